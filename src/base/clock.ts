@@ -1,0 +1,68 @@
+import type { Duration } from "./duration.ts";
+
+/** Time as the program sees it. Injected, so that tests own time and no state machine reads the wall clock. */
+export interface Clock {
+  /** Milliseconds since 1970 (UTC). May jump in either direction: use it for records, never for timeouts. */
+  now(): number;
+  /** Milliseconds since some fixed moment; never goes back. */
+  monotonic(): number;
+  /** Calls `action` once after `delay`; the returned function cancels it. Does not keep the process alive. */
+  after(delay: Duration, action: () => void): () => void;
+}
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  after(delay, action) {
+    const timer = setTimeout(action, delay);
+    timer.unref();
+    return () => clearTimeout(timer);
+  },
+};
+
+/** A clock that moves only when told to. */
+export class ManualClock implements Clock {
+  #now: number;
+  #monotonic = 0;
+  #timers: { readonly at: number; readonly action: () => void }[] = [];
+
+  constructor(now = Date.UTC(2026, 0, 1)) {
+    this.#now = now;
+  }
+
+  now(): number {
+    return this.#now;
+  }
+
+  monotonic(): number {
+    return this.#monotonic;
+  }
+
+  after(delay: Duration, action: () => void): () => void {
+    const timer = { at: this.#monotonic + delay, action };
+    this.#timers.push(timer);
+    return () => {
+      this.#timers = this.#timers.filter((other) => other !== timer);
+    };
+  }
+
+  /** Moves both clocks on and runs what has come due, in order of time. */
+  advance(by: Duration): void {
+    const end = this.#monotonic + by;
+    for (;;) {
+      const due = this.#timers.filter((timer) => timer.at <= end).sort((a, b) => a.at - b.at)[0];
+      if (due === undefined) break;
+      this.#timers = this.#timers.filter((timer) => timer !== due);
+      this.#now += due.at - this.#monotonic;
+      this.#monotonic = due.at;
+      due.action();
+    }
+    this.#now += end - this.#monotonic;
+    this.#monotonic = end;
+  }
+
+  /** The wall clock jumps (NTP, a resumed VM); the monotonic clock does not. */
+  jump(by: Duration): void {
+    this.#now += by;
+  }
+}
