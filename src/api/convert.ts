@@ -1,0 +1,185 @@
+import { create } from "@bufbuild/protobuf";
+import { type Cidr, parseCidr } from "../base/cidr.ts";
+import { WeftError } from "../base/errors.ts";
+import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address, parseIp } from "../base/ip.ts";
+import { parseMac } from "../base/mac.ts";
+import { err, ok, type Result } from "../base/result.ts";
+import type { Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
+import { type NetworkState as NetworkStateMessage, NetworkStateSchema } from "./generated/weft/v1/node_pb.js";
+import {
+  type Endpoint as EndpointMessage,
+  EndpointSchema,
+  type Network as NetworkMessage,
+  NetworkSchema,
+  type Node as NodeMessage,
+  NodeSchema,
+  type Tenant as TenantMessage,
+  TenantSchema,
+} from "./generated/weft/v1/resources_pb.js";
+
+/** A network together with what follows from all nodes. */
+export interface NetworkState {
+  readonly network: Network;
+  /** Octets of the largest inner packet on every node. */
+  readonly effectiveMtu: number;
+}
+
+/** What a message that breaks the API's contract gives: code `invalid-argument`. */
+type Decoded<Value> = Result<Value, WeftError>;
+
+export function tenantToMessage(tenant: Tenant): TenantMessage {
+  return create(TenantSchema, { name: tenant.name, placement: tenant.placement });
+}
+
+export function tenantFromMessage(message: TenantMessage): Decoded<Tenant> {
+  if (message.placement !== "own") return wrong("tenant", message.name, `unknown placement "${message.placement}"`);
+  return ok({ name: message.name, placement: "own" });
+}
+
+export function networkToMessage(network: Network): NetworkMessage {
+  return create(NetworkSchema, {
+    name: network.name,
+    tenant: network.tenant,
+    mode: network.mode,
+    encapsulation: network.encapsulation,
+    vni: network.vni,
+    subnets: [...network.subnets],
+    gateways: [...network.gateways],
+    mtu: network.mtu ?? 0,
+    port: network.port,
+    underlay: network.underlay,
+    flood: network.flood,
+    arpSuppression: network.arpSuppression,
+  });
+}
+
+/** A network as the server hands it out: complete, with its VNI. */
+export function networkFromMessage(message: NetworkMessage): Decoded<Network> {
+  const bad = (reason: string) => wrong("network", message.name, reason);
+  if (message.mode !== "l2") return bad(`unknown mode "${message.mode}"`);
+  if (message.encapsulation !== "vxlan") return bad(`unknown encapsulation "${message.encapsulation}"`);
+  if (message.underlay !== "ipv4" && message.underlay !== "ipv6") return bad(`unknown underlay "${message.underlay}"`);
+  if (message.flood !== "head-end" && message.flood !== "none") return bad(`unknown flood "${message.flood}"`);
+  if (message.vni < 1 || message.vni > 0xffffff) return bad(`VNI ${message.vni} is not 1 to 16777215`);
+  if (message.port < 1 || message.port > 0xffff) return bad(`port ${message.port} is not 1 to 65535`);
+  const subnets: Cidr[] = [];
+  for (const text of message.subnets) {
+    const subnet = parseCidr(text);
+    if (!subnet.ok) return bad(subnet.error);
+    subnets.push(subnet.value);
+  }
+  const gateways = addresses(message.gateways);
+  if (!gateways.ok) return bad(gateways.error);
+  return ok({
+    name: message.name,
+    tenant: message.tenant,
+    mode: message.mode,
+    encapsulation: message.encapsulation,
+    vni: message.vni as Vni,
+    subnets,
+    gateways: gateways.value,
+    ...(message.mtu === 0 ? {} : { mtu: message.mtu }),
+    port: message.port,
+    underlay: message.underlay,
+    flood: message.flood,
+    arpSuppression: message.arpSuppression ?? true,
+  });
+}
+
+export function networkStateToMessage(state: NetworkState): NetworkStateMessage {
+  return create(NetworkStateSchema, { network: networkToMessage(state.network), effectiveMtu: state.effectiveMtu });
+}
+
+export function networkStateFromMessage(message: NetworkStateMessage): Decoded<NetworkState> {
+  if (message.network === undefined) return wrong("network state", "", "the network is missing");
+  const network = networkFromMessage(message.network);
+  return network.ok ? ok({ network: network.value, effectiveMtu: message.effectiveMtu }) : network;
+}
+
+export function nodeToMessage(node: Node): NodeMessage {
+  return create(NodeSchema, {
+    name: node.name,
+    vtepIpv4: node.vtepAddresses.ipv4 ?? "",
+    vtepIpv6: node.vtepAddresses.ipv6 ?? "",
+    underlayMtu: node.underlayMtu,
+    labels: { ...node.labels },
+    generation: node.generation,
+  });
+}
+
+export function nodeFromMessage(message: NodeMessage): Decoded<Node> {
+  const vteps = vtepAddresses(message);
+  if (!vteps.ok) return wrong("node", message.name, vteps.error);
+  return ok({
+    name: message.name,
+    vtepAddresses: vteps.value,
+    underlayMtu: message.underlayMtu,
+    labels: message.labels,
+    generation: message.generation,
+  });
+}
+
+/** The VTEP addresses of a node; an empty text is an absent address. */
+export function vtepAddresses(message: {
+  readonly vtepIpv4: string;
+  readonly vtepIpv6: string;
+}): Result<Node["vtepAddresses"], string> {
+  const result: { ipv4?: Ipv4Address; ipv6?: Ipv6Address } = {};
+  if (message.vtepIpv4 !== "") {
+    const address = parseIp(message.vtepIpv4);
+    if (!address.ok) return address;
+    if (familyOf(address.value) !== 4) return err(`"${message.vtepIpv4}" is not an IPv4 address`);
+    result.ipv4 = address.value as Ipv4Address;
+  }
+  if (message.vtepIpv6 !== "") {
+    const address = parseIp(message.vtepIpv6);
+    if (!address.ok) return address;
+    if (familyOf(address.value) !== 6) return err(`"${message.vtepIpv6}" is not an IPv6 address`);
+    result.ipv6 = address.value as Ipv6Address;
+  }
+  return ok(result);
+}
+
+export function endpointToMessage(endpoint: Endpoint): EndpointMessage {
+  return create(EndpointSchema, {
+    id: endpoint.id,
+    network: endpoint.network,
+    node: endpoint.node,
+    mac: endpoint.mac,
+    ips: [...endpoint.ips],
+    attachment: endpoint.attachment,
+    sequence: BigInt(endpoint.sequence),
+  });
+}
+
+export function endpointFromMessage(message: EndpointMessage): Decoded<Endpoint> {
+  const mac = parseMac(message.mac);
+  if (!mac.ok) return wrong("endpoint", message.id, mac.error);
+  const ips = addresses(message.ips);
+  if (!ips.ok) return wrong("endpoint", message.id, ips.error);
+  if (message.attachment !== "netns")
+    return wrong("endpoint", message.id, `unknown attachment "${message.attachment}"`);
+  return ok({
+    id: message.id,
+    network: message.network,
+    node: message.node,
+    mac: mac.value,
+    ips: ips.value,
+    attachment: message.attachment,
+    sequence: Number(message.sequence),
+  });
+}
+
+function addresses(texts: readonly string[]): Result<IpAddress[], string> {
+  const result: IpAddress[] = [];
+  for (const text of texts) {
+    const address = parseIp(text);
+    if (!address.ok) return address;
+    result.push(address.value);
+  }
+  return ok(result);
+}
+
+function wrong(kind: string, name: string, reason: string): { readonly ok: false; readonly error: WeftError } {
+  return err(new WeftError({ code: "invalid-argument", attempted: `read ${kind} "${name}"`, reason }));
+}

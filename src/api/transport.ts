@@ -1,0 +1,233 @@
+import { existsSync } from "node:fs";
+import { connect, type TLSSocket } from "node:tls";
+import type { DescService } from "@bufbuild/protobuf";
+import { type CallOptions, type Client, createClient, type Transport } from "@connectrpc/connect";
+import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { seconds } from "../base/duration.ts";
+import { WeftError } from "../base/errors.ts";
+import { fromConnectError } from "./errors.ts";
+import { AdminService } from "./generated/weft/v1/admin_pb.js";
+import { AgentService } from "./generated/weft/v1/agent_pb.js";
+import { NodeService } from "./generated/weft/v1/node_pb.js";
+
+/**
+ * The DNS name in the certificate of every control server. Clients ask for it whatever address they dial: the CA
+ * belongs to one installation and gives this name to its servers alone, so addresses may change freely.
+ */
+export const serverName = "server.weft";
+
+/** Octets of the largest message that a client accepts. A watch batch of 1,000 endpoints is about 150 kB. */
+const readMaxBytes = 64 << 20;
+/** A silent server is noticed after at most interval and timeout together. */
+const pingInterval = seconds(5);
+const pingTimeout = seconds(5);
+const connectTimeout = seconds(5);
+
+/** The control server's admin API on its root-only Unix socket `server.sock`. All methods throw {@link WeftError} only. */
+export function serverClient(socketPath: string): Client<typeof AdminService> {
+  if (socketPath.includes("://"))
+    throw new WeftError({
+      code: "unsupported",
+      attempted: `connect to the server at ${socketPath}`,
+      reason: "admin commands are answered on the server's Unix socket only",
+      hint: "run the command on the server's host and give the path of server.sock in its data directory",
+    });
+  return unixClient(AdminService, socketPath, "server");
+}
+
+/** A node's agent on its root-only Unix socket `agent.sock`. All methods throw {@link WeftError} only. */
+export function agentClient(socketPath: string): Client<typeof AgentService> {
+  return unixClient(AgentService, socketPath, "agent");
+}
+
+/** What a node proves its identity with; PEM. */
+export interface Credentials {
+  readonly certificate: string;
+  readonly privateKey: string;
+  readonly caCertificate: string;
+}
+
+/** One connection to the control server as a node; opened with the first call, and again by a call after it broke. */
+export interface NodeConnection {
+  /** All methods throw {@link WeftError} only. */
+  readonly client: Client<typeof NodeService>;
+  /** Ends the connection and all calls on it. */
+  close(): void;
+}
+
+/**
+ * The control server's node API over mutual TLS and HTTP/2. A dead server is noticed within about 10 s, also in
+ * the middle of a silent watch. After a renewal of the certificate make a new connection.
+ */
+export function connectNode(options: {
+  /** `https://ADDRESS:PORT`. */
+  readonly url: string;
+  readonly credentials: Credentials;
+}): NodeConnection {
+  return tlsConnection(options.url, {
+    ca: options.credentials.caCertificate,
+    cert: options.credentials.certificate,
+    key: options.credentials.privateKey,
+  });
+}
+
+/** As {@link connectNode}, with what TLS needs given directly; without `cert` the connection can only join. */
+export function tlsConnection(
+  url: string,
+  tls: { readonly ca: string; readonly cert?: string; readonly key?: string },
+): NodeConnection {
+  const { host, port } = parseServerUrl(url);
+  const createConnection = (): TLSSocket => {
+    const socket = connect({
+      ...tls,
+      host,
+      port,
+      servername: serverName,
+      minVersion: "TLSv1.3",
+      ALPNProtocols: ["h2"],
+    });
+    // TCP alone would wait for minutes when packets to the server are dropped.
+    socket.setTimeout(connectTimeout, () =>
+      socket.destroy(Object.assign(new Error("the connection timed out"), { code: "ETIMEDOUT" })),
+    );
+    socket.once("secureConnect", () => socket.setTimeout(0));
+    return socket;
+  };
+  const sessionManager = new Http2SessionManager(
+    url,
+    { pingIntervalMs: pingInterval, pingTimeoutMs: pingTimeout, pingIdleConnection: true },
+    { createConnection },
+  );
+  const transport = createConnectTransport({ httpVersion: "2", baseUrl: url, sessionManager, readMaxBytes });
+  return {
+    client: withWeftErrors(NodeService, transport, (method, error) => explainTls(url, method, error)),
+    close: () => sessionManager.abort(),
+  };
+}
+
+/** The URL of a control server. Throws {@link WeftError} `invalid-argument` when it is none. */
+export function parseServerUrl(text: string): { readonly host: string; readonly port: number } {
+  const url = URL.parse(text);
+  if (url === null || url.protocol !== "https:" || url.pathname !== "/" || url.hostname === "")
+    throw new WeftError({
+      code: "invalid-argument",
+      attempted: "connect to the server",
+      reason: `"${text}" is not the URL of a server`,
+      hint: "give it as https://ADDRESS:PORT",
+    });
+  return { host: url.hostname.replace(/^\[|\]$/g, ""), port: url.port === "" ? 443 : Number(url.port) };
+}
+
+function unixClient<Service extends DescService>(service: Service, socketPath: string, who: "server" | "agent") {
+  const transport = createConnectTransport({
+    httpVersion: "1.1",
+    baseUrl: "http://localhost",
+    nodeOptions: { socketPath },
+    readMaxBytes,
+  });
+  return withWeftErrors(service, transport, (method, error) => explainUnix(socketPath, who, method, error));
+}
+
+function explainUnix(socketPath: string, who: "server" | "agent", method: string, thrown: unknown): WeftError {
+  const attempted = `${method}: connect to the ${who} at ${socketPath}`;
+  const option = who === "server" ? "--server or WEFT_SERVER" : "--agent or WEFT_AGENT";
+  const unavailable = (reason: string, hint: string): WeftError =>
+    new WeftError({ code: "unavailable", attempted, reason, hint, cause: thrown });
+  switch (systemErrorCode(thrown)) {
+    case "ENOENT":
+      return unavailable("no such socket", `start the ${who}, or name its socket by ${option}`);
+    case "ECONNREFUSED":
+      return unavailable("nobody listens there", `the ${who} was stopped or has crashed: start it again`);
+    case "EACCES":
+    case "EPERM":
+      return unavailable("permission denied", "run the command as root");
+    case "ECONNRESET":
+    case "EPIPE":
+      return unavailable(
+        existsSync(socketPath) ? `the ${who} closed the connection` : `the ${who} was stopped`,
+        `see whether the ${who} is running, and repeat the command`,
+      );
+    default:
+      return fromConnectError(thrown, `${method} at ${socketPath}`);
+  }
+}
+
+function explainTls(url: string, method: string, thrown: unknown): WeftError {
+  const attempted = `${method}: connect to the server at ${url}`;
+  const code = systemErrorCode(thrown);
+  const make = (kind: "unavailable" | "unauthenticated", reason: string, hint: string): WeftError =>
+    new WeftError({ code: kind, attempted, reason, hint, cause: thrown });
+  switch (code) {
+    case "ECONNREFUSED":
+      return make("unavailable", "nobody listens there", "see whether the server is running and the port is right");
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return make("unavailable", "the name cannot be resolved", "see whether the name is right and DNS answers");
+    case "ETIMEDOUT":
+    case "EHOSTUNREACH":
+    case "ENETUNREACH":
+      return make("unavailable", `no answer (${code})`, "see whether the server's host is up and no filter is between");
+    case "ECONNRESET":
+    case "EPIPE":
+    case "ERR_HTTP2_ERROR":
+    case "ERR_HTTP2_GOAWAY_SESSION":
+    case "ERR_HTTP2_SESSION_ERROR":
+      return make("unavailable", "the server closed the connection", "see the server's log; trying again may help");
+    case "CERT_HAS_EXPIRED":
+    case "CERT_NOT_YET_VALID":
+      return make("unauthenticated", "the server's certificate is not valid now", "compare the clocks of both hosts");
+    case undefined:
+      return fromConnectError(thrown, `${method} at ${url}`);
+    default:
+      if (/CERT|SIGNATURE|ISSUER|TLS|SSL/.test(code))
+        return make(
+          "unauthenticated",
+          `the server did not prove that it is one of this installation (${code})`,
+          "see whether the address is right, or join again with a new token if the server was set up anew",
+        );
+      return fromConnectError(thrown, attempted);
+  }
+}
+
+/** The `code` of the error of the operating system, TLS or HTTP/2 below `thrown`; undefined when the peer answered. */
+function systemErrorCode(thrown: unknown): string | undefined {
+  for (let error = thrown; error instanceof Error; error = error.cause)
+    if ("code" in error && typeof error.code === "string") return error.code;
+  return undefined;
+}
+
+type Explain = (method: string, thrown: unknown) => WeftError;
+
+/** A client whose methods throw nothing but the errors that `explain` makes of what was thrown. */
+function withWeftErrors<Service extends DescService>(
+  service: Service,
+  transport: Transport,
+  explain: Explain,
+): Client<Service> {
+  const client = createClient(service, transport) as Record<string, (input: object, options?: CallOptions) => unknown>;
+  const wrapped: typeof client = {};
+  for (const method of service.methods) {
+    const call = client[method.localName];
+    if (call === undefined) continue;
+    wrapped[method.localName] =
+      method.methodKind === "unary"
+        ? (input, options) =>
+            (call(input, options) as Promise<unknown>).catch((error) => {
+              throw explain(method.name, error);
+            })
+        : (input, options) =>
+            explainedStream(call(input, options) as AsyncIterable<unknown>, (error) => explain(method.name, error));
+  }
+  return wrapped as Client<Service>;
+}
+
+async function* explainedStream<Item>(
+  stream: AsyncIterable<Item>,
+  explain: (thrown: unknown) => WeftError,
+): AsyncGenerator<Item> {
+  try {
+    yield* stream;
+  } catch (error) {
+    throw explain(error);
+  }
+}
