@@ -1,0 +1,126 @@
+/**
+ * The architecture as a test: each layer imports only from layers below it, no module imports itself by way
+ * of others, and the pure layers reach nothing outside the program.
+ */
+import assert from "node:assert/strict";
+import { globSync, readFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { test } from "node:test";
+
+/** Highest first. A layer imports from the ones after it, and from itself. */
+const layers = [
+  "cli",
+  "plugins",
+  "lab",
+  "server",
+  "agent",
+  "diagnose",
+  "dataplane",
+  "store",
+  "api",
+  "bgp",
+  "netlink",
+  "linux",
+  "wire",
+  "model",
+  "base",
+];
+/** Layers that do no I/O: no module of Node.js, and no package but these. */
+const pure: Readonly<Record<string, readonly string[]>> = {
+  base: ["ipaddr.js"],
+  model: ["zod", "yaml"],
+  wire: [],
+};
+
+const root = join(import.meta.dirname, "..");
+const source = join(root, "src");
+const modules = new Map(
+  globSync("**/*.ts", { cwd: source })
+    .filter((path) => !path.endsWith(".test.ts"))
+    .map((path) => [path, importsOf(readFileSync(join(source, path), "utf8"))]),
+);
+
+test("every folder of src is a layer", () => {
+  const folders = new Set([...modules.keys()].map(layerOf));
+  assert.deepEqual(
+    [...folders].filter((folder) => !layers.includes(folder)),
+    [],
+  );
+});
+
+test("each layer imports only from the layers below it", () => {
+  const violations: string[] = [];
+  for (const [path, imports] of modules)
+    for (const specifier of imports.filter(isRelative)) {
+      const target = resolve(path, specifier);
+      if (target.startsWith("..")) violations.push(`${path} leaves src for ${specifier}`);
+      else if (layers.indexOf(layerOf(target)) < layers.indexOf(layerOf(path)))
+        violations.push(`${path} imports ${target}`);
+    }
+  assert.deepEqual(violations, []);
+});
+
+test("base, model and wire do no I/O", () => {
+  const violations: string[] = [];
+  for (const [path, imports] of modules) {
+    const packages = pure[layerOf(path)];
+    if (packages === undefined) continue;
+    for (const specifier of imports)
+      if (!isRelative(specifier) && !packages.includes(specifier)) violations.push(`${path} imports ${specifier}`);
+  }
+  assert.deepEqual(violations, []);
+});
+
+test("no module imports itself by way of others", () => {
+  const finished = new Set<string>();
+  const cycles: string[] = [];
+  const visit = (path: string, trail: readonly string[]): void => {
+    if (trail.includes(path)) cycles.push([...trail.slice(trail.indexOf(path)), path].join(" -> "));
+    else if (!finished.has(path)) {
+      for (const specifier of modules.get(path)?.filter(isRelative) ?? [])
+        visit(resolve(path, specifier), [...trail, path]);
+      finished.add(path);
+    }
+  };
+  for (const path of modules.keys()) visit(path, []);
+  assert.deepEqual(cycles, []);
+});
+
+test("imports of every form are found, and those in comments are not", () => {
+  const text = `
+    import "a";
+    import b from "b";
+    import type { C } from "c";
+    import {
+      d,
+      type D,
+    } from "d";
+    export { e } from "e";
+    export * from "f";
+    const g = await import("g");
+    type H = import("h").H;
+    // import i from "i";
+    /** Like import("j"). */
+  `;
+  assert.deepEqual(importsOf(text), ["a", "b", "c", "d", "e", "f", "g", "h"]);
+});
+
+/** The specifiers of all imports and re-exports: static, dynamic, of values and of types. */
+function importsOf(text: string): string[] {
+  const code = text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
+  const pattern = /^\s*(?:import|export)\s(?:[^"';=()]*?\sfrom\s*)?"([^"]+)"|\bimport\(\s*"([^"]+)"\s*\)/gm;
+  return [...code.matchAll(pattern)].map((match) => match[1] ?? match[2] ?? "");
+}
+
+function isRelative(specifier: string): boolean {
+  return specifier.startsWith(".");
+}
+
+/** The path under src of what `specifier` means in the module at `path`. */
+function resolve(path: string, specifier: string): string {
+  return relative(source, join(source, dirname(path), specifier));
+}
+
+function layerOf(path: string): string {
+  return path.split("/")[0] ?? "";
+}
