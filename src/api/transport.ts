@@ -152,7 +152,8 @@ function explainUnix(socketPath: string, who: "server" | "agent", method: string
   }
 }
 
-function explainTls(url: string, method: string, thrown: unknown): WeftError {
+/** What a failed call over TLS means to the operator. */
+export function explainTls(url: string, method: string, thrown: unknown): WeftError {
   const attempted = `${method}: connect to the server at ${url}`;
   const code = systemErrorCode(thrown);
   const make = (kind: "unavailable" | "unauthenticated", reason: string, hint: string): WeftError =>
