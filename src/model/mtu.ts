@@ -1,0 +1,99 @@
+import { cidrFamily } from "../base/cidr.ts";
+import { WeftError } from "../base/errors.ts";
+import type { IpFamily } from "../base/ip.ts";
+import { err, ok, type Result } from "../base/result.ts";
+import type { Encapsulation, Network, Node, UnderlayFamily } from "./resources.ts";
+
+/** Octets that every link must carry in one IP packet: RFC 791 §3.2 (IPv4), RFC 8200 §5 (IPv6). */
+export const minimumMtu: Readonly<Record<IpFamily, number>> = { 4: 68, 6: 1280 };
+/** Octets of the largest IPv4 packet (RFC 791 §3.1), and the highest MTU that a bridge takes. */
+export const maximumMtu = 65_535;
+
+/** Octets of the outer IP header without options (RFC 791 §3.1) or extension headers (RFC 8200 §3). */
+const outerIp: Readonly<Record<UnderlayFamily, number>> = { ipv4: 20, ipv6: 40 };
+/** RFC 768. */
+const udp = 8;
+/** RFC 7348 §5. */
+const vxlan = 8;
+/** Without options, as weft sends it. RFC 8926 §3.4. */
+const geneve = 8;
+/** Flags and protocol type. RFC 2784 §2.1. */
+const gre = 4;
+/** RFC 2890 §2; in NVGRE VSID and FlowID, RFC 7637 §3.2. */
+const greKey = 4;
+/** Destination, source and type of the inner frame, without a VLAN tag. */
+const innerEthernet = 14;
+
+/** Octets between the outer IP header and the inner IP header. */
+const afterOuterIp: Readonly<Record<Exclude<Encapsulation, "direct">, number>> = {
+  vxlan: udp + vxlan + innerEthernet,
+  geneve: udp + geneve + innerEthernet,
+  nvgre: gre + greKey + innerEthernet,
+  gre: gre + greKey,
+  ipip: 0,
+};
+
+/** Octets that an encapsulation takes from each underlay packet, the outer IP header included. */
+export function headerSize(encapsulation: Encapsulation, underlay: UnderlayFamily): number {
+  return encapsulation === "direct" ? 0 : outerIp[underlay] + afterOuterIp[encapsulation];
+}
+
+/**
+ * Octets of the largest inner IP packet that one underlay packet can carry.
+ * Fails when that is less than an inner IP version needs.
+ */
+export function innerMtu(
+  underlayMtu: number,
+  encapsulation: Encapsulation,
+  underlay: UnderlayFamily,
+  innerFamilies: readonly IpFamily[],
+): Result<number, string> {
+  const header = headerSize(encapsulation, underlay);
+  const mtu = Math.min(underlayMtu - header, maximumMtu);
+  const needed = Math.max(...innerFamilies.map((family) => minimumMtu[family]));
+  if (mtu >= needed) return ok(mtu);
+  const version = needed === minimumMtu[6] ? "IPv6" : "IPv4";
+  return err(
+    `an underlay MTU of ${underlayMtu} less ${header} octets of ${encapsulation} over ${underlay} leaves ${mtu}, and ${version} needs ${needed}`,
+  );
+}
+
+/** The part of a network that decides its MTU. */
+export type MtuNetwork = Pick<Network, "name" | "encapsulation" | "underlay" | "subnets" | "mtu">;
+
+/**
+ * Octets of the largest inner IP packet that every node can send: the network's own `mtu` when it has one, else
+ * what the smallest underlay MTU leaves. Fails when a node cannot carry it, naming the node with the smallest
+ * underlay MTU, and when the MTU must be computed and there is no node yet.
+ */
+export function effectiveMtu(
+  network: MtuNetwork,
+  nodes: Iterable<Pick<Node, "name" | "underlayMtu">>,
+): Result<number, WeftError> {
+  const attempted = `compute the MTU of network ${network.name}`;
+  let smallest: Pick<Node, "name" | "underlayMtu"> | undefined;
+  for (const node of nodes) if (smallest === undefined || node.underlayMtu < smallest.underlayMtu) smallest = node;
+  if (smallest === undefined) {
+    if (network.mtu !== undefined) return ok(network.mtu);
+    const reason = "no node has joined, so no underlay MTU is known";
+    return err(new WeftError({ code: "failed-precondition", attempted, reason, hint: "let a node join, or set mtu" }));
+  }
+  const available = innerMtu(
+    smallest.underlayMtu,
+    network.encapsulation,
+    network.underlay,
+    network.subnets.map(cidrFamily),
+  );
+  if (!available.ok) {
+    const reason = `node ${smallest.name}: ${available.error}`;
+    const hint = `raise the MTU of the underlay interface of node ${smallest.name}`;
+    return err(new WeftError({ code: "failed-precondition", attempted, reason, hint }));
+  }
+  if (network.mtu === undefined || network.mtu <= available.value) return ok(network.mtu ?? available.value);
+  const header = headerSize(network.encapsulation, network.underlay);
+  const reason =
+    `node ${smallest.name} has an underlay MTU of ${smallest.underlayMtu}; ` +
+    `less ${header} octets of ${network.encapsulation} over ${network.underlay} that is ${available.value}, and the network asks for ${network.mtu}`;
+  const hint = `set the network's mtu to ${available.value} or less, or raise the underlay MTU of node ${smallest.name} to ${network.mtu + header}`;
+  return err(new WeftError({ code: "failed-precondition", attempted, reason, hint }));
+}

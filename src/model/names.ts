@@ -1,0 +1,116 @@
+import { err, ok, type Result } from "../base/result.ts";
+import type { Vni } from "./resources.ts";
+
+/** Longest name of a tenant: it also names a network namespace, together with the instance. */
+export const maxTenantName = 40;
+/** Longest name of a network or node: one RFC 1123 label. */
+export const maxLabel = 63;
+/** VNIs are 24 bits; zero is not given out. RFC 7348 §5. */
+export const maxVni = 0xff_ff_ff;
+
+/** Label of RFC 1123 §2.1 (RFC 952 with a leading digit allowed), lower case only so that `===` compares names. */
+const labelPattern = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
+const endpointIdPattern = /^[0-9a-f]{12}$/;
+const instancePattern = /^[a-z][a-z0-9]{0,15}$/;
+
+/** A parser of one text field. Its error says what is allowed, not what was found. */
+export type TextParser<Value> = (text: string) => Result<Value, string>;
+
+export const parseTenantName: TextParser<string> = (text) => parseLabel(text, maxTenantName);
+export const parseNetworkName: TextParser<string> = (text) => parseLabel(text, maxLabel);
+export const parseNodeName: TextParser<string> = (text) => parseLabel(text, maxLabel);
+
+/** The id of an endpoint: 12 hexadecimal digits, lower case. */
+export const parseEndpointId: TextParser<string> = (text) =>
+  endpointIdPattern.test(text) ? ok(text) : err("12 hexadecimal digits, lower case");
+
+/**
+ * The name of one of several agents on a machine. Without hyphens, so that `<instance>-<tenant>` can be read
+ * back in one way only: instance `weft` never takes a namespace of instance `weft2` for its own.
+ */
+export const parseInstanceName: TextParser<string> = (text) =>
+  instancePattern.test(text)
+    ? ok(text)
+    : err("1 to 16 lower-case letters and digits, beginning with a letter, without hyphens");
+
+/**
+ * A name that the kernel accepts for a network interface: `dev_valid_name()` in net/core/dev.c, less `%`, which
+ * makes the name a template (`__dev_alloc_name()`), and less `all` and `default`, which stand for other things
+ * under /proc/sys/net (`sysctl_dev_name_is_allowed()`).
+ */
+export const parseInterfaceName: TextParser<string> = (text) => {
+  const bytes = new TextEncoder().encode(text);
+  const valid =
+    bytes.length >= 1 &&
+    bytes.length <= 15 &&
+    !["all", "default", ".", ".."].includes(text) &&
+    !bytes.some(isForbiddenInInterfaceName);
+  return valid
+    ? ok(text)
+    : err(
+        'an interface name of 1 to 15 bytes without white space, "/", ":" or "%", and not ".", "..", "all" or "default"',
+      );
+};
+
+/** The kernel tests bytes, and its isspace() (lib/ctype.c) counts 0xa0, the second byte of `à`, as white space. */
+function isForbiddenInInterfaceName(byte: number): boolean {
+  const isSpace = (byte >= 9 && byte <= 13) || byte === 0x20 || byte === 0xa0;
+  return byte === 0 || isSpace || byte === 0x2f || byte === 0x3a || byte === 0x25;
+}
+
+/** The namespace of a tenant: `<instance>-<tenant>`, at most 57 bytes of the 255 that a file name may have. */
+export function namespaceName(instance: string, tenant: string): string {
+  return `${instance}-${tenant}`;
+}
+
+/** The tenant whose namespace this is, or `undefined` when the namespace is not one of this instance. */
+export function tenantOfNamespace(instance: string, namespace: string): string | undefined {
+  if (!namespace.startsWith(`${instance}-`)) return undefined;
+  const tenant = parseTenantName(namespace.slice(instance.length + 1));
+  return tenant.ok ? tenant.value : undefined;
+}
+
+/** The bridge of an l2 network. */
+export function bridgeName(vni: Vni): string {
+  return `br${vni}`;
+}
+
+/** The tunnel device of a network. */
+export function tunnelName(vni: Vni): string {
+  return `vx${vni}`;
+}
+
+/** The node's end of an endpoint's veth pair: 14 bytes of the 15 that the kernel allows. */
+export function endpointPortName(endpoint: string): string {
+  return `ve${endpoint}`;
+}
+
+/** The network whose bridge this is, or `undefined` when the interface is none of weft's bridges. */
+export function vniOfBridge(name: string): Vni | undefined {
+  return vniAfter("br", name);
+}
+
+/** The network whose tunnel device this is, or `undefined` when the interface is none of weft's tunnels. */
+export function vniOfTunnel(name: string): Vni | undefined {
+  return vniAfter("vx", name);
+}
+
+/** The id of the endpoint whose port this is, or `undefined` when the interface is no endpoint's port. */
+export function endpointOfPort(name: string): string | undefined {
+  if (!name.startsWith("ve")) return undefined;
+  const id = parseEndpointId(name.slice(2));
+  return id.ok ? id.value : undefined;
+}
+
+function vniAfter(prefix: string, name: string): Vni | undefined {
+  if (!name.startsWith(prefix) || !/^[1-9]\d{0,7}$/.test(name.slice(prefix.length))) return undefined;
+  const vni = Number(name.slice(prefix.length));
+  return vni <= maxVni ? (vni as Vni) : undefined;
+}
+
+function parseLabel(text: string, longest: number): Result<string, string> {
+  if (text.length <= longest && labelPattern.test(text)) return ok(text);
+  return err(
+    `a name of 1 to ${longest} lower-case letters, digits and hyphens that begins and ends with a letter or digit`,
+  );
+}

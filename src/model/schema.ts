@@ -1,0 +1,297 @@
+import { z } from "zod";
+import { type Cidr, cidrContains, cidrFamily, parseCidr, prefixLengthOf } from "../base/cidr.ts";
+import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address, parseIp } from "../base/ip.ts";
+import { isGroupMac, type MacAddress, parseMac, zeroMac } from "../base/mac.ts";
+import { err, ok, type Result } from "../base/result.ts";
+import { maximumMtu, minimumMtu } from "./mtu.ts";
+import { maxVni, parseEndpointId, parseNetworkName, parseNodeName, parseTenantName, type TextParser } from "./names.ts";
+import { describeFound, type FieldProblem, fieldProblem } from "./problem.ts";
+import type { Endpoint, Network, Node, Tenant, Vni } from "./resources.ts";
+import { reservedReason } from "./subnet.ts";
+
+/** A network as an operator asks for it: without a VNI the server chooses one. */
+export type NetworkDraft = Omit<Network, "vni"> & { readonly vni?: Vni };
+/** What a node says of itself; the server adds the generation. */
+export type NodeDraft = Omit<Node, "generation">;
+/** What a node asks for: without a MAC or addresses the server chooses them. */
+export type EndpointDraft = Pick<Endpoint, "id" | "network" | "attachment" | "ips"> & { readonly mac?: MacAddress };
+
+// In these schemas the error text of every check is what is allowed; what was found is added from the input.
+
+/** A text field; the parser's error says what is allowed. */
+function text<Value>(parse: TextParser<Value>) {
+  return z.unknown().transform((input, context): Value => {
+    const parsed = parse(typeof input === "string" ? input : "");
+    if (typeof input === "string" && parsed.ok) return parsed.value;
+    const allowed = parsed.ok ? "text" : parsed.error;
+    // YAML reads an unquoted 100 or true as no text.
+    const quotes = typeof input === "number" || typeof input === "boolean" ? ", in quotes" : "";
+    context.addIssue({ code: "custom", message: allowed + quotes });
+    return z.NEVER;
+  });
+}
+
+function integer(minimum: number, maximum: number, meaning: string) {
+  const error = `${meaning}, ${minimum} to ${maximum}`;
+  return z.int({ error }).min(minimum, { error }).max(maximum, { error });
+}
+
+function oneOf<const Value extends string>(...values: Value[]) {
+  return z.enum(values, { error: values.join(" or ") });
+}
+
+/** A map of these fields and no others. */
+function fields<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
+  return z.strictObject(shape, { error: `the fields ${Object.keys(shape).join(", ")}` });
+}
+
+const ipv4SubnetAllowed = "an IPv4 prefix of unicast addresses, /8 to /30, such as 10.0.0.0/24";
+const ipv6SubnetAllowed =
+  "an IPv6 prefix of global unicast (2000::/3) or unique local (fc00::/7) addresses, /48 to /126";
+
+/**
+ * A prefix that endpoints can have addresses of. IPv4: at least two usable addresses, so /30, and no more than a
+ * class A network (/8). IPv6: a site's prefix (/48, RFC 6177) down to the last one with room for two endpoints.
+ */
+const parseSubnet: TextParser<Cidr> = (input) => {
+  const prefix = parseCidr(input);
+  if (!prefix.ok) {
+    const meant = /the prefix is (\S+)$/.exec(prefix.error)?.[1];
+    if (meant !== undefined) return err(`${meant}, the prefix without host bits`);
+    return err("a prefix such as 10.0.0.0/24 or fd00:0:0:1::/64");
+  }
+  const length = prefixLengthOf(prefix.value);
+  if (cidrFamily(prefix.value) === 4) {
+    const first = Number(prefix.value.slice(0, prefix.value.indexOf(".")));
+    const valid = length >= 8 && length <= 30 && isUnicastFirstOctet(first) && first !== 127;
+    return valid ? prefix : err(ipv4SubnetAllowed);
+  }
+  const valid = length >= 48 && length <= 126 && unicastIpv6.some((range) => range.test(prefix.value));
+  return valid ? prefix : err(ipv6SubnetAllowed);
+};
+
+/** 2000::/3 and fc00::/7, by the first group of the canonical text. */
+const unicastIpv6 = [/^[23][0-9a-f]{3}:/, /^f[cd][0-9a-f]{2}:/];
+
+/** Neither "this network" (0, RFC 1122 §3.2.1.3) nor multicast, reserved or broadcast (224…255). */
+function isUnicastFirstOctet(octet: number): boolean {
+  return octet >= 1 && octet <= 223;
+}
+
+const parseIpv4Vtep: TextParser<Ipv4Address> = (input) => {
+  const address = parseIp(input);
+  const valid = address.ok && familyOf(address.value) === 4 && isUnicastFirstOctet(Number(input.split(".")[0]));
+  return valid ? ok(address.value as Ipv4Address) : err("an IPv4 unicast address of the node's underlay");
+};
+
+const parseIpv6Vtep: TextParser<Ipv6Address> = (input) => {
+  const address = parseIp(input);
+  // Link-local addresses (fe80::/10) mean nothing without an interface.
+  const valid = address.ok && familyOf(address.value) === 6 && !/^(::$|ff|fe[89ab])/.test(address.value);
+  return valid
+    ? ok(address.value as Ipv6Address)
+    : err("an IPv6 unicast address of the node's underlay that is not link-local");
+};
+
+const parseAddress: TextParser<IpAddress> = (input) => {
+  const address = parseIp(input);
+  return address.ok ? address : err("an IPv4 or IPv6 address without a prefix length");
+};
+
+const parseUnicastMac: TextParser<MacAddress> = (input) => {
+  const address = parseMac(input);
+  const valid = address.ok && !isGroupMac(address.value) && address.value !== zeroMac;
+  return valid ? address : err("a unicast MAC address such as 02:00:5e:10:00:01");
+};
+
+const parseLabelName: TextParser<string> = (input) =>
+  input.length <= 128 && /^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$/.test(input) ? ok(input) : err(labelAllowed);
+const labelAllowed =
+  "labels, each a name of 1 to 128 letters, digits, dots, slashes, hyphens and underscores with a text of at most 255 characters";
+const parseLabelValue: TextParser<string> = (input) =>
+  input.length <= 255 && !/\p{Cc}/u.test(input) ? ok(input) : err("at most 255 characters without control characters");
+
+const vni = integer(1, maxVni, "a VNI").transform((value) => value as Vni);
+const listOfSubnets = "a list of one IPv4 prefix, one IPv6 prefix, or one of each";
+const subnets = z.array(text(parseSubnet), { error: listOfSubnets }).min(1, { error: listOfSubnets });
+const gateways = z.array(text(parseAddress), { error: "a list of addresses, at most one of each subnet" }).default([]);
+const mtu = integer(minimumMtu[4], maximumMtu, "octets of an inner IP packet");
+const addresses = z.array(text(parseAddress), { error: "a list of addresses, at most one of each IP family" });
+const attachment = oneOf("netns").default("netns");
+
+const tenantSchema = fields({ name: text(parseTenantName), placement: oneOf("own").default("own") });
+
+const networkDraftSchema = fields({
+  name: text(parseNetworkName),
+  tenant: text(parseTenantName),
+  mode: oneOf("l2").default("l2"),
+  encapsulation: oneOf("vxlan").default("vxlan"),
+  vni: vni.optional(),
+  subnets,
+  gateways,
+  mtu: mtu.optional(),
+  port: integer(1, 65_535, "a UDP port").default(4789),
+  underlay: oneOf("ipv4", "ipv6").default("ipv4"),
+  flood: oneOf("head-end", "none").default("head-end"),
+  arpSuppression: z.boolean({ error: "true or false" }).default(true),
+});
+const networkSchema = networkDraftSchema.extend({ vni });
+
+const nodeShape = {
+  name: text(parseNodeName),
+  vtepAddresses: fields({ ipv4: text(parseIpv4Vtep).optional(), ipv6: text(parseIpv6Vtep).optional() }).transform(
+    withoutUndefined,
+  ),
+  // 65536 is the MTU of the loopback interface.
+  underlayMtu: integer(minimumMtu[4], 65_536, "octets of an underlay IP packet"),
+  labels: z.record(text(parseLabelName), text(parseLabelValue), { error: labelAllowed }).default({}),
+};
+const nodeDraftSchema = fields(nodeShape);
+const nodeSchema = fields({ ...nodeShape, generation: integer(0, 0xffff_ffff, "a generation") });
+
+const endpointDraftSchema = fields({
+  id: text(parseEndpointId),
+  network: text(parseNetworkName),
+  mac: text(parseUnicastMac).optional(),
+  ips: addresses.default([]),
+  attachment,
+});
+const endpointSchema = fields({
+  id: text(parseEndpointId),
+  network: text(parseNetworkName),
+  node: text(parseNodeName),
+  mac: text(parseUnicastMac),
+  ips: addresses.min(1, { error: "one address at least" }),
+  attachment,
+  sequence: integer(0, Number.MAX_SAFE_INTEGER, "a sequence number").default(0),
+});
+
+/** Reads a tenant from untrusted input; all problems at once. */
+export function parseTenant(input: unknown): Result<Tenant, FieldProblem[]> {
+  return parseWith(tenantSchema, input);
+}
+
+/** Reads a network whose VNI is chosen already. */
+export function parseNetwork(input: unknown): Result<Network, FieldProblem[]> {
+  return parseWith(networkSchema, input, networkProblems);
+}
+
+/** Reads a network whose VNI the server may choose. */
+export function parseNetworkDraft(input: unknown): Result<NetworkDraft, FieldProblem[]> {
+  return parseWith(networkDraftSchema, input, networkProblems);
+}
+
+export function parseNode(input: unknown): Result<Node, FieldProblem[]> {
+  return parseWith(nodeSchema, input, nodeProblems);
+}
+
+export function parseNodeDraft(input: unknown): Result<NodeDraft, FieldProblem[]> {
+  return parseWith(nodeDraftSchema, input, nodeProblems);
+}
+
+export function parseEndpoint(input: unknown): Result<Endpoint, FieldProblem[]> {
+  return parseWith(endpointSchema, input, endpointProblems);
+}
+
+export function parseEndpointDraft(input: unknown): Result<EndpointDraft, FieldProblem[]> {
+  return parseWith(endpointDraftSchema, input, endpointProblems);
+}
+
+/** Checks between fields see the raw input, so that they work beside problems of other fields. */
+type RelationCheck = (input: Readonly<Record<string, unknown>>) => FieldProblem[];
+
+type Exact<Type> = { [Key in keyof Type]: Exclude<Type[Key], undefined> };
+
+/** Fields that are absent are not there at all; zod leaves `undefined` for those given as `undefined`. */
+function withoutUndefined<Type extends object>(value: Type): Exact<Type> {
+  const present = Object.entries(value).filter(([, field]) => field !== undefined);
+  return Object.fromEntries(present) as Exact<Type>;
+}
+
+function parseWith<Output extends object>(
+  schema: z.ZodType<Output>,
+  input: unknown,
+  relations: RelationCheck = () => [],
+): Result<Exact<Output>, FieldProblem[]> {
+  const parsed = schema.safeParse(input);
+  const problems = parsed.success ? [] : parsed.error.issues.flatMap((issue) => problemsOf(issue, input));
+  if (isMap(input)) problems.push(...relations(input));
+  if (!parsed.success || problems.length > 0) return err(problems);
+  return ok(withoutUndefined(parsed.data));
+}
+
+function problemsOf(issue: z.core.$ZodIssue, input: unknown): FieldProblem[] {
+  const path = issue.path.map((part) => (typeof part === "number" ? part : String(part)));
+  if (issue.code === "unrecognized_keys")
+    return issue.keys.map((key) => fieldProblem([...path, key], "a field of this name", issue.message));
+  if (issue.code === "invalid_key") return [fieldProblem(path, "a label of this name", issue.message)];
+  return [fieldProblem(path, describeFound(valueAt(input, path)), issue.message)];
+}
+
+function valueAt(input: unknown, path: readonly (string | number)[]): unknown {
+  let value = input;
+  for (const part of path) value = isMap(value) && Object.hasOwn(value, part) ? value[part] : undefined;
+  return value;
+}
+
+function isMap(value: unknown): value is Readonly<Record<string | number, unknown>> {
+  return typeof value === "object" && value !== null;
+}
+
+const networkProblems: RelationCheck = (input) => {
+  const prefixes = subnets.safeParse(input.subnets);
+  if (!prefixes.success) return [];
+  const problems: FieldProblem[] = [];
+  prefixes.data.forEach((prefix, index) => {
+    const family = cidrFamily(prefix);
+    if (prefixes.data.findIndex((other) => cidrFamily(other) === family) < index)
+      problems.push(fieldProblem(["subnets", index], `${prefix}, one more IPv${family} prefix`, listOfSubnets));
+  });
+  const routers = gateways.safeParse(input.gateways);
+  if (routers.success) problems.push(...gatewayProblems(routers.data, prefixes.data));
+  const size = mtu.safeParse(input.mtu);
+  if (size.success && size.data < minimumMtu[6] && prefixes.data.some((prefix) => cidrFamily(prefix) === 6)) {
+    const allowed = `${minimumMtu[6]} or more with an IPv6 subnet (RFC 8200 §5)`;
+    problems.push(fieldProblem(["mtu"], String(size.data), allowed));
+  }
+  return problems;
+};
+
+function gatewayProblems(routers: readonly IpAddress[], prefixes: readonly Cidr[]): FieldProblem[] {
+  const problems: FieldProblem[] = [];
+  const served = new Set<Cidr>();
+  routers.forEach((gateway, index) => {
+    const path = ["gateways", index];
+    const subnet = prefixes.find((prefix) => cidrContains(prefix, gateway));
+    if (subnet === undefined) {
+      problems.push(fieldProblem(path, gateway, `an address in ${prefixes.join(" or ")}`));
+      return;
+    }
+    const reserved = reservedReason(subnet, gateway);
+    if (reserved !== undefined)
+      problems.push(fieldProblem(path, `${gateway}, ${reserved}`, `an address that a host in ${subnet} can have`));
+    else if (served.has(subnet))
+      problems.push(fieldProblem(path, `${gateway}, one more in ${subnet}`, "at most one gateway of each subnet"));
+    else served.add(subnet);
+  });
+  return problems;
+}
+
+const nodeProblems: RelationCheck = ({ vtepAddresses }) =>
+  isMap(vtepAddresses) && vtepAddresses.ipv4 === undefined && vtepAddresses.ipv6 === undefined
+    ? [fieldProblem(["vtepAddresses"], "neither ipv4 nor ipv6", "one of them at least")]
+    : [];
+
+const endpointProblems: RelationCheck = (input) => {
+  const ips = addresses.safeParse(input.ips);
+  if (!ips.success) return [];
+  const problems: FieldProblem[] = [];
+  ips.data.forEach((address, index) => {
+    const family = familyOf(address);
+    if (ips.data.findIndex((other) => familyOf(other) === family) < index)
+      problems.push(
+        fieldProblem(["ips", index], `${address}, one more IPv${family} address`, "at most one of each IP family"),
+      );
+  });
+  return problems;
+};
