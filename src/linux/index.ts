@@ -1,0 +1,14 @@
+export { closeDescriptor } from "./descriptor.ts";
+export {
+  createNamedNamespace,
+  deleteNamedNamespace,
+  listNamedNamespaces,
+  NetworkNamespace,
+  namedNamespaceExists,
+  namedNamespacePath,
+  processesIn,
+} from "./namespace.ts";
+export { type NetlinkSocketOptions, RawNetlinkSocket } from "./netlink-socket.ts";
+export { type StopWatching, watchReadable } from "./readiness.ts";
+export { readNetworkSysctl, writeNetworkSysctl } from "./sysctl.ts";
+export { isErrno, SystemError } from "./system-error.ts";

@@ -1,0 +1,217 @@
+import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync, readdirSync, readlinkSync, rmSync, statSync, unlinkSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { WeftError } from "../base/errors.ts";
+import { checked } from "./descriptor.ts";
+import { lastErrno, libc } from "./libc.ts";
+import { isErrno, SystemError } from "./system-error.ts";
+
+/** sched.h */
+const CLONE_NEWNET = 0x4000_0000;
+/** sys/mount.h */
+const MS_BIND = 0x1000;
+const MS_REC = 0x4000;
+const MS_SHARED = 0x10_0000;
+const MNT_DETACH = 2;
+/** NSFS_MAGIC objects: each namespace is an inode; its number names it while it lives. */
+const namedDirectory = "/run/netns";
+
+/**
+ * A network namespace, held open: it lives as long as this object is not closed, whatever happens to its name.
+ *
+ * Entering one is a property of a thread, so everything that needs it is done in one synchronous
+ * {@link NetworkNamespace.run}; what is made there (sockets, child processes) stays there for good.
+ */
+export class NetworkNamespace {
+  /** How the operator knows it: its name under /run/netns, or its path. */
+  readonly label: string;
+  /** An open descriptor of the namespace, for IFLA_NET_NS_FD. */
+  readonly fd: number;
+  /** Inode number on nsfs: two namespaces are the same if theirs are equal. */
+  readonly inode: number;
+  #open = true;
+
+  private constructor(label: string, fd: number, inode: number) {
+    this.label = label;
+    this.fd = fd;
+    this.inode = inode;
+  }
+
+  /** The namespace that this process started in. */
+  static current(): NetworkNamespace {
+    return NetworkNamespace.#openPath("/proc/self/ns/net", "this namespace");
+  }
+
+  /** A namespace by path: `/run/netns/NAME`, `/proc/PID/ns/net`. */
+  static open(path: string): NetworkNamespace {
+    return NetworkNamespace.#openPath(
+      path,
+      path.startsWith(`${namedDirectory}/`) ? path.slice(namedDirectory.length + 1) : path,
+    );
+  }
+
+  /** A namespace that {@link createNamedNamespace} or `ip netns add` made. */
+  static openNamed(name: string): NetworkNamespace {
+    return NetworkNamespace.#openPath(namedNamespacePath(name), name);
+  }
+
+  static #openPath(path: string, label: string): NetworkNamespace {
+    let fd: number;
+    try {
+      fd = openSync(path, "r");
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code;
+      throw new WeftError({
+        code: code === "ENOENT" ? "not-found" : "permission-denied",
+        attempted: `open network namespace ${label}`,
+        reason: code === "ENOENT" ? `${path} does not exist` : `${path}: ${code}`,
+        hint: code === "ENOENT" ? "list namespaces with: ip netns list" : "run as root",
+        cause: error,
+      });
+    }
+    const inode = inodeOfNamespace(fd);
+    if (inode === undefined) {
+      closeSync(fd);
+      throw new WeftError({
+        code: "invalid-argument",
+        attempted: `open network namespace ${label}`,
+        reason: `${path} is not a network namespace`,
+        hint: "give the name of a namespace (ip netns list) or a path such as /proc/PID/ns/net",
+      });
+    }
+    return new NetworkNamespace(label, fd, inode);
+  }
+
+  /** Runs `action` with this thread inside the namespace. `action` must be synchronous. */
+  run<Value>(action: () => Value): Value {
+    const home = openSync("/proc/thread-self/ns/net", "r");
+    try {
+      checked(libc.setns(this.fd, CLONE_NEWNET), `enter network namespace ${this.label}`);
+      try {
+        return action();
+      } finally {
+        // A thread that cannot come home would do everything that follows in the wrong place.
+        if (libc.setns(home, CLONE_NEWNET) !== 0) {
+          process.abort();
+        }
+      }
+    } finally {
+      closeSync(home);
+    }
+  }
+
+  /** Starts a program inside the namespace. */
+  spawn(command: string, parameters: readonly string[], options: SpawnOptions = {}): ChildProcess {
+    return this.run(() => spawn(command, parameters, options));
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    closeSync(this.fd);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+export function namedNamespacePath(name: string): string {
+  return `${namedDirectory}/${name}`;
+}
+
+/** Names under /run/netns that are namespaces, in no order. */
+export async function listNamedNamespaces(): Promise<string[]> {
+  return (await readdir(namedDirectory).catch(() => [] as string[])).filter(namedNamespaceExists);
+}
+
+/** Whether the name stands for a namespace now. A leftover file without one does not count. */
+export function namedNamespaceExists(name: string): boolean {
+  try {
+    return statSync(namedNamespacePath(name)).dev === nsfsDevice();
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Makes an empty namespace under /run/netns, visible to `ip netns`. It lives until its name is deleted and
+ * nobody uses it any more, also when this process ends.
+ */
+export function createNamedNamespace(name: string): void {
+  const operation = `create network namespace ${name}`;
+  const path = namedNamespacePath(name);
+  shareNamedDirectory(operation);
+  if (namedNamespaceExists(name)) {
+    throw new SystemError({ operation, errno: 17 });
+  }
+  closeSync(openSync(path, "a", 0o444));
+  try {
+    const home = openSync("/proc/thread-self/ns/net", "r");
+    try {
+      checked(libc.unshare(CLONE_NEWNET), operation);
+      try {
+        checked(libc.mount("/proc/thread-self/ns/net", path, "none", MS_BIND, null), operation);
+      } finally {
+        if (libc.setns(home, CLONE_NEWNET) !== 0) process.abort();
+      }
+    } finally {
+      closeSync(home);
+    }
+  } catch (error) {
+    rmSync(path, { force: true });
+    throw error;
+  }
+}
+
+/** Takes the name away; the kernel removes the namespace when its last user is gone. No such name is success. */
+export function deleteNamedNamespace(name: string): void {
+  const path = namedNamespacePath(name);
+  if (libc.umount2(path, MNT_DETACH) !== 0) {
+    const failure = new SystemError({ operation: `delete network namespace ${name}`, errno: lastErrno() });
+    // EINVAL: a plain file that never became a mount point, left by a crash.
+    if (!isErrno(failure, "ENOENT") && !isErrno(failure, "EINVAL")) throw failure;
+  }
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+}
+
+/** Processes whose network namespace this is, by number. */
+export function processesIn(namespace: NetworkNamespace): number[] {
+  const wanted = `net:[${namespace.inode}]`;
+  return readdirSync("/proc")
+    .filter((entry) => /^\d+$/.test(entry))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return readlinkSync(`/proc/${pid}/ns/net`) === wanted;
+      } catch {
+        return false;
+      }
+    });
+}
+
+function inodeOfNamespace(fd: number): number | undefined {
+  try {
+    const match = /^net:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${fd}`));
+    if (match !== null) return Number(match[1]);
+  } catch {}
+  // A bind mount reads as its own path; what counts is that it lies on nsfs and setns takes it.
+  const status = statSync(`/proc/self/fd/${fd}`);
+  return status.dev === nsfsDevice() ? status.ino : undefined;
+}
+
+function nsfsDevice(): number {
+  return statSync("/proc/self/ns/net").dev;
+}
+
+/** What `ip netns` does too: mounts below /run/netns spread to other mount namespaces, whichever came first. */
+function shareNamedDirectory(operation: string): void {
+  mkdirSync(namedDirectory, { recursive: true, mode: 0o755 });
+  if (libc.mount("", namedDirectory, "none", MS_SHARED | MS_REC, null) === 0) return;
+  checked(libc.mount(namedDirectory, namedDirectory, "none", MS_BIND | MS_REC, null), operation);
+  checked(libc.mount("", namedDirectory, "none", MS_SHARED | MS_REC, null), operation);
+}

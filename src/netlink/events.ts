@@ -1,0 +1,134 @@
+import { isErrno, type NetworkNamespace } from "../linux/index.ts";
+import { messagesOf } from "./message.ts";
+import { openKernelTransport, type Transport } from "./transport.ts";
+
+/** linux/rtnetlink.h: `enum rtnetlink_groups`. */
+export const eventGroup = {
+  link: 1,
+  neighbour: 3,
+  qdisc: 4,
+  ipv4Address: 5,
+  ipv4Route: 7,
+  ipv4Rule: 8,
+  ipv6Address: 9,
+  ipv6Route: 11,
+  ipv6Rule: 19,
+  nexthop: 32,
+} as const;
+
+export interface EventMessage {
+  /** RTM_* of linux/rtnetlink.h. */
+  readonly type: number;
+  /** Valid during the call. */
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly start: number;
+  readonly end: number;
+}
+
+export interface EventSocketOptions {
+  readonly namespace?: NetworkNamespace | undefined;
+  readonly groups: readonly number[];
+  /** Octets; what does not fit is lost and reported as an overrun. */
+  readonly receiveBuffer?: number;
+  /** A classic BPF program that says which messages are queued; see {@link withoutNewNeighbours}. */
+  readonly filter?: Uint8Array;
+  readonly transport?: Transport;
+  readonly onEvent: (message: EventMessage) => void;
+  /** Messages were lost (ENOBUFS), or could not be read: whoever listens must look at the whole state anew. */
+  readonly onOverrun: () => void;
+}
+
+/** Messages read in one turn of the event loop, so that a storm does not starve the rest of the program. */
+const messagesPerTurn = 512;
+
+/** Listens to what changes in a namespace. Requests go through another socket, so that answers and events never queue behind each other. */
+export class EventSocket {
+  readonly #transport: Transport;
+  readonly #stop: () => void;
+  #closed = false;
+
+  constructor(options: EventSocketOptions) {
+    this.#transport =
+      options.transport ??
+      openKernelTransport({
+        namespace: options.namespace,
+        receiveBuffer: options.receiveBuffer ?? 4 * 1024 * 1024,
+        groups: options.groups,
+        filter: options.filter,
+      });
+    this.#stop = this.#transport.onReadable(() => this.#drain(options));
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#stop();
+    this.#transport.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #drain(options: EventSocketOptions): void {
+    for (let count = 0; count < messagesPerTurn && !this.#closed; count++) {
+      let datagram: Uint8Array | undefined;
+      try {
+        datagram = this.#transport.receive();
+      } catch (error) {
+        if (!isErrno(error, "ENOBUFS")) throw error;
+        options.onOverrun();
+        continue;
+      }
+      if (datagram === undefined) return;
+      const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength);
+      try {
+        for (const { type, start, end } of messagesOf(datagram, view))
+          options.onEvent({ type, bytes: datagram, view, start, end });
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error;
+        options.onOverrun();
+      }
+    }
+  }
+}
+
+/**
+ * A classic BPF program that drops RTM_NEWNEIGH messages whose entry carries one of `flags` (NTF_*): who programs
+ * a hundred thousand entries of its own does not want to hear of each. Deletions and entries without the flag pass.
+ * linux/filter.h; loads of half-words are in network byte order.
+ */
+export function withoutNewNeighbours(flags: number): Uint8Array {
+  const LD_HALF = 0x28;
+  const LD_BYTE = 0x30;
+  const JUMP_EQUAL = 0x15;
+  const JUMP_SET = 0x45;
+  const RETURN = 0x06;
+  const messageTypeOffset = 4;
+  /** nlmsghdr (16) and the place of ndm_flags in `struct ndmsg`. */
+  const neighbourFlagsOffset = 16 + 10;
+  const newNeighbour = 0x1c00; // RTM_NEWNEIGH, 28, as the two octets read in network byte order
+  return bpf([
+    [LD_HALF, 0, 0, messageTypeOffset],
+    [JUMP_EQUAL, 0, 3, newNeighbour],
+    [LD_BYTE, 0, 0, neighbourFlagsOffset],
+    [JUMP_SET, 0, 1, flags],
+    [RETURN, 0, 0, 0],
+    [RETURN, 0, 0, 0xffff_ffff],
+  ]);
+}
+
+function bpf(
+  instructions: readonly (readonly [code: number, ifTrue: number, ifFalse: number, operand: number])[],
+): Uint8Array {
+  const program = new Uint8Array(instructions.length * 8);
+  const view = new DataView(program.buffer);
+  instructions.forEach(([code, ifTrue, ifFalse, operand], index) => {
+    view.setUint16(index * 8, code, true);
+    view.setUint8(index * 8 + 2, ifTrue);
+    view.setUint8(index * 8 + 3, ifFalse);
+    view.setUint32(index * 8 + 4, operand, true);
+  });
+  return program;
+}

@@ -1,0 +1,32 @@
+/**
+ * Routing netlink for Node.js: links, addresses, routes, rules, neighbours, FDB, nexthops and traffic control,
+ * spoken to the kernel directly, in any network namespace.
+ *
+ * Functions make requests (`createLink`, `replaceFdbEntry`, `listRoutes`, …); a {@link NetlinkSocket} carries them
+ * out one by one or in batches; an {@link EventSocket} tells what changes.
+ */
+export {
+  createNamedNamespace,
+  deleteNamedNamespace,
+  isErrno,
+  listNamedNamespaces,
+  NetworkNamespace,
+  namedNamespaceExists,
+  SystemError,
+} from "../linux/index.ts";
+export * from "./address.ts";
+export { type EventMessage, EventSocket, type EventSocketOptions, eventGroup, withoutNewNeighbours } from "./events.ts";
+export * from "./link.ts";
+export * from "./neighbour.ts";
+export * from "./nexthop.ts";
+export type { Query, Request } from "./request.ts";
+export * from "./route.ts";
+export * from "./rule.ts";
+export {
+  type BatchFailure,
+  type BatchResult,
+  DumpInterruptedError,
+  NetlinkSocket,
+  type SocketOptions,
+} from "./socket.ts";
+export { openKernelTransport, type Transport, type TransportOptions } from "./transport.ts";

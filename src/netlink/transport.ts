@@ -1,0 +1,37 @@
+import { type NetworkNamespace, RawNetlinkSocket, watchReadable } from "../linux/index.ts";
+
+/** How datagrams reach a kernel: the real one, or one that a test scripts. */
+export interface Transport {
+  /** The port that answers are addressed to. */
+  readonly portId: number;
+  /** The kernel has done all of it when this returns, but for dumps, which go on as they are received. */
+  send(bytes: Uint8Array): void;
+  /** The next datagram, valid until the next call; `undefined` when there is none now. Throws ENOBUFS once after a loss. */
+  receive(): Uint8Array | undefined;
+  /** Calls back whenever there is something to receive, until the returned function is called. */
+  onReadable(callback: () => void): () => void;
+  close(): void;
+}
+
+export interface TransportOptions {
+  /** Absent: the namespace that the process is in. The socket stays in it for good. */
+  readonly namespace?: NetworkNamespace | undefined;
+  /** Octets of the receive buffer. */
+  readonly receiveBuffer: number;
+  readonly groups?: readonly number[];
+  /** A classic BPF program that says which datagrams are queued. */
+  readonly filter?: Uint8Array | undefined;
+}
+
+export function openKernelTransport(options: TransportOptions): Transport {
+  const open = (): RawNetlinkSocket => new RawNetlinkSocket(options);
+  const socket = options.namespace === undefined ? open() : options.namespace.run(open);
+  if (options.filter !== undefined) socket.attachFilter(options.filter);
+  return {
+    portId: socket.portId,
+    send: (bytes) => socket.send(bytes),
+    receive: () => socket.receive(),
+    onReadable: (callback) => watchReadable(socket.fd, callback),
+    close: () => socket.close(),
+  };
+}
