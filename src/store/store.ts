@@ -1,6 +1,9 @@
 /**
  * What the control server keeps its state in: an ordered map from keys to values with one revision for each
  * committed transaction, in the manner of etcd v3. All implementations pass the same contract suite.
+ *
+ * A key is any text that is not empty and has no lone surrogate; keys are ordered by their UTF-8 bytes.
+ * Whatever a store cannot do it reports by throwing a WeftError; after `close` that is all that it does.
  */
 export interface Store {
   /** The revision of the last commit; 0 when nothing was ever written. */
@@ -13,21 +16,28 @@ export interface Store {
    * Applies all operations at one new revision if every condition holds, and none of them otherwise.
    * When the promise resolves with `committed`, the change survives a power cut.
    * Transactions are linearizable: they take effect in the order in which they were submitted.
+   * A transaction that changes nothing takes no new revision and commits at the store's present one.
+   * A promise that rejects leaves open whether the change took place (the store's answer may have been lost);
+   * it took place whole or not at all. Values are copied before `transact` returns.
    */
   transact(transaction: Transaction): Promise<TransactionResult>;
   /**
    * The changes under `prefix` with a revision greater than `afterRevision`, first those retained, then new
-   * ones as they are committed; a commit is never split over two batches. Throws {@link CompactedError}
-   * when changes after `afterRevision` are retained no more: the watcher reads the state anew by `range`.
+   * ones as they are committed; a commit is never split over two batches, and no batch is empty. Throws
+   * {@link CompactedError} when changes after `afterRevision` are retained no more, be it at the start or because
+   * the reader was slow, and when the store is not yet at `afterRevision` (it was restored from an older copy):
+   * the watcher reads the state anew by `range`. Ends when `signal` is aborted.
    */
   watch(prefix: string, afterRevision: number, signal: AbortSignal): AsyncIterable<WatchBatch>;
-  /** Forgets changes up to and including `revision`; entries stay. */
+  /** Forgets changes up to and including `revision`, which is not beyond the store's own; entries stay. */
   compact(revision: number): Promise<void>;
+  /** Completes the transactions submitted so far, then lets go of everything. Running watches throw. */
   close(): Promise<void>;
 }
 
 export interface Entry {
   readonly key: string;
+  /** Not to be modified: the store may hand the same bytes to others. */
   readonly value: Uint8Array;
   /** The revision that last changed the entry. */
   readonly revision: number;
@@ -61,6 +71,7 @@ export type TransactionResult =
   | { readonly committed: false; readonly failed: Condition; readonly actualRevision: number };
 
 export interface WatchBatch {
+  /** Ordered by revision, then by key. */
   readonly changes: readonly Change[];
   /** All changes up to and including this revision have been delivered. */
   readonly revision: number;
@@ -73,14 +84,14 @@ export interface Change {
   readonly revision: number;
 }
 
-/** The changes asked for are retained no more. */
+/** The changes asked for cannot be had: read the state anew by `range` and watch from its revision. */
 export class CompactedError extends Error {
   override readonly name = "CompactedError";
   /** Changes after this revision can still be watched. */
   readonly compactedRevision: number;
 
   constructor(compactedRevision: number) {
-    super(`changes up to revision ${compactedRevision} have been compacted`);
+    super(`only changes after revision ${compactedRevision} can be watched`);
     this.compactedRevision = compactedRevision;
   }
 }
