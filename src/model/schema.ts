@@ -1,8 +1,9 @@
 import { z } from "zod";
 import { type Cidr, cidrContains, cidrFamily, parseCidr, prefixLengthOf } from "../base/cidr.ts";
 import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address, parseIp } from "../base/ip.ts";
-import { isGroupMac, type MacAddress, parseMac, zeroMac } from "../base/mac.ts";
+import { type MacAddress, parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
+import { isUnicastMac } from "./endpoint-mac.ts";
 import { maximumMtu, minimumMtu } from "./mtu.ts";
 import { maxVni, parseEndpointId, parseNetworkName, parseNodeName, parseTenantName, type TextParser } from "./names.ts";
 import { describeFound, type FieldProblem, fieldProblem } from "./problem.ts";
@@ -100,8 +101,7 @@ const parseAddress: TextParser<IpAddress> = (input) => {
 
 const parseUnicastMac: TextParser<MacAddress> = (input) => {
   const address = parseMac(input);
-  const valid = address.ok && !isGroupMac(address.value) && address.value !== zeroMac;
-  return valid ? address : err("a unicast MAC address such as 02:00:5e:10:00:01");
+  return address.ok && isUnicastMac(address.value) ? address : err("a unicast MAC address such as 02:00:5e:10:00:01");
 };
 
 const parseLabelName: TextParser<string> = (input) =>

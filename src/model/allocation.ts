@@ -1,0 +1,230 @@
+import { cidrContains, cidrFamily } from "../base/cidr.ts";
+import { type Duration, formatDuration, milliseconds, seconds } from "../base/duration.ts";
+import { type ErrorCode, WeftError } from "../base/errors.ts";
+import type { IpAddress } from "../base/ip.ts";
+import type { MacAddress } from "../base/mac.ts";
+import { err, ok, type Result } from "../base/result.ts";
+import { isUnicastMac, type RandomBytes, randomMac } from "./endpoint-mac.ts";
+import type { Endpoint, Network } from "./resources.ts";
+import { type ReleasedAddress, SubnetPool } from "./subnet-pool.ts";
+
+/**
+ * How long a released address is not given out by itself: longer than other hosts of the tenant hold the MAC
+ * of the endpoint that had it (Linux: at most 45 s until a stale neighbour is probed, base_reachable_time).
+ */
+export const defaultQuarantine: Duration = seconds(60);
+
+/** With 2^46 MACs and some thousand taken, even one collision is a rarity; so many in a row are a broken generator. */
+const maximumMacTries = 16;
+
+/** What an endpoint holds of its network's addresses. */
+export type Holding = Pick<Endpoint, "id" | "mac" | "ips">;
+
+/** What an endpoint wants: the MAC and addresses that are absent are chosen. */
+export type HoldingRequest = Pick<Endpoint, "id" | "ips"> & { readonly mac?: MacAddress };
+
+export interface AddressPoolOptions {
+  readonly random: RandomBytes;
+  /** Default {@link defaultQuarantine}. */
+  readonly quarantine?: Duration;
+}
+
+/**
+ * Who has which MAC and IP address in one network. Not persistent: whoever starts it hands it what the store has
+ * by {@link adopt} and {@link quarantine}. Every `now` is in milliseconds of one clock that never goes back.
+ */
+export class AddressPool {
+  readonly #network: string;
+  readonly #subnets: readonly SubnetPool[];
+  readonly #macs = new Map<MacAddress, string>();
+  readonly #random: RandomBytes;
+
+  constructor(network: Pick<Network, "name" | "subnets" | "gateways">, options: AddressPoolOptions) {
+    this.#network = network.name;
+    this.#random = options.random;
+    this.#subnets = network.subnets.map((subnet) => {
+      const gateway = network.gateways.find((address) => cidrContains(subnet, address));
+      return new SubnetPool(subnet, gateway, options.quarantine ?? defaultQuarantine);
+    });
+  }
+
+  /** The id of the endpoint that has the address. */
+  ownerOf(address: IpAddress): string | undefined {
+    return this.#subnetOf(address)?.ownerOf(address);
+  }
+
+  /**
+   * Gives an endpoint what it wants and one address of each other subnet; all or nothing. A wanted address may be
+   * in quarantine, because the operator moves it on purpose; a chosen one never is. An endpoint that holds
+   * something already gets more, so a request that may be a repetition is compared with the endpoint first.
+   */
+  allocate(request: HoldingRequest, now: number): Result<Holding, WeftError> {
+    const wanted = this.#checkWanted(request);
+    if (!wanted.ok) return wanted;
+    const ips: IpAddress[] = [];
+    for (const pool of this.#subnets) {
+      const chosen = this.#chooseAddress(pool, wanted.value.get(pool), request.id, now);
+      if (!chosen.ok) return chosen;
+      ips.push(chosen.value);
+    }
+    const mac = request.mac === undefined ? this.#chooseMac(request.id) : ok(request.mac);
+    if (!mac.ok) return mac;
+    const holding = { id: request.id, mac: mac.value, ips };
+    this.#take(holding);
+    return ok(holding);
+  }
+
+  /** Enters what an endpoint has already, from the store. Fails, and enters nothing, when another one has it. */
+  adopt(holding: Holding): Result<void, WeftError> {
+    const wanted = this.#checkWanted(holding);
+    if (!wanted.ok) return wanted;
+    this.#take(holding);
+    return ok(undefined);
+  }
+
+  /**
+   * Frees the MAC, and the addresses after the quarantine. What the endpoint does not have stays as it is, so that
+   * a repetition does no harm. Also undoes an allocation that was not committed.
+   */
+  release(holding: Holding, now: number): void {
+    if (this.#macs.get(holding.mac) === holding.id) this.#macs.delete(holding.mac);
+    for (const address of holding.ips) this.#subnetOf(address)?.release(address, holding.id, now);
+  }
+
+  /** Enters addresses released before the pool was made, in order of release. Those taken or reserved are left out. */
+  quarantine(released: Iterable<ReleasedAddress>): void {
+    for (const entry of released) this.#subnetOf(entry.address)?.quarantine(entry);
+  }
+
+  /** The addresses whose quarantine has not passed, in order of release within a subnet. */
+  *quarantined(now: number): Generator<ReleasedAddress> {
+    for (const pool of this.#subnets) yield* pool.quarantined(now);
+  }
+
+  /**
+   * Reserves these gateways from now on; former ones go into quarantine.
+   * Fails, and changes nothing, when an endpoint has one of the addresses.
+   */
+  setGateways(gateways: readonly IpAddress[], now: number): Result<void, WeftError> {
+    for (const gateway of gateways) {
+      const owner = this.ownerOf(gateway);
+      if (owner !== undefined)
+        return this.#refuse(
+          "already-exists",
+          `reserve gateway ${gateway}`,
+          `endpoint ${owner} has it`,
+          "choose another address, or detach that endpoint first",
+        );
+    }
+    for (const pool of this.#subnets)
+      pool.setGateway(
+        gateways.find((address) => cidrContains(pool.subnet, address)),
+        now,
+      );
+    return ok(undefined);
+  }
+
+  /** What was asked for by name: may the endpoint have it? */
+  #checkWanted({ id, mac, ips }: HoldingRequest): Result<Map<SubnetPool, IpAddress>, WeftError> {
+    if (mac !== undefined) {
+      const attempted = `give MAC ${mac} to endpoint ${id}`;
+      if (!isUnicastMac(mac))
+        return this.#refuse("invalid-argument", attempted, "it is no unicast address", "choose another MAC, or none");
+      const owner = this.#macs.get(mac);
+      if (owner !== undefined)
+        return this.#refuse("already-exists", attempted, `endpoint ${owner} has it`, "choose another MAC, or none");
+    }
+    const wanted = new Map<SubnetPool, IpAddress>();
+    for (const address of ips) {
+      const attempted = `give ${address} to endpoint ${id}`;
+      const pool = this.#subnetOf(address);
+      if (pool === undefined) {
+        const subnets = this.#subnets.map((other) => other.subnet).join(" and ");
+        return this.#refuse(
+          "invalid-argument",
+          attempted,
+          `it is outside the network's subnets ${subnets}`,
+          "choose an address inside them, or none",
+        );
+      }
+      const reserved = pool.reservedReason(address);
+      if (reserved !== undefined)
+        return this.#refuse(
+          "invalid-argument",
+          attempted,
+          `it is ${reserved} of ${pool.subnet}`,
+          "choose another address, or none",
+        );
+      const owner = pool.ownerOf(address);
+      if (owner !== undefined)
+        return this.#refuse(
+          "already-exists",
+          attempted,
+          `endpoint ${owner} has it`,
+          "choose another address, or detach that endpoint first",
+        );
+      if (wanted.has(pool))
+        return this.#refuse(
+          "invalid-argument",
+          attempted,
+          `it is the second one of ${pool.subnet}`,
+          "choose one address of each subnet",
+        );
+      wanted.set(pool, address);
+    }
+    return ok(wanted);
+  }
+
+  #chooseAddress(
+    pool: SubnetPool,
+    wanted: IpAddress | undefined,
+    id: string,
+    now: number,
+  ): Result<IpAddress, WeftError> {
+    if (wanted !== undefined) return ok(wanted);
+    const next = pool.next(now);
+    if (next.ok) return next;
+    const { freeAt } = next.error;
+    const attempted = `choose an IPv${cidrFamily(pool.subnet)} address of ${pool.subnet} for endpoint ${id}`;
+    if (freeAt === undefined)
+      return this.#refuse(
+        "exhausted",
+        attempted,
+        `all ${pool.taken} addresses are taken`,
+        "detach endpoints, or use a network with a larger subnet",
+      );
+    const wait = formatDuration(milliseconds(freeAt - now));
+    return this.#refuse(
+      "exhausted",
+      attempted,
+      `none is free (${pool.taken} taken, the others released a moment ago); the next comes free in ${wait}`,
+      `try again in ${wait}, or ask for one of them by its address`,
+    );
+  }
+
+  #chooseMac(id: string): Result<MacAddress, WeftError> {
+    for (let tries = 0; tries < maximumMacTries; tries++) {
+      const mac = randomMac(this.#random);
+      if (!this.#macs.has(mac)) return ok(mac);
+    }
+    return this.#refuse(
+      "internal",
+      `choose a MAC for endpoint ${id}`,
+      `${maximumMacTries} random MACs in a row were taken`,
+      "the random generator is broken: report it, and choose a MAC yourself until then",
+    );
+  }
+
+  #take({ id, mac, ips }: Holding): void {
+    this.#macs.set(mac, id);
+    for (const address of ips) this.#subnetOf(address)?.take(address, id);
+  }
+
+  #subnetOf(address: IpAddress): SubnetPool | undefined {
+    return this.#subnets.find((pool) => cidrContains(pool.subnet, address));
+  }
+
+  #refuse(code: ErrorCode, attempted: string, reason: string, hint: string) {
+    return err(new WeftError({ code, attempted: `${attempted} in network ${this.#network}`, reason, hint }));
+  }
+}
