@@ -3,12 +3,13 @@ export {
   createNamedNamespace,
   deleteNamedNamespace,
   listNamedNamespaces,
+  nameNamespace,
   NetworkNamespace,
   namedNamespaceExists,
   namedNamespacePath,
   processesIn,
 } from "./namespace.ts";
-export { type NetlinkSocketOptions, RawNetlinkSocket } from "./netlink-socket.ts";
+export { type NetlinkSocketOptions, netlinkProtocol, RawNetlinkSocket } from "./netlink-socket.ts";
 export { type StopWatching, watchReadable } from "./readiness.ts";
 export { readNetworkSysctl, writeNetworkSysctl } from "./sysctl.ts";
 export { isErrno, SystemError } from "./system-error.ts";

@@ -164,6 +164,20 @@ export function createNamedNamespace(name: string): void {
   }
 }
 
+/** Gives a namespace that is held open a name (again), for example after somebody deleted its name. EEXIST if it is taken. */
+export function nameNamespace(namespace: NetworkNamespace, name: string): void {
+  const operation = `name network namespace ${name}`;
+  shareNamedDirectory(operation);
+  if (namedNamespaceExists(name)) throw new SystemError({ operation, errno: 17 });
+  const path = namedNamespacePath(name);
+  closeSync(openSync(path, "a", 0o444));
+  if (libc.mount(`/proc/self/fd/${namespace.fd}`, path, "none", MS_BIND, null) !== 0) {
+    const failure = new SystemError({ operation, errno: lastErrno() });
+    rmSync(path, { force: true });
+    throw failure;
+  }
+}
+
 /** Takes the name away; the kernel removes the namespace when its last user is gone. No such name is success. */
 export function deleteNamedNamespace(name: string): void {
   const path = namedNamespacePath(name);

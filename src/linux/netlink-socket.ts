@@ -21,14 +21,19 @@ const MSG_TRUNC = 0x20;
 const EAGAIN = 11;
 const EINTR = 4;
 
+/** linux/netlink.h: which part of the kernel the socket speaks with. */
+export const netlinkProtocol = { route: 0, netfilter: 12 } as const;
+
 export interface NetlinkSocketOptions {
+  /** Default: routing. */
+  readonly protocol?: number;
   /** Octets; beyond `net.core.rmem_max` it takes CAP_NET_ADMIN. */
   readonly receiveBuffer: number;
-  /** Multicast groups to join, RTNLGRP_* of linux/rtnetlink.h. */
+  /** Multicast groups to join: RTNLGRP_* of linux/rtnetlink.h, NFNLGRP_* of linux/netfilter/nfnetlink.h. */
   readonly groups?: readonly number[];
 }
 
-/** A raw routing-netlink socket, non-blocking, of the namespace that the thread is in when it is made. */
+/** A raw netlink socket, non-blocking, of the namespace that the thread is in when it is made. */
 export class RawNetlinkSocket {
   readonly fd: number;
   /** The socket's own address, in each message that answers it. */
@@ -37,7 +42,7 @@ export class RawNetlinkSocket {
 
   constructor(options: NetlinkSocketOptions) {
     const operation = "open a netlink socket";
-    this.fd = checked(libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), operation);
+    this.fd = checked(libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, options.protocol ?? netlinkProtocol.route), operation);
     try {
       this.#set(SOL_SOCKET, SO_RCVBUFFORCE, options.receiveBuffer, operation);
       this.#set(SOL_NETLINK, NETLINK_EXT_ACK, 1, operation);

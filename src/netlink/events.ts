@@ -29,6 +29,8 @@ export interface EventMessage {
 export interface EventSocketOptions {
   readonly namespace?: NetworkNamespace | undefined;
   readonly groups: readonly number[];
+  /** One of {@link netlinkProtocol}; default routing. */
+  readonly protocol?: number;
   /** Octets; what does not fit is lost and reported as an overrun. */
   readonly receiveBuffer?: number;
   /** A classic BPF program that says which messages are queued; see {@link withoutNewNeighbours}. */
@@ -55,6 +57,7 @@ export class EventSocket {
         namespace: options.namespace,
         receiveBuffer: options.receiveBuffer ?? 4 * 1024 * 1024,
         groups: options.groups,
+        ...(options.protocol === undefined ? {} : { protocol: options.protocol }),
         filter: options.filter,
       });
     this.#stop = this.#transport.onReadable(() => this.#drain(options));

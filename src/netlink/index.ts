@@ -12,6 +12,7 @@ export {
   listNamedNamespaces,
   NetworkNamespace,
   namedNamespaceExists,
+  netlinkProtocol,
   SystemError,
 } from "../linux/index.ts";
 export * from "./address.ts";

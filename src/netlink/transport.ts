@@ -19,6 +19,8 @@ export interface TransportOptions {
   /** Octets of the receive buffer. */
   readonly receiveBuffer: number;
   readonly groups?: readonly number[];
+  /** One of {@link netlinkProtocol}; default routing. */
+  readonly protocol?: number;
   /** A classic BPF program that says which datagrams are queued. */
   readonly filter?: Uint8Array | undefined;
 }
