@@ -190,6 +190,11 @@ export function storeContract(name: string, open: (context: TestContext) => Prom
       }
     });
 
+    test("watches from between commits that were submitted together", async (store) => {
+      await Promise.all([1, 2, 3, 4].map((n) => change(store, put("k", `${n}`))));
+      assert.deepEqual(await collect(store, "k", 2, 4), ["3 k=3", "4 k=4"]);
+    });
+
     test("resumes after the revision of the last batch without a gap or a repetition", async (store) => {
       for (let n = 1; n <= 20; n++) await change(store, put(`k${n % 3}`, `${n}`));
       const seen: number[] = [];

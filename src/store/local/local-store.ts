@@ -118,8 +118,8 @@ export class LocalStore implements Store {
     if (this.#closed) return;
     this.#closed = true;
     while (this.#queue.length > 0) this.#commitGroup();
-    this.#tables.close();
     this.#waiting.wakeAll();
+    this.#tables.close();
   }
 
   #checkOpen(attempted: string): void {
