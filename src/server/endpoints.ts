@@ -1,0 +1,294 @@
+import { seconds } from "../base/duration.ts";
+import { WeftError } from "../base/errors.ts";
+import { defaultQuarantine, type Holding } from "../model/allocation.ts";
+import { effectiveMtu } from "../model/mtu.ts";
+import type { Endpoint } from "../model/resources.ts";
+import type { EndpointDraft } from "../model/schema.ts";
+import type { Condition, Operation, Transaction } from "../store/store.ts";
+import type { Identities } from "./identities.ts";
+import type { NodeIdentity } from "./identity/node-identity.ts";
+import { contended, type Ledger } from "./ledger.ts";
+import { endpointCodec, keys, put, putOwner, quarantineCodec, remove } from "./records.ts";
+import { Repetition } from "./repetition.ts";
+import type { NetworkEntry, StoredEndpoint } from "./state.ts";
+
+/** How often a claim is made anew when others changed what it rests on. */
+const attemptLimit = 10;
+/** Endpoints released, or quarantine records forgotten, in one transaction. */
+const chunkLimit = 100;
+const quarantineSweepInterval = seconds(5);
+
+/** What a node is told about the endpoint that it asked for. */
+export interface CreatedEndpoint {
+  readonly endpoint: Endpoint;
+  readonly entry: NetworkEntry;
+  /** The endpoint is part of the state at this revision. */
+  readonly revision: number;
+}
+
+/**
+ * Who owns which endpoint. Addresses are chosen in memory and claimed in the store, so that many requests share
+ * one sync to disk; the store's conditions decide, also between several servers.
+ */
+export class Endpoints {
+  readonly #ledger: Ledger;
+  readonly #identities: Identities;
+  /** Requests under way, by the endpoint's id. */
+  readonly #creating = new Map<string, { readonly node: string; readonly created: Promise<CreatedEndpoint> }>();
+  readonly #sweeper: Repetition;
+
+  constructor(ledger: Ledger, identities: Identities) {
+    this.#ledger = ledger;
+    this.#identities = identities;
+    this.#sweeper = new Repetition(ledger, quarantineSweepInterval, "forget released addresses", () => this.#sweep());
+  }
+
+  close(): Promise<void> {
+    return this.#sweeper.stop();
+  }
+
+  /**
+   * Claims a MAC and addresses for a new endpoint of the caller. The same id again gives the same answer, as long
+   * as what is asked for agrees with what the endpoint has.
+   */
+  async create(caller: NodeIdentity, draft: EndpointDraft): Promise<CreatedEndpoint> {
+    const attempted = `create endpoint ${draft.id} in network ${draft.network}`;
+    this.#identities.requireCurrent(caller, attempted);
+    const known = this.#ledger.state.endpoints.get(draft.id);
+    if (known !== undefined) return this.#repeated(caller, draft, known, attempted);
+    const underWay = this.#creating.get(draft.id);
+    if (underWay !== undefined) {
+      if (underWay.node !== caller.name) throw idTaken(attempted, underWay.node);
+      const { endpoint } = await underWay.created;
+      return this.#repeated(caller, draft, endpoint, attempted);
+    }
+    const created = this.#claim(caller, draft, attempted);
+    this.#creating.set(draft.id, { node: caller.name, created });
+    try {
+      return await created;
+    } finally {
+      this.#creating.delete(draft.id);
+    }
+  }
+
+  /** Releases endpoints of the caller; ids of none, or of endpoints of other nodes, count as released. */
+  async release(caller: NodeIdentity, ids: readonly string[]): Promise<number> {
+    const attempted = `delete ${ids.length} endpoints of node ${caller.name}`;
+    this.#identities.requireCurrent(caller, attempted);
+    // A node that gave up waiting for an answer may delete what is still being made for it.
+    await Promise.allSettled(ids.map((id) => this.#creating.get(id)?.created));
+    const own = ids.filter((id) => this.#ledger.state.endpoints.get(id)?.node === caller.name);
+    return this.#releaseAll(own, attempted, (endpoint) => {
+      const identity = this.#identities.requireCurrent(caller, attempted);
+      return endpoint.node === caller.name
+        ? [{ key: keys.identity(caller.name), revision: identity.revision }]
+        : undefined;
+    });
+  }
+
+  /** Releases endpoints whoever owns them: an administrator's doing. */
+  releaseAny(ids: readonly string[], attempted: string): Promise<number> {
+    return this.#releaseAll(ids, attempted, () => []);
+  }
+
+  #repeated(caller: NodeIdentity, draft: EndpointDraft, endpoint: Endpoint, attempted: string): CreatedEndpoint {
+    if (endpoint.node !== caller.name) throw idTaken(attempted, endpoint.node);
+    const entry = this.#ledger.state.networks.get(endpoint.network);
+    const agrees =
+      endpoint.network === draft.network &&
+      (draft.mac === undefined || draft.mac === endpoint.mac) &&
+      draft.ips.every((ip) => endpoint.ips.includes(ip));
+    if (entry === undefined || !agrees)
+      throw new WeftError({
+        code: "already-exists",
+        attempted,
+        reason: `the endpoint exists already, in network ${endpoint.network} with ${endpoint.mac} and ${endpoint.ips.join(", ")}`,
+        hint: "use another id for another endpoint",
+      });
+    return { endpoint, entry, revision: this.#ledger.state.revision };
+  }
+
+  async #claim(caller: NodeIdentity, draft: EndpointDraft, attempted: string): Promise<CreatedEndpoint> {
+    for (let attempt = 0; attempt < attemptLimit; attempt++) {
+      const identity = this.#identities.requireCurrent(caller, attempted);
+      const entry = this.#requireNetwork(draft.network, attempted);
+      this.#requireCapable(caller.name, entry, attempted);
+      const { clock } = this.#ledger;
+      const holding = entry.pool.allocate(draft, clock.monotonic());
+      if (!holding.ok) throw holding.error;
+      const endpoint: Endpoint = {
+        id: draft.id,
+        network: entry.network.name,
+        node: caller.name,
+        mac: holding.value.mac,
+        ips: holding.value.ips,
+        attachment: draft.attachment,
+        sequence: nextSequence(entry, holding.value),
+      };
+      const transaction = claimTransaction(entry, endpoint);
+      entry.pendingEndpoints++;
+      try {
+        const result = await this.#ledger.submit({
+          conditions: [
+            { key: keys.identity(caller.name), revision: identity.revision },
+            { key: keys.network(entry.network.name), revision: entry.revision },
+            ...transaction.conditions,
+          ],
+          operations: transaction.operations,
+        });
+        if (result.committed) return { endpoint, entry, revision: result.revision };
+        entry.pool.release(holding.value, clock.monotonic());
+      } catch (error) {
+        entry.pool.release(holding.value, clock.monotonic());
+        throw error;
+      } finally {
+        entry.pendingEndpoints--;
+      }
+    }
+    throw contended(attempted);
+  }
+
+  #requireNetwork(name: string, attempted: string): NetworkEntry {
+    const entry = this.#ledger.state.networks.get(name);
+    if (entry === undefined)
+      throw new WeftError({
+        code: "not-found",
+        attempted,
+        reason: `there is no network ${name}`,
+        hint: "list the networks with: weft network list",
+      });
+    if (entry.closing)
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: `network ${name} is being deleted`,
+        hint: "use another network",
+      });
+    return entry;
+  }
+
+  /** The node must have a VTEP of the network's underlay, and an underlay MTU that carries the network's packets. */
+  #requireCapable(name: string, entry: NetworkEntry, attempted: string): void {
+    const node = this.#ledger.state.nodes.get(name)?.value;
+    const { network } = entry;
+    if (node?.vtepAddresses[network.underlay] === undefined)
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: `node ${name} has ${node === undefined ? "not registered a VTEP address yet" : `no ${network.underlay} VTEP address, which network ${network.name} needs`}`,
+        hint: `start the agent with an ${network.underlay} address in --underlay`,
+      });
+    const mtu = effectiveMtu(network, [node]);
+    if (!mtu.ok) throw mtu.error;
+  }
+
+  async #releaseAll(
+    ids: readonly string[],
+    attempted: string,
+    guard: (endpoint: StoredEndpoint) => readonly Condition[] | undefined,
+  ): Promise<number> {
+    let { revision } = this.#ledger.state;
+    for (let start = 0; start < ids.length; start += chunkLimit) {
+      const chunk = new Set(ids.slice(start, start + chunkLimit));
+      revision = await this.#ledger.commit(attempted, () => {
+        const conditions = new Map<string, Condition>();
+        const operations: Operation[] = [];
+        for (const id of chunk) {
+          const endpoint = this.#ledger.state.endpoints.get(id);
+          const guards = endpoint === undefined ? undefined : guard(endpoint);
+          if (endpoint === undefined || guards === undefined) continue;
+          for (const condition of guards) conditions.set(condition.key, condition);
+          const key = keys.endpoint(endpoint.network, endpoint.id);
+          conditions.set(key, { key, revision: endpoint.revision });
+          operations.push(...releaseOperations(endpoint, this.#ledger.clock.now()));
+        }
+        return { conditions: [...conditions.values()], operations };
+      });
+    }
+    return revision;
+  }
+
+  /** Forgets what left quarantine. A wall clock that was set back by more than that does not keep records for ever. */
+  async #sweep(): Promise<void> {
+    const now = this.#ledger.clock.now();
+    let transaction: { conditions: Condition[]; operations: Operation[] } = { conditions: [], operations: [] };
+    const flush = async (): Promise<void> => {
+      if (transaction.operations.length > 0) await this.#ledger.submit(transaction);
+      transaction = { conditions: [], operations: [] };
+    };
+    for (const entry of [...this.#ledger.state.networks.values()])
+      for (const { key, released, revision } of [...releasedKeys(entry)]) {
+        if (Math.abs(now - released) < defaultQuarantine) continue;
+        transaction.conditions.push({ key, revision });
+        transaction.operations.push(remove(key));
+        if (transaction.operations.length >= chunkLimit) await flush();
+      }
+    await flush();
+  }
+}
+
+/** The quarantine records of a network. */
+export function* releasedKeys(
+  entry: NetworkEntry,
+): Iterable<{ readonly key: string; readonly released: number; readonly revision: number }> {
+  const { name } = entry.network;
+  for (const [ip, { value, revision }] of entry.releasedIps)
+    yield { key: keys.quarantinedIp(name, ip), released: value.released, revision };
+  for (const [mac, { value, revision }] of entry.releasedMacs)
+    yield { key: keys.quarantinedMac(name, mac), released: value.released, revision };
+}
+
+/** A MAC that comes back must win against what its last owner said of it. RFC 7432 §7.7. */
+function nextSequence(entry: NetworkEntry, holding: Holding): number {
+  const released = entry.releasedMacs.get(holding.mac);
+  return released === undefined ? 0 : released.value.sequence + 1;
+}
+
+function claimTransaction(entry: NetworkEntry, endpoint: Endpoint): Transaction {
+  const { network, id, mac, ips } = endpoint;
+  const conditions: Condition[] = [];
+  const operations: Operation[] = [];
+  const claim = (key: string): void => {
+    conditions.push({ key, revision: 0 });
+    operations.push(putOwner(key, id));
+  };
+  /** Takes an address out of quarantine, in which it may be. */
+  const retrieve = (key: string, released: { readonly revision: number } | undefined): void => {
+    conditions.push({ key, revision: released?.revision ?? 0 });
+    if (released !== undefined) operations.push(remove(key));
+  };
+  const key = keys.endpoint(network, id);
+  conditions.push({ key, revision: 0 });
+  operations.push(put(key, endpointCodec, endpoint));
+  claim(keys.mac(network, mac));
+  retrieve(keys.quarantinedMac(network, mac), entry.releasedMacs.get(mac));
+  for (const ip of ips) {
+    claim(keys.address(network, ip));
+    retrieve(keys.quarantinedIp(network, ip), entry.releasedIps.get(ip));
+  }
+  return { conditions, operations };
+}
+
+function releaseOperations(endpoint: Endpoint, released: number): Operation[] {
+  const { network, id, mac, ips, sequence } = endpoint;
+  const operations = [
+    remove(keys.endpoint(network, id)),
+    remove(keys.mac(network, mac)),
+    put(keys.quarantinedMac(network, mac), quarantineCodec, { released, sequence }),
+  ];
+  for (const ip of ips)
+    operations.push(
+      remove(keys.address(network, ip)),
+      put(keys.quarantinedIp(network, ip), quarantineCodec, { released, sequence: 0 }),
+    );
+  return operations;
+}
+
+function idTaken(attempted: string, node: string): WeftError {
+  return new WeftError({
+    code: "already-exists",
+    attempted,
+    reason: `node ${node} has an endpoint of this id`,
+    hint: "use another id",
+  });
+}

@@ -1,0 +1,197 @@
+import type { Clock } from "../base/clock.ts";
+import { seconds } from "../base/duration.ts";
+import { messageOf, WeftError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import {
+  CompactedError,
+  type Entry,
+  type Store,
+  type Transaction,
+  type TransactionResult,
+  type WatchBatch,
+} from "../store/store.ts";
+import { Fanout } from "./fanout.ts";
+import { Repetition } from "./repetition.ts";
+import { State } from "./state.ts";
+
+/** Revisions whose changes the store keeps, for watchers that resume after the server was restarted. */
+const retainedRevisions = 100_000;
+/** How often the store is told to forget what is older. */
+const compactionInterval = seconds(60);
+/** How often a plan is made anew when others changed what it rests on. */
+const attemptLimit = 10;
+
+/**
+ * What the server reads at start, in this order: endpoints can be placed only in known networks. Each prefix may be
+ * read at another revision; changes after the first of these are applied again, to no effect where they are in.
+ */
+const loadedPrefixes = ["/identities/", "/nodes/", "/tenants/", "/networks/", "/endpoints/", "/quarantine/"];
+
+/**
+ * The store together with the state in memory that follows it and the watchers that are told. All changes, also
+ * one's own, come in by the store's watch: in the order of their commits, and the same with one server or several.
+ */
+export class Ledger {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly state: State;
+  readonly fanout: Fanout;
+  /** Called when the store fails under the watch; nothing can be served any more. */
+  onFailure: (error: unknown) => void = () => {};
+  /** Transactions committed by this process. */
+  commits = 0;
+  /** The store keeps no changes up to and including this revision. */
+  compactedRevision = 0;
+  readonly #stop = new AbortController();
+  #waiters: { readonly revision: number; readonly resolve: () => void; readonly reject: (error: unknown) => void }[] =
+    [];
+  #failure: unknown;
+  #following: Promise<void> = Promise.resolve();
+  readonly #compaction: Repetition;
+
+  private constructor(store: Store, clock: Clock, logger: Logger) {
+    this.store = store;
+    this.clock = clock;
+    this.logger = logger;
+    this.state = new State(clock);
+    this.fanout = new Fanout(this.state);
+    this.#compaction = new Repetition(this, compactionInterval, "compact the store", () => this.#compact());
+  }
+
+  /** Reads the state and follows the store from there. The caller closes the store, after the ledger. */
+  static async open(options: {
+    readonly store: Store;
+    readonly clock: Clock;
+    readonly logger: Logger;
+  }): Promise<Ledger> {
+    const ledger = new Ledger(options.store, options.clock, options.logger);
+    await ledger.#load();
+    return ledger;
+  }
+
+  /** Resolves when all commits up to `revision` are in the state and have been told to the watchers. */
+  async reached(revision: number): Promise<void> {
+    if (this.state.revision >= revision) return;
+    if (this.#failure !== undefined) throw this.#failure;
+    await new Promise<void>((resolve, reject) => this.#waiters.push({ revision, resolve, reject }));
+  }
+
+  /** Submits one transaction; when the promise resolves, the state is at least as new as the answer. */
+  async submit(transaction: Transaction): Promise<TransactionResult> {
+    const result = await this.store.transact(transaction);
+    if (result.committed) this.commits++;
+    await this.reached(result.committed ? result.revision : this.store.revision);
+    return result;
+  }
+
+  /**
+   * Commits what `plan` makes of the state, making it anew when others were faster; no operations: nothing to do.
+   * Answers the revision at which the change is in the state.
+   */
+  async commit(attempted: string, plan: () => Transaction | Promise<Transaction>): Promise<number> {
+    for (let attempt = 0; attempt < attemptLimit; attempt++) {
+      const transaction = await plan();
+      if (transaction.operations.length === 0) return this.state.revision;
+      const result = await this.submit(transaction);
+      if (result.committed) return result.revision;
+    }
+    throw contended(attempted);
+  }
+
+  async close(): Promise<void> {
+    await this.#compaction.stop();
+    this.fanout.closeAll();
+    this.#stop.abort();
+    await this.#following;
+  }
+
+  async #load(): Promise<void> {
+    let from = Math.max(0, this.store.revision - retainedRevisions);
+    let batches = this.#watch(from);
+    let first: WatchBatch | undefined;
+    try {
+      if (from < this.store.revision) first = (await batches.next()).value;
+    } catch (error) {
+      if (!(error instanceof CompactedError)) throw error;
+      from = error.compactedRevision;
+      batches = this.#watch(from);
+    }
+    this.compactedRevision = from;
+    const entries: Entry[][] = [];
+    let base = Number.POSITIVE_INFINITY;
+    for (const prefix of loadedPrefixes) {
+      const range = await this.store.range(prefix);
+      entries.push([...range.entries]);
+      base = Math.min(base, range.revision);
+    }
+    for (const group of entries) this.state.load(group, from);
+    this.state.settle(base, () => {});
+    await new Promise<void>((resolve, reject) => {
+      if (from >= base) resolve();
+      this.#following = this.#follow(batches, first, base, resolve).catch((error: unknown) => {
+        if (this.#stop.signal.aborted) return;
+        this.logger.error({ error: messageOf(error) }, "the store failed; the server cannot go on");
+        this.#failure = error;
+        for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
+        reject(error);
+        this.onFailure(error);
+      });
+    });
+  }
+
+  #watch(from: number): AsyncIterator<WatchBatch> {
+    return this.store.watch("", from, this.#stop.signal)[Symbol.asyncIterator]();
+  }
+
+  async #follow(
+    batches: AsyncIterator<WatchBatch>,
+    first: WatchBatch | undefined,
+    base: number,
+    whenRemembered: () => void,
+  ): Promise<void> {
+    for (let batch = first; ; batch = undefined) {
+      if (batch === undefined) {
+        const next = await batches.next();
+        if (next.done) break;
+        batch = next.value;
+      }
+      this.#take(batch, base);
+      if (batch.revision >= base) whenRemembered();
+    }
+    if (!this.#stop.signal.aborted) throw new Error("the store ended the watch");
+  }
+
+  #take(batch: WatchBatch, base: number): void {
+    const emit = this.fanout.notice.bind(this.fanout);
+    for (const change of batch.changes) {
+      if (change.revision <= base) this.state.remember(change);
+      else this.state.apply(change, emit);
+    }
+    if (batch.revision <= base) return;
+    this.state.settle(batch.revision, emit);
+    this.fanout.settle(batch.revision);
+    this.#waiters = this.#waiters.filter((waiter) => {
+      if (waiter.revision > batch.revision) return true;
+      waiter.resolve();
+      return false;
+    });
+  }
+
+  async #compact(): Promise<void> {
+    const revision = this.store.revision - retainedRevisions;
+    if (revision <= this.compactedRevision) return;
+    await this.store.compact(revision);
+    this.compactedRevision = revision;
+  }
+}
+
+/** Others changed the same again and again. */
+export function contended(attempted: string): WeftError {
+  return new WeftError({
+    code: "unavailable",
+    attempted,
+    reason: `others changed the same ${attemptLimit} times meanwhile`,
+    hint: "try again",
+  });
+}

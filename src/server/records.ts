@@ -1,0 +1,132 @@
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import {
+  endpointFromMessage,
+  endpointToMessage,
+  networkFromMessage,
+  networkToMessage,
+  nodeFromMessage,
+  nodeToMessage,
+  tenantFromMessage,
+  tenantToMessage,
+} from "../api/convert.ts";
+import {
+  IdentityRecordSchema,
+  OwnerRecordSchema,
+  QuarantineRecordSchema,
+  TokenRecordSchema,
+} from "../api/generated/weft/storage/v1/records_pb.js";
+import { EndpointSchema, NetworkSchema, NodeSchema, TenantSchema } from "../api/generated/weft/v1/resources_pb.js";
+import type { IpAddress } from "../base/ip.ts";
+import type { MacAddress } from "../base/mac.ts";
+import { unwrap } from "../base/result.ts";
+import type { Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
+import type { Operation } from "../store/store.ts";
+
+/** The keys of the store. Names, ids and addresses hold no slash. */
+export const keys = {
+  tenant: (name: string) => `/tenants/${name}`,
+  network: (name: string) => `/networks/${name}`,
+  node: (name: string) => `/nodes/${name}`,
+  endpoint: (network: string, id: string) => `/endpoints/${network}/${id}`,
+  /** Who holds a number or an address; each can be held once. */
+  vni: (vni: Vni) => `/vnis/${vni}`,
+  vtep: (address: IpAddress) => `/vteps/${address}`,
+  address: (network: string, ip: IpAddress) => `/addresses/${network}/${ip}`,
+  mac: (network: string, mac: MacAddress) => `/macs/${network}/${mac}`,
+  quarantinedIp: (network: string, ip: IpAddress) => `/quarantine/${network}/ip/${ip}`,
+  quarantinedMac: (network: string, mac: MacAddress) => `/quarantine/${network}/mac/${mac}`,
+  identity: (node: string) => `/identities/${node}`,
+  /** `hash`: SHA-256 of the token's secret, hexadecimal. */
+  token: (hash: string) => `/tokens/${hash}`,
+} as const;
+
+/** How one kind of value lies in the store. `decode` throws when the store is damaged. */
+interface Codec<Value> {
+  encode(value: Value): Uint8Array;
+  decode(bytes: Uint8Array): Value;
+}
+
+export const tenantCodec: Codec<Tenant> = {
+  encode: (tenant) => toBinary(TenantSchema, tenantToMessage(tenant)),
+  decode: (bytes) => unwrap(tenantFromMessage(fromBinary(TenantSchema, bytes))),
+};
+
+export const networkCodec: Codec<Network> = {
+  encode: (network) => toBinary(NetworkSchema, networkToMessage(network)),
+  decode: (bytes) => unwrap(networkFromMessage(fromBinary(NetworkSchema, bytes))),
+};
+
+export const nodeCodec: Codec<Node> = {
+  encode: (node) => toBinary(NodeSchema, nodeToMessage(node)),
+  decode: (bytes) => unwrap(nodeFromMessage(fromBinary(NodeSchema, bytes))),
+};
+
+export const endpointCodec: Codec<Endpoint> = {
+  encode: (endpoint) => toBinary(EndpointSchema, endpointToMessage(endpoint)),
+  decode: (bytes) => unwrap(endpointFromMessage(fromBinary(EndpointSchema, bytes))),
+};
+
+/** Whose certificates of a node's name are good. */
+export interface Identity {
+  readonly generation: number;
+  /** The node was deleted and has not joined again. */
+  readonly revoked: boolean;
+}
+
+export const identityCodec: Codec<Identity> = {
+  encode: (identity) => toBinary(IdentityRecordSchema, create(IdentityRecordSchema, identity)),
+  decode: (bytes) => {
+    const { generation, revoked } = fromBinary(IdentityRecordSchema, bytes);
+    return { generation, revoked };
+  },
+};
+
+/** A join token, known by its hash alone. */
+export interface TokenState {
+  /** Milliseconds since 1970. */
+  readonly expires: number;
+  /** Its one use. */
+  readonly used?: { readonly node: string; readonly publicKeyHash: Uint8Array; readonly generation: number };
+}
+
+export const tokenCodec: Codec<TokenState> = {
+  encode: ({ expires, used }) =>
+    toBinary(TokenRecordSchema, create(TokenRecordSchema, { expires: BigInt(expires), ...used })),
+  decode: (bytes) => {
+    const { expires, node, publicKeyHash, generation } = fromBinary(TokenRecordSchema, bytes);
+    return { expires: Number(expires), ...(node === "" ? {} : { used: { node, publicKeyHash, generation } }) };
+  },
+};
+
+/** An address that was released a moment ago. */
+export interface Quarantine {
+  /** Milliseconds since 1970. */
+  readonly released: number;
+  /** Of a MAC: the sequence of its last owner. */
+  readonly sequence: number;
+}
+
+export const quarantineCodec: Codec<Quarantine> = {
+  encode: ({ released, sequence }) =>
+    toBinary(
+      QuarantineRecordSchema,
+      create(QuarantineRecordSchema, { released: BigInt(released), sequence: BigInt(sequence) }),
+    ),
+  decode: (bytes) => {
+    const { released, sequence } = fromBinary(QuarantineRecordSchema, bytes);
+    return { released: Number(released), sequence: Number(sequence) };
+  },
+};
+
+export function put<Value>(key: string, codec: Codec<Value>, value: Value): Operation {
+  return { kind: "put", key, value: codec.encode(value) };
+}
+
+/** Notes who holds what `key` stands for. */
+export function putOwner(key: string, owner: string): Operation {
+  return { kind: "put", key, value: toBinary(OwnerRecordSchema, create(OwnerRecordSchema, { owner })) };
+}
+
+export function remove(key: string): Operation {
+  return { kind: "delete", key };
+}

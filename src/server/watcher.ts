@@ -1,0 +1,159 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { endpointToMessage, networkStateToMessage, nodeToMessage } from "../api/convert.ts";
+import { type WatchChangeSchema, type WatchResponse, WatchResponseSchema } from "../api/generated/weft/v1/node_pb.js";
+import { WeftError } from "../base/errors.ts";
+import type { Endpoint, Node } from "../model/resources.ts";
+import type { NetworkEntry } from "./state.ts";
+
+export type WatchChangeInit = MessageInitShape<typeof WatchChangeSchema>;
+
+/** Changes in one message at most. */
+const messageLimit = 1_000;
+/** Changes waiting for one watcher at most; a whole network counts for a sixteenth of its endpoints. */
+const queueLimit = 20_000;
+
+/** What one commit, or several, mean to one watcher: complete only as a whole. */
+interface Segment {
+  readonly parts: readonly Part[];
+  readonly weight: number;
+  readonly revision: number;
+}
+
+type Part = readonly WatchChangeInit[] | Snapshot;
+
+/** A network as of one moment. Endpoints never change in place, so the references are the snapshot. */
+interface Snapshot {
+  readonly begin: WatchChangeInit;
+  readonly endpoints: readonly Endpoint[];
+}
+
+/**
+ * One stream to one node: what waits to be sent on it, in bounded memory. Messages are built when the stream can
+ * take them, so a network of any size costs a waiting watcher one reference for each endpoint.
+ */
+export class Watcher {
+  readonly node: string;
+  readonly generation: number;
+  /** The other nodes that share networks with this one, and how many. */
+  readonly shared = new Map<string, number>();
+  #parts: Part[] = [];
+  #partsWeight = 0;
+  #queue: Segment[] = [];
+  #queueWeight = 0;
+  #wake: (() => void) | undefined;
+  #ended: WeftError | "done" | undefined;
+
+  constructor(node: string, generation: number) {
+    this.node = node;
+    this.generation = generation;
+  }
+
+  /** Changes that wait to be sent. */
+  get waiting(): number {
+    return this.#queueWeight;
+  }
+
+  push(change: WatchChangeInit): void {
+    const last = this.#parts.at(-1);
+    if (Array.isArray(last)) last.push(change);
+    else this.#parts.push([change]);
+    this.#partsWeight++;
+  }
+
+  pushNetwork(entry: NetworkEntry): void {
+    this.#parts.push({
+      begin: { change: { case: "networkBegin", value: networkStateToMessage(entry) } },
+      endpoints: [...entry.endpoints],
+    });
+    this.#partsWeight += 1 + Math.ceil(entry.endpoints.size / 16);
+  }
+
+  /** What was pushed is consistent now, as of `revision`. `force`: say so even when it is nothing. */
+  flush(revision: number, force = false): void {
+    if (this.#parts.length === 0 && !force) return;
+    const segment = { parts: this.#parts, weight: this.#partsWeight, revision };
+    this.#parts = [];
+    this.#partsWeight = 0;
+    if (this.#ended !== undefined) return;
+    if (this.#queue.length > 0 && this.#queueWeight + segment.weight > queueLimit) {
+      this.end(
+        new WeftError({
+          code: "unavailable",
+          attempted: `watch as node ${this.node}`,
+          reason: `the node reads too slowly: ${this.#queueWeight} changes wait for it`,
+          hint: "watch again from the last complete revision",
+        }),
+      );
+      return;
+    }
+    this.#queue.push(segment);
+    this.#queueWeight += segment.weight;
+    this.#wake?.();
+  }
+
+  /** Ends the stream: at once, dropping what waits, and with `reason` if there is one. */
+  end(reason: WeftError | "done"): void {
+    this.#ended ??= reason;
+    this.#queue = [];
+    this.#queueWeight = 0;
+    this.#wake?.();
+  }
+
+  async *messages(): AsyncGenerator<WatchResponse> {
+    for (;;) {
+      if (this.#ended === "done") return;
+      if (this.#ended !== undefined) throw this.#ended;
+      const segment = this.#queue.shift();
+      if (segment === undefined) {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+        this.#wake = undefined;
+        continue;
+      }
+      for (const message of messagesOf(segment)) {
+        yield message;
+        if (this.#ended !== undefined) break;
+      }
+      if (this.#ended === undefined) this.#queueWeight -= segment.weight;
+    }
+  }
+}
+
+function* messagesOf(segment: Segment): Generator<WatchResponse> {
+  const { revision } = segment;
+  const message = (changes: WatchChangeInit[], complete: boolean): WatchResponse =>
+    create(WatchResponseSchema, { changes, revision: BigInt(revision), complete });
+  let changes: WatchChangeInit[] = [];
+  for (const change of changesOf(segment)) {
+    if (changes.length === messageLimit) {
+      yield message(changes, false);
+      changes = [];
+    }
+    changes.push(change);
+  }
+  yield message(changes, true);
+}
+
+function* changesOf(segment: Segment): Generator<WatchChangeInit> {
+  for (const part of segment.parts) {
+    if (!("begin" in part)) {
+      yield* part;
+      continue;
+    }
+    yield part.begin;
+    for (const endpoint of part.endpoints) yield endpointChange(endpoint);
+  }
+}
+
+export function endpointChange(endpoint: Endpoint): WatchChangeInit {
+  return { change: { case: "endpoint", value: endpointToMessage(endpoint) } };
+}
+
+export function endpointRemovedChange(network: string, id: string): WatchChangeInit {
+  return { change: { case: "endpointRemoved", value: { network, id } } };
+}
+
+export function nodeChange(node: Node): WatchChangeInit {
+  return { change: { case: "node", value: nodeToMessage(node) } };
+}
