@@ -3,10 +3,10 @@ export {
   createNamedNamespace,
   deleteNamedNamespace,
   listNamedNamespaces,
-  nameNamespace,
   NetworkNamespace,
   namedNamespaceExists,
   namedNamespacePath,
+  nameNamespace,
   processesIn,
 } from "./namespace.ts";
 export { type NetlinkSocketOptions, netlinkProtocol, RawNetlinkSocket } from "./netlink-socket.ts";

@@ -42,7 +42,10 @@ export class RawNetlinkSocket {
 
   constructor(options: NetlinkSocketOptions) {
     const operation = "open a netlink socket";
-    this.fd = checked(libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, options.protocol ?? netlinkProtocol.route), operation);
+    this.fd = checked(
+      libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, options.protocol ?? netlinkProtocol.route),
+      operation,
+    );
     try {
       this.#set(SOL_SOCKET, SO_RCVBUFFORCE, options.receiveBuffer, operation);
       this.#set(SOL_NETLINK, NETLINK_EXT_ACK, 1, operation);
