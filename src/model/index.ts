@@ -1,4 +1,5 @@
 export * from "./allocation.ts";
+export * from "./conflicts.ts";
 export type { RandomBytes } from "./endpoint-mac.ts";
 export * from "./mtu.ts";
 export * from "./names.ts";
@@ -7,3 +8,4 @@ export type * from "./resources.ts";
 export * from "./schema.ts";
 export * from "./subnet.ts";
 export type { ReleasedAddress } from "./subnet-pool.ts";
+export * from "./yaml.ts";
