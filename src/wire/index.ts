@@ -1,0 +1,57 @@
+/**
+ * Packet codecs: bytes to values and back, one file per header. Pure, no I/O. Untrusted bytes give a
+ * `Result` with a `DecodeError`; a value that does not fit its field throws RangeError when it is encoded.
+ */
+export { arp, arpOperation } from "./arp.ts";
+export { buildFrame, type LayerDraft } from "./build-frame.ts";
+export {
+  type ChecksumStatus,
+  checksumStatus,
+  internetChecksum,
+  onesComplementSum,
+  pseudoHeaderSum,
+} from "./checksum.ts";
+export { type Codec, octets, type ValueOf } from "./codec.ts";
+export { type DecodeError, formatDecodeError } from "./decode-error.ts";
+export { type DecodeFrameOptions, decodeFrame, type Frame, maximumLayers } from "./decode-frame.ts";
+export { describeFrame } from "./describe-frame.ts";
+export { ethernet, etherType } from "./ethernet.ts";
+export { type LayerChecksum, verifyChecksums } from "./frame-checksums.ts";
+export { type Icmpv4Message, icmpv4, icmpv4Type, icmpv4UnreachableCode } from "./icmpv4.ts";
+export { type Icmpv6Message, icmpv6, icmpv6Type, icmpv6UnreachableCode } from "./icmpv6.ts";
+export { type IpProtocol, ipProtocol } from "./ip-protocol.ts";
+export { type Ipv4Header, ipv4 } from "./ipv4.ts";
+export { ipv6 } from "./ipv6.ts";
+export { type Ipv6Extension, ipv6Extension, ipv6Fragment } from "./ipv6-extension.ts";
+export { encodeFrame, type Layer, type LayerContent } from "./layers.ts";
+export {
+  bytes,
+  type Code,
+  type CodeField,
+  codes,
+  defineHeader,
+  type FieldValues,
+  fixed,
+  flag,
+  type Header,
+  ipv4Address,
+  ipv6Address,
+  macAddress,
+  reserved,
+  tail,
+  uint,
+} from "./layout.ts";
+export { type NeighbourOption, neighbourOptions } from "./neighbour-options.ts";
+export {
+  linkTypeEthernet,
+  type Pcap,
+  type PcapPacket,
+  pcapFileHeader,
+  pcapRecord,
+  readPcap,
+  writePcap,
+} from "./pcap.ts";
+export { type TcpHeader, type TcpOption, tcp, tcpOptions } from "./tcp.ts";
+export { udp } from "./udp.ts";
+export { vlan } from "./vlan.ts";
+export { vxlan, vxlanPort } from "./vxlan.ts";

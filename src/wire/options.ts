@@ -1,0 +1,164 @@
+import { ok, type Result } from "../base/result.ts";
+import { type Codec, requireRoom } from "./codec.ts";
+import { cutShort, type DecodeError, malformed } from "./decode-error.ts";
+import { defineHeader, type Fields, type FieldValues, fixed, type Header, uint } from "./layout.ts";
+
+/** An option that a list of options declares: its type number and the fields after type and length. */
+export interface OptionLayout {
+  readonly type: number;
+  readonly fields: Readonly<Record<string, Exclude<Fields[string], { kind: "tail" }>>>;
+}
+
+export type Option<Declared extends Readonly<Record<string, OptionLayout>>, Single extends string> =
+  | {
+      [Name in keyof Declared]: { readonly type: Name } & FieldValues<Declared[Name]["fields"]>;
+    }[keyof Declared]
+  | { readonly type: Single }
+  /**
+   * An option that is not declared, or a declared one of another length: `data` is what follows type and length.
+   */
+  | { readonly type: { readonly unknown: number }; readonly data: Uint8Array };
+
+/**
+ * A list of options, each with its type, its length and its data, up to the end of the bytes.
+ * `unit` is the number of octets that the length counts in. `single` names options of one octet, without a length;
+ * the one with the number 0 ends the list, and every octet after it is padding and reads as the same option.
+ */
+export function defineOptions<
+  const Declared extends Readonly<Record<string, OptionLayout>>,
+  const Single extends string = never,
+>(
+  name: string,
+  unit: number,
+  declared: Declared,
+  single: Readonly<Record<Single, number>> = {} as Record<Single, number>,
+): Codec<readonly Option<Declared, Single>[]> {
+  type Value = Option<Declared, Single>;
+  const singles = new Map(Object.entries<number>(single));
+  const singleNames = new Map(Object.entries<number>(single).map(([key, type]) => [type, key]));
+  const layouts = new Map<unknown, Header<object>>();
+  const names = new Map<number, string>();
+  for (const [key, { type, fields }] of Object.entries<OptionLayout>(declared)) {
+    const octets = 2 + Object.values(fields).reduce((bits, field) => bits + field.bits, 0) / 8;
+    const lead = { optionType: fixed(8, type), optionLength: fixed(8, octets / unit) };
+    layouts.set(key, defineHeader(name, { ...lead, ...fields }));
+    names.set(type, key);
+  }
+
+  const lengthOf = (option: Value): number => {
+    if (typeof option.type === "string" && singles.has(option.type)) return 1;
+    return "data" in option ? 2 + option.data.length : (layouts.get(option.type)?.length ?? 0);
+  };
+
+  const decodeOne = (bytes: Uint8Array, offset: number): Result<Value, DecodeError> => {
+    const type = bytes[offset] as number;
+    const units = bytes[offset + 1];
+    if (units === undefined) return cutShort(name, bytes, offset, 2);
+    const length = units * unit;
+    if (length < 2) return malformed(name, `the length of option ${type} is ${units}`, offset + 1);
+    if (offset + length > bytes.length) return cutShort(name, bytes, offset, length);
+    const key = names.get(type);
+    const layout = layouts.get(key);
+    if (layout?.length !== length)
+      return ok({ type: { unknown: type }, data: bytes.subarray(offset + 2, offset + length) });
+    const fields = layout.decode(bytes, offset);
+    return fields.ok ? ok({ type: key, ...fields.value } as Value) : fields;
+  };
+
+  const encodeOne = (option: Value, target: Uint8Array, offset: number): void => {
+    if ("data" in option) {
+      const { type, data } = option as { type: { unknown: number }; data: Uint8Array };
+      const length = 2 + data.length;
+      if (singleNames.has(type.unknown)) throw new RangeError(`${name} ${type.unknown} is one octet, without data`);
+      if (length % unit !== 0) throw new RangeError(`${name}: ${length} octets are no multiple of ${unit}`);
+      optionLead.encode({ type: type.unknown, length: length / unit }, target, offset);
+      target.set(data, offset + 2);
+      return;
+    }
+    const octet = singles.get(option.type as string);
+    if (octet !== undefined) target[offset] = octet;
+    else if (layouts.get(option.type)?.encode(option, target, offset) === undefined)
+      throw new RangeError(`${name}: there is no option "${String(option.type)}"`);
+  };
+
+  return {
+    name,
+    lengthOf: (options) => options.reduce((total, option) => total + lengthOf(option), 0),
+
+    decode(bytes, offset = 0) {
+      const options: Value[] = [];
+      let position = offset;
+      let ended = false;
+      while (position < bytes.length) {
+        const key = singleNames.get(ended ? 0 : (bytes[position] as number));
+        if (key !== undefined) {
+          ended ||= singles.get(key) === 0;
+          options.push({ type: key as Single });
+          position++;
+          continue;
+        }
+        const option = decodeOne(bytes, position);
+        if (!option.ok) return option;
+        options.push(option.value);
+        position += lengthOf(option.value);
+      }
+      return ok(options);
+    },
+
+    encode(options, target, offset = 0) {
+      requireRoom(name, target, offset, this.lengthOf(options));
+      let position = offset;
+      for (const option of options) {
+        encodeOne(option, target, position);
+        position += lengthOf(option);
+      }
+      return position - offset;
+    },
+  };
+}
+
+const optionLead = defineHeader("option", { type: uint(8), length: uint(8) });
+
+/**
+ * A header that says itself how long it is: a number of 4-octet words, the fixed part and the options after it.
+ * That number is no part of the value: it follows from the options, which are padded with zero octets.
+ */
+export function withOptions<
+  Value extends { readonly [Key in LengthField]: number },
+  LengthField extends string,
+  Options,
+>(
+  fixedPart: Header<Value>,
+  lengthField: LengthField,
+  options: Codec<Options>,
+): Codec<Omit<Value, LengthField> & { readonly options: Options }> {
+  const { name } = fixedPart;
+  const words = (value: { readonly options: Options }): number =>
+    Math.ceil((fixedPart.length + options.lengthOf(value.options)) / 4);
+
+  return {
+    name,
+    lengthOf: (value) => words(value) * 4,
+
+    decode(bytes, offset = 0) {
+      const start = fixedPart.decode(bytes, offset);
+      if (!start.ok) return start;
+      const { [lengthField]: headerWords, ...fields } = start.value;
+      const length = headerWords * 4;
+      if (length < fixedPart.length)
+        return malformed(name, `${lengthField} is ${headerWords}, less than ${fixedPart.length / 4}`, offset);
+      if (offset + length > bytes.length) return cutShort(name, bytes, offset, length);
+      const rest = options.decode(bytes.subarray(0, offset + length), offset + fixedPart.length);
+      return rest.ok ? ok({ ...fields, options: rest.value }) : rest;
+    },
+
+    encode(value, target, offset = 0) {
+      const length = words(value) * 4;
+      requireRoom(name, target, offset, length);
+      fixedPart.encode({ ...value, [lengthField]: length / 4 } as unknown as Value, target, offset);
+      const end = fixedPart.length + options.encode(value.options, target, offset + fixedPart.length);
+      target.fill(0, offset + end, offset + length);
+      return length;
+    },
+  };
+}
