@@ -209,10 +209,8 @@ export function processesIn(namespace: NetworkNamespace): number[] {
 }
 
 function inodeOfNamespace(fd: number): number | undefined {
-  try {
-    const match = /^net:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${fd}`));
-    if (match !== null) return Number(match[1]);
-  } catch {}
+  const kind = /^(\w+):\[\d+\]$/.exec(readlinkSync(`/proc/self/fd/${fd}`))?.[1];
+  if (kind !== undefined && kind !== "net") return undefined;
   // A bind mount reads as its own path; what counts is that it lies on nsfs and setns takes it.
   const status = statSync(`/proc/self/fd/${fd}`);
   return status.dev === nsfsDevice() ? status.ino : undefined;

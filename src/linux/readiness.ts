@@ -19,7 +19,9 @@ export type StopWatching = () => void;
  * only if `keepAlive`.
  */
 export function watchReadable(fd: number, onReadable: () => void, keepAlive = false): StopWatching {
-  pollCallback ??= registerPollCallback((handle) => actions.get(handle as bigint)?.());
+  // Node knows nothing of this callback: what it throws and the promises that it settles would wait for whatever
+  // Node does next, which can be long. Immediates are Node's own and run in this same turn of the event loop.
+  pollCallback ??= registerPollCallback((handle) => setImmediate(() => actions.get(handle as bigint)?.()));
   closeCallback ??= registerCloseCallback((handle) => freeMemory(handle));
   const handle = allocateMemory(Number(libuv.handleSize(UV_POLL))) as bigint;
   const initialised = libuv.pollInit(libuv.defaultLoop(), handle, fd) as number;

@@ -1,0 +1,97 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { watchReadable } from "./readiness.ts";
+import { isErrno } from "./system-error.ts";
+
+/** A descriptor that becomes readable when something is written to it or to `path`. */
+function fifo(): { readonly fd: number; readonly path: string; [Symbol.dispose](): void } {
+  const directory = mkdtempSync(join(tmpdir(), "weft-readiness-"));
+  const path = join(directory, "fifo");
+  execFileSync("mkfifo", [path]);
+  const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+  return {
+    fd,
+    path,
+    [Symbol.dispose]() {
+      closeSync(fd);
+      rmSync(directory, { recursive: true });
+    },
+  };
+}
+
+test("reports what is left unread again, and nothing once it is read", async () => {
+  using pipe = fifo();
+  let calls = 0;
+  const stop = watchReadable(pipe.fd, () => {
+    calls++;
+    readSync(pipe.fd, new Uint8Array(1));
+  });
+  try {
+    writeSync(pipe.fd, "abc");
+    await sleep(50);
+    assert.equal(calls, 3);
+  } finally {
+    stop();
+  }
+});
+
+test("calls nobody after it was stopped, also when it was readable before", async () => {
+  using pipe = fifo();
+  let calls = 0;
+  writeSync(pipe.fd, "a");
+  const stop = watchReadable(pipe.fd, () => {
+    calls++;
+    stop();
+    stop();
+  });
+  await sleep(20);
+  assert.equal(calls, 1);
+  watchReadable(pipe.fd, () => calls++)();
+  await sleep(20);
+  assert.equal(calls, 1);
+});
+
+test("two descriptors do not hear of each other", async () => {
+  using first = fifo();
+  using second = fifo();
+  const heard: string[] = [];
+  const stopFirst = watchReadable(first.fd, () => {
+    heard.push("first");
+    stopFirst();
+  });
+  const stopSecond = watchReadable(second.fd, () => {
+    heard.push("second");
+    stopSecond();
+  });
+  writeSync(second.fd, "x");
+  await sleep(20);
+  assert.deepEqual(heard, ["second"]);
+  stopFirst();
+});
+
+test("promises that the callback settles go on at once in an otherwise idle program", async () => {
+  using pipe = fifo();
+  let settled = false;
+  const stop = watchReadable(pipe.fd, () => {
+    stop();
+    void Promise.resolve().then(() => {
+      settled = true;
+    });
+  });
+  // A process that is nobody's child: its end must not wake this one.
+  execFileSync("/bin/sh", ["-c", `(sleep 0.1; echo > ${pipe.path}) >/dev/null 2>&1 &`]);
+  const settledAtTimer = await new Promise<boolean>((resolve) => setTimeout(() => resolve(settled), 400));
+  assert.equal(settledAtTimer, true);
+});
+
+test("a descriptor that cannot be watched is refused, by name of the error", () => {
+  assert.throws(
+    () => watchReadable(100_000, () => {}),
+    (error) => isErrno(error, "EBADF"),
+  );
+});
