@@ -149,7 +149,7 @@ function overlaps(attempted: string, network: NetworkDraft, other: Network): Wef
 function nameTaken(kind: string, name: string): WeftError {
   const attempted = `create ${kind} ${name}`;
   const reason = `a ${kind} of this name exists`;
-  const hint = `choose another name, or change the existing one: weft ${kind} set ${name}`;
+  const hint = `choose another name, or use the existing one: weft ${kind} show ${name}`;
   return new WeftError({ code: "already-exists", attempted, reason, hint });
 }
 

@@ -2,9 +2,9 @@ import { err, ok, type Result } from "../base/result.ts";
 import type { Vni } from "./resources.ts";
 
 /** Longest name of a tenant: it also names a network namespace, together with the instance. */
-export const maxTenantName = 40;
+const maxTenantName = 40;
 /** Longest name of a network or node: one RFC 1123 label. */
-export const maxLabel = 63;
+const maxLabel = 63;
 /** VNIs are 24 bits; zero is not given out. RFC 7348 §5. */
 export const maxVni = 0xff_ff_ff;
 
