@@ -1,5 +1,6 @@
 import { networkStateToMessage } from "../api/convert.ts";
 import type { WatchRequest } from "../api/generated/weft/v1/node_pb.js";
+import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import type { NodeIdentity } from "./identity/node-identity.ts";
 import type { NetworkEntry, State, StateChange } from "./state.ts";
@@ -11,12 +12,16 @@ import { endpointChange, endpointRemovedChange, nodeChange, type WatchChangeInit
  */
 export class Fanout {
   readonly #state: State;
+  readonly #clock: Clock;
   readonly #watchers = new Map<string, Watcher>();
   /** Those for whom the batch under way has changes. */
   readonly #touched = new Set<Watcher>();
+  /** When the last watch of a node that watches no more ended. */
+  readonly #lastSeen = new Map<string, number>();
 
-  constructor(state: State) {
+  constructor(state: State, clock: Clock) {
     this.#state = state;
+    this.#clock = clock;
   }
 
   /** The number of nodes that watch now. */
@@ -24,8 +29,10 @@ export class Fanout {
     return this.#watchers.size;
   }
 
-  isConnected(node: string): boolean {
-    return this.#watchers.has(node);
+  /** Whether the node watches now, and when it last did: milliseconds since 1970, 0: never since the server started. */
+  contactOf(node: string): { readonly connected: boolean; readonly lastSeen: number } {
+    const connected = this.#watchers.has(node);
+    return { connected, lastSeen: connected ? this.#clock.now() : (this.#lastSeen.get(node) ?? 0) };
   }
 
   /** The changes that wait for the slowest watcher. */
@@ -53,7 +60,9 @@ export class Fanout {
 
   close(watcher: Watcher): void {
     watcher.end("done");
-    if (this.#watchers.get(watcher.node) === watcher) this.#watchers.delete(watcher.node);
+    if (this.#watchers.get(watcher.node) !== watcher) return;
+    this.#watchers.delete(watcher.node);
+    this.#lastSeen.set(watcher.node, this.#clock.now());
   }
 
   /** Ends all streams, because the server stops. */
@@ -91,6 +100,7 @@ export class Fanout {
         for (const watcher of this.#concerned(change.node.name)) this.#push(watcher, nodeChange(change.node));
         break;
       case "node-removed":
+        this.#lastSeen.delete(change.name);
         for (const watcher of this.#concerned(change.name)) this.#push(watcher, nodeRemovedChange(change.name));
         break;
       case "identity": {

@@ -55,7 +55,7 @@ export class Ledger {
     this.clock = clock;
     this.logger = logger;
     this.state = new State(clock);
-    this.fanout = new Fanout(this.state);
+    this.fanout = new Fanout(this.state, clock);
     this.#compaction = new Repetition(this, compactionInterval, "compact the store", () => this.#compact());
   }
 

@@ -1,0 +1,200 @@
+import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
+import { endpointToMessage, networkToMessage, nodeToMessage, tenantToMessage } from "../api/convert.ts";
+import { AdminService, type ListRequest, type Resource } from "../api/generated/weft/v1/admin_pb.js";
+import type { Network as NetworkMessage } from "../api/generated/weft/v1/resources_pb.js";
+import { hours, milliseconds } from "../base/duration.ts";
+import { WeftError } from "../base/errors.ts";
+import type { Endpoint, Network, Node, Tenant } from "../model/resources.ts";
+import { parseNetworkDraft, parseTenant } from "../model/schema.ts";
+import type { Administration, Declaration, Outcome, ResourceKind } from "./administration.ts";
+import { type Control, valid } from "./services.ts";
+
+const kinds: readonly ResourceKind[] = ["tenant", "network", "node", "endpoint"];
+const defaultTokenLifetime = hours(1);
+
+/** The API for administrators. Who reaches it may do everything: it is served on a socket of root's alone. */
+export function adminRoutes(
+  router: ConnectRouter,
+  control: Control & { readonly administration: Administration; readonly version: string },
+): void {
+  const { ledger, identities, administration } = control;
+  const { state, clock } = ledger;
+  const started = clock.monotonic();
+  const service: ServiceImpl<typeof AdminService> = {
+    async create(request) {
+      const { outcomes, revision } = await administration.create(request.resources.map(declarationOf));
+      return { resources: outcomes.map(resourceOf), revision: BigInt(revision) };
+    },
+
+    async apply(request) {
+      const { outcomes, revision } = await administration.apply(request.resources.map(declarationOf), request.dryRun);
+      const results = outcomes.map((outcome) => ({
+        resource: { kind: outcome.kind, name: outcome.kind === "tenant" ? outcome.tenant.name : outcome.network.name },
+        outcome: outcome.outcome,
+        differences: [...outcome.differences],
+      }));
+      return { results, revision: BigInt(revision) };
+    },
+
+    list(request) {
+      const wanted = wantedKinds(request);
+      const resources: ResourceInit[] = [];
+      const add = <Value extends { readonly name: string }>(
+        kind: ResourceKind,
+        values: Iterable<Value>,
+        toResource: (value: Value) => ResourceInit,
+      ): void => {
+        if (!wanted.includes(kind)) return;
+        const found = [...values].filter((value) => request.name === "" || value.name === request.name);
+        for (const value of found.sort((a, b) => (a.name < b.name ? -1 : 1))) resources.push(toResource(value));
+      };
+      add("tenant", valuesOf(state.tenants), tenantResource);
+      add(
+        "network",
+        Array.from(state.networks.values(), (entry) => entry.network),
+        networkResource,
+      );
+      const nodes = [...valuesOf(state.nodes)];
+      add("node", nodes, nodeResource);
+      if (wanted.includes("endpoint"))
+        resources.push(...endpointsOf(control, request).map((endpoint) => endpointResource(endpoint)));
+      if (request.name !== "" && resources.length === 0)
+        throw new WeftError({
+          code: "not-found",
+          attempted: `show ${request.kind || "resource"} ${request.name}`,
+          reason: "there is none of this name",
+          hint: request.kind === "" ? "see the spelling" : `list what there is with: weft ${request.kind} list`,
+        });
+      const contacts = resources.flatMap(({ resource }) => {
+        if (resource.case !== "node") return [];
+        const { connected, lastSeen } = ledger.fanout.contactOf(resource.value.name);
+        return [{ node: resource.value.name, connected, lastSeen: BigInt(lastSeen) }];
+      });
+      return { resources, revision: BigInt(state.revision), contacts };
+    },
+
+    async delete(request) {
+      const references = request.resources.map(({ kind, name }) => ({ kind: requireKind(kind, "delete"), name }));
+      return { revision: BigInt(await administration.delete(references)) };
+    },
+
+    async createToken(request) {
+      const lifetime = request.lifetime === 0n ? defaultTokenLifetime : milliseconds(Number(request.lifetime));
+      const { token, expires } = await identities.createToken(lifetime);
+      return { token, expires: BigInt(expires) };
+    },
+
+    getStatus() {
+      return {
+        version: control.version,
+        revision: BigInt(state.revision),
+        compactedRevision: BigInt(ledger.compactedRevision),
+        tenants: state.tenants.size,
+        networks: state.networks.size,
+        nodes: state.nodes.size,
+        nodesConnected: ledger.fanout.connected,
+        endpoints: state.endpoints.size,
+        uptime: BigInt(Math.round(clock.monotonic() - started)),
+      };
+    },
+  };
+  router.service(AdminService, service);
+}
+
+type ResourceInit = Pick<Resource, "resource">;
+
+const tenantResource = (tenant: Tenant): ResourceInit => ({
+  resource: { case: "tenant", value: tenantToMessage(tenant) },
+});
+const networkResource = (network: Network): ResourceInit => ({
+  resource: { case: "network", value: networkToMessage(network) },
+});
+const nodeResource = (node: Node): ResourceInit => ({ resource: { case: "node", value: nodeToMessage(node) } });
+const endpointResource = (endpoint: Endpoint): ResourceInit => ({
+  resource: { case: "endpoint", value: endpointToMessage(endpoint) },
+});
+
+function resourceOf(outcome: Outcome): ResourceInit {
+  return outcome.kind === "tenant" ? tenantResource(outcome.tenant) : networkResource(outcome.network);
+}
+
+function* valuesOf<Value>(entries: ReadonlyMap<string, { readonly value: Value }>): Iterable<Value> {
+  for (const { value } of entries.values()) yield value;
+}
+
+function wantedKinds(request: ListRequest): readonly ResourceKind[] {
+  return request.kind === "" ? ["tenant", "network", "node"] : [requireKind(request.kind, "list")];
+}
+
+function requireKind(kind: string, verb: string): ResourceKind {
+  const known = kinds.find((other) => other === kind);
+  if (known !== undefined) return known;
+  throw new WeftError({
+    code: "invalid-argument",
+    attempted: `${verb} ${JSON.stringify(kind)}`,
+    reason: `there is no such kind of resource; allowed: ${kinds.join(", ")}`,
+  });
+}
+
+/** The endpoints asked for, ordered by network and id. */
+function endpointsOf({ ledger: { state } }: Control, request: ListRequest): Endpoint[] {
+  if (request.network !== "" && !state.networks.has(request.network))
+    throw new WeftError({
+      code: "not-found",
+      attempted: `list the endpoints of network ${request.network}`,
+      reason: "there is no such network",
+      hint: "list the networks with: weft network list",
+    });
+  const of = request.network === "" ? state.endpoints.values() : (state.networks.get(request.network)?.endpoints ?? []);
+  const found: Endpoint[] = [];
+  for (const endpoint of of)
+    if (
+      (request.node === "" || endpoint.node === request.node) &&
+      (request.name === "" || endpoint.id === request.name)
+    )
+      found.push(endpoint);
+  const rank = (endpoint: Endpoint): string => `${endpoint.network}/${endpoint.id}`;
+  return found.sort((a, b) => (rank(a) < rank(b) ? -1 : 1));
+}
+
+/** What an administrator declares, checked field by field. */
+function declarationOf({ resource }: Resource): Declaration {
+  switch (resource.case) {
+    case "tenant": {
+      const { name, placement } = resource.value;
+      const input = { name, ...(placement === "" ? {} : { placement }) };
+      return { kind: "tenant", tenant: valid(parseTenant(input), `declare tenant ${name}`) };
+    }
+    case "network":
+      return {
+        kind: "network",
+        network: valid(parseNetworkDraft(networkInput(resource.value)), `declare network ${resource.value.name}`),
+      };
+    case "node":
+      throw undeclarable("node", resource.value.name, "a node comes into being when its agent joins");
+    case "endpoint":
+      throw undeclarable("endpoint", resource.value.id, "an endpoint comes into being when it is attached on its node");
+    default:
+      throw new WeftError({ code: "invalid-argument", attempted: "declare a resource", reason: "it has no kind" });
+  }
+}
+
+/** Fields that are empty were left out: they get their defaults. */
+function networkInput(message: NetworkMessage): Record<string, unknown> {
+  const { name, tenant, mode, encapsulation, vni, subnets, gateways, mtu, port, underlay, flood } = message;
+  const texts = { mode, encapsulation, underlay, flood };
+  const numbers = { vni, mtu, port };
+  return {
+    name,
+    tenant,
+    subnets,
+    gateways,
+    ...Object.fromEntries(Object.entries(texts).filter(([, value]) => value !== "")),
+    ...Object.fromEntries(Object.entries(numbers).filter(([, value]) => value !== 0)),
+    ...(message.arpSuppression === undefined ? {} : { arpSuppression: message.arpSuppression }),
+  };
+}
+
+function undeclarable(kind: string, name: string, reason: string): WeftError {
+  return new WeftError({ code: "invalid-argument", attempted: `declare ${kind} ${name}`, reason });
+}

@@ -1,0 +1,58 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { Ledger } from "./ledger.ts";
+
+/** What the server tells of itself, in the text format of Prometheus. */
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #durations: Histogram<"method" | "code">;
+
+  constructor(ledger: Ledger) {
+    const registers = [this.#registry];
+    collectDefaultMetrics({ register: this.#registry });
+    const gauge = (name: string, help: string, read: () => number): void => {
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(read());
+        },
+      });
+    };
+    const { state, fanout } = ledger;
+    gauge("weft_server_revision", "Revision of the last commit that is served", () => state.revision);
+    gauge("weft_server_networks", "Networks", () => state.networks.size);
+    gauge("weft_server_nodes", "Nodes that have registered", () => state.nodes.size);
+    gauge("weft_server_nodes_connected", "Nodes that watch now", () => fanout.connected);
+    gauge("weft_server_endpoints", "Endpoints", () => state.endpoints.size);
+    gauge("weft_server_watch_queue_changes", "Changes that wait for the slowest node", () => fanout.longestQueue);
+    new Counter({
+      name: "weft_server_commits_total",
+      help: "Transactions committed by this server",
+      registers,
+      collect() {
+        this.reset();
+        this.inc(ledger.commits);
+      },
+    });
+    this.#durations = new Histogram({
+      name: "weft_server_request_duration_seconds",
+      help: "Time from a request to its answer, without Watch",
+      labelNames: ["method", "code"],
+      registers,
+    });
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+
+  /** `code`: the code of the error, or `ok`. */
+  observeRequest(method: string, code: string, seconds: number): void {
+    this.#durations.observe({ method, code }, seconds);
+  }
+}

@@ -1,0 +1,131 @@
+import type { Server as HttpServer } from "node:http";
+import { join } from "node:path";
+import { type ConnectNodeAdapterOptions, connectNodeAdapter } from "@connectrpc/connect-node";
+import { type Clock, systemClock } from "../base/clock.ts";
+import type { Logger } from "../base/logger.ts";
+import { SqliteStore } from "../store/index.ts";
+import type { Store } from "../store/store.ts";
+import { adminRoutes } from "./admin-service.ts";
+import { Administration } from "./administration.ts";
+import { Endpoints } from "./endpoints.ts";
+import { closeHttpServer, createHttpServer, notFound, observabilityHandler } from "./http.ts";
+import { Identities } from "./identities.ts";
+import { CertificateAuthority } from "./identity/certificate-authority.ts";
+import { Ledger } from "./ledger.ts";
+import { formatListenAddress, listenTcp, listenUnix, prepareDataDirectory, requireListenAddress } from "./listeners.ts";
+import { Metrics } from "./metrics.ts";
+import { Nodes } from "./nodes.ts";
+import { type Control, nodeRoutes, observe } from "./services.ts";
+import { requestLimit, TlsListener } from "./tls-listener.ts";
+import { weftVersion } from "./version.ts";
+
+export interface ServerOptions {
+  /** Where nodes reach the server: `ADDR:PORT`, `[ADDR6]:PORT`; port 0: any. */
+  readonly listen: string;
+  /** Holds the CA, the database and the admin socket; made when there is none. */
+  readonly dataDir: string;
+  /** Default: the SQLite file `weft.db` in the data directory. A store that is given is not closed with the server. */
+  readonly store?: Store;
+  /** `ADDR:PORT` for /metrics, /healthz and /readyz without TLS. Default: on the admin socket only. */
+  readonly metrics?: string;
+  readonly clock?: Clock;
+  readonly logger: Logger;
+  /** Called once when the store fails and nothing can be served any more. */
+  readonly onFailure?: (error: unknown) => void;
+}
+
+export interface RunningServer {
+  /** The address in use: `ADDR:PORT`. */
+  readonly address: string;
+  /** The path of the admin socket. */
+  readonly adminSocket: string;
+  /** The address of the metrics in use, if they were asked for. */
+  readonly metricsAddress: string | undefined;
+  /** Ends all streams and lets calls under way end, within 2 s. */
+  close(): Promise<void>;
+}
+
+/** Calls under way get this long, in milliseconds, when the server stops. */
+const closeGrace = 1_500;
+
+/** Starts the control server. Throws {@link WeftError} when an address or the data directory cannot be used. */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const { dataDir, logger, clock = systemClock } = options;
+  const listen = requireListenAddress(options.listen, "--listen");
+  const metricsListen = options.metrics === undefined ? undefined : requireListenAddress(options.metrics, "--metrics");
+  prepareDataDirectory(dataDir);
+  // What has been opened is closed in reverse, whether the server stops or its start fails.
+  const cleanup: (() => Promise<unknown>)[] = [];
+  const close = async (): Promise<void> => {
+    for (const action of cleanup.splice(0).reverse()) await action();
+  };
+  try {
+    const adminSocket = join(dataDir, "server.sock");
+    let isReady = true;
+    const authority = await CertificateAuthority.open(dataDir, clock);
+    const store = options.store ?? new SqliteStore(join(dataDir, "weft.db"));
+    if (options.store === undefined) cleanup.push(() => store.close());
+    const ledger = await Ledger.open({ store, clock, logger });
+    cleanup.push(() => ledger.close());
+    ledger.onFailure = (error) => {
+      isReady = false;
+      options.onFailure?.(error);
+    };
+    const identities = new Identities(ledger, authority);
+    cleanup.push(() => identities.close());
+    const endpoints = new Endpoints(ledger, identities);
+    cleanup.push(() => endpoints.close());
+    const nodes = new Nodes(ledger, identities, endpoints);
+    const control: Control = { ledger, identities, endpoints, nodes };
+    const administration = new Administration(ledger, endpoints, nodes);
+    const metrics = new Metrics(ledger);
+    const adapter: Omit<ConnectNodeAdapterOptions, "routes"> = {
+      interceptors: [observe({ metrics, logger, clock })],
+      readMaxBytes: requestLimit,
+    };
+
+    // All listeners close at the same time: each may take the whole grace.
+    const listeners: (() => Promise<void>)[] = [];
+    cleanup.push(() => Promise.all(listeners.map((closeListener) => closeListener())));
+    const listenHttp = (server: HttpServer): void => {
+      listeners.push(() => closeHttpServer(server, closeGrace));
+    };
+    const admin = createHttpServer(
+      observabilityHandler(
+        metrics,
+        () => isReady,
+        connectNodeAdapter({
+          ...adapter,
+          routes: (router) => adminRoutes(router, { ...control, administration, version: weftVersion() }),
+        }),
+      ),
+    );
+    await listenUnix(admin, adminSocket);
+    listenHttp(admin);
+
+    let metricsAddress: string | undefined;
+    if (metricsListen !== undefined) {
+      const server = createHttpServer(observabilityHandler(metrics, () => isReady, notFound));
+      metricsAddress = formatListenAddress(await listenTcp(server, metricsListen));
+      listenHttp(server);
+    }
+
+    const listener = await TlsListener.start({
+      listen,
+      authority,
+      clock,
+      logger,
+      handler: { ...adapter, routes: (router) => nodeRoutes(router, control) },
+    });
+    listeners.push(() => {
+      ledger.fanout.closeAll();
+      return listener.close(closeGrace);
+    });
+    const address = formatListenAddress(listener.address);
+    logger.info({ address, dataDir, revision: ledger.state.revision }, "server started");
+    return { address, adminSocket, metricsAddress, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
