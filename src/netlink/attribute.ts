@@ -11,8 +11,8 @@ export interface Attribute<Value> {
   /** Set in the type field of an attribute that holds attributes. NLA_F_NESTED. */
   readonly nested?: boolean;
   write(writer: MessageWriter, value: Value): void;
-  /** Reads `length` octets at `offset`; throws RangeError when the payload is too short for the type. */
-  read(bytes: Uint8Array, view: DataView, offset: number, length: number): Value;
+  /** Reads `length` octets at `offset`; throws RangeError when the payload is too short for the type. `undefined`: as if it were absent. */
+  read(bytes: Uint8Array, view: DataView, offset: number, length: number): Value | undefined;
 }
 
 /** An ordered set of attributes, by the names that the program uses. */
@@ -98,7 +98,10 @@ export function bool8(code: number): Attribute<boolean> {
   return {
     code,
     write: (writer, value) => number.write(writer, value ? 1 : 0),
-    read: (bytes, view, offset, length) => number.read(bytes, view, offset, length) !== 0,
+    read: (_bytes, view, offset, length) => {
+      need(length, 1);
+      return view.getUint8(offset) !== 0;
+    },
   };
 }
 
@@ -212,7 +215,7 @@ export function string(code: number): Attribute<string> {
   };
 }
 
-/** Six octets. What some devices report with another length (tunnels: four) reads as `undefined` would: it is left out by the caller. */
+/** Six octets. Devices with a link-layer address of another length (IP tunnels) have none as far as this is concerned. */
 export function macAddress(code: number): Attribute<MacAddress> {
   return {
     code,
@@ -220,7 +223,7 @@ export function macAddress(code: number): Attribute<MacAddress> {
       const start = writer.reserve(6);
       writeMac(value, writer.bytes, start);
     },
-    read: (bytes, _view, offset, length) => (length === 6 ? macFromBytes(bytes, offset) : ("" as MacAddress)),
+    read: (bytes, _view, offset, length) => (length === 6 ? macFromBytes(bytes, offset) : undefined),
   };
 }
 

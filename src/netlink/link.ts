@@ -370,7 +370,7 @@ export function readLink(bytes: Uint8Array, view: DataView, start: number, end: 
     up: (fixed.flags & IFF_UP) !== 0,
     carrier: (fixed.flags & IFF_LOWER_UP) !== 0,
     info: info ?? {},
-    ...(mac === undefined || mac === ("" as MacAddress) ? {} : { mac }),
+    ...(mac === undefined ? {} : { mac }),
     ...(alias === undefined ? {} : { alias }),
     ...(mode === undefined ? {} : { ipv6AddressGenerationMode: mode }),
   };

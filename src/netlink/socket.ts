@@ -1,5 +1,6 @@
-import { WeftError } from "../base/errors.ts";
-import type { NetworkNamespace } from "../linux/index.ts";
+import { type Duration, formatDuration, seconds } from "../base/duration.ts";
+import { messageOf, WeftError } from "../base/errors.ts";
+import { isErrno, type NetworkNamespace, SystemError } from "../linux/index.ts";
 import { acknowledgementError, readAcknowledgement } from "./acknowledgement.ts";
 import {
   beginMessage,
@@ -23,8 +24,8 @@ const messagesPerSend = 128;
 const octetsPerSend = 64 * 1024;
 /** Milliseconds after which a long batch or dump lets the rest of the program run. */
 const turn = 8;
-/** Milliseconds without an answer after which the kernel is given up. It answers at once or not at all. */
-const answerTimeout = 10_000;
+/** Message types below this belong to netlink itself. linux/netlink.h: NLMSG_MIN_TYPE. */
+const firstTypeOfFamilies = 0x10;
 /** How often a dump that the kernel says was interrupted is repeated. */
 const dumpAttempts = 10;
 
@@ -44,6 +45,8 @@ export interface SocketOptions {
   readonly namespace?: NetworkNamespace | undefined;
   /** Absent: the kernel of this host. */
   readonly transport?: Transport;
+  /** Without an answer for so long the kernel is given up. Default 10 s: it answers at once or not at all. */
+  readonly answerTimeout?: Duration;
 }
 
 /** The dump stayed inconsistent however often it was repeated: the table changes all the time. */
@@ -68,12 +71,16 @@ export class NetlinkSocket {
   #sequence = 0;
   #tail: Promise<unknown> = Promise.resolve();
   #closed = false;
+  /** Ends the wait for a datagram that is under way. */
+  #abandonWait: (() => void) | undefined;
+  readonly #answerTimeout: Duration;
   /** Messages sent that change the kernel. */
   writes = 0;
 
   constructor(options: SocketOptions = {}) {
     this.#transport =
       options.transport ?? openKernelTransport({ namespace: options.namespace, receiveBuffer: 8 * 1024 * 1024 });
+    this.#answerTimeout = options.answerTimeout ?? seconds(10);
   }
 
   /** Sends one request that changes something and waits for its acknowledgement. */
@@ -86,7 +93,9 @@ export class NetlinkSocket {
 
   /**
    * Sends many requests that change something, in order, many to a send. A failed one does not stop the others.
-   * The iterable is read as fast as the kernel works, never ahead of it.
+   * The iterable is read as fast as the kernel works, never ahead of it. A request whose fields cannot be written
+   * fails like one that the kernel refuses. Rejects when it is not known what the kernel did: answers were lost
+   * (ENOBUFS), could not be read, or did not come; the requests before may have been carried out.
    */
   batch(requests: Iterable<Request>): Promise<BatchResult> {
     return this.#exclusively(() => this.#batch(requests));
@@ -115,9 +124,11 @@ export class NetlinkSocket {
     });
   }
 
+  /** What is under way or waits is rejected. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#abandonWait?.();
     this.#transport.close();
   }
 
@@ -127,47 +138,53 @@ export class NetlinkSocket {
 
   #exclusively<Value>(operation: () => Promise<Value>): Promise<Value> {
     const result = this.#tail.then(() => {
-      if (this.#closed)
-        throw new WeftError({ code: "internal", attempted: "use a netlink socket", reason: "it is closed" });
+      this.#refuseIfClosed();
       return operation();
     });
     this.#tail = result.catch(() => {});
     return result;
   }
 
+  #refuseIfClosed(): void {
+    if (this.#closed) throw closedError("use a netlink socket");
+  }
+
   async #batch(requests: Iterable<Request>): Promise<BatchResult> {
     let done = 0;
     const failures: BatchFailure[] = [];
-    let turnEnds = performance.now() + turn;
     const pending: Request[] = [];
-    const flush = async (): Promise<void> => {
-      const first = this.#sequence - pending.length + 1;
-      const failed = await this.#settle(pending, first);
+    const writer = this.#writer;
+    let lastStart = 0;
+    let turnEnds = performance.now() + turn;
+    const sendPending = async (): Promise<void> => {
+      // One acknowledgement, of the last, tells that all were carried out; failures answer for themselves.
+      const flags = writer.view.getUint16(lastStart + 6, true);
+      writer.view.setUint16(lastStart + 6, flags | NLM_F_ACK, true);
+      this.#transport.send(writer.written());
+      this.writes += pending.length;
+      const failed = await this.#settle(pending, this.#sequence - pending.length + 1);
       failures.push(...failed);
       done += pending.length - failed.length;
       pending.length = 0;
-      this.#writer.reset();
-      if (performance.now() > turnEnds) {
-        await new Promise((resolve) => setImmediate(resolve));
-        turnEnds = performance.now() + turn;
-      }
+      writer.reset();
+      if (performance.now() > turnEnds) turnEnds = await this.#letOthersRun();
     };
-    this.#writer.reset();
-    let lastStart = 0;
-    const sendPending = async (): Promise<void> => {
-      // One acknowledgement, of the last, tells that all were carried out; failures answer for themselves.
-      const flags = this.#writer.view.getUint16(lastStart + 6, true);
-      this.#writer.view.setUint16(lastStart + 6, flags | NLM_F_ACK, true);
-      this.#transport.send(this.#writer.written());
-      this.writes += pending.length;
-      await flush();
-    };
+    writer.reset();
     for (const request of requests) {
-      lastStart = beginMessage(this.#writer, request.type, request.flags | NLM_F_REQUEST, ++this.#sequence >>> 0);
-      request.write(this.#writer);
-      endMessage(this.#writer, lastStart);
+      const start = writer.position;
+      try {
+        beginMessage(writer, request.type, request.flags | NLM_F_REQUEST, (this.#sequence + 1) >>> 0);
+        request.write(writer);
+        endMessage(writer, start);
+      } catch (error) {
+        writer.position = start;
+        failures.push({ request, error: unwritable(request, error) });
+        continue;
+      }
+      this.#sequence++;
+      lastStart = start;
       pending.push(request);
-      if (pending.length >= messagesPerSend || this.#writer.position >= octetsPerSend) await sendPending();
+      if (pending.length >= messagesPerSend || writer.position >= octetsPerSend) await sendPending();
     }
     if (pending.length > 0) await sendPending();
     return { done, failures };
@@ -177,90 +194,184 @@ export class NetlinkSocket {
   async #settle(pending: readonly Request[], first: number): Promise<BatchFailure[]> {
     const failures: BatchFailure[] = [];
     const last = (first + pending.length - 1) >>> 0;
+    const describe = (): string =>
+      pending.length === 1
+        ? (pending[0] as Request).describe()
+        : `${(pending[0] as Request).describe()} and ${pending.length - 1} more`;
+    const deadline = this.#deadline();
     for (;;) {
-      const datagram =
-        this.#transport.receive() ?? (await this.#nextDatagram(() => (pending[0] as Request).describe()));
+      const datagram = await this.#read(describe, deadline);
       const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength);
-      let finished = false;
-      for (const header of messagesOf(datagram, view)) {
-        if (!this.#isForUs(header) || header.type !== NLMSG_ERROR) continue;
-        const request = pending[(header.sequence - first) >>> 0];
-        if (request === undefined) continue;
-        const acknowledgement = readAcknowledgement(datagram, view, header);
-        if (acknowledgement.errno !== 0)
-          failures.push({ request, error: acknowledgementError(request.describe(), acknowledgement) });
-        if (header.sequence === last) finished = true;
+      try {
+        let finished = false;
+        for (const header of messagesOf(datagram, view)) {
+          if (!this.#isForUs(header) || header.type !== NLMSG_ERROR) continue;
+          const request = pending[(header.sequence - first) >>> 0];
+          if (request === undefined) continue;
+          const acknowledgement = readAcknowledgement(datagram, view, header);
+          if (acknowledgement.errno !== 0)
+            failures.push({ request, error: acknowledgementError(request.describe(), acknowledgement) });
+          if (header.sequence === last) finished = true;
+        }
+        if (finished) return failures;
+      } catch (error) {
+        throw unreadable(describe(), error);
       }
-      if (finished) return failures;
     }
   }
 
   /** Collects the answer to a query; false when the kernel says that the dump was interrupted. */
   async #ask<Value>(query: Query<Value>, flags: number, values: Value[]): Promise<boolean> {
     const sequence = ++this.#sequence >>> 0;
-    this.#writer.reset();
-    const start = beginMessage(this.#writer, query.type, query.flags | flags | NLM_F_REQUEST, sequence);
-    query.write(this.#writer);
-    endMessage(this.#writer, start);
-    this.#transport.send(this.#writer.written());
+    const writer = this.#writer;
+    writer.reset();
+    try {
+      const start = beginMessage(writer, query.type, query.flags | flags | NLM_F_REQUEST, sequence);
+      query.write(writer);
+      endMessage(writer, start);
+    } catch (error) {
+      throw unwritable(query, error);
+    }
+    this.#transport.send(writer.written());
+    try {
+      return await this.#collect(query, sequence, values);
+    } catch (error) {
+      // The kernel dumps as it is read from, and refuses another dump until this one has been read to its end.
+      if (!this.#closed) await this.#discard();
+      throw error;
+    }
+  }
+
+  async #collect<Value>(query: Query<Value>, sequence: number, values: Value[]): Promise<boolean> {
     let consistent = true;
     let turnEnds = performance.now() + turn;
+    let deadline = this.#deadline();
     for (;;) {
-      const datagram = this.#transport.receive() ?? (await this.#nextDatagram(query.describe));
+      const datagram = await this.#read(query.describe, deadline);
       const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength);
-      for (const header of messagesOf(datagram, view)) {
-        if (!this.#isForUs(header) || header.sequence !== sequence) continue;
-        if ((header.flags & NLM_F_DUMP_INTR) !== 0) consistent = false;
-        if (header.type === NLMSG_DONE || header.type === NLMSG_ERROR) {
-          const acknowledgement = readAcknowledgement(datagram, view, header);
-          if (acknowledgement.errno !== 0) throw acknowledgementError(query.describe(), acknowledgement);
-          return consistent;
-        }
-        if (header.type === NLMSG_OVERRUN) consistent = false;
-        else {
+      try {
+        for (const header of messagesOf(datagram, view)) {
+          if (!this.#isForUs(header) || header.sequence !== sequence) continue;
+          deadline = this.#deadline();
+          if ((header.flags & NLM_F_DUMP_INTR) !== 0) consistent = false;
+          if (header.type === NLMSG_DONE || header.type === NLMSG_ERROR) {
+            const acknowledgement = readAcknowledgement(datagram, view, header);
+            if (acknowledgement.errno !== 0) throw acknowledgementError(query.describe(), acknowledgement);
+            return consistent;
+          }
+          if (header.type === NLMSG_OVERRUN) consistent = false;
+          if (header.type < firstTypeOfFamilies) continue;
           const value = query.read(datagram, view, header.start, header.end, header.type);
           if (value !== undefined) values.push(value);
         }
+      } catch (error) {
+        throw unreadable(query.describe(), error);
       }
-      if (performance.now() > turnEnds) {
-        await new Promise((resolve) => setImmediate(resolve));
-        turnEnds = performance.now() + turn;
-      }
+      if (performance.now() > turnEnds) turnEnds = await this.#letOthersRun();
     }
+  }
+
+  /** Reads away what is left of an answer that nobody wants any more. */
+  async #discard(): Promise<void> {
+    let turnEnds = performance.now() + turn;
+    for (let errors = 0; errors < 2; ) {
+      try {
+        if (this.#transport.receive() === undefined) return;
+      } catch {
+        errors++;
+      }
+      if (performance.now() > turnEnds) turnEnds = await this.#letOthersRun();
+    }
+  }
+
+  /** Returns when the next turn ends. */
+  async #letOthersRun(): Promise<number> {
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#refuseIfClosed();
+    return performance.now() + turn;
   }
 
   #isForUs(header: MessageHeader): boolean {
     return header.portId === this.#transport.portId;
   }
 
-  #nextDatagram(describe: () => string): Promise<Uint8Array> {
+  #deadline(): number {
+    return performance.now() + this.#answerTimeout;
+  }
+
+  /** The next datagram: there already, as a rule, since the kernel works while it is sent to. */
+  #read(describe: () => string, deadline: number): Uint8Array | Promise<Uint8Array> {
+    try {
+      return this.#transport.receive() ?? this.#nextDatagram(describe, deadline);
+    } catch (error) {
+      throw lostAnswers(describe(), error);
+    }
+  }
+
+  #nextDatagram(describe: () => string, deadline: number): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
       const finish = (settle: () => void): void => {
         clearTimeout(timer);
         stop();
+        this.#abandonWait = undefined;
         settle();
       };
-      const timer = setTimeout(
-        () =>
-          finish(() =>
-            reject(
-              new WeftError({
-                code: "unavailable",
-                attempted: describe(),
-                reason: `no answer from the kernel within ${answerTimeout / 1000} s`,
-              }),
-            ),
+      const giveUp = (): void =>
+        finish(() =>
+          reject(
+            new WeftError({
+              code: "unavailable",
+              attempted: describe(),
+              reason: `no answer from the kernel within ${formatDuration(this.#answerTimeout)}`,
+              hint: "it is not known whether it was done: look at the state before trying again",
+            }),
           ),
-        answerTimeout,
-      );
+        );
+      const timer = setTimeout(giveUp, Math.max(0, deadline - performance.now()));
       const stop = this.#transport.onReadable(() => {
         try {
           const datagram = this.#transport.receive();
           if (datagram !== undefined) finish(() => resolve(datagram));
         } catch (error) {
-          finish(() => reject(error as Error));
+          finish(() => reject(lostAnswers(describe(), error)));
         }
       });
+      this.#abandonWait = () => finish(() => reject(closedError(describe())));
     });
   }
+}
+
+function closedError(attempted: string): WeftError {
+  return new WeftError({ code: "internal", attempted, reason: "the netlink socket is closed" });
+}
+
+/** A request whose fields do not fit their attributes. */
+function unwritable(request: Request, cause: unknown): WeftError {
+  return new WeftError({
+    code: "invalid-argument",
+    attempted: request.describe(),
+    reason: `the request cannot be written: ${messageOf(cause)}`,
+    cause,
+  });
+}
+
+/** An answer that does not parse; errors that the kernel sent pass as they are. */
+function unreadable(attempted: string, cause: unknown): unknown {
+  if (!(cause instanceof RangeError)) return cause;
+  return new WeftError({
+    code: "internal",
+    attempted,
+    reason: `the kernel's answer cannot be read: ${cause.message}`,
+    cause,
+  });
+}
+
+function lostAnswers(attempted: string, cause: unknown): unknown {
+  if (!isErrno(cause, "ENOBUFS")) return cause;
+  return new SystemError({
+    operation: attempted,
+    errno: cause.errno,
+    kernelMessage: "answers of the kernel were lost",
+    hint: "it is not known what was done: look at the state before trying again",
+  });
 }
