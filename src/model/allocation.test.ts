@@ -72,6 +72,15 @@ describe("chosen addresses", () => {
     );
   });
 
+  it("are not those of a new gateway, in quarantine or after it", () => {
+    const pool = poolOf(["10.0.0.0/30"]);
+    pool.release(allocate(pool, "a"), 0);
+    assert.ok(pool.setGateways([ip("10.0.0.1")], 0).ok);
+    assert.deepEqual([...pool.quarantined(0)], []);
+    assert.deepEqual(allocate(pool, "b", quarantine).ips, ["10.0.0.2"]);
+    assert.match(refusal(pool.allocate({ id: "c", ips: [] }, quarantine)), /all 1 addresses are taken/);
+  });
+
   it("skip what the store said is taken or in quarantine", () => {
     const pool = poolOf(["10.0.0.0/29"], ["10.0.0.6"]);
     assert.ok(pool.adopt({ id: "a", mac: mac("02:00:00:00:00:aa"), ips: [ip("10.0.0.1")] }).ok);
@@ -193,6 +202,12 @@ describe("MAC addresses", () => {
     const first = allocate(pool, "a");
     pool.release(first, 0);
     assert.ok(pool.allocate({ id: "b", ips: [], mac: first.mac }, 0).ok);
+    pool.release(first, 0);
+    assert.match(
+      refusal(pool.allocate({ id: "c", ips: [], mac: first.mac }, 0)),
+      /endpoint b has it/,
+      "the release of a former owner must not free it",
+    );
   });
 });
 

@@ -30,7 +30,7 @@ export class SubnetPool {
   /** In order of release. */
   readonly #released = new Map<IpAddress, ReleasedAddress>();
   /** Walks `#released`; a new one from the start would visit all that was ever deleted there. */
-  #queue = this.#released.values();
+  readonly #queue = this.#released.values();
   #oldest: ReleasedAddress | undefined;
   #gateway: IpAddress | undefined;
   /** Every address below the cursor is reserved, owned or released. `undefined`: so is the whole subnet. */
@@ -107,13 +107,12 @@ export class SubnetPool {
     this.#released.set(address, { address, releasedAt });
   }
 
+  /** Every entry that the queue has passed, but the last, is gone; so while there are entries, it has not ended. */
   #oldestReleased(): ReleasedAddress | undefined {
     while (this.#oldest === undefined || this.#released.get(this.#oldest.address) !== this.#oldest) {
+      // An iterator that has once ended would not see entries added later.
       if (this.#released.size === 0) return undefined;
-      const next = this.#queue.next();
-      // An iterator that has once come to its end stays there.
-      if (next.done === true) this.#queue = this.#released.values();
-      else this.#oldest = next.value;
+      this.#oldest = this.#queue.next().value;
     }
     return this.#oldest;
   }
