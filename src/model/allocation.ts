@@ -12,7 +12,7 @@ import { type ReleasedAddress, SubnetPool } from "./subnet-pool.ts";
  * How long a released address is not given out by itself: longer than other hosts of the tenant hold the MAC
  * of the endpoint that had it (Linux: at most 45 s until a stale neighbour is probed, base_reachable_time).
  */
-export const defaultQuarantine: Duration = seconds(60);
+const defaultQuarantine: Duration = seconds(60);
 
 /** With 2^46 MACs and some thousand taken, even one collision is a rarity; so many in a row are a broken generator. */
 const maximumMacTries = 16;
@@ -25,7 +25,7 @@ export type HoldingRequest = Pick<Endpoint, "id" | "ips"> & { readonly mac?: Mac
 
 export interface AddressPoolOptions {
   readonly random: RandomBytes;
-  /** Default {@link defaultQuarantine}. */
+  /** Default 60 s. */
   readonly quarantine?: Duration;
 }
 

@@ -9,7 +9,7 @@ import type { NetworkDraft, NodeDraft } from "./schema.ts";
  * The first VNI that the server chooses. Those below are left to operators, who like to number networks as they
  * number VLANs (1…4094).
  */
-export const firstChosenVni = 4096;
+const firstChosenVni = 4096;
 
 /** Fields that an existing network keeps: its devices and every node's entries are made of them. */
 const fixedFields = ["tenant", "mode", "encapsulation", "vni", "port", "underlay"] as const;

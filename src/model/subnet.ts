@@ -33,7 +33,7 @@ export function reservedReason(subnet: Cidr, address: IpAddress): string | undef
  * fdff:ffff:ffff:ff80…fdff:ffff:ffff:ffff (the universal bit is zero), of other lengths they are the highest.
  * Subnets of 128 addresses or fewer would be nothing but reserved; there they are not kept.
  */
-export function reservedAnycast(subnet: Cidr): Cidr | undefined {
+function reservedAnycast(subnet: Cidr): Cidr | undefined {
   const length = prefixLengthOf(subnet);
   if (cidrFamily(subnet) === 4 || length > 120) return undefined;
   const highest = length === 64 ? addressAt(subnet, 0xfdff_ffff_ffff_ffffn) : lastAddress(subnet);
