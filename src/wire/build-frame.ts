@@ -21,7 +21,7 @@ export type LayerDraft =
 
 /**
  * A frame of these layers with right lengths and checksums, as a sender makes it. The UDP checksum around VXLAN is
- * zero (RFC 7348 §5). Trailers are behind the outermost packet: no length counts them. Throws RangeError when
+ * zero (RFC 7348 §5), and so are the transport checksums of fragments and behind an IPv6 routing header. Trailers are behind the outermost packet: no length counts them. Throws RangeError when
  * something does not fit its field.
  */
 export function buildFrame(drafts: readonly LayerDraft[]): Uint8Array {

@@ -15,9 +15,8 @@ type LayerOf<Protocol extends Layer["protocol"]> = Extract<Layer, { protocol: Pr
  * MAC addresses are shown only where no network address is.
  */
 export function describeFrame({ layers, error }: Frame): string {
-  const parts = layers.map((layer, index) => describeLayer(layer, layers, index)).filter((part) => part !== "");
-  const line = parts.join("");
-  return error === undefined ? line : `${line}${line === "" ? "" : " "}[malformed: ${formatDecodeError(error)}]`;
+  const line = layers.map((layer, index) => describeLayer(layer, layers, index)).join("");
+  return error === undefined ? line : `${line.trimEnd()} [malformed: ${formatDecodeError(error)}]`.trimStart();
 }
 
 function describeLayer(layer: Layer, layers: readonly Layer[], index: number): string {

@@ -153,12 +153,13 @@ export function defineHeader<const Declared extends Fields>(
 ): Header<FieldValues<Declared>> {
   type Value = FieldValues<Declared>;
   const { placed, last, length } = place(name, declared);
+  const lengthOf = (value: Value): number =>
+    last === undefined ? length : length + last.codec.lengthOf((value as Record<string, unknown>)[last.key]);
 
   return {
     name,
     length,
-    lengthOf: (value) =>
-      last === undefined ? length : length + last.codec.lengthOf((value as Record<string, unknown>)[last.key]),
+    lengthOf,
 
     decode(source, offset = 0) {
       if (source.length - offset < length) return cutShort(name, source, offset, length);
@@ -184,7 +185,7 @@ export function defineHeader<const Declared extends Fields>(
     encode(value, target, offset = 0) {
       const refusal = refuse(value);
       if (refusal !== undefined) throw new RangeError(`${name}: ${refusal}`);
-      requireRoom(name, target, offset, this.lengthOf(value));
+      requireRoom(name, target, offset, lengthOf(value));
       const values = value as Record<string, unknown>;
       for (const { key, label, field, bit } of placed) {
         if (field.kind === "value") field.write(target, offset * 8 + bit, values[key], label);

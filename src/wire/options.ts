@@ -14,10 +14,15 @@ export type Option<Declared extends Readonly<Record<string, OptionLayout>>, Sing
       [Name in keyof Declared]: { readonly type: Name } & FieldValues<Declared[Name]["fields"]>;
     }[keyof Declared]
   | { readonly type: Single }
-  /**
-   * An option that is not declared, or a declared one of another length: `data` is what follows type and length.
-   */
-  | { readonly type: { readonly unknown: number }; readonly data: Uint8Array };
+  | UnknownOption;
+
+/** An option that is not declared, or a declared one of another length: `data` is what follows type and length. */
+export interface UnknownOption {
+  readonly type: { readonly unknown: number };
+  readonly data: Uint8Array;
+}
+
+const optionLead = defineHeader("option", { type: uint(8), length: uint(8) });
 
 /**
  * A list of options, each with its type, its length and its data, up to the end of the bytes.
@@ -47,7 +52,8 @@ export function defineOptions<
 
   const lengthOf = (option: Value): number => {
     if (typeof option.type === "string" && singles.has(option.type)) return 1;
-    return "data" in option ? 2 + option.data.length : (layouts.get(option.type)?.length ?? 0);
+    if (typeof option.type === "object") return 2 + (option as UnknownOption).data.length;
+    return layouts.get(option.type)?.length ?? 0;
   };
 
   const decodeOne = (bytes: Uint8Array, offset: number): Result<Value, DecodeError> => {
@@ -65,25 +71,33 @@ export function defineOptions<
     return fields.ok ? ok({ type: key, ...fields.value } as Value) : fields;
   };
 
+  const encodeUnknown = (type: number, data: Uint8Array, target: Uint8Array, offset: number): void => {
+    const length = 2 + data.length;
+    if (singleNames.has(type)) throw new RangeError(`${name} ${type} is one octet, without data`);
+    if (length % unit !== 0) throw new RangeError(`${name}: ${length} octets are no multiple of ${unit}`);
+    optionLead.encode({ type, length: length / unit }, target, offset);
+    target.set(data, offset + 2);
+  };
+
   const encodeOne = (option: Value, target: Uint8Array, offset: number): void => {
-    if ("data" in option) {
-      const { type, data } = option as { type: { unknown: number }; data: Uint8Array };
-      const length = 2 + data.length;
-      if (singleNames.has(type.unknown)) throw new RangeError(`${name} ${type.unknown} is one octet, without data`);
-      if (length % unit !== 0) throw new RangeError(`${name}: ${length} octets are no multiple of ${unit}`);
-      optionLead.encode({ type: type.unknown, length: length / unit }, target, offset);
-      target.set(data, offset + 2);
+    if (typeof option.type === "object") {
+      const { type, data } = option as UnknownOption;
+      encodeUnknown(type.unknown, data, target, offset);
       return;
     }
     const octet = singles.get(option.type as string);
+    const layout = layouts.get(option.type);
     if (octet !== undefined) target[offset] = octet;
-    else if (layouts.get(option.type)?.encode(option, target, offset) === undefined)
-      throw new RangeError(`${name}: there is no option "${String(option.type)}"`);
+    else if (layout !== undefined) layout.encode(option, target, offset);
+    else throw new RangeError(`${name}: there is no option "${String(option.type)}"`);
   };
+
+  const totalLength = (options: readonly Value[]): number =>
+    options.reduce((total, option) => total + lengthOf(option), 0);
 
   return {
     name,
-    lengthOf: (options) => options.reduce((total, option) => total + lengthOf(option), 0),
+    lengthOf: totalLength,
 
     decode(bytes, offset = 0) {
       const options: Value[] = [];
@@ -106,7 +120,7 @@ export function defineOptions<
     },
 
     encode(options, target, offset = 0) {
-      requireRoom(name, target, offset, this.lengthOf(options));
+      requireRoom(name, target, offset, totalLength(options));
       let position = offset;
       for (const option of options) {
         encodeOne(option, target, position);
@@ -116,8 +130,6 @@ export function defineOptions<
     },
   };
 }
-
-const optionLead = defineHeader("option", { type: uint(8), length: uint(8) });
 
 /**
  * A header that says itself how long it is: a number of 4-octet words, the fixed part and the options after it.

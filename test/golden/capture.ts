@@ -1,9 +1,9 @@
 /**
- * Remakes the golden captures: `node test/golden/capture.ts`, as root, with iproute2, ethtool, tcpdump, tshark and
+ * Remakes the golden captures: `node test/golden/capture.ts [NAME…]`, as root, with iproute2, ethtool, tcpdump, tshark and
  * Python 3. Three hosts in network namespaces, left - router - right, send; tcpdump writes what crosses left's
  * interface; tshark's reading goes beside each capture and must agree with ours. Nothing is left behind.
  */
-import { type ChildProcessByStdio, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, type ChildProcessByStdio, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import type { Readable } from "node:stream";
@@ -16,6 +16,7 @@ import { type FieldReadings, plain, readFields, tsharkFields } from "./tshark-fi
 const left = `wire-${process.pid}-left`;
 const router = `wire-${process.pid}-router`;
 const right = `wire-${process.pid}-right`;
+const children = new Set<ChildProcess>();
 const traffic = new URL("traffic.py", import.meta.url).pathname;
 
 function run(command: string): string {
@@ -105,6 +106,7 @@ function restartIpv6(): void {
 
 async function exchangeTcp(address: string): Promise<void> {
   const server = spawn("ip", ["netns", "exec", router, "python3", traffic, "tcp-server", address, "7000"]);
+  children.add(server);
   const ended = once(server, "exit");
   await once(server.stdout, "data");
   send(left, `tcp-client ${address} 7000`);
@@ -219,7 +221,7 @@ const recipes: readonly Recipe[] = [
     frames: 2,
     make() {
       const arp = `0001080006040001 020000000001 c0000201 000000000000 c0000202`;
-      const udp = `4500001e00014000 4011 b6ca c0000201c0000202 1b591b5a000aeabd 6869`;
+      const udp = `4500001e00014000 4011 b6ca c0000201c0000202 1b591b5a000adcb9 6869`;
       for (const frame of [
         `ffffffffffff 020000000001 8100 b064 0806 ${arp}`,
         `020000000002 020000000001 88a8 0064 8100 60c8 0800 ${udp}`,
@@ -268,6 +270,7 @@ async function capture({ name, note, device = "u0", filter, frames, make }: Reci
   const tcpdump = spawn("ip", ["netns", "exec", left, "tcpdump", "--immediate-mode", ...arguments_], {
     stdio: ["ignore", "ignore", "pipe"],
   });
+  children.add(tcpdump);
   const ended = once(tcpdump, "exit");
   try {
     await listening(tcpdump);
@@ -281,7 +284,7 @@ async function capture({ name, note, device = "u0", filter, frames, make }: Reci
   }
   const expected: Expected = { note, frames: readAll(path) };
   writeFileSync(path.replace(/pcap$/, "json"), `${JSON.stringify(expected, null, 1)}\n`);
-  console.log(`${name}: ${frames} frames`);
+  console.log(`${name}: ${frames} captured`);
 }
 
 /** Waits until tcpdump says that it listens. */
@@ -345,16 +348,27 @@ function readWithTshark(path: string): FieldReadings[] {
     );
 }
 
+function tearDown(): void {
+  for (const child of children) child.kill();
+  for (const namespace of [left, router, right])
+    try {
+      run(`ip netns delete ${namespace}`);
+    } catch {
+      // It was not made yet, and ip has said so.
+    }
+}
+
+for (const signal of ["SIGINT", "SIGTERM"])
+  process.once(signal, () => {
+    tearDown();
+    process.exit(1);
+  });
+
 try {
   build();
   await sleep(2_500); // until the link-local addresses have passed duplicate address detection
   const wanted = process.argv.slice(2);
   for (const recipe of recipes) if (wanted.length === 0 || wanted.includes(recipe.name)) await capture(recipe);
 } finally {
-  for (const namespace of [left, router, right])
-    try {
-      run(`ip netns delete ${namespace}`);
-    } catch {
-      // It was not made yet.
-    }
+  tearDown();
 }
