@@ -308,7 +308,8 @@ function writeAcknowledgement(writer: MessageWriter, request: FakeRequest, answe
   if (answer.message !== undefined) {
     const text = new TextEncoder().encode(answer.message);
     const attribute = writer.beginAttribute(1); // NLMSGERR_ATTR_MSG
-    writer.bytes.set(text, writer.reserve(text.length + 1));
+    const position = writer.reserve(text.length + 1);
+    writer.bytes.set(text, position);
     writer.endAttribute(attribute);
   }
   if (answer.offset !== undefined) {
@@ -352,7 +353,10 @@ export class FakeTable<Value> {
     if (operation < 0 || operation > 2) return undefined;
     const message = (payload: Uint8Array): FakeMessage => ({
       type: newType,
-      write: (writer) => writer.bytes.set(payload, writer.reserve(payload.length)),
+      write: (writer) => {
+        const position = writer.reserve(payload.length);
+        writer.bytes.set(payload, position);
+      },
     });
     if (isDumpRequest(request)) return { messages: [...this.#objects.values()].map(({ payload }) => message(payload)) };
     const { payload } = request;

@@ -20,6 +20,7 @@ export { type EventMessage, EventSocket, type EventSocketOptions, eventGroup, wi
 export * from "./link.ts";
 export * from "./neighbour.ts";
 export * from "./nexthop.ts";
+export * from "./qdisc.ts";
 export type { Query, Request } from "./request.ts";
 export * from "./route.ts";
 export * from "./rule.ts";

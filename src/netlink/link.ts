@@ -195,6 +195,8 @@ const linkSchema = new AttributeSchema("IFLA", {
   /** Index of the bridge that the device is a port of; 0: none. */
   master: u32(10),
   transmitQueueLength: u32(13),
+  /** What a bridge says of its port, in messages of the family AF_BRIDGE. */
+  bridgePort: nested(12, bridgePortSchema),
   /** RFC 2863: 0 unknown, 2 down, 6 up, … */
   operationalState: u8(16),
   info: linkInfo(18),
@@ -374,6 +376,19 @@ export function readLink(bytes: Uint8Array, view: DataView, start: number, end: 
     ...(alias === undefined ? {} : { alias }),
     ...(mode === undefined ? {} : { ipv6AddressGenerationMode: mode }),
   };
+}
+
+/** Reads the payload of RTM_NEWLINK in which a bridge tells how it treats a port; `undefined` for messages of the device itself. */
+export function readBridgePort(
+  bytes: Uint8Array,
+  view: DataView,
+  start: number,
+  end: number,
+): { readonly index: number; readonly settings: BridgePortSettings } | undefined {
+  const fixed = header.read(view, start, end);
+  if (fixed.family !== AF_BRIDGE) return undefined;
+  const { bridgePort } = linkSchema.read(bytes, view, start + header.length, end);
+  return bridgePort === undefined ? undefined : { index: fixed.index, settings: bridgePort };
 }
 
 /** Index and family of a link message, without reading its attributes. */
