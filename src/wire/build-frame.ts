@@ -20,9 +20,9 @@ export type LayerDraft =
     };
 
 /**
- * A frame of these layers with right lengths and checksums, as a sender makes it. The UDP checksum around VXLAN is
- * zero (RFC 7348 §5), and so are the transport checksums of fragments and behind an IPv6 routing header. Trailers are behind the outermost packet: no length counts them. Throws RangeError when
- * something does not fit its field.
+ * A frame of these layers with right lengths and checksums, as a sender makes it. Zero are the UDP checksum around
+ * VXLAN (RFC 7348 §5) and the transport checksums that `verifyChecksums` leaves out. Trailers are behind the outermost
+ * packet: no length counts them. Throws RangeError when something does not fit its field.
  */
 export function buildFrame(drafts: readonly LayerDraft[]): Uint8Array {
   const layers = withLengths(drafts.map(withoutSums));
@@ -38,15 +38,15 @@ export function buildFrame(drafts: readonly LayerDraft[]): Uint8Array {
   return frame;
 }
 
-/** The layer with zero checksum and with lengths that are right for the header alone. */
+/** The layer with zeros in place of what is yet to be found out. */
 function withoutSums(draft: LayerDraft): LayerContent {
   switch (draft.protocol) {
     case "ipv4":
-      return { protocol: "ipv4", header: { ...draft.header, totalLength: 60, checksum: 0 } };
+      return { protocol: "ipv4", header: { ...draft.header, totalLength: 0, checksum: 0 } };
     case "ipv6":
       return { protocol: "ipv6", header: { ...draft.header, payloadLength: 0 } };
     case "udp":
-      return { protocol: "udp", header: { ...draft.header, length: 8, checksum: 0 } };
+      return { protocol: "udp", header: { ...draft.header, length: 0, checksum: 0 } };
     case "icmpv4":
     case "icmpv6":
     case "tcp":
