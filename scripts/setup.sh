@@ -42,7 +42,9 @@ fi
 installed=node_modules/.package-lock.json
 if [ ! -f "$installed" ] || [ -n "$(find package-lock.json -newer "$installed")" ]; then
   say "installing npm packages as package-lock.json has them"
-  quietly npm ci --no-progress --loglevel=error || fail "failed: npm ci"
+  # Not `npm ci`: it refuses to run where the registry lacks an optional package of another operating system.
+  # This installs the versions of package-lock.json as well, and changes neither file.
+  quietly npm install --no-save --no-progress --loglevel=error || fail "failed: npm install"
 fi
 
 version=$(node --version 2>/dev/null) || version=v0
