@@ -1,6 +1,6 @@
 import { seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
-import { defaultQuarantine, type Holding } from "../model/allocation.ts";
+import type { Holding } from "../model/allocation.ts";
 import { effectiveMtu } from "../model/mtu.ts";
 import type { Endpoint } from "../model/resources.ts";
 import type { EndpointDraft } from "../model/schema.ts";
@@ -10,7 +10,7 @@ import type { NodeIdentity } from "./identity/node-identity.ts";
 import { contended, type Ledger } from "./ledger.ts";
 import { endpointCodec, keys, put, putOwner, quarantineCodec, remove } from "./records.ts";
 import { Repetition } from "./repetition.ts";
-import type { NetworkEntry, StoredEndpoint } from "./state.ts";
+import { type NetworkEntry, quarantineTime, type StoredEndpoint } from "./state.ts";
 
 /** How often a claim is made anew when others changed what it rests on. */
 const attemptLimit = 10;
@@ -218,7 +218,7 @@ export class Endpoints {
     };
     for (const entry of [...this.#ledger.state.networks.values()])
       for (const { key, released, revision } of [...releasedKeys(entry)]) {
-        if (Math.abs(now - released) < defaultQuarantine) continue;
+        if (Math.abs(now - released) < quarantineTime) continue;
         transaction.conditions.push({ key, revision });
         transaction.operations.push(remove(key));
         if (transaction.operations.length >= chunkLimit) await flush();

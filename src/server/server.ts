@@ -16,7 +16,7 @@ import { formatListenAddress, listenTcp, listenUnix, prepareDataDirectory, requi
 import { Metrics } from "./metrics.ts";
 import { Nodes } from "./nodes.ts";
 import { type Control, nodeRoutes, observe } from "./services.ts";
-import { requestLimit, TlsListener } from "./tls-listener.ts";
+import { requestLimit, startTlsListener } from "./tls-listener.ts";
 import { weftVersion } from "./version.ts";
 
 export interface ServerOptions {
@@ -110,7 +110,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       listenHttp(server);
     }
 
-    const listener = await TlsListener.start({
+    const listener = await startTlsListener({
       listen,
       authority,
       clock,

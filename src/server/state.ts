@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { cidrFamily } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
+import { seconds } from "../base/duration.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
-import { AddressPool, defaultQuarantine } from "../model/allocation.ts";
+import { AddressPool } from "../model/allocation.ts";
 import { effectiveMtu, minimumMtu } from "../model/mtu.ts";
 import type { Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
 import type { Change, Entry } from "../store/store.ts";
@@ -18,6 +19,12 @@ import {
   quarantineCodec,
   tenantCodec,
 } from "./records.ts";
+
+/**
+ * How long a released address is not given out by itself: longer than other hosts of the tenant hold the MAC of the
+ * endpoint that had it.
+ */
+export const quarantineTime = seconds(60);
 
 /** A value together with the revision at which the store holds it. */
 export interface Versioned<Value> {
@@ -54,7 +61,7 @@ export class NetworkEntry {
     this.network = network;
     this.revision = revision;
     this.history = new History(historyFloor);
-    this.pool = new AddressPool(network, { random: randomBytes });
+    this.pool = new AddressPool(network, { random: randomBytes, quarantine: quarantineTime });
   }
 }
 
@@ -121,7 +128,7 @@ export class State {
     return [...network.releasedIps]
       .sort(([, a], [, b]) => a.value.released - b.value.released)
       .map(([address, { value }]) => {
-        const age = Math.min(Math.max(wall - value.released, 0), defaultQuarantine);
+        const age = Math.min(Math.max(wall - value.released, 0), quarantineTime);
         return { address, releasedAt: monotonic - age };
       });
   }

@@ -1,4 +1,12 @@
-import { createSecureServer, type Http2SecureServer, type Http2Session } from "node:http2";
+import type { ServerOptions } from "node:http";
+import {
+  createSecureServer,
+  type Http2SecureServer,
+  type Http2Session,
+  type Http2Stream,
+  type SecureServerOptions,
+} from "node:http2";
+import type { Socket } from "node:net";
 import { hostname, networkInterfaces } from "node:os";
 import type { TLSSocket } from "node:tls";
 import { createContextValues } from "@connectrpc/connect";
@@ -34,103 +42,117 @@ const limits = {
 /** Octets of the largest request. */
 export const requestLimit = 4 << 20;
 
-/** The listener for nodes: TLS 1.3, HTTP/2 (and HTTP/1.1), certificates asked for and judged call by call. */
-export class TlsListener {
+/** The listener for nodes. */
+export interface TlsListener {
+  /** The address in use. */
   readonly address: ListenAddress;
-  readonly #server: Http2SecureServer;
-  readonly #sockets: Set<TLSSocket>;
-  readonly #sessions: Set<Http2Session>;
-  readonly #cancelRenewal: { cancel: () => void };
+  /** Lets calls under way end, then closes all; what is left after `grace` milliseconds is cut off. */
+  close(grace: number): Promise<void>;
+}
 
-  private constructor(
-    address: ListenAddress,
-    server: Http2SecureServer,
-    sockets: Set<TLSSocket>,
-    sessions: Set<Http2Session>,
-    renewal: { cancel: () => void },
-  ) {
-    this.address = address;
-    this.#server = server;
-    this.#sockets = sockets;
-    this.#sessions = sessions;
-    this.#cancelRenewal = renewal;
-  }
-
-  static async start(options: {
-    readonly listen: ListenAddress;
-    readonly authority: CertificateAuthority;
-    readonly clock: Clock;
-    readonly logger: Logger;
-    readonly handler: Omit<ConnectNodeAdapterOptions, "contextValues">;
-  }): Promise<TlsListener> {
-    const { listen, authority, clock, logger } = options;
-    const names = certificateNames(listen.host);
-    const certificate = await authority.issueServer(names);
-    const peers = new WeakMap<object, { readonly peer: PeerCertificate | undefined }>();
-    const server = createSecureServer(
-      {
-        ...contextOf(certificate, authority),
-        allowHTTP1: true,
-        requestCert: true,
-        // Join has no certificate yet, and who has an expired one is told so instead of being cut off.
-        rejectUnauthorized: false,
-        handshakeTimeout: limits.handshake,
-        headersTimeout: limits.headers,
-        requestTimeout: limits.request,
-        settings: { maxConcurrentStreams: limits.streams },
-      } as Parameters<typeof createSecureServer>[0],
-      connectNodeAdapter({
-        ...options.handler,
-        contextValues: (request) => createContextValues().set(peerKey, peerOf(request, peers)),
-      }),
+/** Begins to listen: TLS 1.3, HTTP/2 (and HTTP/1.1), certificates asked for and judged call by call. */
+export async function startTlsListener(options: {
+  readonly listen: ListenAddress;
+  readonly authority: CertificateAuthority;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly handler: Omit<ConnectNodeAdapterOptions, "contextValues">;
+}): Promise<TlsListener> {
+  const { authority, clock, logger } = options;
+  const names = certificateNames(options.listen.host);
+  const peers: Peers = new WeakMap();
+  const secureServerOptions: SecureServerOptions & Pick<ServerOptions, "headersTimeout" | "requestTimeout"> = {
+    ...contextOf(await authority.issueServer(names), authority),
+    allowHTTP1: true,
+    requestCert: true,
+    // Join has no certificate yet, and who has an expired one is told so instead of being cut off.
+    rejectUnauthorized: false,
+    handshakeTimeout: limits.handshake,
+    headersTimeout: limits.headers,
+    requestTimeout: limits.request,
+    settings: { maxConcurrentStreams: limits.streams },
+  };
+  const server = createSecureServer(
+    secureServerOptions,
+    connectNodeAdapter({
+      ...options.handler,
+      contextValues: (request) => createContextValues().set(peerKey, peerOf(request, peers)),
+    }),
+  );
+  server.maxConnections = limits.connections;
+  server.on("secureConnection", (socket: TLSSocket) => {
+    if (peerCertificate(socket) !== undefined) return;
+    socket.once(
+      "close",
+      clock.after(limits.withoutCertificate, () => socket.destroy()),
     );
-    server.maxConnections = limits.connections;
-    const sockets = new Set<TLSSocket>();
-    const sessions = new Set<Http2Session>();
-    server.on("secureConnection", (socket: TLSSocket) => {
-      sockets.add(socket);
-      const cancel =
-        peerCertificate(socket) === undefined
-          ? clock.after(limits.withoutCertificate, () => socket.destroy())
-          : () => {};
-      socket.once("close", () => {
-        cancel();
-        sockets.delete(socket);
-      });
+  });
+  server.on("tlsClientError", (error) => logger.debug({ error: error.message }, "TLS handshake failed"));
+  server.on("sessionError", (error) => logger.debug({ error: messageOf(error) }, "connection failed"));
+  const calls = followCalls(server);
+  let cancelRenewal = (): void => {};
+  const scheduleRenewal = (): void => {
+    cancelRenewal = clock.after(milliseconds((serverCertificateLifetime * 2) / 3), () => {
+      authority
+        .issueServer(names)
+        .then((next) => server.setSecureContext(contextOf(next, authority)))
+        .catch((error: unknown) => logger.error({ error: messageOf(error) }, "renewing the certificate failed"))
+        .finally(scheduleRenewal);
     });
-    server.on("session", (session) => {
-      sessions.add(session);
-      keepWatch(session);
-      session.once("close", () => sessions.delete(session));
-    });
-    server.on("tlsClientError", (error) => logger.debug({ error: error.message }, "TLS handshake failed"));
-    server.on("sessionError", (error) => logger.debug({ error: messageOf(error) }, "connection failed"));
-    const renewal = { cancel: () => {} };
-    const scheduleRenewal = (): void => {
-      renewal.cancel = clock.after(milliseconds((serverCertificateLifetime * 2) / 3), () => {
-        authority
-          .issueServer(names)
-          .then((next) => server.setSecureContext(contextOf(next, authority)))
-          .catch((error: unknown) => logger.error({ error: messageOf(error) }, "renewing the certificate failed"))
-          .finally(scheduleRenewal);
-      });
-    };
-    const address = await listenTcp(server, listen);
-    scheduleRenewal();
-    return new TlsListener(address, server, sockets, sessions, renewal);
-  }
+  };
+  const address = await listenTcp(server, options.listen);
+  scheduleRenewal();
+  return {
+    address,
+    async close(grace) {
+      cancelRenewal();
+      const cutOff = setTimeout(() => calls.cutOff(), grace);
+      await calls.ended();
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      calls.closeSessions();
+      await closed;
+      clearTimeout(cutOff);
+    },
+  };
+}
 
-  /** Takes no new connections and lets calls under way end; what is left after `grace` is cut off. */
-  async close(grace: number): Promise<void> {
-    this.#cancelRenewal.cancel();
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const session of this.#sessions) session.close();
-    const timer = setTimeout(() => {
-      for (const socket of this.#sockets) socket.destroy();
-    }, grace);
-    await closed;
-    clearTimeout(timer);
-  }
+/** Follows connections and calls, so that the server can end them in order. */
+function followCalls(server: Http2SecureServer) {
+  const sockets = new Set<Socket>();
+  const sessions = new Set<Http2Session>();
+  const streams = new Set<Http2Stream>();
+  let whenEnded: (() => void) | undefined;
+  server.on("connection", (socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
+  server.on("session", (session) => {
+    sessions.add(session);
+    keepWatch(session);
+    session.once("close", () => sessions.delete(session));
+    session.on("stream", (stream) => {
+      streams.add(stream);
+      stream.once("close", () => {
+        streams.delete(stream);
+        if (streams.size === 0) whenEnded?.();
+      });
+    });
+  });
+  return {
+    /** Resolves when no HTTP/2 call is under way. Closing a session earlier would cut the ends off its streams. */
+    ended(): Promise<void> {
+      return new Promise((resolve) => {
+        if (streams.size === 0) resolve();
+        else whenEnded = resolve;
+      });
+    },
+    closeSessions(): void {
+      for (const session of sessions) session.close();
+    },
+    cutOff(): void {
+      for (const socket of sockets) socket.destroy();
+    },
+  };
 }
 
 function contextOf(certificate: ServerCertificate, authority: CertificateAuthority) {
@@ -144,11 +166,10 @@ function contextOf(certificate: ServerCertificate, authority: CertificateAuthori
 
 type NodeServerRequest = Parameters<NonNullable<ConnectNodeAdapterOptions["contextValues"]>>[0];
 
+type Peers = WeakMap<object, { readonly peer: PeerCertificate | undefined }>;
+
 /** A connection's certificate is read once, at its first request. */
-function peerOf(
-  request: NodeServerRequest,
-  peers: WeakMap<object, { readonly peer: PeerCertificate | undefined }>,
-): PeerCertificate | undefined {
+function peerOf(request: NodeServerRequest, peers: Peers): PeerCertificate | undefined {
   const connection = ("stream" in request ? request.stream.session : undefined) ?? request.socket;
   let known = peers.get(connection);
   if (known === undefined) {
