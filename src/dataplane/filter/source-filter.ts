@@ -1,0 +1,71 @@
+import { familyOf, type IpAddress } from "../../base/ip.ts";
+import type { NftObject, NftTable } from "./nftables.ts";
+
+export interface SourceFilter {
+  readonly instance: string;
+  /** UDP ports of all tunnels of this node. */
+  readonly ports: readonly number[];
+  readonly localVteps: readonly IpAddress[];
+  readonly remoteVteps: readonly IpAddress[];
+}
+
+/** Before connection tracking and everything else: netfilter's raw priority. linux/netfilter_ipv4.h */
+const NF_IP_PRI_RAW = -300;
+
+const udpPort: NftObject = match({ payload: { protocol: "udp", field: "dport" } }, "@ports");
+
+/**
+ * Only VTEPs of the networks on this node may send to a tunnel port, and only to this node's own VTEP address. The kernel's tunnel
+ * socket is bound to all addresses and asks nobody: without this filter everyone who reaches the node can put
+ * frames into any network (CVE-2020-10136 is the same for IPIP).
+ */
+export function sourceFilterTable(filter: SourceFilter): NftTable {
+  const accept = (family: 4 | 6): NftObject => {
+    const protocol = family === 4 ? "ip" : "ip6";
+    return {
+      rule: {
+        chain: "prerouting",
+        expr: [
+          udpPort,
+          match({ payload: { protocol, field: "daddr" } }, `@local${family}`),
+          match({ payload: { protocol, field: "saddr" } }, `@remote${family}`),
+          { accept: null },
+        ],
+      },
+    };
+  };
+  const addressSet = (name: string, family: 4 | 6, addresses: readonly IpAddress[]): NftObject =>
+    set(
+      `${name}${family}`,
+      family === 4 ? "ipv4_addr" : "ipv6_addr",
+      addresses.filter((address) => familyOf(address) === family),
+    );
+  return {
+    family: "inet",
+    name: sourceFilterName(filter.instance),
+    objects: [
+      set("ports", "inet_service", filter.ports),
+      addressSet("local", 4, filter.localVteps),
+      addressSet("local", 6, filter.localVteps),
+      addressSet("remote", 4, filter.remoteVteps),
+      addressSet("remote", 6, filter.remoteVteps),
+      { chain: { name: "prerouting", type: "filter", hook: "prerouting", prio: NF_IP_PRI_RAW, policy: "accept" } },
+      accept(4),
+      accept(6),
+      { rule: { chain: "prerouting", expr: [udpPort, { counter: null }, { drop: null }] } },
+    ],
+  };
+}
+
+export function sourceFilterName(instance: string): string {
+  return `weft-${instance}`;
+}
+
+export function match(left: object, right: unknown): NftObject {
+  return { match: { op: "==", left, right } };
+}
+
+/** A set; an empty one has no `elem`, neither when it is made nor when it is listed. */
+export function set(name: string, type: string, elements: readonly (string | number)[]): NftObject {
+  return { set: { name, type, ...(elements.length === 0 ? {} : { elem: [...elements] }) } };
+}

@@ -1,0 +1,45 @@
+import { type MacAddress, mac } from "../base/mac.ts";
+import type { Vni } from "../model/index.ts";
+import type { Link } from "../netlink/index.ts";
+
+/**
+ * How weft marks what it makes. What does not carry the mark is never changed or deleted.
+ */
+
+/** The route protocol number (RTPROT_*, NDA_PROTOCOL) of weft. Values from 4 on mean nothing to the kernel. */
+export const weftProtocol = 119;
+
+/**
+ * The group (IFLA_GROUP) of each device: set in the message that makes it, so that there is no moment in which a
+ * device of weft's is not known as such. The letters WEFT.
+ */
+export const weftGroup = 0x5745_4654;
+
+export function isOwnLink(link: Link): boolean {
+  return link.group === weftGroup;
+}
+
+/** The alias of each device, and the mark of a tenant's namespace on its loopback device: for people, and by instance. */
+export function aliasOf(instance: string): string {
+  return `weft:${instance}`;
+}
+
+/**
+ * The MAC of a network's bridge and tunnel: locally administered and the same on every node, so that a gateway on
+ * the bridge is the same neighbour wherever an endpoint moves.
+ */
+export function networkMac(vni: Vni): MacAddress {
+  const hex = vni.toString(16).padStart(6, "0");
+  return mac(`02:57:00:${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4, 6)}`);
+}
+
+/**
+ * Nexthop identifiers are shared by all who use a namespace. Those of an instance begin with 18 bits that follow
+ * from its name; 14 bits number its nexthops.
+ */
+export function nexthopRange(instance: string): { readonly first: number; readonly last: number } {
+  let hash = 0x811c9dc5;
+  for (const character of instance) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x0100_0193) >>> 0;
+  const first = (0x4000_0000 | ((hash & 0xffff) << 14)) >>> 0;
+  return { first, last: first + 0x3fff };
+}

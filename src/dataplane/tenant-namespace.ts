@@ -1,0 +1,89 @@
+import { WeftError } from "../base/errors.ts";
+import {
+  createNamedNamespace,
+  deleteNamedNamespace,
+  NetworkNamespace,
+  namedNamespaceExists,
+  nameNamespace,
+  readNetworkSysctl,
+  writeNetworkSysctl,
+} from "../linux/index.ts";
+import { changeLink, getLink, type Link, listLinks, type NetlinkSocket } from "../netlink/index.ts";
+import { aliasOf } from "./ownership.ts";
+
+/** Every device that appears in a tenant's namespace is quiet from its first moment: no addresses, no router discovery. */
+const sysctls: Readonly<Record<string, string>> = {
+  "ipv6/conf/default/addr_gen_mode": "1",
+  "ipv6/conf/default/accept_ra": "0",
+  "ipv6/conf/default/accept_dad": "0",
+  "ipv6/conf/default/accept_redirects": "0",
+  "ipv4/conf/default/accept_redirects": "0",
+};
+
+/** The namespace of a tenant: made, or found and known by the mark on its loopback device. */
+export async function openTenantNamespace(
+  name: string,
+  instance: string,
+  openSocket: (namespace: NetworkNamespace) => NetlinkSocket,
+): Promise<{ readonly namespace: NetworkNamespace; readonly socket: NetlinkSocket; readonly created: boolean }> {
+  const created = !namedNamespaceExists(name);
+  if (created) createNamedNamespace(name);
+  const namespace = NetworkNamespace.openNamed(name);
+  const socket = openSocket(namespace);
+  try {
+    await mark(name, instance, socket);
+    for (const [key, value] of Object.entries(sysctls))
+      if (readNetworkSysctl(namespace, key) !== value) writeNetworkSysctl(namespace, key, value);
+  } catch (error) {
+    socket.close();
+    namespace.close();
+    throw error;
+  }
+  return { namespace, socket, created };
+}
+
+/** A namespace that was made and not marked yet when the agent died is empty; one that is not empty is somebody else's. */
+async function mark(name: string, instance: string, socket: NetlinkSocket): Promise<void> {
+  const loopback = await socket.get(getLink({ name: "lo" }));
+  if (loopback.alias === aliasOf(instance)) return;
+  const links = await socket.dump(listLinks());
+  if (loopback.up || links.some((link) => link.info.kind !== undefined))
+    throw new WeftError({
+      code: "already-exists",
+      attempted: `use network namespace ${name}`,
+      reason: "a namespace of this name exists and weft did not make it",
+      hint: `rename it, or run the agent with another --instance`,
+    });
+  await socket.execute(changeLink({ name: "lo" }, { alias: aliasOf(instance) }));
+}
+
+/** Gives the namespace its name again after somebody deleted it; tells whether that was necessary. */
+export function ensureNamespaceName(namespace: NetworkNamespace, name: string): boolean {
+  if (namedNamespaceExists(name)) {
+    using present = NetworkNamespace.openNamed(name);
+    if (present.inode === namespace.inode) return false;
+    throw new WeftError({
+      code: "already-exists",
+      attempted: `use network namespace ${name}`,
+      reason: "another namespace has taken the name",
+      hint: `delete it with: ip netns delete ${name}`,
+    });
+  }
+  nameNamespace(namespace, name);
+  return true;
+}
+
+/** Removes the namespace if nothing is left in it that weft did not make; else says what is. */
+export async function removeTenantNamespace(
+  namespace: NetworkNamespace,
+  name: string,
+  socket: NetlinkSocket,
+): Promise<readonly Link[]> {
+  const foreign = (await socket.dump(listLinks())).filter((link) => link.info.kind !== undefined);
+  if (foreign.length > 0) return foreign;
+  if (namedNamespaceExists(name)) {
+    using present = NetworkNamespace.openNamed(name);
+    if (present.inode === namespace.inode) deleteNamedNamespace(name);
+  }
+  return [];
+}

@@ -1,0 +1,299 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { after, before, describe, it } from "node:test";
+import { systemClock } from "../../src/base/clock.ts";
+import { ip } from "../../src/base/ip.ts";
+import { mac } from "../../src/base/mac.ts";
+import { type DataplaneEvent, type NetworkSettings, NodeDataplane } from "../../src/dataplane/index.ts";
+import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists } from "../../src/linux/index.ts";
+import type { Vni } from "../../src/model/index.ts";
+import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
+import { eventually, makeUnderlay, settled, type Underlay } from "../support/underlay.ts";
+
+const vni = 4242 as Vni;
+
+function settingsOf(node: number): NetworkSettings {
+  return {
+    name: "blue-net",
+    tenant: "blue",
+    vni,
+    mtu: 1450,
+    port: 4789,
+    localVtep: ip(`10.99.0.${node}`),
+    flood: "head-end",
+    arpSuppression: true,
+  };
+}
+
+const endpoints = [
+  { id: "0000000000a1", mac: mac("02:aa:00:00:00:01"), ip: ip("10.0.0.1"), ip6: ip("fd00::1"), node: 1 },
+  { id: "0000000000a2", mac: mac("02:aa:00:00:00:02"), ip: ip("10.0.0.2"), ip6: ip("fd00::2"), node: 2 },
+] as const;
+
+describe("dataplane of two nodes", () => {
+  let underlay: Underlay;
+  const dataplanes: NodeDataplane[] = [];
+  const containers: TestNamespace[] = [];
+  const events: DataplaneEvent[] = [];
+  const tenantNames: string[] = [];
+  const namespaces: NetworkNamespace[] = [];
+
+  function makeDataplane(node: number, collected: DataplaneEvent[] = events): NodeDataplane {
+    const host = underlay.hosts[node - 1] as TestNamespace;
+    return new NodeDataplane({
+      instance: `t${process.pid}n${node}`,
+      underlay: host.namespace,
+      clock: systemClock,
+      report: (event) => collected.push(event),
+    });
+  }
+
+  async function desire(dataplane: NodeDataplane, node: number): Promise<void> {
+    await dataplane.setUnderlay([ip(`10.99.0.${node}`)], undefined);
+    const network = dataplane.putNetwork(settingsOf(node));
+    for (const endpoint of endpoints) {
+      if (endpoint.node === node)
+        network.putLocal({
+          id: endpoint.id,
+          mac: endpoint.mac,
+          addresses: [
+            { address: endpoint.ip, prefixLength: 24 },
+            { address: endpoint.ip6, prefixLength: 64 },
+          ],
+          netns: `/run/netns/${(containers[node - 1] as TestNamespace).name}`,
+          interface: "eth0",
+        });
+      else
+        network.putRemote({
+          id: endpoint.id,
+          mac: endpoint.mac,
+          ips: [endpoint.ip, endpoint.ip6],
+          vtep: ip(`10.99.0.${endpoint.node}`),
+        });
+    }
+  }
+
+  before(async () => {
+    underlay = makeUnderlay(2);
+    for (const node of [1, 2]) {
+      containers.push(testNamespace(`c${node}`));
+      tenantNames.push(`t${process.pid}n${node}-blue`);
+      const dataplane = makeDataplane(node);
+      dataplanes.push(dataplane);
+      await desire(dataplane, node);
+      await dataplane.start();
+      await settled(dataplane);
+    }
+  });
+
+  after(async () => {
+    for (const dataplane of dataplanes) await dataplane.close();
+    for (const namespace of namespaces) namespace.close();
+    for (const name of tenantNames) deleteNamedNamespace(name);
+    for (const container of containers) container[Symbol.dispose]();
+    underlay[Symbol.dispose]();
+  });
+
+  const inTenant = (node: number, script: string): string => {
+    using namespace = NetworkNamespace.openNamed(tenantNames[node - 1] as string);
+    return namespace.run(() =>
+      execFileSync("/bin/sh", ["-e", "-c", script], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] }),
+    );
+  };
+  const container = (node: number): TestNamespace => containers[node - 1] as TestNamespace;
+  const dataplane = (node: number): NodeDataplane => dataplanes[node - 1] as NodeDataplane;
+
+  it("carries IPv4 and IPv6 between containers", () => {
+    container(1).shell("ping -c 2 -i 0.05 -W 1 10.0.0.2; ping -6 -c 2 -i 0.05 -W 1 fd00::2");
+  });
+
+  it("carries a full-size packet in one piece and no larger one", () => {
+    container(1).shell("ping -c 1 -W 1 -M do -s 1422 10.0.0.2");
+    assert.throws(() => container(1).shell("ping -c 1 -W 1 -M do -s 1423 10.0.0.2"));
+  });
+
+  it("has the rows that it says in tunnel and bridge", () => {
+    const fdb = inTenant(1, `bridge fdb show dev vx${vni} || true`);
+    assert.match(fdb, /02:aa:00:00:00:02 .*extern_learn.*master|02:aa:00:00:00:02 master/);
+    assert.match(fdb, /02:aa:00:00:00:02 nhid .* self extern_learn permanent/);
+    assert.match(fdb, /00:00:00:00:00:00 dst 10\.99\.0\.2 .*self/);
+  });
+
+  it("writes nothing when it starts again and nothing changed, and keeps the devices", async () => {
+    const indexes = inTenant(1, "ip -o link show | awk '{print $1 $2}'");
+    await dataplane(1).close();
+    const again = makeDataplane(1);
+    dataplanes[0] = again;
+    await desire(again, 1);
+    await again.start();
+    await settled(again);
+    assert.equal(again.writes, 0);
+    assert.equal(inTenant(1, "ip -o link show | awk '{print $1 $2}'"), indexes);
+  });
+
+  const damages: readonly [string, () => void, RegExp, () => boolean][] = [
+    [
+      "FDB entry of the tunnel",
+      () => inTenant(1, `bridge fdb del 02:aa:00:00:00:02 dev vx${vni} self`),
+      /FDB entry 02:aa:00:00:00:02/,
+      () => /02:aa:00:00:00:02 nhid .* self/.test(inTenant(1, `bridge fdb show dev vx${vni} || true`)),
+    ],
+    [
+      "FDB entry of the bridge",
+      () => inTenant(1, `bridge fdb del 02:aa:00:00:00:02 dev vx${vni} master`),
+      /FDB entry 02:aa:00:00:00:02/,
+      () => /02:aa:00:00:00:02 extern_learn master/.test(inTenant(1, `bridge fdb show dev vx${vni} || true`)),
+    ],
+    [
+      "neighbour",
+      () => inTenant(1, `ip neigh del 10.0.0.2 dev br${vni}`),
+      /neighbour 10\.0\.0\.2/,
+      () => /PERMANENT/.test(inTenant(1, `ip neigh show 10.0.0.2 dev br${vni} || true`)),
+    ],
+    [
+      "flood entry",
+      () => inTenant(1, `bridge fdb del 00:00:00:00:00:00 dev vx${vni} dst 10.99.0.2 self`),
+      /flood list/,
+      () => /00:00:00:00:00:00 dst 10\.99\.0\.2/.test(inTenant(1, `bridge fdb show dev vx${vni} || true`)),
+    ],
+    [
+      "FDB entry of the local endpoint",
+      () => inTenant(1, `bridge fdb del 02:aa:00:00:00:01 dev ve0000000000a1 master`),
+      /endpoint 0000000000a1/,
+      () => /02:aa:00:00:00:01 extern_learn master/.test(inTenant(1, "bridge fdb show dev ve0000000000a1")),
+    ],
+    [
+      "port setting",
+      () => inTenant(1, `bridge link set dev vx${vni} neigh_suppress off`),
+      /blue-net/,
+      () => /neigh_suppress on/.test(inTenant(1, `bridge -d link show dev vx${vni}`)),
+    ],
+    [
+      "membership of the bridge",
+      () => inTenant(1, `ip link set vx${vni} nomaster`),
+      /blue-net/,
+      () => new RegExp(`master br${vni}`).test(inTenant(1, `ip link show vx${vni} || true`)),
+    ],
+    [
+      "MTU",
+      () => inTenant(1, `ip link set vx${vni} mtu 1300`),
+      /blue-net/,
+      () => /mtu 1450/.test(inTenant(1, `ip link show vx${vni} || true`)),
+    ],
+    [
+      "tunnel device",
+      () => inTenant(1, `ip link del vx${vni}`),
+      /blue-net/,
+      () => /02:aa:00:00:00:02 nhid .* self/.test(inTenant(1, `bridge fdb show dev vx${vni} || true`)),
+    ],
+    [
+      "bridge device",
+      () => inTenant(1, `ip link del br${vni}`),
+      /blue-net/,
+      () => /PERMANENT/.test(inTenant(1, `ip neigh show 10.0.0.2 dev br${vni} || true`)),
+    ],
+    [
+      "endpoint port",
+      () => inTenant(1, "ip link del ve0000000000a1"),
+      /endpoint 0000000000a1/,
+      () => /10\.0\.0\.1/.test(container(1).shell("ip addr show dev eth0 || true")),
+    ],
+    [
+      "nexthop",
+      () => (underlay.hosts[0] as TestNamespace).shell("ip nexthop flush proto 119"),
+      /nexthop of VTEP 10\.99\.0\.2/,
+      () => /02:aa:00:00:00:02 nhid .* self/.test(inTenant(1, `bridge fdb show dev vx${vni} || true`)),
+    ],
+    [
+      "source filter",
+      () => (underlay.hosts[0] as TestNamespace).shell(`nft delete table inet weft-t${process.pid}n1`),
+      /nft table inet/,
+      () =>
+        /10\.99\.0\.2/.test(
+          (underlay.hosts[0] as TestNamespace).shell(`nft list table inet weft-t${process.pid}n1 || true`),
+        ),
+    ],
+    [
+      "suppression filter",
+      () => inTenant(1, "nft flush ruleset"),
+      /nft table bridge/,
+      () => /arp/.test(inTenant(1, "nft list table bridge weft || true")),
+    ],
+    [
+      "name of the namespace",
+      () => {
+        namespaces.push(NetworkNamespace.openNamed(tenantNames[0] as string));
+        deleteNamedNamespace(tenantNames[0] as string);
+      },
+      /network namespace/,
+      () => namedNamespaceExists(tenantNames[0] as string),
+    ],
+  ];
+  for (const [what, damage, object, isWhole] of damages) {
+    it(`restores within 2 s, and reports by name: ${what}`, async () => {
+      events.length = 0;
+      damage();
+      await eventually(`${what} is back`, isWhole);
+      await eventually(`an event names it: ${JSON.stringify(events)}`, () =>
+        events.some((event) => event.kind === "repaired" && object.test(event.object)),
+      );
+      await settled(dataplane(1));
+      container(1).shell("ping -c 1 -W 1 10.0.0.2; ping -6 -c 1 -W 1 fd00::2");
+    });
+  }
+
+  it("sends no ARP and no neighbour solicitation over the underlay", async () => {
+    const capture = (underlay.hosts[0] as TestNamespace).namespace.spawn(
+      "tcpdump",
+      ["-ni", "eth0", "-c", "1000", "-w", `/tmp/weft-${process.pid}.pcap`, "udp port 4789"],
+      { stdio: "ignore" },
+    );
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    container(1).shell(
+      "ip neigh flush all; ping -c 1 -W 1 10.0.0.2; ping -6 -c 1 -W 1 fd00::2; ping -c 1 -W 1 10.0.0.77 || true; ping -6 -c 1 -W 1 fd00::77 || true; arping -c 1 -w 1 -I eth0 -U 10.0.0.1 || true",
+    );
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    capture.kill("SIGINT");
+    await new Promise((resolve) => capture.once("close", resolve));
+    const text = container(1).shell(
+      `tcpdump -nr /tmp/weft-${process.pid}.pcap 2>/dev/null; rm /tmp/weft-${process.pid}.pcap`,
+    );
+    assert.match(text, /ICMP echo request/);
+    assert.doesNotMatch(text, /ARP|neighbor solicitation|neighbor advertisement/);
+  });
+
+  it("lets nobody in who is no VTEP", async () => {
+    const stranger = testNamespace("stranger");
+    try {
+      underlay.switch.shell(
+        `ip link add x type veth peer name eth0 netns ${stranger.name}; ip link set x master sw0 up`,
+      );
+      stranger.shell(`ip link set eth0 up; ip addr add 10.99.0.77/24 dev eth0
+        ip link add vx type vxlan id ${vni} dstport 4789 remote 10.99.0.1 local 10.99.0.77
+        ip link set vx up; ip addr add 10.0.0.66/24 dev vx
+        ip neigh add 10.0.0.1 lladdr 02:aa:00:00:00:01 dev vx`);
+      const received = (): number =>
+        Number(
+          container(1).shell(
+            "cat /sys/class/net/eth0/statistics/rx_packets 2>/dev/null || ip -s -j link show eth0 | grep -o '\"rx\":{[^}]*}' | grep -o '\"packets\":[0-9]*' | cut -d: -f2",
+          ),
+        );
+      const before = received();
+      stranger.shell("ping -c 5 -i 0.05 -W 0.2 10.0.0.1 || true");
+      assert.equal(received(), before);
+    } finally {
+      stranger[Symbol.dispose]();
+    }
+  });
+
+  it("removes what is no longer desired and leaves a foreign device in peace", async () => {
+    inTenant(2, "ip link add mine type dummy 2>/dev/null || ip link add mine type bridge");
+    dataplane(2).removeNetwork("blue-net");
+    await dataplane(2).changed();
+    await settled(dataplane(2));
+    const left = inTenant(2, "ip -o link show");
+    assert.match(left, /mine/);
+    assert.doesNotMatch(left, new RegExp(`br${vni}|vx${vni}|ve0000000000a2`));
+    assert.doesNotMatch((underlay.hosts[1] as TestNamespace).shell("nft list tables; ip nexthop show"), /weft|proto/);
+  });
+});
