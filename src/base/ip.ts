@@ -37,21 +37,51 @@ export function familyOf(address: IpAddress): IpFamily {
 
 /** 4 or 16 octets in network byte order. */
 export function ipToBytes(address: IpAddress): Uint8Array {
+  const bytes = new Uint8Array(familyOf(address) === 4 ? 4 : 16);
+  writeIp(address, bytes);
+  return bytes;
+}
+
+/** Writes 4 or 16 octets in network byte order at `offset`. */
+export function writeIp(address: IpAddress, target: Uint8Array, offset = 0): void {
   if (familyOf(address) === 4) {
-    const bytes = new Uint8Array(4);
     let octet = 0;
-    let position = 0;
+    let position = offset;
     for (let index = 0; index < address.length; index++) {
       const code = address.charCodeAt(index);
       if (code === 46) {
-        bytes[position++] = octet;
+        target[position++] = octet;
         octet = 0;
       } else octet = octet * 10 + code - 48;
     }
-    bytes[position] = octet;
-    return bytes;
+    target[position] = octet;
+    return;
   }
-  return Uint8Array.from(ipaddr.IPv6.parse(address).toByteArray());
+  // Canonical text has hexadecimal groups alone. What stands after "::" is moved to the end once its length is known.
+  target.fill(0, offset, offset + 16);
+  let group = 0;
+  let digits = 0;
+  let position = offset;
+  let gap = -1;
+  for (let index = 0; index <= address.length; index++) {
+    const code = index === address.length ? 58 : address.charCodeAt(index);
+    if (code !== 58) {
+      group = (group << 4) | (code >= 97 ? code - 87 : code - 48);
+      digits++;
+      continue;
+    }
+    if (digits > 0) {
+      target[position++] = group >> 8;
+      target[position++] = group & 0xff;
+      group = 0;
+      digits = 0;
+    }
+    if (address.charCodeAt(index + 1) === 58) gap = position;
+  }
+  if (gap < 0) return;
+  const moved = position - gap;
+  target.copyWithin(offset + 16 - moved, gap, position);
+  target.fill(0, gap, offset + 16 - moved);
 }
 
 /** Reads an address of 4 or 16 octets: all of `bytes`, or `length` octets at `offset`. */

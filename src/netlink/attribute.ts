@@ -1,4 +1,4 @@
-import { type IpAddress, ipFromBytes, ipToBytes } from "../base/ip.ts";
+import { familyOf, type IpAddress, ipFromBytes, writeIp } from "../base/ip.ts";
 import { type MacAddress, macFromBytes, writeMac } from "../base/mac.ts";
 import type { MessageWriter } from "./writer.ts";
 
@@ -232,9 +232,8 @@ export function ipAddress(code: number): Attribute<IpAddress> {
   return {
     code,
     write: (writer, value) => {
-      const address = ipToBytes(value);
-      const start = writer.reserve(address.length);
-      writer.bytes.set(address, start);
+      const start = writer.reserve(familyOf(value) === 4 ? 4 : 16);
+      writeIp(value, writer.bytes, start);
     },
     read: (bytes, _view, offset, length) => ipFromBytes(bytes, offset, length),
   };

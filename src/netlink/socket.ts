@@ -177,7 +177,7 @@ export class NetlinkSocket {
         request.write(writer);
         endMessage(writer, start);
       } catch (error) {
-        writer.position = start;
+        writer.truncate(start);
         failures.push({ request, error: unwritable(request, error) });
         continue;
       }
