@@ -170,6 +170,7 @@ export function explainTls(url: string, method: string, thrown: unknown): WeftEr
       return make("unavailable", `no answer (${code})`, "see whether the server's host is up and no filter is between");
     case "ECONNRESET":
     case "EPIPE":
+    case "ERR_STREAM_PREMATURE_CLOSE":
     case "ERR_HTTP2_ERROR":
     case "ERR_HTTP2_GOAWAY_SESSION":
     case "ERR_HTTP2_SESSION_ERROR":
@@ -180,7 +181,7 @@ export function explainTls(url: string, method: string, thrown: unknown): WeftEr
     case undefined:
       return fromConnectError(thrown, `${method} at ${url}`);
     default:
-      if (/CERT|SIGNATURE|ISSUER|TLS|SSL/.test(code))
+      if (/CERT|SIGNATURE|ISSUER|PURPOSE|TLS|SSL/.test(code))
         return make(
           "unauthenticated",
           `the server did not prove that it is one of this installation (${code})`,

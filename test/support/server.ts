@@ -1,0 +1,175 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import type { Client } from "@connectrpc/connect";
+import type { AdminService } from "../../src/api/generated/weft/v1/admin_pb.js";
+import type { NodeService, WatchResponse } from "../../src/api/generated/weft/v1/node_pb.js";
+import { joinServer } from "../../src/api/join.ts";
+import { type Credentials, connectNode, serverClient } from "../../src/api/transport.ts";
+import type { WeftError } from "../../src/base/errors.ts";
+import { silentLogger } from "../../src/base/logger.ts";
+import { type RunningServer, type ServerOptions, startServer } from "../../src/server/server.ts";
+import { MemoryStore } from "../../src/store/index.ts";
+
+/** A control server on loopback, gone with the test. */
+export interface TestServer {
+  readonly server: RunningServer;
+  readonly url: string;
+  readonly dataDir: string;
+  readonly admin: Client<typeof AdminService>;
+}
+
+/** A node that has joined. */
+export interface TestNode {
+  readonly name: string;
+  readonly client: Client<typeof NodeService>;
+  readonly credentials: Credentials;
+}
+
+/** A directory that is removed with the test. */
+export function temporaryDirectory(t: TestContext): string {
+  const path = mkdtempSync(join(tmpdir(), "weft-test-"));
+  t.after(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+/** Starts a server, by default with a store in memory. */
+export async function startTestServer(t: TestContext, options: Partial<ServerOptions> = {}): Promise<TestServer> {
+  const dataDir = options.dataDir ?? temporaryDirectory(t);
+  const server = await startServer({
+    listen: "127.0.0.1:0",
+    dataDir,
+    store: new MemoryStore(),
+    logger: silentLogger,
+    ...options,
+  });
+  t.after(() => server.close());
+  return { server, url: `https://${server.address}`, dataDir, admin: serverClient(server.adminSocket) };
+}
+
+export async function createToken({ admin }: TestServer): Promise<string> {
+  return (await admin.createToken({})).token;
+}
+
+/** Lets a node join and register the VTEP address 192.0.2.`number`. */
+export async function joinTestNode(t: TestContext, server: TestServer, number: number): Promise<TestNode> {
+  const name = `h${number}`;
+  const credentials = await joinServer({ url: server.url, token: await createToken(server), node: name });
+  const client = nodeClient(t, server, credentials);
+  await client.register({ vtepIpv4: `192.0.2.${number}`, underlayMtu: 1500 });
+  return { name, client, credentials };
+}
+
+export function nodeClient(t: TestContext, { url }: TestServer, credentials: Credentials): Client<typeof NodeService> {
+  const connection = connectNode({ url, credentials });
+  t.after(() => connection.close());
+  return connection.client;
+}
+
+/** Makes tenant `acme` when there is none, and a network of it. */
+export async function createNetwork({ admin }: TestServer, name: string, subnet: string, vni = 0): Promise<void> {
+  await admin.apply({ resources: [{ resource: { case: "tenant", value: { name: "acme" } } }] });
+  await admin.create({
+    resources: [{ resource: { case: "network", value: { name, tenant: "acme", subnets: [subnet], vni } } }],
+  });
+}
+
+/** The id of an endpoint, from a small number. */
+export function endpointId(number: number): string {
+  return number.toString(16).padStart(12, "0");
+}
+
+/** `assert.rejects` for errors of weft: their code, and what their reason says. */
+export function refusal(code: WeftError["code"], reason: RegExp): (error: unknown) => boolean {
+  return (error) => {
+    const { code: actual, reason: words } = error as WeftError;
+    if (actual !== code || !reason.test(words)) throw error;
+    return true;
+  };
+}
+
+/** A watch in the background; what it told, as one line for each change. */
+export class TestWatch {
+  readonly lines: string[] = [];
+  revision = 0;
+  /** The error that ended the stream. */
+  error: WeftError | undefined;
+  /** Changes in the largest message. */
+  largest = 0;
+  readonly #abort = new AbortController();
+  readonly #done: Promise<void>;
+  #wake: () => void = () => {};
+
+  constructor(
+    t: TestContext,
+    client: Client<typeof NodeService>,
+    request: { revision?: bigint; networks?: string[] } = {},
+  ) {
+    this.#done = this.#run(client.watch(request, { signal: this.#abort.signal }));
+    t.after(() => this.stop());
+  }
+
+  /** Waits until the state is complete as of `revision`. */
+  async reached(revision: bigint | number): Promise<this> {
+    while (this.revision < Number(revision) && this.error === undefined)
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    if (this.error !== undefined) throw this.error;
+    return this;
+  }
+
+  /** Waits until the stream has ended. */
+  async ended(): Promise<WeftError | undefined> {
+    await this.#done;
+    return this.error;
+  }
+
+  /** The lines since the last call. */
+  take(): string[] {
+    return this.lines.splice(0);
+  }
+
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    await this.#done;
+  }
+
+  async #run(messages: AsyncIterable<WatchResponse>): Promise<void> {
+    try {
+      for await (const message of messages) {
+        this.largest = Math.max(this.largest, message.changes.length);
+        for (const { change } of message.changes) this.lines.push(lineOf(change));
+        if (message.complete) this.revision = Number(message.revision);
+        this.#wake();
+      }
+    } catch (error) {
+      this.error = error as WeftError;
+      this.#wake();
+    }
+  }
+}
+
+function lineOf(change: WatchResponse["changes"][number]["change"]): string {
+  switch (change.case) {
+    case "nodesBegin":
+      return "nodes:";
+    case "node":
+      return `node ${change.value.name} ${change.value.vtepIpv4}`;
+    case "nodeRemoved":
+      return `no node ${change.value}`;
+    case "networkBegin":
+      return `network ${change.value.network?.name}, MTU ${change.value.effectiveMtu}:`;
+    case "network":
+      return `network ${change.value.network?.name}, MTU ${change.value.effectiveMtu}`;
+    case "networkRemoved":
+      return `no network ${change.value}`;
+    case "endpoint":
+      return `endpoint ${change.value.network}/${change.value.id} ${change.value.ips} on ${change.value.node}`;
+    case "endpointRemoved":
+      return `no endpoint ${change.value.network}/${change.value.id}`;
+    default:
+      return "unknown";
+  }
+}
