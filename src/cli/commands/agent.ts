@@ -1,0 +1,114 @@
+import { createSocket } from "node:dgram";
+import { lookup } from "node:dns/promises";
+import { hostname } from "node:os";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { messageOf, WeftError } from "../../base/errors.ts";
+import { familyOf, type IpAddress, parseIp } from "../../base/ip.ts";
+import { UsageError } from "../errors.ts";
+import { examples, instanceName, nodeName } from "../options.ts";
+import { requireRoot } from "../privilege.ts";
+
+interface AgentCommandOptions {
+  readonly server: string;
+  readonly token?: string;
+  readonly name?: string;
+  readonly underlay?: readonly IpAddress[];
+  readonly dataDir: string;
+  readonly runDir: string;
+  readonly instance: string;
+}
+
+export function registerAgent(program: Command): void {
+  const command = program
+    .command("agent")
+    .description("run the agent of this node")
+    .addOption(
+      new Option("--server <url>", "the control server: https://ADDRESS:PORT").env("WEFT_SERVER").makeOptionMandatory(),
+    )
+    .addOption(new Option("--token <token>", "one-use token to join with; ignored once joined").env("WEFT_TOKEN"))
+    .addOption(
+      new Option("--name <node>", "the node's name (default: the host's name)").env("WEFT_NODE").argParser(nodeName),
+    )
+    .addOption(
+      new Option(
+        "--underlay <address,...>",
+        "VTEP addresses, IPv4, IPv6 or both (default: the address towards the server)",
+      )
+        .env("WEFT_UNDERLAY")
+        .argParser(underlayAddresses),
+    )
+    .addOption(
+      new Option("--data-dir <directory>", "certificate and last snapshot")
+        .env("WEFT_DATA_DIR")
+        .default("/var/lib/weft/agent"),
+    )
+    .addOption(new Option("--run-dir <directory>", "the agent's socket").env("WEFT_RUN_DIR").default("/run/weft"))
+    .addOption(
+      new Option("--instance <name>", "sets several agents on one machine apart")
+        .env("WEFT_INSTANCE")
+        .default("weft")
+        .argParser(instanceName),
+    )
+    .action(async (options: AgentCommandOptions) => {
+      requireRoot("run the agent");
+      const name = options.name ?? nameOfHost();
+      const underlay = options.underlay ?? [await addressTowards(options.server)];
+      const { runAgent } = await import("../../agent/main.ts");
+      process.exitCode = await runAgent({ ...options, name, underlay: [...underlay] });
+    });
+  examples(
+    command,
+    "weft agent --server https://192.0.2.10:7400 --token weft-...",
+    "weft agent --server https://192.0.2.10:7400 --name h1 --underlay 192.0.2.1,2001:db8::1",
+  );
+}
+
+/** One address of each IP family at most. */
+function underlayAddresses(text: string): readonly IpAddress[] {
+  const addresses = text.split(",").map((part) => {
+    const parsed = parseIp(part);
+    if (!parsed.ok) throw new InvalidArgumentError(parsed.error);
+    return parsed.value;
+  });
+  if (new Set(addresses.map(familyOf)).size < addresses.length)
+    throw new InvalidArgumentError("At most one address of each IP family.");
+  return addresses;
+}
+
+function nameOfHost(): string {
+  const [label = ""] = hostname().toLowerCase().split(".");
+  try {
+    return nodeName(label);
+  } catch {
+    throw new UsageError("run the agent", `the host's name "${label}" cannot be a node's name`, "give one by --name");
+  }
+}
+
+/** The local address of the route to the server; no packet is sent. */
+async function addressTowards(url: string): Promise<IpAddress> {
+  const attempted = `find the underlay address by the route to ${url}`;
+  const hint = "give the node's own address by --underlay";
+  const parsed = URL.parse(url);
+  if (parsed === null || parsed.protocol !== "https:" || parsed.hostname === "")
+    throw new UsageError("run the agent", `"${url}" is not the URL of a server`, "give it as https://ADDRESS:PORT");
+  let local: string;
+  try {
+    const { address, family } = await lookup(parsed.hostname.replace(/^\[|\]$/g, ""));
+    const socket = createSocket(family === 6 ? "udp6" : "udp4");
+    try {
+      await new Promise<void>((resolve, reject) => {
+        socket.once("error", reject);
+        socket.connect(Number(parsed.port) || 443, address, resolve);
+      });
+      local = socket.address().address;
+    } finally {
+      socket.close();
+    }
+  } catch (error) {
+    throw new WeftError({ code: "failed-precondition", attempted, reason: messageOf(error), hint, cause: error });
+  }
+  const address = parseIp(local);
+  if (!address.ok || local === "::1" || local.startsWith("127."))
+    throw new WeftError({ code: "failed-precondition", attempted, reason: `it is ${local}, of this host alone`, hint });
+  return address.value;
+}

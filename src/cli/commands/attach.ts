@@ -1,0 +1,104 @@
+import { stat } from "node:fs/promises";
+import { type Command, Option } from "commander";
+import { WeftError } from "../../base/errors.ts";
+import type { IpAddress } from "../../base/ip.ts";
+import type { MacAddress } from "../../base/mac.ts";
+import {
+  addresses,
+  agentOption,
+  examples,
+  interfaceName,
+  macAddress,
+  outputOption,
+  type WithAgent,
+  type WithOutput,
+} from "../options.ts";
+import { plain, show } from "../output.ts";
+
+interface PlaceOptions extends WithAgent, WithOutput {
+  readonly netns: string;
+  readonly interface: string;
+}
+
+export function registerAttach(program: Command): void {
+  const attach = placeOptions(
+    program.command("attach <network>").description("put an interface of a network into a network namespace"),
+  )
+    .option("--ip <address>", "the endpoint's address; repeat it for both families (default: chosen)", addresses)
+    .option("--mac <address>", "the endpoint's MAC address (default: chosen)", macAddress)
+    .addOption(agentOption())
+    .addOption(outputOption())
+    .action(
+      async (
+        network: string,
+        options: PlaceOptions & { readonly ip?: readonly IpAddress[]; readonly mac?: MacAddress },
+      ) => {
+        const netns = namespacePath(options.netns);
+        await requireNamespace(`attach ${netns} to network ${network}`, netns);
+        const { agentClient } = await import("../../api/transport.ts");
+        const answer = await agentClient(options.agent).attach({
+          network,
+          netns,
+          interface: options.interface,
+          mac: options.mac ?? "",
+          ips: [...(options.ip ?? [])],
+        });
+        const { endpoint, mtu, addresses: given } = plain(answer);
+        const shown = { endpoint, netns, interface: answer.interface, mtu, addresses: given };
+        await show(
+          options.output,
+          shown,
+          () =>
+            `${answer.interface} in ${netns}: ${given.join(", ")}, MAC ${endpoint?.mac}, MTU ${mtu}, endpoint ${endpoint?.id}\n`,
+        );
+      },
+    );
+  examples(
+    attach,
+    "weft attach web --netns red",
+    "weft attach web --netns /proc/4711/ns/net --interface net1 --ip 10.1.0.7 --mac 02:00:5e:10:00:01",
+  );
+
+  const detach = placeOptions(
+    program.command("detach <network>").description("take the interface away again, and release its addresses"),
+  )
+    .addOption(agentOption())
+    .addOption(outputOption())
+    .action(async (network: string, options: PlaceOptions) => {
+      const netns = namespacePath(options.netns);
+      const { agentClient } = await import("../../api/transport.ts");
+      const { endpoint } = await agentClient(options.agent).detach({ network, netns, interface: options.interface });
+      await show(options.output, { endpoint: endpoint === "" ? undefined : endpoint }, () =>
+        endpoint === ""
+          ? `nothing of network ${network} was attached as ${options.interface} in ${netns}\n`
+          : `${options.interface} in ${netns}: endpoint ${endpoint} released\n`,
+      );
+    });
+  examples(detach, "weft detach web --netns red");
+}
+
+function placeOptions(command: Command): Command {
+  return command
+    .requiredOption("--netns <name|path>", "the namespace: a name under /run/netns, or a path")
+    .addOption(
+      new Option("--interface <name>", "the interface's name in the namespace")
+        .default("eth0")
+        .argParser(interfaceName),
+    );
+}
+
+/** A name stands for the file that `ip netns` keeps for it. */
+function namespacePath(nameOrPath: string): string {
+  return nameOrPath.includes("/") ? nameOrPath : `/run/netns/${nameOrPath}`;
+}
+
+async function requireNamespace(attempted: string, path: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (found !== undefined) return;
+  throw new WeftError({
+    code: "not-found",
+    attempted,
+    reason: "there is no such namespace",
+    hint: path.startsWith("/run/netns/") ? `ip netns add ${path.slice("/run/netns/".length)}` : "ip netns list",
+  });
+}

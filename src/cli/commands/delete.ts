@@ -1,0 +1,21 @@
+import type { Command } from "commander";
+import { examples, serverOption, type WithServer } from "../options.ts";
+
+/** Adds the command that deletes resources of one kind. */
+export function addDelete(
+  parent: Command,
+  kind: "tenant" | "network" | "node",
+  names: string,
+  description: string,
+): void {
+  const command = parent
+    .command(`delete ${names}`)
+    .description(description)
+    .addOption(serverOption())
+    .action(async (given: readonly string[], options: WithServer) => {
+      const { serverClient } = await import("../../api/transport.ts");
+      await serverClient(options.server).delete({ resources: given.map((name) => ({ kind, name })) });
+      process.stdout.write(given.map((name) => `${kind} ${name} deleted\n`).join(""));
+    });
+  examples(command, `weft ${kind} delete ${{ tenant: "blue", network: "web", node: "h1" }[kind]}`);
+}

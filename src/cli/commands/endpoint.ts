@@ -1,0 +1,63 @@
+import type { Command } from "commander";
+import { examples, outputOption, serverOption, type WithOutput, type WithServer } from "../options.ts";
+import { show } from "../output.ts";
+import { ofKind } from "../resources.ts";
+import { renderFields, renderTable } from "../table.ts";
+
+export function registerEndpoint(program: Command): void {
+  const endpoint = program.command("endpoint").description("interfaces of containers, pods and VMs, on any node");
+
+  const list = endpoint
+    .command("list")
+    .description("list the endpoints")
+    .option("--network <network>", "only those of this network")
+    .option("--node <node>", "only those on this node")
+    .addOption(serverOption())
+    .addOption(outputOption())
+    .action(async (options: WithServer & WithOutput & { readonly network?: string; readonly node?: string }) => {
+      const { serverClient } = await import("../../api/transport.ts");
+      const { network = "", node = "" } = options;
+      const answer = await serverClient(options.server).list({ kind: "endpoint", network, node });
+      const endpoints = ofKind("endpoint", answer.resources);
+      await show(options.output, endpoints, (surface) =>
+        renderTable(
+          [
+            { header: "id", value: (row) => row.id },
+            { header: "network", value: (row) => row.network },
+            { header: "node", value: (row) => row.node },
+            { header: "mac", value: (row) => row.mac },
+            { header: "ips", value: (row) => row.ips.join(", ") },
+          ],
+          endpoints,
+          surface,
+        ),
+      );
+    });
+  examples(list, "weft endpoint list", "weft endpoint list --network web --node h1 -o json");
+
+  const one = endpoint
+    .command("show <id>")
+    .description("show an endpoint in full")
+    .addOption(serverOption())
+    .addOption(outputOption())
+    .action(async (id: string, options: WithServer & WithOutput) => {
+      const { serverClient } = await import("../../api/transport.ts");
+      const answer = await serverClient(options.server).list({ kind: "endpoint", name: id });
+      for (const found of ofKind("endpoint", answer.resources))
+        await show(options.output, found, (surface) =>
+          renderFields(
+            [
+              ["id", found.id],
+              ["network", found.network],
+              ["node", found.node],
+              ["mac", found.mac],
+              ["ips", found.ips],
+              ["attachment", found.attachment],
+              ["sequence", found.sequence],
+            ],
+            surface,
+          ),
+        );
+    });
+  examples(one, "weft endpoint show 5f0c2a9be871");
+}

@@ -1,0 +1,94 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { text } from "node:stream/consumers";
+import type { Command } from "commander";
+import { messageOf, WeftError } from "../../base/errors.ts";
+import type { DeclaredResource } from "../../model/yaml.ts";
+import { examples, outputOption, serverOption, type WithOutput, type WithServer } from "../options.ts";
+import { show } from "../output.ts";
+import { declaration, resourceFromMessage } from "../resources.ts";
+import { renderTable } from "../table.ts";
+
+interface FileOptions extends WithServer, WithOutput {
+  readonly file: string;
+}
+
+export function registerManifest(program: Command): void {
+  const apply = program
+    .command("apply")
+    .description("make the declared tenants and networks so, all or none; what is not declared stays")
+    .requiredOption("-f, --file <file>", "YAML; - is standard input")
+    .addOption(serverOption())
+    .addOption(outputOption())
+    .action((options: FileOptions) => applyFile(options, false));
+  examples(apply, "weft apply -f networks.yaml", "weft export | weft apply -f -");
+
+  const diff = program
+    .command("diff")
+    .description("say what apply would change")
+    .requiredOption("-f, --file <file>", "YAML; - is standard input")
+    .addOption(serverOption())
+    .addOption(outputOption())
+    .action((options: FileOptions) => applyFile(options, true));
+  examples(diff, "weft diff -f networks.yaml");
+
+  const exported = program
+    .command("export")
+    .description("write all tenants and networks as YAML that apply reads")
+    .option("-f, --file <file>", "where to; - is standard output", "-")
+    .addOption(serverOption())
+    .action(async ({ file, server }: WithServer & { readonly file: string }) => {
+      const [{ serverClient }, { stringifyResources }] = await Promise.all([
+        import("../../api/transport.ts"),
+        import("../../model/index.ts"),
+      ]);
+      const { resources } = await serverClient(server).list({});
+      const declared = resources.map(resourceFromMessage).filter(({ kind }) => kind === "tenant" || kind === "network");
+      const yaml = stringifyResources(declared);
+      if (file === "-") process.stdout.write(yaml);
+      else await writeFile(file, yaml).catch((error) => refuse(`write ${file}`, error));
+    });
+  examples(exported, "weft export", "weft export -f networks.yaml");
+}
+
+async function applyFile(options: FileOptions, dryRun: boolean): Promise<void> {
+  const declared = await readDeclarations(options.file);
+  const { serverClient } = await import("../../api/transport.ts");
+  const answer = await serverClient(options.server).apply({ resources: declared.map(declaration), dryRun });
+  const results = answer.results.map(({ resource, outcome, differences }) => ({
+    kind: resource?.kind ?? "",
+    name: resource?.name ?? "",
+    outcome,
+    differences,
+  }));
+  await show(options.output, results, (surface) =>
+    renderTable(
+      [
+        { header: "kind", value: (row) => row.kind },
+        { header: "name", value: (row) => row.name },
+        { header: "outcome", value: (row) => row.outcome, isState: true },
+        { header: "differences", value: (row) => row.differences.join("; ") },
+      ],
+      results,
+      surface,
+    ),
+  );
+}
+
+async function readDeclarations(file: string): Promise<DeclaredResource[]> {
+  const attempted = `read ${file === "-" ? "standard input" : file}`;
+  const { parseResources, formatFileProblem } = await import("../../model/index.ts");
+  const content = await (file === "-" ? text(process.stdin) : readFile(file, "utf8")).catch((error) =>
+    refuse(attempted, error),
+  );
+  const declared = parseResources(content, file);
+  if (declared.ok) return declared.value;
+  throw new WeftError({
+    code: "invalid-argument",
+    attempted,
+    reason: `nothing was changed; ${declared.error.map((problem) => `\n  ${formatFileProblem(problem)}`).join("")}`,
+  });
+}
+
+function refuse(attempted: string, error: unknown): never {
+  throw new WeftError({ code: "failed-precondition", attempted, reason: messageOf(error), cause: error });
+}

@@ -1,0 +1,78 @@
+import type { Command } from "commander";
+import type { ListResponse } from "../../api/generated/weft/v1/admin_pb.js";
+import { examples, outputOption, serverOption, type WithOutput, type WithServer } from "../options.ts";
+import { instant, show } from "../output.ts";
+import { ofKind } from "../resources.ts";
+import { renderFields, renderTable } from "../table.ts";
+import { addDelete } from "./delete.ts";
+
+export function registerNode(program: Command): void {
+  const node = program.command("node").description("hosts that run an agent; a node joins by itself");
+
+  const list = node
+    .command("list")
+    .description("list the nodes")
+    .addOption(serverOption())
+    .addOption(outputOption())
+    .action(async (options: WithServer & WithOutput) => {
+      const { serverClient } = await import("../../api/transport.ts");
+      const nodes = nodesOf(await serverClient(options.server).list({ kind: "node" }));
+      await show(options.output, nodes, (surface) =>
+        renderTable(
+          [
+            { header: "name", value: (row) => row.name },
+            { header: "state", value: stateOf, isState: true },
+            { header: "vtep ipv4", value: (row) => row.vtepAddresses.ipv4 },
+            { header: "vtep ipv6", value: (row) => row.vtepAddresses.ipv6 },
+            { header: "underlay mtu", value: (row) => row.underlayMtu },
+            { header: "last seen", value: (row) => row.lastSeen },
+          ],
+          nodes,
+          surface,
+        ),
+      );
+    });
+  examples(list, "weft node list", "weft node list -o json");
+
+  const one = node
+    .command("show <name>")
+    .description("show a node in full")
+    .addOption(serverOption())
+    .addOption(outputOption())
+    .action(async (name: string, options: WithServer & WithOutput) => {
+      const { serverClient } = await import("../../api/transport.ts");
+      for (const found of nodesOf(await serverClient(options.server).list({ kind: "node", name })))
+        await show(options.output, found, (surface) =>
+          renderFields(
+            [
+              ["name", found.name],
+              ["state", stateOf(found)],
+              ["vtep ipv4", found.vtepAddresses.ipv4],
+              ["vtep ipv6", found.vtepAddresses.ipv6],
+              ["underlay mtu", found.underlayMtu],
+              ["generation", found.generation],
+              ["last seen", found.lastSeen],
+              ["labels", Object.entries(found.labels).map(([label, text]) => `${label}=${text}`)],
+            ],
+            surface,
+          ),
+        );
+    });
+  examples(one, "weft node show h1");
+
+  addDelete(node, "node", "<name...>", "delete nodes and their endpoints; their certificates are good no more");
+}
+
+/** The nodes of an answer, each with what the server knows of its connection. */
+function nodesOf(answer: ListResponse) {
+  const contacts = new Map(answer.contacts.map((contact) => [contact.node, contact]));
+  return ofKind("node", answer.resources).map((node) => ({
+    ...node,
+    connected: contacts.get(node.name)?.connected ?? false,
+    lastSeen: instant(contacts.get(node.name)?.lastSeen ?? 0n),
+  }));
+}
+
+function stateOf(node: { readonly connected: boolean }): string {
+  return node.connected ? "connected" : "disconnected";
+}

@@ -1,0 +1,155 @@
+import { existsSync } from "node:fs";
+import type { Command } from "commander";
+import { formatDuration, milliseconds } from "../../base/duration.ts";
+import { WeftError } from "../../base/errors.ts";
+import {
+  agentOption,
+  examples,
+  outputOption,
+  serverOption,
+  type WithAgent,
+  type WithOutput,
+  type WithServer,
+} from "../options.ts";
+import { instant, plain, show } from "../output.ts";
+import { renderFields, renderTable, type Surface } from "../table.ts";
+
+type StatusOptions = WithServer & WithAgent & WithOutput;
+
+export function registerStatus(program: Command): void {
+  const status = program
+    .command("status")
+    .description("how the agent and the server on this host are")
+    .addOption(agentOption())
+    .addOption(serverOption())
+    .addOption(outputOption())
+    .action(async (options: StatusOptions) => {
+      // A socket that was named is asked in any case; the usual ones only where they are.
+      const isNamed = (name: string): boolean => status.getOptionValueSource(name) !== "default";
+      const anyNamed = isNamed("agent") || isNamed("server");
+      const wantsAgent = isNamed("agent") || (!anyNamed && existsSync(options.agent));
+      const wantsServer =
+        (isNamed("server") && !options.server.includes("://")) || (!anyNamed && existsSync(options.server));
+      if (!wantsAgent && !wantsServer)
+        throw new WeftError({
+          code: "unavailable",
+          attempted: "show the status of this host",
+          reason: `neither an agent at ${options.agent} nor a server at ${options.server}`,
+          hint: "start one of them, or name a socket by --agent or --server",
+        });
+      const { agentClient, serverClient } = await import("../../api/transport.ts");
+      const [agent, server] = await Promise.all([
+        wantsAgent ? agentStatus(agentClient(options.agent)) : undefined,
+        wantsServer ? serverStatus(serverClient(options.server)) : undefined,
+      ]);
+      await show(options.output, { agent, server }, (surface) =>
+        [
+          ...(agent === undefined ? [] : [agentText(agent, surface)]),
+          ...(server === undefined ? [] : [serverText(server, surface)]),
+        ].join("\n"),
+      );
+    });
+  examples(status, "weft status", "weft status -o json", "weft status --agent /run/weft/agent.sock");
+}
+
+type ApiTransport = typeof import("../../api/transport.ts");
+
+async function agentStatus(client: ReturnType<ApiTransport["agentClient"]>) {
+  const answer = await client.getStatus({});
+  return { ...plain(answer), certificateExpires: instant(answer.certificateExpires) };
+}
+
+async function serverStatus(client: ReturnType<ApiTransport["serverClient"]>) {
+  return plain(await client.getStatus({}));
+}
+
+function agentText(agent: Awaited<ReturnType<typeof agentStatus>>, surface: Surface): string {
+  const sections = [
+    renderFields(
+      [
+        ["node", agent.node],
+        ["server", agent.serverState],
+        ["server error", agent.serverError],
+        ["kernel", agent.inSync ? "in sync" : "pending"],
+        ["revision", agent.revision],
+        ["vteps", agent.vteps],
+        ["underlay mtu", agent.underlayMtu],
+        ["kernel writes", agent.netlinkWrites],
+        ["repairs", agent.repairs],
+        ["certificate", agent.certificateExpires === undefined ? undefined : `until ${agent.certificateExpires}`],
+        ["uptime", age(agent.uptime)],
+        ["memory", `${Math.round(Number(agent.residentMemory) / 1_048_576)} MiB`],
+        ["instance", agent.instance],
+        ["version", agent.version],
+      ],
+      surface,
+    ),
+  ];
+  if (agent.networks.length > 0)
+    sections.push(
+      renderTable(
+        [
+          { header: "network", value: (row) => row.name },
+          { header: "tenant", value: (row) => row.tenant },
+          { header: "vni", value: (row) => row.vni },
+          { header: "mtu", value: (row) => row.mtu },
+          { header: "local", value: (row) => row.localEndpoints },
+          { header: "remote", value: (row) => row.remoteEndpoints },
+          { header: "namespace", value: (row) => row.namespace },
+          { header: "remote vteps", value: (row) => row.remoteVteps.join(", ") },
+        ],
+        agent.networks,
+        surface,
+      ),
+    );
+  if (agent.endpoints.length > 0)
+    sections.push(
+      renderTable(
+        [
+          { header: "endpoint", value: (row) => row.endpoint?.id },
+          { header: "network", value: (row) => row.endpoint?.network },
+          { header: "state", value: (row) => row.state, isState: true },
+          { header: "ips", value: (row) => row.endpoint?.ips.join(", ") },
+          { header: "interface", value: (row) => row.interface },
+          { header: "netns", value: (row) => row.netns },
+          { header: "reason", value: (row) => row.reason },
+        ],
+        agent.endpoints,
+        surface,
+      ),
+    );
+  if (agent.problems.length > 0)
+    sections.push(
+      renderTable(
+        [
+          { header: "object", value: (row) => row.object },
+          { header: "state", value: (row) => row.state, isState: true },
+          { header: "reason", value: (row) => row.reason },
+        ],
+        agent.problems,
+        surface,
+      ),
+    );
+  return sections.join("\n");
+}
+
+function serverText(server: Awaited<ReturnType<typeof serverStatus>>, surface: Surface): string {
+  return renderFields(
+    [
+      ["server", "running"],
+      ["revision", server.revision],
+      ["compacted", server.compactedRevision],
+      ["tenants", server.tenants],
+      ["networks", server.networks],
+      ["nodes", `${server.nodes}, ${server.nodesConnected} connected`],
+      ["endpoints", server.endpoints],
+      ["uptime", age(server.uptime)],
+      ["version", server.version],
+    ],
+    surface,
+  );
+}
+
+function age(uptime: number | string): string {
+  return formatDuration(milliseconds(Number(uptime)));
+}

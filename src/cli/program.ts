@@ -1,0 +1,48 @@
+import { Command } from "commander";
+import { registerAgent } from "./commands/agent.ts";
+import { registerAttach } from "./commands/attach.ts";
+import { registerCompletion } from "./commands/completion.ts";
+import { registerEndpoint } from "./commands/endpoint.ts";
+import { registerEvents } from "./commands/events.ts";
+import { registerManifest } from "./commands/manifest.ts";
+import { registerNetwork } from "./commands/network.ts";
+import { registerNode } from "./commands/node.ts";
+import { registerServer } from "./commands/server.ts";
+import { registerStatus } from "./commands/status.ts";
+import { registerTables } from "./commands/tables.ts";
+import { registerTenant } from "./commands/tenant.ts";
+import { registerToken } from "./commands/token.ts";
+import { registerVersion } from "./commands/version.ts";
+
+/**
+ * The command line as a tree of commands. What a command needs beyond the command line it imports when it runs, so
+ * that help and completion are quick.
+ */
+export function createProgram(): Command {
+  const program = new Command("weft")
+    .description("An overlay network for Linux.")
+    .configureHelp({ showGlobalOptions: false })
+    // Errors are thrown, and printed in one place; commander's own would be printed twice.
+    .exitOverride()
+    .configureOutput({ outputError: () => {} })
+    .helpCommand(false);
+  program.commandsGroup("Run:");
+  registerServer(program);
+  registerAgent(program);
+  program.commandsGroup("Administer (asks the server):");
+  registerToken(program);
+  registerTenant(program);
+  registerNetwork(program);
+  registerNode(program);
+  registerEndpoint(program);
+  registerManifest(program);
+  program.commandsGroup("On a node (asks its agent):");
+  registerAttach(program);
+  registerStatus(program);
+  registerEvents(program);
+  registerTables(program);
+  program.commandsGroup("Other:");
+  registerCompletion(program);
+  registerVersion(program);
+  return program;
+}

@@ -1,0 +1,50 @@
+import { endpointFromMessage, networkFromMessage, nodeFromMessage, tenantFromMessage } from "../api/convert.ts";
+import type { Resource as ResourceMessage } from "../api/generated/weft/v1/admin_pb.js";
+import { WeftError } from "../base/errors.ts";
+import { unwrap } from "../base/result.ts";
+import type { DeclaredResource, Resource } from "../model/yaml.ts";
+
+/** A resource as the server sent it. Throws {@link WeftError} when this version does not know what it says. */
+export function resourceFromMessage(message: ResourceMessage): Resource {
+  const { resource } = message;
+  switch (resource.case) {
+    case "tenant":
+      return { kind: "tenant", ...unwrap(tenantFromMessage(resource.value)) };
+    case "network":
+      return { kind: "network", ...unwrap(networkFromMessage(resource.value)) };
+    case "node":
+      return { kind: "node", ...unwrap(nodeFromMessage(resource.value)) };
+    case "endpoint":
+      return { kind: "endpoint", ...unwrap(endpointFromMessage(resource.value)) };
+    default:
+      throw new WeftError({
+        code: "unsupported",
+        attempted: "read the server's answer",
+        reason: "it holds a resource of an unknown kind",
+        hint: "use a weft of the same version as the server",
+      });
+  }
+}
+
+/** The resource of this kind, without its kind: what `list` and `show` of a kind print. */
+export function ofKind<Kind extends Resource["kind"]>(
+  kind: Kind,
+  resources: readonly ResourceMessage[],
+): Omit<Extract<Resource, { kind: Kind }>, "kind">[] {
+  return resources.map(resourceFromMessage).flatMap((resource) => {
+    if (resource.kind !== kind) return [];
+    const { kind: _, ...fields } = resource as Extract<Resource, { kind: Kind }>;
+    return [fields];
+  });
+}
+
+/** A declared resource as a request carries it; what is left out stays empty, and the server chooses. */
+export function declaration(resource: DeclaredResource) {
+  if (resource.kind === "tenant") {
+    const { name, placement } = resource;
+    return { resource: { case: "tenant" as const, value: { name, placement } } };
+  }
+  const { kind: _, subnets, gateways, vni, mtu, ...rest } = resource;
+  const value = { ...rest, subnets: [...subnets], gateways: [...gateways], vni: vni ?? 0, mtu: mtu ?? 0 };
+  return { resource: { case: "network" as const, value } };
+}

@@ -1,0 +1,37 @@
+import { type Command, CommanderError } from "commander";
+import { exitStatus, explain, UsageError } from "./errors.ts";
+import { createProgram } from "./program.ts";
+
+/** Runs one command line, `words` being what follows `weft`; errors go to standard error, the exit status to the process. */
+export async function run(words: readonly string[]): Promise<void> {
+  const program = createProgram();
+  try {
+    await program.parseAsync(words, { from: "user" });
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === exitStatus.done) return;
+    const { text, status } = explain(error instanceof CommanderError ? wrongUsage(program, words, error) : error);
+    process.stderr.write(text);
+    process.exitCode = status;
+  }
+}
+
+function wrongUsage(program: Command, words: readonly string[], error: CommanderError): UsageError {
+  const command = commandOf(program, words);
+  const hint = `${command} --help`;
+  if (error.code === "commander.help") return new UsageError(command, "a command is missing", hint);
+  const reason = error.message.replace(/^error: /, "").replace(/\n/g, " ");
+  return new UsageError(command, reason, hint);
+}
+
+/** The command that the words name as far as they name one: `weft network create`. */
+function commandOf(program: Command, words: readonly string[]): string {
+  let command = program;
+  let path = program.name();
+  for (const word of words) {
+    const child = command.commands.find((candidate) => candidate.name() === word);
+    if (child === undefined) break;
+    command = child;
+    path += ` ${word}`;
+  }
+  return path;
+}
