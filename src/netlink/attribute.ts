@@ -43,14 +43,8 @@ export class AttributeSchema<Set extends AttributeSet> {
 
   write(writer: MessageWriter, values: AttributeValues<Set>): void {
     for (const field in values) {
-      const value = values[field];
       const attribute = this.set[field];
-      if (value === undefined || attribute === undefined) continue;
-      // A flag is there or not; it has no payload to say "no" with.
-      if (attribute.write === flagWrite && !value) continue;
-      const start = writer.beginAttribute(attribute.nested ? attribute.code | NLA_F_NESTED : attribute.code);
-      attribute.write(writer, value);
-      writer.endAttribute(start);
+      if (attribute !== undefined) writeAttribute(writer, attribute, values[field]);
     }
   }
 
@@ -71,6 +65,20 @@ export class AttributeSchema<Set extends AttributeSet> {
     }
     return values as AttributeValues<Set>;
   }
+}
+
+/** Writes one attribute, unless the value is `undefined`: what {@link AttributeSchema.write} does for each, for messages that are sent by the hundred thousand. */
+export function writeAttribute<Value>(
+  writer: MessageWriter,
+  attribute: Attribute<Value>,
+  value: Value | undefined,
+): void {
+  if (value === undefined) return;
+  // A flag is there or not; it has no payload to say "no" with.
+  if (attribute.write === flagWrite && !value) return;
+  const start = writer.beginAttribute(attribute.nested ? attribute.code | NLA_F_NESTED : attribute.code);
+  attribute.write(writer, value);
+  writer.endAttribute(start);
 }
 
 function need(length: number, wanted: number): void {

@@ -1,6 +1,6 @@
 import { familyOf, type IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
-import { AttributeSchema, be16, ipAddress, macAddress, s32, u8, u16, u32 } from "./attribute.ts";
+import { AttributeSchema, be16, ipAddress, macAddress, s32, u8, u16, u32, writeAttribute } from "./attribute.ts";
 import { FixedHeader } from "./fixed-header.ts";
 import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from "./message.ts";
 import type { Query, Request } from "./request.ts";
@@ -95,7 +95,9 @@ export function replaceNeighbour(neighbour: Neighbour): Request {
         state: neighbour.state,
         flags: neighbour.flags,
       });
-      schema.write(writer, { destination: neighbour.ip, mac: neighbour.mac, protocol: neighbour.protocol });
+      writeAttribute(writer, schema.set.destination, neighbour.ip);
+      writeAttribute(writer, schema.set.mac, neighbour.mac);
+      writeAttribute(writer, schema.set.protocol, neighbour.protocol);
     },
   };
 }
@@ -180,13 +182,11 @@ function writeFdb(operation: string, type: number, flags: number, entry: FdbEntr
     describe: () => `${operation} FDB entry ${entry.mac} on link ${entry.index}`,
     write: (writer) => {
       header.write(writer, { family: AF_BRIDGE, index: entry.index, state: entry.state, flags: entry.flags });
-      schema.write(writer, {
-        destination: entry.vtep,
-        mac: entry.mac,
-        vlan: entry.vlan,
-        protocol: entry.protocol,
-        nexthop: entry.nexthop,
-      });
+      writeAttribute(writer, schema.set.destination, entry.vtep);
+      writeAttribute(writer, schema.set.mac, entry.mac);
+      writeAttribute(writer, schema.set.vlan, entry.vlan);
+      writeAttribute(writer, schema.set.protocol, entry.protocol);
+      writeAttribute(writer, schema.set.nexthop, entry.nexthop);
     },
   };
 }
