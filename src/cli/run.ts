@@ -9,6 +9,11 @@ export async function run(words: readonly string[]): Promise<void> {
     await program.parseAsync(words, { from: "user" });
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === exitStatus.done) return;
+    if (error instanceof CommanderError && error.code === "commander.help") {
+      // A command is missing; commander has printed the help that lists them on standard error.
+      process.exitCode = exitStatus.usage;
+      return;
+    }
     const { text, status } = explain(error instanceof CommanderError ? wrongUsage(program, words, error) : error);
     process.stderr.write(text);
     process.exitCode = status;
@@ -16,22 +21,22 @@ export async function run(words: readonly string[]): Promise<void> {
 }
 
 function wrongUsage(program: Command, words: readonly string[], error: CommanderError): UsageError {
-  const command = commandOf(program, words);
-  const hint = `${command} --help`;
-  if (error.code === "commander.help") return new UsageError(command, "a command is missing", hint);
+  const path = commandOf(program, words);
+  const hint = [program.name(), ...path, "--help"].join(" ");
+  const command = path.length === 0 ? "read the command line" : path.join(" ");
   const reason = error.message.replace(/^error: /, "").replace(/\n/g, " ");
   return new UsageError(command, reason, hint);
 }
 
-/** The command that the words name as far as they name one: `weft network create`. */
-function commandOf(program: Command, words: readonly string[]): string {
+/** The command that the words name, as far as they name one: `network`, `create`. */
+function commandOf(program: Command, words: readonly string[]): string[] {
   let command = program;
-  let path = program.name();
+  const path: string[] = [];
   for (const word of words) {
     const child = command.commands.find((candidate) => candidate.name() === word);
     if (child === undefined) break;
     command = child;
-    path += ` ${word}`;
+    path.push(word);
   }
   return path;
 }

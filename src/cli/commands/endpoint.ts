@@ -1,7 +1,6 @@
 import type { Command } from "commander";
 import { examples, outputOption, serverOption, type WithOutput, type WithServer } from "../options.ts";
 import { show } from "../output.ts";
-import { ofKind } from "../resources.ts";
 import { renderFields, renderTable } from "../table.ts";
 
 export function registerEndpoint(program: Command): void {
@@ -15,7 +14,7 @@ export function registerEndpoint(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (options: WithServer & WithOutput & { readonly network?: string; readonly node?: string }) => {
-      const { serverClient } = await import("../../api/transport.ts");
+      const { serverClient, ofKind } = await import("../admin.ts");
       const { network = "", node = "" } = options;
       const answer = await serverClient(options.server).list({ kind: "endpoint", network, node });
       const endpoints = ofKind("endpoint", answer.resources);
@@ -41,7 +40,7 @@ export function registerEndpoint(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (id: string, options: WithServer & WithOutput) => {
-      const { serverClient } = await import("../../api/transport.ts");
+      const { serverClient, ofKind } = await import("../admin.ts");
       const answer = await serverClient(options.server).list({ kind: "endpoint", name: id });
       for (const found of ofKind("endpoint", answer.resources))
         await show(options.output, found, (surface) =>

@@ -5,7 +5,6 @@ import { messageOf, WeftError } from "../../base/errors.ts";
 import type { DeclaredResource } from "../../model/yaml.ts";
 import { examples, outputOption, serverOption, type WithOutput, type WithServer } from "../options.ts";
 import { show } from "../output.ts";
-import { declaration, resourceFromMessage } from "../resources.ts";
 import { renderTable } from "../table.ts";
 
 interface FileOptions extends WithServer, WithOutput {
@@ -37,8 +36,8 @@ export function registerManifest(program: Command): void {
     .option("-f, --file <file>", "where to; - is standard output", "-")
     .addOption(serverOption())
     .action(async ({ file, server }: WithServer & { readonly file: string }) => {
-      const [{ serverClient }, { stringifyResources }] = await Promise.all([
-        import("../../api/transport.ts"),
+      const [{ serverClient, resourceFromMessage }, { stringifyResources }] = await Promise.all([
+        import("../admin.ts"),
         import("../../model/index.ts"),
       ]);
       const { resources } = await serverClient(server).list({});
@@ -52,7 +51,7 @@ export function registerManifest(program: Command): void {
 
 async function applyFile(options: FileOptions, dryRun: boolean): Promise<void> {
   const declared = await readDeclarations(options.file);
-  const { serverClient } = await import("../../api/transport.ts");
+  const { serverClient, declaration } = await import("../admin.ts");
   const answer = await serverClient(options.server).apply({ resources: declared.map(declaration), dryRun });
   const results = answer.results.map(({ resource, outcome, differences }) => ({
     kind: resource?.kind ?? "",

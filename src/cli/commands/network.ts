@@ -15,7 +15,6 @@ import {
   type WithServer,
 } from "../options.ts";
 import { show } from "../output.ts";
-import { declaration, ofKind } from "../resources.ts";
 import { type Column, renderFields, renderTable } from "../table.ts";
 import { addDelete } from "./delete.ts";
 
@@ -63,8 +62,8 @@ export function registerNetwork(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (name: string, options: CreateOptions & WithServer & WithOutput) => {
-      const [{ serverClient }, { parseNetworkDraft, formatProblem }] = await Promise.all([
-        import("../../api/transport.ts"),
+      const [{ serverClient, declaration, ofKind }, { parseNetworkDraft, formatProblem }] = await Promise.all([
+        import("../admin.ts"),
         import("../../model/index.ts"),
       ]);
       const { tenant, subnet, vni, port, underlay } = options;
@@ -88,7 +87,7 @@ export function registerNetwork(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (options: WithServer & WithOutput) => {
-      const { serverClient } = await import("../../api/transport.ts");
+      const { serverClient, ofKind } = await import("../admin.ts");
       const networks = ofKind("network", (await serverClient(options.server).list({ kind: "network" })).resources);
       await show(options.output, networks, (surface) => renderTable(columns, networks, surface));
     });
@@ -132,8 +131,8 @@ export function registerNetwork(program: Command): void {
       const changes = changesOf(options);
       if (Object.keys(changes).length === 0)
         throw new UsageError(`change network ${name}`, "nothing to change was named", "weft network set --help");
-      const [{ serverClient }, { parseNetworkDraft, formatProblem }] = await Promise.all([
-        import("../../api/transport.ts"),
+      const [{ serverClient, declaration }, { parseNetworkDraft, formatProblem }] = await Promise.all([
+        import("../admin.ts"),
         import("../../model/index.ts"),
       ]);
       const draft = parseNetworkDraft({ ...(await findNetwork(options.server, name)), ...changes });
@@ -184,7 +183,7 @@ function mtu(text: string): number | "auto" {
 }
 
 async function findNetwork(server: string, name: string): Promise<Network> {
-  const { serverClient } = await import("../../api/transport.ts");
+  const { serverClient, ofKind } = await import("../admin.ts");
   const [found] = ofKind("network", (await serverClient(server).list({ kind: "network", name })).resources);
   if (found !== undefined) return found;
   throw new WeftError({

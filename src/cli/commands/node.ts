@@ -1,8 +1,6 @@
 import type { Command } from "commander";
-import type { ListResponse } from "../../api/generated/weft/v1/admin_pb.js";
 import { examples, outputOption, serverOption, type WithOutput, type WithServer } from "../options.ts";
 import { instant, show } from "../output.ts";
-import { ofKind } from "../resources.ts";
 import { renderFields, renderTable } from "../table.ts";
 import { addDelete } from "./delete.ts";
 
@@ -15,8 +13,7 @@ export function registerNode(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (options: WithServer & WithOutput) => {
-      const { serverClient } = await import("../../api/transport.ts");
-      const nodes = nodesOf(await serverClient(options.server).list({ kind: "node" }));
+      const nodes = await findNodes(options.server, "");
       await show(options.output, nodes, (surface) =>
         renderTable(
           [
@@ -40,8 +37,7 @@ export function registerNode(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (name: string, options: WithServer & WithOutput) => {
-      const { serverClient } = await import("../../api/transport.ts");
-      for (const found of nodesOf(await serverClient(options.server).list({ kind: "node", name })))
+      for (const found of await findNodes(options.server, name))
         await show(options.output, found, (surface) =>
           renderFields(
             [
@@ -63,8 +59,10 @@ export function registerNode(program: Command): void {
   addDelete(node, "node", "<name...>", "delete nodes and their endpoints; their certificates are good no more");
 }
 
-/** The nodes of an answer, each with what the server knows of its connection. */
-function nodesOf(answer: ListResponse) {
+/** The node of this name, or all, each with what the server knows of its connection. */
+async function findNodes(server: string, name: string) {
+  const { serverClient, ofKind } = await import("../admin.ts");
+  const answer = await serverClient(server).list({ kind: "node", name });
   const contacts = new Map(answer.contacts.map((contact) => [contact.node, contact]));
   return ofKind("node", answer.resources).map((node) => ({
     ...node,

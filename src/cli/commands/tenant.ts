@@ -2,7 +2,6 @@ import type { Command } from "commander";
 import { UsageError } from "../errors.ts";
 import { examples, outputOption, serverOption, type WithOutput, type WithServer } from "../options.ts";
 import { show } from "../output.ts";
-import { declaration, ofKind } from "../resources.ts";
 import { renderFields, renderTable } from "../table.ts";
 import { addDelete } from "./delete.ts";
 
@@ -15,8 +14,8 @@ export function registerTenant(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (name: string, options: WithServer & WithOutput) => {
-      const [{ serverClient }, { parseTenant, formatProblem }] = await Promise.all([
-        import("../../api/transport.ts"),
+      const [{ serverClient, declaration, ofKind }, { parseTenant, formatProblem }] = await Promise.all([
+        import("../admin.ts"),
         import("../../model/index.ts"),
       ]);
       const draft = parseTenant({ name });
@@ -34,7 +33,7 @@ export function registerTenant(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (options: WithServer & WithOutput) => {
-      const { serverClient } = await import("../../api/transport.ts");
+      const { serverClient, ofKind } = await import("../admin.ts");
       const tenants = ofKind("tenant", (await serverClient(options.server).list({ kind: "tenant" })).resources);
       await show(options.output, tenants, (surface) =>
         renderTable(
@@ -55,7 +54,7 @@ export function registerTenant(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (name: string, options: WithServer & WithOutput) => {
-      const { serverClient } = await import("../../api/transport.ts");
+      const { serverClient, ofKind } = await import("../admin.ts");
       const client = serverClient(options.server);
       const [found, all] = await Promise.all([client.list({ kind: "tenant", name }), client.list({ kind: "network" })]);
       const networks = ofKind("network", all.resources).filter((network) => network.tenant === name);

@@ -1,8 +1,14 @@
+/**
+ * What the commands that ask the server share. They import this when they run: the protocol's code takes longer to
+ * load than all of the command line.
+ */
 import { endpointFromMessage, networkFromMessage, nodeFromMessage, tenantFromMessage } from "../api/convert.ts";
 import type { Resource as ResourceMessage } from "../api/generated/weft/v1/admin_pb.js";
 import { WeftError } from "../base/errors.ts";
 import { unwrap } from "../base/result.ts";
 import type { DeclaredResource, Resource } from "../model/yaml.ts";
+
+export { serverClient } from "../api/transport.ts";
 
 /** A resource as the server sent it. Throws {@link WeftError} when this version does not know what it says. */
 export function resourceFromMessage(message: ResourceMessage): Resource {
