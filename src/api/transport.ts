@@ -1,14 +1,13 @@
 import { existsSync } from "node:fs";
-import { connect, type TLSSocket } from "node:tls";
 import type { DescService } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, createClient, type Transport } from "@connectrpc/connect";
-import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
-import { seconds } from "../base/duration.ts";
+import { createConnectTransport } from "@connectrpc/connect-node";
 import { WeftError } from "../base/errors.ts";
 import { fromConnectError } from "./errors.ts";
 import { AdminService } from "./generated/weft/v1/admin_pb.js";
 import { AgentService } from "./generated/weft/v1/agent_pb.js";
 import { NodeService } from "./generated/weft/v1/node_pb.js";
+import { Session } from "./session.ts";
 
 /**
  * The DNS name in the certificate of every control server. Clients ask for it whatever address they dial: the CA
@@ -18,11 +17,6 @@ export const serverName = "server.weft";
 
 /** Octets of the largest message that a client accepts. A watch batch of 1,000 endpoints is about 150 kB. */
 const readMaxBytes = 64 << 20;
-/** A silent server is noticed after at most interval and timeout together. */
-const pingInterval = seconds(5);
-const pingTimeout = seconds(5);
-const connectTimeout = seconds(5);
-
 /** The control server's admin API on its root-only Unix socket `server.sock`. All methods throw {@link WeftError} only. */
 export function serverClient(socketPath: string): Client<typeof AdminService> {
   if (socketPath.includes("://"))
@@ -76,32 +70,11 @@ export function tlsConnection(
   url: string,
   tls: { readonly ca: string; readonly cert?: string; readonly key?: string },
 ): NodeConnection {
-  const { host, port } = parseServerUrl(url);
-  const createConnection = (): TLSSocket => {
-    const socket = connect({
-      ...tls,
-      host,
-      port,
-      servername: serverName,
-      minVersion: "TLSv1.3",
-      ALPNProtocols: ["h2"],
-    });
-    // TCP alone would wait for minutes when packets to the server are dropped.
-    socket.setTimeout(connectTimeout, () =>
-      socket.destroy(Object.assign(new Error("the connection timed out"), { code: "ETIMEDOUT" })),
-    );
-    socket.once("secureConnect", () => socket.setTimeout(0));
-    return socket;
-  };
-  const sessionManager = new Http2SessionManager(
-    url,
-    { pingIntervalMs: pingInterval, pingTimeoutMs: pingTimeout, pingIdleConnection: true },
-    { createConnection },
-  );
-  const transport = createConnectTransport({ httpVersion: "2", baseUrl: url, sessionManager, readMaxBytes });
+  const session = new Session(url, { ...tls, ...parseServerUrl(url), servername: serverName });
+  const transport = createConnectTransport({ httpVersion: "2", baseUrl: url, sessionManager: session, readMaxBytes });
   return {
     client: withWeftErrors(NodeService, transport, (method, error) => explainTls(url, method, error)),
-    close: () => sessionManager.abort(),
+    close: () => session.close(),
   };
 }
 

@@ -258,19 +258,23 @@ export class State {
       this.#removeEndpoint(entry, known, change.revision, emit);
     }
     const decoded = endpointCodec.decode(change.value);
+    // Of the same text one string is kept, and a copy of the list has no room to grow: this is most of the state.
     const endpoint: StoredEndpoint = {
-      ...decoded,
-      // The same few strings for all endpoints, instead of a copy in each.
+      id: decoded.id,
       network: entry.network.name,
       node: this.nodes.get(decoded.node)?.value.name ?? decoded.node,
+      mac: decoded.mac,
+      ips: decoded.ips.slice(),
+      attachment: decoded.attachment,
+      sequence: decoded.sequence,
       revision: change.revision,
     };
-    this.endpoints.set(id, endpoint);
+    this.endpoints.set(endpoint.id, endpoint);
     entry.endpoints.add(endpoint);
     this.#adopt(entry, endpoint);
     const count = entry.hosts.get(endpoint.node) ?? 0;
     entry.hosts.set(endpoint.node, count + 1);
-    if (!this.#loading) entry.history.record(change.revision, id, entry.endpoints.size);
+    if (!this.#loading) entry.history.record(change.revision, endpoint.id, entry.endpoints.size);
     emit({ kind: "endpoint", entry, endpoint, startsHosting: count === 0 });
   }
 
