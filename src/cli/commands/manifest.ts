@@ -84,7 +84,7 @@ async function readDeclarations(file: string): Promise<DeclaredResource[]> {
   throw new WeftError({
     code: "invalid-argument",
     attempted,
-    reason: `nothing was changed; ${declared.error.map((problem) => `\n  ${formatFileProblem(problem)}`).join("")}`,
+    reason: `nothing was changed:${declared.error.map((problem) => `\n  ${formatFileProblem(problem)}`).join("")}`,
   });
 }
 
