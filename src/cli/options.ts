@@ -17,8 +17,8 @@ export interface WithOutput {
   readonly output: OutputFormat;
 }
 
-export const defaultServerSocket = "/var/lib/weft/server/server.sock";
-export const defaultAgentSocket = "/run/weft/agent.sock";
+const defaultServerSocket = "/var/lib/weft/server/server.sock";
+const defaultAgentSocket = "/run/weft/agent.sock";
 
 export function serverOption(): Option {
   return new Option("--server <socket>", "the server's admin socket").env("WEFT_SERVER").default(defaultServerSocket);
@@ -52,7 +52,6 @@ function values<Value>(parse: (text: string) => Result<Value, string>) {
   return (text: string, previous: readonly Value[] | undefined): readonly Value[] => [...(previous ?? []), one(text)];
 }
 
-export const address = value(parseIp);
 export const addresses = values(parseIp);
 export const prefixes = values(parseCidr);
 export const macAddress = value(parseMac);

@@ -1,8 +1,5 @@
-import { createSocket } from "node:dgram";
-import { lookup } from "node:dns/promises";
 import { hostname } from "node:os";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { messageOf, WeftError } from "../../base/errors.ts";
 import { familyOf, type IpAddress, parseIp } from "../../base/ip.ts";
 import { UsageError } from "../errors.ts";
 import { examples, instanceName, nodeName } from "../options.ts";
@@ -52,9 +49,8 @@ export function registerAgent(program: Command): void {
     .action(async (options: AgentCommandOptions) => {
       requireRoot("run the agent");
       const name = options.name ?? nameOfHost();
-      const underlay = options.underlay ?? [await addressTowards(options.server)];
       const { runAgent } = await import("../../agent/main.ts");
-      process.exitCode = await runAgent({ ...options, name, underlay: [...underlay] });
+      process.exitCode = await runAgent({ ...options, name, underlay: options.underlay ?? [] });
     });
   examples(
     command,
@@ -82,33 +78,4 @@ function nameOfHost(): string {
   } catch {
     throw new UsageError("run the agent", `the host's name "${label}" cannot be a node's name`, "give one by --name");
   }
-}
-
-/** The local address of the route to the server; no packet is sent. */
-async function addressTowards(url: string): Promise<IpAddress> {
-  const attempted = `find the underlay address by the route to ${url}`;
-  const hint = "give the node's own address by --underlay";
-  const parsed = URL.parse(url);
-  if (parsed === null || parsed.protocol !== "https:" || parsed.hostname === "")
-    throw new UsageError("run the agent", `"${url}" is not the URL of a server`, "give it as https://ADDRESS:PORT");
-  let local: string;
-  try {
-    const { address, family } = await lookup(parsed.hostname.replace(/^\[|\]$/g, ""));
-    const socket = createSocket(family === 6 ? "udp6" : "udp4");
-    try {
-      await new Promise<void>((resolve, reject) => {
-        socket.once("error", reject);
-        socket.connect(Number(parsed.port) || 443, address, resolve);
-      });
-      local = socket.address().address;
-    } finally {
-      socket.close();
-    }
-  } catch (error) {
-    throw new WeftError({ code: "failed-precondition", attempted, reason: messageOf(error), hint, cause: error });
-  }
-  const address = parseIp(local);
-  if (!address.ok || local === "::1" || local.startsWith("127."))
-    throw new WeftError({ code: "failed-precondition", attempted, reason: `it is ${local}, of this host alone`, hint });
-  return address.value;
 }
