@@ -76,12 +76,14 @@ export class Identities {
     if (!name.ok) throw new WeftError({ code: "invalid-argument", attempted, reason: `the name is not ${name.error}` });
     const parsed = parseToken(token);
     if (!parsed.ok) throw refusedToken(attempted, `the token cannot be read: ${parsed.error}`);
-    const request = await readRequest(certificateRequest, attempted);
     const key = keys.token(hashOf(parsed.value.secret));
+    // Anyone may ask: nothing costly is done before the token is known.
+    if ((await this.#ledger.store.get(key)) === undefined) throw unknownToken(attempted);
+    const request = await readRequest(certificateRequest, attempted);
     let generation = 0;
     await this.#ledger.commit(attempted, async () => {
       const entry = await this.#ledger.store.get(key);
-      if (entry === undefined) throw refusedToken(attempted, "the server does not know the token");
+      if (entry === undefined) throw unknownToken(attempted);
       const { expires, used } = tokenCodec.decode(entry.value);
       const identity = this.#ledger.state.identities.get(node);
       if (used !== undefined) {
@@ -184,6 +186,10 @@ async function readRequest(der: Uint8Array, attempted: string): Promise<Certific
   const request = await readCertificateRequest(der);
   if (!request.ok) throw new WeftError({ code: "invalid-argument", attempted, reason: request.error });
   return request.value;
+}
+
+function unknownToken(attempted: string): WeftError {
+  return refusedToken(attempted, "the server does not know the token");
 }
 
 function refusedToken(attempted: string, reason: string): WeftError {

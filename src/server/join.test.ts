@@ -190,6 +190,20 @@ test("a certificate of another CA is none", async (t) => {
   );
 });
 
+test("an expired certificate of another CA is none, and is not renewed", async (t) => {
+  const server = await startTestServer(t);
+  await joinTestNode(t, server, 1);
+  const { certificate: ca } = await authorityOf(server.dataDir);
+  const theirs = await authorityOf(temporaryDirectory(t));
+  const request = await keyRequest();
+  const certificate = await theirs.issueNode(request, "h1", 1, seconds(-5));
+  const forged = { certificate, privateKey: request.privateKey, caCertificate: ca };
+  await assert.rejects(
+    renewCertificate(nodeClient(t, server, forged), forged),
+    refusal("unauthenticated", /showed no certificate/),
+  );
+});
+
 test("an expired certificate is refused with its time, and can be renewed for the same key", async (t) => {
   const server = await startTestServer(t);
   const { credentials } = await joinTestNode(t, server, 1);

@@ -23,8 +23,8 @@ import type { Ledger } from "./ledger.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Nodes } from "./nodes.ts";
 
-/** Ids in one DeleteEndpoints at most. */
-const deleteLimit = 10_000;
+/** What a node may send in one request, at most. */
+const limits = { deletedIds: 10_000, watchedNetworks: 10_000, labels: 64 } as const;
 
 /** The certificate that the connection of a request proved. */
 export const peerKey = createContextKey<PeerCertificate | undefined>(undefined);
@@ -58,6 +58,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       const attempted = "register a node";
       const { name } = caller(context, attempted);
       const { vtepIpv4, vtepIpv6, underlayMtu, labels } = request;
+      requireAtMost(limits.labels, Object.keys(labels).length, "labels", attempted);
       const vtepAddresses = {
         ...(vtepIpv4 === "" ? {} : { ipv4: vtepIpv4 }),
         ...(vtepIpv6 === "" ? {} : { ipv6: vtepIpv6 }),
@@ -91,12 +92,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
     async deleteEndpoints(request, context) {
       const attempted = "delete endpoints";
       const peer = caller(context, attempted);
-      if (request.ids.length > deleteLimit)
-        throw new WeftError({
-          code: "invalid-argument",
-          attempted,
-          reason: `${request.ids.length} ids in one request are more than ${deleteLimit}`,
-        });
+      requireAtMost(limits.deletedIds, request.ids.length, "ids", attempted);
       return { revision: BigInt(await endpoints.release(peer, request.ids)) };
     },
 
@@ -104,6 +100,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       const attempted = "watch the networks of a node";
       const peer = caller(context, attempted);
       identities.requireCurrent(peer, attempted);
+      requireAtMost(limits.watchedNetworks, request.networks.length, "networks", attempted);
       const watcher = ledger.fanout.open(peer, request);
       ledger.logger.info({ node: peer.name, revision: Number(request.revision) }, "node connected");
       const onAbort = (): void => watcher.end("done");
@@ -121,6 +118,12 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
     },
   };
   router.service(NodeService, service);
+}
+
+function requireAtMost(limit: number, count: number, what: string, attempted: string): void {
+  if (count <= limit) return;
+  const reason = `${count} ${what} in one request are more than ${limit}`;
+  throw new WeftError({ code: "invalid-argument", attempted, reason });
 }
 
 /** The value, or an error that names each field that is not as it must be. */

@@ -76,12 +76,12 @@ export async function startTlsListener(options: {
     secureServerOptions,
     connectNodeAdapter({
       ...options.handler,
-      contextValues: (request) => createContextValues().set(peerKey, peerOf(request, peers)),
+      contextValues: (request) => createContextValues().set(peerKey, peerOf(request, peers, authority)),
     }),
   );
   server.maxConnections = limits.connections;
   server.on("secureConnection", (socket: TLSSocket) => {
-    if (peerCertificate(socket) !== undefined) return;
+    if (peerCertificate(socket, authority.publicKey) !== undefined) return;
     socket.once(
       "close",
       clock.after(limits.withoutCertificate, () => socket.destroy()),
@@ -169,11 +169,15 @@ type NodeServerRequest = Parameters<NonNullable<ConnectNodeAdapterOptions["conte
 type Peers = WeakMap<object, { readonly peer: PeerCertificate | undefined }>;
 
 /** A connection's certificate is read once, at its first request. */
-function peerOf(request: NodeServerRequest, peers: Peers): PeerCertificate | undefined {
+function peerOf(
+  request: NodeServerRequest,
+  peers: Peers,
+  authority: CertificateAuthority,
+): PeerCertificate | undefined {
   const connection = ("stream" in request ? request.stream.session : undefined) ?? request.socket;
   let known = peers.get(connection);
   if (known === undefined) {
-    known = { peer: peerCertificate(request.socket as TLSSocket) };
+    known = { peer: peerCertificate(request.socket as TLSSocket, authority.publicKey) };
     peers.set(connection, known);
   }
   return known.peer;

@@ -1,4 +1,4 @@
-import { createHash, randomBytes, type webcrypto, X509Certificate } from "node:crypto";
+import { createHash, type KeyObject, randomBytes, type webcrypto, X509Certificate } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { join } from "node:path";
@@ -36,12 +36,16 @@ export class CertificateAuthority {
   readonly certificate: string;
   /** SHA-256 of the certificate's DER, base64url. */
   readonly fingerprint: string;
+  /** What its signatures are verified with. */
+  readonly publicKey: KeyObject;
   readonly #keys: webcrypto.CryptoKeyPair;
   readonly #clock: Clock;
 
   private constructor(certificate: string, keys: webcrypto.CryptoKeyPair, clock: Clock) {
     this.certificate = certificate;
-    this.fingerprint = createHash("sha256").update(new X509Certificate(certificate).raw).digest("base64url");
+    const { raw, publicKey } = new X509Certificate(certificate);
+    this.fingerprint = createHash("sha256").update(raw).digest("base64url");
+    this.publicKey = publicKey;
     this.#keys = keys;
     this.#clock = clock;
   }

@@ -1,4 +1,4 @@
-import { createHash, type X509Certificate } from "node:crypto";
+import { createHash, type KeyObject, type X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../base/clock.ts";
 import { WeftError } from "../../base/errors.ts";
@@ -26,13 +26,15 @@ export function nodeUri(identity: NodeIdentity): string {
 
 /**
  * The certificate that the peer of a TLS connection proved to hold, expired or not; undefined when it showed none
- * of this installation's nodes. The socket must have been accepted with `requestCert` and the CA as only trust.
+ * that `authority` signed for a node. The socket must have been accepted with `requestCert` and the CA as only trust.
  */
-export function peerCertificate(socket: TLSSocket): PeerCertificate | undefined {
+export function peerCertificate(socket: TLSSocket, authority: KeyObject): PeerCertificate | undefined {
   const expired = String(socket.authorizationError) === "CERT_HAS_EXPIRED";
   if (!socket.authorized && !expired) return undefined;
   const certificate = socket.getPeerX509Certificate();
-  return certificate === undefined ? undefined : readPeerCertificate(certificate);
+  // OpenSSL tells only the last error that it found: an expired certificate may be a forged one as well.
+  if (certificate === undefined || !certificate.verify(authority)) return undefined;
+  return readPeerCertificate(certificate);
 }
 
 function readPeerCertificate(certificate: X509Certificate): PeerCertificate | undefined {
