@@ -12,7 +12,7 @@ export type Report = (event: DataplaneEvent) => void;
 /** One kernel object that is not as it should be. */
 export interface Problem {
   readonly object: string;
-  readonly reason: string;
+  readonly error: Error;
   /** How often it was tried. */
   readonly attempts: number;
 }
@@ -28,8 +28,8 @@ export class Problems {
 
   failed(object: string, error: Error): void {
     const before = this.#problems.get(object);
-    this.#problems.set(object, { object, reason: error.message, attempts: (before?.attempts ?? 0) + 1 });
-    if (before?.reason !== error.message)
+    this.#problems.set(object, { object, error, attempts: (before?.attempts ?? 0) + 1 });
+    if (before?.error.message !== error.message)
       this.#report({ level: "error", kind: "failed", object, message: error.message });
   }
 

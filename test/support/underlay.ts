@@ -49,6 +49,11 @@ export async function eventually(
 /** Waits until the dataplane says that nothing is left to do. */
 export async function settled(dataplane: NodeDataplane): Promise<void> {
   await eventually("the dataplane is in sync", () => dataplane.inSync, 10_000).catch((error: Error) => {
-    throw new Error(`${error.message}: ${JSON.stringify(dataplane.problems.list())}`);
+    throw new Error(
+      `${error.message}: ${dataplane.problems
+        .list()
+        .map((problem) => `${problem.object}: ${problem.error.message}`)
+        .join("; ")}`,
+    );
   });
 }

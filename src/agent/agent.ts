@@ -1,0 +1,304 @@
+import type { Credentials } from "../api/transport.ts";
+import type { Clock } from "../base/clock.ts";
+import { seconds } from "../base/duration.ts";
+import { messageOf, WeftError } from "../base/errors.ts";
+import type { IpAddress } from "../base/ip.ts";
+import type { Logger } from "../base/logger.ts";
+import { NodeDataplane } from "../dataplane/index.ts";
+import { NetworkNamespace } from "../linux/index.ts";
+import { NetlinkSocket } from "../netlink/index.ts";
+import { Attachments } from "./attachments.ts";
+import { DesiredState } from "./desired-state.ts";
+import { EventLog } from "./event-log.ts";
+import { saveCredentials } from "./identity-files.ts";
+import { type Attachment, Replica, type ReplicaChange } from "./replica.ts";
+import { Session, type SessionChange } from "./session.ts";
+import { readUnderlay, type UnderlayState, watchUnderlay } from "./underlay.ts";
+
+export interface AgentOptions {
+  readonly server: string;
+  readonly credentials: Credentials;
+  readonly node: string;
+  readonly instance: string;
+  readonly vteps: readonly IpAddress[];
+  readonly dataDirectory: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** How long an attachment waits for the server's state to arrive. */
+const arrivalTimeout = seconds(15);
+
+/** The node agent: keeps the kernel of this node as the server says, and as it last said while it cannot be reached. */
+export class Agent {
+  readonly options: AgentOptions;
+  readonly events: EventLog;
+  readonly dataplane: NodeDataplane;
+  readonly desired: DesiredState;
+  readonly attachments: Attachments;
+  readonly attached = new Map<string, Attachment>();
+  readonly startedAt: number;
+  readonly #replica: Replica;
+  readonly #underlayNamespace: NetworkNamespace;
+  readonly #underlaySocket: NetlinkSocket;
+  readonly #underlayWatch: { close(): void };
+  readonly #session: Session;
+  #underlay: UnderlayState;
+  #serverError: WeftError | undefined;
+  #connected = false;
+  #revision: number;
+  /** Changes of the state that is not complete yet. */
+  #incoming: ReplicaChange[] = [];
+  /** Networks that are being sent whole: the endpoints named so far. */
+  readonly #renewedNetworks = new Map<string, Set<string>>();
+  #renewedNodes: Set<string> | undefined;
+  readonly #waiting = new Set<{ readonly revision: number; readonly resolve: () => void }>();
+  #underlayCheck: Promise<void> | undefined;
+
+  private constructor(
+    options: AgentOptions,
+    parts: {
+      readonly replica: Replica;
+      readonly namespace: NetworkNamespace;
+      readonly socket: NetlinkSocket;
+      readonly underlay: UnderlayState;
+    },
+  ) {
+    this.options = options;
+    this.startedAt = options.clock.now();
+    this.events = new EventLog(options.clock);
+    this.#replica = parts.replica;
+    this.#underlayNamespace = parts.namespace;
+    this.#underlaySocket = parts.socket;
+    this.#underlay = parts.underlay;
+    this.#revision = parts.replica.revision;
+    for (const attachment of parts.replica.attachments()) this.attached.set(attachment.id, attachment);
+    this.dataplane = new NodeDataplane({
+      instance: options.instance,
+      underlay: parts.namespace,
+      clock: options.clock,
+      report: (event) => {
+        this.events.add(event);
+        options.logger[event.level === "error" ? "error" : event.level === "warning" ? "warn" : "info"](
+          { object: event.object, kind: event.kind },
+          event.message,
+        );
+      },
+    });
+    this.desired = new DesiredState(options.node, this.dataplane, this.attached);
+    this.#session = new Session({
+      url: options.server,
+      credentials: options.credentials,
+      clock: options.clock,
+      logger: options.logger,
+      handlers: {
+        resume: () => this.#resume(),
+        registration: () => this.#registration(),
+        onChanges: (changes, revision, complete) => this.#onChanges(changes, revision, complete),
+        onConnected: () => this.#onConnected(),
+        onDisconnected: (error) => this.#onDisconnected(error),
+        onRenewed: (credentials) => saveCredentials(options.dataDirectory, credentials),
+      },
+    });
+    this.attachments = new Attachments({
+      replica: parts.replica,
+      attachments: this.attached,
+      desired: this.desired,
+      dataplane: this.dataplane,
+      events: this.events,
+      logger: options.logger,
+      connection: () => (this.#connected ? this.#session.connection : undefined),
+      reached: (revision) => this.#reached(revision),
+    });
+    this.#underlayWatch = watchUnderlay(parts.namespace, () => this.#underlayChanged());
+  }
+
+  /**
+   * Brings this node up from what is on disk, then speaks with the server. Throws when the VTEP address is not on this
+   * host or another agent holds the data directory.
+   */
+  static async start(options: AgentOptions): Promise<Agent> {
+    const namespace = NetworkNamespace.current();
+    const socket = new NetlinkSocket({ namespace });
+    let replica: Replica | undefined;
+    try {
+      const underlay = await readUnderlay(socket, options.vteps);
+      replica = new Replica(options.dataDirectory);
+      const agent = new Agent(options, { replica, namespace, socket, underlay });
+      await agent.#begin();
+      return agent;
+    } catch (error) {
+      replica?.close();
+      socket.close();
+      namespace.close();
+      throw error;
+    }
+  }
+
+  get underlay(): UnderlayState {
+    return this.#underlay;
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get credentials(): Credentials {
+    return this.#session.credentials;
+  }
+
+  get serverState(): { readonly state: "connected" | "disconnected"; readonly error: string } {
+    return this.#connected
+      ? { state: "connected", error: "" }
+      : { state: "disconnected", error: this.#serverError?.message ?? "" };
+  }
+
+  /** The kernel stays as it is. */
+  async close(): Promise<void> {
+    this.#session.close();
+    this.#underlayWatch.close();
+    await this.dataplane.close();
+    this.#replica.close();
+    this.#underlaySocket.close();
+    this.#underlayNamespace.close();
+  }
+
+  async #begin(): Promise<void> {
+    await this.#useUnderlay(this.#underlay);
+    this.attachments.abandonPending();
+    if (this.#replica.revision > 0) {
+      for (const state of this.#replica.networks()) this.desired.apply({ kind: "network", state });
+      for (const node of this.#replica.nodes()) this.desired.apply({ kind: "node", node });
+      for (const endpoint of this.#replica.endpoints()) this.desired.apply({ kind: "endpoint", endpoint });
+      // Whatever the server says later, the endpoints of this node work again from here on.
+      void this.dataplane.start();
+    }
+    void this.#session.run();
+  }
+
+  #resume(): { readonly revision: number; readonly networks: readonly string[] } {
+    this.#incoming = [];
+    this.#renewedNetworks.clear();
+    this.#renewedNodes = undefined;
+    return { revision: this.#revision, networks: this.#revision > 0 ? [...this.desired.networks.keys()] : [] };
+  }
+
+  #registration(): { readonly vtepIpv4: string; readonly vtepIpv6: string; readonly underlayMtu: number } {
+    const { vteps, mtu } = this.#underlay;
+    return { vtepIpv4: vteps.ipv4 ?? "", vtepIpv6: vteps.ipv6 ?? "", underlayMtu: mtu };
+  }
+
+  /** Nothing is acted upon before it is complete; then all of it is, and what was not named again is gone. */
+  #onChanges(changes: readonly SessionChange[], revision: number, complete: boolean): void {
+    for (const change of changes) {
+      if (change.kind === "nodes-begin") this.#renewedNodes = new Set();
+      else if (change.kind === "network-begin") this.#renewedNetworks.set(change.name, new Set());
+      else {
+        if (change.kind === "node") this.#renewedNodes?.add(change.node.name);
+        if (change.kind === "endpoint") this.#renewedNetworks.get(change.endpoint.network)?.add(change.endpoint.id);
+        this.#incoming.push(change);
+      }
+    }
+    if (!complete) return;
+    const all = this.#incoming;
+    this.#incoming = [];
+    for (const [network, named] of this.#renewedNetworks)
+      for (const id of this.#replica.endpointIdsOf(network))
+        if (!named.has(id)) all.push({ kind: "endpoint-removed", id });
+    if (this.#renewedNodes !== undefined)
+      for (const name of this.desired.nodes.keys())
+        if (!this.#renewedNodes.has(name)) all.push({ kind: "node-removed", name });
+    this.#renewedNetworks.clear();
+    this.#renewedNodes = undefined;
+    for (const change of all) this.desired.apply(change);
+    const isFirst = this.#revision === 0;
+    const kernel = isFirst ? this.dataplane.start() : this.dataplane.changed();
+    // The kernel is under way; the disk follows in the same turn.
+    this.#replica.apply(all, revision);
+    this.#revision = revision;
+    for (const waiting of this.#waiting)
+      if (waiting.revision <= revision) {
+        this.#waiting.delete(waiting);
+        waiting.resolve();
+      }
+    kernel.catch((error: unknown) => this.options.logger.error({ error: messageOf(error) }, "the dataplane failed"));
+    void this.attachments.settleWithServer();
+  }
+
+  #onConnected(): void {
+    this.#connected = true;
+    this.#serverError = undefined;
+    this.events.add({
+      level: "info",
+      kind: "connected",
+      object: "server",
+      message: `connected to ${this.options.server}`,
+    });
+    this.options.logger.info({ server: this.options.server }, "connected");
+  }
+
+  #onDisconnected(error: WeftError): void {
+    const isNews = this.#connected || this.#serverError?.message !== error.message;
+    this.#connected = false;
+    this.#serverError = error;
+    if (!isNews) return;
+    this.events.add({ level: "warning", kind: "disconnected", object: "server", message: error.message });
+    this.options.logger.warn(
+      { server: this.options.server, error: error.message },
+      "not connected; the dataplane stays as it is",
+    );
+  }
+
+  async #reached(revision: number): Promise<void> {
+    if (this.#revision >= revision) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const waiting = { revision, resolve };
+    this.#waiting.add(waiting);
+    const timeout = Promise.withResolvers<never>();
+    const cancel = this.options.clock.after(arrivalTimeout, () =>
+      timeout.reject(
+        new WeftError({
+          code: "unavailable",
+          attempted: `wait for revision ${revision}`,
+          reason: `the server's state did not arrive within ${arrivalTimeout / 1000} s`,
+          hint: "see weft status for the connection to the server",
+        }),
+      ),
+    );
+    try {
+      await Promise.race([promise, timeout.promise]);
+    } finally {
+      cancel();
+      this.#waiting.delete(waiting);
+    }
+  }
+
+  async #useUnderlay(underlay: UnderlayState): Promise<void> {
+    this.#underlay = underlay;
+    const addresses = [underlay.vteps.ipv4, underlay.vteps.ipv6].filter((address) => address !== undefined);
+    await this.dataplane.setUnderlay(addresses, underlay.interfaceIndex);
+    this.desired.setLocalVteps(underlay.vteps);
+  }
+
+  /** An interface or address changed: the MTU may have, and with it everyone's. */
+  #underlayChanged(): void {
+    if (this.#underlayCheck !== undefined) return;
+    this.#underlayCheck = this.#checkUnderlay()
+      .catch((error: unknown) =>
+        this.options.logger.warn({ error: messageOf(error) }, "the underlay is not as it should be"),
+      )
+      .finally(() => {
+        this.#underlayCheck = undefined;
+      });
+  }
+
+  async #checkUnderlay(): Promise<void> {
+    await new Promise<void>((resolve) => this.options.clock.after(seconds(0.2), resolve));
+    const underlay = await readUnderlay(this.#underlaySocket, this.options.vteps);
+    const before = this.#underlay;
+    if (underlay.mtu === before.mtu && underlay.interfaceIndex === before.interfaceIndex) return;
+    this.options.logger.info({ mtu: underlay.mtu, interface: underlay.interfaceName }, "the underlay changed");
+    await this.#useUnderlay(underlay);
+    await this.#session.register();
+  }
+}

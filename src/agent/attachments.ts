@@ -1,0 +1,229 @@
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { endpointFromMessage } from "../api/convert.ts";
+import type { NodeConnection } from "../api/transport.ts";
+import { seconds } from "../base/duration.ts";
+import { messageOf, WeftError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import { unwrap } from "../base/result.ts";
+import type { NodeDataplane } from "../dataplane/index.ts";
+import { isErrno, NetworkNamespace } from "../linux/index.ts";
+import { type Endpoint, parseInterfaceName } from "../model/index.ts";
+import { getLink, NetlinkSocket } from "../netlink/index.ts";
+import type { DesiredState } from "./desired-state.ts";
+import type { EventLog } from "./event-log.ts";
+import type { Attachment, Replica } from "./replica.ts";
+
+export interface AttachRequest {
+  readonly network: string;
+  readonly netns: string;
+  readonly interface: string;
+  /** Empty: the server chooses. */
+  readonly mac: string;
+  readonly ips: readonly string[];
+}
+
+export interface AttachmentsOptions {
+  readonly replica: Replica;
+  readonly attachments: Map<string, Attachment>;
+  readonly desired: DesiredState;
+  readonly dataplane: NodeDataplane;
+  readonly events: EventLog;
+  readonly logger: Logger;
+  /** The connection to the server, if there is one now. */
+  readonly connection: () => NodeConnection | undefined;
+  /** Resolves when the state of at least this revision is complete here. */
+  readonly reached: (revision: number) => Promise<void>;
+}
+
+const requestTimeout = seconds(10);
+
+/** Puts endpoints into namespaces and takes them away again: whole, or not at all. */
+export class Attachments {
+  readonly #options: AttachmentsOptions;
+  /** Places where something is being attached now. */
+  readonly #busy = new Set<string>();
+  #releasing: Promise<void> | undefined;
+
+  constructor(options: AttachmentsOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when packets can flow on this node. Nothing stays behind when it rejects. */
+  async attach(request: AttachRequest): Promise<Endpoint> {
+    const attempted = `attach ${request.netns} to network ${request.network} as ${request.interface}`;
+    await this.#checkPlace(request, attempted);
+    const connection = this.#requireConnection(attempted);
+    const place = `${request.netns} ${request.interface}`;
+    if (this.#busy.has(place))
+      throw new WeftError({ code: "already-exists", attempted, reason: "the same is being attached right now" });
+    this.#busy.add(place);
+    const id = randomBytes(6).toString("hex");
+    try {
+      // On disk before the server hears of it: after a crash the claim is found and given back.
+      this.#put({ id, network: request.network, netns: request.netns, interface: request.interface, state: "pending" });
+      const answer = await connection.client.createEndpoint(
+        { id, network: request.network, attachment: "netns", mac: request.mac, ips: [...request.ips] },
+        { timeoutMs: requestTimeout },
+      );
+      if (answer.endpoint === undefined)
+        throw new WeftError({ code: "internal", attempted, reason: "the server's answer lacks the endpoint" });
+      const endpoint = unwrap(endpointFromMessage(answer.endpoint));
+      await this.#options.reached(Number(answer.revision));
+      await this.#options.dataplane.changed();
+      this.#requireInPlace(endpoint, attempted);
+      this.#put({
+        id,
+        network: request.network,
+        netns: request.netns,
+        interface: request.interface,
+        state: "attached",
+      });
+      this.#options.events.add({
+        level: "info",
+        kind: "attached",
+        object: `endpoint ${id} of network ${request.network}`,
+        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) in ${request.netns} as ${request.interface}`,
+      });
+      return endpoint;
+    } catch (error) {
+      await this.#release(id);
+      throw error;
+    } finally {
+      this.#busy.delete(place);
+    }
+  }
+
+  /** The endpoint that was there; `undefined` when there was none. The server is told now, or when it can be reached. */
+  async detach(network: string, netns: string, interfaceName: string): Promise<string | undefined> {
+    const attachment = [...this.#options.attachments.values()].find(
+      (candidate) =>
+        candidate.network === network &&
+        candidate.netns === netns &&
+        candidate.interface === interfaceName &&
+        candidate.state === "attached",
+    );
+    if (attachment === undefined) return undefined;
+    await this.#release(attachment.id);
+    this.#options.events.add({
+      level: "info",
+      kind: "detached",
+      object: `endpoint ${attachment.id} of network ${network}`,
+      message: `taken out of ${netns}`,
+    });
+    return attachment.id;
+  }
+
+  /**
+   * Tells the server of endpoints that are gone: those whose release it has not heard of, and those it believes here
+   * that nothing on this node knows of. Called whenever the state is complete.
+   */
+  async settleWithServer(): Promise<void> {
+    const { attachments, desired, logger } = this.#options;
+    const released = [...attachments.values()].filter((attachment) => attachment.state === "releasing");
+    const orphans = [...desired.own.keys()].filter((id) => !attachments.has(id));
+    for (const id of orphans)
+      logger.warn({ endpoint: id }, "nothing is attached here for this endpoint; giving it back");
+    const connection = this.#options.connection();
+    if (connection === undefined || (released.length === 0 && orphans.length === 0)) return;
+    const before = this.#releasing;
+    const send = async (): Promise<void> => {
+      await before;
+      await connection.client.deleteEndpoints(
+        { ids: [...released.map((attachment) => attachment.id), ...orphans] },
+        { timeoutMs: requestTimeout },
+      );
+      for (const { id } of released) this.#remove(id);
+    };
+    this.#releasing = send().catch((error: unknown) =>
+      logger.warn({ error: messageOf(error) }, "the server was not told of released endpoints; trying again later"),
+    );
+    await this.#releasing;
+  }
+
+  /** Attachments that no caller was told of, left by a crash, are given back. */
+  abandonPending(): void {
+    for (const attachment of this.#options.attachments.values())
+      if (attachment.state === "pending") this.#put({ ...attachment, state: "releasing" });
+  }
+
+  async #release(id: string): Promise<void> {
+    const { attachments, desired, dataplane } = this.#options;
+    const attachment = attachments.get(id);
+    if (attachment === undefined) return;
+    this.#put({ ...attachment, state: "releasing" });
+    desired.attachmentChanged(id);
+    await dataplane.changed();
+    await this.settleWithServer();
+  }
+
+  async #checkPlace(request: AttachRequest, attempted: string): Promise<void> {
+    const name = parseInterfaceName(request.interface);
+    if (!name.ok)
+      throw new WeftError({
+        code: "invalid-argument",
+        attempted,
+        reason: `interface: found "${request.interface}"; allowed: ${name.error}`,
+      });
+    if (!existsSync(request.netns))
+      throw new WeftError({
+        code: "not-found",
+        attempted,
+        reason: `network namespace ${request.netns} does not exist`,
+        hint: "list namespaces with: ip netns list",
+      });
+    using namespace = NetworkNamespace.open(request.netns);
+    using socket = new NetlinkSocket({ namespace });
+    try {
+      await socket.get(getLink({ name: request.interface }));
+    } catch (error) {
+      if (isErrno(error, "ENODEV")) return;
+      throw error;
+    }
+    throw new WeftError({
+      code: "already-exists",
+      attempted,
+      reason: `${namespace.label} has an interface ${request.interface} already`,
+      hint: "choose another name with --interface, or detach that one first",
+    });
+  }
+
+  #requireConnection(attempted: string): NodeConnection {
+    const connection = this.#options.connection();
+    if (connection !== undefined) return connection;
+    throw new WeftError({
+      code: "unavailable",
+      attempted,
+      reason: "the agent has no connection to the server, which gives out addresses",
+      hint: "see weft status for why; endpoints that are attached work on meanwhile",
+    });
+  }
+
+  #requireInPlace(endpoint: Endpoint, attempted: string): void {
+    const { problems } = this.#options.dataplane;
+    const problem =
+      problems.get(`endpoint ${endpoint.id} of network ${endpoint.network}`) ??
+      problems.get(`network ${endpoint.network}`) ??
+      problems.get("underlay") ??
+      [...problems.list()].find((candidate) => candidate.object.startsWith("tenant "));
+    if (problem !== undefined) throw problem.error;
+    const network = this.#options.dataplane.networks.get(endpoint.network);
+    if (network?.local(endpoint.id) === undefined || network.changedPorts.has(endpoint.id))
+      throw new WeftError({
+        code: "internal",
+        attempted,
+        reason: "the endpoint did not come into place in time",
+        hint: "see weft status for what is wrong on this node",
+      });
+  }
+
+  #put(attachment: Attachment): void {
+    this.#options.replica.putAttachment(attachment);
+    this.#options.attachments.set(attachment.id, attachment);
+  }
+
+  #remove(id: string): void {
+    this.#options.replica.deleteAttachment(id);
+    this.#options.attachments.delete(id);
+  }
+}

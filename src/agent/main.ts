@@ -1,0 +1,145 @@
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { pino } from "pino";
+import { joinServer } from "../api/join.ts";
+import { closeHttpServer } from "../api/local-server.ts";
+import { type Credentials, parseServerUrl } from "../api/transport.ts";
+import { generatePrivateKey } from "../api/x509.ts";
+import { systemClock } from "../base/clock.ts";
+import { WeftError } from "../base/errors.ts";
+import { familyOf, type IpAddress, parseIp } from "../base/ip.ts";
+import type { Logger } from "../base/logger.ts";
+import { parseInstanceName, parseNodeName } from "../model/index.ts";
+import { NetlinkSocket } from "../netlink/index.ts";
+import { Agent } from "./agent.ts";
+import {
+  loadCredentials,
+  loadPrivateKey,
+  prepareDirectory,
+  saveCredentials,
+  savePrivateKey,
+} from "./identity-files.ts";
+import { serveAgent } from "./socket.ts";
+import { addressTowards, readUnderlay } from "./underlay.ts";
+
+export interface RunAgentOptions {
+  /** `https://ADDRESS:PORT`. */
+  readonly server: string;
+  /** Needed once; a node that has joined ignores it. */
+  readonly token?: string;
+  readonly name: string;
+  /** VTEP addresses, one of each family at most; none: the address that this host uses towards the server. */
+  readonly underlay: readonly string[];
+  readonly dataDir: string;
+  readonly runDir: string;
+  readonly instance: string;
+}
+
+/**
+ * Runs the node agent until SIGTERM or SIGINT; logs JSON lines on standard error. The kernel stays as it is when the
+ * agent ends. Resolves with the exit status. Throws {@link WeftError} when it cannot start.
+ */
+export async function runAgent(options: RunAgentOptions): Promise<number> {
+  if (process.getuid?.() !== 0)
+    throw new WeftError({
+      code: "permission-denied",
+      attempted: "run the agent",
+      reason: "it programs the kernel, which root alone may do",
+      hint: "run it as root",
+    });
+  const logger = pino(
+    { base: null, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ fd: 2, sync: true }),
+  );
+  check("--instance", options.instance, parseInstanceName);
+  check("--name", options.name, parseNodeName);
+  const { host } = parseServerUrl(options.server);
+  const vteps = await vtepAddresses(options.underlay, host);
+  await requireVteps(vteps);
+  prepareDirectory(options.dataDir);
+  prepareDirectory(options.runDir);
+  const credentials = loadCredentials(options.dataDir) ?? (await joinFirst(options, logger));
+  const agent = await Agent.start({
+    server: options.server,
+    credentials,
+    node: options.name,
+    instance: options.instance,
+    vteps,
+    dataDirectory: options.dataDir,
+    clock: systemClock,
+    logger,
+  });
+  const socketPath = join(options.runDir, "agent.sock");
+  const { promise: stopped, resolve: stop } = Promise.withResolvers<number>();
+  let server: Awaited<ReturnType<typeof serveAgent>>;
+  try {
+    server = await serveAgent(agent, socketPath);
+  } catch (error) {
+    await agent.close();
+    throw error;
+  }
+  logger.info({ node: options.name, socket: socketPath, vteps }, "the agent runs");
+  for (const signal of ["SIGTERM", "SIGINT"] as const)
+    process.once(signal, () => {
+      logger.info({ signal }, "stopping; the dataplane stays as it is");
+      stop(0);
+    });
+  const status = await stopped;
+  await closeHttpServer(server, 500);
+  await agent.close();
+  rmSync(socketPath, { force: true });
+  return status;
+}
+
+/** The first certificate. The key is on disk before it is asked for, so that a join whose answer is lost can be repeated. */
+async function joinFirst(options: RunAgentOptions, logger: Logger): Promise<Credentials> {
+  if (options.token === undefined || options.token === "")
+    throw new WeftError({
+      code: "unauthenticated",
+      attempted: `join ${options.server} as node ${options.name}`,
+      reason: "this node has not joined yet and there is no token",
+      hint: "make one on the server with: weft token create; then give it by --token",
+    });
+  const privateKey = loadPrivateKey(options.dataDir) ?? (await generatePrivateKey());
+  savePrivateKey(options.dataDir, privateKey);
+  const credentials = await joinServer({ url: options.server, token: options.token, node: options.name, privateKey });
+  saveCredentials(options.dataDir, credentials);
+  logger.info({ node: options.name, server: options.server }, "joined");
+  return credentials;
+}
+
+async function vtepAddresses(texts: readonly string[], serverHost: string): Promise<readonly IpAddress[]> {
+  if (texts.length === 0) return [await addressTowards(serverHost)];
+  const addresses = texts.map((text) => {
+    const address = parseIp(text);
+    if (address.ok) return address.value;
+    throw new WeftError({ code: "invalid-argument", attempted: "read --underlay", reason: address.error });
+  });
+  if (new Set(addresses.map(familyOf)).size !== addresses.length)
+    throw new WeftError({
+      code: "invalid-argument",
+      attempted: "read --underlay",
+      reason: `found ${texts.join(", ")}; allowed: one IPv4 address, one IPv6 address, or one of each`,
+    });
+  return addresses;
+}
+
+/** Before a token is spent on a node that could not run. */
+async function requireVteps(vteps: readonly IpAddress[]): Promise<void> {
+  using socket = new NetlinkSocket();
+  await readUnderlay(socket, vteps);
+}
+
+function check(
+  option: string,
+  text: string,
+  parse: (text: string) => { readonly ok: boolean; readonly error?: string },
+): void {
+  const result = parse(text);
+  if (result.ok) return;
+  throw new WeftError({
+    code: "invalid-argument",
+    attempted: `read ${option}`,
+    reason: `found "${text}"; allowed: ${result.error}`,
+  });
+}

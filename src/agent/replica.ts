@@ -1,0 +1,215 @@
+import { chmodSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import {
+  endpointFromMessage,
+  endpointToMessage,
+  type NetworkState,
+  networkStateFromMessage,
+  networkStateToMessage,
+  nodeFromMessage,
+  nodeToMessage,
+} from "../api/convert.ts";
+import { NetworkStateSchema } from "../api/generated/weft/v1/node_pb.js";
+import { EndpointSchema, NodeSchema } from "../api/generated/weft/v1/resources_pb.js";
+import { messageOf, WeftError } from "../base/errors.ts";
+import type { Result } from "../base/result.ts";
+import type { Endpoint, Node } from "../model/index.ts";
+
+/** Where an endpoint of this node hangs. */
+export interface Attachment {
+  readonly id: string;
+  readonly network: string;
+  /** Path of the namespace. */
+  readonly netns: string;
+  readonly interface: string;
+  /**
+   * `pending`: claimed, not acknowledged yet. `attached`: the caller was told. `releasing`: gone from the kernel,
+   * the server is still to be told.
+   */
+  readonly state: "pending" | "attached" | "releasing";
+}
+
+/** One change of what the server said. */
+export type ReplicaChange =
+  | { readonly kind: "network"; readonly state: NetworkState }
+  | { readonly kind: "network-removed"; readonly name: string }
+  | { readonly kind: "node"; readonly node: Node }
+  | { readonly kind: "node-removed"; readonly name: string }
+  | { readonly kind: "endpoint"; readonly endpoint: Endpoint }
+  | { readonly kind: "endpoint-removed"; readonly id: string };
+
+const schemaVersion = 1;
+
+/**
+ * What this node needs to bring its endpoints back without the server: the last complete state that the server told,
+ * and the attachments. It survives a power cut as of some complete revision.
+ */
+export class Replica {
+  readonly #database: DatabaseSync;
+  readonly #statements: Readonly<Record<keyof typeof sql, StatementSync>>;
+
+  constructor(dataDirectory: string) {
+    const file = join(dataDirectory, "agent.db");
+    try {
+      this.#database = new DatabaseSync(file);
+      chmodSync(file, 0o600);
+      this.#database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
+      this.#prepareSchema(file);
+    } catch (error) {
+      if (error instanceof WeftError) throw error;
+      const isLocked = messageOf(error).includes("locked");
+      throw new WeftError({
+        code: isLocked ? "already-exists" : "failed-precondition",
+        attempted: `open the agent's database ${file}`,
+        reason: isLocked ? "another agent uses it" : messageOf(error),
+        hint: isLocked
+          ? "stop it first, or give this one another --data-dir"
+          : "see whether the directory can be written to and the disk has space",
+        cause: error,
+      });
+    }
+    this.#statements = Object.fromEntries(
+      Object.entries(sql).map(([name, text]) => [name, this.#database.prepare(text)]),
+    ) as Record<keyof typeof sql, StatementSync>;
+  }
+
+  /** The revision of the last complete state; 0: the server was never heard. */
+  get revision(): number {
+    const row = this.#statements.readRevision.get() as { value: number } | undefined;
+    return row?.value ?? 0;
+  }
+
+  /** Records changes as of a complete state, all or none. */
+  apply(changes: Iterable<ReplicaChange>, revision: number): void {
+    this.#database.exec("BEGIN");
+    try {
+      for (const change of changes) this.#applyOne(change);
+      this.#statements.writeRevision.run(revision);
+      this.#database.exec("COMMIT");
+    } catch (error) {
+      this.#database.exec("ROLLBACK");
+      throw error;
+    }
+  }
+
+  *networks(): Generator<NetworkState> {
+    for (const row of this.#statements.listNetworks.iterate())
+      yield* readable(networkStateFromMessage(fromBinary(NetworkStateSchema, row.state as Uint8Array)));
+  }
+
+  *nodes(): Generator<Node> {
+    for (const row of this.#statements.listNodes.iterate())
+      yield* readable(nodeFromMessage(fromBinary(NodeSchema, row.node as Uint8Array)));
+  }
+
+  *endpoints(): Generator<Endpoint> {
+    for (const row of this.#statements.listEndpoints.iterate())
+      yield* readable(endpointFromMessage(fromBinary(EndpointSchema, row.endpoint as Uint8Array)));
+  }
+
+  /** The endpoints of a network, by id. */
+  endpointIdsOf(network: string): string[] {
+    return this.#statements.listEndpointIds.all(network).map((row) => row.id as string);
+  }
+
+  attachments(): Attachment[] {
+    return this.#statements.listAttachments.all().map((row) => ({ ...row }) as unknown as Attachment);
+  }
+
+  putAttachment(attachment: Attachment): void {
+    const { id, network, netns, state } = attachment;
+    this.#statements.putAttachment.run(id, network, netns, attachment.interface, state);
+  }
+
+  deleteAttachment(id: string): void {
+    this.#statements.deleteAttachment.run(id);
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+
+  #applyOne(change: ReplicaChange): void {
+    const run = this.#statements;
+    switch (change.kind) {
+      case "network":
+        run.putNetwork.run(
+          change.state.network.name,
+          toBinary(NetworkStateSchema, networkStateToMessage(change.state)),
+        );
+        break;
+      case "network-removed":
+        run.deleteNetwork.run(change.name);
+        run.deleteEndpointsOf.run(change.name);
+        break;
+      case "node":
+        run.putNode.run(change.node.name, toBinary(NodeSchema, nodeToMessage(change.node)));
+        break;
+      case "node-removed":
+        run.deleteNode.run(change.name);
+        break;
+      case "endpoint":
+        run.putEndpoint.run(
+          change.endpoint.id,
+          change.endpoint.network,
+          toBinary(EndpointSchema, endpointToMessage(change.endpoint)),
+        );
+        break;
+      case "endpoint-removed":
+        run.deleteEndpoint.run(change.id);
+        break;
+    }
+  }
+
+  #prepareSchema(file: string): void {
+    const { user_version: version } = this.#database.prepare("PRAGMA user_version").get() as { user_version: number };
+    if (version === schemaVersion) return;
+    if (version !== 0)
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted: `open the agent's database ${file}`,
+        reason: `it was written by another version of weft (schema ${version}, this one reads ${schemaVersion})`,
+        hint: "run the version that wrote it",
+      });
+    this.#database.exec(`
+      BEGIN;
+      CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), revision INTEGER NOT NULL) STRICT;
+      CREATE TABLE networks (name TEXT PRIMARY KEY, state BLOB NOT NULL) STRICT, WITHOUT ROWID;
+      CREATE TABLE nodes (name TEXT PRIMARY KEY, node BLOB NOT NULL) STRICT, WITHOUT ROWID;
+      CREATE TABLE endpoints (id TEXT PRIMARY KEY, network TEXT NOT NULL, endpoint BLOB NOT NULL) STRICT, WITHOUT ROWID;
+      CREATE INDEX endpoints_by_network ON endpoints (network);
+      CREATE TABLE attachments (
+        id TEXT PRIMARY KEY, network TEXT NOT NULL, netns TEXT NOT NULL, interface TEXT NOT NULL, state TEXT NOT NULL
+      ) STRICT, WITHOUT ROWID;
+      PRAGMA user_version = ${schemaVersion};
+      COMMIT;`);
+  }
+}
+
+const sql = {
+  readRevision: "SELECT revision AS value FROM state",
+  writeRevision:
+    "INSERT INTO state (id, revision) VALUES (1, ?) ON CONFLICT DO UPDATE SET revision = excluded.revision",
+  putNetwork: "INSERT INTO networks VALUES (?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+  deleteNetwork: "DELETE FROM networks WHERE name = ?",
+  listNetworks: "SELECT state FROM networks",
+  putNode: "INSERT INTO nodes VALUES (?, ?) ON CONFLICT DO UPDATE SET node = excluded.node",
+  deleteNode: "DELETE FROM nodes WHERE name = ?",
+  listNodes: "SELECT node FROM nodes",
+  putEndpoint:
+    "INSERT INTO endpoints VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET network = excluded.network, endpoint = excluded.endpoint",
+  deleteEndpoint: "DELETE FROM endpoints WHERE id = ?",
+  deleteEndpointsOf: "DELETE FROM endpoints WHERE network = ?",
+  listEndpoints: "SELECT endpoint FROM endpoints",
+  listEndpointIds: "SELECT id FROM endpoints WHERE network = ?",
+  putAttachment: "INSERT INTO attachments VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+  deleteAttachment: "DELETE FROM attachments WHERE id = ?",
+  listAttachments: "SELECT id, network, netns, interface, state FROM attachments",
+} as const;
+
+/** A row that cannot be read was damaged on disk; without it the others still come up. */
+function* readable<Value>(result: Result<Value, WeftError>): Generator<Value> {
+  if (result.ok) yield result.value;
+}

@@ -1,0 +1,131 @@
+import type { ServiceImpl } from "@connectrpc/connect";
+import { endpointToMessage } from "../api/convert.ts";
+import type { AgentService } from "../api/generated/weft/v1/agent_pb.js";
+import { certificateValidity } from "../api/join.ts";
+import { weftVersion } from "../api/version.ts";
+import { WeftError } from "../base/errors.ts";
+import { bridgeName, endpointPortName, namespaceName, tunnelName } from "../model/index.ts";
+import type { Agent } from "./agent.ts";
+import { interfaceAddresses } from "./desired-state.ts";
+import { listFdb, listNeighbourRows, listRouteRows, type TableRow } from "./tables.ts";
+
+const tables = { fdb: listFdb, neighbours: listNeighbourRows, routes: listRouteRows } as const;
+
+/** What the commands on a node ask of the agent. */
+export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
+  return {
+    async attach(request) {
+      const endpoint = await agent.attachments.attach(request);
+      const state = agent.desired.networks.get(endpoint.network);
+      const addresses = state === undefined ? [] : interfaceAddresses(endpoint.ips, state.network.subnets);
+      return {
+        endpoint: endpointToMessage(endpoint),
+        interface: request.interface,
+        mtu: state?.effectiveMtu ?? 0,
+        addresses: addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`),
+      };
+    },
+    async detach(request) {
+      return { endpoint: (await agent.attachments.detach(request.network, request.netns, request.interface)) ?? "" };
+    },
+    getStatus() {
+      return statusOf(agent);
+    },
+    async listTable(request) {
+      const list = tables[request.table as keyof typeof tables];
+      if (list === undefined)
+        throw new WeftError({
+          code: "invalid-argument",
+          attempted: "list a table",
+          reason: `found "${request.table}"; allowed: ${Object.keys(tables).join(", ")}`,
+        });
+      const networks = [...agent.dataplane.networks.values()].filter(
+        (network) => request.network === "" || network.settings.name === request.network,
+      );
+      if (request.network !== "" && networks.length === 0)
+        throw new WeftError({
+          code: "not-found",
+          attempted: `list ${request.table} of network ${request.network}`,
+          reason: "this node hosts no such network",
+          hint: "list the networks that it hosts with: weft status",
+        });
+      const rows: TableRow[] = [];
+      for (const network of networks) rows.push(...(await list(agent.dataplane, network)));
+      return { rows };
+    },
+    async *watchEvents(request, context) {
+      const queue = [...agent.events.recent()];
+      let wake = (): void => {};
+      const stop = agent.events.listen((event) => {
+        queue.push(event);
+        wake();
+      });
+      const onAbort = (): void => wake();
+      context.signal.addEventListener("abort", onAbort);
+      try {
+        for (;;) {
+          for (let event = queue.shift(); event !== undefined; event = queue.shift())
+            yield { ...event, time: BigInt(event.time) };
+          if (!request.follow || context.signal.aborted) return;
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        }
+      } finally {
+        stop();
+        context.signal.removeEventListener("abort", onAbort);
+      }
+    },
+  };
+}
+
+function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentService>["getStatus"]>> {
+  const { dataplane, desired, options } = agent;
+  const server = agent.serverState;
+  return {
+    node: options.node,
+    instance: options.instance,
+    version: weftVersion(),
+    serverState: server.state,
+    serverError: server.error,
+    revision: BigInt(agent.revision),
+    inSync: dataplane.inSync,
+    netlinkWrites: BigInt(dataplane.writes),
+    repairs: BigInt(dataplane.repairs),
+    vteps: [...options.vteps],
+    underlayMtu: agent.underlay.mtu,
+    networks: [...dataplane.networks.values()].map(({ settings, locals, remotes, remoteVteps }) => ({
+      name: settings.name,
+      tenant: settings.tenant,
+      vni: settings.vni,
+      namespace: namespaceName(options.instance, settings.tenant),
+      bridge: bridgeName(settings.vni),
+      tunnel: tunnelName(settings.vni),
+      mtu: settings.mtu,
+      port: settings.port,
+      localEndpoints: locals.size,
+      remoteEndpoints: remotes.size,
+      remoteVteps: [...remoteVteps],
+      subnets: [...(desired.networks.get(settings.name)?.network.subnets ?? [])],
+    })),
+    endpoints: [...desired.own.values()].map((endpoint) => {
+      const attachment = agent.attached.get(endpoint.id);
+      const problem = dataplane.problems.get(`endpoint ${endpoint.id} of network ${endpoint.network}`);
+      const isPending = dataplane.networks.get(endpoint.network)?.changedPorts.has(endpoint.id) ?? true;
+      return {
+        endpoint: endpointToMessage(endpoint),
+        netns: attachment?.netns ?? "",
+        interface: attachment?.interface ?? "",
+        port: endpointPortName(endpoint.id),
+        state: problem !== undefined ? "failed" : isPending ? "pending" : "done",
+        reason: problem?.error.message ?? "",
+      };
+    }),
+    problems: dataplane.problems
+      .list()
+      .map(({ object, error }) => ({ object, state: "failed", reason: error.message })),
+    certificateExpires: BigInt(certificateValidity(agent.credentials.certificate).until),
+    uptime: BigInt(Math.round(options.clock.now() - agent.startedAt)),
+    residentMemory: BigInt(process.memoryUsage.rss()),
+  };
+}

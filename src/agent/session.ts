@@ -1,0 +1,230 @@
+import { randomInt } from "node:crypto";
+import { endpointFromMessage, networkStateFromMessage, nodeFromMessage } from "../api/convert.ts";
+import type { WatchChange } from "../api/generated/weft/v1/node_pb.js";
+import { certificateValidity, renewCertificate } from "../api/join.ts";
+import { type Credentials, connectNode, type NodeConnection } from "../api/transport.ts";
+import type { Clock } from "../base/clock.ts";
+import { type Duration, milliseconds, seconds } from "../base/duration.ts";
+import { messageOf, WeftError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Result } from "../base/result.ts";
+import type { ReplicaChange } from "./replica.ts";
+
+/** What of the server's stream the agent acts upon. */
+export type SessionChange =
+  | ReplicaChange
+  /** All endpoints of this network that are known are void unless they follow. */
+  | { readonly kind: "network-begin"; readonly name: string }
+  /** All nodes known are void unless they follow. */
+  | { readonly kind: "nodes-begin" };
+
+export interface SessionHandlers {
+  /** What the agent holds complete, to continue from. */
+  resume(): { readonly revision: number; readonly networks: readonly string[] };
+  /** What this node says of itself to the server. */
+  registration(): {
+    readonly vtepIpv4: string;
+    readonly vtepIpv6: string;
+    readonly underlayMtu: number;
+  };
+  /** Changes in order; the state is consistent after a call with `complete`. */
+  onChanges(changes: readonly SessionChange[], revision: number, complete: boolean): void;
+  onConnected(connection: NodeConnection): void;
+  onDisconnected(error: WeftError): void;
+  onRenewed(credentials: Credentials): void;
+}
+
+const shortestPause = milliseconds(200);
+const longestPause = seconds(10);
+/** Refused for good as far as one can know: asking often helps nobody. */
+const refusedPause = seconds(30);
+
+/**
+ * The agent's side of the conversation with the server: one connection with one watch, made again when it breaks.
+ * Nothing on the node depends on it being there.
+ */
+export class Session {
+  readonly #url: string;
+  readonly #handlers: SessionHandlers;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #stop = new AbortController();
+  #credentials: Credentials;
+  #connection: NodeConnection | undefined;
+  #watch: AbortController | undefined;
+  #renewing = false;
+
+  constructor(options: {
+    readonly url: string;
+    readonly credentials: Credentials;
+    readonly handlers: SessionHandlers;
+    readonly clock: Clock;
+    readonly logger: Logger;
+  }) {
+    this.#url = options.url;
+    this.#credentials = options.credentials;
+    this.#handlers = options.handlers;
+    this.#clock = options.clock;
+    this.#logger = options.logger;
+  }
+
+  /** The connection, if there is one now. */
+  get connection(): NodeConnection | undefined {
+    return this.#connection;
+  }
+
+  get credentials(): Credentials {
+    return this.#credentials;
+  }
+
+  /** Tells the server anew who and where this node is: its addresses or MTU changed. */
+  async register(): Promise<void> {
+    await this.#connection?.client.register(this.#handlers.registration(), { timeoutMs: seconds(10) });
+  }
+
+  /** Keeps the conversation up until {@link close}. */
+  async run(): Promise<void> {
+    let pause: Duration = shortestPause;
+    while (!this.#stop.signal.aborted) {
+      const began = this.#clock.monotonic();
+      let failure: WeftError;
+      try {
+        await this.#converse();
+        failure = new WeftError({
+          code: "unavailable",
+          attempted: `watch ${this.#url}`,
+          reason: "the server ended the stream",
+        });
+      } catch (error) {
+        failure =
+          error instanceof WeftError
+            ? error
+            : new WeftError({
+                code: "internal",
+                attempted: `speak with ${this.#url}`,
+                reason: messageOf(error),
+                cause: error,
+              });
+      }
+      this.#connection?.close();
+      this.#connection = undefined;
+      if (this.#stop.signal.aborted) return;
+      this.#handlers.onDisconnected(failure);
+      if (this.#clock.monotonic() - began > longestPause) pause = shortestPause;
+      const refused = failure.code === "permission-denied" || failure.code === "unauthenticated";
+      // Spread out, so that a server that comes back is not met by all nodes at once.
+      await this.#sleep(((refused ? refusedPause : pause) * (0.5 + randomInt(1_000) / 1_000)) as Duration);
+      pause = Math.min(pause * 2, longestPause) as Duration;
+    }
+  }
+
+  close(): void {
+    this.#stop.abort();
+    this.#watch?.abort();
+    this.#connection?.close();
+  }
+
+  async #converse(): Promise<void> {
+    await this.#renewIfDue();
+    const connection = connectNode({ url: this.#url, credentials: this.#credentials });
+    this.#connection = connection;
+    await connection.client.register(this.#handlers.registration(), { timeoutMs: seconds(10) });
+    const watch = new AbortController();
+    this.#watch = watch;
+    const cancelRenewal = this.#scheduleRenewal(watch);
+    try {
+      const { revision, networks } = this.#handlers.resume();
+      const stream = connection.client.watch(
+        { revision: BigInt(revision), networks: [...networks] },
+        { signal: watch.signal },
+      );
+      let connected = false;
+      for await (const message of stream) {
+        if (!connected) {
+          connected = true;
+          this.#handlers.onConnected(connection);
+        }
+        this.#handlers.onChanges(
+          message.changes.flatMap((change) => this.#read(change)),
+          Number(message.revision),
+          message.complete,
+        );
+      }
+    } catch (error) {
+      if (!this.#renewing) throw error;
+    } finally {
+      cancelRenewal();
+      this.#renewing = false;
+    }
+  }
+
+  /** A certificate is renewed when two thirds of its life are over; the connection is then made anew with it. */
+  #scheduleRenewal(watch: AbortController): () => void {
+    const { from, until } = certificateValidity(this.#credentials.certificate);
+    const due = from + ((until - from) * 2) / 3 - this.#clock.now();
+    return this.#clock.after(Math.min(Math.max(due, 1_000), 2 ** 31 - 1) as Duration, () => {
+      this.#renewing = true;
+      watch.abort();
+    });
+  }
+
+  async #renewIfDue(): Promise<void> {
+    const { from, until } = certificateValidity(this.#credentials.certificate);
+    if (this.#clock.now() < from + ((until - from) * 2) / 3) return;
+    const connection = connectNode({ url: this.#url, credentials: this.#credentials });
+    try {
+      this.#credentials = await renewCertificate(connection.client, this.#credentials);
+      this.#handlers.onRenewed(this.#credentials);
+    } finally {
+      connection.close();
+    }
+  }
+
+  #read(message: WatchChange): SessionChange[] {
+    const { change } = message;
+    switch (change.case) {
+      case "networkBegin":
+        return this.#accept(networkStateFromMessage(change.value), (state): SessionChange[] => [
+          { kind: "network-begin", name: state.network.name },
+          { kind: "network", state },
+        ]);
+      case "network":
+        return this.#accept(networkStateFromMessage(change.value), (state) => [{ kind: "network", state }]);
+      case "networkRemoved":
+        return [{ kind: "network-removed", name: change.value }];
+      case "endpoint":
+        return this.#accept(endpointFromMessage(change.value), (endpoint) => [{ kind: "endpoint", endpoint }]);
+      case "endpointRemoved":
+        return [{ kind: "endpoint-removed", id: change.value.id }];
+      case "node":
+        return this.#accept(nodeFromMessage(change.value), (node) => [{ kind: "node", node }]);
+      case "nodeRemoved":
+        return [{ kind: "node-removed", name: change.value }];
+      case "nodesBegin":
+        return [{ kind: "nodes-begin" }];
+      default:
+        return [];
+    }
+  }
+
+  /** One thing that this version cannot read does not keep the rest from being done. */
+  #accept<Value>(result: Result<Value, WeftError>, use: (value: Value) => SessionChange[]): SessionChange[] {
+    if (result.ok) return use(result.value);
+    this.#logger.error({ error: result.error.message }, "the server sent what this agent cannot read");
+    return [];
+  }
+
+  #sleep(duration: Duration): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(duration, resolve);
+      this.#stop.signal.addEventListener(
+        "abort",
+        () => {
+          cancel();
+          resolve();
+        },
+        { once: true },
+      );
+    });
+  }
+}

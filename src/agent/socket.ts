@@ -1,0 +1,47 @@
+import type { RequestListener, Server } from "node:http";
+import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { toConnectError } from "../api/errors.ts";
+import { AgentService } from "../api/generated/weft/v1/agent_pb.js";
+import { createHttpServer, listenUnix } from "../api/local-server.ts";
+import type { Agent } from "./agent.ts";
+import { agentMetrics } from "./metrics.ts";
+import { agentService } from "./service.ts";
+
+/** Answers on `agent.sock`: the commands of this node, /metrics, /healthz and /readyz. */
+export async function serveAgent(agent: Agent, path: string): Promise<Server> {
+  const metrics = agentMetrics(agent);
+  const commands = connectNodeAdapter({
+    routes: (router) => {
+      router.service(AgentService, agentService(agent));
+    },
+    interceptors: [
+      (next) => async (request) => {
+        try {
+          return await next(request);
+        } catch (error) {
+          throw toConnectError(error);
+        }
+      },
+    ],
+  });
+  const handler: RequestListener = (request, response) => {
+    switch (request.url) {
+      case "/metrics":
+        metrics.metrics().then((text) => response.writeHead(200, { "content-type": metrics.contentType }).end(text));
+        return;
+      case "/healthz":
+        response.writeHead(200).end("ok\n");
+        return;
+      case "/readyz":
+        response
+          .writeHead(agent.dataplane.inSync ? 200 : 503)
+          .end(agent.dataplane.inSync ? "ok\n" : "the kernel is not yet as desired\n");
+        return;
+      default:
+        commands(request, response);
+    }
+  };
+  const server = createHttpServer(handler);
+  await listenUnix(server, path, "agent");
+  return server;
+}
