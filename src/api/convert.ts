@@ -120,7 +120,7 @@ export function nodeFromMessage(message: NodeMessage): Decoded<Node> {
 }
 
 /** The VTEP addresses of a node; an empty text is an absent address. */
-export function vtepAddresses(message: {
+function vtepAddresses(message: {
   readonly vtepIpv4: string;
   readonly vtepIpv6: string;
 }): Result<Node["vtepAddresses"], string> {

@@ -19,10 +19,17 @@ import { connectNode, serverClient } from "../api/transport.ts";
 const cycles = Number(process.env.WEFT_KILL_CYCLES ?? 15);
 /** Requests at a time of each of the two nodes. */
 const concurrency = 8;
-const program = join(import.meta.dirname, "../../test/support/server-process.ts");
+const program = `
+  import { runServer } from ${JSON.stringify(import.meta.resolve("./main.ts"))};
+  process.exitCode = await runServer(JSON.parse(process.argv[1]));
+`;
 
 async function start(listen: string, dataDir: string): Promise<{ process: ChildProcess; address: string }> {
-  const server = spawn(process.execPath, [program, listen, dataDir], { stdio: ["ignore", "ignore", "pipe"] });
+  const server = spawn(
+    process.execPath,
+    ["--input-type=module", "--eval", program, JSON.stringify({ listen, dataDir })],
+    { stdio: ["ignore", "ignore", "pipe"] },
+  );
   const lines: string[] = [];
   for await (const line of createInterface({ input: server.stderr })) {
     lines.push(line);

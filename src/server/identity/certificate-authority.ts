@@ -12,7 +12,7 @@ import { writeFileDurably } from "./file.ts";
 import { nodeUri } from "./node-identity.ts";
 
 /** Node certificates are short-lived so that a stolen one is soon worthless; nodes renew at two thirds of it. */
-export const nodeCertificateLifetime = hours(24);
+const nodeCertificateLifetime = hours(24);
 export const serverCertificateLifetime = hours(7 * 24);
 const authorityLifetime = hours(10 * 365 * 24);
 /** Certificates are good from this long before their making, for hosts whose clocks are late. */

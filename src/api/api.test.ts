@@ -1,0 +1,180 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { cidr } from "../base/cidr.ts";
+import { type ErrorCode, WeftError } from "../base/errors.ts";
+import { type Ipv4Address, type Ipv6Address, ip } from "../base/ip.ts";
+import { mac } from "../base/mac.ts";
+import type { Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
+import {
+  endpointFromMessage,
+  endpointToMessage,
+  networkFromMessage,
+  networkStateFromMessage,
+  networkStateToMessage,
+  networkToMessage,
+  nodeFromMessage,
+  nodeToMessage,
+  tenantFromMessage,
+  tenantToMessage,
+} from "./convert.ts";
+import { fromConnectError, toConnectError } from "./errors.ts";
+import { ErrorDetailSchema } from "./generated/weft/v1/errors_pb.js";
+import { NetworkStateSchema } from "./generated/weft/v1/node_pb.js";
+import { EndpointSchema, NetworkSchema, NodeSchema, TenantSchema } from "./generated/weft/v1/resources_pb.js";
+import { formatToken, parseToken } from "./token.ts";
+import { parseServerUrl } from "./transport.ts";
+
+const tenant: Tenant = { name: "acme", placement: "own" };
+const network: Network = {
+  name: "blue",
+  tenant: "acme",
+  mode: "l2",
+  encapsulation: "vxlan",
+  vni: 4096 as Vni,
+  subnets: [cidr("10.0.0.0/24"), cidr("fd00::/64")],
+  gateways: [ip("10.0.0.1")],
+  mtu: 1400,
+  port: 4789,
+  underlay: "ipv6",
+  flood: "none",
+  arpSuppression: false,
+};
+const node: Node = {
+  name: "h1",
+  vtepAddresses: { ipv4: ip("192.0.2.1") as Ipv4Address, ipv6: ip("2001:db8::1") as Ipv6Address },
+  underlayMtu: 1500,
+  labels: { rack: "7" },
+  generation: 3,
+};
+const endpoint: Endpoint = {
+  id: "0123456789ab",
+  network: "blue",
+  node: "h1",
+  mac: mac("02:00:00:00:00:01"),
+  ips: [ip("10.0.0.2"), ip("fd00::2")],
+  attachment: "netns",
+  sequence: 5,
+};
+
+test("resources cross the wire unchanged", () => {
+  const { mtu: _, ...computed } = network;
+  const { ipv4 } = node.vtepAddresses;
+  assert.ok(ipv4 !== undefined);
+  const v4only: Node = { ...node, vtepAddresses: { ipv4 } };
+  assert.deepEqual(tenantFromMessage(fromBinary(TenantSchema, toBinary(TenantSchema, tenantToMessage(tenant)))), {
+    ok: true,
+    value: tenant,
+  });
+  for (const value of [network, computed])
+    assert.deepEqual(networkFromMessage(fromBinary(NetworkSchema, toBinary(NetworkSchema, networkToMessage(value)))), {
+      ok: true,
+      value,
+    });
+  for (const value of [node, v4only])
+    assert.deepEqual(nodeFromMessage(fromBinary(NodeSchema, toBinary(NodeSchema, nodeToMessage(value)))), {
+      ok: true,
+      value,
+    });
+  assert.deepEqual(
+    endpointFromMessage(fromBinary(EndpointSchema, toBinary(EndpointSchema, endpointToMessage(endpoint)))),
+    { ok: true, value: endpoint },
+  );
+  const state = { network, effectiveMtu: 1400 };
+  const bytes = toBinary(NetworkStateSchema, networkStateToMessage(state));
+  assert.deepEqual(networkStateFromMessage(fromBinary(NetworkStateSchema, bytes)), { ok: true, value: state });
+});
+
+test("messages that break the contract are refused, with the reason", () => {
+  const cases: [{ ok: boolean; error?: WeftError }, RegExp][] = [
+    [tenantFromMessage(create(TenantSchema, { placement: "moon" })), /unknown placement "moon"/],
+    [networkFromMessage({ ...networkToMessage(network), mode: "l9" }), /unknown mode "l9"/],
+    [networkFromMessage({ ...networkToMessage(network), encapsulation: "x" }), /unknown encapsulation/],
+    [networkFromMessage({ ...networkToMessage(network), underlay: "" }), /unknown underlay ""/],
+    [networkFromMessage({ ...networkToMessage(network), flood: "all" }), /unknown flood/],
+    [networkFromMessage({ ...networkToMessage(network), vni: 0 }), /VNI 0 is not/],
+    [networkFromMessage({ ...networkToMessage(network), port: 65_536 }), /port 65536/],
+    [networkFromMessage({ ...networkToMessage(network), subnets: ["10.0.0.1/24"] }), /host bits/],
+    [networkFromMessage({ ...networkToMessage(network), gateways: ["10.0.0"] }), /"10\.0\.0" is not/],
+    [networkStateFromMessage(create(NetworkStateSchema)), /network is missing/],
+    [nodeFromMessage({ ...nodeToMessage(node), vtepIpv4: "fd00::1" }), /is not an IPv4 address/],
+    [nodeFromMessage({ ...nodeToMessage(node), vtepIpv6: "10.0.0.1" }), /is not an IPv6 address/],
+    [nodeFromMessage({ ...nodeToMessage(node), vtepIpv6: "x" }), /"x" is not/],
+    [endpointFromMessage({ ...endpointToMessage(endpoint), mac: "02" }), /"02" is not a MAC/],
+    [endpointFromMessage({ ...endpointToMessage(endpoint), ips: ["1"] }), /"1" is not/],
+    [endpointFromMessage({ ...endpointToMessage(endpoint), attachment: "" }), /unknown attachment/],
+  ];
+  for (const [result, reason] of cases) {
+    assert.equal(result.ok, false);
+    assert.equal(result.error?.code, "invalid-argument");
+    assert.match(result.error?.reason ?? "", reason);
+  }
+});
+
+/** As a client reads it from the wire: details are octets there. */
+function received(error: ConnectError): ConnectError {
+  const copy = new ConnectError(error.rawMessage, error.code);
+  copy.details = error.details.map((detail) =>
+    "desc" in detail
+      ? { type: detail.desc.typeName, value: toBinary(ErrorDetailSchema, create(ErrorDetailSchema, detail.value)) }
+      : detail,
+  );
+  return copy;
+}
+
+test("an error keeps its code and all its words", () => {
+  const codes: ErrorCode[] = [
+    "invalid-argument",
+    "not-found",
+    "already-exists",
+    "failed-precondition",
+    "exhausted",
+    "permission-denied",
+    "unauthenticated",
+    "unavailable",
+    "unsupported",
+    "internal",
+  ];
+  for (const code of codes)
+    for (const hint of [undefined, "try this"]) {
+      const sent = new WeftError({ code, attempted: "do it", reason: "no", ...(hint === undefined ? {} : { hint }) });
+      const got = fromConnectError(received(toConnectError(sent)), "call");
+      assert.deepEqual([got.code, got.attempted, got.reason, got.hint], [code, "do it", "no", hint]);
+    }
+});
+
+test("what is no error of weft becomes one", () => {
+  assert.equal(toConnectError(new TypeError("oops")).code, Code.Internal);
+  const cases: [unknown, ErrorCode, string][] = [
+    [received(toConnectError(new TypeError("oops"))), "internal", "oops"],
+    [new ConnectError("late", Code.DeadlineExceeded), "unavailable", "late"],
+    [new ConnectError("gone", Code.Aborted), "unavailable", "gone"],
+    [new Error("odd"), "internal", "odd"],
+  ];
+  for (const [thrown, code, reason] of cases) {
+    const error = fromConnectError(thrown, "call");
+    assert.deepEqual([error.code, error.attempted, error.reason], [code, "call", reason]);
+  }
+});
+
+test("a token is read as it was written, and not when a part is missing", () => {
+  const token = { secret: "s".repeat(32), fingerprint: "f".repeat(43) };
+  assert.deepEqual(parseToken(`${formatToken(token)}\n`), { ok: true, value: token });
+  for (const text of [
+    "",
+    "weft-",
+    formatToken(token).slice(1),
+    formatToken(token).slice(0, -1),
+    `${formatToken(token)}x`,
+  ])
+    assert.equal(parseToken(text).ok, false, text);
+});
+
+test("the URL of a server is https with an address and a port", () => {
+  assert.deepEqual(parseServerUrl("https://192.0.2.1:7473"), { host: "192.0.2.1", port: 7473 });
+  assert.deepEqual(parseServerUrl("https://[fd00::1]:7473"), { host: "fd00::1", port: 7473 });
+  assert.deepEqual(parseServerUrl("https://server.example"), { host: "server.example", port: 443 });
+  for (const text of ["", "192.0.2.1:7473", "http://192.0.2.1:7473", "https://192.0.2.1/x"])
+    assert.throws(() => parseServerUrl(text), /is not the URL of a server/);
+});
