@@ -1,0 +1,296 @@
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { agentClient, serverClient } from "../api/transport.ts";
+import { messageOf, WeftError } from "../base/errors.ts";
+import {
+  createNamedNamespace,
+  deleteNamedNamespace,
+  NetworkNamespace,
+  namedNamespaceExists,
+  namedNamespacePath,
+} from "../linux/index.ts";
+import { type LabNames, labNames } from "./names.ts";
+import { isRunning, type LabProcess, pause, signalProcess, startProcess, stopProcesses, tailOf } from "./process.ts";
+import { hostAddresses, makeHost, makeServerHost, makeSwitch, removeNamespaces, serverAddress } from "./underlay.ts";
+
+export interface LabOptions {
+  /** Several labs stand beside each other by name. Default `lab`. */
+  readonly name?: string;
+  /** Default 3. */
+  readonly hosts?: number;
+  /** Octets of the largest packet on the underlay. Default 1500. */
+  readonly underlayMtu?: number;
+  /** Told what is being done, in a few words. */
+  readonly progress?: (step: string) => void;
+}
+
+/** What is on disk while the lab stands. */
+interface LabRecord {
+  readonly hosts: readonly string[];
+  readonly processes: readonly LabProcess[];
+}
+
+export interface AttachedContainer {
+  readonly id: string;
+  readonly mac: string;
+  readonly ips: readonly string[];
+  readonly mtu: number;
+}
+
+const serverPort = 7400;
+/** How long a server or agent may take until it answers. */
+const startTimeout = 15_000;
+
+/**
+ * Several hosts on one machine: each a network namespace on one underlay, with a real agent, and a real server.
+ * Containers are namespaces. Made of what everybody has: the commands, the API and the netlink library.
+ */
+export class Lab {
+  readonly names: LabNames;
+  #record: LabRecord;
+
+  private constructor(names: LabNames, record: LabRecord) {
+    this.names = names;
+    this.#record = record;
+  }
+
+  /** Brings a lab up; leaves nothing behind when it fails. */
+  static async up(options: LabOptions = {}): Promise<Lab> {
+    const names = labNames(options.name ?? "lab");
+    const progress = options.progress ?? (() => {});
+    requireRoot(`bring up lab ${names.lab}`);
+    if (existsSync(join(names.directory, "lab.json")))
+      throw new WeftError({
+        code: "already-exists",
+        attempted: `bring up lab ${names.lab}`,
+        reason: "it stands already",
+        hint: `remove it with: weft lab down${names.lab === "lab" ? "" : ` --name ${names.lab}`}`,
+      });
+    const hosts = Array.from({ length: options.hosts ?? 3 }, (_, index) => `h${index + 1}`);
+    mkdirSync(names.directory, { recursive: true, mode: 0o700 });
+    const lab = new Lab(names, { hosts, processes: [] });
+    lab.#save();
+    try {
+      const mtu = options.underlayMtu ?? 1500;
+      progress(`underlay: a switch, ${hosts.length} hosts and a server's host, MTU ${mtu}`);
+      await makeSwitch(names);
+      await makeServerHost(names, mtu);
+      for (const [index, host] of hosts.entries()) await makeHost(names, names.host(host), index + 1, mtu);
+      progress("server with its embedded store");
+      await lab.startServer();
+      progress(`an agent on each of ${hosts.join(", ")}`);
+      await Promise.all(hosts.map((host) => lab.startAgent(host)));
+      return lab;
+    } catch (error) {
+      await lab.down();
+      throw error;
+    }
+  }
+
+  /** A lab that stands. */
+  static open(name = "lab"): Lab {
+    const names = labNames(name);
+    const file = join(names.directory, "lab.json");
+    if (!existsSync(file))
+      throw new WeftError({
+        code: "not-found",
+        attempted: `use lab ${name}`,
+        reason: "no such lab stands",
+        hint: "bring it up with: weft lab up",
+      });
+    return new Lab(names, JSON.parse(readFileSync(file, "utf8")) as LabRecord);
+  }
+
+  get hosts(): readonly string[] {
+    return this.#record.hosts;
+  }
+
+  get processes(): readonly (LabProcess & { readonly running: boolean })[] {
+    return this.#record.processes.map((each) => ({ ...each, running: isRunning(each) }));
+  }
+
+  get serverSocket(): string {
+    return join(this.names.directory, "server", "server.sock");
+  }
+
+  agentSocket(host: string): string {
+    return join(this.names.directory, host, "run", "agent.sock");
+  }
+
+  get admin(): ReturnType<typeof serverClient> {
+    return serverClient(this.serverSocket);
+  }
+
+  agent(host: string): ReturnType<typeof agentClient> {
+    return agentClient(this.agentSocket(host));
+  }
+
+  /** Also after a stop or kill. */
+  async startServer(): Promise<void> {
+    const parameters = [
+      "server",
+      "--listen",
+      `${serverAddress}:${serverPort}`,
+      "--data-dir",
+      join(this.names.directory, "server"),
+    ];
+    const started = this.#start("server", this.names.server, parameters);
+    await this.#answering("server", started, async () => {
+      await this.admin.getStatus({});
+      return true;
+    });
+  }
+
+  /** Also after a stop or kill; the first time the node joins. */
+  async startAgent(host: string): Promise<void> {
+    const directory = join(this.names.directory, host);
+    const { ipv4, ipv6 } = hostAddresses(Number(host.slice(1)));
+    const joined = existsSync(join(directory, "node.crt"));
+    const token = joined ? [] : ["--token", (await this.admin.createToken({ lifetime: 60_000n })).token];
+    mkdirSync(join(directory, "run"), { recursive: true, mode: 0o700 });
+    const started = this.#start(host, this.names.host(host), [
+      "agent",
+      "--server",
+      `https://${serverAddress}:${serverPort}`,
+      ...token,
+      "--name",
+      host,
+      "--underlay",
+      `${ipv4},${ipv6}`,
+      "--data-dir",
+      directory,
+      "--run-dir",
+      join(directory, "run"),
+      "--instance",
+      this.names.instance(host),
+    ]);
+    await this.#answering(host, started, async () => {
+      const status = await this.agent(host).getStatus({});
+      // Whoever comes back from its disk works before it has reached the server.
+      return status.serverState === "connected" || (joined && status.inSync);
+    });
+  }
+
+  /** Ends the process as a power cut or the kernel's memory killer would. */
+  kill(name: string): void {
+    signalProcess(this.#process(name), "SIGKILL");
+  }
+
+  async stop(name: string): Promise<void> {
+    await stopProcesses([this.#process(name)]);
+  }
+
+  /** A namespace that stands for a container. */
+  addContainer(name: string): void {
+    createNamedNamespace(this.names.container(name));
+  }
+
+  removeContainer(name: string): void {
+    deleteNamedNamespace(this.names.container(name));
+  }
+
+  async attach(
+    container: string,
+    host: string,
+    network: string,
+    wanted: { readonly ips?: readonly string[]; readonly mac?: string } = {},
+  ): Promise<AttachedContainer> {
+    const answer = await this.agent(host).attach({
+      network,
+      netns: namedNamespacePath(this.names.container(container)),
+      interface: "eth0",
+      mac: wanted.mac ?? "",
+      ips: [...(wanted.ips ?? [])],
+    });
+    if (answer.endpoint === undefined) throw new TypeError("the agent's answer lacks the endpoint");
+    return { id: answer.endpoint.id, mac: answer.endpoint.mac, ips: answer.endpoint.ips, mtu: answer.mtu };
+  }
+
+  async detach(container: string, host: string, network: string): Promise<void> {
+    await this.agent(host).detach({
+      network,
+      netns: namedNamespacePath(this.names.container(container)),
+      interface: "eth0",
+    });
+  }
+
+  /** The namespace of a host, a container, `server` or `switch`. */
+  namespace(place: string): NetworkNamespace {
+    for (const name of [this.names.host(place), this.names.container(place)])
+      if (namedNamespaceExists(name)) return NetworkNamespace.openNamed(name);
+    throw new WeftError({
+      code: "not-found",
+      attempted: `enter ${place} of lab ${this.names.lab}`,
+      reason: "it has no such host or container",
+      hint: "see weft lab status",
+    });
+  }
+
+  /** Removes everything that the lab made; may be repeated. */
+  async down(): Promise<void> {
+    await stopProcesses(this.#record.processes);
+    await removeNamespaces(this.names);
+    rmSync(this.names.directory, { recursive: true, force: true });
+  }
+
+  #start(name: string, namespaceName: string, parameters: readonly string[]): LabProcess {
+    using namespace = NetworkNamespace.openNamed(namespaceName);
+    const started = startProcess(name, namespace, parameters, this.#logFile(name));
+    this.#record = {
+      ...this.#record,
+      processes: [...this.#record.processes.filter((each) => each.name !== name), started],
+    };
+    this.#save();
+    return started;
+  }
+
+  #logFile(name: string): string {
+    return join(this.names.directory, `${name}.log`);
+  }
+
+  #process(name: string): LabProcess {
+    const found = this.#record.processes.find((each) => each.name === name);
+    if (found !== undefined) return found;
+    throw new WeftError({
+      code: "not-found",
+      attempted: `find ${name} of lab ${this.names.lab}`,
+      reason: "it was never started",
+    });
+  }
+
+  async #answering(name: string, started: LabProcess, isReady: () => Promise<boolean>): Promise<void> {
+    const end = performance.now() + startTimeout;
+    let last = "it does not answer";
+    while (performance.now() < end && isRunning(started)) {
+      try {
+        if (await isReady()) return;
+        last = "it is not ready";
+      } catch (error) {
+        last = messageOf(error);
+      }
+      await pause(10);
+    }
+    throw new WeftError({
+      code: "unavailable",
+      attempted: `start ${name} of lab ${this.names.lab}`,
+      reason: `${isRunning(started) ? last : "it ended"}\n${tailOf(this.#logFile(name))}`,
+    });
+  }
+
+  /** Whole or not at all: `weft lab down` must find what there is. */
+  #save(): void {
+    const file = join(this.names.directory, "lab.json");
+    writeFileSync(`${file}.new`, JSON.stringify(this.#record), { mode: 0o600 });
+    renameSync(`${file}.new`, file);
+  }
+}
+
+function requireRoot(attempted: string): void {
+  if (process.getuid?.() === 0) return;
+  throw new WeftError({
+    code: "permission-denied",
+    attempted,
+    reason: "network namespaces take root",
+    hint: "run it as root",
+  });
+}
