@@ -123,7 +123,11 @@ export class Fanout {
 
   /** All changes of a batch have been noticed: the watchers' state is consistent as of `revision`. */
   settle(revision: number): void {
-    for (const watcher of this.#touched) watcher.flush(revision);
+    for (const watcher of this.#touched) {
+      watcher.flush(revision);
+      // A stream that its reader blocks cannot be told at once that it was ended.
+      if (watcher.isEnded) this.close(watcher);
+    }
     this.#touched.clear();
   }
 

@@ -53,6 +53,10 @@ export class Watcher {
     return this.#queueWeight;
   }
 
+  get isEnded(): boolean {
+    return this.#ended !== undefined;
+  }
+
   push(change: WatchChangeInit): void {
     const last = this.#parts.at(-1);
     if (Array.isArray(last)) last.push(change);
