@@ -5,9 +5,21 @@ import { SystemError } from "./system-error.ts";
 const UV_POLL = 8;
 const UV_READABLE = 1;
 
-const actions = new Map<bigint, () => void>();
+const actions = new Map<unknown, () => void>();
 let pollCallback: bigint | undefined;
 let closeCallback: bigint | undefined;
+
+/**
+ * Runs the action of a handle. libuv stops a handle that reports an error (EPOLLERR), as a netlink socket does once
+ * after it lost messages; reading clears that, so the handle is started again.
+ */
+function run(handle: unknown, status: number): void {
+  try {
+    actions.get(handle)?.();
+  } finally {
+    if (status < 0 && actions.has(handle)) libuv.pollStart(handle, UV_READABLE, pollCallback);
+  }
+}
 
 /** Ends a watch; calling it again does nothing. */
 export type StopWatching = () => void;
@@ -21,7 +33,7 @@ export type StopWatching = () => void;
 export function watchReadable(fd: number, onReadable: () => void, keepAlive = false): StopWatching {
   // Node knows nothing of this callback: what it throws and the promises that it settles would wait for whatever
   // Node does next, which can be long. Immediates are Node's own and run in this same turn of the event loop.
-  pollCallback ??= registerPollCallback((handle) => setImmediate(() => actions.get(handle as bigint)?.()));
+  pollCallback ??= registerPollCallback((handle, status) => setImmediate(run, handle, status));
   closeCallback ??= registerCloseCallback((handle) => freeMemory(handle));
   const handle = allocateMemory(Number(libuv.handleSize(UV_POLL))) as bigint;
   const initialised = libuv.pollInit(libuv.defaultLoop(), handle, fd) as number;

@@ -82,6 +82,7 @@ const bridgeSchema = new AttributeSchema("IFLA_BR", {
   forwardDelay: u32(1),
   ageingTime: u32(4),
   stpState: u32(5),
+  /** EOPNOTSUPP, also for `false`, where the kernel was built without it. */
   vlanFiltering: bool8(7),
   multicastSnooping: bool8(23),
   callIptables: bool8(36),
@@ -228,6 +229,7 @@ export interface LinkSettings {
   /** Octets of the largest packet above the device's own header. */
   readonly mtu?: number;
   readonly master?: number;
+  /** Up to 255 octets that mean what whoever wrote them wants. Not at creation: the kernel ignores it there. */
   readonly alias?: string;
   readonly group?: number;
   readonly info?: LinkInfo;
@@ -279,13 +281,17 @@ export function createLink(kind: string, settings: LinkSettings): Request {
   };
 }
 
-/** Changes a device. */
+/** Changes a device. To rename one refer to it by index: by name the kernel would look for the new name. */
 export function changeLink(reference: LinkReference, settings: LinkSettings): Request {
   return {
     type: RTM_NEWLINK,
     flags: 0,
     describe: () => `change link ${labelOf(reference)} (${Object.keys(settings).join(", ")})`,
-    write: (writer) => writeLink(writer, reference, settings),
+    write: (writer) => {
+      if ("name" in reference && settings.name !== undefined && settings.name !== reference.name)
+        throw new RangeError("a device that is to be renamed is referred to by index");
+      writeLink(writer, reference, settings);
+    },
   };
 }
 

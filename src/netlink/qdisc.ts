@@ -407,14 +407,14 @@ function wholeRate(rate: number | undefined, rate64: bigint | undefined): number
   return rate64 === undefined ? (rate ?? 0) : Number(rate64);
 }
 
-/** The time that `octets` take at `rate` octets per second, in ticks of the packet scheduler, rounded up as `tc` does. */
+/** The time that `octets` take at `rate` octets per second, in ticks of the packet scheduler, rounded up. */
 function ticksFor(octets: number, rate: number): number {
-  return Math.min(0xffff_ffff, Math.ceil((octets / rate) * ticksPerSecond()));
+  return Math.min(0xffff_ffff, Math.ceil((octets * ticksPerSecond()) / rate));
 }
 
 /** The inverse of {@link ticksFor}; off by the octets of one tick at most. */
 function octetsIn(ticks: number, rate: number): number {
-  return Math.floor((ticks / ticksPerSecond()) * rate);
+  return Math.floor((ticks * rate) / ticksPerSecond());
 }
 
 let knownTicksPerSecond: number | undefined;
