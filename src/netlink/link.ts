@@ -121,7 +121,7 @@ export interface LinkInfo {
   readonly kind?: string;
   readonly vxlan?: VxlanSettings;
   readonly bridge?: BridgeSettings;
-  /** The other end of a veth pair, when one is made. */
+  /** The other end of a veth pair, when one is made. It cannot be made up: ENOTCONN; set it up afterwards. */
   readonly peer?: LinkSettings;
   /** What the device is a port of: `bridge`. */
   readonly portKind?: string;
