@@ -4,6 +4,7 @@ import { registerAttach } from "./commands/attach.ts";
 import { registerCompletion } from "./commands/completion.ts";
 import { registerEndpoint } from "./commands/endpoint.ts";
 import { registerEvents } from "./commands/events.ts";
+import { registerLab } from "./commands/lab.ts";
 import { registerManifest } from "./commands/manifest.ts";
 import { registerNetwork } from "./commands/network.ts";
 import { registerNode } from "./commands/node.ts";
@@ -25,7 +26,9 @@ export function createProgram(): Command {
     // Errors are thrown, and printed in one place; commander's own would be printed twice.
     .exitOverride()
     .configureOutput({ outputError: () => {} })
-    .helpCommand(false);
+    .helpCommand(false)
+    // What follows `lab run PLACE` belongs to the command that is run.
+    .enablePositionalOptions();
   program.commandsGroup("Run:");
   registerServer(program);
   registerAgent(program);
@@ -41,6 +44,8 @@ export function createProgram(): Command {
   registerStatus(program);
   registerEvents(program);
   registerTables(program);
+  program.commandsGroup("Learn and try:");
+  registerLab(program);
   program.commandsGroup("Other:");
   registerCompletion(program);
   registerVersion(program);

@@ -18,6 +18,10 @@ const sysctls: Readonly<Record<string, string>> = {
   "ipv6/conf/default/accept_dad": "0",
   "ipv6/conf/default/accept_redirects": "0",
   "ipv4/conf/default/accept_redirects": "0",
+  // Bridged packets of tenants are not the business of IP filters. Present where br_netfilter is.
+  "bridge/bridge-nf-call-iptables": "0",
+  "bridge/bridge-nf-call-ip6tables": "0",
+  "bridge/bridge-nf-call-arptables": "0",
 };
 
 /** The namespace of a tenant: made, or found and known by the mark on its loopback device. */
@@ -32,8 +36,10 @@ export async function openTenantNamespace(
   const socket = openSocket(namespace);
   try {
     await mark(name, instance, socket);
-    for (const [key, value] of Object.entries(sysctls))
-      if (readNetworkSysctl(namespace, key) !== value) writeNetworkSysctl(namespace, key, value);
+    for (const [key, value] of Object.entries(sysctls)) {
+      const present = readNetworkSysctl(namespace, key);
+      if (present !== undefined && present !== value) writeNetworkSysctl(namespace, key, value);
+    }
   } catch (error) {
     socket.close();
     namespace.close();

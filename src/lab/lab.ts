@@ -216,6 +216,7 @@ export class Lab {
 
   /** The namespace of a host, a container, `server` or `switch`. */
   namespace(place: string): NetworkNamespace {
+    // `server` and `switch` are named as hosts are.
     for (const name of [this.names.host(place), this.names.container(place)])
       if (namedNamespaceExists(name)) return NetworkNamespace.openNamed(name);
     throw new WeftError({

@@ -1,4 +1,5 @@
 import { ip } from "../base/ip.ts";
+import { processesIn } from "../linux/index.ts";
 import {
   changeLink,
   createLink,
@@ -67,7 +68,19 @@ export async function makeServerHost(names: LabNames, mtu: number): Promise<void
   await makeHost(names, names.server, serverNumber, mtu);
 }
 
-/** Removes every namespace of the lab, those of its tenants among them. */
+/** Removes every namespace of the lab, those of its tenants among them, and ends what runs inside. */
 export async function removeNamespaces(names: LabNames): Promise<void> {
-  for (const name of await listNamedNamespaces()) if (names.isOwn(name)) deleteNamedNamespace(name);
+  for (const name of (await listNamedNamespaces()).filter(names.isOwn)) {
+    using namespace = NetworkNamespace.openNamed(name);
+    for (const pid of processesIn(namespace)) if (pid !== process.pid) endProcess(pid);
+    deleteNamedNamespace(name);
+  }
+}
+
+function endProcess(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
 }

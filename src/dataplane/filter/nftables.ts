@@ -24,10 +24,8 @@ export async function ensureNftTable(namespace: NetworkNamespace, table: NftTabl
   const present = await listNftTable(namespace, table.family, table.name);
   if (present !== undefined && isDeepStrictEqual(present, normalised(objectsOf(table)))) return false;
   const identity = { family: table.family, name: table.name };
-  // Adding first lets the deletion succeed when there is no such table.
   const commands = [
-    { add: { table: identity } },
-    { delete: { table: identity } },
+    ...(present === undefined ? [] : [{ delete: { table: identity } }]),
     { add: { table: identity } },
     ...objectsOf(table).map((object) => ({ add: object })),
   ];

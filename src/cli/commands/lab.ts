@@ -1,0 +1,176 @@
+import { spawn } from "node:child_process";
+import type { Command } from "commander";
+import { WeftError } from "../../base/errors.ts";
+import { examples, outputOption, type WithOutput } from "../options.ts";
+import { show } from "../output.ts";
+import { requireRoot } from "../privilege.ts";
+import { renderTable } from "../table.ts";
+
+interface WithName {
+  readonly name: string;
+}
+
+export function registerLab(program: Command): void {
+  const lab = program.command("lab").description("several hosts on this machine, to learn and to try");
+  examples(lab, "weft lab up", "weft lab run blue1 -- ping 10.0.0.2", "weft lab down");
+
+  const up = lab
+    .command("up")
+    .description("bring up hosts, server, agents, two tenants and their containers, and leave them standing")
+    .option("--name <name>", "the lab's name, for several beside each other", "lab")
+    .option("--hosts <count>", "how many hosts; 3 to 20", "3")
+    .action(async (options: WithName & { readonly hosts: string }) => {
+      requireRoot("bring up a lab");
+      const hosts = Number(options.hosts);
+      if (!Number.isInteger(hosts) || hosts < 3 || hosts > 20)
+        throw new WeftError({
+          code: "invalid-argument",
+          attempted: "bring up a lab",
+          reason: `--hosts: found "${options.hosts}"; allowed: 3 to 20`,
+        });
+      const { Lab } = await import("../../lab/lab.ts");
+      const { setScene } = await import("../../lab/scenario.ts");
+      const progress = (step: string): void => void process.stdout.write(`  ${step}\n`);
+      const standing = await interruptible(
+        () => Lab.up({ name: options.name, hosts, progress }),
+        () => {},
+      );
+      await interruptible(
+        () => setScene(standing, progress),
+        () => standing.down(),
+      );
+      const name = options.name === "lab" ? "" : ` --name ${options.name}`;
+      process.stdout.write(
+        `\nThe lab stands. Try:\n` +
+          `  weft lab run${name} blue1 -- ping 10.0.0.2\n` +
+          `  weft lab run${name} h1 -- weft status\n` +
+          `  weft lab run${name} h1 -- weft fdb\n` +
+          `  weft lab run${name} server -- weft endpoint list\n` +
+          `  weft lab down${name}\n`,
+      );
+    });
+  examples(up, "weft lab up", "weft lab up --hosts 5 --name big");
+
+  const run = lab
+    .command("run <place> <command...>")
+    .description("run a command on a host (h1, server, switch) or in a container (blue1)")
+    .option("--name <name>", "the lab's name", "lab")
+    .passThroughOptions()
+    .action(async (place: string, words: string[], options: WithName) => {
+      process.exitCode = await runInside(await openLab(options.name), place, words);
+    });
+  examples(
+    run,
+    "weft lab run blue1 -- ping 10.0.0.2",
+    "weft lab run h1 -- weft fdb",
+    "weft lab run h2 -- tcpdump -ni eth0 udp port 4789",
+  );
+
+  const status = lab
+    .command("status")
+    .description("what the lab consists of, and whether it runs")
+    .option("--name <name>", "the lab's name", "lab")
+    .addOption(outputOption())
+    .action(async (options: WithName & WithOutput) => {
+      const standing = await openLab(options.name);
+      const rows = standing.processes.map(({ name, pid, running }) => ({
+        name,
+        namespace: standing.names.host(name),
+        process: pid,
+        state: running ? "running" : "ended",
+        socket: name === "server" ? standing.serverSocket : standing.agentSocket(name),
+      }));
+      await show(options.output, rows, (surface) =>
+        renderTable(
+          [
+            { header: "name", value: (row) => row.name },
+            { header: "state", value: (row) => row.state },
+            { header: "process", value: (row) => `${row.process}` },
+            { header: "namespace", value: (row) => row.namespace },
+            { header: "socket", value: (row) => row.socket },
+          ],
+          rows,
+          surface,
+        ),
+      );
+    });
+  examples(status, "weft lab status");
+
+  const down = lab
+    .command("down")
+    .description("remove everything that the lab made")
+    .option("--name <name>", "the lab's name", "lab")
+    .action(async (options: WithName) => {
+      requireRoot("remove a lab");
+      await (await openLab(options.name)).down();
+      process.stdout.write(`lab ${options.name} removed\n`);
+    });
+  examples(down, "weft lab down");
+
+  const demo = lab
+    .command("demo")
+    .description("show the main things on a lab of its own, with figures, and remove it")
+    .action(async () => {
+      requireRoot("show the demonstration");
+      const { runDemo } = await import("../../lab/demo.ts");
+      const { demoPrinter } = await import("../demo-printer.ts");
+      const printer = demoPrinter(process.stdout);
+      const stop = new AbortController();
+      const onSignal = (): void =>
+        stop.abort(new WeftError({ code: "unavailable", attempted: "show the demonstration", reason: "interrupted" }));
+      process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+      const findings = await runDemo(printer, stop.signal);
+      printer.summary(findings);
+      if (findings.some((finding) => !finding.asPromised)) process.exitCode = 1;
+    });
+  examples(demo, "weft lab demo");
+}
+
+/** A command inside the lab, with the sockets of the place as defaults, so that `weft` there means that host. */
+async function runInside(
+  lab: Awaited<ReturnType<typeof openLab>>,
+  place: string,
+  words: readonly string[],
+): Promise<number> {
+  const { weftProgram } = await import("../../lab/process.ts");
+  using namespace = lab.namespace(place);
+  const [first = "", ...rest] = words;
+  const environment = {
+    ...process.env,
+    WEFT_SERVER: lab.serverSocket,
+    ...(lab.hosts.includes(place) ? { WEFT_AGENT: lab.agentSocket(place) } : {}),
+  };
+  const command = first === "weft" ? weftProgram : first;
+  const child = namespace.run(() => spawn(command, rest, { stdio: "inherit", env: environment }));
+  // Ctrl-C reaches the command itself; its end is awaited.
+  process.on("SIGINT", () => {});
+  return new Promise((resolve, reject) => {
+    child.once("error", (error) =>
+      reject(new WeftError({ code: "not-found", attempted: `run ${first} in ${place}`, reason: error.message })),
+    );
+    child.once("close", (code, signal) => resolve(signal === null ? (code ?? 1) : 1));
+  });
+}
+
+async function openLab(name: string) {
+  const { Lab } = await import("../../lab/lab.ts");
+  return Lab.open(name);
+}
+
+/** Undoes what was done so far when the work fails or somebody presses Ctrl-C. */
+async function interruptible<Value>(work: () => Promise<Value>, undo: () => Promise<void> | void): Promise<Value> {
+  const { promise: interrupted, reject } = Promise.withResolvers<never>();
+  const onSignal = (): void =>
+    reject(new WeftError({ code: "unavailable", attempted: "bring up a lab", reason: "interrupted" }));
+  process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
+  const working = work();
+  try {
+    return await Promise.race([working, interrupted]);
+  } catch (error) {
+    await working.catch(() => {});
+    await undo();
+    throw error;
+  } finally {
+    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
+  }
+}
