@@ -47,7 +47,8 @@ import { MessageWriter } from "./writer.ts";
 /** A writer whose memory was used before. */
 function usedWriter(): MessageWriter {
   const writer = new MessageWriter(8);
-  writer.bytes.fill(0xff, writer.reserve(5000));
+  const start = writer.reserve(5000);
+  writer.bytes.fill(0xff, start);
   writer.reset();
   return writer;
 }
@@ -175,7 +176,8 @@ test("messages: lengths, padding, and every truncation of a datagram", () => {
     [2, "abcd"],
   ] as const) {
     const start = beginMessage(writer, 24, 5, sequence);
-    writer.bytes.set(new TextEncoder().encode(text), writer.reserve(text.length));
+    const at = writer.reserve(text.length);
+    writer.bytes.set(new TextEncoder().encode(text), at);
     endMessage(writer, start);
   }
   const datagram = writer.written();

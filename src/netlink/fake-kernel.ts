@@ -64,7 +64,7 @@ export type Fault =
   | { readonly kind: "lost" }
   /** Before the answer comes a copy of it with another sequence number. */
   | { readonly kind: "wrong-sequence" }
-  /** Before the answer comes a copy of it that is addressed to another port. */
+  /** Before the answer comes a refusal (EPERM) of the same sequence number that is addressed to another port. */
   | { readonly kind: "wrong-port" }
   /** The answer is held back until {@link FakeKernel.release}. */
   | { readonly kind: "late" }
@@ -78,8 +78,9 @@ export interface FakeKernelOptions {
   readonly messagesPerDatagram?: number;
 }
 
-const EEXIST = 17;
+const EPERM = 1;
 const ENOENT = 2;
+const EEXIST = 17;
 const EOPNOTSUPP = 95;
 const ENOBUFS = 105;
 
@@ -200,11 +201,11 @@ export class FakeKernel implements Transport {
         break;
       case "wrong-port":
         deliveries.unshift(
-          ...this.#encode(request, answer, {
-            interrupted: false,
-            sequence: request.sequence,
-            portId: this.portId + 1,
-          }),
+          ...this.#encode(
+            request,
+            { errno: EPERM },
+            { interrupted: false, sequence: request.sequence, portId: this.portId + 1 },
+          ),
         );
         break;
     }
