@@ -5,16 +5,16 @@
  */
 import assert from "node:assert/strict";
 import { randomInt } from "node:crypto";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { createNetworks, inLab, inSync, testLab, until, weftJson } from "../support/cluster.ts";
+import { createNetworks, inLab, inSync, testLab, theWholeFile, until, weftJson } from "../support/cluster.ts";
 import { type PublishedEndpoint, PublishingNode } from "../support/cluster-node.ts";
 import { inTenant, kernelTables, wantedTables } from "../support/cluster-tables.ts";
 
 const kills = Number(process.env.WEFT_KILLS ?? 5);
 const total = 2_000;
 
-const lab = await testLab({ after }, { hosts: 3 });
+const lab = await testLab(theWholeFile(), { hosts: 3 });
 await createNetworks(lab, [{ name: "web", subnets: ["10.1.0.0/16", "fd01::/64"], vni: 100 }]);
 lab.addContainer("a");
 await lab.attach("a", "h1", "web", { ips: ["10.1.0.1"] });

@@ -1,6 +1,6 @@
 /** The agent and the server die, restart and reboot; what flows, flows on. */
 import assert from "node:assert/strict";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import {
   createNetworks,
   inLab,
@@ -8,13 +8,14 @@ import {
   pings,
   removeNamespaces,
   testLab,
+  theWholeFile,
   until,
   weftJson,
 } from "../support/cluster.ts";
 import { inTenant, kernelTables, wantedTables } from "../support/cluster-tables.ts";
 import { startStream } from "../support/cluster-traffic.ts";
 
-const lab = await testLab({ after }, { hosts: 2 });
+const lab = await testLab(theWholeFile(), { hosts: 2 });
 await createNetworks(lab, [{ name: "web", subnets: ["10.1.0.0/16", "fd01::/64"], vni: 100 }]);
 for (const [container, host] of [
   ["a", "h1"],

@@ -1,11 +1,20 @@
 /** What the underlay does to the overlay: its MTU, and what must not cross it. */
 import assert from "node:assert/strict";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { runProgram } from "../../src/lab/process.ts";
-import { BackgroundProgram, createNetworks, inLab, inSync, pings, testLab, until } from "../support/cluster.ts";
+import {
+  BackgroundProgram,
+  createNetworks,
+  inLab,
+  inSync,
+  pings,
+  testLab,
+  theWholeFile,
+  until,
+} from "../support/cluster.ts";
 import { inTenant } from "../support/cluster-tables.ts";
 
-const lab = await testLab({ after }, { hosts: 2 });
+const lab = await testLab(theWholeFile(), { hosts: 2 });
 await createNetworks(lab, [
   { name: "web", tenant: "acme", subnets: ["10.1.0.0/24", "fd01::/64"], vni: 100 },
   { name: "data", tenant: "acme", subnets: ["10.2.0.0/24"], vni: 101, underlay: "ipv6" },

@@ -5,15 +5,29 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readdirSync, rmSync } from "node:fs";
+import { after } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Lab, type LabOptions } from "../../src/lab/lab.ts";
 import { labNames } from "../../src/lab/names.ts";
 import { runProgram, weftProgram } from "../../src/lab/process.ts";
 import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists, processesIn } from "../../src/linux/index.ts";
 
-/** What has an end that cleaning up can wait for: a test, or the whole file with `{ after }` of node:test. */
+/** What has an end that cleaning up can wait for: a test, or {@link theWholeFile}. */
 export interface Owner {
   after(action: () => void | Promise<void>): void;
+}
+
+/** The end of all tests of a file, also for what is begun inside one of them. To be called outside of tests. */
+export function theWholeFile(): Owner {
+  const actions: (() => void | Promise<void>)[] = [];
+  after(async () => {
+    for (const action of actions.reverse()) await action();
+  });
+  return {
+    after: (action) => {
+      actions.push(action);
+    },
+  };
 }
 
 const cleanups = new Set<() => void>();
