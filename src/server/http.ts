@@ -1,4 +1,4 @@
-import { createServer, type RequestListener, type Server } from "node:http";
+import type { RequestListener } from "node:http";
 import type { Metrics } from "./metrics.ts";
 
 /** Answers /metrics, /healthz and /readyz; all else is `fallback`'s. */
@@ -30,16 +30,3 @@ export function observabilityHandler(
 export const notFound: RequestListener = (_request, response) => {
   response.writeHead(404).end("not found; see /metrics, /healthz and /readyz\n");
 };
-
-export function createHttpServer(handler: RequestListener): Server {
-  return createServer({ headersTimeout: 10_000, requestTimeout: 30_000 }, handler);
-}
-
-/** Takes no new connections and lets calls under way end; what is left after `grace` milliseconds is cut off. */
-export async function closeHttpServer(server: Server, grace: number): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  server.closeIdleConnections();
-  const timer = setTimeout(() => server.closeAllConnections(), grace);
-  await closed;
-  clearTimeout(timer);
-}

@@ -1,6 +1,5 @@
-import { mkdirSync, unlinkSync } from "node:fs";
-import type { Server as HttpServer } from "node:http";
-import { connect, isIP, type Server } from "node:net";
+import { mkdirSync } from "node:fs";
+import { isIP, type Server } from "node:net";
 import { messageOf, WeftError } from "../base/errors.ts";
 import { err, ok, type Result } from "../base/result.ts";
 
@@ -41,28 +40,6 @@ export async function listenTcp(server: Server, address: ListenAddress): Promise
   return typeof bound === "object" && bound !== null ? { host: address.host, port: bound.port } : address;
 }
 
-/**
- * Begins to listen on a Unix socket that root alone may use. A socket that nobody answers, left by a crash, is
- * replaced; a live one is another server's.
- */
-export async function listenUnix(server: HttpServer, path: string): Promise<void> {
-  const attempted = `listen on ${path}`;
-  if (await isAnswered(path, attempted))
-    throw new WeftError({
-      code: "already-exists",
-      attempted,
-      reason: "another server answers there",
-      hint: "stop it first, or give this one another data directory",
-    });
-  // The socket is bound within listen(), so that it never exists with wider permissions.
-  const before = process.umask(0o177);
-  try {
-    await listening(server, attempted, () => server.listen(path));
-  } finally {
-    process.umask(before);
-  }
-}
-
 /** Makes the server's data directory, for its user alone, when there is none. */
 export function prepareDataDirectory(path: string): void {
   try {
@@ -100,20 +77,4 @@ function explain(error: Error, attempted: string): WeftError {
     default:
       return make(error.message, "see the server's options --listen and --data-dir");
   }
-}
-
-function isAnswered(path: string, attempted: string): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(path);
-    socket.once("connect", () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "ENOENT") return resolve(false);
-      if (error.code !== "ECONNREFUSED") return reject(explain(error, attempted));
-      unlinkSync(path);
-      resolve(false);
-    });
-  });
 }

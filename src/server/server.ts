@@ -1,6 +1,8 @@
 import type { Server as HttpServer } from "node:http";
 import { join } from "node:path";
 import { type ConnectNodeAdapterOptions, connectNodeAdapter } from "@connectrpc/connect-node";
+import { closeHttpServer, createHttpServer, listenUnix } from "../api/local-server.ts";
+import { weftVersion } from "../api/version.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import { SqliteStore } from "../store/index.ts";
@@ -8,16 +10,15 @@ import type { Store } from "../store/store.ts";
 import { adminRoutes } from "./admin-service.ts";
 import { Administration } from "./administration.ts";
 import { Endpoints } from "./endpoints.ts";
-import { closeHttpServer, createHttpServer, notFound, observabilityHandler } from "./http.ts";
+import { notFound, observabilityHandler } from "./http.ts";
 import { Identities } from "./identities.ts";
 import { CertificateAuthority } from "./identity/certificate-authority.ts";
 import { Ledger } from "./ledger.ts";
-import { formatListenAddress, listenTcp, listenUnix, prepareDataDirectory, requireListenAddress } from "./listeners.ts";
+import { formatListenAddress, listenTcp, prepareDataDirectory, requireListenAddress } from "./listeners.ts";
 import { Metrics } from "./metrics.ts";
 import { Nodes } from "./nodes.ts";
 import { type Control, nodeRoutes, observe } from "./services.ts";
 import { requestLimit, startTlsListener } from "./tls-listener.ts";
-import { weftVersion } from "./version.ts";
 
 export interface ServerOptions {
   /** Where nodes reach the server: `ADDR:PORT`, `[ADDR6]:PORT`; port 0: any. */
@@ -100,7 +101,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
         }),
       ),
     );
-    await listenUnix(admin, adminSocket);
+    await listenUnix(admin, adminSocket, "server");
     listenHttp(admin);
 
     let metricsAddress: string | undefined;

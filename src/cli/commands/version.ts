@@ -8,7 +8,7 @@ export function registerVersion(program: Command): void {
     .description("print the version of this program and of its runtime")
     .addOption(outputOption())
     .action(async (options: WithOutput) => {
-      const { weftVersion } = await import("../../server/version.ts");
+      const { weftVersion } = await import("../../api/version.ts");
       const version = { weft: weftVersion(), node: process.versions.node };
       await show(options.output, version, () => `weft ${version.weft} (Node.js ${version.node})\n`);
     });
