@@ -6,7 +6,6 @@ import {
   changeLink,
   createLink,
   deleteLink,
-  type FdbEntry,
   getLink,
   type Link,
   listAddresses,
@@ -58,19 +57,15 @@ export async function ensureEndpointPort(
   return { index: port.index, written: place.socket.writes + inside.writes > before };
 }
 
-/** The FDB entry that keeps the endpoint's MAC at its port: nobody else's frames can take it away. */
-export function localFdbEntry(endpoint: LocalEndpoint, portIndex: number): FdbEntry {
-  return {
+/** Keeps the endpoint's MAC at its port: nobody else's frames can take it away. */
+export function localFdbRequest(endpoint: LocalEndpoint, portIndex: number): Request {
+  return replaceFdbEntry({
     index: portIndex,
     mac: endpoint.mac,
     state: neighbourState.noArp,
     flags: neighbourFlag.master | neighbourFlag.externallyLearned,
     protocol: weftProtocol,
-  };
-}
-
-export function localFdbRequest(endpoint: LocalEndpoint, portIndex: number): Request {
-  return replaceFdbEntry(localFdbEntry(endpoint, portIndex));
+  });
 }
 
 async function createPort(

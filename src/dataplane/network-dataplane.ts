@@ -20,6 +20,7 @@ import {
   type NetlinkSocket,
   neighbourFlag,
   neighbourState,
+  type Query,
   type Request,
   replaceFdbEntry,
   replaceNeighbour,
@@ -37,6 +38,7 @@ import {
 } from "./network-devices.ts";
 import { weftProtocol } from "./ownership.ts";
 import type { Problems, Report } from "./report.ts";
+import { RowComparison } from "./row-plan.ts";
 
 export interface NetworkPlace extends DevicePlace {
   readonly openSocket: (namespace: NetworkNamespace) => NetlinkSocket;
@@ -182,11 +184,16 @@ export class NetworkDataplane {
     }
   }
 
-  /** Somebody else wrote an entry for a row of ours. */
+  /** Somebody else wrote an entry for a row of ours: it is written again as it shall be. */
   onRowWritten(entry: FdbEntry | Neighbour): void {
     if ("ip" in entry) {
-      if (entry.index === this.#bridge && this.desired.remotesByIp.has(entry.ip)) this.desired.changedIps.add(entry.ip);
-    } else if (this.desired.remotesByMac.has(entry.mac)) this.desired.changedMacs.add(entry.mac);
+      if (entry.index !== this.#bridge || !this.desired.remotesByIp.has(entry.ip)) return;
+      this.desired.changedIps.add(entry.ip);
+      this.#damagedIps.add(entry.ip);
+    } else if (this.desired.remotesByMac.has(entry.mac)) {
+      this.desired.changedMacs.add(entry.mac);
+      this.#damagedMacs.add(entry.mac);
+    }
   }
 
   /** All rows to a VTEP whose nexthop was made anew: the kernel dropped them with the old one. */
@@ -310,60 +317,29 @@ export class NetworkDataplane {
    */
   async #compareTables(): Promise<void> {
     const { desired } = this;
-    const place = this.#place;
-    const seenInTunnel = new Set<MacAddress>();
-    const seenInBridge = new Set<MacAddress>();
-    const flood = new Set<IpAddress>();
-    const surplus: Request[] = [];
-    const own = [...desired.locals.values()];
-    const ownMacs = new Set(own.map((endpoint) => endpoint.mac));
-    await place.socket.dump({
-      ...listFdbEntries({ index: this.#tunnel }),
-      read: (bytes, view, start, end, type) => {
-        const entry = listFdbEntries().read(bytes, view, start, end, type);
-        if (entry === undefined || entry.index !== this.#tunnel) return undefined;
-        if (entry.mac === zeroMac) {
-          if (entry.vtep !== undefined) flood.add(entry.vtep);
-        } else if ((entry.flags & neighbourFlag.externallyLearned) !== 0) {
-          const inBridge = entry.master !== undefined;
-          const endpoint = desired.remotesByMac.get(entry.mac);
-          if (endpoint === undefined) {
-            if (!(inBridge && ownMacs.has(entry.mac)))
-              surplus.push(deleteFdbEntry({ ...entry, flags: inBridge ? neighbourFlag.master : neighbourFlag.self }));
-          } else if (inBridge) seenInBridge.add(entry.mac);
-          else if (entry.nexthop === place.groupOf(endpoint.vtep)) seenInTunnel.add(entry.mac);
-        }
-        return undefined;
-      },
+    const { socket, groupOf } = this.#place;
+    const comparison = new RowComparison({
+      bridge: this.#bridge,
+      tunnel: this.#tunnel,
+      localMacs: new Set([...desired.locals.values()].map((endpoint) => endpoint.mac)),
+      remotesByMac: desired.remotesByMac,
+      remotesByIp: desired.remotesByIp,
+      groupOf,
     });
+    await socket.dump(consumed(listFdbEntries({ index: this.#tunnel }), (entry) => comparison.observeFdb(entry)));
+    await socket.dump(consumed(listNeighbours({ index: this.#bridge }), (entry) => comparison.observeNeighbour(entry)));
+    const plan = comparison.plan();
     this.#flood.clear();
-    for (const vtep of flood) this.#flood.add(vtep);
-    const missingMacs: MacAddress[] = [];
-    for (const mac of desired.remotesByMac.keys())
-      if (!seenInTunnel.has(mac) || !seenInBridge.has(mac)) missingMacs.push(mac);
-
-    const seenNeighbours = new Set<IpAddress>();
-    await place.socket.dump({
-      ...listNeighbours({ index: this.#bridge }),
-      read: (bytes, view, start, end, type) => {
-        const entry = listNeighbours().read(bytes, view, start, end, type);
-        if (entry === undefined || entry.index !== this.#bridge) return undefined;
-        if ((entry.flags & neighbourFlag.externallyLearned) === 0) return undefined;
-        const endpoint = desired.remotesByIp.get(entry.ip);
-        if (endpoint === undefined) surplus.push(deleteNeighbour(entry.index, entry.ip));
-        else if (entry.mac === endpoint.mac) seenNeighbours.add(entry.ip);
-        return undefined;
-      },
-    });
-    const missingIps: IpAddress[] = [];
-    for (const ip of desired.remotesByIp.keys()) if (!seenNeighbours.has(ip)) missingIps.push(ip);
-
+    for (const vtep of plan.flood) this.#flood.add(vtep);
     desired.changedMacs.clear();
     desired.changedIps.clear();
-    const confirm = missingMacs.length + missingIps.length <= confirmAtMost;
-    for (const mac of missingMacs) if (!confirm || !(await this.#hasRow(mac))) desired.changedMacs.add(mac);
-    for (const ip of missingIps) if (!confirm || !(await this.#hasNeighbour(ip))) desired.changedIps.add(ip);
-    await place.socket.batch(surplus);
+    const confirm = plan.macs.length + plan.ips.length <= confirmAtMost;
+    for (const mac of plan.macs) if (!confirm || !(await this.#hasRow(mac))) desired.changedMacs.add(mac);
+    for (const ip of plan.ips) if (!confirm || !(await this.#hasNeighbour(ip))) desired.changedIps.add(ip);
+    await socket.batch([
+      ...plan.surplusFdb.map(deleteFdbEntry),
+      ...plan.surplusNeighbours.map((entry) => deleteNeighbour(entry.index, entry.ip)),
+    ]);
     this.#unknown = false;
     await this.#programFlood(false);
   }
@@ -424,7 +400,7 @@ export class NetworkDataplane {
       level: "warning",
       kind: "repaired",
       object: `${row} of network ${this.desired.settings.name}`,
-      message: "had been removed from the kernel; set again",
+      message: "had been changed or removed; set again",
     });
   }
 
@@ -500,4 +476,16 @@ export class NetworkDataplane {
 /** Deleting what is gone already. */
 function isHarmless({ request, error }: BatchFailure): boolean {
   return isErrno(error, "ENOENT") && request.type === deleteNeighbour(0, "0.0.0.0" as IpAddress).type;
+}
+
+/** A dump whose rows are looked at as they come and not collected. */
+function consumed<Row>(query: Query<Row>, look: (row: Row) => void): Query<never> {
+  return {
+    ...query,
+    read: (...message) => {
+      const row = query.read(...message);
+      if (row !== undefined) look(row);
+      return undefined;
+    },
+  };
 }

@@ -182,8 +182,20 @@ async function applyChanges(
 ): Promise<void> {
   if (requests.length === 0) return;
   const { failures } = await socket.batch(requests);
-  if (failures[0] !== undefined) throw failures[0].error;
+  if (failures[0] !== undefined) throw naming(name, failures[0].error);
   if (isRepair) changes.push(`changed settings of ${name}`);
+}
+
+/** The kernel is told the number of a device; people know it by its name. */
+function naming(name: string, error: WeftError): WeftError {
+  const { code, attempted, reason, hint } = error;
+  return new WeftError({
+    code,
+    attempted: `set up ${name}: ${attempted}`,
+    reason,
+    ...(hint === undefined ? {} : { hint }),
+    cause: error,
+  });
 }
 
 function wrongKind(name: string, link: Link, wanted: string, place: DevicePlace): WeftError {

@@ -1,4 +1,4 @@
-import { watch } from "node:fs";
+import { mkdirSync, watch } from "node:fs";
 import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds, minutes } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
@@ -8,6 +8,7 @@ import {
   listNamedNamespaces,
   NetworkNamespace,
   namedNamespaceExists,
+  namedNamespacePath,
   netlinkProtocol,
 } from "../linux/index.ts";
 import { bridgeName, endpointPortName, namespaceName, tenantOfNamespace, tunnelName } from "../model/index.ts";
@@ -615,14 +616,11 @@ export class NodeDataplane {
   }
 }
 
-/** Calls back when a name appears under, or vanishes from, the directory of named namespaces. */
+/** Calls back when a name appears in, or vanishes from, the directory of named namespaces. */
 function watchNamespaceNames(onChange: (name: string) => void): { close(): void } {
-  try {
-    return watch("/run/netns", { persistent: false }, (_event, name) => {
-      if (name !== null) onChange(name);
-    });
-  } catch {
-    // The directory comes with the first namespace; until then there is no name to lose, and audits look again.
-    return { close: () => {} };
-  }
+  const directory = namedNamespacePath("");
+  mkdirSync(directory, { recursive: true, mode: 0o755 });
+  return watch(directory, { persistent: false }, (_event, name) => {
+    if (name !== null) onChange(name);
+  });
 }

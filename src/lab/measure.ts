@@ -159,7 +159,20 @@ export async function captureUnderlay(lab: Lab, action: () => Promise<void>): Pr
         const file = join(directory, `${host}.pcap`);
         const capture = namespace.spawn(
           "tcpdump",
-          ["-n", "-i", "eth0", "-Q", "out", "--immediate-mode", "-s", "2000", "-U", "-w", file, "udp port 4789 or (ip[6:2] & 0x3fff != 0)"],
+          [
+            "-n",
+            "-i",
+            "eth0",
+            "-Q",
+            "out",
+            "--immediate-mode",
+            "-s",
+            "2000",
+            "-U",
+            "-w",
+            file,
+            "udp port 4789 or (ip[6:2] & 0x3fff != 0)",
+          ],
           { stdio: ["ignore", "ignore", "pipe"] },
         );
         await new Promise<void>((resolve, reject) => {

@@ -1,4 +1,3 @@
-export { closeDescriptor } from "./descriptor.ts";
 export {
   createNamedNamespace,
   deleteNamedNamespace,
@@ -9,7 +8,7 @@ export {
   nameNamespace,
   processesIn,
 } from "./namespace.ts";
-export { type NetlinkSocketOptions, netlinkProtocol, RawNetlinkSocket } from "./netlink-socket.ts";
-export { type StopWatching, watchReadable } from "./readiness.ts";
+export { netlinkProtocol, RawNetlinkSocket } from "./netlink-socket.ts";
+export { watchReadable } from "./readiness.ts";
 export { readNetworkSysctl, writeNetworkSysctl } from "./sysctl.ts";
 export { isErrno, SystemError } from "./system-error.ts";

@@ -10,7 +10,7 @@ const VXLAN_DF_SET = 1;
 /**
  * The VXLAN tunnel of a network (RFC 7348). Entries come from the control plane alone: the device does not learn.
  */
-export function vxlanSettings(network: NetworkSettings): VxlanSettings {
+function vxlanSettings(network: NetworkSettings): VxlanSettings {
   const local: VxlanSettings =
     familyOf(network.localVtep) === 4 ? { local: network.localVtep } : { local6: network.localVtep };
   return { vni: network.vni, ...local, port: network.port, learning: false, dontFragment: VXLAN_DF_SET };
