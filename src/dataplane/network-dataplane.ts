@@ -2,7 +2,7 @@ import type { IpAddress } from "../base/ip.ts";
 import { type MacAddress, zeroMac } from "../base/mac.ts";
 import type { NetworkNamespace } from "../linux/index.ts";
 import { isErrno } from "../linux/index.ts";
-import { bridgeName, endpointPortName, tunnelName } from "../model/index.ts";
+import { bridgeName, endpointPortName, tunnelName } from "../model/names.ts";
 import {
   appendFdbEntry,
   type BatchFailure,
@@ -12,6 +12,7 @@ import {
   deleteNeighbour,
   type FdbEntry,
   getFdbEntry,
+  getLink,
   getNeighbour,
   type Link,
   listFdbEntries,
@@ -36,7 +37,7 @@ import {
   isPortAs,
   tunnelLinkChanges,
 } from "./network-devices.ts";
-import { weftProtocol } from "./ownership.ts";
+import { isOwnLink, weftProtocol } from "./ownership.ts";
 import type { Problems, Report } from "./report.ts";
 import { RowComparison } from "./row-plan.ts";
 
@@ -158,9 +159,13 @@ export class NetworkDataplane {
       bridgeName(this.desired.settings.vni),
     ];
     for (const name of new Set(names))
-      await socket.execute(deleteLink({ name })).catch((error: unknown) => {
+      try {
+        // The network may be leaving because somebody else's device has the name.
+        const link = await socket.get(getLink({ name }));
+        if (isOwnLink(link)) await socket.execute(deleteLink({ index: link.index }));
+      } catch (error) {
         if (!isErrno(error, "ENODEV")) throw error;
-      });
+      }
   }
 
   /** An FDB entry or neighbour of one of this network's devices went away. Ours that are still desired come back. */

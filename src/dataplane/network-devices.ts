@@ -1,6 +1,6 @@
 import { WeftError } from "../base/errors.ts";
 import type { NetworkNamespace } from "../linux/index.ts";
-import { bridgeName } from "../model/index.ts";
+import { bridgeName } from "../model/names.ts";
 import {
   type BridgePortSettings,
   type BridgeSettings,
@@ -15,7 +15,7 @@ import {
 import type { NetworkSettings } from "./desired.ts";
 import { tunnelChanges, tunnelConflict, tunnelLink, tunnelPort } from "./encapsulation/vxlan.ts";
 import type { LinkTable } from "./link-table.ts";
-import { aliasOf, networkMac, weftGroup } from "./ownership.ts";
+import { aliasOf, isOwnLink, networkMac, weftGroup } from "./ownership.ts";
 
 export interface DevicePlace {
   readonly instance: string;
@@ -89,7 +89,8 @@ async function ensureBridge(
     );
     changes.push(`created bridge ${name}`);
     link = await place.socket.get(getLink({ name }));
-  } else if (link.info.kind !== "bridge") throw wrongKind(name, link, "bridge", place);
+  } else if (link.info.kind !== "bridge" || !isMarked(link, place.instance))
+    throw wrongKind(name, link, "bridge", place);
   const requests = [...bridgeChanges(network, place.instance, link)];
   await applyChanges(name, place.socket, requests, present !== undefined, changes);
   return { link, created: present === undefined };
@@ -105,9 +106,9 @@ async function ensureTunnel(
   const wanted = tunnelLink(network);
   const { name } = wanted;
   let link = present;
+  if (link !== undefined && !isMarked(link, place.instance)) throw wrongKind(name, link, "vxlan", place);
   const conflict = link === undefined ? undefined : tunnelConflict(network, link);
   if (link !== undefined && conflict !== undefined) {
-    if (link.group !== weftGroup) throw wrongKind(name, link, "vxlan", place);
     await place.socket.execute(deleteLink({ index: link.index }));
     changes.push(`deleted tunnel ${name}: ${conflict}`);
     link = undefined;
@@ -187,7 +188,8 @@ async function applyChanges(
 }
 
 /** The kernel is told the number of a device; people know it by its name. */
-function naming(name: string, error: WeftError): WeftError {
+function naming(name: string, error: Error): Error {
+  if (!(error instanceof WeftError)) return error;
   const { code, attempted, reason, hint } = error;
   return new WeftError({
     code,
@@ -196,6 +198,11 @@ function naming(name: string, error: WeftError): WeftError {
     ...(hint === undefined ? {} : { hint }),
     cause: error,
   });
+}
+
+/** Whether weft made the device; one of its two marks may have been taken off. */
+function isMarked(link: Link, instance: string): boolean {
+  return isOwnLink(link) || link.alias === aliasOf(instance);
 }
 
 function wrongKind(name: string, link: Link, wanted: string, place: DevicePlace): WeftError {
