@@ -1,15 +1,15 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { pino } from "pino";
+import { generatePrivateKey } from "../api/certificate-request.ts";
 import { joinServer } from "../api/join.ts";
 import { closeHttpServer } from "../api/local-server.ts";
 import { type Credentials, parseServerUrl } from "../api/transport.ts";
-import { generatePrivateKey } from "../api/x509.ts";
 import { systemClock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import { familyOf, type IpAddress, parseIp } from "../base/ip.ts";
 import type { Logger } from "../base/logger.ts";
-import { parseInstanceName, parseNodeName } from "../model/index.ts";
+import { parseInstanceName, parseNodeName } from "../model/names.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import { Agent } from "./agent.ts";
 import {

@@ -1,39 +1,85 @@
-import { Gauge, Registry } from "prom-client";
 import type { Agent } from "./agent.ts";
 
-/** What the agent tells of itself, in the text format of Prometheus. */
-export function agentMetrics(agent: Agent): Registry {
-  const registry = new Registry();
-  const gauge = (name: string, help: string, read: () => number): void => {
-    new Gauge({
-      name,
-      help,
-      registers: [registry],
-      collect() {
-        this.set(read());
-      },
-    });
-  };
-  const { dataplane } = agent;
-  gauge("weft_agent_revision", "Revision of the server's state that is held complete", () => agent.revision);
-  gauge("weft_agent_connected", "1 while the server can be reached", () =>
-    Number(agent.serverState.state === "connected"),
-  );
-  gauge("weft_agent_in_sync", "1 while the kernel equals the desired state", () => Number(dataplane.inSync));
-  gauge("weft_agent_netlink_writes_total", "Messages that changed the kernel", () => dataplane.writes);
-  gauge(
-    "weft_agent_repairs_total",
-    "Objects that somebody else damaged and that were restored",
-    () => dataplane.repairs,
-  );
-  gauge("weft_agent_problems", "Kernel objects that are not as they should be", () => dataplane.problems.size);
-  gauge("weft_agent_networks", "Networks on this node", () => dataplane.networks.size);
-  gauge("weft_agent_endpoints", "Endpoints of this node", () => agent.desired.own.size);
-  gauge("weft_agent_remote_endpoints", "Endpoints of other nodes in this node's networks", () => {
-    let count = 0;
-    for (const network of dataplane.networks.values()) count += network.remotes.size;
-    return count;
-  });
-  gauge("process_resident_memory_bytes", "Resident memory", () => process.memoryUsage.rss());
-  return registry;
+interface Metric {
+  readonly name: string;
+  readonly type: "gauge" | "counter";
+  readonly help: string;
+  readonly read: (agent: Agent) => number;
+}
+
+const metrics: readonly Metric[] = [
+  {
+    name: "weft_agent_revision",
+    type: "gauge",
+    help: "Revision of the server's state that is held complete",
+    read: (agent) => agent.revision,
+  },
+  {
+    name: "weft_agent_connected",
+    type: "gauge",
+    help: "1 while the server can be reached",
+    read: (agent) => Number(agent.serverState.state === "connected"),
+  },
+  {
+    name: "weft_agent_in_sync",
+    type: "gauge",
+    help: "1 while the kernel equals the desired state",
+    read: ({ dataplane }) => Number(dataplane.inSync),
+  },
+  {
+    name: "weft_agent_netlink_writes_total",
+    type: "counter",
+    help: "Messages that changed the kernel",
+    read: ({ dataplane }) => dataplane.writes,
+  },
+  {
+    name: "weft_agent_repairs_total",
+    type: "counter",
+    help: "Objects that somebody else damaged and that were restored",
+    read: ({ dataplane }) => dataplane.repairs,
+  },
+  {
+    name: "weft_agent_problems",
+    type: "gauge",
+    help: "Kernel objects that are not as they should be",
+    read: ({ dataplane }) => dataplane.problems.size,
+  },
+  {
+    name: "weft_agent_networks",
+    type: "gauge",
+    help: "Networks on this node",
+    read: ({ dataplane }) => dataplane.networks.size,
+  },
+  {
+    name: "weft_agent_endpoints",
+    type: "gauge",
+    help: "Endpoints of this node",
+    read: ({ desired }) => desired.own.size,
+  },
+  {
+    name: "weft_agent_remote_endpoints",
+    type: "gauge",
+    help: "Endpoints of other nodes in this node's networks",
+    read: ({ dataplane }) => {
+      let count = 0;
+      for (const network of dataplane.networks.values()) count += network.remotes.size;
+      return count;
+    },
+  },
+  {
+    name: "process_resident_memory_bytes",
+    type: "gauge",
+    help: "Resident memory",
+    read: () => process.memoryUsage.rss(),
+  },
+];
+
+/** Prometheus' text exposition format, version 0.0.4. */
+export const metricsContentType = "text/plain; version=0.0.4; charset=utf-8";
+
+/** What the agent tells of itself. Numbers without labels need no library. */
+export function metricsText(agent: Agent): string {
+  return metrics
+    .map(({ name, type, help, read }) => `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${name} ${read(agent)}\n`)
+    .join("");
 }

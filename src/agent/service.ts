@@ -4,7 +4,7 @@ import type { AgentService } from "../api/generated/weft/v1/agent_pb.js";
 import { certificateValidity } from "../api/join.ts";
 import { weftVersion } from "../api/version.ts";
 import { WeftError } from "../base/errors.ts";
-import { bridgeName, endpointPortName, namespaceName, tunnelName } from "../model/index.ts";
+import { bridgeName, endpointPortName, namespaceName, tunnelName } from "../model/names.ts";
 import type { Agent } from "./agent.ts";
 import { interfaceAddresses } from "./desired-state.ts";
 import { listFdb, listNeighbourRows, listRouteRows, type TableRow } from "./tables.ts";

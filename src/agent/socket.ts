@@ -4,12 +4,11 @@ import { toConnectError } from "../api/errors.ts";
 import { AgentService } from "../api/generated/weft/v1/agent_pb.js";
 import { createHttpServer, listenUnix } from "../api/local-server.ts";
 import type { Agent } from "./agent.ts";
-import { agentMetrics } from "./metrics.ts";
+import { metricsContentType, metricsText } from "./metrics.ts";
 import { agentService } from "./service.ts";
 
 /** Answers on `agent.sock`: the commands of this node, /metrics, /healthz and /readyz. */
 export async function serveAgent(agent: Agent, path: string): Promise<Server> {
-  const metrics = agentMetrics(agent);
   const commands = connectNodeAdapter({
     routes: (router) => {
       router.service(AgentService, agentService(agent));
@@ -27,7 +26,7 @@ export async function serveAgent(agent: Agent, path: string): Promise<Server> {
   const handler: RequestListener = (request, response) => {
     switch (request.url) {
       case "/metrics":
-        metrics.metrics().then((text) => response.writeHead(200, { "content-type": metrics.contentType }).end(text));
+        response.writeHead(200, { "content-type": metricsContentType }).end(metricsText(agent));
         return;
       case "/healthz":
         response.writeHead(200).end("ok\n");

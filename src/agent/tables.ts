@@ -2,7 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { TableRowSchema } from "../api/generated/weft/v1/agent_pb.js";
 import { type MacAddress, zeroMac } from "../base/mac.ts";
 import type { DesiredNetwork, NodeDataplane } from "../dataplane/index.ts";
-import { endpointPortName } from "../model/index.ts";
+import { endpointPortName } from "../model/names.ts";
 import {
   type FdbEntry,
   listFdbEntries,

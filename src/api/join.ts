@@ -3,10 +3,10 @@ import { connect, type DetailedPeerCertificate } from "node:tls";
 import type { Client } from "@connectrpc/connect";
 import { seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
+import { certificateRequest, generatePrivateKey } from "./certificate-request.ts";
 import type { NodeService } from "./generated/weft/v1/node_pb.js";
 import { parseToken } from "./token.ts";
 import { type Credentials, explainTls, parseServerUrl, serverName, tlsConnection } from "./transport.ts";
-import { generatePrivateKey, keyAlgorithm, keyPairOf, x509 } from "./x509.ts";
 
 const connectTimeout = seconds(5);
 
@@ -43,7 +43,7 @@ export async function joinServer(options: {
       {
         token: options.token.trim(),
         node: options.node,
-        certificateRequest: await certificateRequest(privateKey, options.node),
+        certificateRequest: certificateRequest(privateKey, options.node),
       },
       { timeoutMs: seconds(15) },
     );
@@ -59,7 +59,7 @@ export async function renewCertificate(
   credentials: Credentials,
 ): Promise<Credentials> {
   const answer = await client.renewCertificate(
-    { certificateRequest: await certificateRequest(credentials.privateKey, "renewal") },
+    { certificateRequest: certificateRequest(credentials.privateKey, "renewal") },
     { timeoutMs: seconds(15) },
   );
   return {
@@ -73,16 +73,6 @@ export async function renewCertificate(
 export function certificateValidity(certificatePem: string): { readonly from: number; readonly until: number } {
   const certificate = new X509Certificate(certificatePem);
   return { from: certificate.validFromDate.getTime(), until: certificate.validToDate.getTime() };
-}
-
-/** PKCS #10, DER (RFC 2986). The server takes nothing from it but the key and the proof that the caller holds it. */
-async function certificateRequest(privateKey: string, commonName: string): Promise<Uint8Array> {
-  const request = await x509.Pkcs10CertificateRequestGenerator.create({
-    name: [{ CN: [commonName] }],
-    keys: await keyPairOf(privateKey),
-    signingAlgorithm: keyAlgorithm,
-  });
-  return new Uint8Array(request.rawData);
 }
 
 /**

@@ -6,17 +6,6 @@ export * as x509 from "@peculiar/x509";
 /** ECDSA on P-256 with SHA-256: the one kind of key in weft. FIPS 186-5, RFC 5480. */
 export const keyAlgorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 
-/** A new private key: PKCS #8, PEM. */
-export async function generatePrivateKey(): Promise<string> {
-  const { privateKey } = await webcrypto.subtle.generateKey(keyAlgorithm, true, ["sign", "verify"]);
-  const pem = createPrivateKey({
-    key: Buffer.from(await webcrypto.subtle.exportKey("pkcs8", privateKey)),
-    format: "der",
-    type: "pkcs8",
-  }).export({ format: "pem", type: "pkcs8" });
-  return pem.toString();
-}
-
 /** The key pair of a private key in PEM, as the X.509 library takes it. Throws when it is no P-256 key. */
 export async function keyPairOf(privateKeyPem: string): Promise<webcrypto.CryptoKeyPair> {
   const privateKey = createPrivateKey(privateKeyPem);

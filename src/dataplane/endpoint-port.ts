@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { WeftError } from "../base/errors.ts";
 import { isErrno, NetworkNamespace, readNetworkSysctl, writeNetworkSysctl } from "../linux/index.ts";
-import { endpointPortName } from "../model/index.ts";
+import { endpointPortName } from "../model/names.ts";
 import {
   changeLink,
   createLink,

@@ -11,7 +11,7 @@ import {
   namedNamespacePath,
   netlinkProtocol,
 } from "../linux/index.ts";
-import { bridgeName, endpointPortName, namespaceName, tenantOfNamespace, tunnelName } from "../model/index.ts";
+import { bridgeName, endpointPortName, namespaceName, tenantOfNamespace, tunnelName } from "../model/names.ts";
 import {
   deleteLink,
   type EventMessage,

@@ -1,5 +1,5 @@
 import { familyOf, type IpAddress } from "../../base/ip.ts";
-import { tunnelName } from "../../model/index.ts";
+import { tunnelName } from "../../model/names.ts";
 import type { BridgePortSettings, Link, LinkSettings, VxlanSettings } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { networkMac } from "../ownership.ts";

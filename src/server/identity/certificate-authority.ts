@@ -2,8 +2,9 @@ import { createHash, type KeyObject, randomBytes, type webcrypto, X509Certificat
 import { existsSync, readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { join } from "node:path";
+import { generatePrivateKey } from "../../api/certificate-request.ts";
 import { serverName } from "../../api/transport.ts";
-import { generatePrivateKey, keyAlgorithm, keyPairOf, x509 } from "../../api/x509.ts";
+import { keyAlgorithm, keyPairOf, x509 } from "../../api/x509.ts";
 import type { Clock } from "../../base/clock.ts";
 import { type Duration, hours } from "../../base/duration.ts";
 import { messageOf, WeftError } from "../../base/errors.ts";
