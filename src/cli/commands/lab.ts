@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { WeftError } from "../../base/errors.ts";
 import { examples, outputOption, type WithOutput } from "../options.ts";
 import { show } from "../output.ts";
@@ -18,21 +18,14 @@ export function registerLab(program: Command): void {
     .command("up")
     .description("bring up hosts, server, agents, two tenants and their containers, and leave them standing")
     .option("--name <name>", "the lab's name, for several beside each other", "lab")
-    .option("--hosts <count>", "how many hosts; 3 to 20", "3")
-    .action(async (options: WithName & { readonly hosts: string }) => {
+    .addOption(new Option("--hosts <count>", "how many hosts; 3 to 20").default(3).argParser(hostCount))
+    .action(async (options: WithName & { readonly hosts: number }) => {
       requireRoot("bring up a lab");
-      const hosts = Number(options.hosts);
-      if (!Number.isInteger(hosts) || hosts < 3 || hosts > 20)
-        throw new WeftError({
-          code: "invalid-argument",
-          attempted: "bring up a lab",
-          reason: `--hosts: found "${options.hosts}"; allowed: 3 to 20`,
-        });
       const { Lab } = await import("../../lab/lab.ts");
       const { setScene } = await import("../../lab/scenario.ts");
       const progress = (step: string): void => void process.stdout.write(`  ${step}\n`);
       const standing = await interruptible(
-        () => Lab.up({ name: options.name, hosts, progress }),
+        () => Lab.up({ ...options, progress }),
         () => {},
       );
       await interruptible(
@@ -126,6 +119,12 @@ export function registerLab(program: Command): void {
   examples(demo, "weft lab demo");
 }
 
+function hostCount(text: string): number {
+  const count = Number(text);
+  if (/^\d+$/.test(text) && count >= 3 && count <= 20) return count;
+  throw new InvalidArgumentError("Allowed: 3 to 20.");
+}
+
 /** A command inside the lab, with the sockets of the place as defaults, so that `weft` there means that host. */
 async function runInside(
   lab: Awaited<ReturnType<typeof openLab>>,
@@ -134,7 +133,7 @@ async function runInside(
 ): Promise<number> {
   const { weftProgram } = await import("../../lab/process.ts");
   using namespace = lab.namespace(place);
-  const [first = "", ...rest] = words;
+  const [first = "", ...rest] = words[0] === "--" ? words.slice(1) : words;
   const environment = {
     ...process.env,
     WEFT_SERVER: lab.serverSocket,
@@ -157,8 +156,11 @@ async function openLab(name: string) {
   return Lab.open(name);
 }
 
-/** Undoes what was done so far when the work fails or somebody presses Ctrl-C. */
-async function interruptible<Value>(work: () => Promise<Value>, undo: () => Promise<void> | void): Promise<Value> {
+/** Undoes what was done so far when the work fails or somebody presses Ctrl-C; the work may come to its end meanwhile. */
+async function interruptible<Value>(
+  work: () => Promise<Value>,
+  undo: (done: Value | undefined) => Promise<void> | undefined,
+): Promise<Value> {
   const { promise: interrupted, reject } = Promise.withResolvers<never>();
   const onSignal = (): void =>
     reject(new WeftError({ code: "unavailable", attempted: "bring up a lab", reason: "interrupted" }));
@@ -167,8 +169,7 @@ async function interruptible<Value>(work: () => Promise<Value>, undo: () => Prom
   try {
     return await Promise.race([working, interrupted]);
   } catch (error) {
-    await working.catch(() => {});
-    await undo();
+    await undo(await working.catch(() => undefined));
     throw error;
   } finally {
     process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
