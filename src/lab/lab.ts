@@ -5,6 +5,7 @@ import { messageOf, WeftError } from "../base/errors.ts";
 import {
   createNamedNamespace,
   deleteNamedNamespace,
+  listNamedNamespaces,
   NetworkNamespace,
   namedNamespaceExists,
   namedNamespacePath,
@@ -65,6 +66,15 @@ export class Lab {
         attempted: `bring up lab ${names.lab}`,
         reason: "it stands already",
         hint: `remove it with: weft lab down${names.lab === "lab" ? "" : ` --name ${names.lab}`}`,
+      });
+    const taken = (await listNamedNamespaces()).filter(names.isOwn);
+    // What `down` removes by name later must all be the lab's own.
+    if (taken.length > 0)
+      throw new WeftError({
+        code: "already-exists",
+        attempted: `bring up lab ${names.lab}`,
+        reason: `network namespaces with its names are there already: ${taken.sort().join(", ")}`,
+        hint: "give the lab another name, or delete them with: ip netns delete NAME",
       });
     const hosts = Array.from({ length: options.hosts ?? 3 }, (_, index) => `h${index + 1}`);
     mkdirSync(names.directory, { recursive: true, mode: 0o700 });

@@ -14,15 +14,18 @@ export interface LabNames {
   isOwn(namespace: string): boolean;
 }
 
-/** Short, because it begins the agents' instance names, which have 16 characters at most. */
-const labPattern = /^[a-z][a-z0-9]{0,11}$/;
+/**
+ * Short, because it begins the agents' instance names, which have 16 characters at most. Not ending as a host does:
+ * lab `bigh1` would share names with host h1 of lab `big`.
+ */
+const labPattern = /^(?!.*h[1-9][0-9]*$)[a-z][a-z0-9]{0,11}$/;
 
 export function labNames(lab: string): LabNames {
   if (!labPattern.test(lab))
     throw new WeftError({
       code: "invalid-argument",
       attempted: "name a lab",
-      reason: `found "${lab}"; allowed: 1 to 12 lower-case letters and digits, beginning with a letter`,
+      reason: `found "${lab}"; allowed: 1 to 12 lower-case letters and digits, beginning with a letter and not ending like the name of a host (h1)`,
     });
   return {
     lab,

@@ -26,7 +26,7 @@ export function registerLab(program: Command): void {
       const progress = (step: string): void => void process.stdout.write(`  ${step}\n`);
       const standing = await interruptible(
         () => Lab.up({ ...options, progress }),
-        () => {},
+        (made) => made?.down(),
       );
       await interruptible(
         () => setScene(standing, progress),
