@@ -83,12 +83,15 @@ export function uniqueName(): string {
 /** A lab of its own name. */
 export async function testLab(owner: Owner, options: Omit<LabOptions, "name"> = {}): Promise<Lab> {
   const name = uniqueName();
-  const names = labNames(name);
-  cleanUp(owner, () => {
-    removeNamespaces(names.isOwn);
-    rmSync(names.directory, { recursive: true, force: true });
-  });
+  cleanUp(owner, () => removeLab(name));
   return Lab.up({ ...options, name });
+}
+
+/** Removes whatever there is of a lab, in whatever state it is. */
+export function removeLab(name: string): void {
+  const names = labNames(name);
+  removeNamespaces(names.isOwn);
+  rmSync(names.directory, { recursive: true, force: true });
 }
 
 /** Tenants and networks as a manifest would make them. */
