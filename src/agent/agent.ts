@@ -204,7 +204,7 @@ export class Agent {
     this.#incoming = [];
     for (const [network, named] of this.#renewedNetworks)
       for (const id of this.#replica.endpointIdsOf(network))
-        if (!named.has(id)) all.push({ kind: "endpoint-removed", id });
+        if (!named.has(id)) all.push({ kind: "endpoint-removed", network, id });
     if (this.#renewedNodes !== undefined)
       for (const name of this.desired.nodes.keys())
         if (!this.#renewedNodes.has(name)) all.push({ kind: "node-removed", name });

@@ -15,8 +15,6 @@ export class DesiredState {
   readonly #attachments: ReadonlyMap<string, Attachment>;
   readonly #nodes = new Map<string, Node>();
   readonly #networks = new Map<string, NetworkState>();
-  /** The network of each endpoint; the texts are shared, which matters at a hundred thousand. */
-  readonly #networkOf = new Map<string, string>();
   /** Endpoints whose node has no VTEP for their network, until it has one. */
   readonly #unplaced = new Map<string, Endpoint>();
   /** Endpoints of this node. */
@@ -55,7 +53,8 @@ export class DesiredState {
         break;
       case "network-removed":
         this.#networks.delete(change.name);
-        for (const [id, network] of this.#networkOf) if (network === change.name) this.#forget(id);
+        for (const endpoints of [this.#own, this.#unplaced])
+          for (const { id, network } of endpoints.values()) if (network === change.name) endpoints.delete(id);
         this.#dataplane.removeNetwork(change.name);
         break;
       case "node":
@@ -67,12 +66,11 @@ export class DesiredState {
       case "endpoint":
         this.#place(change.endpoint);
         break;
-      case "endpoint-removed": {
-        const network = this.#networkOf.get(change.id);
-        if (network !== undefined) this.#dataplane.networks.get(network)?.remove(change.id);
-        this.#forget(change.id);
+      case "endpoint-removed":
+        this.#dataplane.networks.get(change.network)?.remove(change.id);
+        this.#own.delete(change.id);
+        this.#unplaced.delete(change.id);
         break;
-      }
     }
   }
 
@@ -120,9 +118,6 @@ export class DesiredState {
   #place(endpoint: Endpoint): void {
     const state = this.#networks.get(endpoint.network);
     const network = this.#dataplane.networks.get(endpoint.network);
-    const moved = this.#networkOf.get(endpoint.id);
-    if (moved !== undefined && moved !== endpoint.network) this.#dataplane.networks.get(moved)?.remove(endpoint.id);
-    this.#networkOf.set(endpoint.id, state?.network.name ?? endpoint.network);
     if (endpoint.node === this.#node) this.#own.set(endpoint.id, endpoint);
     else this.#own.delete(endpoint.id);
     if (state === undefined || network === undefined) {
@@ -160,12 +155,6 @@ export class DesiredState {
     if (known !== undefined && known.mac === endpoint.mac && known.vtep === vtep && sameTexts(known.ips, endpoint.ips))
       return;
     network.putRemote({ id: endpoint.id, mac: endpoint.mac, ips: endpoint.ips, vtep });
-  }
-
-  #forget(id: string): void {
-    this.#networkOf.delete(id);
-    this.#own.delete(id);
-    this.#unplaced.delete(id);
   }
 }
 

@@ -38,7 +38,7 @@ export type ReplicaChange =
   | { readonly kind: "node"; readonly node: Node }
   | { readonly kind: "node-removed"; readonly name: string }
   | { readonly kind: "endpoint"; readonly endpoint: Endpoint }
-  | { readonly kind: "endpoint-removed"; readonly id: string };
+  | { readonly kind: "endpoint-removed"; readonly network: string; readonly id: string };
 
 const schemaVersion = 1;
 

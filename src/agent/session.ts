@@ -195,7 +195,7 @@ export class Session {
       case "endpoint":
         return this.#accept(endpointFromMessage(change.value), (endpoint) => [{ kind: "endpoint", endpoint }]);
       case "endpointRemoved":
-        return [{ kind: "endpoint-removed", id: change.value.id }];
+        return [{ kind: "endpoint-removed", network: change.value.network, id: change.value.id }];
       case "node":
         return this.#accept(nodeFromMessage(change.value), (node) => [{ kind: "node", node }]);
       case "nodeRemoved":
