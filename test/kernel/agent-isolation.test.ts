@@ -19,8 +19,9 @@ import {
 } from "../support/cluster.ts";
 import { settledFootprint } from "../support/cluster-footprint.ts";
 import { startStream } from "../support/cluster-traffic.ts";
-import { testNamespace } from "../support/namespaces.ts";
+import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { temporaryDirectory } from "../support/server.ts";
+import { makeUnderlay } from "../support/underlay.ts";
 
 const file = theWholeFile();
 
@@ -77,75 +78,102 @@ test("a lab notices nothing of another that comes, works, breaks and goes", asyn
   assert.deepEqual(await work(quiet), workBefore);
 });
 
-test("two instances on one host keep to their own", async (t) => {
-  // Two installations share one underlay namespace: the same kernel tables, other names, ports and VNIs.
+test("two installations on the same hosts keep to their own", async (t) => {
+  // Each host's underlay namespace is shared by two agents: the same kernel tables, other names, ports and VNIs.
   const directory = temporaryDirectory(t);
-  const host = testNamespace("shared");
-  t.after(() => host[Symbol.dispose]());
-  host.shell(`
-    ip link set lo up
-    ip link add eth0 type veth peer name far
-    ip link set far up
-    ip link set eth0 up
-    ip addr add 198.51.100.1/24 dev eth0
-    ip addr add 198.51.100.2/24 dev eth0`);
-  const instances = [uniqueName(), uniqueName()].map((name, index) => ({
-    name,
-    vni: 100 + index,
-    port: 4789 + index,
-    address: `198.51.100.${index + 1}`,
-    listen: `198.51.100.${index + 1}:7400`,
-    server: `${directory}/${name}/server/server.sock`,
-    agent: `${directory}/${name}/run/agent.sock`,
-  }));
-  cleanUp(t, () => removeNamespaces((name) => instances.some((instance) => name.startsWith(`${instance.name}-`))));
-  for (const { name, vni, port, address, listen, server, agent } of instances) {
-    new BackgroundProgram(t, host.namespace, weftProgram, [
-      ...["server", "--listen", listen, "--data-dir", `${directory}/${name}/server`],
+  const underlay = makeUnderlay(2);
+  const { hosts } = underlay;
+  t.after(() => underlay[Symbol.dispose]());
+  const installations: Installation[] = [];
+  for (const index of [0, 1]) {
+    const name = uniqueName();
+    const port = 7400 + index;
+    const server = `${directory}/${name}/server.sock`;
+    cleanUp(t, () => removeNamespaces((namespace) => new RegExp(`^${name}h[12]-`).test(namespace)));
+    const [first] = hosts;
+    assert.ok(first !== undefined);
+    new BackgroundProgram(t, first.namespace, weftProgram, [
+      ...["server", "--listen", `10.99.0.1:${port}`, "--data-dir", `${directory}/${name}`],
     ]);
     await until(async () => assert.equal((await weft(["status", "--server", server])).status, 0), 10_000);
-    const { token } = await weftJson(["token", "create", "--server", server]);
-    const process = new BackgroundProgram(t, host.namespace, weftProgram, [
-      ...["agent", "--server", `https://${listen}`, "--token", token, "--name", "h1", "--underlay", address],
-      ...["--instance", name, "--data-dir", `${directory}/${name}`, "--run-dir", `${directory}/${name}/run`],
-    ]);
-    await process.said(/"msg":"connected"/);
     for (const words of [
       ["tenant", "create", "acme"],
       [
         ...["network", "create", "web", "--tenant", "acme", "--subnet", "10.1.0.0/24"],
-        ...["--vni", String(vni), "--port", String(port)],
+        ...["--vni", String(100 + index), "--port", String(4789 + index)],
       ],
     ])
       assert.equal((await weft([...words, "--server", server])).status, 0);
-    for (const number of [1, 2]) {
-      const container = testNamespace(`${number}`);
+    const nodes: HandmadeNode[] = [];
+    for (const [number, host] of hosts.entries()) {
+      const node = `h${number + 1}`;
+      const socket = `${directory}/${name}/${node}/agent.sock`;
+      const { token } = await weftJson(["token", "create", "--server", server]);
+      const agent = new BackgroundProgram(t, host.namespace, weftProgram, [
+        ...["agent", "--server", `https://10.99.0.1:${port}`, "--token", token, "--name", node],
+        ...["--underlay", `10.99.0.${number + 1}`, "--instance", `${name}${node}`],
+        ...["--data-dir", `${directory}/${name}/${node}`, "--run-dir", `${directory}/${name}/${node}`],
+      ]);
+      await agent.said(/"msg":"connected"/);
+      const container = testNamespace(node);
       t.after(() => container[Symbol.dispose]());
-      await weftJson(["attach", "web", "--netns", container.name, "--agent", agent]);
-      if (number === 2) assert.ok(await pings(container.namespace, "10.1.0.1"), `containers of ${name} talk`);
+      await weftJson(["attach", "web", "--netns", container.name, "--agent", socket]);
+      nodes.push({ host, socket, container, namespace: `${name}${node}-acme`, filter: `weft-${name}${node}` });
     }
+    installations.push({ nodes });
   }
-  const [first, second] = instances;
-  assert.ok(first !== undefined && second !== undefined);
-  const namespaceOf = (instance: string): Promise<string> =>
-    runProgram(undefined, "ip", ["-n", `${instance}-acme`, "-o", "link"]).then(({ output }) => output);
-  const filters = () => host.shell("nft list ruleset");
-  assert.match(filters(), new RegExp(`weft-${first.name}.*weft-${second.name}`, "s"));
-  const linksBefore = await namespaceOf(first.name);
-  const before = (await weftJson(["status", "--agent", first.agent])).agent;
+  const [staying, leaving] = installations;
+  assert.ok(staying !== undefined && leaving !== undefined);
+  for (const { nodes } of installations)
+    await until(async () =>
+      assert.ok(nodes[0] !== undefined && (await pings(nodes[0].container.namespace, "10.1.0.2"))),
+    );
+  const settled = async (): Promise<unknown[]> => {
+    const states: unknown[] = [];
+    for (const { namespace, socket } of staying.nodes) {
+      const { agent } = await weftJson(["status", "--agent", socket]);
+      const { output } = await runProgram(undefined, "ip", ["-n", namespace, "-o", "link"]);
+      states.push([agent.inSync, agent.netlinkWrites, agent.repairs, output]);
+    }
+    return states;
+  };
+  const before = await settled();
+  for (const { host, filter } of [...staying.nodes, ...leaving.nodes])
+    assert.ok(host.shell("nft list tables").includes(filter));
+  const [here] = staying.nodes;
+  const [, there] = staying.nodes;
+  assert.ok(here !== undefined && there !== undefined);
+  const stream = await startStream(t, here.container.namespace, there.container.namespace, "10.1.0.2");
 
-  // The second goes altogether.
-  const endpoints = (await weftJson(["status", "--agent", second.agent])).agent.endpoints as {
-    readonly netns: string;
-  }[];
-  for (const { netns } of endpoints)
-    assert.equal((await weft(["detach", "web", "--netns", netns, "--agent", second.agent])).status, 0);
-  await until(() => assert.doesNotMatch(filters(), new RegExp(`weft-${second.name}`)));
-  assert.match(filters(), new RegExp(`weft-${first.name}`));
-  assert.equal(await namespaceOf(first.name), linksBefore);
-  const afterwards = (await weftJson(["status", "--agent", first.agent])).agent;
-  assert.deepEqual(
-    [afterwards.netlinkWrites, afterwards.repairs, afterwards.inSync],
-    [before.netlinkWrites, before.repairs, true],
-  );
+  // The other goes altogether.
+  for (const { container, socket } of leaving.nodes) {
+    const { status, complaints } = await weft(["detach", "web", "--netns", container.name, "--agent", socket]);
+    assert.equal(status, 0, complaints);
+  }
+  await until(() => {
+    for (const { host, filter } of leaving.nodes) assert.ok(!host.shell("nft list tables").includes(filter));
+  });
+  const traffic = await stream.stop();
+  t.diagnostic(JSON.stringify(traffic));
+  assert.equal(traffic.lost, 0);
+  assert.equal(traffic.tcpError, "");
+  assert.deepEqual(await settled(), before);
+  for (const { host, filter } of staying.nodes) {
+    assert.ok(host.shell("nft list tables").includes(filter));
+    assert.equal(host.json("ip -j nexthop").length, 2, "a nexthop and its group");
+  }
 });
+
+interface HandmadeNode {
+  readonly host: TestNamespace;
+  readonly socket: string;
+  readonly container: TestNamespace;
+  /** Of the tenant. */
+  readonly namespace: string;
+  /** The nft table in the underlay. */
+  readonly filter: string;
+}
+
+interface Installation {
+  readonly nodes: readonly HandmadeNode[];
+}
