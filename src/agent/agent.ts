@@ -6,11 +6,13 @@ import type { IpAddress } from "../base/ip.ts";
 import type { Logger } from "../base/logger.ts";
 import { NodeDataplane } from "../dataplane/index.ts";
 import { NetworkNamespace } from "../linux/index.ts";
+import type { Endpoint } from "../model/resources.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import { Attachments } from "./attachments.ts";
 import { DesiredState } from "./desired-state.ts";
 import { EventLog } from "./event-log.ts";
 import { saveCredentials } from "./identity-files.ts";
+import { IncomingState } from "./incoming-state.ts";
 import { type Attachment, Replica, type ReplicaChange } from "./replica.ts";
 import { Session, type SessionChange } from "./session.ts";
 import { readUnderlay, type UnderlayState, watchUnderlay } from "./underlay.ts";
@@ -47,11 +49,7 @@ export class Agent {
   #serverError: WeftError | undefined;
   #connected = false;
   #revision: number;
-  /** Changes of the state that is not complete yet. */
-  #incoming: ReplicaChange[] = [];
-  /** Networks that are being sent whole: the endpoints named so far. */
-  readonly #renewedNetworks = new Map<string, Set<string>>();
-  #renewedNodes: Set<string> | undefined;
+  readonly #incoming = new IncomingState();
   readonly #waiting = new Set<{ readonly revision: number; readonly resolve: () => void }>();
   #underlayCheck: Promise<void> | undefined;
 
@@ -177,9 +175,7 @@ export class Agent {
   }
 
   #resume(): { readonly revision: number; readonly networks: readonly string[] } {
-    this.#incoming = [];
-    this.#renewedNetworks.clear();
-    this.#renewedNodes = undefined;
+    this.#incoming.begin();
     return { revision: this.#revision, networks: this.#revision > 0 ? [...this.desired.networks.keys()] : [] };
   }
 
@@ -188,33 +184,64 @@ export class Agent {
     return { vtepIpv4: vteps.ipv4 ?? "", vtepIpv6: vteps.ipv6 ?? "", underlayMtu: mtu };
   }
 
-  /** Nothing is acted upon before it is complete; then all of it is, and what was not named again is gone. */
   #onChanges(changes: readonly SessionChange[], revision: number, complete: boolean): void {
-    for (const change of changes) {
-      if (change.kind === "nodes-begin") this.#renewedNodes = new Set();
-      else if (change.kind === "network-begin") this.#renewedNetworks.set(change.name, new Set());
-      else {
-        if (change.kind === "node") this.#renewedNodes?.add(change.node.name);
-        if (change.kind === "endpoint") this.#renewedNetworks.get(change.endpoint.network)?.add(change.endpoint.id);
-        this.#incoming.push(change);
-      }
-    }
+    this.#incoming.add(changes);
     if (!complete) return;
-    const all = this.#incoming;
-    this.#incoming = [];
-    for (const [network, named] of this.#renewedNetworks)
-      for (const id of this.#replica.endpointIdsOf(network))
-        if (!named.has(id)) all.push({ kind: "endpoint-removed", network, id });
-    if (this.#renewedNodes !== undefined)
-      for (const name of this.desired.nodes.keys())
-        if (!this.#renewedNodes.has(name)) all.push({ kind: "node-removed", name });
-    this.#renewedNetworks.clear();
-    this.#renewedNodes = undefined;
-    for (const change of all) this.desired.apply(change);
-    const isFirst = this.#revision === 0;
-    const kernel = isFirst ? this.dataplane.start() : this.dataplane.changed();
+    const step = this.#incoming.complete({
+      endpointIdsOf: (network) => this.#replica.endpointIdsOf(network),
+      nodeNames: () => this.desired.nodes.keys(),
+    });
+    const lost = this.attachments.lostBy(step.changes);
+    if (lost.length === 0) this.#apply(step.changes, revision);
+    else if (step.isFirstOfStream) this.#keep(lost, step.changes, revision);
+    else {
+      this.#apply(step.changes, revision);
+      for (const endpoint of lost) this.attachments.forget(endpoint, "the server released it");
+    }
+    void this.attachments.settleWithServer();
+  }
+
+  /**
+   * A server that was restored from an older copy, or that let this node join anew, does not know endpoints that live
+   * here. They stay, and are claimed again with what they have; only what the server refuses goes.
+   */
+  #keep(lost: readonly Endpoint[], changes: readonly ReplicaChange[], revision: number): void {
+    const ids = new Set(lost.map((endpoint) => endpoint.id));
+    const networks = new Set(lost.map((endpoint) => endpoint.network));
+    const isKept = (change: ReplicaChange): boolean =>
+      (change.kind === "endpoint-removed" && ids.has(change.id)) ||
+      (change.kind === "network-removed" && networks.has(change.name));
+    this.#apply(
+      changes.filter((change) => !isKept(change)),
+      revision,
+    );
+    this.options.logger.warn(
+      { endpoints: [...ids] },
+      "the server does not know endpoints of this node; claiming them again",
+    );
+    this.attachments
+      .claimAgain(lost)
+      .then((refused) => {
+        const gone = new Set(refused.map(({ endpoint }) => endpoint.id));
+        const stays = new Set(lost.filter((endpoint) => !gone.has(endpoint.id)).map((endpoint) => endpoint.network));
+        const late = changes.filter(
+          (change) =>
+            (change.kind === "endpoint-removed" && gone.has(change.id)) ||
+            (change.kind === "network-removed" && networks.has(change.name) && !stays.has(change.name)),
+        );
+        this.#apply(late, this.#revision);
+        for (const { endpoint, reason } of refused) this.attachments.forget(endpoint, reason);
+      })
+      .catch((error: unknown) =>
+        this.options.logger.error({ error: messageOf(error) }, "claiming endpoints again failed"),
+      );
+  }
+
+  #apply(changes: readonly ReplicaChange[], revision: number): void {
+    for (const change of changes) this.desired.apply(change);
+    const kernel = this.#revision === 0 ? this.dataplane.start() : this.dataplane.changed();
     // The kernel is under way; the disk follows in the same turn.
-    this.#replica.apply(all, revision);
+    this.#replica.apply(changes, revision);
     this.#revision = revision;
     for (const waiting of this.#waiting)
       if (waiting.revision <= revision) {
@@ -222,7 +249,6 @@ export class Agent {
         waiting.resolve();
       }
     kernel.catch((error: unknown) => this.options.logger.error({ error: messageOf(error) }, "the dataplane failed"));
-    void this.attachments.settleWithServer();
   }
 
   #onConnected(): void {

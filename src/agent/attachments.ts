@@ -13,7 +13,7 @@ import type { Endpoint } from "../model/resources.ts";
 import { getLink, NetlinkSocket } from "../netlink/index.ts";
 import type { DesiredState } from "./desired-state.ts";
 import type { EventLog } from "./event-log.ts";
-import type { Attachment, Replica } from "./replica.ts";
+import type { Attachment, Replica, ReplicaChange } from "./replica.ts";
 
 export interface AttachRequest {
   readonly network: string;
@@ -140,6 +140,54 @@ export class Attachments {
       logger.warn({ error: messageOf(error) }, "the server was not told of released endpoints; trying again later"),
     );
     await this.#releasing;
+  }
+
+  /** Attached endpoints that go with these changes. */
+  lostBy(changes: readonly ReplicaChange[]): readonly Endpoint[] {
+    const { attachments, desired } = this.#options;
+    const lost: Endpoint[] = [];
+    const look = (endpoint: Endpoint | undefined): void => {
+      if (endpoint !== undefined && attachments.get(endpoint.id)?.state === "attached") lost.push(endpoint);
+    };
+    for (const change of changes) {
+      if (change.kind === "endpoint-removed") look(desired.own.get(change.id));
+      else if (change.kind === "network-removed")
+        for (const endpoint of desired.own.values()) if (endpoint.network === change.name) look(endpoint);
+    }
+    return lost;
+  }
+
+  /** Claims endpoints that live here with the id, MAC and addresses that they have; tells which the server refuses. */
+  async claimAgain(
+    endpoints: readonly Endpoint[],
+  ): Promise<readonly { readonly endpoint: Endpoint; readonly reason: string }[]> {
+    const client = this.#requireConnection("claim the endpoints of this node again").client;
+    const refused: { readonly endpoint: Endpoint; readonly reason: string }[] = [];
+    for (const endpoint of endpoints) {
+      const { id, network, mac, ips } = endpoint;
+      try {
+        await client.createEndpoint(
+          { id, network, attachment: "netns", mac, ips: [...ips] },
+          { timeoutMs: requestTimeout },
+        );
+      } catch (error) {
+        // Who cannot be reached has refused nothing: the next stream begins with the same question.
+        if (!(error instanceof WeftError) || error.code === "unavailable") throw error;
+        refused.push({ endpoint, reason: `the server does not know it any more and refuses it: ${error.reason}` });
+      }
+    }
+    return refused;
+  }
+
+  /** The endpoint was taken from this node without anybody here having detached it. */
+  forget(endpoint: Endpoint, reason: string): void {
+    const attachment = this.#options.attachments.get(endpoint.id);
+    if (attachment === undefined) return;
+    this.#remove(endpoint.id);
+    const object = `endpoint ${endpoint.id} of network ${endpoint.network}`;
+    const message = `${endpoint.ips.join(", ")} was taken out of ${attachment.netns}: ${reason}`;
+    this.#options.events.add({ level: "warning", kind: "detached", object, message });
+    this.#options.logger.warn({ endpoint: endpoint.id, network: endpoint.network }, message);
   }
 
   /** Attachments that no caller was told of, left by a crash, are given back. */

@@ -35,7 +35,7 @@ export interface SessionHandlers {
 }
 
 const shortestPause = milliseconds(200);
-const longestPause = seconds(10);
+const longestPause = seconds(5);
 /** Refused for good as far as one can know: asking often helps nobody. */
 const refusedPause = seconds(30);
 

@@ -1,0 +1,63 @@
+import type { ReplicaChange } from "./replica.ts";
+import type { SessionChange } from "./session.ts";
+
+/** What is held now, to find out what a state that is sent whole no longer names. */
+export interface HeldState {
+  endpointIdsOf(network: string): readonly string[];
+  nodeNames(): Iterable<string>;
+}
+
+/** A complete step from one consistent state to the next. */
+export interface CompleteStep {
+  readonly changes: readonly ReplicaChange[];
+  /** The first of its stream: what goes with it may be news of long ago, or of a server that forgot. */
+  readonly isFirstOfStream: boolean;
+}
+
+/** Collects what the server sends until it is complete. Nothing is acted upon before. */
+export class IncomingState {
+  #changes: ReplicaChange[] = [];
+  /** Networks that are being sent whole: the endpoints named so far. */
+  readonly #renewedNetworks = new Map<string, Set<string>>();
+  #renewedNodes: Set<string> | undefined;
+  #isFirst = true;
+
+  /** A new stream begins; what an earlier one left incomplete is void. */
+  begin(): void {
+    this.#clear();
+    this.#isFirst = true;
+  }
+
+  add(changes: readonly SessionChange[]): void {
+    for (const change of changes) {
+      if (change.kind === "nodes-begin") this.#renewedNodes = new Set();
+      else if (change.kind === "network-begin") this.#renewedNetworks.set(change.name, new Set());
+      else {
+        if (change.kind === "node") this.#renewedNodes?.add(change.node.name);
+        if (change.kind === "endpoint") this.#renewedNetworks.get(change.endpoint.network)?.add(change.endpoint.id);
+        this.#changes.push(change);
+      }
+    }
+  }
+
+  /** The state is complete: what was sent whole and not named again is gone. */
+  complete(held: HeldState): CompleteStep {
+    const changes = this.#changes;
+    for (const [network, named] of this.#renewedNetworks)
+      for (const id of held.endpointIdsOf(network))
+        if (!named.has(id)) changes.push({ kind: "endpoint-removed", network, id });
+    if (this.#renewedNodes !== undefined)
+      for (const name of held.nodeNames())
+        if (!this.#renewedNodes.has(name)) changes.push({ kind: "node-removed", name });
+    const step = { changes, isFirstOfStream: this.#isFirst };
+    this.#clear();
+    this.#isFirst = false;
+    return step;
+  }
+
+  #clear(): void {
+    this.#changes = [];
+    this.#renewedNetworks.clear();
+    this.#renewedNodes = undefined;
+  }
+}

@@ -1,0 +1,112 @@
+/** The server comes back from an older copy of its data: what lives on the nodes is claimed again, not torn down. */
+import assert from "node:assert/strict";
+import { cpSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import {
+  createNetworks,
+  inLab,
+  inSync,
+  pings,
+  testLab,
+  theWholeFile,
+  until,
+  weft,
+  weftJson,
+} from "../support/cluster.ts";
+
+const lab = await testLab(theWholeFile(), { hosts: 2 });
+const data = join(lab.names.directory, "server");
+const copy = join(lab.names.directory, "copy");
+await createNetworks(lab, [{ name: "web", subnets: ["10.1.0.0/16"], vni: 100 }]);
+for (const name of ["a", "b", "c"]) lab.addContainer(name);
+await lab.attach("b", "h2", "web");
+
+async function save(): Promise<void> {
+  await lab.stop("server");
+  rmSync(copy, { recursive: true, force: true });
+  cpSync(data, copy, { recursive: true });
+  await lab.startServer();
+  await connected();
+}
+
+async function restore(): Promise<void> {
+  await lab.stop("server");
+  rmSync(data, { recursive: true });
+  cpSync(copy, data, { recursive: true });
+  await lab.startServer();
+  await connected();
+}
+
+const status = (host: string) => weftJson(["status", "--agent", lab.agentSocket(host)]);
+
+async function connected(): Promise<void> {
+  for (const host of ["h1", "h2"])
+    await until(async () => assert.equal((await status(host)).agent.serverState, "connected"), 15_000);
+}
+
+async function endpointIds(): Promise<string[]> {
+  const { resources } = await lab.admin.list({ kind: "endpoint" });
+  return resources.map(({ resource }) => (resource.case === "endpoint" ? resource.value.id : "")).sort();
+}
+
+test("an endpoint that the restored server never heard of is claimed again, and its interface stays", async () => {
+  await save();
+  const { id, ips } = await lab.attach("a", "h1", "web");
+  await inSync(lab, "h1", "h2");
+  const before = await inLab(lab, "a", "ip", "-o", "link", "show", "eth0");
+  await restore();
+  await until(async () => assert.ok((await endpointIds()).includes(id)), 10_000);
+  await inSync(lab, "h1", "h2");
+  assert.equal(await inLab(lab, "a", "ip", "-o", "link", "show", "eth0"), before);
+  using b = lab.namespace("b");
+  assert.ok(await pings(b, ips[0] as string));
+});
+
+interface AgentEvent {
+  readonly kind: string;
+  readonly object: string;
+  readonly message: string;
+}
+
+/** One JSON document a line. */
+async function events(): Promise<AgentEvent[]> {
+  const { output } = await weft(["events", "--agent", lab.agentSocket("h1"), "-o", "json"]);
+  return output
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as AgentEvent);
+}
+
+test("what the restored server refuses goes, with an event that says so", async () => {
+  await save();
+  await lab.admin.create({
+    resources: [{ resource: { case: "network", value: { name: "late", tenant: "acme", subnets: ["10.2.0.0/16"] } } }],
+  });
+  const { id } = await lab.attach("c", "h1", "late");
+  await restore();
+  await until(async () => {
+    const { agent } = await status("h1");
+    assert.ok(!agent.endpoints.some((each: { endpoint: { id: string } }) => each.endpoint.id === id));
+  }, 10_000);
+  assert.ok(
+    (await events()).some(
+      (event) => event.kind === "detached" && event.object.includes(id) && /no network late/.test(event.message),
+    ),
+  );
+  await inSync(lab, "h1");
+  await assert.rejects(inLab(lab, "c", "ip", "link", "show", "eth0"));
+  // The place is free again.
+  await lab.attach("c", "h1", "web");
+});
+
+test("an endpoint that an administrator deletes goes, with an event that says so", async () => {
+  const { endpoints } = (await status("h1")).agent;
+  const { endpoint } = endpoints.find((each: { netns: string }) => each.netns.endsWith("-c-c"));
+  await lab.admin.delete({ resources: [{ kind: "endpoint", name: endpoint.id }] });
+  await until(async () => assert.rejects(inLab(lab, "c", "ip", "link", "show", "eth0")));
+  assert.ok((await events()).some((event) => event.object.includes(endpoint.id) && /released it/.test(event.message)));
+  await lab.attach("c", "h1", "web");
+  await lab.detach("c", "h1", "web");
+  await assert.rejects(inLab(lab, "c", "ip", "link", "show", "eth0"));
+});
