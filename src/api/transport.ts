@@ -108,7 +108,12 @@ function explainUnix(socketPath: string, who: "server" | "agent", method: string
     new WeftError({ code: "unavailable", attempted, reason, hint, cause: thrown });
   switch (systemErrorCode(thrown)) {
     case "ENOENT":
-      return unavailable("no such socket", `start the ${who}, or name its socket by ${option}`);
+      return unavailable(
+        "no such socket",
+        who === "server"
+          ? `run the command on the server's host; start the server there, or name its socket by ${option}`
+          : `start the agent of this node, or name its socket by ${option}`,
+      );
     case "ECONNREFUSED":
       return unavailable("nobody listens there", `the ${who} was stopped or has crashed: start it again`);
     case "EACCES":

@@ -40,7 +40,7 @@ export interface NetworkDevices {
   /** The tunnel device was made just now: its tables are empty. */
   readonly tunnelIsNew: boolean;
   readonly bridgeIsNew: boolean;
-  /** What was done, in words; empty if everything was as it should be. */
+  /** What was done, in words, as a repair; empty if everything was as it should be. */
   readonly changes: readonly string[];
 }
 
@@ -87,7 +87,7 @@ async function ensureBridge(
         info: { bridge: bridgeSettings },
       }),
     );
-    changes.push(`created bridge ${name}`);
+    changes.push(`bridge ${name} had been removed; made again`);
     link = await place.socket.get(getLink({ name }));
   } else if (link.info.kind !== "bridge" || !isMarked(link, place.instance))
     throw wrongKind(name, link, "bridge", place);
@@ -120,7 +120,7 @@ async function ensureTunnel(
       .catch((error: unknown) => {
         throw explainTunnelFailure(error, network);
       });
-    changes.push(`created tunnel ${name}`);
+    changes.push(`tunnel ${name} had been removed; made again`);
     link = await place.socket.get(getLink({ name }));
   }
   const requests = [...tunnelLinkChanges(network, place.instance, link, bridge)];

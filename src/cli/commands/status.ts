@@ -35,7 +35,10 @@ export function registerStatus(program: Command): void {
           code: "unavailable",
           attempted: "show the status of this host",
           reason: `neither an agent at ${options.agent} nor a server at ${options.server}`,
-          hint: "start one of them, or name a socket by --agent or --server",
+          hint:
+            process.getuid?.() === 0
+              ? "start one of them, or name a socket by --agent or --server"
+              : "run it as root: nobody else sees their sockets",
         });
       const { agentClient, serverClient } = await import("../../api/transport.ts");
       const [agent, server] = await Promise.all([

@@ -57,8 +57,9 @@ export function sourceFilterTable(filter: SourceFilter): NftTable {
   };
 }
 
+/** `weft` for the usual instance, `weft-INSTANCE` for another. */
 export function sourceFilterName(instance: string): string {
-  return `weft-${instance}`;
+  return instance === "weft" ? "weft" : `weft-${instance}`;
 }
 
 export function match(left: object, right: unknown): NftObject {
