@@ -17,13 +17,13 @@ import {
   type Finished,
   inLab,
   inSync,
+  testDirectory,
   testLab,
   theWholeFile,
   until,
   weft,
 } from "../support/cluster.ts";
 import { filesBelow, footprint, settledFootprint } from "../support/cluster-footprint.ts";
-import { temporaryDirectory } from "../support/server.ts";
 
 for (const name of Object.keys(process.env)) if (name.startsWith("WEFT_")) delete process.env[name];
 
@@ -37,7 +37,7 @@ for (const name of ["a", "b"]) lab.addContainer(name);
 await lab.attach("a", "h1", "web", { ips: ["10.1.0.9", "fd01::9"] });
 await inSync(lab, "h1");
 const container = lab.names.container("b");
-const temporary = temporaryDirectory(file);
+const temporary = testDirectory(file);
 
 let footprintBefore: string[] = [];
 beforeEach(async () => {

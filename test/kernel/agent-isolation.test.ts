@@ -10,6 +10,7 @@ import {
   inSync,
   pings,
   removeNamespaces,
+  testDirectory,
   testLab,
   theWholeFile,
   uniqueName,
@@ -20,7 +21,6 @@ import {
 import { settledFootprint } from "../support/cluster-footprint.ts";
 import { startStream } from "../support/cluster-traffic.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
-import { temporaryDirectory } from "../support/server.ts";
 import { makeUnderlay } from "../support/underlay.ts";
 
 const file = theWholeFile();
@@ -80,7 +80,7 @@ test("a lab notices nothing of another that comes, works, breaks and goes", asyn
 
 test("two installations on the same hosts keep to their own", async (t) => {
   // Each host's underlay namespace is shared by two agents: the same kernel tables, other names, ports and VNIs.
-  const directory = temporaryDirectory(t);
+  const directory = testDirectory(t);
   const underlay = makeUnderlay(2);
   const { hosts } = underlay;
   t.after(() => underlay[Symbol.dispose]());

@@ -1,11 +1,11 @@
-/** Containers that move between hosts with their addresses. WEFT_MOVES: how many quick moves, default 200. */
+/** Containers that move between hosts with their addresses. WEFT_MOVES: how many quick moves, default 100. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createNetworks, inSync, pings, testLab, theWholeFile, until, weft } from "../support/cluster.ts";
 import { inTenant, kernelTables, wantedTables } from "../support/cluster-tables.ts";
 import { startStream } from "../support/cluster-traffic.ts";
 
-const moves = Number(process.env.WEFT_MOVES ?? 200);
+const moves = Number(process.env.WEFT_MOVES ?? 100);
 const lab = await testLab(theWholeFile(), { hosts: 3 });
 await createNetworks(lab, [{ name: "web", subnets: ["10.1.0.0/16", "fd01::/64"], vni: 100 }]);
 const address = { ips: ["10.1.0.7", "fd01::7"], mac: "02:00:5e:10:00:07" };

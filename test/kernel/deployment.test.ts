@@ -11,6 +11,7 @@ import {
   cleanUp,
   pings,
   removeNamespaces,
+  testDirectory,
   theWholeFile,
   uniqueName,
   until,
@@ -18,7 +19,6 @@ import {
   weftJson,
 } from "../support/cluster.ts";
 import { testNamespace } from "../support/namespaces.ts";
-import { temporaryDirectory } from "../support/server.ts";
 import { makeUnderlay } from "../support/underlay.ts";
 
 // Only what is asked for by name below: an installation on this machine is not to be found by chance.
@@ -27,7 +27,7 @@ for (const name of Object.keys(process.env)) if (name.startsWith("WEFT_")) delet
 const file = theWholeFile();
 const instance = uniqueName();
 cleanUp(file, () => removeNamespaces((name) => name.startsWith(instance)));
-const directory = temporaryDirectory(file);
+const directory = testDirectory(file);
 const underlay = makeUnderlay(3);
 file.after(() => underlay[Symbol.dispose]());
 const [h1, h2, serverHost] = underlay.hosts;

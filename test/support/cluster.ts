@@ -4,7 +4,9 @@
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Lab, type LabOptions } from "../../src/lab/lab.ts";
@@ -92,6 +94,13 @@ export function removeLab(name: string): void {
   const names = labNames(name);
   removeNamespaces(names.isOwn);
   rmSync(names.directory, { recursive: true, force: true });
+}
+
+/** An empty directory. */
+export function testDirectory(owner: Owner): string {
+  const path = mkdtempSync(join(tmpdir(), "weft-test-"));
+  cleanUp(owner, () => rmSync(path, { recursive: true, force: true }));
+  return path;
 }
 
 /** Tenants and networks as a manifest would make them. */

@@ -28,7 +28,7 @@ export interface TestNode {
 }
 
 /** A directory that is removed with the test. */
-export function temporaryDirectory(t: { after(action: () => void): void }): string {
+export function temporaryDirectory(t: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), "weft-test-"));
   t.after(() => rmSync(path, { recursive: true, force: true }));
   return path;
