@@ -6,14 +6,21 @@ import { codecOf, encodeFrame, type Layer, type LayerContent } from "./layers.ts
 type Computed = "totalLength" | "payloadLength" | "checksum";
 type Drafted<Header> = Header extends Uint8Array ? Header : Header extends unknown ? Omit<Header, Computed> : never;
 
-/** A layer without the lengths and checksums that `buildFrame` finds out; what it has of them is not looked at. */
+/** Layers whose fields `Computed` does not describe. */
+type Special = "udp" | "gre";
+
+/**
+ * A layer without the lengths and checksums that `buildFrame` finds out; what it has of them is not looked at. Only that
+ * a GRE header has a checksum, whichever, says that it is to have one.
+ */
 export type LayerDraft =
   | {
-      [Name in Exclude<LayerContent["protocol"], "udp">]: {
+      [Name in Exclude<LayerContent["protocol"], Special>]: {
         readonly protocol: Name;
         readonly header: Drafted<Extract<LayerContent, { protocol: Name }>["header"]>;
       };
-    }[Exclude<LayerContent["protocol"], "udp">]
+    }[Exclude<LayerContent["protocol"], Special>]
+  | Extract<LayerContent, { protocol: "gre" }>
   | {
       readonly protocol: "udp";
       readonly header: Omit<Extract<LayerContent, { protocol: "udp" }>["header"], "length" | "checksum">;
@@ -21,7 +28,7 @@ export type LayerDraft =
 
 /**
  * A frame of these layers with right lengths and checksums, as a sender makes it. Zero are the UDP checksum around
- * VXLAN (RFC 7348 §5) and the transport checksums that `verifyChecksums` leaves out. Trailers are behind the outermost
+ * VXLAN (RFC 7348 §5; around Geneve there is one, RFC 8926 §3.3) and the checksums that `verifyChecksums` leaves out. Trailers are behind the outermost
  * packet: no length counts them. Throws RangeError when something does not fit its field.
  */
 export function buildFrame(drafts: readonly LayerDraft[]): Uint8Array {
@@ -47,6 +54,10 @@ function withoutSums(draft: LayerDraft): LayerContent {
       return { protocol: "ipv6", header: { ...draft.header, payloadLength: 0 } };
     case "udp":
       return { protocol: "udp", header: { ...draft.header, length: 0, checksum: 0 } };
+    case "gre":
+      return draft.header.checksum === undefined
+        ? draft
+        : { protocol: "gre", header: { ...draft.header, checksum: 0 } };
     case "icmpv4":
     case "icmpv6":
     case "tcp":

@@ -1,4 +1,5 @@
 import { cutShort, type DecodeError, malformed } from "./decode-error.ts";
+import { genevePort } from "./geneve.ts";
 import { codecOf, type Layer, type LayerName } from "./layers.ts";
 import type { Code } from "./layout.ts";
 import { vxlanPort } from "./vxlan.ts";
@@ -14,21 +15,26 @@ export interface Frame {
 export interface DecodeFrameOptions {
   /** UDP destination ports that carry VXLAN. Default: 4789. */
   readonly vxlanPorts?: ReadonlySet<number>;
+  /** UDP destination ports that carry Geneve. Default: 6081. A port of both sets carries VXLAN. */
+  readonly genevePorts?: ReadonlySet<number>;
 }
 
 /** The most layers of one frame that are read; VLAN tags and IPv6 extension headers count as one each. */
 export const maximumLayers = 32;
 
 const defaultVxlanPorts: ReadonlySet<number> = new Set([vxlanPort]);
+const defaultGenevePorts: ReadonlySet<number> = new Set([genevePort]);
 
 /**
- * Reads an Ethernet frame layer by layer, through VXLAN and IP in IP into the inner packet. Never throws. What is
- * malformed ends the walk with an error; the layers before it stand. Later fragments and the data of a first
- * fragment are payload, as the whole is not there.
+ * Reads an Ethernet frame layer by layer, through VXLAN, Geneve, GRE and IP in IP (RFC 2003, RFC 2473, RFC 4213) into
+ * the inner packet. Never throws. What is malformed ends the walk with an error; the layers before it stand. Later
+ * fragments and the data of a first fragment are payload, as the whole is not there. NVGRE and a GRE tunnel for Ethernet
+ * with a key are the same on the wire: both are `gre`, and whoever knows that it is NVGRE asks `readNvgreKey`.
  */
 export function decodeFrame(bytes: Uint8Array, options: DecodeFrameOptions = {}): Frame {
   const walk: Walk = {
     vxlanPorts: options.vxlanPorts ?? defaultVxlanPorts,
+    genevePorts: options.genevePorts ?? defaultGenevePorts,
     // Made anew so that a Buffer does not hand its own kind of views into the decoded values.
     bytes: new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length),
     trailers: [],
@@ -55,6 +61,7 @@ export function decodeFrame(bytes: Uint8Array, options: DecodeFrameOptions = {})
 
 interface Walk {
   readonly vxlanPorts: ReadonlySet<number>;
+  readonly genevePorts: ReadonlySet<number>;
   /** The frame up to the end of the innermost packet whose length is known. */
   bytes: Uint8Array;
   /** Octets between the end of a packet and that of the packet around it, outermost first. */
@@ -72,25 +79,27 @@ function follow(walk: Walk, layer: Layer): LayerName | DecodeError {
     case "ipv4": {
       const { totalLength, fragmentOffset, moreFragments, protocol } = layer.header;
       walk.fragment = fragmentOffset > 0 || moreFragments;
-      return endAt(walk, layer, totalLength) ?? afterIp(protocol, fragmentOffset);
+      return endAt(walk, layer, totalLength) ?? afterIp(walk, protocol, fragmentOffset);
     }
     case "ipv6":
       walk.fragment = false;
-      return endAt(walk, layer, layer.length + layer.header.payloadLength) ?? afterIp(layer.header.nextHeader);
+      return endAt(walk, layer, layer.length + layer.header.payloadLength) ?? afterIp(walk, layer.header.nextHeader);
     case "ipv6-extension":
-      return afterIp(layer.header.nextHeader);
+      return afterIp(walk, layer.header.nextHeader);
     case "ipv6-fragment": {
       const { fragmentOffset, moreFragments, nextHeader } = layer.header;
       walk.fragment = fragmentOffset > 0 || moreFragments;
-      return afterIp(nextHeader, fragmentOffset);
+      return afterIp(walk, nextHeader, fragmentOffset);
     }
     case "udp": {
       if (walk.fragment) return "payload";
-      const isVxlan = walk.vxlanPorts.has(layer.header.destinationPort);
-      return endAt(walk, layer, layer.header.length) ?? (isVxlan ? "vxlan" : "payload");
+      return endAt(walk, layer, layer.header.length) ?? afterUdp(walk, layer.header.destinationPort);
     }
     case "vxlan":
       return "ethernet";
+    case "geneve":
+    case "gre":
+      return walk.fragment ? "payload" : afterTunnel(layer.header.protocolType);
     case "arp":
       cutTrailer(walk, layer.offset + layer.length);
       return "payload";
@@ -128,20 +137,32 @@ function afterEtherType(type: Code<string>): LayerName {
   }
 }
 
-function afterIp(protocol: Code<string>, fragmentOffset = 0): LayerName {
+/** What a tunnel carries. Only there an Ethernet frame has an EtherType. */
+function afterTunnel(type: Code<string>): LayerName {
+  return type === "transparent-ethernet-bridging" ? "ethernet" : afterEtherType(type);
+}
+
+function afterUdp(walk: Walk, port: number): LayerName {
+  if (walk.vxlanPorts.has(port)) return "vxlan";
+  return walk.genevePorts.has(port) ? "geneve" : "payload";
+}
+
+function afterIp(walk: Walk, protocol: Code<string>, fragmentOffset = 0): LayerName {
   if (fragmentOffset > 0) return "payload";
   switch (protocol) {
     case "hop-by-hop-options":
     case "ipv6-routing":
     case "destination-options":
       return "ipv6-extension";
-    case "ipv6-fragment":
     case "ipv4":
     case "ipv6":
+      return walk.fragment ? "payload" : protocol;
+    case "ipv6-fragment":
     case "icmpv4":
     case "icmpv6":
     case "udp":
     case "tcp":
+    case "gre":
       return protocol;
     default:
       return "payload";

@@ -1,7 +1,10 @@
 import { formatDecodeError } from "./decode-error.ts";
 import type { Frame } from "./decode-frame.ts";
+import { type GeneveHeader, isCriticalOption } from "./geneve.ts";
+import type { GreHeader } from "./gre.ts";
 import type { Icmpv4Message } from "./icmpv4.ts";
 import type { Icmpv6Message } from "./icmpv6.ts";
+import { ipv6Options } from "./ipv6-options.ts";
 import type { Layer } from "./layers.ts";
 import type { Code } from "./layout.ts";
 import type { NeighbourOption } from "./neighbour-options.ts";
@@ -10,7 +13,7 @@ import type { TcpHeader, TcpOption } from "./tcp.ts";
 type LayerOf<Protocol extends Layer["protocol"]> = Extract<Layer, { protocol: Protocol }>;
 
 /**
- * A frame in one line, in the manner of tcpdump; an inner frame follows its VNI:
+ * A frame in one line, in the manner of tcpdump; an inner frame follows its tunnel header:
  * `IP 192.0.2.1.51234 > 192.0.2.2.4789: VXLAN, vni 100: ARP, Request who-has 10.0.0.2 tell 10.0.0.1, length 28`.
  * MAC addresses are shown only where no network address is.
  */
@@ -23,13 +26,11 @@ function describeLayer(layer: Layer, layers: readonly Layer[], index: number): s
   switch (layer.protocol) {
     case "ethernet": {
       const { source, destination, etherType } = layer.header;
-      return typeof etherType === "string" && etherType !== "lldp"
-        ? ""
-        : `${source} > ${destination}, ethertype ${etherTypeText(etherType)}`;
+      return isRead(etherType) ? "" : `${source} > ${destination}, ethertype ${etherTypeText(etherType)}`;
     }
     case "vlan": {
       const { vlanId, priority, etherType } = layer.header;
-      const unnamed = typeof etherType === "string" ? "" : `ethertype ${etherTypeText(etherType)}`;
+      const unnamed = isRead(etherType) ? "" : `ethertype ${etherTypeText(etherType)}`;
       return `vlan ${vlanId}, p ${priority}, ${unnamed}`;
     }
     case "arp":
@@ -42,7 +43,7 @@ function describeLayer(layer: Layer, layers: readonly Layer[], index: number): s
     case "ipv6-fragment":
       return "";
     case "udp":
-      return layers[index + 1]?.protocol === "vxlan" ? "" : `UDP, length ${layer.header.length - layer.length}`;
+      return tunnels.has(layers[index + 1]?.protocol) ? "" : `UDP, length ${layer.header.length - layer.length}`;
     case "tcp":
       return `${tcpText(layer.header)}, length ${octetsAfter(layers, index)}`;
     case "icmpv4":
@@ -51,6 +52,10 @@ function describeLayer(layer: Layer, layers: readonly Layer[], index: number): s
       return `ICMP6, ${icmpv6Text(layer.header)}, length ${layer.length + octetsAfter(layers, index)}`;
     case "vxlan":
       return `VXLAN, vni ${layer.header.vni}: `;
+    case "geneve":
+      return `Geneve, ${geneveText(layer.header)}${carriedText(layer.header.protocolType, layers, index)}`;
+    case "gre":
+      return `GRE${greText(layer.header)}${carriedText(layer.header.protocolType, layers, index)}`;
     case "payload":
       return described.has(layers[index - 1]?.protocol) ? "" : `, length ${layer.length}`;
     case "trailer":
@@ -60,6 +65,14 @@ function describeLayer(layer: Layer, layers: readonly Layer[], index: number): s
 
 /** Layers whose text already says how long the data after them is. */
 const described: ReadonlySet<Layer["protocol"] | undefined> = new Set(["udp", "tcp", "icmpv4", "icmpv6"]);
+
+/** What UDP carries that says more than UDP. */
+const tunnels: ReadonlySet<Layer["protocol"] | undefined> = new Set(["vxlan", "geneve"]);
+
+/** Whether there is a codec for what has this EtherType, outside of tunnels. */
+function isRead(type: Code<string>): boolean {
+  return typeof type === "string" && type !== "lldp" && type !== "transparent-ethernet-bridging";
+}
 
 function octetsAfter(layers: readonly Layer[], index: number): number {
   const next = layers[index + 1];
@@ -73,6 +86,28 @@ function codeText(code: Code<string>): string {
 function etherTypeText(type: Code<string>): string {
   if (typeof type === "string") return type.toUpperCase();
   return `0x${type.unknown.toString(16).padStart(4, "0")}`;
+}
+
+/** What follows the text of a tunnel header: the inner packet, or the number of what is not read. */
+function carriedText(type: Code<string>, layers: readonly Layer[], index: number): string {
+  const next = layers[index + 1];
+  return next === undefined || next.protocol === "payload" ? `, ethertype ${etherTypeText(type)}` : ": ";
+}
+
+function greText({ key, sequence }: GreHeader): string {
+  const keyText = key === undefined ? "" : `, key 0x${key.toString(16)}`;
+  return `${keyText}${sequence === undefined ? "" : `, seq ${sequence}`}`;
+}
+
+function geneveText({ control, criticalOptions, vni, options }: GeneveHeader): string {
+  const flags = `${control ? "O" : ""}${criticalOptions ? "C" : ""}`;
+  const optionTexts = options.map(({ optionClass, type, data }) => {
+    const named =
+      typeof optionClass === "string" ? optionClass : `0x${optionClass.unknown.toString(16).padStart(4, "0")}`;
+    return `${named} 0x${type.toString(16).padStart(2, "0")}${isCriticalOption({ type }) ? " critical" : ""} ${data.length} octets`;
+  });
+  const listed = optionTexts.length === 0 ? "" : `, options [${optionTexts.join(", ")}]`;
+  return `${flags === "" ? "" : `Flags [${flags}], `}vni ${vni}${listed}`;
 }
 
 function arpText({ header }: LayerOf<"arp">): string {
@@ -90,9 +125,12 @@ function arpText({ header }: LayerOf<"arp">): string {
 function ipText({ header }: LayerOf<"ipv4" | "ipv6">, layers: readonly Layer[], index: number): string {
   let carried = "protocol" in header ? header.protocol : header.nextHeader;
   let fragment = "totalLength" in header ? fragmentText(header) : "";
+  let tunnelLimit = "";
   let next = layers[index + 1];
   for (let after = index + 2; next?.protocol === "ipv6-extension" || next?.protocol === "ipv6-fragment"; after++) {
     if (next.protocol === "ipv6-fragment") fragment = fragmentText(next.header);
+    if (next.protocol === "ipv6-extension" && carried === "destination-options")
+      tunnelLimit = tunnelLimitText(next.header.data);
     carried = next.header.nextHeader;
     next = layers[after];
   }
@@ -100,7 +138,14 @@ function ipText({ header }: LayerOf<"ipv4" | "ipv6">, layers: readonly Layer[], 
   const from = ports === undefined ? header.source : `${header.source}.${ports.sourcePort}`;
   const to = ports === undefined ? header.destination : `${header.destination}.${ports.destinationPort}`;
   const unread = next === undefined || next.protocol === "payload" ? codeText(carried) : "";
-  return `${from} > ${to}: ${fragment}${unread}`;
+  return `${from} > ${to}: ${fragment}${tunnelLimit}${unread}`;
+}
+
+/** How many more tunnels are allowed around the packet (RFC 2473 §4.1.1), where the destination options say it. */
+function tunnelLimitText(data: Uint8Array): string {
+  const options = ipv6Options.decode(data);
+  const limit = options.ok ? options.value.find((option) => option.type === "tunnel-encapsulation-limit") : undefined;
+  return limit === undefined ? "" : `encaplimit ${limit.limit}, `;
 }
 
 /** In octets; `+` says that more follow. */

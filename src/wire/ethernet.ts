@@ -4,6 +4,8 @@ import { codes, defineHeader, macAddress } from "./layout.ts";
 export const etherType = codes(16, {
   ipv4: 0x0800,
   arp: 0x0806,
+  /** A whole Ethernet frame in a tunnel: GRE, Geneve. Transparent Ethernet Bridging, RFC 1701. */
+  "transparent-ethernet-bridging": 0x6558,
   vlan: 0x8100,
   ipv6: 0x86dd,
   "provider-vlan": 0x88a8,

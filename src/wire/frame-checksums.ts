@@ -20,10 +20,10 @@ export interface LayerChecksum {
 }
 
 /**
- * Checks the checksums of all layers of a frame that `decodeFrame` read from `bytes`. A transport checksum whose
+ * Checks the checksums of all layers of a frame that `decodeFrame` read from `bytes`. A transport or GRE checksum whose
  * octets are not all there (fragments, frames cut short) is left out, and so is one behind an IPv6 routing header,
  * which counts an address that is not in the header yet (RFC 8200 §8.1). A zero checksum of UDP is `absent` over IPv6
- * too: whether that is acceptable depends on the port (RFC 6935 §5).
+ * too: whether that is acceptable depends on the port (RFC 6935 §5). GRE without a checksum is not in the list.
  */
 export function verifyChecksums(bytes: Uint8Array, layers: readonly Layer[]): LayerChecksum[] {
   return checksummedParts(layers)
@@ -64,6 +64,10 @@ export function checksummedParts(layers: readonly Layer[]): Checksummed[] {
         break;
       case "icmpv4":
         if (packet) parts.push({ layer, field: offset + 2, start: offset, end: packet.end, initial: 0 });
+        break;
+      case "gre":
+        if (packet && layer.header.checksum !== undefined)
+          parts.push({ layer, field: offset + 4, start: offset, end: packet.end, initial: 0 });
         break;
       case "icmpv6":
         if (packet) parts.push(withPseudoHeader(layer, 2, packet, packet.end));

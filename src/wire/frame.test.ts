@@ -5,11 +5,13 @@ import { toHex } from "../base/bytes.ts";
 import { type Ipv4Address, type Ipv6Address, ip } from "../base/ip.ts";
 import { broadcastMac, mac, zeroMac } from "../base/mac.ts";
 import { buildFrame, type LayerDraft } from "./build-frame.ts";
+import { onesComplementSum } from "./checksum.ts";
 import { annotated } from "./codec-suite.test.ts";
 import { decodeFrame, maximumLayers } from "./decode-frame.ts";
 import { describeFrame } from "./describe-frame.ts";
 import { verifyChecksums } from "./frame-checksums.ts";
 import { encodeFrame } from "./layers.ts";
+import { nvgreHeader } from "./nvgre.ts";
 
 const v4 = (text: string) => ip(text) as Ipv4Address;
 const v6 = (text: string) => ip(text) as Ipv6Address;
@@ -46,6 +48,20 @@ const udp = (destinationPort: number): LayerDraft => ({
   header: { sourcePort: 51234, destinationPort },
 });
 const vxlan = (vni: number): LayerDraft => ({ protocol: "vxlan", header: { vni } });
+const gre = (header: DraftOf<"gre">["header"]): LayerDraft => ({ protocol: "gre", header });
+const geneve = (header: Partial<DraftOf<"geneve">["header"]>): LayerDraft => ({
+  protocol: "geneve",
+  header: {
+    ...{ control: false, criticalOptions: false, protocolType: "transparent-ethernet-bridging", vni: 100 },
+    options: [],
+    ...header,
+  },
+});
+/** Destination options as Linux sends them ahead of what a tunnel over IPv6 carries. */
+const encapsulationLimit = (limit: number, nextHeader: DraftOf<"ipv6">["header"]["nextHeader"]): LayerDraft => ({
+  protocol: "ipv6-extension",
+  header: { nextHeader, data: Uint8Array.of(4, 1, limit, 1, 1, 0) },
+});
 const payload = (text: string): LayerDraft => ({ protocol: "payload", header: annotated(text) });
 const arp: LayerDraft = {
   protocol: "arp",
@@ -146,6 +162,90 @@ const cases: readonly { readonly name: string; readonly drafts: readonly LayerDr
     line: "IP 192.0.2.1 > 192.0.2.2: 132, length 3",
   },
   {
+    name: "GRE without key, IPv4 inside",
+    drafts: [ethernet("ipv4"), ipv4("gre"), gre({ protocolType: "ipv4" }), ipv4("icmpv4"), echo],
+    line: "IP 192.0.2.1 > 192.0.2.2: GRE: IP 192.0.2.1 > 192.0.2.2: ICMP echo request, id 1, seq 2, length 8",
+  },
+  {
+    name: "GRE with key and sequence number over IPv6, behind an encapsulation limit, IPv6 inside",
+    drafts: [
+      ethernet("ipv6"),
+      ipv6("destination-options"),
+      encapsulationLimit(4, "gre"),
+      gre({ protocolType: "ipv6", key: 0xbeef, sequence: 9 }),
+      ipv6("udp"),
+      udp(9),
+    ],
+    line: "IP6 2001:db8::1 > 2001:db8::2: encaplimit 4, GRE, key 0xbeef, seq 9: IP6 2001:db8::1.51234 > 2001:db8::2.9: UDP, length 0",
+  },
+  {
+    name: "NVGRE, or GRE for Ethernet with a key: a padded ARP request inside",
+    drafts: [
+      ethernet("ipv4"),
+      ipv4("gre"),
+      gre(nvgreHeader({ vsid: 0x123456, flowId: 0x78 })),
+      ethernet("arp"),
+      arp,
+      { protocol: "trailer", header: new Uint8Array(18) },
+    ],
+    line: "IP 192.0.2.1 > 192.0.2.2: GRE, key 0x12345678: ARP, Request who-has 10.0.0.2 tell 10.0.0.1, length 28",
+  },
+  {
+    name: "GRE around a protocol that is not read",
+    drafts: [ethernet("ipv4"), ipv4("gre"), gre({ protocolType: { unknown: 0x88be } }), payload("01 02 03")],
+    line: "IP 192.0.2.1 > 192.0.2.2: GRE, ethertype 0x88be, length 3",
+  },
+  {
+    name: "IP in IP",
+    drafts: [ethernet("ipv4"), ipv4("ipv4"), ipv4("udp"), udp(9), payload("01")],
+    line: "IP 192.0.2.1 > 192.0.2.2: IP 192.0.2.1.51234 > 192.0.2.2.9: UDP, length 1",
+  },
+  {
+    name: "6in4",
+    drafts: [ethernet("ipv4"), ipv4("ipv6"), ipv6("udp"), udp(9)],
+    line: "IP 192.0.2.1 > 192.0.2.2: IP6 2001:db8::1.51234 > 2001:db8::2.9: UDP, length 0",
+  },
+  {
+    name: "4in6",
+    drafts: [ethernet("ipv6"), ipv6("ipv4"), ipv4("udp"), udp(9)],
+    line: "IP6 2001:db8::1 > 2001:db8::2: IP 192.0.2.1.51234 > 192.0.2.2.9: UDP, length 0",
+  },
+  {
+    name: "6in6 behind an encapsulation limit",
+    drafts: [ethernet("ipv6"), ipv6("destination-options"), encapsulationLimit(0, "ipv6"), ipv6("udp"), udp(9)],
+    line: "IP6 2001:db8::1 > 2001:db8::2: encaplimit 0, IP6 2001:db8::1.51234 > 2001:db8::2.9: UDP, length 0",
+  },
+  {
+    name: "Geneve over IPv4, an Ethernet frame inside",
+    drafts: [ethernet("ipv4"), ipv4("udp"), udp(6081), geneve({}), ethernet("arp"), arp],
+    line: "IP 192.0.2.1.51234 > 192.0.2.2.6081: Geneve, vni 100: ARP, Request who-has 10.0.0.2 tell 10.0.0.1, length 28",
+  },
+  {
+    name: "Geneve over IPv6 with options, an IP packet inside",
+    drafts: [
+      ethernet("ipv6"),
+      ipv6("udp"),
+      udp(6081),
+      geneve({
+        control: true,
+        criticalOptions: true,
+        protocolType: "ipv4",
+        options: [
+          { optionClass: "ovn", type: 0x80, data: Uint8Array.of(0, 1, 0, 2) },
+          { optionClass: { unknown: 0xff }, type: 1, data: new Uint8Array() },
+        ],
+      }),
+      ipv4("icmpv4"),
+      echo,
+    ],
+    line: "IP6 2001:db8::1.51234 > 2001:db8::2.6081: Geneve, Flags [OC], vni 100, options [ovn 0x80 critical 4 octets, 0x00ff 0x01 0 octets]: IP 192.0.2.1 > 192.0.2.2: ICMP echo request, id 1, seq 2, length 8",
+  },
+  {
+    name: "an Ethernet frame straight in an Ethernet frame is no tunnel",
+    drafts: [ethernet("transparent-ethernet-bridging"), payload("01 02")],
+    line: "02:00:00:00:00:01 > 02:00:00:00:00:02, ethertype TRANSPARENT-ETHERNET-BRIDGING, length 2",
+  },
+  {
     name: "an EtherType without a name",
     drafts: [ethernet({ unknown: 0x9000 }), payload("01 02")],
     line: "02:00:00:00:00:01 > 02:00:00:00:00:02, ethertype 0x9000, length 2",
@@ -191,6 +291,58 @@ describe("frames", () => {
     const frame = buildFrame([ethernet("ipv4"), ipv4("udp"), udp(8472), vxlan(5), ethernet("arp"), arp]);
     assert.equal(decodeFrame(frame).layers.at(-1)?.protocol, "payload");
     assert.equal(decodeFrame(frame, { vxlanPorts: new Set([4789, 8472]) }).layers.at(-1)?.protocol, "arp");
+  });
+
+  test("Geneve is known by its ports", () => {
+    const frame = buildFrame([ethernet("ipv4"), ipv4("udp"), udp(7000), geneve({}), ethernet("arp"), arp]);
+    assert.equal(decodeFrame(frame).layers.at(-1)?.protocol, "payload");
+    assert.equal(decodeFrame(frame, { genevePorts: new Set([7000]) }).layers.at(-1)?.protocol, "arp");
+    const both = { genevePorts: new Set([6081]), vxlanPorts: new Set([6081]) };
+    const vxlanFrame = buildFrame([ethernet("ipv4"), ipv4("udp"), udp(6081), vxlan(5), ethernet("arp"), arp]);
+    assert.equal(decodeFrame(vxlanFrame, both).layers[3]?.protocol, "vxlan");
+  });
+
+  test("a GRE checksum is computed when one is asked for, over header and payload", () => {
+    const inner = [ipv4("udp"), udp(9), payload("01 02 03")];
+    const drafts = [ethernet("ipv4"), ipv4("gre"), gre({ protocolType: "ipv4", checksum: 1, key: 5 }), ...inner];
+    const frame = buildFrame(drafts);
+    const statuses = (bytes: Uint8Array) =>
+      verifyChecksums(bytes, decodeFrame(bytes).layers).map(({ layer, status }) => `${layer.protocol} ${status}`);
+    assert.deepEqual(statuses(frame), ["ipv4 correct", "gre correct", "ipv4 correct", "udp correct"]);
+    assert.equal(onesComplementSum(frame.subarray(34)), 0xffff);
+    frame[frame.length - 1] = 0xff;
+    assert.deepEqual(statuses(frame), ["ipv4 correct", "gre wrong", "ipv4 correct", "udp wrong"]);
+    const bare = buildFrame([ethernet("ipv4"), ipv4("gre"), gre({ protocolType: "ipv4", key: 5 }), ...inner]);
+    assert.deepEqual(statuses(bare), ["ipv4 correct", "ipv4 correct", "udp correct"]);
+  });
+
+  for (const [name, tunnel] of Object.entries<LayerDraft[]>({
+    "IP in IP": [ipv4("ipv4", { moreFragments: true })],
+    "6in4": [ipv4("ipv6", { moreFragments: true })],
+    GRE: [ipv4("gre", { moreFragments: true }), gre({ protocolType: "ipv4", checksum: 0 })],
+  }))
+    test(`${name}: what the first fragment of a packet carries is payload, as the whole is not there`, () => {
+      const frame = buildFrame([ethernet("ipv4"), ...tunnel, payload("45 00 05 dc")]);
+      const { layers, error } = decodeFrame(frame);
+      assert.equal(error, undefined);
+      assert.deepEqual(
+        layers.map(({ protocol }) => protocol),
+        ["ethernet", ...tunnel.map(({ protocol }) => protocol), "payload"],
+      );
+      assert.deepEqual(
+        verifyChecksums(frame, layers).map(({ layer, status }) => `${layer.protocol} ${status}`),
+        ["ipv4 correct"],
+      );
+    });
+
+  test("a tunnel header that is refused ends the walk", () => {
+    const pptp = buildFrame([ethernet("ipv4"), ipv4("gre"), payload("30 01 88 0b 00 00 00 01 00 00 00 00")]);
+    assert.deepEqual(decodeFrame(pptp).error, { header: "gre", what: "version is 1, not 0", offset: 35 });
+    const late = buildFrame([ethernet("ipv4"), ipv4("udp"), udp(6081), payload("3f 00 65 58 00 00 64 00")]);
+    assert.equal(
+      describeFrame(decodeFrame(late)),
+      "IP 192.0.2.1.51234 > 192.0.2.2.6081: UDP, length 8 [malformed: geneve at octet 42: cut short: needs 260 octets, 8 are there]",
+    );
   });
 
   test("a malformed inner packet: the layers so far, and where it is wrong", () => {

@@ -17,12 +17,23 @@ export { type DecodeFrameOptions, decodeFrame, type Frame, maximumLayers } from 
 export { describeFrame } from "./describe-frame.ts";
 export { ethernet, etherType } from "./ethernet.ts";
 export { type LayerChecksum, verifyChecksums } from "./frame-checksums.ts";
+export {
+  type GeneveHeader,
+  type GeneveOption,
+  geneve,
+  geneveOptionClass,
+  geneveOptions,
+  genevePort,
+  isCriticalOption,
+} from "./geneve.ts";
+export { type GreHeader, gre } from "./gre.ts";
 export { type Icmpv4Message, icmpv4, icmpv4Type, icmpv4UnreachableCode } from "./icmpv4.ts";
 export { type Icmpv6Message, icmpv6, icmpv6Type, icmpv6UnreachableCode } from "./icmpv6.ts";
 export { type IpProtocol, ipProtocol } from "./ip-protocol.ts";
 export { type Ipv4Header, ipv4 } from "./ipv4.ts";
 export { ipv6 } from "./ipv6.ts";
 export { type Ipv6Extension, ipv6Extension, ipv6Fragment } from "./ipv6-extension.ts";
+export { type Ipv6Option, ipv6Options } from "./ipv6-options.ts";
 export { encodeFrame, type Layer, type LayerContent } from "./layers.ts";
 export {
   bytes,
@@ -42,6 +53,7 @@ export {
   uint,
 } from "./layout.ts";
 export { type NeighbourOption, neighbourOptions } from "./neighbour-options.ts";
+export { type NvgreKey, nvgreHeader, nvgreKey, readNvgreKey } from "./nvgre.ts";
 export {
   linkTypeEthernet,
   type Pcap,

@@ -1,6 +1,8 @@
 import { arp } from "./arp.ts";
 import { type Codec, octets, type ValueOf } from "./codec.ts";
 import { ethernet } from "./ethernet.ts";
+import { geneve } from "./geneve.ts";
+import { gre } from "./gre.ts";
 import { icmpv4 } from "./icmpv4.ts";
 import { icmpv6 } from "./icmpv6.ts";
 import { ipv4 } from "./ipv4.ts";
@@ -25,6 +27,8 @@ export const layerCodecs = {
   udp,
   tcp,
   vxlan,
+  geneve,
+  gre,
   /** What the last header carries: data, or a protocol without a codec here. */
   payload: octets("payload"),
   /** Octets behind the end of an IP packet or UDP datagram: padding of a short Ethernet frame. */

@@ -11,25 +11,29 @@ import { defineOptions } from "./options.ts";
  *     |     Type      |    Length     |              ...              |
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  */
-export const neighbourOptions = defineOptions("neighbour option", 8, {
-  /** RFC 4861 §4.6.1, RFC 2464 §6. */
-  "source-link-layer-address": { type: 1, fields: { address: macAddress() } },
-  "target-link-layer-address": { type: 2, fields: { address: macAddress() } },
-  /** RFC 4861 §4.6.2. Lifetimes in seconds, 0xffffffff is infinity. */
-  "prefix-information": {
-    type: 3,
-    fields: {
-      prefixLength: uint(8),
-      onLink: flag(),
-      autonomous: flag(),
-      reserved1: reserved(6),
-      validLifetime: uint(32),
-      preferredLifetime: uint(32),
-      reserved2: reserved(32),
-      prefix: ipv6Address(),
+export const neighbourOptions = defineOptions(
+  "neighbour option",
+  { length: "words" },
+  {
+    /** RFC 4861 §4.6.1, RFC 2464 §6. */
+    "source-link-layer-address": { type: 1, fields: { address: macAddress() } },
+    "target-link-layer-address": { type: 2, fields: { address: macAddress() } },
+    /** RFC 4861 §4.6.2. Lifetimes in seconds, 0xffffffff is infinity. */
+    "prefix-information": {
+      type: 3,
+      fields: {
+        prefixLength: uint(8),
+        onLink: flag(),
+        autonomous: flag(),
+        reserved1: reserved(6),
+        validLifetime: uint(32),
+        preferredLifetime: uint(32),
+        reserved2: reserved(32),
+        prefix: ipv6Address(),
+      },
     },
+    /** RFC 4861 §4.6.4. Octets. */
+    mtu: { type: 5, fields: { reserved: reserved(16), mtu: uint(32) } },
   },
-  /** RFC 4861 §4.6.4. Octets. */
-  mtu: { type: 5, fields: { reserved: reserved(16), mtu: uint(32) } },
-});
+);
 export type NeighbourOption = ValueOf<typeof neighbourOptions>[number];

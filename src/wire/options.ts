@@ -24,28 +24,33 @@ export interface UnknownOption {
 
 const optionLead = defineHeader("option", { type: uint(8), length: uint(8) });
 
-/**
- * A list of options, each with its type, its length and its data, up to the end of the bytes.
- * `unit` is the number of octets that the length counts in. `single` names options of one octet, without a length;
- * the one with the number 0 ends the list, and every octet after it is padding and reads as the same option.
- */
+/** How the options of a list are written. */
+export interface OptionForm<Single extends string> {
+  /** What the length octet counts: the whole option, in octets or in words of 8, or its data alone, in octets. */
+  readonly length: "octets" | "words" | "data-octets";
+  /** Options of one octet, without a length, by their type number. */
+  readonly single?: Readonly<Record<Single, number>>;
+  /** The single option that ends the list: every octet after it is padding and reads as the same option. */
+  readonly end?: NoInfer<Single>;
+}
+
+/** A list of options, each with its type, its length and its data, up to the end of the bytes. */
 export function defineOptions<
   const Declared extends Readonly<Record<string, OptionLayout>>,
   const Single extends string = never,
->(
-  name: string,
-  unit: number,
-  declared: Declared,
-  single: Readonly<Record<Single, number>> = {} as Record<Single, number>,
-): Codec<readonly Option<Declared, Single>[]> {
+>(name: string, form: OptionForm<Single>, declared: Declared): Codec<readonly Option<Declared, Single>[]> {
   type Value = Option<Declared, Single>;
+  const unit = form.length === "words" ? 8 : 1;
+  const uncounted = form.length === "data-octets" ? 2 : 0;
+  const single: Readonly<Record<string, number>> = form.single ?? {};
   const singles = new Map(Object.entries<number>(single));
+  const end = form.end === undefined ? undefined : singles.get(form.end);
   const singleNames = new Map(Object.entries<number>(single).map(([key, type]) => [type, key]));
   const layouts = new Map<unknown, Header<object>>();
   const names = new Map<number, string>();
   for (const [key, { type, fields }] of Object.entries<OptionLayout>(declared)) {
     const octets = 2 + Object.values(fields).reduce((bits, field) => bits + field.bits, 0) / 8;
-    const lead = { optionType: fixed(8, type), optionLength: fixed(8, octets / unit) };
+    const lead = { optionType: fixed(8, type), optionLength: fixed(8, (octets - uncounted) / unit) };
     layouts.set(key, defineHeader(name, { ...lead, ...fields }));
     names.set(type, key);
   }
@@ -60,7 +65,7 @@ export function defineOptions<
     const type = bytes[offset] as number;
     const units = bytes[offset + 1];
     if (units === undefined) return cutShort(name, bytes, offset, 2);
-    const length = units * unit;
+    const length = units * unit + uncounted;
     if (length < 2) return malformed(name, `the length of option ${type} is ${units}`, offset + 1);
     if (offset + length > bytes.length) return cutShort(name, bytes, offset, length);
     const key = names.get(type);
@@ -75,7 +80,7 @@ export function defineOptions<
     const length = 2 + data.length;
     if (singleNames.has(type)) throw new RangeError(`${name} ${type} is one octet, without data`);
     if (length % unit !== 0) throw new RangeError(`${name}: ${length} octets are no multiple of ${unit}`);
-    optionLead.encode({ type, length: length / unit }, target, offset);
+    optionLead.encode({ type, length: (length - uncounted) / unit }, target, offset);
     target.set(data, offset + 2);
   };
 
@@ -104,9 +109,10 @@ export function defineOptions<
       let position = offset;
       let ended = false;
       while (position < bytes.length) {
-        const key = singleNames.get(ended ? 0 : (bytes[position] as number));
+        const type: number = ended && end !== undefined ? end : (bytes[position] as number);
+        const key = singleNames.get(type);
         if (key !== undefined) {
-          ended ||= singles.get(key) === 0;
+          ended ||= type === end;
           options.push({ type: key as Single });
           position++;
           continue;
@@ -132,8 +138,9 @@ export function defineOptions<
 }
 
 /**
- * A header that says itself how long it is: a number of 4-octet words, the fixed part and the options after it.
- * That number is no part of the value: it follows from the options, which are padded with zero octets.
+ * A header that says itself how long it is in 4-octet words: those of the fixed part and the options after it, or those
+ * of the `options` alone. That number is no part of the value: it follows from the options, which are padded with zero
+ * octets.
  */
 export function withOptions<
   Value extends { readonly [Key in LengthField]: number },
@@ -143,8 +150,10 @@ export function withOptions<
   fixedPart: Header<Value>,
   lengthField: LengthField,
   options: Codec<Options>,
+  counted: "header" | "options" = "header",
 ): Codec<Omit<Value, LengthField> & { readonly options: Options }> {
   const { name } = fixedPart;
+  const uncountedWords = counted === "header" ? 0 : fixedPart.length / 4;
   const words = (value: { readonly options: Options }): number =>
     Math.ceil((fixedPart.length + options.lengthOf(value.options)) / 4);
 
@@ -156,7 +165,7 @@ export function withOptions<
       const start = fixedPart.decode(bytes, offset);
       if (!start.ok) return start;
       const { [lengthField]: headerWords, ...fields } = start.value;
-      const length = headerWords * 4;
+      const length = (uncountedWords + headerWords) * 4;
       if (length < fixedPart.length)
         return malformed(name, `${lengthField} is ${headerWords}, less than ${fixedPart.length / 4}`, offset);
       if (offset + length > bytes.length) return cutShort(name, bytes, offset, length);
@@ -167,7 +176,7 @@ export function withOptions<
     encode(value, target, offset = 0) {
       const length = words(value) * 4;
       requireRoom(name, target, offset, length);
-      fixedPart.encode({ ...value, [lengthField]: length / 4 } as unknown as Value, target, offset);
+      fixedPart.encode({ ...value, [lengthField]: length / 4 - uncountedWords } as unknown as Value, target, offset);
       const end = fixedPart.length + options.encode(value.options, target, offset + fixedPart.length);
       target.fill(0, offset + end, offset + length);
       return length;

@@ -8,7 +8,7 @@ import { defineOptions, withOptions } from "./options.ts";
  */
 export const tcpOptions = defineOptions(
   "tcp option",
-  1,
+  { length: "octets", single: { "end-of-list": 0, "no-operation": 1 }, end: "end-of-list" },
   {
     /** Octets of the largest segment that the sender takes. RFC 9293 §3.7.1. */
     "maximum-segment-size": { type: 2, fields: { size: uint(16) } },
@@ -19,7 +19,6 @@ export const tcpOptions = defineOptions(
     /** RFC 7323 §3.2. */
     timestamps: { type: 8, fields: { value: uint(32), echo: uint(32) } },
   },
-  { "end-of-list": 0, "no-operation": 1 },
 );
 export type TcpOption = ValueOf<typeof tcpOptions>[number];
 
