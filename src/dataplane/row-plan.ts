@@ -8,7 +8,7 @@ export interface DesiredRows {
   readonly tunnel: number;
   /** MACs of this node's own endpoints: the bridge has them at their ports. */
   readonly localMacs: ReadonlySet<MacAddress>;
-  readonly remotesByMac: ReadonlyMap<MacAddress, { readonly vtep: IpAddress }>;
+  readonly remotesByMac: ReadonlyMap<MacAddress, { readonly mac: MacAddress; readonly vtep: IpAddress }>;
   readonly remotesByIp: ReadonlyMap<IpAddress, { readonly mac: MacAddress }>;
   /** The FDB nexthop group of a VTEP. */
   readonly groupOf: (vtep: IpAddress) => number | undefined;
@@ -57,8 +57,9 @@ export class RowComparison {
       // The bridge holds one entry for a MAC: for one of this node's it will be the port's in a moment.
       if (!(isInBridge && localMacs.has(entry.mac)))
         this.#surplusFdb.push({ ...entry, flags: isInBridge ? neighbourFlag.master : neighbourFlag.self });
-    } else if (isInBridge) this.#inBridge.add(entry.mac);
-    else if (entry.nexthop !== undefined && entry.nexthop === groupOf(endpoint.vtep)) this.#inTunnel.add(entry.mac);
+      // The desired row's text is there anyway; the one just read need not be kept.
+    } else if (isInBridge) this.#inBridge.add(endpoint.mac);
+    else if (entry.nexthop !== undefined && entry.nexthop === groupOf(endpoint.vtep)) this.#inTunnel.add(endpoint.mac);
   }
 
   observeNeighbour(entry: Neighbour): void {
