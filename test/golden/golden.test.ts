@@ -2,12 +2,15 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import { toHex } from "../../src/base/bytes.ts";
 import {
   buildFrame,
   decodeFrame,
   describeFrame,
   encodeFrame,
+  genevePort,
+  readNvgreKey,
   verifyChecksums,
   vxlanPort,
   writePcap,
@@ -18,7 +21,9 @@ import { readFields } from "./tshark-fields.ts";
 const folder = new URL(".", import.meta.url).pathname;
 const captures = readdirSync(folder).filter((file) => file.endsWith(".pcap"));
 
-test("there are captures", () => assert.ok(captures.length >= 16));
+const tunnelPorts: readonly number[] = [vxlanPort, genevePort];
+
+test("there are captures", () => assert.ok(captures.length >= 30));
 
 for (const file of captures)
   describe(file, () => {
@@ -45,15 +50,25 @@ for (const file of captures)
         assert.equal(toHex(encodeFrame(layers)), toHex(bytes));
         const checksums = verifyChecksums(bytes, layers);
         const absent = checksums.filter(({ status }) => status === "absent").map(({ layer }) => layer);
-        assert.ok(absent.every(({ protocol, header }) => protocol === "udp" && header.destinationPort === vxlanPort));
+        assert.ok(
+          absent.every(({ protocol, header }) => protocol === "udp" && tunnelPorts.includes(header.destinationPort)),
+        );
         assert.ok(checksums.every(({ status }) => status !== "wrong"));
-        // Fragments and tunnels with a checksum are not what buildFrame makes.
-        const tunnels = layers.filter(({ protocol }) => protocol === "vxlan").length;
-        if (absent.length === tunnels && !layers.some(isFragment))
+        // Fragments, VXLAN with a UDP checksum and Geneve without are not what buildFrame makes.
+        const unsummed = layers.filter((_, position) => layers[position + 1]?.protocol === "vxlan");
+        if (isDeepStrictEqual(absent, unsummed) && !layers.some(isFragment))
           assert.equal(toHex(buildFrame(layers)), toHex(bytes));
       });
     }
   });
+
+test("nvgre.pcap: the key is a VSID and a FlowID to whom it is known to be", () => {
+  const keys = readCapture(`${folder}nvgre.pcap`).packets.flatMap(({ bytes }) =>
+    decodeFrame(bytes).layers.map((layer) => (layer.protocol === "gre" ? readNvgreKey(layer.header) : undefined)),
+  );
+  const read = keys.filter((key) => key !== undefined);
+  assert.deepEqual(read, new Array(4).fill({ vsid: 0x123456, flowId: 0x78 }));
+});
 
 function isFragment({ header }: ReturnType<typeof decodeFrame>["layers"][number]): boolean {
   return "moreFragments" in header && (header.moreFragments || header.fragmentOffset > 0);

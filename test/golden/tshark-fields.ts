@@ -1,6 +1,12 @@
+import { unwrap } from "../../src/base/result.ts";
 import {
   arpOperation,
+  etherType,
+  geneveOptionClass,
+  geneveOptions,
   ipProtocol,
+  ipv6Options,
+  isCriticalOption,
   type Layer,
   type LayerContent,
   type NeighbourOption,
@@ -31,6 +37,13 @@ const tcpOption = (header: Header<"tcp">, read: (option: TcpOption) => Value | u
 
 const neighbourOption = (header: Header<"icmpv6">, read: (option: NeighbourOption) => Value | undefined): Value[] =>
   "options" in header ? header.options.map(read).filter((value) => value !== undefined) : [];
+
+/** Of a header with such an option: the captures hold no routing header, whose data would be read as options. */
+function tunnelEncapsulationLimit({ data }: Header<"ipv6-extension">): Value[] {
+  return unwrap(ipv6Options.decode(data)).flatMap((option) =>
+    option.type === "tunnel-encapsulation-limit" ? [option.limit] : [],
+  );
+}
 
 /** The fields that our reading is compared in, by tshark's names. */
 const readers: Readonly<Record<string, Reader>> = {
@@ -128,6 +141,28 @@ const readers: Readonly<Record<string, Reader>> = {
   "vlan.id": on("vlan", (header) => (header.etherType === "vlan" ? undefined : header.vlanId)),
   "vlan.priority": on("vlan", (header) => (header.etherType === "vlan" ? undefined : header.priority)),
   "vlan.dei": on("vlan", (header) => (header.etherType === "vlan" ? undefined : header.dropEligible)),
+  "gre.proto": on("gre", (header) => etherType.encode(header.protocolType)),
+  "gre.flags.checksum": on("gre", (header) => header.checksum !== undefined),
+  "gre.flags.key": on("gre", (header) => header.key !== undefined),
+  "gre.flags.sequence_number": on("gre", (header) => header.sequence !== undefined),
+  "gre.checksum": on("gre", (header) => header.checksum),
+  "gre.key": on("gre", (header) => header.key),
+  "gre.sequence_number": on("gre", (header) => header.sequence),
+  "ipv6.opt.tel": on("ipv6-extension", tunnelEncapsulationLimit),
+  "geneve.flags.oam": on("geneve", (header) => header.control),
+  "geneve.flags.critical": on("geneve", (header) => header.criticalOptions),
+  "geneve.proto_type": on("geneve", (header) => etherType.encode(header.protocolType)),
+  "geneve.vni": on("geneve", (header) => header.vni),
+  "geneve.option.class": on("geneve", (header) =>
+    header.options.map(({ optionClass }) => geneveOptionClass.encode(optionClass)),
+  ),
+  "geneve.option.type": on("geneve", (header) => header.options.map(({ type }) => type)),
+  "geneve.option.type.critical": on("geneve", (header) => header.options.map(isCriticalOption)),
+  // The first is the length of all options with their leads, which tshark shows by the same name.
+  "geneve.option.length": on("geneve", ({ options }) => [
+    geneveOptions.lengthOf(options),
+    ...options.map(({ data }) => 4 + data.length),
+  ]),
   "vxlan.vni": on("vxlan", (header) => header.vni),
 };
 
