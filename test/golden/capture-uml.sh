@@ -14,9 +14,9 @@ boot() {
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   tunnels=$(echo "$*" | tr ' ' ,)
-  # hostfs hides nothing but has no place for the exit status: it comes back in a file.
+  # The exit status of the first process does not come back by itself, hence the file.
   timeout 120 linux.uml mem=512M root=/dev/root rootfstype=hostfs rootflags=/ rw quiet con=null con0=null,fd:2 con1=fd:0,fd:1 \
-    init="$here/capture-uml.sh" "captures=$directory" "tunnels=$tunnels" "work=$work" </dev/null >"$work/console" 2>&1 || true
+    init="$here/capture-uml.sh" "captures=$directory" "tunnels=$tunnels" "work=$work" "uml_dir=$work/" </dev/null >"$work/console" 2>&1 || true
   [ "$(cat "$work/status" 2>/dev/null)" = 0 ] && return
   echo "capture-uml.sh: the capture in User-Mode Linux failed; what it said:" >&2
   cat "$work/console" "$work/log" >&2

@@ -398,6 +398,11 @@ for (const signal of ["SIGINT", "SIGTERM"])
   });
 
 const wanted = new Set(process.argv.slice(2));
+for (const name of wanted)
+  if (!(name in tunnels) && !recipes.some((recipe) => recipe.name === name))
+    throw new Error(
+      `there is no capture "${name}", only ${[...recipes.map((recipe) => recipe.name), ...Object.keys(tunnels)].join(", ")}`,
+    );
 const chosen = (name: string): boolean => wanted.size === 0 || wanted.has(name);
 const chosenTunnels = Object.keys(tunnels).filter(chosen);
 const chosenRecipes = recipes.filter(({ name }) => chosen(name));
