@@ -16,7 +16,7 @@ import { defineHeader, uint } from "./layout.ts";
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  */
 export const nvgreKey = defineHeader("nvgre key", {
-  /** The network. RFC 7637 §3.3 reserves 0…4095 and 16777215; on the wire they are possible. */
+  /** The network. RFC 7637 §3 reserves 0…4095 and 16777215; on the wire they are possible. */
   vsid: uint(24),
   /** Tells flows of one network apart, for load balancing; 0 when the sender does not. */
   flowId: uint(8),
