@@ -166,6 +166,8 @@ export class NetworkDataplane {
       } catch (error) {
         if (!isErrno(error, "ENODEV")) throw error;
       }
+    const own = `network ${this.desired.settings.name}`;
+    this.#place.problems.forget((object) => object === own || object.endsWith(` of ${own}`));
   }
 
   /** An FDB entry or neighbour of one of this network's devices went away. Ours that are still desired come back. */

@@ -3,53 +3,16 @@ import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds, minutes } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
-import {
-  isErrno,
-  listNamedNamespaces,
-  NetworkNamespace,
-  namedNamespaceExists,
-  namedNamespacePath,
-  netlinkProtocol,
-} from "../linux/index.ts";
-import { bridgeName, endpointPortName, namespaceName, tenantOfNamespace, tunnelName } from "../model/names.ts";
-import {
-  deleteLink,
-  type EventMessage,
-  EventSocket,
-  eventGroup,
-  getLink,
-  type Link,
-  listLinks,
-  listNexthops,
-  NetlinkSocket,
-  neighbourFlag,
-  RTM_DELLINK,
-  RTM_DELNEIGH,
-  RTM_DELNEXTHOP,
-  RTM_NEWLINK,
-  RTM_NEWNEIGH,
-  readBridgePort,
-  readFdbEntry,
-  readLink,
-  readLinkHeader,
-  readNeighbour,
-  readNexthop,
-  withoutNewNeighbours,
-} from "../netlink/index.ts";
+import { listNamedNamespaces, NetworkNamespace, namedNamespacePath } from "../linux/index.ts";
+import { tenantOfNamespace } from "../model/names.ts";
+import { getLink, NetlinkSocket } from "../netlink/index.ts";
 import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
-import { deleteNftTable, ensureNftTable } from "./filter/nftables.ts";
-import { sourceFilterName, sourceFilterTable } from "./filter/source-filter.ts";
-import { suppressionFilterName, suppressionFilterTable } from "./filter/suppression-filter.ts";
-import { LinkTable } from "./link-table.ts";
-import { NetworkDataplane } from "./network-dataplane.ts";
-import type { OffloadLimits } from "./network-devices.ts";
-import { isOwnLink } from "./ownership.ts";
+import type { NetworkDataplane } from "./network-dataplane.ts";
+import { aliasOf } from "./ownership.ts";
 import { Problems, type Report } from "./report.ts";
-import { ensureNamespaceName, openTenantNamespace, removeTenantNamespace } from "./tenant-namespace.ts";
-import { VtepNexthops } from "./vtep-nexthops.ts";
+import { TenantDataplane } from "./tenant-dataplane.ts";
+import { UnderlayDataplane } from "./underlay-dataplane.ts";
 
-/** linux/netfilter/nfnetlink.h: changes of nftables' rules. */
-const NFNLGRP_NFTABLES = 7;
 /** After a failure work is tried again this soon, then after twice that, up to the longest pause. */
 const firstRetry = milliseconds(100);
 const longestRetry = milliseconds(15_000);
@@ -64,19 +27,11 @@ export interface NodeDataplaneOptions {
   readonly report: Report;
 }
 
-/** A tenant's namespace with the networks in it. */
-interface TenantPlace {
-  readonly name: string;
+/** Where a network is in the kernel. */
+export interface NetworkPlacement {
   readonly namespace: NetworkNamespace;
   readonly socket: NetlinkSocket;
-  readonly events: EventSocket;
-  readonly filterEvents: EventSocket;
-  readonly networks: Map<string, NetworkDataplane>;
-  filterChanged: boolean;
-  /** Somebody else touched the filter: its repair is worth an event. */
-  filterDamaged: boolean;
-  /** The last that was told of each device, not judged yet. */
-  readonly linkEvents: Map<number, Link | undefined>;
+  readonly dataplane: NetworkDataplane;
 }
 
 /**
@@ -87,23 +42,14 @@ interface TenantPlace {
 export class NodeDataplane {
   readonly #options: NodeDataplaneOptions;
   readonly #desired = new Map<string, DesiredNetwork>();
-  readonly #tenants = new Map<string, TenantPlace>();
-  readonly #underlay: NetlinkSocket;
-  readonly #underlayEvents: EventSocket;
-  readonly #underlayFilterEvents: EventSocket;
+  readonly #tenants = new Map<string, TenantDataplane>();
+  readonly #underlay: UnderlayDataplane;
   readonly #namespaceNames: { close(): void };
-  readonly #nexthops: VtepNexthops;
   readonly #problems: Problems;
   readonly #report: Report;
   readonly #stopAudit: () => void;
-  #closedSocketWrites = 0;
-  #filterWrites = 0;
+  #writesOfClosed = 0;
   #repairs = 0;
-  #localVteps: readonly IpAddress[] = [];
-  #offload: OffloadLimits = {};
-  #nexthopsChanged = true;
-  #filterChanged = true;
-  #filterKey = "";
   /** Leftovers of an earlier run are looked for once, after the first complete pass. */
   #pruned = false;
   #started = false;
@@ -115,22 +61,17 @@ export class NodeDataplane {
 
   constructor(options: NodeDataplaneOptions) {
     this.#options = options;
-    const report: Report = (event) => {
+    this.#report = (event) => {
       if (event.kind === "repaired") this.#repairs++;
       options.report(event);
     };
-    this.#problems = new Problems(report);
-    this.#report = report;
-    this.#nexthops = new VtepNexthops(options.instance);
-    this.#underlay = new NetlinkSocket({ namespace: options.underlay });
-    this.#underlayEvents = new EventSocket({
+    this.#problems = new Problems(this.#report);
+    this.#underlay = new UnderlayDataplane({
+      instance: options.instance,
       namespace: options.underlay,
-      groups: [eventGroup.nexthop],
-      onEvent: (message) => this.#onUnderlayEvent(message),
+      report: this.#report,
+      onDamage: () => this.#trigger(),
       onOverrun: () => this.#onOverrun(),
-    });
-    this.#underlayFilterEvents = this.#watchFilter(options.underlay, () => {
-      this.#filterChanged = true;
     });
     this.#namespaceNames = watchNamespaceNames((name) => {
       if (tenantOfNamespace(options.instance, name) !== undefined) this.#trigger();
@@ -139,28 +80,20 @@ export class NodeDataplane {
   }
 
   /** This node's VTEP addresses and the interface that carries them. */
-  async setUnderlay(vteps: readonly IpAddress[], interfaceIndex: number | undefined): Promise<void> {
-    this.#localVteps = vteps;
-    this.#filterChanged = true;
-    if (interfaceIndex !== undefined) {
-      const link = await this.#underlay.get(getLink({ index: interfaceIndex }));
-      this.#offload = {
-        ...(link.gsoMaxSize === undefined ? {} : { gsoMaxSize: link.gsoMaxSize }),
-        ...(link.gsoMaxSegments === undefined ? {} : { gsoMaxSegments: link.gsoMaxSegments }),
-      };
-    }
+  setUnderlay(vteps: readonly IpAddress[], interfaceIndex: number | undefined): Promise<void> {
+    return this.#underlay.setVteps(vteps, interfaceIndex);
   }
 
   get networks(): ReadonlyMap<string, DesiredNetwork> {
     return this.#desired;
   }
 
+  /** The network as it shall be. One with another VNI or tenant is another network, whose endpoints are yet to come. */
   putNetwork(settings: NetworkSettings): DesiredNetwork {
     const present = this.#desired.get(settings.name);
-    if (present !== undefined) {
+    if (present?.settings.vni === settings.vni && present.settings.tenant === settings.tenant) {
       present.setSettings(settings);
-      const tenant = this.#tenants.get(settings.tenant);
-      if (tenant !== undefined) tenant.filterChanged = true;
+      this.#tenants.get(settings.tenant)?.settingsChanged();
       return present;
     }
     const network = new DesiredNetwork(settings);
@@ -186,7 +119,7 @@ export class NodeDataplane {
         this.#running = undefined;
         if (this.#again) {
           this.#again = false;
-          void this.changed();
+          this.#trigger();
         }
       });
       return this.#running;
@@ -197,24 +130,16 @@ export class NodeDataplane {
 
   /** Compares everything with the kernel again. */
   audit(): Promise<void> {
-    this.#filterChanged = true;
-    this.#nexthopsChanged = true;
-    for (const tenant of this.#tenants.values()) {
-      tenant.filterChanged = true;
-      for (const network of tenant.networks.values()) network.distrust();
-    }
+    this.#underlay.distrust();
+    for (const tenant of this.#tenants.values()) tenant.distrust();
     return this.changed();
   }
 
   /** The network's place in the kernel; `undefined` until it has one. */
-  network(
-    name: string,
-  ):
-    | { readonly namespace: NetworkNamespace; readonly socket: NetlinkSocket; readonly dataplane: NetworkDataplane }
-    | undefined {
-    for (const tenant of this.#tenants.values()) {
-      const dataplane = tenant.networks.get(name);
-      if (dataplane !== undefined) return { namespace: tenant.namespace, socket: tenant.socket, dataplane };
+  network(name: string): NetworkPlacement | undefined {
+    for (const { namespace, socket, networks } of this.#tenants.values()) {
+      const dataplane = networks.get(name);
+      if (dataplane !== undefined) return { namespace, socket, dataplane };
     }
     return undefined;
   }
@@ -225,25 +150,18 @@ export class NodeDataplane {
 
   /** The VTEP of an FDB nexthop group. */
   vtepOfGroup(group: number): IpAddress | undefined {
-    for (const [vtep, nexthop] of this.#nexthops.vteps) if (nexthop.group === group) return vtep;
-    return undefined;
+    return this.#underlay.vtepOf(group);
   }
 
   /** Whether nothing is left to do. */
   get inSync(): boolean {
-    return (
-      this.#started &&
-      this.#pruned &&
-      this.#running === undefined &&
-      this.#problems.size === 0 &&
-      [...this.#desired.values()].every((network) => !network.hasChanges)
-    );
+    return this.#started && this.#pruned && this.#running === undefined && this.#problems.size === 0 && !this.#hasWork;
   }
 
   /** Messages that changed the kernel since the start: netlink requests and nftables transactions. */
   get writes(): number {
-    let writes = this.#closedSocketWrites + this.#filterWrites + this.#underlay.writes;
-    for (const tenant of this.#tenants.values()) writes += tenant.socket.writes;
+    let writes = this.#writesOfClosed + this.#underlay.writes;
+    for (const tenant of this.#tenants.values()) writes += tenant.writes;
     return writes;
   }
 
@@ -258,308 +176,114 @@ export class NodeDataplane {
     this.#cancelRetry?.();
     this.#stopAudit();
     this.#namespaceNames.close();
-    this.#underlayEvents.close();
-    this.#underlayFilterEvents.close();
     await this.#running;
-    for (const tenant of this.#tenants.values()) this.#closeTenant(tenant);
+    for (const tenant of this.#tenants.values()) tenant.close();
     this.#tenants.clear();
     this.#underlay.close();
+  }
+
+  get #hasWork(): boolean {
+    return [...this.#desired.values()].some((network) => network.hasChanges);
   }
 
   async #pass(): Promise<void> {
     this.#cancelRetry?.();
     const failuresBefore = this.#problems.size;
+    // First what leaves: its VNI may be another network's by now.
+    for (const [name, tenant] of this.#tenants)
+      await this.#guard(`tenant ${name}`, () => this.#removeFrom(name, tenant));
     await this.#guard("underlay", () => this.#prepareUnderlay());
     for (const name of new Set([...this.#desired.values()].map((network) => network.settings.tenant)))
       await this.#guard(`tenant ${name}`, () => this.#reconcileTenant(name));
-    await this.#guard("networks no longer here", () => this.#removeNetworks());
+    this.#problems.forget((object) => this.#isOfNoTenant(object));
     if (!this.#pruned && this.#problems.size === 0) await this.#guard("leftovers", () => this.#prune());
-    await this.#guard("nexthops", () => this.#removeNexthops());
-    if (this.#problems.size > 0 || [...this.#desired.values()].some((network) => network.hasChanges)) {
+    if (this.#pruned) await this.#guard("nexthops", () => this.#underlay.removeNexthops(this.#remoteVteps()));
+    if (this.#problems.size > 0 || this.#hasWork) {
       if (failuresBefore === 0) this.#retryPause = firstRetry;
       this.#cancelRetry = this.#options.clock.after(this.#retryPause, () => this.#trigger());
       this.#retryPause = Math.min(this.#retryPause * 2, longestRetry) as Duration;
     } else this.#retryPause = firstRetry;
   }
 
-  /** What tunnels need before they come up: nexthops for their rows and the filter that keeps strangers out. */
   async #prepareUnderlay(): Promise<void> {
     const vteps = this.#remoteVteps();
-    const unknown = [...vteps].some((vtep) => this.#nexthops.groupOf(vtep) === undefined);
-    if (this.#nexthopsChanged || unknown) {
-      const known = new Set(this.#nexthops.vteps.keys());
-      const plan = this.#nexthops.planAddition(vteps, await this.#underlay.dump(listNexthops()));
-      const { failures } = await this.#underlay.batch(plan.requests);
-      if (failures[0] !== undefined) throw failures[0].error;
-      this.#nexthopsChanged = false;
-      const renewed = new Set(plan.renewed.filter((vtep) => known.has(vtep)));
-      if (renewed.size > 0) {
-        for (const tenant of this.#tenants.values())
-          for (const network of tenant.networks.values()) network.onNexthopRenewed(renewed);
-        for (const vtep of renewed)
-          this.#report({
-            level: "warning",
-            kind: "repaired",
-            object: `nexthop of VTEP ${vtep}`,
-            message: "had been removed; set again with all FDB entries that use it",
-          });
-      }
-    }
-    const ports = [...new Set([...this.#desired.values()].map((network) => network.settings.port))].sort(
-      (a, b) => a - b,
+    const renewed = await this.#underlay.addNexthops(vteps);
+    if (renewed.size > 0)
+      for (const tenant of this.#tenants.values())
+        for (const network of tenant.networks.values()) network.onNexthopRenewed(renewed);
+    const ports = new Set([...this.#desired.values()].map((network) => network.settings.port));
+    await this.#underlay.ensureSourceFilter(
+      [...ports].sort((a, b) => a - b),
+      vteps,
     );
-    const key = JSON.stringify([ports, this.#localVteps, [...vteps].sort()]);
-    if (!this.#filterChanged && key === this.#filterKey) return;
-    const isRepair = key === this.#filterKey;
-    this.#filterChanged = false;
-    if (ports.length > 0) {
-      const table = sourceFilterTable({
-        instance: this.#options.instance,
-        ports,
-        localVteps: this.#localVteps,
-        remoteVteps: [...vteps],
-      });
-      const written = await ensureNftTable(this.#options.underlay, table);
-      if (written) this.#filterWrites++;
-      if (written && isRepair)
-        this.#report({
-          level: "warning",
-          kind: "repaired",
-          object: `nft table inet ${table.name}`,
-          message: "had been changed or removed; set again",
-        });
-    } else if (await deleteNftTable(this.#options.underlay, "inet", sourceFilterName(this.#options.instance)))
-      this.#filterWrites++;
-    this.#filterKey = key;
   }
 
   async #reconcileTenant(name: string): Promise<void> {
     const tenant = this.#tenants.get(name) ?? (await this.#openTenant(name));
-    if (ensureNamespaceName(tenant.namespace, namespaceName(this.#options.instance, name)))
-      this.#report({
-        level: "warning",
-        kind: "repaired",
-        object: `network namespace ${tenant.namespace.label}`,
-        message: "its name had been deleted; named again",
-      });
-    const wanted = [...this.#desired.values()].filter((network) => network.settings.tenant === name);
-    for (const desired of wanted) {
-      if (tenant.networks.get(desired.settings.name)?.desired === desired) continue;
-      tenant.networks.set(desired.settings.name, this.#makeNetwork(desired, tenant));
-      tenant.filterChanged = true;
-    }
-    if (tenant.filterChanged) {
-      const isRepair = tenant.filterDamaged;
-      tenant.filterChanged = false;
-      tenant.filterDamaged = false;
-      const tunnels = wanted
-        .filter((network) => network.settings.arpSuppression)
-        .map((network) => tunnelName(network.settings.vni));
-      if (await ensureNftTable(tenant.namespace, suppressionFilterTable(tunnels))) {
-        this.#filterWrites++;
-        if (isRepair)
-          this.#report({
-            level: "warning",
-            kind: "repaired",
-            object: `nft table bridge ${suppressionFilterName} of tenant ${name}`,
-            message: "had been changed or removed; set again",
-          });
-      }
-    }
-    const links = new LinkTable(tenant.socket);
-    for (const network of tenant.networks.values()) if (network.hasWork) await network.reconcile(links);
+    await tenant.reconcile([...this.#desired.values()].filter((network) => network.settings.tenant === name));
   }
 
-  async #openTenant(name: string): Promise<TenantPlace> {
-    const { instance } = this.#options;
-    const { namespace, socket } = await openTenantNamespace(
-      namespaceName(instance, name),
-      instance,
-      (inside) => new NetlinkSocket({ namespace: inside }),
-    );
-    const tenant: TenantPlace = {
-      name,
-      namespace,
-      socket,
-      networks: new Map(),
-      filterChanged: true,
-      filterDamaged: false,
-      linkEvents: new Map(),
-      events: new EventSocket({
-        namespace,
-        groups: [eventGroup.link, eventGroup.neighbour],
-        // A hundred thousand rows of our own are not news.
-        filter: withoutNewNeighbours(neighbourFlag.externallyLearned),
-        onEvent: (message) => this.#onTenantEvent(tenant, message),
-        onOverrun: () => this.#onOverrun(),
-      }),
-      filterEvents: this.#watchFilter(namespace, () => {
-        tenant.filterChanged = true;
-        tenant.filterDamaged = true;
-      }),
-    };
+  async #openTenant(name: string): Promise<TenantDataplane> {
+    const tenant = await TenantDataplane.open({
+      instance: this.#options.instance,
+      tenant: name,
+      underlay: this.#underlay,
+      problems: this.#problems,
+      report: this.#report,
+      onDamage: () => this.#trigger(),
+      onOverrun: () => this.#onOverrun(),
+    });
     this.#tenants.set(name, tenant);
     return tenant;
   }
 
-  #makeNetwork(desired: DesiredNetwork, tenant: TenantPlace): NetworkDataplane {
-    const dataplane = this;
-    return new NetworkDataplane(desired, {
-      instance: this.#options.instance,
-      namespace: tenant.namespace,
-      socket: tenant.socket,
-      underlay: this.#underlay,
-      get offload() {
-        return dataplane.#offload;
-      },
-      openSocket: (namespace) => this.#countedSocket(namespace),
-      groupOf: (vtep) => this.#nexthops.groupOf(vtep),
-      problems: this.#problems,
-      report: this.#report,
-    });
+  async #removeFrom(name: string, tenant: TenantDataplane): Promise<void> {
+    await tenant.removeNetworks((network) => this.#desired.get(network.settings.name) === network);
+    if ([...this.#desired.values()].every((network) => network.settings.tenant !== name))
+      await this.#removeTenant(name, tenant);
   }
 
-  /** A socket that is used for a moment; its writes count on when it is closed. */
-  #countedSocket(namespace: NetworkNamespace): NetlinkSocket {
-    const socket = new NetlinkSocket({ namespace });
-    const close = socket.close.bind(socket);
-    let counted = false;
-    socket.close = () => {
-      if (!counted) this.#closedSocketWrites += socket.writes;
-      counted = true;
-      close();
-    };
-    return socket;
-  }
-
-  async #removeNetworks(): Promise<void> {
-    for (const tenant of [...this.#tenants.values()]) {
-      for (const [name, network] of tenant.networks) {
-        if (this.#desired.get(name) === network.desired) continue;
-        await network.remove();
-        tenant.networks.delete(name);
-        tenant.filterChanged = true;
-      }
-      if (tenant.networks.size > 0) continue;
-      await this.#removeTenant(tenant);
-    }
-  }
-
-  async #removeTenant(tenant: TenantPlace): Promise<void> {
-    const name = namespaceName(this.#options.instance, tenant.name);
-    const foreign = await removeTenantNamespace(tenant.namespace, name, tenant.socket);
-    if (foreign.length > 0)
-      this.#report({
-        level: "warning",
-        kind: "failed",
-        object: `network namespace ${name}`,
-        message: `kept: weft did not make ${foreign.map((link) => link.name).join(", ")} in it`,
-      });
-    this.#tenants.delete(tenant.name);
-    this.#closeTenant(tenant);
-  }
-
-  #closeTenant(tenant: TenantPlace): void {
-    this.#closedSocketWrites += tenant.socket.writes;
-    tenant.events.close();
-    tenant.filterEvents.close();
-    tenant.socket.close();
-    tenant.namespace.close();
+  async #removeTenant(name: string, tenant: TenantDataplane): Promise<void> {
+    await tenant.removeNamespace();
+    this.#tenants.delete(name);
+    this.#writesOfClosed += tenant.writes;
+    tenant.close();
   }
 
   /** Removes what an earlier run of this instance left and nobody wants any more. */
   async #prune(): Promise<void> {
-    const { instance } = this.#options;
-    for (const tenant of this.#tenants.values()) {
-      const kept = new Set<string>();
-      for (const { desired } of tenant.networks.values()) {
-        kept.add(bridgeName(desired.settings.vni)).add(tunnelName(desired.settings.vni));
-        for (const id of desired.locals.keys()) kept.add(endpointPortName(id));
-      }
-      for (const link of await tenant.socket.dump(listLinks()))
-        if (isOwnLink(link) && !kept.has(link.name))
-          await tenant.socket.execute(deleteLink({ index: link.index })).catch((error: unknown) => {
-            if (!isErrno(error, "ENODEV")) throw error;
-          });
-    }
+    for (const tenant of this.#tenants.values()) await tenant.prune();
     for (const name of await listNamedNamespaces()) {
-      const tenantName = tenantOfNamespace(instance, name);
+      const tenantName = tenantOfNamespace(this.#options.instance, name);
       if (tenantName === undefined || this.#tenants.has(tenantName) || !(await this.#isOwnNamespace(name))) continue;
       const tenant = await this.#openTenant(tenantName);
-      for (const link of await tenant.socket.dump(listLinks()))
-        if (isOwnLink(link))
-          await tenant.socket.execute(deleteLink({ index: link.index })).catch((error: unknown) => {
-            if (!isErrno(error, "ENODEV")) throw error;
-          });
-      await this.#removeTenant(tenant);
+      await tenant.prune();
+      await this.#removeTenant(tenantName, tenant);
     }
     this.#pruned = true;
   }
 
   async #isOwnNamespace(name: string): Promise<boolean> {
-    if (!namedNamespaceExists(name)) return false;
     using namespace = NetworkNamespace.openNamed(name);
     using socket = new NetlinkSocket({ namespace });
     const loopback = await socket.get(getLink({ name: "lo" }));
-    return loopback.alias === `weft:${this.#options.instance}`;
+    return loopback.alias === aliasOf(this.#options.instance);
   }
 
-  async #removeNexthops(): Promise<void> {
-    const wanted = this.#remoteVteps();
-    if (!this.#pruned || [...this.#nexthops.vteps.keys()].every((vtep) => wanted.has(vtep))) return;
-    const requests = this.#nexthops.planRemoval(wanted, await this.#underlay.dump(listNexthops()));
-    const { failures } = await this.#underlay.batch(requests);
-    const failure = failures.find(({ error }) => !isErrno(error, "ENOENT"));
-    if (failure !== undefined) throw failure.error;
+  /** A tenant that could not be brought up, and that nobody wants any more. */
+  #isOfNoTenant(object: string): boolean {
+    const name = object.startsWith("tenant ") ? object.slice("tenant ".length) : undefined;
+    return (
+      name !== undefined &&
+      !this.#tenants.has(name) &&
+      [...this.#desired.values()].every((network) => network.settings.tenant !== name)
+    );
   }
 
   #remoteVteps(): ReadonlySet<IpAddress> {
     const vteps = new Set<IpAddress>();
     for (const network of this.#desired.values()) for (const vtep of network.remoteVteps) vteps.add(vtep);
     return vteps;
-  }
-
-  #onTenantEvent(tenant: TenantPlace, { type, bytes, view, start, end }: EventMessage): void {
-    if (type === RTM_DELNEIGH || type === RTM_NEWNEIGH) {
-      const entry = readFdbEntry(bytes, view, start, end) ?? readNeighbour(bytes, view, start, end);
-      if (entry === undefined) return;
-      for (const network of tenant.networks.values()) {
-        if (!network.ownsIndex(entry.index)) continue;
-        if (type === RTM_DELNEIGH) network.onRowDeleted(entry);
-        else network.onRowWritten(entry);
-        if (network.desired.hasChanges) this.#trigger();
-      }
-    } else if (type === RTM_NEWLINK || type === RTM_DELLINK) {
-      const { index, isBridgePort } = readLinkHeader(view, start, end);
-      const network = [...tenant.networks.values()].find((candidate) => candidate.ownsIndex(index));
-      if (network === undefined) return;
-      if (isBridgePort) {
-        // A port that leaves its bridge tells so as a device, too.
-        const port = type === RTM_DELLINK ? undefined : readBridgePort(bytes, view, start, end);
-        if (port !== undefined) network.judgePort(index, port.settings);
-        if (network.desired.hasChanges) this.#trigger();
-        return;
-      }
-      if (tenant.linkEvents.size === 0) setImmediate(() => this.#judgeLinks(tenant));
-      tenant.linkEvents.set(index, type === RTM_DELLINK ? undefined : readLink(bytes, view, start, end));
-    }
-  }
-
-  /** A change in several steps tells of each; only where it arrived counts. */
-  #judgeLinks(tenant: TenantPlace): void {
-    const events = [...tenant.linkEvents];
-    tenant.linkEvents.clear();
-    for (const [index, link] of events)
-      for (const network of tenant.networks.values()) if (network.ownsIndex(index)) network.judgeLink(index, link);
-    if ([...tenant.networks.values()].some((network) => network.desired.hasChanges)) this.#trigger();
-  }
-
-  #onUnderlayEvent({ type, bytes, view, start, end }: EventMessage): void {
-    if (type !== RTM_DELNEXTHOP) return;
-    const nexthop = readNexthop(bytes, view, start, end);
-    if (nexthop === undefined || !this.#nexthops.ownsId(nexthop.id)) return;
-    this.#nexthopsChanged = true;
-    this.#trigger();
   }
 
   /** Events were lost: one look at everything, however many were lost. */
@@ -571,20 +295,6 @@ export class NodeDataplane {
       message: "some were lost; comparing everything",
     });
     void this.audit();
-  }
-
-  #watchFilter(namespace: NetworkNamespace, onChange: () => void): EventSocket {
-    const changed = (): void => {
-      onChange();
-      this.#trigger();
-    };
-    return new EventSocket({
-      namespace,
-      protocol: netlinkProtocol.netfilter,
-      groups: [NFNLGRP_NFTABLES],
-      onEvent: changed,
-      onOverrun: changed,
-    });
   }
 
   #trigger(): void {

@@ -38,6 +38,11 @@ export class Problems {
     this.#report({ level: "info", kind: "recovered", object, message: `${object} is as it should be again` });
   }
 
+  /** Objects that nobody wants any more have no problems. */
+  forget(isGone: (object: string) => boolean): void {
+    for (const object of this.#problems.keys()) if (isGone(object)) this.#problems.delete(object);
+  }
+
   get(object: string): Problem | undefined {
     return this.#problems.get(object);
   }

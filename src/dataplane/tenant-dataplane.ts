@@ -1,0 +1,262 @@
+import { isErrno, type NetworkNamespace } from "../linux/index.ts";
+import { bridgeName, endpointPortName, namespaceName, tunnelName } from "../model/names.ts";
+import {
+  deleteLink,
+  type EventMessage,
+  EventSocket,
+  eventGroup,
+  type Link,
+  listLinks,
+  NetlinkSocket,
+  neighbourFlag,
+  RTM_DELLINK,
+  RTM_DELNEIGH,
+  RTM_NEWLINK,
+  RTM_NEWNEIGH,
+  readBridgePort,
+  readFdbEntry,
+  readLink,
+  readLinkHeader,
+  readNeighbour,
+  withoutNewNeighbours,
+} from "../netlink/index.ts";
+import type { DesiredNetwork } from "./desired.ts";
+import { ensureNftTable } from "./filter/nftables.ts";
+import { suppressionFilterName, suppressionFilterTable } from "./filter/suppression-filter.ts";
+import { watchFilters } from "./filter/watch-filters.ts";
+import { LinkTable } from "./link-table.ts";
+import { NetworkDataplane } from "./network-dataplane.ts";
+import { isOwnLink } from "./ownership.ts";
+import type { Problems, Report } from "./report.ts";
+import { ensureNamespaceName, openTenantNamespace, removeTenantNamespace } from "./tenant-namespace.ts";
+import type { UnderlayDataplane } from "./underlay-dataplane.ts";
+
+export interface TenantOptions {
+  readonly instance: string;
+  readonly tenant: string;
+  readonly underlay: UnderlayDataplane;
+  readonly problems: Problems;
+  readonly report: Report;
+  /** Something was damaged, and marked for repair. */
+  readonly onDamage: () => void;
+  /** The kernel's events were lost. */
+  readonly onOverrun: () => void;
+}
+
+/** One tenant on this node: its namespace, the filter in it, and its networks. */
+export class TenantDataplane {
+  readonly namespace: NetworkNamespace;
+  readonly socket: NetlinkSocket;
+  readonly networks = new Map<string, NetworkDataplane>();
+  readonly #options: TenantOptions;
+  readonly #events: EventSocket;
+  readonly #filterEvents: EventSocket;
+  /** The last that was told of each device, not judged yet. */
+  readonly #linkEvents = new Map<number, Link | undefined>();
+  #filterChanged = true;
+  /** Somebody else touched the filter: its repair is worth an event. */
+  #filterDamaged = false;
+  #filterWrites = 0;
+  #containerWrites = 0;
+
+  private constructor(options: TenantOptions, namespace: NetworkNamespace, socket: NetlinkSocket) {
+    this.#options = options;
+    this.namespace = namespace;
+    this.socket = socket;
+    this.#events = new EventSocket({
+      namespace,
+      groups: [eventGroup.link, eventGroup.neighbour],
+      // A hundred thousand rows of our own are not news.
+      filter: withoutNewNeighbours(neighbourFlag.externallyLearned),
+      onEvent: (message) => this.#onEvent(message),
+      onOverrun: options.onOverrun,
+    });
+    this.#filterEvents = watchFilters(namespace, () => {
+      this.#filterChanged = true;
+      this.#filterDamaged = true;
+      options.onDamage();
+    });
+  }
+
+  /** Makes the tenant's namespace, or takes up the one that an earlier run made. */
+  static async open(options: TenantOptions): Promise<TenantDataplane> {
+    const { namespace, socket } = await openTenantNamespace(
+      namespaceName(options.instance, options.tenant),
+      options.instance,
+      (inside) => new NetlinkSocket({ namespace: inside }),
+    );
+    return new TenantDataplane(options, namespace, socket);
+  }
+
+  get writes(): number {
+    return this.socket.writes + this.#filterWrites + this.#containerWrites;
+  }
+
+  /** Everything will be compared with the kernel at the next opportunity. */
+  distrust(): void {
+    this.#filterChanged = true;
+    for (const network of this.networks.values()) network.distrust();
+  }
+
+  /** A setting that the filter depends on changed. */
+  settingsChanged(): void {
+    this.#filterChanged = true;
+  }
+
+  /** Makes the namespace equal to the `wanted` networks of this tenant. */
+  async reconcile(wanted: readonly DesiredNetwork[]): Promise<void> {
+    this.#ensureName();
+    for (const desired of wanted) {
+      if (this.networks.get(desired.settings.name)?.desired === desired) continue;
+      this.networks.set(desired.settings.name, this.#makeNetwork(desired));
+      this.#filterChanged = true;
+    }
+    await this.#ensureFilter(wanted);
+    const links = new LinkTable(this.socket);
+    for (const network of this.networks.values()) if (network.hasWork) await network.reconcile(links);
+  }
+
+  /** Takes networks off that are not `isWanted`. */
+  async removeNetworks(isWanted: (network: DesiredNetwork) => boolean): Promise<void> {
+    for (const [name, network] of this.networks) {
+      if (isWanted(network.desired)) continue;
+      await network.remove();
+      this.networks.delete(name);
+      this.#filterChanged = true;
+    }
+  }
+
+  /** Deletes devices of weft's that belong to none of the networks: an earlier run left them. */
+  async prune(): Promise<void> {
+    const kept = new Set<string>();
+    for (const { desired } of this.networks.values()) {
+      kept.add(bridgeName(desired.settings.vni)).add(tunnelName(desired.settings.vni));
+      for (const id of desired.locals.keys()) kept.add(endpointPortName(id));
+    }
+    for (const link of await this.socket.dump(listLinks()))
+      if (isOwnLink(link) && !kept.has(link.name))
+        await this.socket.execute(deleteLink({ index: link.index })).catch((error: unknown) => {
+          if (!isErrno(error, "ENODEV")) throw error;
+        });
+  }
+
+  /** Removes the namespace, unless somebody has put devices of his own into it. */
+  async removeNamespace(): Promise<void> {
+    const { instance, tenant, report } = this.#options;
+    const name = namespaceName(instance, tenant);
+    const foreign = await removeTenantNamespace(this.namespace, name, this.socket);
+    if (foreign.length === 0) return;
+    const devices = foreign.map((link) => link.name).join(", ");
+    report({
+      level: "warning",
+      kind: "failed",
+      object: `network namespace ${name}`,
+      message: `kept: weft did not make ${devices} in it`,
+    });
+  }
+
+  /** Lets go of the kernel, which stays as it is. */
+  close(): void {
+    this.#events.close();
+    this.#filterEvents.close();
+    this.socket.close();
+    this.namespace.close();
+  }
+
+  #ensureName(): void {
+    const { instance, tenant, report } = this.#options;
+    if (!ensureNamespaceName(this.namespace, namespaceName(instance, tenant))) return;
+    report({
+      level: "warning",
+      kind: "repaired",
+      object: `network namespace ${this.namespace.label}`,
+      message: "its name had been deleted; named again",
+    });
+  }
+
+  async #ensureFilter(wanted: readonly DesiredNetwork[]): Promise<void> {
+    if (!this.#filterChanged) return;
+    const isRepair = this.#filterDamaged;
+    this.#filterChanged = false;
+    this.#filterDamaged = false;
+    const tunnels = wanted
+      .filter((network) => network.settings.arpSuppression)
+      .map((network) => tunnelName(network.settings.vni));
+    if (!(await ensureNftTable(this.namespace, suppressionFilterTable(tunnels)))) return;
+    this.#filterWrites++;
+    if (isRepair)
+      this.#options.report({
+        level: "warning",
+        kind: "repaired",
+        object: `nft table bridge ${suppressionFilterName} of tenant ${this.#options.tenant}`,
+        message: "had been changed or removed; set again",
+      });
+  }
+
+  #makeNetwork(desired: DesiredNetwork): NetworkDataplane {
+    const { instance, underlay, problems, report } = this.#options;
+    return new NetworkDataplane(desired, {
+      instance,
+      namespace: this.namespace,
+      socket: this.socket,
+      underlay: underlay.socket,
+      get offload() {
+        return underlay.offload;
+      },
+      openSocket: (namespace) => this.#countedSocket(namespace),
+      groupOf: (vtep) => underlay.groupOf(vtep),
+      problems,
+      report,
+    });
+  }
+
+  /** A socket in a container's namespace that is used for a moment; its writes count on when it is closed. */
+  #countedSocket(namespace: NetworkNamespace): NetlinkSocket {
+    const socket = new NetlinkSocket({ namespace });
+    const close = socket.close.bind(socket);
+    let counted = false;
+    socket.close = () => {
+      if (!counted) this.#containerWrites += socket.writes;
+      counted = true;
+      close();
+    };
+    return socket;
+  }
+
+  #onEvent({ type, bytes, view, start, end }: EventMessage): void {
+    if (type === RTM_DELNEIGH || type === RTM_NEWNEIGH) {
+      const entry = readFdbEntry(bytes, view, start, end) ?? readNeighbour(bytes, view, start, end);
+      const network = entry === undefined ? undefined : this.#networkOf(entry.index);
+      if (entry === undefined || network === undefined) return;
+      if (type === RTM_DELNEIGH) network.onRowDeleted(entry);
+      else network.onRowWritten(entry);
+      if (network.desired.hasChanges) this.#options.onDamage();
+    } else if (type === RTM_NEWLINK || type === RTM_DELLINK) {
+      const { index, isBridgePort } = readLinkHeader(view, start, end);
+      const network = this.#networkOf(index);
+      if (network === undefined) return;
+      if (isBridgePort) {
+        // A port that leaves its bridge tells so as a device, too.
+        const port = type === RTM_DELLINK ? undefined : readBridgePort(bytes, view, start, end);
+        if (port !== undefined) network.judgePort(index, port.settings);
+        if (network.desired.hasChanges) this.#options.onDamage();
+        return;
+      }
+      if (this.#linkEvents.size === 0) setImmediate(() => this.#judgeLinks());
+      this.#linkEvents.set(index, type === RTM_DELLINK ? undefined : readLink(bytes, view, start, end));
+    }
+  }
+
+  /** A change in several steps tells of each; only where it arrived counts. */
+  #judgeLinks(): void {
+    const events = [...this.#linkEvents];
+    this.#linkEvents.clear();
+    for (const [index, link] of events) this.#networkOf(index)?.judgeLink(index, link);
+    if ([...this.networks.values()].some((network) => network.desired.hasChanges)) this.#options.onDamage();
+  }
+
+  #networkOf(index: number): NetworkDataplane | undefined {
+    for (const network of this.networks.values()) if (network.ownsIndex(index)) return network;
+    return undefined;
+  }
+}

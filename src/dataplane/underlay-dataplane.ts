@@ -1,0 +1,169 @@
+import type { IpAddress } from "../base/ip.ts";
+import { isErrno, type NetworkNamespace } from "../linux/index.ts";
+import {
+  type EventMessage,
+  EventSocket,
+  eventGroup,
+  getLink,
+  listNexthops,
+  NetlinkSocket,
+  RTM_DELNEXTHOP,
+  readNexthop,
+} from "../netlink/index.ts";
+import { deleteNftTable, ensureNftTable } from "./filter/nftables.ts";
+import { sourceFilterName, sourceFilterTable } from "./filter/source-filter.ts";
+import { watchFilters } from "./filter/watch-filters.ts";
+import type { OffloadLimits } from "./network-devices.ts";
+import type { Report } from "./report.ts";
+import { VtepNexthops } from "./vtep-nexthops.ts";
+
+export interface UnderlayOptions {
+  readonly instance: string;
+  readonly namespace: NetworkNamespace;
+  readonly report: Report;
+  /** Something was damaged, and marked for repair. */
+  readonly onDamage: () => void;
+  /** The kernel's events were lost. */
+  readonly onOverrun: () => void;
+}
+
+/** What tunnels need on the underlay before they come up: a nexthop for each VTEP, and the filter that keeps strangers out. */
+export class UnderlayDataplane {
+  /** Makes tunnels, too: what is made through it has its socket here. */
+  readonly socket: NetlinkSocket;
+  readonly #options: UnderlayOptions;
+  readonly #events: EventSocket;
+  readonly #filterEvents: EventSocket;
+  readonly #nexthops: VtepNexthops;
+  #localVteps: readonly IpAddress[] = [];
+  #offload: OffloadLimits = {};
+  #nexthopsChanged = true;
+  #filterChanged = true;
+  #filterKey = "";
+  #filterWrites = 0;
+
+  constructor(options: UnderlayOptions) {
+    const { namespace, instance, onDamage, onOverrun } = options;
+    this.#options = options;
+    this.#nexthops = new VtepNexthops(instance);
+    this.socket = new NetlinkSocket({ namespace });
+    this.#events = new EventSocket({
+      namespace,
+      groups: [eventGroup.nexthop],
+      onEvent: (message) => this.#onEvent(message),
+      onOverrun,
+    });
+    this.#filterEvents = watchFilters(namespace, () => {
+      this.#filterChanged = true;
+      onDamage();
+    });
+  }
+
+  /** This node's VTEP addresses and the interface that carries them. */
+  async setVteps(vteps: readonly IpAddress[], interfaceIndex: number | undefined): Promise<void> {
+    this.#localVteps = vteps;
+    this.#filterChanged = true;
+    if (interfaceIndex === undefined) return;
+    const link = await this.socket.get(getLink({ index: interfaceIndex }));
+    this.#offload = {
+      ...(link.gsoMaxSize === undefined ? {} : { gsoMaxSize: link.gsoMaxSize }),
+      ...(link.gsoMaxSegments === undefined ? {} : { gsoMaxSegments: link.gsoMaxSegments }),
+    };
+  }
+
+  /** Limits of the underlay interface. */
+  get offload(): OffloadLimits {
+    return this.#offload;
+  }
+
+  get writes(): number {
+    return this.socket.writes + this.#filterWrites;
+  }
+
+  /** The FDB nexthop group of a VTEP. */
+  groupOf(vtep: IpAddress): number | undefined {
+    return this.#nexthops.groupOf(vtep);
+  }
+
+  /** The VTEP of an FDB nexthop group. */
+  vtepOf(group: number): IpAddress | undefined {
+    for (const [vtep, nexthop] of this.#nexthops.vteps) if (nexthop.group === group) return vtep;
+    return undefined;
+  }
+
+  /** Everything will be compared with the kernel at the next opportunity. */
+  distrust(): void {
+    this.#filterChanged = true;
+    this.#nexthopsChanged = true;
+  }
+
+  /** Nexthops for all `vteps`. Returns those that had been removed: the kernel dropped all rows that used them. */
+  async addNexthops(vteps: ReadonlySet<IpAddress>): Promise<ReadonlySet<IpAddress>> {
+    const isNew = (vtep: IpAddress): boolean => this.#nexthops.groupOf(vtep) === undefined;
+    if (!this.#nexthopsChanged && ![...vteps].some(isNew)) return new Set();
+    const known = new Set(this.#nexthops.vteps.keys());
+    const plan = this.#nexthops.planAddition(vteps, await this.socket.dump(listNexthops()));
+    const { failures } = await this.socket.batch(plan.requests);
+    if (failures[0] !== undefined) throw failures[0].error;
+    this.#nexthopsChanged = false;
+    const renewed = new Set(plan.renewed.filter((vtep) => known.has(vtep)));
+    for (const vtep of renewed)
+      this.#options.report({
+        level: "warning",
+        kind: "repaired",
+        object: `nexthop of VTEP ${vtep}`,
+        message: "had been removed; set again with all FDB entries that use it",
+      });
+    return renewed;
+  }
+
+  /** Removes the nexthops of VTEPs that no row leads to any more. */
+  async removeNexthops(wanted: ReadonlySet<IpAddress>): Promise<void> {
+    if ([...this.#nexthops.vteps.keys()].every((vtep) => wanted.has(vtep))) return;
+    const requests = this.#nexthops.planRemoval(wanted, await this.socket.dump(listNexthops()));
+    const { failures } = await this.socket.batch(requests);
+    const failure = failures.find(({ error }) => !isErrno(error, "ENOENT"));
+    if (failure !== undefined) throw failure.error;
+  }
+
+  /** Lets `vteps` send to the tunnel `ports` of this node, and nobody else. */
+  async ensureSourceFilter(ports: readonly number[], vteps: ReadonlySet<IpAddress>): Promise<void> {
+    const { instance, namespace, report } = this.#options;
+    const key = JSON.stringify([ports, this.#localVteps, [...vteps].sort()]);
+    if (!this.#filterChanged && key === this.#filterKey) return;
+    const isRepair = key === this.#filterKey;
+    this.#filterChanged = false;
+    if (ports.length === 0) {
+      if (await deleteNftTable(namespace, "inet", sourceFilterName(instance))) this.#filterWrites++;
+    } else {
+      const remoteVteps = [...vteps];
+      const table = sourceFilterTable({ instance, ports, localVteps: this.#localVteps, remoteVteps });
+      if (await ensureNftTable(namespace, table)) {
+        this.#filterWrites++;
+        if (isRepair)
+          report({
+            level: "warning",
+            kind: "repaired",
+            object: `nft table inet ${table.name}`,
+            message: "had been changed or removed; set again",
+          });
+      }
+    }
+    this.#filterKey = key;
+  }
+
+  /** Lets go of the kernel, which stays as it is. */
+  close(): void {
+    this.#events.close();
+    this.#filterEvents.close();
+    this.socket.close();
+  }
+
+  #onEvent({ type, bytes, view, start, end }: EventMessage): void {
+    if (type !== RTM_DELNEXTHOP) return;
+    const nexthop = readNexthop(bytes, view, start, end);
+    if (nexthop === undefined || !this.#nexthops.ownsId(nexthop.id)) return;
+    this.#nexthopsChanged = true;
+    this.#options.onDamage();
+  }
+}
