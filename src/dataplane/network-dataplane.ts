@@ -72,6 +72,7 @@ export class NetworkDataplane {
   /** Rows that somebody else took away: their repair is worth an event. */
   readonly #damagedMacs = new Set<MacAddress>();
   readonly #damagedIps = new Set<IpAddress>();
+  readonly #damagedVteps = new Set<IpAddress>();
 
   constructor(desired: DesiredNetwork, place: NetworkPlace) {
     this.desired = desired;
@@ -90,14 +91,15 @@ export class NetworkDataplane {
     return index === this.#bridge || index === this.#tunnel || this.#idByPort.has(index);
   }
 
-  /** A device of this network is now as told, or gone (`undefined`): whatever is not as desired will be restored. */
-  judgeLink(index: number, link: Link | undefined): void {
+  /** A device of this network is now as told, or gone (`undefined`). Tells whether there is something to restore. */
+  judgeLink(index: number, link: Link | undefined): boolean {
     const { desired } = this;
     const { instance } = this.#place;
     const id = this.#idByPort.get(index);
     if (id !== undefined) {
-      if (link !== undefined && isPortSettled(link, desired.settings, { instance, bridgeIndex: this.#bridge })) return;
-      if (desired.local(id) === undefined) return;
+      if (link !== undefined && isPortSettled(link, desired.settings, { instance, bridgeIndex: this.#bridge }))
+        return false;
+      if (desired.local(id) === undefined) return false;
       desired.changedPorts.add(id);
     } else {
       const changes =
@@ -106,23 +108,25 @@ export class NetworkDataplane {
           : index === this.#bridge
             ? bridgeChanges(desired.settings, instance, link)
             : tunnelLinkChanges(desired.settings, instance, link, this.#bridge);
-      if (changes?.next().done === true) return;
+      if (changes?.next().done === true) return false;
       desired.devicesChanged = true;
     }
     this.#damaged = true;
+    return true;
   }
 
-  /** The bridge now treats one of its ports so. */
-  judgePort(index: number, settings: BridgePortSettings): void {
+  /** The bridge now treats one of its ports so. Tells whether there is something to restore. */
+  judgePort(index: number, settings: BridgePortSettings): boolean {
     if (index === this.#tunnel) {
-      if (isPortAs(tunnelPort(this.desired.settings), settings)) return;
+      if (isPortAs(tunnelPort(this.desired.settings), settings)) return false;
       this.desired.devicesChanged = true;
     } else {
       const id = this.#idByPort.get(index);
-      if (id === undefined || settings.learning === false) return;
+      if (id === undefined || settings.learning === false) return false;
       this.desired.changedPorts.add(id);
     }
     this.#damaged = true;
+    return true;
   }
 
   /** Everything will be compared with the kernel at the next opportunity; what differs by then was damaged. */
@@ -143,7 +147,12 @@ export class NetworkDataplane {
     const isRepair = this.#damaged;
     this.#damaged = false;
     if (desired.devicesChanged || this.#unknown) {
-      if (!(await this.#guard(`network ${desired.settings.name}`, () => this.#ensureDevices(links, isRepair)))) return;
+      // What changes while this is under way marks it again.
+      desired.devicesChanged = false;
+      if (!(await this.#guard(`network ${desired.settings.name}`, () => this.#ensureDevices(links, isRepair)))) {
+        desired.devicesChanged = true;
+        return;
+      }
     }
     await this.#ensurePorts(links, isRepair);
     if (this.#unknown) await this.#guard(`tables of network ${desired.settings.name}`, () => this.#compareTables());
@@ -170,37 +179,35 @@ export class NetworkDataplane {
     this.#place.problems.forget((object) => object === own || object.endsWith(` of ${own}`));
   }
 
-  /** An FDB entry or neighbour of one of this network's devices went away. Ours that are still desired come back. */
-  onRowDeleted(entry: FdbEntry | Neighbour): void {
-    if ("ip" in entry) {
-      if (entry.index !== this.#bridge || !this.desired.remotesByIp.has(entry.ip)) return;
-      this.desired.changedIps.add(entry.ip);
-      this.#damagedIps.add(entry.ip);
-    } else if (entry.mac === zeroMac) {
-      if (entry.vtep === undefined || !this.#flood.delete(entry.vtep)) return;
+  /** An FDB entry or neighbour of one of this network's devices went away. Tells whether there is something to restore. */
+  onRowDeleted(entry: FdbEntry | Neighbour): boolean {
+    if ("ip" in entry || (entry.mac !== zeroMac && this.desired.remotesByMac.has(entry.mac)))
+      return this.onRowWritten(entry);
+    if (entry.mac === zeroMac) {
+      if (entry.vtep === undefined || !this.#flood.delete(entry.vtep)) return false;
       this.desired.devicesChanged = true;
-      this.#damaged = true;
-    } else if (this.desired.remotesByMac.has(entry.mac)) {
-      this.desired.changedMacs.add(entry.mac);
-      this.#damagedMacs.add(entry.mac);
-    } else {
-      const id = this.#idByPort.get(entry.index);
-      if (id === undefined || this.desired.local(id)?.mac !== entry.mac) return;
-      this.desired.changedPorts.add(id);
-      this.#damaged = true;
+      this.#damagedVteps.add(entry.vtep);
+      return true;
     }
+    const id = this.#idByPort.get(entry.index);
+    if (id === undefined || this.desired.local(id)?.mac !== entry.mac) return false;
+    this.desired.changedPorts.add(id);
+    this.#damaged = true;
+    return true;
   }
 
-  /** Somebody else wrote an entry for a row of ours: it is written again as it shall be. */
-  onRowWritten(entry: FdbEntry | Neighbour): void {
+  /** Somebody else wrote an entry for a row of ours. Tells whether it must be written again as it shall be. */
+  onRowWritten(entry: FdbEntry | Neighbour): boolean {
     if ("ip" in entry) {
-      if (entry.index !== this.#bridge || !this.desired.remotesByIp.has(entry.ip)) return;
+      if (entry.index !== this.#bridge || !this.desired.remotesByIp.has(entry.ip)) return false;
       this.desired.changedIps.add(entry.ip);
       this.#damagedIps.add(entry.ip);
-    } else if (this.desired.remotesByMac.has(entry.mac)) {
+    } else {
+      if (!this.desired.remotesByMac.has(entry.mac)) return false;
       this.desired.changedMacs.add(entry.mac);
       this.#damagedMacs.add(entry.mac);
     }
+    return true;
   }
 
   /** All rows to a VTEP whose nexthop was made anew: the kernel dropped them with the old one. */
@@ -233,29 +240,34 @@ export class NetworkDataplane {
           object: `network ${desired.settings.name}`,
           message: change,
         });
-    if (!this.#unknown) await this.#programFlood(isRepair);
-    desired.devicesChanged = false;
+    if (!this.#unknown) await this.#programFlood();
   }
 
-  async #programFlood(isRepair: boolean): Promise<void> {
+  async #programFlood(): Promise<void> {
     const { settings } = this.desired;
     const wanted = new Set(floodList(settings, this.desired.remoteVteps));
     const missing = [...wanted].filter((vtep) => !this.#flood.has(vtep));
     const surplus = [...this.#flood].filter((vtep) => !wanted.has(vtep));
-    const { failures } = await this.#place.socket.batch([
-      ...missing.map((vtep) => appendFdbEntry(this.#floodEntry(vtep))),
-      ...surplus.map((vtep) => deleteFdbEntry(this.#floodEntry(vtep))),
-    ]);
-    for (const vtep of missing) this.#flood.add(vtep);
-    for (const vtep of surplus) this.#flood.delete(vtep);
-    const failure = failures.find(({ error }) => !isErrno(error, "EEXIST") && !isErrno(error, "ENOENT"));
-    if (failure !== undefined) throw failure.error;
-    if (isRepair && missing.length > 0)
+    const additions = missing.map((vtep) => appendFdbEntry(this.#floodEntry(vtep)));
+    const removals = surplus.map((vtep) => deleteFdbEntry(this.#floodEntry(vtep)));
+    const { failures } = await this.#place.socket.batch([...additions, ...removals]);
+    const failed = failures.filter(({ error }) => !isErrno(error, "EEXIST") && !isErrno(error, "ENOENT"));
+    const hasFailed = (request: Request): boolean => failed.some((failure) => failure.request === request);
+    missing.forEach((vtep, index) => {
+      if (!hasFailed(additions[index] as Request)) this.#flood.add(vtep);
+    });
+    surplus.forEach((vtep, index) => {
+      if (!hasFailed(removals[index] as Request)) this.#flood.delete(vtep);
+    });
+    if (failed[0] !== undefined) throw failed[0].error;
+    const restored = missing.filter((vtep) => this.#damagedVteps.has(vtep));
+    this.#damagedVteps.clear();
+    if (restored.length > 0)
       this.#place.report({
         level: "warning",
         kind: "repaired",
         object: `flood list of network ${settings.name}`,
-        message: `added ${missing.join(", ")} again`,
+        message: `${restored.join(", ")} had been removed; added again`,
       });
   }
 
@@ -348,7 +360,7 @@ export class NetworkDataplane {
       ...plan.surplusNeighbours.map((entry) => deleteNeighbour(entry.index, entry.ip)),
     ]);
     this.#unknown = false;
-    await this.#programFlood(false);
+    await this.#programFlood();
   }
 
   async #hasRow(mac: MacAddress): Promise<boolean> {
@@ -379,13 +391,13 @@ export class NetworkDataplane {
   async #programRows(): Promise<void> {
     const { desired } = this;
     const place = this.#place;
-    if (desired.changedMacs.size === 0 && desired.changedIps.size === 0) return;
+    const object = `rows of network ${desired.settings.name}`;
+    if (desired.changedMacs.size === 0 && desired.changedIps.size === 0) return place.problems.cleared(object);
     const macs = [...desired.changedMacs];
     const ips = [...desired.changedIps];
     desired.changedMacs.clear();
     desired.changedIps.clear();
     const { failures } = await place.socket.batch(this.#rowRequests(macs, ips));
-    const object = `rows of network ${desired.settings.name}`;
     const real = failures.filter((failure) => !isHarmless(failure));
     for (const { request } of real) {
       const { row } = request as RowRequest;
@@ -421,8 +433,9 @@ export class NetworkDataplane {
       const endpoint = desired.remotesByMac.get(mac);
       if (endpoint === undefined) continue;
       const nexthop = this.#place.groupOf(endpoint.vtep);
-      if (nexthop !== undefined)
-        yield Object.assign(replaceFdbEntry(this.#remoteEntry(endpoint, nexthop)), { row: { mac } });
+      // A VTEP that came after this pass had made its nexthops: the next pass has one for it.
+      if (nexthop === undefined) desired.changedMacs.add(mac);
+      else yield Object.assign(replaceFdbEntry(this.#remoteEntry(endpoint, nexthop)), { row: { mac } });
     }
     for (const mac of macs) {
       if (desired.remotesByMac.has(mac)) continue;

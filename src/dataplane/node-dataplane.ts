@@ -183,7 +183,11 @@ export class NodeDataplane {
   }
 
   get #hasWork(): boolean {
-    return [...this.#desired.values()].some((network) => network.hasChanges);
+    const tenants = [...this.#tenants.values()];
+    return (
+      [...this.#desired.values()].some((network) => network.hasChanges) ||
+      tenants.some((tenant) => [...tenant.networks.values()].some((network) => network.hasWork))
+    );
   }
 
   async #pass(): Promise<void> {
@@ -192,11 +196,11 @@ export class NodeDataplane {
     // First what leaves: its VNI may be another network's by now.
     for (const [name, tenant] of this.#tenants)
       await this.#guard(`tenant ${name}`, () => this.#removeFrom(name, tenant));
+    if (!this.#pruned) await this.#guard("leftovers", () => this.#prune());
     await this.#guard("underlay", () => this.#prepareUnderlay());
     for (const name of new Set([...this.#desired.values()].map((network) => network.settings.tenant)))
       await this.#guard(`tenant ${name}`, () => this.#reconcileTenant(name));
     this.#problems.forget((object) => this.#isOfNoTenant(object));
-    if (!this.#pruned && this.#problems.size === 0) await this.#guard("leftovers", () => this.#prune());
     if (this.#pruned) await this.#guard("nexthops", () => this.#underlay.removeNexthops(this.#remoteVteps()));
     if (this.#problems.size > 0 || this.#hasWork) {
       if (failuresBefore === 0) this.#retryPause = firstRetry;
@@ -220,7 +224,11 @@ export class NodeDataplane {
 
   async #reconcileTenant(name: string): Promise<void> {
     const tenant = this.#tenants.get(name) ?? (await this.#openTenant(name));
-    await tenant.reconcile([...this.#desired.values()].filter((network) => network.settings.tenant === name));
+    await tenant.reconcile(this.#networksOf(name));
+  }
+
+  #networksOf(tenant: string): readonly DesiredNetwork[] {
+    return [...this.#desired.values()].filter((network) => network.settings.tenant === tenant);
   }
 
   async #openTenant(name: string): Promise<TenantDataplane> {
@@ -239,8 +247,7 @@ export class NodeDataplane {
 
   async #removeFrom(name: string, tenant: TenantDataplane): Promise<void> {
     await tenant.removeNetworks((network) => this.#desired.get(network.settings.name) === network);
-    if ([...this.#desired.values()].every((network) => network.settings.tenant !== name))
-      await this.#removeTenant(name, tenant);
+    if (this.#networksOf(name).length === 0) await this.#removeTenant(name, tenant);
   }
 
   async #removeTenant(name: string, tenant: TenantDataplane): Promise<void> {
@@ -250,15 +257,18 @@ export class NodeDataplane {
     tenant.close();
   }
 
-  /** Removes what an earlier run of this instance left and nobody wants any more. */
+  /**
+   * Removes what an earlier run of this instance left and nobody wants any more. Before anything is made: a leftover
+   * tunnel may hold the VNI of a new network.
+   */
   async #prune(): Promise<void> {
-    for (const tenant of this.#tenants.values()) await tenant.prune();
     for (const name of await listNamedNamespaces()) {
       const tenantName = tenantOfNamespace(this.#options.instance, name);
-      if (tenantName === undefined || this.#tenants.has(tenantName) || !(await this.#isOwnNamespace(name))) continue;
-      const tenant = await this.#openTenant(tenantName);
-      await tenant.prune();
-      await this.#removeTenant(tenantName, tenant);
+      if (tenantName === undefined || !(await this.#isOwnNamespace(name))) continue;
+      const wanted = this.#networksOf(tenantName);
+      const tenant = this.#tenants.get(tenantName) ?? (await this.#openTenant(tenantName));
+      await tenant.prune(wanted);
+      if (wanted.length === 0) await this.#removeTenant(tenantName, tenant);
     }
     this.#pruned = true;
   }
@@ -273,11 +283,7 @@ export class NodeDataplane {
   /** A tenant that could not be brought up, and that nobody wants any more. */
   #isOfNoTenant(object: string): boolean {
     const name = object.startsWith("tenant ") ? object.slice("tenant ".length) : undefined;
-    return (
-      name !== undefined &&
-      !this.#tenants.has(name) &&
-      [...this.#desired.values()].every((network) => network.settings.tenant !== name)
-    );
+    return name !== undefined && !this.#tenants.has(name) && this.#networksOf(name).length === 0;
   }
 
   #remoteVteps(): ReadonlySet<IpAddress> {

@@ -1,3 +1,4 @@
+import { WeftError } from "../base/errors.ts";
 import { isErrno, type NetworkNamespace } from "../linux/index.ts";
 import { bridgeName, endpointPortName, namespaceName, tunnelName } from "../model/names.ts";
 import {
@@ -113,7 +114,10 @@ export class TenantDataplane {
     }
     await this.#ensureFilter(wanted);
     const links = new LinkTable(this.socket);
-    for (const network of this.networks.values()) if (network.hasWork) await network.reconcile(links);
+    for (const network of this.networks.values()) {
+      if (!network.hasWork) continue;
+      if (this.#isProtected(network)) await network.reconcile(links);
+    }
   }
 
   /** Takes networks off that are not `isWanted`. */
@@ -126,10 +130,10 @@ export class TenantDataplane {
     }
   }
 
-  /** Deletes devices of weft's that belong to none of the networks: an earlier run left them. */
-  async prune(): Promise<void> {
+  /** Deletes devices of weft's that belong to none of the `wanted` networks: an earlier run left them. */
+  async prune(wanted: readonly DesiredNetwork[]): Promise<void> {
     const kept = new Set<string>();
-    for (const { desired } of this.networks.values()) {
+    for (const desired of wanted) {
       kept.add(bridgeName(desired.settings.vni)).add(tunnelName(desired.settings.vni));
       for (const id of desired.locals.keys()) kept.add(endpointPortName(id));
     }
@@ -174,6 +178,20 @@ export class TenantDataplane {
     });
   }
 
+  /** A tunnel without its source filter would be open to everyone: it waits. */
+  #isProtected(network: NetworkDataplane): boolean {
+    const { underlay, problems } = this.#options;
+    const { name, port } = network.desired.settings;
+    if (underlay.protects(port)) return true;
+    const reason = `the source filter for UDP port ${port} could not be set`;
+    const hint = "see the problem of the underlay in weft status";
+    problems.failed(
+      `network ${name}`,
+      new WeftError({ code: "failed-precondition", attempted: `bring up network ${name}`, reason, hint }),
+    );
+    return false;
+  }
+
   async #ensureFilter(wanted: readonly DesiredNetwork[]): Promise<void> {
     if (!this.#filterChanged) return;
     const isRepair = this.#filterDamaged;
@@ -182,7 +200,13 @@ export class TenantDataplane {
     const tunnels = wanted
       .filter((network) => network.settings.arpSuppression)
       .map((network) => tunnelName(network.settings.vni));
-    if (!(await ensureNftTable(this.namespace, suppressionFilterTable(tunnels)))) return;
+    try {
+      if (!(await ensureNftTable(this.namespace, suppressionFilterTable(tunnels)))) return;
+    } catch (error) {
+      this.#filterChanged = true;
+      this.#filterDamaged = isRepair;
+      throw error;
+    }
     this.#filterWrites++;
     if (isRepair)
       this.#options.report({
@@ -228,9 +252,7 @@ export class TenantDataplane {
       const entry = readFdbEntry(bytes, view, start, end) ?? readNeighbour(bytes, view, start, end);
       const network = entry === undefined ? undefined : this.#networkOf(entry.index);
       if (entry === undefined || network === undefined) return;
-      if (type === RTM_DELNEIGH) network.onRowDeleted(entry);
-      else network.onRowWritten(entry);
-      if (network.desired.hasChanges) this.#options.onDamage();
+      if (type === RTM_DELNEIGH ? network.onRowDeleted(entry) : network.onRowWritten(entry)) this.#options.onDamage();
     } else if (type === RTM_NEWLINK || type === RTM_DELLINK) {
       const { index, isBridgePort } = readLinkHeader(view, start, end);
       const network = this.#networkOf(index);
@@ -238,8 +260,7 @@ export class TenantDataplane {
       if (isBridgePort) {
         // A port that leaves its bridge tells so as a device, too.
         const port = type === RTM_DELLINK ? undefined : readBridgePort(bytes, view, start, end);
-        if (port !== undefined) network.judgePort(index, port.settings);
-        if (network.desired.hasChanges) this.#options.onDamage();
+        if (port !== undefined && network.judgePort(index, port.settings)) this.#options.onDamage();
         return;
       }
       if (this.#linkEvents.size === 0) setImmediate(() => this.#judgeLinks());
@@ -251,8 +272,8 @@ export class TenantDataplane {
   #judgeLinks(): void {
     const events = [...this.#linkEvents];
     this.#linkEvents.clear();
-    for (const [index, link] of events) this.#networkOf(index)?.judgeLink(index, link);
-    if ([...this.networks.values()].some((network) => network.desired.hasChanges)) this.#options.onDamage();
+    const damaged = events.filter(([index, link]) => this.#networkOf(index)?.judgeLink(index, link) === true);
+    if (damaged.length > 0) this.#options.onDamage();
   }
 
   #networkOf(index: number): NetworkDataplane | undefined {

@@ -8,6 +8,7 @@ import {
   listNexthops,
   NetlinkSocket,
   RTM_DELNEXTHOP,
+  RTM_NEWNEXTHOP,
   readNexthop,
 } from "../netlink/index.ts";
 import { deleteNftTable, ensureNftTable } from "./filter/nftables.ts";
@@ -40,6 +41,7 @@ export class UnderlayDataplane {
   #nexthopsChanged = true;
   #filterChanged = true;
   #filterKey = "";
+  #protectedPorts: ReadonlySet<number> = new Set();
   #filterWrites = 0;
 
   constructor(options: UnderlayOptions) {
@@ -112,7 +114,7 @@ export class UnderlayDataplane {
         level: "warning",
         kind: "repaired",
         object: `nexthop of VTEP ${vtep}`,
-        message: "had been removed; set again with all FDB entries that use it",
+        message: "had been changed or removed; set again with all FDB entries that use it",
       });
     return renewed;
   }
@@ -128,11 +130,27 @@ export class UnderlayDataplane {
 
   /** Lets `vteps` send to the tunnel `ports` of this node, and nobody else. */
   async ensureSourceFilter(ports: readonly number[], vteps: ReadonlySet<IpAddress>): Promise<void> {
-    const { instance, namespace, report } = this.#options;
     const key = JSON.stringify([ports, this.#localVteps, [...vteps].sort()]);
     if (!this.#filterChanged && key === this.#filterKey) return;
     const isRepair = key === this.#filterKey;
     this.#filterChanged = false;
+    try {
+      await this.#writeSourceFilter(ports, vteps, isRepair);
+    } catch (error) {
+      this.#filterChanged = true;
+      throw error;
+    }
+    this.#filterKey = key;
+    this.#protectedPorts = new Set(ports);
+  }
+
+  /** Whether strangers are kept from the tunnels on this port. */
+  protects(port: number): boolean {
+    return this.#protectedPorts.has(port);
+  }
+
+  async #writeSourceFilter(ports: readonly number[], vteps: ReadonlySet<IpAddress>, isRepair: boolean): Promise<void> {
+    const { instance, namespace, report } = this.#options;
     if (ports.length === 0) {
       if (await deleteNftTable(namespace, "inet", sourceFilterName(instance))) this.#filterWrites++;
     } else {
@@ -149,7 +167,6 @@ export class UnderlayDataplane {
           });
       }
     }
-    this.#filterKey = key;
   }
 
   /** Lets go of the kernel, which stays as it is. */
@@ -160,9 +177,10 @@ export class UnderlayDataplane {
   }
 
   #onEvent({ type, bytes, view, start, end }: EventMessage): void {
-    if (type !== RTM_DELNEXTHOP) return;
+    if (type !== RTM_DELNEXTHOP && type !== RTM_NEWNEXTHOP) return;
     const nexthop = readNexthop(bytes, view, start, end);
     if (nexthop === undefined || !this.#nexthops.ownsId(nexthop.id)) return;
+    if (type === RTM_NEWNEXTHOP && this.#nexthops.isAsPlanned(nexthop)) return;
     this.#nexthopsChanged = true;
     this.#options.onDamage();
   }

@@ -48,12 +48,21 @@ export class VtepNexthops {
     return nexthop.protocol === weftProtocol && this.ownsId(nexthop.id);
   }
 
+  /** Whether the nexthop is just what was planned for its VTEP. */
+  isAsPlanned({ id, gateway, group }: Nexthop): boolean {
+    for (const [vtep, planned] of this.#byVtep) {
+      if (planned.id === id) return gateway === vtep;
+      if (planned.group === id) return group?.length === 1 && group[0]?.id === planned.id;
+    }
+    return false;
+  }
+
   /** Groups for all of `wanted`, beside those that the kernel has now. Nothing is deleted; see {@link planRemoval}. */
   planAddition(wanted: Iterable<IpAddress>, observed: readonly Nexthop[]): NexthopPlan {
     const own = observed.filter((nexthop) => this.isOwn(nexthop));
-    const present = new Set(own.map((nexthop) => nexthop.id));
     for (const nexthop of own) this.#used.add(nexthop.id);
     this.#adopt(own);
+    const present = new Set(own.filter((nexthop) => this.isAsPlanned(nexthop)).map((nexthop) => nexthop.id));
     const requests: Request[] = [];
     const renewed: IpAddress[] = [];
     for (const vtep of wanted) {

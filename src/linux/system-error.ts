@@ -5,6 +5,7 @@ const nameByErrno = new Map<number, string>(Object.entries(constants.errno).map(
 /** Those that Node does not name. asm-generic/errno.h. */
 nameByErrno.set(95, "EOPNOTSUPP");
 nameByErrno.set(22, "EINVAL");
+nameByErrno.set(54, "EXFULL");
 
 const explanations: Readonly<Record<string, string>> = {
   EPERM: "operation not permitted",
@@ -28,6 +29,7 @@ const explanations: Readonly<Record<string, string>> = {
   EMFILE: "too many open files",
   ENFILE: "too many open files on this host",
   EINTR: "interrupted",
+  EXFULL: "no room for more",
   EAGAIN: "not ready",
   ETIMEDOUT: "timed out",
 };
