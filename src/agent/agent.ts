@@ -30,6 +30,7 @@ export interface AgentOptions {
 
 /** How long an attachment waits for the server's state to arrive. */
 const arrivalTimeout = seconds(15);
+const saveAgain = seconds(5);
 
 /** The node agent: keeps the kernel of this node as the server says, and as it last said while it cannot be reached. */
 export class Agent {
@@ -39,6 +40,7 @@ export class Agent {
   readonly desired: DesiredState;
   readonly attachments: Attachments;
   readonly attached = new Map<string, Attachment>();
+  /** By the clock that never goes back. */
   readonly startedAt: number;
   readonly #replica: Replica;
   readonly #underlayNamespace: NetworkNamespace;
@@ -50,6 +52,11 @@ export class Agent {
   #connected = false;
   #revision: number;
   readonly #incoming = new IncomingState();
+  /** Networks that the server let go and this node did not, because endpoints here are unclaimed. */
+  readonly #keptNetworks = new Set<string>();
+  /** Changes that are not on disk yet. */
+  #unsaved: ReplicaChange[] = [];
+  #cancelSave: (() => void) | undefined;
   readonly #waiting = new Set<{ readonly revision: number; readonly resolve: () => void }>();
   #underlayCheck: Promise<void> | undefined;
 
@@ -63,7 +70,7 @@ export class Agent {
     },
   ) {
     this.options = options;
-    this.startedAt = options.clock.now();
+    this.startedAt = options.clock.monotonic();
     this.events = new EventLog(options.clock);
     this.#replica = parts.replica;
     this.#underlayNamespace = parts.namespace;
@@ -105,6 +112,7 @@ export class Agent {
       dataplane: this.dataplane,
       events: this.events,
       logger: options.logger,
+      clock: options.clock,
       connection: () => (this.#connected ? this.#session.connection : undefined),
       reached: (revision) => this.#reached(revision),
     });
@@ -154,6 +162,7 @@ export class Agent {
   /** The kernel stays as it is. */
   async close(): Promise<void> {
     this.#session.close();
+    this.#cancelSave?.();
     this.#underlayWatch.close();
     await this.dataplane.close();
     this.#replica.close();
@@ -164,14 +173,35 @@ export class Agent {
   async #begin(): Promise<void> {
     await this.#useUnderlay(this.#underlay);
     this.attachments.abandonPending();
-    if (this.#replica.revision > 0) {
-      for (const state of this.#replica.networks()) this.desired.apply({ kind: "network", state });
-      for (const node of this.#replica.nodes()) this.desired.apply({ kind: "node", node });
-      for (const endpoint of this.#replica.endpoints()) this.desired.apply({ kind: "endpoint", endpoint });
-      // Whatever the server says later, the endpoints of this node work again from here on.
-      void this.dataplane.start();
-    }
+    if (this.#replica.revision > 0) this.#load();
     void this.#session.run();
+  }
+
+  /** The last state that the server told. Whatever it says later, the endpoints of this node work again from here on. */
+  #load(): void {
+    for (const state of this.#replica.networks()) {
+      const { name, underlay } = state.network;
+      if (this.#underlay.vteps[underlay] === undefined)
+        throw new WeftError({
+          code: "failed-precondition",
+          attempted: "start the agent",
+          reason: `network ${name}, which has endpoints on this node, runs over ${underlay}, and --underlay has no such address`,
+          hint: "give an address of that family, too: --underlay IPV4,IPV6",
+        });
+      this.desired.apply({ kind: "network", state });
+    }
+    for (const node of this.#replica.nodes()) this.desired.apply({ kind: "node", node });
+    for (const endpoint of this.#replica.endpoints()) this.desired.apply({ kind: "endpoint", endpoint });
+    if (this.#replica.damagedRows === 0) {
+      void this.dataplane.start();
+      return;
+    }
+    // What is missing must not be taken for what is not wanted: the kernel stays as it is until the server has spoken.
+    this.options.logger.error(
+      { rows: this.#replica.damagedRows },
+      "the state on disk is damaged; waiting for the server",
+    );
+    this.#revision = 0;
   }
 
   #resume(): { readonly revision: number; readonly networks: readonly string[] } {
@@ -192,63 +222,77 @@ export class Agent {
       nodeNames: () => this.desired.nodes.keys(),
     });
     const lost = this.attachments.lostBy(step.changes);
-    if (lost.length === 0) this.#apply(step.changes, revision);
-    else if (step.isFirstOfStream) this.#keep(lost, step.changes, revision);
-    else {
-      this.#apply(step.changes, revision);
-      for (const endpoint of lost) this.attachments.forget(endpoint, "the server released it");
-    }
+    // A server whose revision went back was restored from an older copy: it did not release, it forgot.
+    const forgotten = lost.filter((endpoint) => revision < this.#revision || this.attachments.isUnclaimed(endpoint));
+    if (forgotten.length === 0) this.#apply(step.changes, revision);
+    else this.#keep(forgotten, step.changes, revision);
+    for (const endpoint of lost)
+      if (!forgotten.includes(endpoint)) this.attachments.forget(endpoint, "the server released it");
     void this.attachments.settleWithServer();
+    void this.#claimAgain();
   }
 
-  /**
-   * A server that was restored from an older copy, or that let this node join anew, does not know endpoints that live
-   * here. They stay, and are claimed again with what they have; only what the server refuses goes.
-   */
-  #keep(lost: readonly Endpoint[], changes: readonly ReplicaChange[], revision: number): void {
-    const ids = new Set(lost.map((endpoint) => endpoint.id));
-    const networks = new Set(lost.map((endpoint) => endpoint.network));
-    const isKept = (change: ReplicaChange): boolean =>
-      (change.kind === "endpoint-removed" && ids.has(change.id)) ||
-      (change.kind === "network-removed" && networks.has(change.name));
-    this.#apply(
-      changes.filter((change) => !isKept(change)),
-      revision,
-    );
+  /** The endpoints stay as they are, and so do their networks, until the server has accepted or refused them. */
+  #keep(forgotten: readonly Endpoint[], changes: readonly ReplicaChange[], revision: number): void {
+    const ids = new Set(forgotten.map((endpoint) => endpoint.id));
+    const networks = new Set(forgotten.map((endpoint) => endpoint.network));
     this.options.logger.warn(
       { endpoints: [...ids] },
       "the server does not know endpoints of this node; claiming them again",
     );
-    this.attachments
-      .claimAgain(lost)
-      .then((refused) => {
-        const gone = new Set(refused.map(({ endpoint }) => endpoint.id));
-        const stays = new Set(lost.filter((endpoint) => !gone.has(endpoint.id)).map((endpoint) => endpoint.network));
-        const late = changes.filter(
-          (change) =>
-            (change.kind === "endpoint-removed" && gone.has(change.id)) ||
-            (change.kind === "network-removed" && networks.has(change.name) && !stays.has(change.name)),
-        );
-        this.#apply(late, this.#revision);
-        for (const { endpoint, reason } of refused) this.attachments.forget(endpoint, reason);
-      })
-      .catch((error: unknown) =>
-        this.options.logger.error({ error: messageOf(error) }, "claiming endpoints again failed"),
-      );
+    this.attachments.markUnclaimed(forgotten);
+    const applied = changes.filter((change) => {
+      if (change.kind === "endpoint-removed") return !ids.has(change.id);
+      if (change.kind !== "network-removed" || !networks.has(change.name)) return true;
+      this.#keptNetworks.add(change.name);
+      return false;
+    });
+    this.#apply(applied, revision);
+  }
+
+  async #claimAgain(): Promise<void> {
+    const refused = await this.attachments.claimAgain();
+    const gone: ReplicaChange[] = refused.map(({ endpoint: { network, id } }) => ({
+      kind: "endpoint-removed",
+      network,
+      id,
+    }));
+    if (gone.length > 0) this.#apply(gone, this.#revision);
+    for (const { endpoint, reason } of refused) this.attachments.forget(endpoint, reason);
+    for (const name of this.#keptNetworks) {
+      if (this.attachments.hasAny(name)) continue;
+      this.#keptNetworks.delete(name);
+      this.#apply([{ kind: "network-removed", name }], this.#revision);
+    }
   }
 
   #apply(changes: readonly ReplicaChange[], revision: number): void {
     for (const change of changes) this.desired.apply(change);
     const kernel = this.#revision === 0 ? this.dataplane.start() : this.dataplane.changed();
     // The kernel is under way; the disk follows in the same turn.
-    this.#replica.apply(changes, revision);
     this.#revision = revision;
+    this.#save(changes);
     for (const waiting of this.#waiting)
       if (waiting.revision <= revision) {
         this.#waiting.delete(waiting);
         waiting.resolve();
       }
     kernel.catch((error: unknown) => this.options.logger.error({ error: messageOf(error) }, "the dataplane failed"));
+  }
+
+  /** A disk that is full loses nothing: what could not be written is written with the next change, or a little later. */
+  #save(changes: readonly ReplicaChange[]): void {
+    this.#unsaved.push(...changes);
+    const { problems } = this.dataplane;
+    try {
+      this.#replica.apply(this.#unsaved, this.#revision);
+      this.#unsaved = [];
+      problems.cleared("agent database");
+    } catch (error) {
+      problems.failed("agent database", error instanceof Error ? error : new Error(messageOf(error)));
+      this.#cancelSave?.();
+      this.#cancelSave = this.options.clock.after(saveAgain, () => this.#save([]));
+    }
   }
 
   #onConnected(): void {
@@ -310,8 +354,9 @@ export class Agent {
   #underlayChanged(): void {
     if (this.#underlayCheck !== undefined) return;
     this.#underlayCheck = this.#checkUnderlay()
+      .then(() => this.dataplane.problems.cleared("VTEP address"))
       .catch((error: unknown) =>
-        this.options.logger.warn({ error: messageOf(error) }, "the underlay is not as it should be"),
+        this.dataplane.problems.failed("VTEP address", error instanceof Error ? error : new Error(messageOf(error))),
       )
       .finally(() => {
         this.#underlayCheck = undefined;
@@ -325,6 +370,7 @@ export class Agent {
     if (underlay.mtu === before.mtu && underlay.interfaceIndex === before.interfaceIndex) return;
     this.options.logger.info({ mtu: underlay.mtu, interface: underlay.interfaceName }, "the underlay changed");
     await this.#useUnderlay(underlay);
+    // Without a connection the next one begins with it.
     await this.#session.register();
   }
 }

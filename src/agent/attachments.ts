@@ -2,18 +2,19 @@ import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { endpointFromMessage } from "../api/convert.ts";
 import type { NodeConnection } from "../api/transport.ts";
+import type { Clock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { unwrap } from "../base/result.ts";
 import type { NodeDataplane } from "../dataplane/index.ts";
-import { isErrno, NetworkNamespace } from "../linux/index.ts";
+import { isErrno, NetworkNamespace, namedNamespacePath } from "../linux/index.ts";
 import { parseInterfaceName } from "../model/names.ts";
 import type { Endpoint } from "../model/resources.ts";
 import { getLink, NetlinkSocket } from "../netlink/index.ts";
 import type { DesiredState } from "./desired-state.ts";
 import type { EventLog } from "./event-log.ts";
-import type { Attachment, Replica, ReplicaChange } from "./replica.ts";
+import { type Attachment, isInPlace, type Replica, type ReplicaChange } from "./replica.ts";
 
 export interface AttachRequest {
   readonly network: string;
@@ -31,6 +32,7 @@ export interface AttachmentsOptions {
   readonly dataplane: NodeDataplane;
   readonly events: EventLog;
   readonly logger: Logger;
+  readonly clock: Clock;
   /** The connection to the server, if there is one now. */
   readonly connection: () => NodeConnection | undefined;
   /** Resolves when the state of at least this revision is complete here. */
@@ -38,6 +40,9 @@ export interface AttachmentsOptions {
 }
 
 const requestTimeout = seconds(10);
+const settleAgain = seconds(5);
+/** Paths of the agent itself, whoever reads them. */
+const ownPath = /^\/proc\/(self|thread-self)\//;
 
 /** Puts endpoints into namespaces and takes them away again: whole, or not at all. */
 export class Attachments {
@@ -53,7 +58,7 @@ export class Attachments {
   /** Resolves when packets can flow on this node. Nothing stays behind when it rejects. */
   async attach(request: AttachRequest): Promise<Endpoint> {
     const attempted = `attach ${request.netns} to network ${request.network} as ${request.interface}`;
-    await this.#checkPlace(request, attempted);
+    const inode = await this.#checkPlace(request, attempted);
     const connection = this.#requireConnection(attempted);
     const place = `${request.netns} ${request.interface}`;
     if (this.#busy.has(place))
@@ -62,7 +67,8 @@ export class Attachments {
     const id = randomBytes(6).toString("hex");
     try {
       // On disk before the server hears of it: after a crash the claim is found and given back.
-      this.#put({ id, network: request.network, netns: request.netns, interface: request.interface, state: "pending" });
+      const attachment = { id, network: request.network, netns: request.netns, interface: request.interface, inode };
+      this.#put({ ...attachment, state: "pending" });
       const answer = await connection.client.createEndpoint(
         { id, network: request.network, attachment: "netns", mac: request.mac, ips: [...request.ips] },
         { timeoutMs: requestTimeout },
@@ -73,13 +79,7 @@ export class Attachments {
       await this.#options.reached(Number(answer.revision));
       await this.#options.dataplane.changed();
       this.#requireInPlace(endpoint, attempted);
-      this.#put({
-        id,
-        network: request.network,
-        netns: request.netns,
-        interface: request.interface,
-        state: "attached",
-      });
+      this.#put({ ...attachment, state: "attached" });
       this.#options.events.add({
         level: "info",
         kind: "attached",
@@ -102,7 +102,7 @@ export class Attachments {
         candidate.network === network &&
         candidate.netns === netns &&
         candidate.interface === interfaceName &&
-        candidate.state === "attached",
+        isInPlace(candidate),
     );
     if (attachment === undefined) return undefined;
     await this.#release(attachment.id);
@@ -136,9 +136,10 @@ export class Attachments {
       );
       for (const { id } of released) this.#remove(id);
     };
-    this.#releasing = send().catch((error: unknown) =>
-      logger.warn({ error: messageOf(error) }, "the server was not told of released endpoints; trying again later"),
-    );
+    this.#releasing = send().catch((error: unknown) => {
+      logger.warn({ error: messageOf(error) }, "the server was not told of released endpoints; trying again later");
+      this.#options.clock.after(settleAgain, () => void this.settleWithServer());
+    });
     await this.#releasing;
   }
 
@@ -147,7 +148,8 @@ export class Attachments {
     const { attachments, desired } = this.#options;
     const lost: Endpoint[] = [];
     const look = (endpoint: Endpoint | undefined): void => {
-      if (endpoint !== undefined && attachments.get(endpoint.id)?.state === "attached") lost.push(endpoint);
+      const attachment = endpoint === undefined ? undefined : attachments.get(endpoint.id);
+      if (endpoint !== undefined && attachment !== undefined && isInPlace(attachment)) lost.push(endpoint);
     };
     for (const change of changes) {
       if (change.kind === "endpoint-removed") look(desired.own.get(change.id));
@@ -157,23 +159,46 @@ export class Attachments {
     return lost;
   }
 
-  /** Claims endpoints that live here with the id, MAC and addresses that they have; tells which the server refuses. */
-  async claimAgain(
-    endpoints: readonly Endpoint[],
-  ): Promise<readonly { readonly endpoint: Endpoint; readonly reason: string }[]> {
-    const client = this.#requireConnection("claim the endpoints of this node again").client;
+  /** The server does not know these endpoints, and they stay: they are claimed again until it accepts or refuses. */
+  markUnclaimed(endpoints: readonly Endpoint[]): void {
+    for (const { id } of endpoints) {
+      const attachment = this.#options.attachments.get(id);
+      if (attachment !== undefined) this.#put({ ...attachment, state: "unclaimed" });
+    }
+  }
+
+  isUnclaimed(endpoint: Endpoint): boolean {
+    return this.#options.attachments.get(endpoint.id)?.state === "unclaimed";
+  }
+
+  /** Whether anything of the network hangs on this node. */
+  hasAny(network: string): boolean {
+    return [...this.#options.attachments.values()].some((each) => each.network === network && isInPlace(each));
+  }
+
+  /**
+   * Claims the unclaimed endpoints with the id, MAC and addresses that they have; tells which the server refuses.
+   * Those that it could not be asked about stay unclaimed.
+   */
+  async claimAgain(): Promise<readonly { readonly endpoint: Endpoint; readonly reason: string }[]> {
+    const { attachments, desired, logger } = this.#options;
     const refused: { readonly endpoint: Endpoint; readonly reason: string }[] = [];
-    for (const endpoint of endpoints) {
+    for (const attachment of [...attachments.values()]) {
+      const endpoint = desired.own.get(attachment.id);
+      const client = this.#options.connection()?.client;
+      if (attachment.state !== "unclaimed" || endpoint === undefined || client === undefined) continue;
       const { id, network, mac, ips } = endpoint;
       try {
-        await client.createEndpoint(
-          { id, network, attachment: "netns", mac, ips: [...ips] },
-          { timeoutMs: requestTimeout },
-        );
+        const claim = { id, network, attachment: "netns", mac, ips: [...ips] };
+        await client.createEndpoint(claim, { timeoutMs: requestTimeout });
+        if (attachments.get(id)?.state === "unclaimed") this.#put({ ...attachment, state: "attached" });
       } catch (error) {
-        // Who cannot be reached has refused nothing: the next stream begins with the same question.
-        if (!(error instanceof WeftError) || error.code === "unavailable") throw error;
-        refused.push({ endpoint, reason: `the server does not know it any more and refuses it: ${error.reason}` });
+        if (!(error instanceof WeftError) || error.code === "unavailable" || error.code === "internal")
+          logger.warn(
+            { endpoint: id, error: messageOf(error) },
+            "could not claim an endpoint again; trying again later",
+          );
+        else refused.push({ endpoint, reason: `the server does not know it any more and refuses it: ${error.reason}` });
       }
     }
     return refused;
@@ -206,7 +231,7 @@ export class Attachments {
     await this.settleWithServer();
   }
 
-  async #checkPlace(request: AttachRequest, attempted: string): Promise<void> {
+  async #checkPlace(request: AttachRequest, attempted: string): Promise<number> {
     const name = parseInterfaceName(request.interface);
     if (!name.ok)
       throw new WeftError({
@@ -222,11 +247,30 @@ export class Attachments {
         hint: "list namespaces with: ip netns list",
       });
     using namespace = NetworkNamespace.open(request.netns);
+    if (ownPath.test(request.netns) || this.#options.dataplane.isOwnNamespace(namespace.inode))
+      throw new WeftError({
+        code: "invalid-argument",
+        attempted,
+        reason: "that is the underlay's namespace or one that weft made for a tenant",
+        hint: "attach the namespace of a container: its name, or /proc/PID/ns/net of one of its processes",
+      });
+    const taken = [...this.#options.attachments.values()].find(
+      (each) => each.netns === request.netns && each.interface === request.interface && isInPlace(each),
+    );
+    if (taken !== undefined)
+      throw new WeftError({
+        code: "already-exists",
+        attempted,
+        reason: `endpoint ${taken.id} of network ${taken.network} is attached there`,
+        hint: `detach it first: weft detach ${taken.network} --netns ${namespace.label} --interface ${request.interface}`,
+      });
+    // A name stands for whatever bears it, also after a reboot; any other path must go on meaning this namespace.
+    const inode = request.netns.startsWith(namedNamespacePath("")) ? 0 : namespace.inode;
     using socket = new NetlinkSocket({ namespace });
     try {
       await socket.get(getLink({ name: request.interface }));
     } catch (error) {
-      if (isErrno(error, "ENODEV")) return;
+      if (isErrno(error, "ENODEV")) return inode;
       throw error;
     }
     throw new WeftError({
@@ -254,7 +298,7 @@ export class Attachments {
       problems.get(`endpoint ${endpoint.id} of network ${endpoint.network}`) ??
       problems.get(`network ${endpoint.network}`) ??
       problems.get("underlay") ??
-      [...problems.list()].find((candidate) => candidate.object.startsWith("tenant "));
+      problems.get(`tenant ${this.#options.dataplane.networks.get(endpoint.network)?.settings.tenant}`);
     if (problem !== undefined) throw problem.error;
     const network = this.#options.dataplane.networks.get(endpoint.network);
     if (network?.local(endpoint.id) === undefined || network.changedPorts.has(endpoint.id))
@@ -266,7 +310,9 @@ export class Attachments {
       });
   }
 
+  /** A claim is on disk before it is acted upon; what is let go is let go also when the disk is full. */
   #put(attachment: Attachment): void {
+    if (attachment.state === "releasing") this.#options.attachments.set(attachment.id, attachment);
     this.#options.replica.putAttachment(attachment);
     this.#options.attachments.set(attachment.id, attachment);
   }

@@ -96,8 +96,14 @@ export class DesiredState {
     const known = this.#dataplane.networks.get(settings.name);
     if (known !== undefined && isSame(known.settings, settings)) return;
     const network = this.#dataplane.putNetwork(settings);
-    // The MTU of ports follows the network's.
-    if (known !== undefined) network.markPorts();
+    if (known === undefined) return;
+    if (network === known) {
+      // The MTU of ports follows the network's.
+      network.markPorts();
+      return;
+    }
+    for (const remote of known.remotes.values()) network.putRemote(remote);
+    for (const endpoint of this.#own.values()) if (endpoint.network === settings.name) this.#place(endpoint);
   }
 
   #putNode(node: Node): void {
@@ -111,7 +117,7 @@ export class DesiredState {
       if (old === undefined || vtep === undefined || old === vtep) continue;
       for (const network of this.#dataplane.networks.values())
         for (const remote of [...network.remotes.values()])
-          if (remote.vtep === old) network.putRemote({ ...remote, vtep });
+          if (remote.node === node.name && remote.vtep === old) network.putRemote({ ...remote, vtep });
     }
   }
 
@@ -141,20 +147,23 @@ export class DesiredState {
       addresses: interfaceAddresses(endpoint.ips, subnets),
       netns: attachment.netns,
       interface: attachment.interface,
+      inode: attachment.inode,
     });
   }
 
   #placeRemote(endpoint: Endpoint, { underlay }: Network, network: DesiredNetwork): void {
-    const vtep = this.#nodes.get(endpoint.node)?.vtepAddresses[underlay];
-    if (vtep === undefined) {
+    const node = this.#nodes.get(endpoint.node);
+    const vtep = node?.vtepAddresses[underlay];
+    if (node === undefined || vtep === undefined) {
       this.#unplaced.set(endpoint.id, endpoint);
       return;
     }
     this.#unplaced.delete(endpoint.id);
     const known = network.remote(endpoint.id);
-    if (known !== undefined && known.mac === endpoint.mac && known.vtep === vtep && sameTexts(known.ips, endpoint.ips))
-      return;
-    network.putRemote({ id: endpoint.id, mac: endpoint.mac, ips: endpoint.ips, vtep });
+    const isKnown = known?.mac === endpoint.mac && known.vtep === vtep && known.node === node.name;
+    if (isKnown && sameTexts(known.ips, endpoint.ips)) return;
+    // The name that all endpoints of the node share, not one of each.
+    network.putRemote({ id: endpoint.id, mac: endpoint.mac, ips: endpoint.ips, node: node.name, vtep });
   }
 }
 

@@ -1,4 +1,3 @@
-import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { pino } from "pino";
 import { generatePrivateKey } from "../api/certificate-request.ts";
@@ -47,10 +46,10 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
       reason: "it programs the kernel, which root alone may do",
       hint: "run it as root",
     });
-  const logger = pino(
-    { base: null, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination({ fd: 2, sync: true }),
-  );
+  const destination = pino.destination({ fd: 2, sync: true });
+  // A log that cannot be written (a full disk) is no reason to stop keeping the network up.
+  destination.on("error", () => {});
+  const logger = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
   check("--instance", options.instance, parseInstanceName);
   check("--name", options.name, parseNodeName);
   const { host } = parseServerUrl(options.server);
@@ -87,7 +86,6 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   const status = await stopped;
   await closeHttpServer(server, 500);
   await agent.close();
-  rmSync(socketPath, { force: true });
   return status;
 }
 

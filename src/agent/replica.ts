@@ -14,7 +14,7 @@ import {
 import { NetworkStateSchema } from "../api/generated/weft/v1/node_pb.js";
 import { EndpointSchema, NodeSchema } from "../api/generated/weft/v1/resources_pb.js";
 import { messageOf, WeftError } from "../base/errors.ts";
-import type { Result } from "../base/result.ts";
+import { err, type Result } from "../base/result.ts";
 import type { Endpoint, Node } from "../model/index.ts";
 
 /** Where an endpoint of this node hangs. */
@@ -26,9 +26,17 @@ export interface Attachment {
   readonly interface: string;
   /**
    * `pending`: claimed, not acknowledged yet. `attached`: the caller was told. `releasing`: gone from the kernel,
-   * the server is still to be told.
+   * the server is still to be told. `unclaimed`: attached, but the server, restored from an older copy, does not
+   * know it; it is claimed again.
    */
-  readonly state: "pending" | "attached" | "releasing";
+  readonly state: "pending" | "attached" | "releasing" | "unclaimed";
+  /** The namespace itself, where the path may come to mean another one; 0 for a name, which stands for whatever bears it. */
+  readonly inode: number;
+}
+
+/** Whether the endpoint hangs in its namespace, whatever the server knows of it. */
+export function isInPlace({ state }: Attachment): boolean {
+  return state === "attached" || state === "unclaimed";
 }
 
 /** One change of what the server said. */
@@ -48,6 +56,7 @@ const schemaVersion = 1;
  */
 export class Replica {
   readonly #database: DatabaseSync;
+  #damagedRows = 0;
   readonly #statements: Readonly<Record<keyof typeof sql, StatementSync>>;
 
   constructor(dataDirectory: string) {
@@ -60,13 +69,16 @@ export class Replica {
     } catch (error) {
       if (error instanceof WeftError) throw error;
       const isLocked = messageOf(error).includes("locked");
+      const isDamaged = /not a database|malformed/.test(messageOf(error));
       throw new WeftError({
         code: isLocked ? "already-exists" : "failed-precondition",
         attempted: `open the agent's database ${file}`,
         reason: isLocked ? "another agent uses it" : messageOf(error),
         hint: isLocked
           ? "stop it first, or give this one another --data-dir"
-          : "see whether the directory can be written to and the disk has space",
+          : isDamaged
+            ? "the file is damaged: move it away and start again; what was attached here must be attached anew"
+            : "see whether the directory can be written to and the disk has space",
         cause: error,
       });
     }
@@ -81,6 +93,11 @@ export class Replica {
     return row?.value ?? 0;
   }
 
+  /** Rows that were found damaged so far: what was read is not all that there was. */
+  get damagedRows(): number {
+    return this.#damagedRows;
+  }
+
   /** Records changes as of a complete state, all or none. */
   apply(changes: Iterable<ReplicaChange>, revision: number): void {
     this.#database.exec("BEGIN");
@@ -89,24 +106,25 @@ export class Replica {
       this.#statements.writeRevision.run(revision);
       this.#database.exec("COMMIT");
     } catch (error) {
-      this.#database.exec("ROLLBACK");
+      // A full disk has ended the transaction already.
+      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
       throw error;
     }
   }
 
   *networks(): Generator<NetworkState> {
     for (const row of this.#statements.listNetworks.iterate())
-      yield* readable(networkStateFromMessage(fromBinary(NetworkStateSchema, row.state as Uint8Array)));
+      yield* this.#readable(() => networkStateFromMessage(fromBinary(NetworkStateSchema, row.state as Uint8Array)));
   }
 
   *nodes(): Generator<Node> {
     for (const row of this.#statements.listNodes.iterate())
-      yield* readable(nodeFromMessage(fromBinary(NodeSchema, row.node as Uint8Array)));
+      yield* this.#readable(() => nodeFromMessage(fromBinary(NodeSchema, row.node as Uint8Array)));
   }
 
   *endpoints(): Generator<Endpoint> {
     for (const row of this.#statements.listEndpoints.iterate())
-      yield* readable(endpointFromMessage(fromBinary(EndpointSchema, row.endpoint as Uint8Array)));
+      yield* this.#readable(() => endpointFromMessage(fromBinary(EndpointSchema, row.endpoint as Uint8Array)));
   }
 
   /** The endpoints of a network, by id. */
@@ -119,8 +137,8 @@ export class Replica {
   }
 
   putAttachment(attachment: Attachment): void {
-    const { id, network, netns, state } = attachment;
-    this.#statements.putAttachment.run(id, network, netns, attachment.interface, state);
+    const { id, network, netns, state, inode } = attachment;
+    this.#statements.putAttachment.run(id, network, netns, attachment.interface, state, inode);
   }
 
   deleteAttachment(id: string): void {
@@ -129,6 +147,18 @@ export class Replica {
 
   close(): void {
     this.#database.close();
+  }
+
+  /** A row that cannot be read was damaged on disk. It is counted, and the others are read. */
+  *#readable<Value>(read: () => Result<Value, WeftError>): Generator<Value> {
+    let result: Result<Value, unknown>;
+    try {
+      result = read();
+    } catch (error) {
+      result = err(error);
+    }
+    if (result.ok) yield result.value;
+    else this.#damagedRows++;
   }
 
   #applyOne(change: ReplicaChange): void {
@@ -181,7 +211,8 @@ export class Replica {
       CREATE TABLE endpoints (id TEXT PRIMARY KEY, network TEXT NOT NULL, endpoint BLOB NOT NULL) STRICT, WITHOUT ROWID;
       CREATE INDEX endpoints_by_network ON endpoints (network);
       CREATE TABLE attachments (
-        id TEXT PRIMARY KEY, network TEXT NOT NULL, netns TEXT NOT NULL, interface TEXT NOT NULL, state TEXT NOT NULL
+        id TEXT PRIMARY KEY, network TEXT NOT NULL, netns TEXT NOT NULL, interface TEXT NOT NULL, state TEXT NOT NULL,
+        inode INTEGER NOT NULL
       ) STRICT, WITHOUT ROWID;
       PRAGMA user_version = ${schemaVersion};
       COMMIT;`);
@@ -204,12 +235,7 @@ const sql = {
   deleteEndpointsOf: "DELETE FROM endpoints WHERE network = ?",
   listEndpoints: "SELECT endpoint FROM endpoints",
   listEndpointIds: "SELECT id FROM endpoints WHERE network = ?",
-  putAttachment: "INSERT INTO attachments VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+  putAttachment: "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
   deleteAttachment: "DELETE FROM attachments WHERE id = ?",
-  listAttachments: "SELECT id, network, netns, interface, state FROM attachments",
+  listAttachments: "SELECT id, network, netns, interface, state, inode FROM attachments",
 } as const;
-
-/** A row that cannot be read was damaged on disk; without it the others still come up. */
-function* readable<Value>(result: Result<Value, WeftError>): Generator<Value> {
-  if (result.ok) yield result.value;
-}

@@ -125,7 +125,7 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
       .list()
       .map(({ object, error }) => ({ object, state: "failed", reason: error.message })),
     certificateExpires: BigInt(certificateValidity(agent.credentials.certificate).until),
-    uptime: BigInt(Math.round(options.clock.now() - agent.startedAt)),
+    uptime: BigInt(Math.round(options.clock.monotonic() - agent.startedAt)),
     residentMemory: BigInt(process.memoryUsage.rss()),
   };
 }

@@ -216,15 +216,13 @@ export class Session {
 
   #sleep(duration: Duration): Promise<void> {
     return new Promise((resolve) => {
-      const cancel = this.#clock.after(duration, resolve);
-      this.#stop.signal.addEventListener(
-        "abort",
-        () => {
-          cancel();
-          resolve();
-        },
-        { once: true },
-      );
+      const wake = (): void => {
+        cancel();
+        this.#stop.signal.removeEventListener("abort", wake);
+        resolve();
+      };
+      const cancel = this.#clock.after(duration, wake);
+      this.#stop.signal.addEventListener("abort", wake, { once: true });
     });
   }
 }

@@ -23,6 +23,7 @@ export interface RemoteEndpoint {
   readonly id: string;
   readonly mac: MacAddress;
   readonly ips: readonly IpAddress[];
+  readonly node: string;
   readonly vtep: IpAddress;
 }
 
@@ -34,6 +35,8 @@ export interface LocalEndpoint {
   /** Path of the namespace that the interface is put into. */
   readonly netns: string;
   readonly interface: string;
+  /** The namespace that the path must mean; 0: whichever it means. */
+  readonly inode: number;
 }
 
 /**

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { WeftError } from "../base/errors.ts";
 import { isErrno, NetworkNamespace, readNetworkSysctl, writeNetworkSysctl } from "../linux/index.ts";
-import { endpointPortName } from "../model/names.ts";
+import { bridgeName, endpointPortName } from "../model/names.ts";
 import {
   changeLink,
   createLink,
@@ -28,6 +28,8 @@ export interface PortPlace {
   /** Opens a socket in a container's namespace; its writes are counted. */
   readonly openSocket: (namespace: NetworkNamespace) => NetlinkSocket;
   readonly bridgeIndex: number;
+  /** The underlay's namespace: nothing of a tenant is put there. */
+  readonly underlayInode: number;
 }
 
 /**
@@ -41,7 +43,7 @@ export async function ensureEndpointPort(
   links: LinkTable,
 ): Promise<{ readonly index: number; readonly written: boolean }> {
   const name = endpointPortName(endpoint.id);
-  using container = openContainer(endpoint);
+  using container = openContainer(endpoint, place);
   using inside = place.openSocket(container);
   const before = place.socket.writes + inside.writes;
   let port = await links.find(name);
@@ -53,7 +55,7 @@ export async function ensureEndpointPort(
   if (port === undefined) port = await createPort(endpoint, network, place, container);
   await ensureInside(endpoint, network, container, inside);
   const { failures } = await place.socket.batch(portChanges(port, network, place));
-  if (failures[0] !== undefined) throw failures[0].error;
+  if (failures[0] !== undefined) throw explainPortFailure(failures[0].error, network);
   return { index: port.index, written: place.socket.writes + inside.writes > before };
 }
 
@@ -156,13 +158,31 @@ async function hasInterface(inside: NetlinkSocket, endpoint: LocalEndpoint): Pro
   }
 }
 
-function openContainer(endpoint: LocalEndpoint): NetworkNamespace {
-  if (!existsSync(endpoint.netns))
-    throw new WeftError({
-      code: "not-found",
-      attempted: `put endpoint ${endpoint.id} into ${endpoint.netns}`,
-      reason: "the namespace is gone",
-      hint: "detach the endpoint, or bring the namespace back",
-    });
-  return NetworkNamespace.open(endpoint.netns);
+/** The namespace that the endpoint belongs to. A path can come to mean another: the process ended, its number was reused. */
+function openContainer(endpoint: LocalEndpoint, place: PortPlace): NetworkNamespace {
+  const attempted = `put endpoint ${endpoint.id} into ${endpoint.netns}`;
+  const gone = new WeftError({
+    code: "not-found",
+    attempted,
+    reason: "the namespace is gone",
+    hint: "detach the endpoint, or bring the namespace back",
+  });
+  if (!existsSync(endpoint.netns)) throw gone;
+  const container = NetworkNamespace.open(endpoint.netns);
+  const isAnother = endpoint.inode !== 0 && endpoint.inode !== container.inode;
+  const isWefts = container.inode === place.underlayInode || container.inode === place.namespace.inode;
+  if (!isAnother && !isWefts) return container;
+  container.close();
+  throw gone;
+}
+
+function explainPortFailure(error: Error, network: NetworkSettings): Error {
+  if (!isErrno(error, "EXFULL")) return error;
+  return new WeftError({
+    code: "exhausted",
+    attempted: error.attempted,
+    reason: `bridge ${bridgeName(network.vni)} has 1,024 ports, the most that Linux allows`,
+    hint: "attach the endpoint on another node",
+    cause: error,
+  });
 }

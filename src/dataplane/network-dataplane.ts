@@ -43,6 +43,7 @@ import { RowComparison } from "./row-plan.ts";
 
 export interface NetworkPlace extends DevicePlace {
   readonly openSocket: (namespace: NetworkNamespace) => NetlinkSocket;
+  readonly underlayInode: number;
   /** The FDB nexthop group of a VTEP. */
   readonly groupOf: (vtep: IpAddress) => number | undefined;
   readonly problems: Problems;

@@ -144,6 +144,13 @@ export class NodeDataplane {
     return undefined;
   }
 
+  /** Whether the namespace is the underlay's or a tenant's of this node: nothing is attached there. */
+  isOwnNamespace(inode: number): boolean {
+    return (
+      inode === this.#underlay.inode || [...this.#tenants.values()].some((tenant) => tenant.namespace.inode === inode)
+    );
+  }
+
   get problems(): Problems {
     return this.#problems;
   }

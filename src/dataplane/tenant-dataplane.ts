@@ -224,6 +224,7 @@ export class TenantDataplane {
       namespace: this.namespace,
       socket: this.socket,
       underlay: underlay.socket,
+      underlayInode: underlay.inode,
       get offload() {
         return underlay.offload;
       },

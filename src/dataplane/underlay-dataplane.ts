@@ -73,6 +73,11 @@ export class UnderlayDataplane {
     };
   }
 
+  /** The namespace, by its inode number on nsfs. */
+  get inode(): number {
+    return this.#options.namespace.inode;
+  }
+
   /** Limits of the underlay interface. */
   get offload(): OffloadLimits {
     return this.#offload;

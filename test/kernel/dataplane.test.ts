@@ -62,12 +62,14 @@ describe("dataplane of two nodes", () => {
           ],
           netns: `/run/netns/${(containers[node - 1] as TestNamespace).name}`,
           interface: "eth0",
+          inode: 0,
         });
       else
         network.putRemote({
           id: endpoint.id,
           mac: endpoint.mac,
           ips: [endpoint.ip, endpoint.ip6],
+          node: `n${endpoint.node}`,
           vtep: ip(`10.99.0.${endpoint.node}`),
         });
     }
