@@ -214,18 +214,18 @@ export class Agent {
     return { vtepIpv4: vteps.ipv4 ?? "", vtepIpv6: vteps.ipv6 ?? "", underlayMtu: mtu };
   }
 
-  #onChanges(changes: readonly SessionChange[], revision: number, complete: boolean): void {
-    this.#incoming.add(changes);
+  #onChanges(received: readonly SessionChange[], revision: number, complete: boolean): void {
+    this.#incoming.add(received);
     if (!complete) return;
-    const step = this.#incoming.complete({
+    const changes = this.#incoming.complete({
       endpointIdsOf: (network) => this.#replica.endpointIdsOf(network),
       nodeNames: () => this.desired.nodes.keys(),
     });
-    const lost = this.attachments.lostBy(step.changes);
+    const lost = this.attachments.lostBy(changes);
     // A server whose revision went back was restored from an older copy: it did not release, it forgot.
     const forgotten = lost.filter((endpoint) => revision < this.#revision || this.attachments.isUnclaimed(endpoint));
-    if (forgotten.length === 0) this.#apply(step.changes, revision);
-    else this.#keep(forgotten, step.changes, revision);
+    if (forgotten.length === 0) this.#apply(changes, revision);
+    else this.#keep(forgotten, changes, revision);
     for (const endpoint of lost)
       if (!forgotten.includes(endpoint)) this.attachments.forget(endpoint, "the server released it");
     void this.attachments.settleWithServer();

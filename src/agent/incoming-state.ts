@@ -7,25 +7,16 @@ export interface HeldState {
   nodeNames(): Iterable<string>;
 }
 
-/** A complete step from one consistent state to the next. */
-export interface CompleteStep {
-  readonly changes: readonly ReplicaChange[];
-  /** The first of its stream: what goes with it may be news of long ago, or of a server that forgot. */
-  readonly isFirstOfStream: boolean;
-}
-
 /** Collects what the server sends until it is complete. Nothing is acted upon before. */
 export class IncomingState {
   #changes: ReplicaChange[] = [];
   /** Networks that are being sent whole: the endpoints named so far. */
   readonly #renewedNetworks = new Map<string, Set<string>>();
   #renewedNodes: Set<string> | undefined;
-  #isFirst = true;
 
   /** A new stream begins; what an earlier one left incomplete is void. */
   begin(): void {
     this.#clear();
-    this.#isFirst = true;
   }
 
   add(changes: readonly SessionChange[]): void {
@@ -40,8 +31,8 @@ export class IncomingState {
     }
   }
 
-  /** The state is complete: what was sent whole and not named again is gone. */
-  complete(held: HeldState): CompleteStep {
+  /** The state is complete: the step that leads to it. What was sent whole and not named again is gone. */
+  complete(held: HeldState): readonly ReplicaChange[] {
     const changes = this.#changes;
     for (const [network, named] of this.#renewedNetworks)
       for (const id of held.endpointIdsOf(network))
@@ -49,10 +40,8 @@ export class IncomingState {
     if (this.#renewedNodes !== undefined)
       for (const name of held.nodeNames())
         if (!this.#renewedNodes.has(name)) changes.push({ kind: "node-removed", name });
-    const step = { changes, isFirstOfStream: this.#isFirst };
     this.#clear();
-    this.#isFirst = false;
-    return step;
+    return changes;
   }
 
   #clear(): void {

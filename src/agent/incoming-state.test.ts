@@ -1,0 +1,79 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ip } from "../base/ip.ts";
+import { mac } from "../base/mac.ts";
+import { type HeldState, IncomingState } from "./incoming-state.ts";
+import type { SessionChange } from "./session.ts";
+
+const held: HeldState = {
+  endpointIdsOf: (network) => (network === "blue" ? ["e1", "e2"] : ["r1"]),
+  nodeNames: () => ["h1", "h2"],
+};
+const endpoint = (id: string, network = "blue"): SessionChange => ({
+  kind: "endpoint",
+  endpoint: {
+    id,
+    network,
+    node: "h1",
+    mac: mac("02:00:00:00:00:01"),
+    ips: [ip("10.0.0.1")],
+    attachment: "netns",
+    sequence: 1,
+  },
+});
+const node = (name: string): SessionChange => ({
+  kind: "node",
+  node: { name, vtepAddresses: {}, underlayMtu: 1500, labels: {}, generation: 1 },
+});
+
+/** Each change in a word or two. */
+function brief(changes: readonly SessionChange[]): string[] {
+  return changes.map((change) => {
+    if (change.kind === "endpoint") return `endpoint ${change.endpoint.id}`;
+    if (change.kind === "endpoint-removed") return `endpoint-removed ${change.network} ${change.id}`;
+    if (change.kind === "node") return `node ${change.node.name}`;
+    return change.kind === "node-removed" ? `node-removed ${change.name}` : change.kind;
+  });
+}
+
+test("collects changes in order until the state is complete", () => {
+  const incoming = new IncomingState();
+  incoming.begin();
+  incoming.add([node("h3"), endpoint("e3")]);
+  incoming.add([{ kind: "endpoint-removed", network: "blue", id: "e1" }]);
+  assert.deepEqual(brief(incoming.complete(held)), ["node h3", "endpoint e3", "endpoint-removed blue e1"]);
+  assert.deepEqual(brief(incoming.complete(held)), []);
+});
+
+test("what is sent whole and not named again is gone; what is not sent whole stays", () => {
+  const incoming = new IncomingState();
+  incoming.begin();
+  incoming.add([{ kind: "nodes-begin" }, node("h2"), { kind: "network-begin", name: "blue" }, endpoint("e2")]);
+  incoming.add([endpoint("e3"), endpoint("r9", "red")]);
+  assert.deepEqual(brief(incoming.complete(held)), [
+    "node h2",
+    "endpoint e2",
+    "endpoint e3",
+    "endpoint r9",
+    "endpoint-removed blue e1",
+    "node-removed h1",
+  ]);
+});
+
+test("a whole state counts for its own step alone", () => {
+  const incoming = new IncomingState();
+  incoming.begin();
+  incoming.add([{ kind: "nodes-begin" }, node("h1"), node("h2"), { kind: "network-begin", name: "blue" }]);
+  incoming.complete(held);
+  incoming.add([endpoint("e7")]);
+  assert.deepEqual(brief(incoming.complete(held)), ["endpoint e7"]);
+});
+
+test("what a broken stream left incomplete is void", () => {
+  const incoming = new IncomingState();
+  incoming.begin();
+  incoming.add([{ kind: "nodes-begin" }, { kind: "network-begin", name: "blue" }, endpoint("e9")]);
+  incoming.begin();
+  incoming.add([endpoint("e3")]);
+  assert.deepEqual(brief(incoming.complete(held)), ["endpoint e3"]);
+});
