@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create, toBinary } from "@bufbuild/protobuf";
+import type { HandlerContext } from "@connectrpc/connect";
+import { generatePrivateKey } from "../api/certificate-request.ts";
+import { GetAgentStatusResponseSchema } from "../api/generated/weft/v1/agent_pb.js";
+import { keyAlgorithm, keyPairOf, x509 } from "../api/x509.ts";
+import { ManualClock } from "../base/clock.ts";
+import { hours, seconds } from "../base/duration.ts";
+import type { Agent } from "./agent.ts";
+import { agentService } from "./service.ts";
+
+test("a wall clock that steps back does not disturb the status", async () => {
+  const clock = new ManualClock();
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    name: "CN=h1",
+    keys: await keyPairOf(await generatePrivateKey()),
+    signingAlgorithm: keyAlgorithm,
+  });
+  const agent = {
+    options: { clock, node: "h1", instance: "weft", vteps: ["192.0.2.1"] },
+    startedAt: clock.monotonic(),
+    revision: 7,
+    serverState: { state: "connected", error: "" },
+    underlay: { mtu: 1500 },
+    credentials: { certificate: certificate.toString("pem") },
+    attached: new Map(),
+    desired: { own: new Map(), networks: new Map() },
+    dataplane: { inSync: true, writes: 0, repairs: 0, networks: new Map(), problems: { list: () => [] } },
+  } as unknown as Agent;
+  clock.advance(seconds(5));
+  clock.jump(hours(-3));
+  const status = await agentService(agent).getStatus({} as never, {} as HandlerContext);
+  assert.equal(status.uptime, 5_000n);
+  assert.ok(toBinary(GetAgentStatusResponseSchema, create(GetAgentStatusResponseSchema, status)).length > 0);
+});

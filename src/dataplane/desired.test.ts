@@ -1,0 +1,175 @@
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import fc from "fast-check";
+import { type IpAddress, ip } from "../base/ip.ts";
+import { type MacAddress, mac } from "../base/mac.ts";
+import type { Vni } from "../model/index.ts";
+import { DesiredNetwork, type LocalEndpoint, type NetworkSettings, type RemoteEndpoint } from "./desired.ts";
+
+const settings: NetworkSettings = {
+  name: "blue",
+  tenant: "acme",
+  vni: 100 as Vni,
+  mtu: 1450,
+  port: 4789,
+  localVtep: ip("192.0.2.1"),
+  flood: "head-end",
+  arpSuppression: true,
+};
+const remote = (id: number, macNumber: number, ips: readonly number[], vtep: number): RemoteEndpoint => ({
+  id: `e${id}`,
+  mac: mac(`02:00:00:00:00:0${macNumber}`),
+  ips: ips.map((number) => ip(`10.0.0.${number}`)),
+  node: `h${vtep}`,
+  vtep: ip(`192.0.2.${vtep}`),
+});
+const local = (id: number): LocalEndpoint => ({
+  id: `e${id}`,
+  mac: mac(`02:00:00:00:01:0${id}`),
+  addresses: [],
+  netns: "/run/netns/c",
+  interface: "eth0",
+  inode: 0,
+});
+
+type Step =
+  | { readonly kind: "remote"; readonly endpoint: RemoteEndpoint }
+  | { readonly kind: "local"; readonly endpoint: LocalEndpoint }
+  | { readonly kind: "remove" | "remove-remote" | "remove-local"; readonly id: string };
+
+const number = fc.integer({ min: 1, max: 4 });
+const steps: fc.Arbitrary<readonly Step[]> = fc.array(
+  fc.oneof(
+    fc
+      .tuple(number, number, fc.uniqueArray(number, { maxLength: 2 }), number)
+      .map(([id, macNumber, ips, vtep]): Step => ({ kind: "remote", endpoint: remote(id, macNumber, ips, vtep) })),
+    number.map((id): Step => ({ kind: "local", endpoint: local(id) })),
+    fc
+      .tuple(fc.constantFrom("remove" as const, "remove-remote" as const, "remove-local" as const), number)
+      .map(([kind, id]): Step => ({ kind, id: `e${id}` })),
+  ),
+  { maxLength: 30 },
+);
+
+/** The endpoints and nothing else: tables follow from them. */
+class Model {
+  readonly remotes = new Map<string, RemoteEndpoint>();
+  readonly locals = new Map<string, LocalEndpoint>();
+
+  /** Endpoints whose MAC or address the new one has: the server tells of their end after it. */
+  replacedBy(endpoint: RemoteEndpoint): string[] {
+    return [...this.remotes.values()]
+      .filter((other) => other.id !== endpoint.id)
+      .filter((other) => other.mac === endpoint.mac || other.ips.some((each) => endpoint.ips.includes(each)))
+      .map((other) => other.id);
+  }
+
+  macs(): Map<MacAddress, RemoteEndpoint> {
+    return new Map([...this.remotes.values()].map((endpoint) => [endpoint.mac, endpoint]));
+  }
+
+  ips(): Map<IpAddress, RemoteEndpoint> {
+    return new Map([...this.remotes.values()].flatMap((endpoint) => endpoint.ips.map((each) => [each, endpoint])));
+  }
+
+  vteps(): IpAddress[] {
+    return [...new Set([...this.remotes.values()].map((endpoint) => endpoint.vtep))].sort();
+  }
+}
+
+function perform(step: Step, network: DesiredNetwork, model: Model): void {
+  switch (step.kind) {
+    case "remote":
+      network.putRemote(step.endpoint);
+      for (const id of model.replacedBy(step.endpoint)) {
+        network.removeRemote(id);
+        model.remotes.delete(id);
+      }
+      model.locals.delete(step.endpoint.id);
+      model.remotes.set(step.endpoint.id, step.endpoint);
+      break;
+    case "local":
+      network.putLocal(step.endpoint);
+      model.remotes.delete(step.endpoint.id);
+      model.locals.set(step.endpoint.id, step.endpoint);
+      break;
+    case "remove":
+      network.remove(step.id);
+      model.remotes.delete(step.id);
+      model.locals.delete(step.id);
+      break;
+    case "remove-remote":
+      network.removeRemote(step.id);
+      model.remotes.delete(step.id);
+      break;
+    case "remove-local":
+      network.removeLocal(step.id);
+      model.locals.delete(step.id);
+      break;
+  }
+}
+
+function changedKeys<Key, Value>(before: ReadonlyMap<Key, Value>, after: ReadonlyMap<Key, Value>): Key[] {
+  return [...new Set([...before.keys(), ...after.keys()])].filter((key) => before.get(key) !== after.get(key));
+}
+
+it("has the tables that follow from its endpoints, whatever came and went in whatever order", () => {
+  fc.assert(
+    fc.property(steps, (sequence) => {
+      const network = new DesiredNetwork(settings);
+      const model = new Model();
+      for (const step of sequence) {
+        perform(step, network, model);
+        assert.deepEqual(network.remotes, model.remotes);
+        assert.deepEqual(network.locals, model.locals);
+        assert.deepEqual(network.remotesByMac, model.macs());
+        assert.deepEqual(network.remotesByIp, model.ips());
+        assert.deepEqual([...network.remoteVteps].sort(), model.vteps());
+      }
+    }),
+  );
+});
+
+it("marks every row, port and flood entry that a sequence of changes touched", () => {
+  fc.assert(
+    fc.property(steps, steps, (first, second) => {
+      const network = new DesiredNetwork(settings);
+      const model = new Model();
+      for (const step of first) perform(step, network, model);
+      network.changedMacs.clear();
+      network.changedIps.clear();
+      network.changedPorts.clear();
+      network.devicesChanged = false;
+      assert.ok(!network.hasChanges);
+      const [macs, ips, vteps, locals] = [model.macs(), model.ips(), model.vteps(), new Map(model.locals)];
+      for (const step of second) perform(step, network, model);
+      for (const key of changedKeys(macs, model.macs())) assert.ok(network.changedMacs.has(key), key);
+      for (const key of changedKeys(ips, model.ips())) assert.ok(network.changedIps.has(key), key);
+      for (const id of changedKeys(locals, model.locals)) assert.ok(network.changedPorts.has(id), id);
+      if (vteps.join() !== model.vteps().join()) assert.ok(network.devicesChanged);
+    }),
+  );
+});
+
+it("has device work at first and after a change of settings", () => {
+  const network = new DesiredNetwork(settings);
+  assert.ok(network.devicesChanged);
+  network.devicesChanged = false;
+  network.setSettings({ ...settings, mtu: 1400 });
+  assert.ok(network.devicesChanged);
+  assert.equal(network.settings.mtu, 1400);
+});
+
+it("marks all rows and ports when asked to", () => {
+  const network = new DesiredNetwork(settings);
+  network.putRemote(remote(1, 1, [1, 2], 2));
+  network.putLocal(local(2));
+  network.changedMacs.clear();
+  network.changedIps.clear();
+  network.changedPorts.clear();
+  network.markRows();
+  network.markPorts();
+  assert.deepEqual([...network.changedMacs], [mac("02:00:00:00:00:01")]);
+  assert.deepEqual([...network.changedIps], [ip("10.0.0.1"), ip("10.0.0.2")]);
+  assert.deepEqual([...network.changedPorts], ["e2"]);
+});
