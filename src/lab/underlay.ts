@@ -1,5 +1,5 @@
 import { ip } from "../base/ip.ts";
-import { processesIn } from "../linux/index.ts";
+import { processesIn, writeNetworkSysctl } from "../linux/index.ts";
 import {
   changeLink,
   createLink,
@@ -54,6 +54,8 @@ export async function makeHost(names: LabNames, name: string, number: number, mt
     createLink("veth", { name: port, mtu, info: { peer: { name: "eth0", mtu, namespace: host } } }),
   );
   await outside.execute(changeLink({ name: port }, { master: bridge.index, up: true }));
+  // The addresses are unique by construction; waiting for proof would delay every lab by a second.
+  writeNetworkSysctl(host, "ipv6/conf/eth0/accept_dad", "0");
   const { index } = await inside.get(getLink({ name: "eth0" }));
   const addresses = hostAddresses(number);
   await inside.batch([
