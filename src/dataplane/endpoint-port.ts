@@ -181,7 +181,7 @@ function explainPortFailure(error: Error, network: NetworkSettings): Error {
   return new WeftError({
     code: "exhausted",
     attempted: error.attempted,
-    reason: `bridge ${bridgeName(network.vni)} has 1,024 ports, the most that Linux allows`,
+    reason: `bridge ${bridgeName(network.vni)} has 1,023 ports, the most that Linux allows`,
     hint: "attach the endpoint on another node",
     cause: error,
   });
