@@ -312,13 +312,33 @@ export class Attachments {
 
   /** A claim is on disk before it is acted upon; what is let go is let go also when the disk is full. */
   #put(attachment: Attachment): void {
-    if (attachment.state === "releasing") this.#options.attachments.set(attachment.id, attachment);
-    this.#options.replica.putAttachment(attachment);
-    this.#options.attachments.set(attachment.id, attachment);
+    const { attachments, replica } = this.#options;
+    if (attachment.state !== "releasing") {
+      replica.putAttachment(attachment);
+      attachments.set(attachment.id, attachment);
+      return;
+    }
+    attachments.set(attachment.id, attachment);
+    try {
+      replica.putAttachment(attachment);
+    } catch (error) {
+      // The server is told all the same, and tells this node when it starts again.
+      this.#options.logger.warn({ endpoint: attachment.id, error: messageOf(error) }, "could not record its release");
+    }
   }
 
   #remove(id: string): void {
-    this.#options.replica.deleteAttachment(id);
     this.#options.attachments.delete(id);
+    this.#removeFromDisk(id);
+  }
+
+  #removeFromDisk(id: string): void {
+    const { replica, logger, clock } = this.#options;
+    try {
+      replica.deleteAttachment(id);
+    } catch (error) {
+      logger.warn({ endpoint: id, error: messageOf(error) }, "could not record its end; trying again later");
+      clock.after(settleAgain, () => this.#removeFromDisk(id));
+    }
   }
 }

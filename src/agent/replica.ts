@@ -55,12 +55,14 @@ const schemaVersion = 1;
  * and the attachments. It survives a power cut as of some complete revision.
  */
 export class Replica {
+  readonly #file: string;
   readonly #database: DatabaseSync;
   #damagedRows = 0;
   readonly #statements: Readonly<Record<keyof typeof sql, StatementSync>>;
 
   constructor(dataDirectory: string) {
     const file = join(dataDirectory, "agent.db");
+    this.#file = file;
     try {
       this.#database = new DatabaseSync(file);
       chmodSync(file, 0o600);
@@ -100,16 +102,12 @@ export class Replica {
 
   /** Records changes as of a complete state, all or none. */
   apply(changes: Iterable<ReplicaChange>, revision: number): void {
-    this.#database.exec("BEGIN");
-    try {
+    this.#write(() => {
+      this.#database.exec("BEGIN");
       for (const change of changes) this.#applyOne(change);
       this.#statements.writeRevision.run(revision);
       this.#database.exec("COMMIT");
-    } catch (error) {
-      // A full disk has ended the transaction already.
-      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
-      throw error;
-    }
+    });
   }
 
   *networks(): Generator<NetworkState> {
@@ -138,15 +136,31 @@ export class Replica {
 
   putAttachment(attachment: Attachment): void {
     const { id, network, netns, state, inode } = attachment;
-    this.#statements.putAttachment.run(id, network, netns, attachment.interface, state, inode);
+    this.#write(() => this.#statements.putAttachment.run(id, network, netns, attachment.interface, state, inode));
   }
 
   deleteAttachment(id: string): void {
-    this.#statements.deleteAttachment.run(id);
+    this.#write(() => this.#statements.deleteAttachment.run(id));
   }
 
   close(): void {
     this.#database.close();
+  }
+
+  #write(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      // A full disk has ended the transaction already.
+      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted: `write the agent's database ${this.#file}`,
+        reason: messageOf(error),
+        hint: "see whether the directory can be written to and the disk has space",
+        cause: error,
+      });
+    }
   }
 
   /** A row that cannot be read was damaged on disk. It is counted, and the others are read. */
