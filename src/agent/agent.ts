@@ -54,6 +54,9 @@ export class Agent {
   readonly #incoming = new IncomingState();
   /** Networks that the server let go and this node did not, because endpoints here are unclaimed. */
   readonly #keptNetworks = new Set<string>();
+  #claiming = false;
+  /** A state arrived during a round of claims. */
+  #claimsWanted = false;
   /** Changes that are not on disk yet. */
   #unsaved: ReplicaChange[] = [];
   #cancelSave: (() => void) | undefined;
@@ -228,8 +231,12 @@ export class Agent {
     else this.#keep(forgotten, changes, revision);
     for (const endpoint of lost)
       if (!forgotten.includes(endpoint)) this.attachments.forget(endpoint, "the server released it");
-    void this.attachments.settleWithServer();
-    void this.#claimAgain();
+    this.attachments
+      .settleWithServer()
+      .then(() => this.#claimAgain())
+      .catch((error: unknown) =>
+        this.options.logger.error({ error: messageOf(error) }, "settling with the server failed"),
+      );
   }
 
   /** The endpoints stay as they are, and so do their networks, until the server has accepted or refused them. */
@@ -250,7 +257,24 @@ export class Agent {
     this.#apply(applied, revision);
   }
 
+  /** One round at a time: each claim that is accepted brings a new state, and with it the wish for another round. */
   async #claimAgain(): Promise<void> {
+    if (this.#claiming) {
+      this.#claimsWanted = true;
+      return;
+    }
+    this.#claiming = true;
+    try {
+      do {
+        this.#claimsWanted = false;
+        await this.#claimOnce();
+      } while (this.#claimsWanted);
+    } finally {
+      this.#claiming = false;
+    }
+  }
+
+  async #claimOnce(): Promise<void> {
     const refused = await this.attachments.claimAgain();
     const gone: ReplicaChange[] = refused.map(({ endpoint: { network, id } }) => ({
       kind: "endpoint-removed",
