@@ -1,6 +1,6 @@
 /** The server comes back from an older copy of its data: what lives on the nodes is claimed again, not torn down. */
 import assert from "node:assert/strict";
-import { cpSync, rmSync } from "node:fs";
+import { cpSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import {
@@ -109,4 +109,92 @@ test("an endpoint that an administrator deletes goes, with an event that says so
   await lab.attach("c", "h1", "web");
   await lab.detach("c", "h1", "web");
   await assert.rejects(inLab(lab, "c", "ip", "link", "show", "eth0"));
+});
+
+test("endpoints are claimed again until the server knows them all, also when it and the agent die meanwhile", async () => {
+  // Their pauses between attempts, long by now, begin anew.
+  for (const host of ["h1", "h2"]) {
+    await lab.stop(host);
+    await lab.startAgent(host);
+  }
+  await save();
+  const containers = Array.from({ length: 12 }, (_, index) => `many${index}`);
+  const ids: string[] = [];
+  for (const name of containers) {
+    lab.addContainer(name);
+    ids.push((await lab.attach(name, "h1", "web")).id);
+  }
+  await inSync(lab, "h1");
+  const interfaces = async () => {
+    const lines: string[] = [];
+    for (const name of containers) lines.push(await inLab(lab, name, "ip", "-o", "link", "show", "eth0"));
+    return lines;
+  };
+  const before = await interfaces();
+  const claims = () => readFileSync(join(lab.names.directory, "h1.log"), "utf8").split("claiming them again").length;
+  const claimsBefore = claims();
+  await lab.stop("server");
+  rmSync(data, { recursive: true });
+  cpSync(copy, data, { recursive: true });
+  await lab.startServer();
+  await until(() => assert.ok(claims() > claimsBefore), 15_000);
+  lab.kill("server");
+  await until(async () => assert.equal((await status("h1")).agent.serverState, "disconnected"));
+  assert.deepEqual(await interfaces(), before, "they never left the kernel");
+  await lab.startServer();
+  await until(async () => assert.equal((await status("h1")).agent.serverState, "connected"), 15_000);
+  lab.kill("h1");
+  await lab.startAgent("h1");
+  await until(async () => {
+    const known = await endpointIds();
+    for (const id of ids) assert.ok(known.includes(id), `${id} is known`);
+  }, 15_000);
+  await connected();
+  await inSync(lab, "h1", "h2");
+  assert.deepEqual(await interfaces(), before);
+  // No address was given away meanwhile.
+  const { resources } = await lab.admin.list({ kind: "endpoint" });
+  const ips = resources.flatMap(({ resource }) => (resource.case === "endpoint" ? resource.value.ips : []));
+  assert.equal(new Set(ips).size, ips.length);
+  for (const name of containers) await lab.detach(name, "h1", "web");
+});
+
+test("an endpoint that an administrator deletes while its node is away goes when the node comes back", async () => {
+  const { id } = await lab.attach("c", "h1", "web");
+  await inSync(lab, "h1");
+  lab.kill("h1");
+  await lab.admin.delete({ resources: [{ kind: "endpoint", name: id }] });
+  await lab.startAgent("h1");
+  await connected();
+  await until(async () => assert.rejects(inLab(lab, "c", "ip", "link", "show", "eth0")));
+  assert.ok((await events()).some((event) => event.object.includes(id) && /released it/.test(event.message)));
+  await inSync(lab, "h1");
+  assert.ok(!(await endpointIds()).includes(id), "it was not claimed again");
+  // The place is free again.
+  await lab.attach("c", "h1", "web");
+  await lab.detach("c", "h1", "web");
+});
+
+test("a network that was made anew while its node was away takes the old one's place", async () => {
+  const tenant = "beta";
+  await createNetworks(lab, [{ name: "again", tenant, subnets: ["10.8.0.0/24"], vni: 800 }]);
+  const { id } = await lab.attach("c", "h1", "again");
+  lab.kill("h1");
+  await lab.admin.delete({ resources: [{ kind: "endpoint", name: id }] });
+  await lab.admin.delete({ resources: [{ kind: "network", name: "again" }] });
+  await createNetworks(lab, [
+    { name: "again", tenant, subnets: ["10.8.0.0/24"], vni: 801 },
+    { name: "heir", tenant: "gamma", subnets: ["10.9.0.0/24"], vni: 800 },
+  ]);
+  await lab.startAgent("h1");
+  await connected();
+  await until(async () => assert.rejects(inLab(lab, "c", "ip", "link", "show", "eth0")));
+  for (const network of ["again", "heir"]) {
+    await lab.attach("c", "h1", network);
+    await inSync(lab, "h1");
+    const { networks } = (await status("h1")).agent;
+    const [found] = networks.filter((each: { name: string }) => each.name === network);
+    assert.equal(found.vni, network === "again" ? 801 : 800);
+    await lab.detach("c", "h1", network);
+  }
 });
