@@ -31,6 +31,7 @@ export interface AgentOptions {
 /** How long an attachment waits for the server's state to arrive. */
 const arrivalTimeout = seconds(15);
 const saveAgain = seconds(5);
+const claimLater = seconds(5);
 
 /** The node agent: keeps the kernel of this node as the server says, and as it last said while it cannot be reached. */
 export class Agent {
@@ -272,6 +273,9 @@ export class Agent {
     } finally {
       this.#claiming = false;
     }
+    // A broken connection begins the next round when it is made again; a request that failed by itself does not.
+    if (this.#connected && this.attachments.hasUnclaimed)
+      this.options.clock.after(claimLater, () => void this.#claimAgain());
   }
 
   async #claimOnce(): Promise<void> {

@@ -171,6 +171,10 @@ export class Attachments {
     return this.#options.attachments.get(endpoint.id)?.state === "unclaimed";
   }
 
+  get hasUnclaimed(): boolean {
+    return [...this.#options.attachments.values()].some(({ state }) => state === "unclaimed");
+  }
+
   /** Whether anything of the network hangs on this node. */
   hasAny(network: string): boolean {
     return [...this.#options.attachments.values()].some((each) => each.network === network && isInPlace(each));
