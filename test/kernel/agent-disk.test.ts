@@ -68,9 +68,7 @@ function agentCommand(underlay: string): string[] {
 for (const [what, statement] of [
   ["an endpoint of this node that no longer reads", `UPDATE endpoints SET endpoint = x'ffffffff' WHERE id = '${a.id}'`],
   ["an endpoint of another node that no longer reads", `UPDATE endpoints SET endpoint = x'ff' WHERE id = '${b.id}'`],
-  ["endpoints without content", "UPDATE endpoints SET endpoint = x''"],
   ["a network that no longer reads", "UPDATE networks SET state = x'ffffffff'"],
-  ["nodes that no longer read", "UPDATE nodes SET node = x'ffffffff'"],
 ] as const)
   test(`${what}: the kernel stays as it is, and the server's state heals the disk`, async () => {
     const before = await kernel();
@@ -133,6 +131,9 @@ test("a full data directory: rows still come, attaching is refused whole, detach
   cpSync(saved, directory, { recursive: true });
   rmSync(saved, { recursive: true });
   await lab.startAgent("h1");
+  // Its pauses between attempts, long by now, begin anew.
+  await lab.stop("h2");
+  await lab.startAgent("h2");
   await connected("h1", "h2");
   await lab.attach("c", "h1", "web");
   await inSync(lab, "h1");
