@@ -78,7 +78,7 @@ export function registerLab(program: Command): void {
           [
             { header: "name", value: (row) => row.name },
             { header: "state", value: (row) => row.state },
-            { header: "process", value: (row) => `${row.process}` },
+            { header: "process", value: (row) => row.process },
             { header: "namespace", value: (row) => row.namespace },
             { header: "socket", value: (row) => row.socket },
           ],
