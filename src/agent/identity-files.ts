@@ -1,7 +1,8 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Credentials } from "../api/transport.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
+import { writeFileDurably } from "../linux/durable-file.ts";
 
 const files = { certificate: "node.crt", privateKey: "node.key", caCertificate: "ca.crt" } as const;
 
@@ -59,24 +60,9 @@ function read(path: string): string | undefined {
   }
 }
 
-/** Whole or not at all, also when the power fails. */
 function write(path: string, content: string): void {
-  const temporary = `${path}.new`;
   try {
-    const fd = openSync(temporary, "w", 0o600);
-    try {
-      writeFileSync(fd, content);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(temporary, path);
-    const directory = openSync(dirname(path), "r");
-    try {
-      fsyncSync(directory);
-    } finally {
-      closeSync(directory);
-    }
+    writeFileDurably(path, content);
   } catch (error) {
     throw new WeftError({
       code: "failed-precondition",

@@ -9,7 +9,7 @@ import type { Clock } from "../../base/clock.ts";
 import { type Duration, hours } from "../../base/duration.ts";
 import { messageOf, WeftError } from "../../base/errors.ts";
 import { err, ok, type Result } from "../../base/result.ts";
-import { writeFileDurably } from "./file.ts";
+import { writeFileDurably } from "../../linux/durable-file.ts";
 import { nodeUri } from "./node-identity.ts";
 
 /** Node certificates are short-lived so that a stolen one is soon worthless; nodes renew at two thirds of it. */
