@@ -1,0 +1,57 @@
+/** A kernel without what a network needs: the error says what is missing and how to get it. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { WeftError } from "../../src/base/errors.ts";
+import { ip } from "../../src/base/ip.ts";
+import type { NetworkSettings } from "../../src/dataplane/index.ts";
+import { LinkTable } from "../../src/dataplane/link-table.ts";
+import { ensureNetworkDevices } from "../../src/dataplane/network-devices.ts";
+import type { Vni } from "../../src/model/resources.ts";
+import { FakeKernel } from "../../src/netlink/fake-kernel.ts";
+import { createLink, NetlinkSocket, type SystemError } from "../../src/netlink/index.ts";
+import { testNamespace } from "../support/namespaces.ts";
+
+const network: NetworkSettings = {
+  name: "blue-net",
+  tenant: "blue",
+  vni: 4242 as Vni,
+  mtu: 1450,
+  port: 4789,
+  localVtep: ip("192.0.2.1"),
+  flood: "head-end",
+  arpSuppression: true,
+};
+
+/** What this kernel answers when it is asked for a kind of device that it does not have. */
+async function realRefusal(): Promise<SystemError> {
+  using host = testNamespace("host");
+  using socket = new NetlinkSocket({ namespace: host.namespace });
+  const refusal = await socket.execute(createLink("nosuchkind", { name: "x" })).then(
+    () => assert.fail("the kernel made a device of a kind that does not exist"),
+    (error: SystemError) => error,
+  );
+  return refusal;
+}
+
+test("a kind of device that the kernel lacks is refused as unsupported, in the kernel's words", async () => {
+  const { code, errnoName, reason } = await realRefusal();
+  assert.deepEqual({ code, errnoName }, { code: "unsupported", errnoName: "EOPNOTSUPP" });
+  assert.match(reason, /Unknown device type/);
+});
+
+test("a kernel without vxlan: the error names the module to load", async () => {
+  const { errno, kernelMessage } = await realRefusal();
+  using host = testNamespace("tenant");
+  using socket = new NetlinkSocket({ namespace: host.namespace });
+  // This kernel has vxlan, so the one that makes tunnels is played; it answers as the real one does to other kinds.
+  const answer = { errno, ...(kernelMessage === undefined ? {} : { message: kernelMessage }) };
+  using underlay = new NetlinkSocket({ transport: new FakeKernel({ handlers: [() => answer] }) });
+  const place = { instance: "test", namespace: host.namespace, socket, underlay, offload: {} };
+  await assert.rejects(ensureNetworkDevices(network, place, new LinkTable(socket)), (error: unknown) => {
+    assert.ok(error instanceof WeftError);
+    assert.equal(error.code, "unsupported");
+    assert.match(error.message, /create vxlan vx4242/);
+    assert.match(error.hint ?? "", /modprobe vxlan/);
+    return true;
+  });
+});
