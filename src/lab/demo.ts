@@ -4,6 +4,7 @@ import { NetworkNamespace } from "../linux/index.ts";
 import { deleteNeighbour, listLinks, listNeighbours, NetlinkSocket } from "../netlink/index.ts";
 import { Lab } from "./lab.ts";
 import { captureUnderlay, type PingResult, ping, tcpStream } from "./measure.ts";
+import { pause } from "./process.ts";
 import { scenario, setScene } from "./scenario.ts";
 
 /** One thing that was shown, with what was measured. */
@@ -34,18 +35,25 @@ export async function runDemo(output: DemoOutput, signal: AbortSignal): Promise<
   };
   output.title("Three hosts, one server, two tenants");
   const lab = await Lab.up({ name: `demo${process.pid}`, progress: output.step });
-  const interrupted = new Promise<never>((_, reject) =>
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true }),
-  );
+  const { promise: interrupted, reject } = Promise.withResolvers<never>();
+  const interrupt = (): void => reject(signal.reason);
   interrupted.catch(() => {});
+  if (signal.aborted) interrupt();
+  signal.addEventListener("abort", interrupt, { once: true });
+  const shown = showAll(lab, output, record);
   try {
-    await Promise.race([showAll(lab, output, record), interrupted]);
+    await Promise.race([interrupted, shown]);
   } finally {
     output.title("Removing everything");
     await lab.down();
+    // What was under way fails now, and tidies up after itself.
+    await Promise.race([shown.catch(() => {}), pause(tidyingLimit)]);
   }
   return findings;
 }
+
+/** Milliseconds. */
+const tidyingLimit = 5_000;
 
 type Recorder = (what: string, figures: string, asPromised: boolean) => void;
 

@@ -49,6 +49,7 @@ const startTimeout = 15_000;
 export class Lab {
   readonly names: LabNames;
   #record: LabRecord;
+  #isDown = false;
 
   private constructor(names: LabNames, record: LabRecord) {
     this.names = names;
@@ -137,6 +138,7 @@ export class Lab {
 
   /** Also after a stop or kill. */
   async startServer(): Promise<void> {
+    this.#requireUp("start the server");
     const parameters = [
       "server",
       "--listen",
@@ -153,6 +155,7 @@ export class Lab {
 
   /** Also after a stop or kill; the first time the node joins. */
   async startAgent(host: string): Promise<void> {
+    this.#requireUp(`start the agent of ${host}`);
     const directory = join(this.names.directory, host);
     const { ipv4, ipv6 } = hostAddresses(Number(host.slice(1)));
     const joined = existsSync(join(directory, "node.crt"));
@@ -192,6 +195,7 @@ export class Lab {
 
   /** A namespace that stands for a container. */
   addContainer(name: string): void {
+    this.#requireUp(`add container ${name}`);
     createNamedNamespace(this.names.container(name));
   }
 
@@ -239,9 +243,16 @@ export class Lab {
 
   /** Removes everything that the lab made; may be repeated. */
   async down(): Promise<void> {
+    this.#isDown = true;
     await stopProcesses(this.#record.processes);
     await removeNamespaces(this.names);
     rmSync(this.names.directory, { recursive: true, force: true });
+  }
+
+  /** Whoever was busy with a lab while another removed it makes nothing any more. */
+  #requireUp(attempted: string): void {
+    if (!this.#isDown) return;
+    throw new WeftError({ code: "failed-precondition", attempted, reason: `lab ${this.names.lab} has been removed` });
   }
 
   #start(name: string, namespaceName: string, parameters: readonly string[]): LabProcess {

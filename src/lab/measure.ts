@@ -199,6 +199,8 @@ export async function captureUnderlay(lab: Lab, action: () => Promise<void>): Pr
     } finally {
       await Promise.all(
         captures.map(({ capture }) => {
+          // Whoever removed the lab meanwhile has ended it already.
+          if (capture.exitCode !== null || capture.signalCode !== null) return undefined;
           const ended = once(capture, "close");
           capture.kill("SIGINT");
           return ended;
