@@ -1,6 +1,6 @@
 /** The lab itself: it comes up whole or not at all, and leaves nothing behind. */
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 import { Lab } from "../../src/lab/lab.ts";
 import { labNames } from "../../src/lab/names.ts";
@@ -17,6 +17,7 @@ import {
   namespaceNames,
   type Owner,
   removeLab,
+  testDirectory,
   testLab,
   uniqueName,
   until,
@@ -120,4 +121,19 @@ test("down after everything was killed, and an agent that cannot come up, leave 
   assert.deepEqual(traces(lab.names.lab), []);
   assert.throws(() => lab.namespace("h1"), { code: "not-found" });
   assert.ok(!existsSync(namedNamespacePath(lab.names.switch)));
+});
+
+test("the demonstration, ended by Ctrl-C while it captures, leaves nothing", async (t) => {
+  const scratch = testDirectory(t);
+  using here = NetworkNamespace.current();
+  const words = ["-c", `TMPDIR=${scratch} exec ${weftProgram} lab demo`];
+  const demo = new BackgroundProgram(t, here, "/bin/sh", words);
+  cleanUp(t, () => removeLab(`demo${demo.pid}`));
+  await demo.said(/tenants blue and red/, 20_000);
+  assert.notDeepEqual(traces(`demo${demo.pid}`), []);
+  await demo.said(/What crosses the underlay/, 30_000);
+  assert.equal(await demo.end("SIGINT"), 1);
+  assert.match(demo.complaints, /interrupted/);
+  assert.deepEqual(traces(`demo${demo.pid}`), []);
+  assert.deepEqual(readdirSync(scratch), []);
 });
