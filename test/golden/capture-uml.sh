@@ -29,7 +29,7 @@ init() {
   mount -t proc proc /proc
   mount -t sysfs sysfs /sys
   mount -t tmpfs tmpfs /run
-  mkdir /run/netns /run/work
+  mkdir /run/netns /run/capture
   status=1
   # In the background, because the shell ignores `set -e` in what stands before `&&`.
   (set -e; record) >"$work/log" 2>&1 &
@@ -101,19 +101,19 @@ end() {
 capture() {
   name=$1 frames=$2 filter=$3
   shift 3
-  : >/run/work/tcpdump
-  ip netns exec left tcpdump --immediate-mode -i u0 -n -U -s 0 -Z root -c "$frames" -w "/run/work/$name.pcap" "$filter" \
-    2>/run/work/tcpdump &
+  : >/run/capture/tcpdump
+  ip netns exec left tcpdump --immediate-mode -i u0 -n -U -s 0 -Z root -c "$frames" -w "/run/capture/$name.pcap" "$filter" \
+    2>/run/capture/tcpdump &
   dump=$!
-  until grep -q listening /run/work/tcpdump; do sleep 0.05; done
+  until grep -q listening /run/capture/tcpdump; do sleep 0.05; done
   for address in "$@"; do ip netns exec left python3 "$here/traffic.py" ping "$address" 56; done
   attempts=0
   while kill -0 $dump 2>/dev/null; do
     attempts=$((attempts + 1))
-    [ $attempts -lt 60 ] || { echo "$name: fewer than $frames frames were seen"; cat /run/work/tcpdump; kill $dump; return 1; }
+    [ $attempts -lt 60 ] || { echo "$name: fewer than $frames frames were seen"; cat /run/capture/tcpdump; kill $dump; return 1; }
     sleep 0.05
   done
-  cp "/run/work/$name.pcap" "${captures:?}/$name.pcap"
+  cp "/run/capture/$name.pcap" "${captures:?}/$name.pcap"
 }
 
 make_gre() {
