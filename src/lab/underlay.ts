@@ -70,13 +70,17 @@ export async function makeServerHost(names: LabNames, mtu: number): Promise<void
   await makeHost(names, names.server, serverNumber, mtu);
 }
 
-/** Removes every namespace of the lab, those of its tenants among them, and ends what runs inside. */
+/**
+ * Removes every namespace of the lab, those of its tenants among them. First everything that runs inside ends: an agent
+ * that somebody started by hand would name its tenants' namespaces again.
+ */
 export async function removeNamespaces(names: LabNames): Promise<void> {
-  for (const name of (await listNamedNamespaces()).filter(names.isOwn)) {
+  const own = (await listNamedNamespaces()).filter(names.isOwn);
+  for (const name of own) {
     using namespace = NetworkNamespace.openNamed(name);
     for (const pid of processesIn(namespace)) if (pid !== process.pid) endProcess(pid);
-    deleteNamedNamespace(name);
   }
+  for (const name of own) deleteNamedNamespace(name);
 }
 
 function endProcess(pid: number): void {
