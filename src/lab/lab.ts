@@ -116,8 +116,13 @@ export class Lab {
     return this.#record.hosts;
   }
 
+  /** The server, then the agents in the order of their hosts, whichever was quicker to start. */
   get processes(): readonly (LabProcess & { readonly running: boolean })[] {
-    return this.#record.processes.map((each) => ({ ...each, running: isRunning(each) }));
+    return ["server", ...this.hosts].flatMap((name) =>
+      this.#record.processes
+        .filter((each) => each.name === name)
+        .map((each) => ({ ...each, running: isRunning(each) })),
+    );
   }
 
   get serverSocket(): string {
