@@ -1,12 +1,16 @@
 import { create } from "@bufbuild/protobuf";
-import { type Cidr, parseCidr } from "../base/cidr.ts";
+import { parseCidr } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address, parseIp } from "../base/ip.ts";
 import { parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
-import type { Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
+import { formatProblem } from "../model/problem.ts";
+import type { Block, Endpoint, Network, Node, Tenant } from "../model/resources.ts";
+import { parseNetwork } from "../model/schema.ts";
 import { type NetworkState as NetworkStateMessage, NetworkStateSchema } from "./generated/weft/v1/node_pb.js";
 import {
+  type Block as BlockMessage,
+  BlockSchema,
   type Endpoint as EndpointMessage,
   EndpointSchema,
   type Network as NetworkMessage,
@@ -50,40 +54,73 @@ export function networkToMessage(network: Network): NetworkMessage {
     underlay: network.underlay,
     flood: network.flood,
     arpSuppression: network.arpSuppression,
+    blockSize: network.blockSize,
+    discovery: network.discovery,
+    ...(network.multicast === undefined
+      ? {}
+      : {
+          multicast: {
+            group: network.multicast.group ?? "",
+            ttl: network.multicast.ttl,
+            interface: network.multicast.interface ?? "",
+          },
+        }),
+    vteps: [...network.vteps],
+    learning: network.learning,
+    learningLimit: network.learningLimit,
+    ageing: network.ageing,
+    crossSubnet: network.crossSubnet,
+    egress: network.egress,
+    hostAccess: network.hostAccess,
   });
 }
 
 /** A network as the server hands it out: complete, with its VNI. */
 export function networkFromMessage(message: NetworkMessage): Decoded<Network> {
-  const bad = (reason: string) => wrong("network", message.name, reason);
-  if (message.mode !== "l2") return bad(`unknown mode "${message.mode}"`);
-  if (message.encapsulation !== "vxlan") return bad(`unknown encapsulation "${message.encapsulation}"`);
-  if (message.underlay !== "ipv4" && message.underlay !== "ipv6") return bad(`unknown underlay "${message.underlay}"`);
-  if (message.flood !== "head-end" && message.flood !== "none") return bad(`unknown flood "${message.flood}"`);
-  if (message.vni < 1 || message.vni > 0xffffff) return bad(`VNI ${message.vni} is not 1 to 16777215`);
-  if (message.port < 1 || message.port > 0xffff) return bad(`port ${message.port} is not 1 to 65535`);
-  const subnets: Cidr[] = [];
-  for (const text of message.subnets) {
-    const subnet = parseCidr(text);
-    if (!subnet.ok) return bad(subnet.error);
-    subnets.push(subnet.value);
-  }
-  const gateways = addresses(message.gateways);
-  if (!gateways.ok) return bad(gateways.error);
-  return ok({
-    name: message.name,
+  const { name, multicast } = message;
+  const optional = <Value>(value: Value, absent: Value): Value | undefined => (value === absent ? undefined : value);
+  const network = parseNetwork({
+    name,
     tenant: message.tenant,
-    mode: message.mode,
-    encapsulation: message.encapsulation,
-    vni: message.vni as Vni,
-    subnets,
-    gateways: gateways.value,
-    ...(message.mtu === 0 ? {} : { mtu: message.mtu }),
+    mode: optional(message.mode, ""),
+    encapsulation: optional(message.encapsulation, ""),
+    vni: message.vni,
+    subnets: message.subnets,
+    gateways: message.gateways,
+    blockSize: optional(message.blockSize, 0),
+    mtu: optional(message.mtu, 0),
     port: message.port,
-    underlay: message.underlay,
-    flood: message.flood,
-    arpSuppression: message.arpSuppression ?? true,
+    underlay: optional(message.underlay, ""),
+    flood: optional(message.flood, ""),
+    arpSuppression: message.arpSuppression,
+    discovery: optional(message.discovery, ""),
+    ...(multicast === undefined
+      ? {}
+      : {
+          multicast: {
+            group: optional(multicast.group, ""),
+            ttl: optional(multicast.ttl, 0),
+            interface: optional(multicast.interface, ""),
+          },
+        }),
+    vteps: message.vteps,
+    learning: optional(message.learning, ""),
+    learningLimit: message.learningLimit,
+    ageing: optional(message.ageing, 0),
+    crossSubnet: message.crossSubnet,
+    egress: message.egress,
+    hostAccess: message.hostAccess,
   });
+  return network.ok ? network : wrong("network", name, network.error.map(formatProblem).join("; "));
+}
+
+export function blockToMessage(block: Block): BlockMessage {
+  return create(BlockSchema, block);
+}
+
+export function blockFromMessage({ network, node, cidr, generation }: BlockMessage): Decoded<Block> {
+  const prefix = parseCidr(cidr);
+  return prefix.ok ? ok({ network, node, cidr: prefix.value, generation }) : wrong("block", cidr, prefix.error);
 }
 
 export function networkStateToMessage(state: NetworkState): NetworkStateMessage {
@@ -157,7 +194,7 @@ export function endpointFromMessage(message: EndpointMessage): Decoded<Endpoint>
   if (!mac.ok) return wrong("endpoint", message.id, mac.error);
   const ips = addresses(message.ips);
   if (!ips.ok) return wrong("endpoint", message.id, ips.error);
-  if (message.attachment !== "netns")
+  if (message.attachment !== "netns" && message.attachment !== "learned")
     return wrong("endpoint", message.id, `unknown attachment "${message.attachment}"`);
   return ok({
     id: message.id,

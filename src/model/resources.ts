@@ -18,21 +18,51 @@ export interface Tenant {
   readonly placement: "own";
 }
 
-/** One flat subnet, or several, over all nodes that have an endpoint in it. */
+/**
+ * `l2`: one flat subnet over all nodes, an endpoint keeps its addresses wherever it moves. `l3`: each node owns blocks
+ * of the subnets, and nodes hold one route for each block of another node.
+ */
+export type NetworkMode = "l2" | "l3";
+
+/**
+ * How nodes find each other's tunnel endpoints. `control-plane`: the server says which nodes host the network.
+ * `multicast`: the kernel sends to a group that all join (RFC 7348 §4.2). `static`: a list, also of hosts without weft.
+ */
+export type Discovery = "control-plane" | "multicast" | "static";
+
+/** Where remote MAC addresses come from: exact entries from the server, or the kernel's flood-and-learn (RFC 7348 §4.1). */
+export type Learning = "control-plane" | "data-plane";
+
+/** What multicast discovery uses. */
+export interface MulticastSettings {
+  /** Of the underlay's family. Absent: 239.0.0.0/8 or ff05::/16 with the VNI in its last 24 bits. */
+  readonly group?: IpAddress;
+  /** Hops that frames to the group may take. Default 1: the link. */
+  readonly ttl: number;
+  /** The interface that joins. Absent: the one that has the VTEP address. */
+  readonly interface?: string;
+}
+
+/** One virtual network of a tenant: its subnets, and how they are carried between nodes. */
 export interface Network {
   /** Unique over all tenants. */
   readonly name: string;
   readonly tenant: string;
-  readonly mode: "l2";
-  readonly encapsulation: "vxlan";
+  readonly mode: NetworkMode;
+  readonly encapsulation: Encapsulation;
   readonly vni: Vni;
   /** One at least; IPv4, IPv6 or both. An endpoint gets one address of each. */
   readonly subnets: readonly Cidr[];
-  /** Addresses that no endpoint gets, at most one a subnet, because a router of the tenant has them. */
+  /**
+   * l2: addresses that no endpoint gets, at most one a subnet. With `egress` or `hostAccess` each node answers for
+   * them itself (an anycast gateway); without, a router of the tenant has them. l3: none, each block has its own.
+   */
   readonly gateways: readonly IpAddress[];
+  /** l3: addresses of each block, a power of two, 4…65536. Default 64. */
+  readonly blockSize: number;
   /** Octets of the largest inner IP packet. Absent: the smallest underlay MTU of all nodes less the headers. */
   readonly mtu?: number;
-  /** UDP destination port of the tunnel. Default 4789 (RFC 7348 §5). */
+  /** UDP destination port of the tunnel: VXLAN 4789 (RFC 7348 §5), Geneve 6081 (RFC 8926 §3.3). 0: none has one. */
   readonly port: number;
   /** Default `ipv4`. */
   readonly underlay: UnderlayFamily;
@@ -41,8 +71,38 @@ export interface Network {
    * that hosts the network (RFC 7432 §11). `none`: nothing leaves the node but known unicast.
    */
   readonly flood: "head-end" | "none";
-  /** ARP and neighbour solicitations are answered by the node and never cross the underlay. Default true. */
+  /**
+   * ARP and neighbour solicitations are answered by the node and never cross the underlay. Default true with
+   * control-plane learning; not possible with data-plane learning, where nodes do not know what to answer.
+   */
   readonly arpSuppression: boolean;
+  /** Default `control-plane`. */
+  readonly discovery: Discovery;
+  /** With multicast discovery, and then only. */
+  readonly multicast?: MulticastSettings;
+  /** With static discovery: VTEPs that get a copy of each flooded frame. This node's own may be among them. */
+  readonly vteps: readonly IpAddress[];
+  /** Default `control-plane`; multicast and static discovery have `data-plane`. */
+  readonly learning: Learning;
+  /** MACs that may be learnt behind one port beside the declared one, and published. 0 (default): none. */
+  readonly learningLimit: number;
+  /** Seconds after which a learnt address that was not heard of is forgotten. Default 300. */
+  readonly ageing: number;
+  /** l3: nodes that share a link route to each other without a tunnel. Default false. */
+  readonly crossSubnet: boolean;
+  /** Endpoints reach the world outside through their node, behind an address of it (SNAT). Default false. */
+  readonly egress: boolean;
+  /** A node reaches the endpoints on it. Default false. */
+  readonly hostAccess: boolean;
+}
+
+/** The part of an l3 network's subnet that one node owns: its endpoints have addresses of it, others route to it. */
+export interface Block {
+  readonly network: string;
+  readonly node: string;
+  readonly cidr: Cidr;
+  /** Raised with each owner of this prefix; of two claims the higher wins. */
+  readonly generation: number;
 }
 
 /** A host that runs an agent. */
@@ -57,8 +117,8 @@ export interface Node {
   readonly generation: number;
 }
 
-/** How an endpoint hangs on its node. */
-export type AttachmentKind = "netns";
+/** How an endpoint hangs on its node: in a namespace, or found behind a port and never declared. */
+export type AttachmentKind = "netns" | "learned";
 
 /** One interface of a container, pod or VM. */
 export interface Endpoint {
@@ -67,7 +127,7 @@ export interface Endpoint {
   readonly network: string;
   readonly node: string;
   readonly mac: MacAddress;
-  /** One of each subnet's family. */
+  /** One of each subnet's family; of a learnt one as many as were seen, or none yet. */
   readonly ips: readonly IpAddress[];
   readonly attachment: AttachmentKind;
   /** Raised with each change of owner of this MAC in this network; of two claims the higher wins. RFC 7432 §7.7. */

@@ -5,7 +5,16 @@ import { type MacAddress, parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { isUnicastMac } from "./endpoint-mac.ts";
 import { maximumMtu, minimumMtu } from "./mtu.ts";
-import { maxVni, parseEndpointId, parseNetworkName, parseNodeName, parseTenantName, type TextParser } from "./names.ts";
+import {
+  maxVni,
+  parseEndpointId,
+  parseInterfaceName,
+  parseNetworkName,
+  parseNodeName,
+  parseTenantName,
+  type TextParser,
+} from "./names.ts";
+import { combinationProblems, encapsulations } from "./network-rules.ts";
 import { describeFound, type FieldProblem, fieldProblem } from "./problem.ts";
 import type { Endpoint, Network, Node, Tenant, Vni } from "./resources.ts";
 import { reservedReason } from "./subnet.ts";
@@ -117,23 +126,45 @@ const subnets = z.array(text(parseSubnet), { error: listOfSubnets }).min(1, { er
 const gateways = z.array(text(parseAddress), { error: "a list of addresses, at most one of each subnet" }).default([]);
 const mtu = integer(minimumMtu[4], maximumMtu, "octets of an inner IP packet");
 const addresses = z.array(text(parseAddress), { error: "a list of addresses, at most one of each IP family" });
-const attachment = oneOf("netns").default("netns");
+const attachment = oneOf("netns", "learned").default("netns");
+const listOfVteps = "a list of VTEP addresses";
+
+const multicastSchema = fields({
+  group: text(parseAddress).optional(),
+  ttl: integer(1, 255, "hops").default(1),
+  interface: text(parseInterfaceName).optional(),
+}).transform(withoutUndefined);
+
+const yesOrNo = z.boolean({ error: "true or false" });
 
 const tenantSchema = fields({ name: text(parseTenantName), placement: oneOf("own").default("own") });
 
 const networkDraftSchema = fields({
   name: text(parseNetworkName),
   tenant: text(parseTenantName),
-  mode: oneOf("l2").default("l2"),
-  encapsulation: oneOf("vxlan").default("vxlan"),
+  mode: oneOf("l2", "l3").default("l2"),
+  encapsulation: oneOf("vxlan", "geneve", "nvgre", "gre", "ipip", "direct").default("vxlan"),
   vni: vni.optional(),
   subnets,
   gateways,
+  blockSize: integer(4, 65_536, "addresses of a block, a power of two").default(64),
   mtu: mtu.optional(),
-  port: integer(1, 65_535, "a UDP port").default(4789),
+  // Absent: the port that IANA gave the encapsulation.
+  port: integer(0, 65_535, "a UDP port").optional(),
   underlay: oneOf("ipv4", "ipv6").default("ipv4"),
   flood: oneOf("head-end", "none").default("head-end"),
-  arpSuppression: z.boolean({ error: "true or false" }).default(true),
+  // Absent: with control-plane learning.
+  arpSuppression: yesOrNo.optional(),
+  discovery: oneOf("control-plane", "multicast", "static").default("control-plane"),
+  multicast: multicastSchema.optional(),
+  vteps: z.array(text(parseAddress), { error: listOfVteps }).default([]),
+  // Absent: data-plane unless the control plane discovers.
+  learning: oneOf("control-plane", "data-plane").optional(),
+  learningLimit: integer(0, 4096, "learnt MACs behind one port").default(0),
+  ageing: integer(10, 86_400, "seconds").default(300),
+  crossSubnet: yesOrNo.default(false),
+  egress: yesOrNo.default(false),
+  hostAccess: yesOrNo.default(false),
 });
 const networkSchema = networkDraftSchema.extend({ vni });
 
@@ -161,7 +192,7 @@ const endpointSchema = fields({
   network: text(parseNetworkName),
   node: text(parseNodeName),
   mac: text(parseUnicastMac),
-  ips: addresses.min(1, { error: "one address at least" }),
+  ips: addresses,
   attachment,
   sequence: integer(0, Number.MAX_SAFE_INTEGER, "a sequence number").default(0),
 });
@@ -173,12 +204,29 @@ export function parseTenant(input: unknown): Result<Tenant, FieldProblem[]> {
 
 /** Reads a network whose VNI is chosen already. */
 export function parseNetwork(input: unknown): Result<Network, FieldProblem[]> {
-  return parseWith(networkSchema, input, networkProblems);
+  const parsed = parseWith(networkSchema, input, networkProblems);
+  return parsed.ok ? complete(parsed.value) : parsed;
 }
 
 /** Reads a network whose VNI the server may choose. */
 export function parseNetworkDraft(input: unknown): Result<NetworkDraft, FieldProblem[]> {
-  return parseWith(networkDraftSchema, input, networkProblems);
+  const parsed = parseWith(networkDraftSchema, input, networkProblems);
+  return parsed.ok ? complete(parsed.value) : parsed;
+}
+
+/** The defaults that follow from other fields, and whether all fields go together. */
+function complete<Draft extends Pick<Network, "encapsulation" | "discovery"> & Partial<Network>>(
+  draft: Draft,
+): Result<Draft & Pick<Network, "port" | "learning" | "arpSuppression">, FieldProblem[]> {
+  const learning = draft.learning ?? (draft.discovery === "control-plane" ? "control-plane" : "data-plane");
+  const value = {
+    ...draft,
+    port: draft.port ?? encapsulations[draft.encapsulation].port,
+    learning,
+    arpSuppression: draft.arpSuppression ?? learning === "control-plane",
+  };
+  const problems = combinationProblems(value as unknown as NetworkDraft);
+  return problems.length === 0 ? ok(value) : err(problems);
 }
 
 export function parseNode(input: unknown): Result<Node, FieldProblem[]> {
@@ -284,8 +332,12 @@ const nodeProblems: RelationCheck = ({ vtepAddresses }) =>
 
 const endpointProblems: RelationCheck = (input) => {
   const ips = addresses.safeParse(input.ips);
-  if (!ips.success) return [];
+  // What was learnt has as many addresses as were seen.
+  if (!ips.success || input.attachment === "learned") return [];
   const problems: FieldProblem[] = [];
+  // A draft's addresses may be yet to be chosen; an endpoint's node says that they are.
+  if (ips.data.length === 0 && input.node !== undefined)
+    problems.push(fieldProblem(["ips"], "no addresses", "one address at least"));
   ips.data.forEach((address, index) => {
     const family = familyOf(address);
     if (ips.data.findIndex((other) => familyOf(other) === family) < index)

@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Endpoint, Network, Node } from "./resources_pb.js";
+import type { Block, Endpoint, Network, Node } from "./resources_pb.js";
 
 /**
  * Describes the file weft/v1/node.proto.
@@ -217,6 +217,112 @@ export declare type CreateEndpointResponse = Message<"weft.v1.CreateEndpointResp
 export declare const CreateEndpointResponseSchema: GenMessage<CreateEndpointResponse>;
 
 /**
+ * @generated from message weft.v1.PublishLearnedRequest
+ */
+export declare type PublishLearnedRequest = Message<"weft.v1.PublishLearnedRequest"> & {
+  /**
+   * @generated from field: string network = 1;
+   */
+  network: string;
+
+  /**
+   * @generated from field: repeated weft.v1.LearnedAddress addresses = 2;
+   */
+  addresses: LearnedAddress[];
+};
+
+/**
+ * Describes the message weft.v1.PublishLearnedRequest.
+ * Use `create(PublishLearnedRequestSchema)` to create a new message.
+ */
+export declare const PublishLearnedRequestSchema: GenMessage<PublishLearnedRequest>;
+
+/**
+ * @generated from message weft.v1.LearnedAddress
+ */
+export declare type LearnedAddress = Message<"weft.v1.LearnedAddress"> & {
+  /**
+   * For the endpoint, if there is none of this MAC yet.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string mac = 2;
+   */
+  mac: string;
+
+  /**
+   * All that were seen with the MAC; none: only frames were.
+   *
+   * @generated from field: repeated string ips = 3;
+   */
+  ips: string[];
+};
+
+/**
+ * Describes the message weft.v1.LearnedAddress.
+ * Use `create(LearnedAddressSchema)` to create a new message.
+ */
+export declare const LearnedAddressSchema: GenMessage<LearnedAddress>;
+
+/**
+ * @generated from message weft.v1.PublishLearnedResponse
+ */
+export declare type PublishLearnedResponse = Message<"weft.v1.PublishLearnedResponse"> & {
+  /**
+   * One for each address of the request, in its order.
+   *
+   * @generated from field: repeated weft.v1.LearnedOutcome outcomes = 1;
+   */
+  outcomes: LearnedOutcome[];
+
+  /**
+   * @generated from field: uint64 revision = 2;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message weft.v1.PublishLearnedResponse.
+ * Use `create(PublishLearnedResponseSchema)` to create a new message.
+ */
+export declare const PublishLearnedResponseSchema: GenMessage<PublishLearnedResponse>;
+
+/**
+ * @generated from message weft.v1.LearnedOutcome
+ */
+export declare type LearnedOutcome = Message<"weft.v1.LearnedOutcome"> & {
+  /**
+   * As it is now; unset: refused.
+   *
+   * @generated from field: weft.v1.Endpoint endpoint = 1;
+   */
+  endpoint?: Endpoint | undefined;
+
+  /**
+   * Why it was refused, or why some of its addresses were left out. Empty: nothing to say.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * When asking again may help, in milliseconds from now; 0: never.
+   *
+   * @generated from field: uint32 retry_after = 3;
+   */
+  retryAfter: number;
+};
+
+/**
+ * Describes the message weft.v1.LearnedOutcome.
+ * Use `create(LearnedOutcomeSchema)` to create a new message.
+ */
+export declare const LearnedOutcomeSchema: GenMessage<LearnedOutcome>;
+
+/**
  * @generated from message weft.v1.DeleteEndpointsRequest
  */
 export declare type DeleteEndpointsRequest = Message<"weft.v1.DeleteEndpointsRequest"> & {
@@ -365,6 +471,20 @@ export declare type WatchChange = Message<"weft.v1.WatchChange"> & {
      */
     value: boolean;
     case: "nodesBegin";
+  } | {
+    /**
+     * Of an l3 network. They follow network_begin as endpoints do; of these a node gets its own alone there.
+     *
+     * @generated from field: weft.v1.Block block = 9;
+     */
+    value: Block;
+    case: "block";
+  } | {
+    /**
+     * @generated from field: weft.v1.BlockReference block_removed = 10;
+     */
+    value: BlockReference;
+    case: "blockRemoved";
   } | { case: undefined; value?: undefined };
 };
 
@@ -396,6 +516,27 @@ export declare type NetworkState = Message<"weft.v1.NetworkState"> & {
  * Use `create(NetworkStateSchema)` to create a new message.
  */
 export declare const NetworkStateSchema: GenMessage<NetworkState>;
+
+/**
+ * @generated from message weft.v1.BlockReference
+ */
+export declare type BlockReference = Message<"weft.v1.BlockReference"> & {
+  /**
+   * @generated from field: string network = 1;
+   */
+  network: string;
+
+  /**
+   * @generated from field: string cidr = 2;
+   */
+  cidr: string;
+};
+
+/**
+ * Describes the message weft.v1.BlockReference.
+ * Use `create(BlockReferenceSchema)` to create a new message.
+ */
+export declare const BlockReferenceSchema: GenMessage<BlockReference>;
 
 /**
  * @generated from message weft.v1.EndpointReference
@@ -471,6 +612,17 @@ export declare const NodeService: GenService<{
     methodKind: "unary";
     input: typeof DeleteEndpointsRequestSchema;
     output: typeof DeleteEndpointsResponseSchema;
+  },
+  /**
+   * Addresses found behind ports of this node that nobody declared: makes endpoints of them, gives known ones more
+   * addresses, or takes them over from the node that they left. Withdrawn by DeleteEndpoints.
+   *
+   * @generated from rpc weft.v1.NodeService.PublishLearned
+   */
+  publishLearned: {
+    methodKind: "unary";
+    input: typeof PublishLearnedRequestSchema;
+    output: typeof PublishLearnedResponseSchema;
   },
   /**
    * The state of the networks that this node hosts, then each change of it.

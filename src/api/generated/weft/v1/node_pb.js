@@ -11,7 +11,7 @@ import { file_weft_v1_resources } from "./resources_pb.js";
  * Describes the file weft/v1/node.proto.
  */
 export const file_weft_v1_node = /*@__PURE__*/
-  fileDesc("ChJ3ZWZ0L3YxL25vZGUucHJvdG8SB3dlZnQudjEiRwoLSm9pblJlcXVlc3QSDQoFdG9rZW4YASABKAkSDAoEbm9kZRgCIAEoCRIbChNjZXJ0aWZpY2F0ZV9yZXF1ZXN0GAMgASgMIjsKDEpvaW5SZXNwb25zZRITCgtjZXJ0aWZpY2F0ZRgBIAEoCRIWCg5jYV9jZXJ0aWZpY2F0ZRgCIAEoCSI2ChdSZW5ld0NlcnRpZmljYXRlUmVxdWVzdBIbChNjZXJ0aWZpY2F0ZV9yZXF1ZXN0GAEgASgMIkcKGFJlbmV3Q2VydGlmaWNhdGVSZXNwb25zZRITCgtjZXJ0aWZpY2F0ZRgBIAEoCRIWCg5jYV9jZXJ0aWZpY2F0ZRgCIAEoCSKyAQoPUmVnaXN0ZXJSZXF1ZXN0EhEKCXZ0ZXBfaXB2NBgBIAEoCRIRCgl2dGVwX2lwdjYYAiABKAkSFAoMdW5kZXJsYXlfbXR1GAMgASgNEjQKBmxhYmVscxgEIAMoCzIkLndlZnQudjEuUmVnaXN0ZXJSZXF1ZXN0LkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiLwoQUmVnaXN0ZXJSZXNwb25zZRIbCgRub2RlGAEgASgLMg0ud2VmdC52MS5Ob2RlImIKFUNyZWF0ZUVuZHBvaW50UmVxdWVzdBIKCgJpZBgBIAEoCRIPCgduZXR3b3JrGAIgASgJEhIKCmF0dGFjaG1lbnQYAyABKAkSCwoDbWFjGAQgASgJEgsKA2lwcxgFIAMoCSJ3ChZDcmVhdGVFbmRwb2ludFJlc3BvbnNlEiMKCGVuZHBvaW50GAEgASgLMhEud2VmdC52MS5FbmRwb2ludBImCgduZXR3b3JrGAIgASgLMhUud2VmdC52MS5OZXR3b3JrU3RhdGUSEAoIcmV2aXNpb24YAyABKAQiJQoWRGVsZXRlRW5kcG9pbnRzUmVxdWVzdBILCgNpZHMYASADKAkiKwoXRGVsZXRlRW5kcG9pbnRzUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAQiMgoMV2F0Y2hSZXF1ZXN0EhAKCHJldmlzaW9uGAEgASgEEhAKCG5ldHdvcmtzGAIgAygJIloKDVdhdGNoUmVzcG9uc2USJQoHY2hhbmdlcxgBIAMoCzIULndlZnQudjEuV2F0Y2hDaGFuZ2USEAoIcmV2aXNpb24YAiABKAQSEAoIY29tcGxldGUYAyABKAgiuQIKC1dhdGNoQ2hhbmdlEi4KDW5ldHdvcmtfYmVnaW4YASABKAsyFS53ZWZ0LnYxLk5ldHdvcmtTdGF0ZUgAEigKB25ldHdvcmsYAiABKAsyFS53ZWZ0LnYxLk5ldHdvcmtTdGF0ZUgAEhkKD25ldHdvcmtfcmVtb3ZlZBgDIAEoCUgAEiUKCGVuZHBvaW50GAQgASgLMhEud2VmdC52MS5FbmRwb2ludEgAEjYKEGVuZHBvaW50X3JlbW92ZWQYBSABKAsyGi53ZWZ0LnYxLkVuZHBvaW50UmVmZXJlbmNlSAASHQoEbm9kZRgGIAEoCzINLndlZnQudjEuTm9kZUgAEhYKDG5vZGVfcmVtb3ZlZBgHIAEoCUgAEhUKC25vZGVzX2JlZ2luGAggASgISABCCAoGY2hhbmdlIkgKDE5ldHdvcmtTdGF0ZRIhCgduZXR3b3JrGAEgASgLMhAud2VmdC52MS5OZXR3b3JrEhUKDWVmZmVjdGl2ZV9tdHUYAiABKA0iMAoRRW5kcG9pbnRSZWZlcmVuY2USDwoHbmV0d29yaxgBIAEoCRIKCgJpZBgCIAEoCTK/AwoLTm9kZVNlcnZpY2USMwoESm9pbhIULndlZnQudjEuSm9pblJlcXVlc3QaFS53ZWZ0LnYxLkpvaW5SZXNwb25zZRJXChBSZW5ld0NlcnRpZmljYXRlEiAud2VmdC52MS5SZW5ld0NlcnRpZmljYXRlUmVxdWVzdBohLndlZnQudjEuUmVuZXdDZXJ0aWZpY2F0ZVJlc3BvbnNlEj8KCFJlZ2lzdGVyEhgud2VmdC52MS5SZWdpc3RlclJlcXVlc3QaGS53ZWZ0LnYxLlJlZ2lzdGVyUmVzcG9uc2USUQoOQ3JlYXRlRW5kcG9pbnQSHi53ZWZ0LnYxLkNyZWF0ZUVuZHBvaW50UmVxdWVzdBofLndlZnQudjEuQ3JlYXRlRW5kcG9pbnRSZXNwb25zZRJUCg9EZWxldGVFbmRwb2ludHMSHy53ZWZ0LnYxLkRlbGV0ZUVuZHBvaW50c1JlcXVlc3QaIC53ZWZ0LnYxLkRlbGV0ZUVuZHBvaW50c1Jlc3BvbnNlEjgKBVdhdGNoEhUud2VmdC52MS5XYXRjaFJlcXVlc3QaFi53ZWZ0LnYxLldhdGNoUmVzcG9uc2UwAWIGcHJvdG8z", [file_weft_v1_resources]);
+  fileDesc("ChJ3ZWZ0L3YxL25vZGUucHJvdG8SB3dlZnQudjEiRwoLSm9pblJlcXVlc3QSDQoFdG9rZW4YASABKAkSDAoEbm9kZRgCIAEoCRIbChNjZXJ0aWZpY2F0ZV9yZXF1ZXN0GAMgASgMIjsKDEpvaW5SZXNwb25zZRITCgtjZXJ0aWZpY2F0ZRgBIAEoCRIWCg5jYV9jZXJ0aWZpY2F0ZRgCIAEoCSI2ChdSZW5ld0NlcnRpZmljYXRlUmVxdWVzdBIbChNjZXJ0aWZpY2F0ZV9yZXF1ZXN0GAEgASgMIkcKGFJlbmV3Q2VydGlmaWNhdGVSZXNwb25zZRITCgtjZXJ0aWZpY2F0ZRgBIAEoCRIWCg5jYV9jZXJ0aWZpY2F0ZRgCIAEoCSKyAQoPUmVnaXN0ZXJSZXF1ZXN0EhEKCXZ0ZXBfaXB2NBgBIAEoCRIRCgl2dGVwX2lwdjYYAiABKAkSFAoMdW5kZXJsYXlfbXR1GAMgASgNEjQKBmxhYmVscxgEIAMoCzIkLndlZnQudjEuUmVnaXN0ZXJSZXF1ZXN0LkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiLwoQUmVnaXN0ZXJSZXNwb25zZRIbCgRub2RlGAEgASgLMg0ud2VmdC52MS5Ob2RlImIKFUNyZWF0ZUVuZHBvaW50UmVxdWVzdBIKCgJpZBgBIAEoCRIPCgduZXR3b3JrGAIgASgJEhIKCmF0dGFjaG1lbnQYAyABKAkSCwoDbWFjGAQgASgJEgsKA2lwcxgFIAMoCSJ3ChZDcmVhdGVFbmRwb2ludFJlc3BvbnNlEiMKCGVuZHBvaW50GAEgASgLMhEud2VmdC52MS5FbmRwb2ludBImCgduZXR3b3JrGAIgASgLMhUud2VmdC52MS5OZXR3b3JrU3RhdGUSEAoIcmV2aXNpb24YAyABKAQiVAoVUHVibGlzaExlYXJuZWRSZXF1ZXN0Eg8KB25ldHdvcmsYASABKAkSKgoJYWRkcmVzc2VzGAIgAygLMhcud2VmdC52MS5MZWFybmVkQWRkcmVzcyI2Cg5MZWFybmVkQWRkcmVzcxIKCgJpZBgBIAEoCRILCgNtYWMYAiABKAkSCwoDaXBzGAMgAygJIlUKFlB1Ymxpc2hMZWFybmVkUmVzcG9uc2USKQoIb3V0Y29tZXMYASADKAsyFy53ZWZ0LnYxLkxlYXJuZWRPdXRjb21lEhAKCHJldmlzaW9uGAIgASgEIloKDkxlYXJuZWRPdXRjb21lEiMKCGVuZHBvaW50GAEgASgLMhEud2VmdC52MS5FbmRwb2ludBIOCgZyZWFzb24YAiABKAkSEwoLcmV0cnlfYWZ0ZXIYAyABKA0iJQoWRGVsZXRlRW5kcG9pbnRzUmVxdWVzdBILCgNpZHMYASADKAkiKwoXRGVsZXRlRW5kcG9pbnRzUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAQiMgoMV2F0Y2hSZXF1ZXN0EhAKCHJldmlzaW9uGAEgASgEEhAKCG5ldHdvcmtzGAIgAygJIloKDVdhdGNoUmVzcG9uc2USJQoHY2hhbmdlcxgBIAMoCzIULndlZnQudjEuV2F0Y2hDaGFuZ2USEAoIcmV2aXNpb24YAiABKAQSEAoIY29tcGxldGUYAyABKAgijAMKC1dhdGNoQ2hhbmdlEi4KDW5ldHdvcmtfYmVnaW4YASABKAsyFS53ZWZ0LnYxLk5ldHdvcmtTdGF0ZUgAEigKB25ldHdvcmsYAiABKAsyFS53ZWZ0LnYxLk5ldHdvcmtTdGF0ZUgAEhkKD25ldHdvcmtfcmVtb3ZlZBgDIAEoCUgAEiUKCGVuZHBvaW50GAQgASgLMhEud2VmdC52MS5FbmRwb2ludEgAEjYKEGVuZHBvaW50X3JlbW92ZWQYBSABKAsyGi53ZWZ0LnYxLkVuZHBvaW50UmVmZXJlbmNlSAASHQoEbm9kZRgGIAEoCzINLndlZnQudjEuTm9kZUgAEhYKDG5vZGVfcmVtb3ZlZBgHIAEoCUgAEhUKC25vZGVzX2JlZ2luGAggASgISAASHwoFYmxvY2sYCSABKAsyDi53ZWZ0LnYxLkJsb2NrSAASMAoNYmxvY2tfcmVtb3ZlZBgKIAEoCzIXLndlZnQudjEuQmxvY2tSZWZlcmVuY2VIAEIICgZjaGFuZ2UiSAoMTmV0d29ya1N0YXRlEiEKB25ldHdvcmsYASABKAsyEC53ZWZ0LnYxLk5ldHdvcmsSFQoNZWZmZWN0aXZlX210dRgCIAEoDSIvCg5CbG9ja1JlZmVyZW5jZRIPCgduZXR3b3JrGAEgASgJEgwKBGNpZHIYAiABKAkiMAoRRW5kcG9pbnRSZWZlcmVuY2USDwoHbmV0d29yaxgBIAEoCRIKCgJpZBgCIAEoCTKSBAoLTm9kZVNlcnZpY2USMwoESm9pbhIULndlZnQudjEuSm9pblJlcXVlc3QaFS53ZWZ0LnYxLkpvaW5SZXNwb25zZRJXChBSZW5ld0NlcnRpZmljYXRlEiAud2VmdC52MS5SZW5ld0NlcnRpZmljYXRlUmVxdWVzdBohLndlZnQudjEuUmVuZXdDZXJ0aWZpY2F0ZVJlc3BvbnNlEj8KCFJlZ2lzdGVyEhgud2VmdC52MS5SZWdpc3RlclJlcXVlc3QaGS53ZWZ0LnYxLlJlZ2lzdGVyUmVzcG9uc2USUQoOQ3JlYXRlRW5kcG9pbnQSHi53ZWZ0LnYxLkNyZWF0ZUVuZHBvaW50UmVxdWVzdBofLndlZnQudjEuQ3JlYXRlRW5kcG9pbnRSZXNwb25zZRJUCg9EZWxldGVFbmRwb2ludHMSHy53ZWZ0LnYxLkRlbGV0ZUVuZHBvaW50c1JlcXVlc3QaIC53ZWZ0LnYxLkRlbGV0ZUVuZHBvaW50c1Jlc3BvbnNlElEKDlB1Ymxpc2hMZWFybmVkEh4ud2VmdC52MS5QdWJsaXNoTGVhcm5lZFJlcXVlc3QaHy53ZWZ0LnYxLlB1Ymxpc2hMZWFybmVkUmVzcG9uc2USOAoFV2F0Y2gSFS53ZWZ0LnYxLldhdGNoUmVxdWVzdBoWLndlZnQudjEuV2F0Y2hSZXNwb25zZTABYgZwcm90bzM", [file_weft_v1_resources]);
 
 /**
  * Describes the message weft.v1.JoinRequest.
@@ -70,53 +70,88 @@ export const CreateEndpointResponseSchema = /*@__PURE__*/
   messageDesc(file_weft_v1_node, 7);
 
 /**
+ * Describes the message weft.v1.PublishLearnedRequest.
+ * Use `create(PublishLearnedRequestSchema)` to create a new message.
+ */
+export const PublishLearnedRequestSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 8);
+
+/**
+ * Describes the message weft.v1.LearnedAddress.
+ * Use `create(LearnedAddressSchema)` to create a new message.
+ */
+export const LearnedAddressSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 9);
+
+/**
+ * Describes the message weft.v1.PublishLearnedResponse.
+ * Use `create(PublishLearnedResponseSchema)` to create a new message.
+ */
+export const PublishLearnedResponseSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 10);
+
+/**
+ * Describes the message weft.v1.LearnedOutcome.
+ * Use `create(LearnedOutcomeSchema)` to create a new message.
+ */
+export const LearnedOutcomeSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 11);
+
+/**
  * Describes the message weft.v1.DeleteEndpointsRequest.
  * Use `create(DeleteEndpointsRequestSchema)` to create a new message.
  */
 export const DeleteEndpointsRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 8);
+  messageDesc(file_weft_v1_node, 12);
 
 /**
  * Describes the message weft.v1.DeleteEndpointsResponse.
  * Use `create(DeleteEndpointsResponseSchema)` to create a new message.
  */
 export const DeleteEndpointsResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 9);
+  messageDesc(file_weft_v1_node, 13);
 
 /**
  * Describes the message weft.v1.WatchRequest.
  * Use `create(WatchRequestSchema)` to create a new message.
  */
 export const WatchRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 10);
+  messageDesc(file_weft_v1_node, 14);
 
 /**
  * Describes the message weft.v1.WatchResponse.
  * Use `create(WatchResponseSchema)` to create a new message.
  */
 export const WatchResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 11);
+  messageDesc(file_weft_v1_node, 15);
 
 /**
  * Describes the message weft.v1.WatchChange.
  * Use `create(WatchChangeSchema)` to create a new message.
  */
 export const WatchChangeSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 12);
+  messageDesc(file_weft_v1_node, 16);
 
 /**
  * Describes the message weft.v1.NetworkState.
  * Use `create(NetworkStateSchema)` to create a new message.
  */
 export const NetworkStateSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 13);
+  messageDesc(file_weft_v1_node, 17);
+
+/**
+ * Describes the message weft.v1.BlockReference.
+ * Use `create(BlockReferenceSchema)` to create a new message.
+ */
+export const BlockReferenceSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 18);
 
 /**
  * Describes the message weft.v1.EndpointReference.
  * Use `create(EndpointReferenceSchema)` to create a new message.
  */
 export const EndpointReferenceSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 14);
+  messageDesc(file_weft_v1_node, 19);
 
 /**
  * @generated from service weft.v1.NodeService

@@ -100,6 +100,58 @@ export declare type Network = Message<"weft.v1.Network"> & {
    * @generated from field: optional bool arp_suppression = 12;
    */
   arpSuppression?: boolean | undefined;
+
+  /**
+   * @generated from field: uint32 block_size = 13;
+   */
+  blockSize: number;
+
+  /**
+   * @generated from field: string discovery = 14;
+   */
+  discovery: string;
+
+  /**
+   * Unset but with multicast discovery.
+   *
+   * @generated from field: weft.v1.Multicast multicast = 15;
+   */
+  multicast?: Multicast | undefined;
+
+  /**
+   * @generated from field: repeated string vteps = 16;
+   */
+  vteps: string[];
+
+  /**
+   * @generated from field: string learning = 17;
+   */
+  learning: string;
+
+  /**
+   * @generated from field: uint32 learning_limit = 18;
+   */
+  learningLimit: number;
+
+  /**
+   * @generated from field: uint32 ageing = 19;
+   */
+  ageing: number;
+
+  /**
+   * @generated from field: bool cross_subnet = 20;
+   */
+  crossSubnet: boolean;
+
+  /**
+   * @generated from field: bool egress = 21;
+   */
+  egress: boolean;
+
+  /**
+   * @generated from field: bool host_access = 22;
+   */
+  hostAccess: boolean;
 };
 
 /**
@@ -107,6 +159,69 @@ export declare type Network = Message<"weft.v1.Network"> & {
  * Use `create(NetworkSchema)` to create a new message.
  */
 export declare const NetworkSchema: GenMessage<Network>;
+
+/**
+ * @generated from message weft.v1.Multicast
+ */
+export declare type Multicast = Message<"weft.v1.Multicast"> & {
+  /**
+   * Empty: follows from the VNI.
+   *
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: uint32 ttl = 2;
+   */
+  ttl: number;
+
+  /**
+   * Empty: the one that has the VTEP address.
+   *
+   * @generated from field: string interface = 3;
+   */
+  interface: string;
+};
+
+/**
+ * Describes the message weft.v1.Multicast.
+ * Use `create(MulticastSchema)` to create a new message.
+ */
+export declare const MulticastSchema: GenMessage<Multicast>;
+
+/**
+ * The part of an l3 network's subnet that one node owns.
+ *
+ * @generated from message weft.v1.Block
+ */
+export declare type Block = Message<"weft.v1.Block"> & {
+  /**
+   * @generated from field: string network = 1;
+   */
+  network: string;
+
+  /**
+   * @generated from field: string node = 2;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string cidr = 3;
+   */
+  cidr: string;
+
+  /**
+   * @generated from field: uint32 generation = 4;
+   */
+  generation: number;
+};
+
+/**
+ * Describes the message weft.v1.Block.
+ * Use `create(BlockSchema)` to create a new message.
+ */
+export declare const BlockSchema: GenMessage<Block>;
 
 /**
  * @generated from message weft.v1.Node

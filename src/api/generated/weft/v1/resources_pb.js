@@ -10,7 +10,7 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file weft/v1/resources.proto.
  */
 export const file_weft_v1_resources = /*@__PURE__*/
-  fileDesc("Chd3ZWZ0L3YxL3Jlc291cmNlcy5wcm90bxIHd2VmdC52MSIpCgZUZW5hbnQSDAoEbmFtZRgBIAEoCRIRCglwbGFjZW1lbnQYAiABKAki6gEKB05ldHdvcmsSDAoEbmFtZRgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSDAoEbW9kZRgDIAEoCRIVCg1lbmNhcHN1bGF0aW9uGAQgASgJEgsKA3ZuaRgFIAEoDRIPCgdzdWJuZXRzGAYgAygJEhAKCGdhdGV3YXlzGAcgAygJEgsKA210dRgIIAEoDRIMCgRwb3J0GAkgASgNEhAKCHVuZGVybGF5GAogASgJEg0KBWZsb29kGAsgASgJEhwKD2FycF9zdXBwcmVzc2lvbhgMIAEoCEgAiAEBQhIKEF9hcnBfc3VwcHJlc3Npb24ivgEKBE5vZGUSDAoEbmFtZRgBIAEoCRIRCgl2dGVwX2lwdjQYAiABKAkSEQoJdnRlcF9pcHY2GAMgASgJEhQKDHVuZGVybGF5X210dRgEIAEoDRIpCgZsYWJlbHMYBSADKAsyGS53ZWZ0LnYxLk5vZGUuTGFiZWxzRW50cnkSEgoKZ2VuZXJhdGlvbhgGIAEoDRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBInUKCEVuZHBvaW50EgoKAmlkGAEgASgJEg8KB25ldHdvcmsYAiABKAkSDAoEbm9kZRgDIAEoCRILCgNtYWMYBCABKAkSCwoDaXBzGAUgAygJEhIKCmF0dGFjaG1lbnQYBiABKAkSEAoIc2VxdWVuY2UYByABKARiBnByb3RvMw");
+  fileDesc("Chd3ZWZ0L3YxL3Jlc291cmNlcy5wcm90bxIHd2VmdC52MSIpCgZUZW5hbnQSDAoEbmFtZRgBIAEoCRIRCglwbGFjZW1lbnQYAiABKAkivAMKB05ldHdvcmsSDAoEbmFtZRgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSDAoEbW9kZRgDIAEoCRIVCg1lbmNhcHN1bGF0aW9uGAQgASgJEgsKA3ZuaRgFIAEoDRIPCgdzdWJuZXRzGAYgAygJEhAKCGdhdGV3YXlzGAcgAygJEgsKA210dRgIIAEoDRIMCgRwb3J0GAkgASgNEhAKCHVuZGVybGF5GAogASgJEg0KBWZsb29kGAsgASgJEhwKD2FycF9zdXBwcmVzc2lvbhgMIAEoCEgAiAEBEhIKCmJsb2NrX3NpemUYDSABKA0SEQoJZGlzY292ZXJ5GA4gASgJEiUKCW11bHRpY2FzdBgPIAEoCzISLndlZnQudjEuTXVsdGljYXN0Eg0KBXZ0ZXBzGBAgAygJEhAKCGxlYXJuaW5nGBEgASgJEhYKDmxlYXJuaW5nX2xpbWl0GBIgASgNEg4KBmFnZWluZxgTIAEoDRIUCgxjcm9zc19zdWJuZXQYFCABKAgSDgoGZWdyZXNzGBUgASgIEhMKC2hvc3RfYWNjZXNzGBYgASgIQhIKEF9hcnBfc3VwcHJlc3Npb24iOgoJTXVsdGljYXN0Eg0KBWdyb3VwGAEgASgJEgsKA3R0bBgCIAEoDRIRCglpbnRlcmZhY2UYAyABKAkiSAoFQmxvY2sSDwoHbmV0d29yaxgBIAEoCRIMCgRub2RlGAIgASgJEgwKBGNpZHIYAyABKAkSEgoKZ2VuZXJhdGlvbhgEIAEoDSK+AQoETm9kZRIMCgRuYW1lGAEgASgJEhEKCXZ0ZXBfaXB2NBgCIAEoCRIRCgl2dGVwX2lwdjYYAyABKAkSFAoMdW5kZXJsYXlfbXR1GAQgASgNEikKBmxhYmVscxgFIAMoCzIZLndlZnQudjEuTm9kZS5MYWJlbHNFbnRyeRISCgpnZW5lcmF0aW9uGAYgASgNGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEidQoIRW5kcG9pbnQSCgoCaWQYASABKAkSDwoHbmV0d29yaxgCIAEoCRIMCgRub2RlGAMgASgJEgsKA21hYxgEIAEoCRILCgNpcHMYBSADKAkSEgoKYXR0YWNobWVudBgGIAEoCRIQCghzZXF1ZW5jZRgHIAEoBGIGcHJvdG8z");
 
 /**
  * Describes the message weft.v1.Tenant.
@@ -27,16 +27,30 @@ export const NetworkSchema = /*@__PURE__*/
   messageDesc(file_weft_v1_resources, 1);
 
 /**
+ * Describes the message weft.v1.Multicast.
+ * Use `create(MulticastSchema)` to create a new message.
+ */
+export const MulticastSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_resources, 2);
+
+/**
+ * Describes the message weft.v1.Block.
+ * Use `create(BlockSchema)` to create a new message.
+ */
+export const BlockSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_resources, 3);
+
+/**
  * Describes the message weft.v1.Node.
  * Use `create(NodeSchema)` to create a new message.
  */
 export const NodeSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 2);
+  messageDesc(file_weft_v1_resources, 4);
 
 /**
  * Describes the message weft.v1.Endpoint.
  * Use `create(EndpointSchema)` to create a new message.
  */
 export const EndpointSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 3);
+  messageDesc(file_weft_v1_resources, 5);
 

@@ -1,0 +1,166 @@
+import { type Cidr, cidrFamily, prefixLengthOf } from "../base/cidr.ts";
+import { familyOf, type IpAddress, type IpFamily, ipFromBytes } from "../base/ip.ts";
+import { type FieldProblem, fieldProblem } from "./problem.ts";
+import type { Encapsulation, Network, NetworkMode, UnderlayFamily, Vni } from "./resources.ts";
+
+/** Everything of a network but its VNI, which the server may be yet to choose. */
+type NetworkPlan = Omit<Network, "vni"> & { readonly vni?: Vni };
+
+/** What each encapsulation can carry, and the UDP port that IANA gave it (0: it has none). */
+export const encapsulations: Readonly<
+  Record<Encapsulation, { readonly modes: readonly NetworkMode[]; readonly port: number }>
+> = {
+  vxlan: { modes: ["l2", "l3"], port: 4789 },
+  geneve: { modes: ["l2", "l3"], port: 6081 },
+  nvgre: { modes: ["l2"], port: 0 },
+  gre: { modes: ["l3"], port: 0 },
+  ipip: { modes: ["l3"], port: 0 },
+  direct: { modes: ["l3"], port: 0 },
+};
+
+/** RFC 7637 §3: VSIDs 0 to 0xfff are reserved, and so is the highest. */
+const firstVsid = 0x1000;
+const lastVsid = 0xfffffe;
+
+/** IPv4 blocks of fewer addresses would hold nobody: network, gateway and broadcast address are taken. */
+const smallestBlock = 4;
+
+/** The version of the underlay as a number. */
+export function underlayVersion(underlay: UnderlayFamily): IpFamily {
+  return underlay === "ipv4" ? 4 : 6;
+}
+
+/** The prefix length of a block of an l3 network in one of its subnets. */
+export function blockPrefixLength(subnet: Cidr, blockSize: number): number {
+  return (cidrFamily(subnet) === 4 ? 32 : 128) - Math.log2(blockSize);
+}
+
+/**
+ * The group that a network floods to when none is named: 239.0.0.0/8 (organization-local, RFC 2365 §6.2) or ff05::/16
+ * (site-local, RFC 4291 §2.7) with the VNI in the last 24 bits, so that each network has its own.
+ */
+export function defaultGroup(vni: Vni, underlay: UnderlayFamily): IpAddress {
+  const bytes = new Uint8Array(underlay === "ipv4" ? 4 : 16);
+  bytes[0] = underlay === "ipv4" ? 239 : 0xff;
+  if (underlay === "ipv6") bytes[1] = 0x05;
+  bytes.set([vni >> 16, (vni >> 8) & 0xff, vni & 0xff], bytes.length - 3);
+  return ipFromBytes(bytes);
+}
+
+/** Whether the address is one that a group of hosts listens to. RFC 5771 (224.0.0.0/4), RFC 4291 §2.7 (ff00::/8). */
+export function isMulticast(address: IpAddress): boolean {
+  const first = Number(address.split(".")[0]);
+  return familyOf(address) === 4 ? first >= 224 && first <= 239 : /^ff/.test(address);
+}
+
+/** Fields that are each well and do not go together; what is allowed says why. */
+export function combinationProblems(network: NetworkPlan): FieldProblem[] {
+  return [
+    ...encapsulationProblems(network),
+    ...discoveryProblems(network),
+    ...blockProblems(network),
+    ...routingProblems(network),
+  ];
+}
+
+function* encapsulationProblems({ mode, encapsulation, vni, port }: NetworkPlan): Generator<FieldProblem> {
+  const { modes, port: usualPort } = encapsulations[encapsulation];
+  if (!modes.includes(mode)) {
+    const able = (Object.keys(encapsulations) as Encapsulation[]).filter((name) =>
+      encapsulations[name].modes.includes(mode),
+    );
+    const carries = modes.includes("l2") ? "Ethernet frames" : "IP packets alone";
+    yield fieldProblem(
+      ["encapsulation"],
+      `${encapsulation}, which carries ${carries}`,
+      `${able.join(", ")} with mode ${mode}`,
+    );
+  }
+  if (usualPort === 0 && port !== 0)
+    yield fieldProblem(["port"], String(port), `none: ${encapsulation} does not run over UDP`);
+  if (usualPort !== 0 && port === 0) yield fieldProblem(["port"], "0", "a UDP port, 1 to 65535");
+  if (encapsulation === "nvgre" && vni !== undefined && (vni < firstVsid || vni > lastVsid))
+    yield fieldProblem(["vni"], String(vni), `a VSID, ${firstVsid} to ${lastVsid}, with nvgre (RFC 7637 §3)`);
+}
+
+function* discoveryProblems(network: NetworkPlan): Generator<FieldProblem> {
+  const { mode, encapsulation, discovery, learning, multicast, vteps, underlay } = network;
+  const version = underlayVersion(underlay);
+  if (discovery === "multicast" && (mode !== "l2" || encapsulation !== "vxlan"))
+    yield fieldProblem(["discovery"], "multicast", "multicast with mode l2 and encapsulation vxlan alone");
+  if (discovery === "static" && mode !== "l2")
+    yield fieldProblem(["discovery"], "static", "control-plane with mode l3: the server gives out the blocks");
+  if (discovery !== "control-plane" && learning === "control-plane")
+    yield fieldProblem(
+      ["learning"],
+      "control-plane",
+      `data-plane with ${discovery} discovery: hosts without weft tell the server nothing`,
+    );
+  if (learning === "data-plane" && mode === "l3")
+    yield fieldProblem(["learning"], "data-plane", "control-plane with mode l3, in which no MAC addresses are learnt");
+  if (learning === "data-plane" && network.arpSuppression)
+    yield fieldProblem(
+      ["arpSuppression"],
+      "true",
+      "false with data-plane learning: nodes do not know what they would have to answer",
+    );
+  if (learning === "data-plane" && network.flood === "none")
+    yield fieldProblem(["flood"], "none", "head-end with data-plane learning, which learns from what is flooded");
+  if (multicast !== undefined && discovery !== "multicast")
+    yield fieldProblem(["multicast"], "settings", "none with discovery other than multicast");
+  if (multicast?.group !== undefined && (!isMulticast(multicast.group) || familyOf(multicast.group) !== version))
+    yield fieldProblem(["multicast", "group"], multicast.group, `an ${nameOf(version)} multicast address`);
+  if (discovery === "static" && vteps.length === 0)
+    yield fieldProblem(["vteps"], "none", "one VTEP at least with static discovery");
+  if (discovery !== "static" && vteps.length > 0)
+    yield fieldProblem(["vteps"], "a list", "none with discovery other than static");
+  for (const [index, vtep] of vteps.entries()) {
+    if (familyOf(vtep) !== version || isMulticast(vtep))
+      yield fieldProblem(["vteps", index], vtep, `an ${nameOf(version)} unicast address, as the underlay is`);
+    if (vteps.indexOf(vtep) < index) yield fieldProblem(["vteps", index], vtep, "each VTEP once");
+  }
+  if (network.learningLimit > 0 && (mode === "l3" || learning === "data-plane"))
+    yield fieldProblem(
+      ["learningLimit"],
+      String(network.learningLimit),
+      "0 but with mode l2 and control-plane learning, which publishes what nodes learn",
+    );
+}
+
+function* blockProblems({ mode, blockSize, subnets, gateways }: NetworkPlan): Generator<FieldProblem> {
+  if (mode === "l2") return;
+  if (gateways.length > 0)
+    yield fieldProblem(["gateways"], gateways.join(", "), "none with mode l3: each block has a gateway of its own");
+  if (!Number.isInteger(Math.log2(blockSize)) || blockSize < smallestBlock)
+    yield fieldProblem(["blockSize"], String(blockSize), "a power of two, 4 to 65536");
+  else
+    for (const [index, subnet] of subnets.entries())
+      if (prefixLengthOf(subnet) > blockPrefixLength(subnet, blockSize))
+        yield fieldProblem(["subnets", index], subnet, `a prefix with room for a block of ${blockSize} addresses`);
+}
+
+function* routingProblems(network: NetworkPlan): Generator<FieldProblem> {
+  const { mode, encapsulation, subnets, gateways, underlay, crossSubnet } = network;
+  if (crossSubnet && (mode !== "l3" || encapsulation === "direct"))
+    yield fieldProblem(["crossSubnet"], "true", "false but with mode l3 and an encapsulation for the other nodes");
+  if (encapsulation === "direct" || crossSubnet)
+    for (const [index, subnet] of subnets.entries())
+      if (cidrFamily(subnet) === 6 && underlay === "ipv4")
+        yield fieldProblem(
+          ["subnets", index],
+          `${subnet} over an IPv4 underlay`,
+          "IPv4 prefixes: Linux routes IPv6 to no IPv4 next hop; use underlay ipv6, or an encapsulation",
+        );
+  if (mode === "l2" && (network.egress || network.hostAccess))
+    for (const subnet of subnets)
+      if (!gateways.some((gateway) => familyOf(gateway) === cidrFamily(subnet)))
+        yield fieldProblem(
+          ["gateways"],
+          gateways.length === 0 ? "none" : gateways.join(", "),
+          `an address of ${subnet}, too, for the node to answer for: egress and hostAccess need it`,
+        );
+}
+
+function nameOf(version: IpFamily): string {
+  return version === 4 ? "IPv4" : "IPv6";
+}
