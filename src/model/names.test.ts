@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { ip } from "../base/ip.ts";
 import {
   bridgeName,
-  endpointOfPort,
   endpointPortName,
   maxVni,
   namespaceName,
@@ -11,11 +11,10 @@ import {
   parseInterfaceName,
   parseNetworkName,
   parseTenantName,
+  peerTunnelName,
   type TextParser,
   tenantOfNamespace,
   tunnelName,
-  vniOfBridge,
-  vniOfTunnel,
 } from "./names.ts";
 import type { Vni } from "./resources.ts";
 
@@ -49,39 +48,35 @@ for (const [name, parse, accepted, refused] of tables)
   });
 
 describe("names of kernel objects", () => {
-  it("can be read back", () => {
-    for (const vni of [1, 100, maxVni] as Vni[]) {
-      assert.equal(vniOfBridge(bridgeName(vni)), vni);
-      assert.equal(vniOfTunnel(tunnelName(vni)), vni);
-    }
-    assert.equal(endpointOfPort(endpointPortName("0123456789ab")), "0123456789ab");
-    assert.equal(tenantOfNamespace("weft", namespaceName("weft", "blue-1")), "blue-1");
-  });
-
-  it("are names that the kernel accepts", () => {
-    for (const name of [bridgeName(maxVni as Vni), tunnelName(maxVni as Vni), endpointPortName("0123456789ab")])
-      assert.deepEqual(parseInterfaceName(name), { ok: true, value: name });
-  });
-
-  const foreign = [
-    "br0",
-    "br01",
-    "br16777216",
-    "br-1",
-    "br1x",
-    "br",
-    "vx0",
-    "vxlan0",
-    "veth1",
-    "ve0123456789a",
-    "eth0",
+  const vni = 100 as Vni;
+  const highest = maxVni as Vni;
+  const names: [name: string, expected: string][] = [
+    [bridgeName(vni), "br100"],
+    [tunnelName(vni), "vx100"],
+    [tunnelName(highest), "vx16777215"],
+    [tunnelName(highest, 80), "vx16777215p0050"],
+    [peerTunnelName({ encapsulation: "geneve", port: 6081 }, vni, ip("192.0.2.1")), "g2s-c0000201"],
+    [peerTunnelName({ encapsulation: "geneve", port: 80 }, vni, ip("192.0.2.1")), "g2s-0v5ebl3w"],
+    [peerTunnelName({ encapsulation: "nvgre", port: 0 }, highest, ip("255.0.0.1")), "n9zldr-ff000001"],
+    [peerTunnelName({ encapsulation: "gre", port: 0 }, vni, ip("2001:db8::1")), "r2s-h7t5rmr1"],
+    [peerTunnelName({ encapsulation: "ipip", port: 0 }, vni, ip("2001:db8::2")), "i2s-36qrghx6"],
+    [endpointPortName("0123456789ab"), "ve0123456789ab"],
   ];
-  for (const name of foreign)
-    it(`${name} is none of them`, () =>
-      assert.deepEqual(
-        [vniOfBridge(name), vniOfTunnel(name), endpointOfPort(name)],
-        [undefined, undefined, undefined],
-      ));
+  for (const [name, expected] of names)
+    it(`${expected} is one that the kernel accepts`, () => {
+      assert.equal(name, expected);
+      assert.deepEqual(parseInterfaceName(name), { ok: true, value: name });
+    });
+
+  it("of tenants can be read back", () =>
+    assert.equal(tenantOfNamespace("weft", namespaceName("weft", "blue-1")), "blue-1"));
+
+  it("tell peers apart: no two of 50,000 IPv6 addresses share one", () => {
+    const seen = new Set<string>();
+    for (let host = 1; host <= 50_000; host++)
+      seen.add(peerTunnelName({ encapsulation: "gre", port: 0 }, vni, ip(`2001:db8::${host.toString(16)}`)));
+    assert.equal(seen.size, 50_000);
+  });
 
   it("a namespace of another instance, or of nobody, is none of them", () => {
     for (const name of ["weft2-blue", "blue", "weft-", "weft-Blue", "weft"])

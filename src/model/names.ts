@@ -1,5 +1,7 @@
+import { familyOf, type IpAddress, ipToBytes } from "../base/ip.ts";
 import { err, ok, type Result } from "../base/result.ts";
-import type { Vni } from "./resources.ts";
+import { encapsulations } from "./network-rules.ts";
+import type { Encapsulation, Vni } from "./resources.ts";
 
 /** Longest name of a tenant: it also names a network namespace, together with the instance. */
 const maxTenantName = 40;
@@ -75,37 +77,48 @@ export function bridgeName(vni: Vni): string {
   return `br${vni}`;
 }
 
-/** The tunnel device of a network. */
-export function tunnelName(vni: Vni): string {
-  return `vx${vni}`;
+/** An encapsulation as it is sent: what tells one tunnel of a network from another while the network changes. */
+export interface Transport {
+  readonly encapsulation: Exclude<Encapsulation, "direct">;
+  /** UDP destination port; 0 where the encapsulation has none. */
+  readonly port: number;
+}
+
+/**
+ * The one tunnel device of a VXLAN network: `vx100`, and `vx100p2118` for port 8472 (2118 hexadecimal), so that two
+ * ports can be served beside each other. 15 bytes at most.
+ */
+export function tunnelName(vni: Vni, port: number = encapsulations.vxlan.port): string {
+  return port === encapsulations.vxlan.port ? `vx${vni}` : `vx${vni}p${port.toString(16).padStart(4, "0")}`;
+}
+
+const peerTunnelLetter = { geneve: "g", nvgre: "n", gre: "r", ipip: "i" } as const;
+
+/**
+ * The tunnel device towards one VTEP, where each VTEP takes a device of its own: `g2s-c0000201` leads to 192.0.2.1 in
+ * VNI 100 (2s in base 36) by Geneve. IPv6 addresses and unusual ports are in it as a hash of 41 bits. 15 bytes at most.
+ */
+export function peerTunnelName({ encapsulation, port }: Transport, vni: Vni, peer: IpAddress): string {
+  if (encapsulation === "vxlan") throw new RangeError("a VXLAN network has one tunnel for all VTEPs");
+  const isPlain = familyOf(peer) === 4 && port === encapsulations[encapsulation].port;
+  const bytes = ipToBytes(peer);
+  const place = isPlain
+    ? Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
+    : hash41(`${peer} ${port}`).toString(36).padStart(8, "0");
+  return `${peerTunnelLetter[encapsulation]}${vni.toString(36)}-${place}`;
+}
+
+/** FNV-1a of 64 bits, of which 41 fit eight digits of base 36. */
+function hash41(text: string): bigint {
+  let hash = 0xcbf2_9ce4_8422_2325n;
+  for (const byte of new TextEncoder().encode(text))
+    hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x0000_0100_0000_01b3n);
+  return (hash ^ (hash >> 41n)) & ((1n << 41n) - 1n);
 }
 
 /** The node's end of an endpoint's veth pair: 14 bytes of the 15 that the kernel allows. */
 export function endpointPortName(endpoint: string): string {
   return `ve${endpoint}`;
-}
-
-/** The network whose bridge this is, or `undefined` when the interface is none of weft's bridges. */
-export function vniOfBridge(name: string): Vni | undefined {
-  return vniAfter("br", name);
-}
-
-/** The network whose tunnel device this is, or `undefined` when the interface is none of weft's tunnels. */
-export function vniOfTunnel(name: string): Vni | undefined {
-  return vniAfter("vx", name);
-}
-
-/** The id of the endpoint whose port this is, or `undefined` when the interface is no endpoint's port. */
-export function endpointOfPort(name: string): string | undefined {
-  if (!name.startsWith("ve")) return undefined;
-  const id = parseEndpointId(name.slice(2));
-  return id.ok ? id.value : undefined;
-}
-
-function vniAfter(prefix: string, name: string): Vni | undefined {
-  if (!name.startsWith(prefix) || !/^[1-9]\d{0,7}$/.test(name.slice(prefix.length))) return undefined;
-  const vni = Number(name.slice(prefix.length));
-  return vni <= maxVni ? (vni as Vni) : undefined;
 }
 
 function parseLabel(text: string, longest: number): Result<string, string> {
