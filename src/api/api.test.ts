@@ -6,8 +6,10 @@ import { cidr } from "../base/cidr.ts";
 import { type ErrorCode, WeftError } from "../base/errors.ts";
 import { type Ipv4Address, type Ipv6Address, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
-import type { Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
+import type { Block, Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
 import {
+  blockFromMessage,
+  blockToMessage,
   endpointFromMessage,
   endpointToMessage,
   networkFromMessage,
@@ -22,7 +24,13 @@ import {
 import { fromConnectError, toConnectError } from "./errors.ts";
 import { ErrorDetailSchema } from "./generated/weft/v1/errors_pb.js";
 import { NetworkStateSchema } from "./generated/weft/v1/node_pb.js";
-import { EndpointSchema, NetworkSchema, NodeSchema, TenantSchema } from "./generated/weft/v1/resources_pb.js";
+import {
+  BlockSchema,
+  EndpointSchema,
+  NetworkSchema,
+  NodeSchema,
+  TenantSchema,
+} from "./generated/weft/v1/resources_pb.js";
 import { formatToken, parseToken } from "./token.ts";
 import { parseServerUrl } from "./transport.ts";
 
@@ -35,12 +43,49 @@ const network: Network = {
   vni: 4096 as Vni,
   subnets: [cidr("10.0.0.0/24"), cidr("fd00::/64")],
   gateways: [ip("10.0.0.1")],
+  blockSize: 64,
   mtu: 1400,
   port: 4789,
   underlay: "ipv6",
   flood: "none",
   arpSuppression: false,
+  discovery: "control-plane",
+  vteps: [],
+  learning: "control-plane",
+  learningLimit: 8,
+  ageing: 60,
+  crossSubnet: false,
+  egress: false,
+  hostAccess: false,
 };
+const routed: Network = {
+  ...network,
+  mode: "l3",
+  encapsulation: "gre",
+  gateways: [],
+  blockSize: 256,
+  port: 0,
+  flood: "head-end",
+  arpSuppression: true,
+  learningLimit: 0,
+  crossSubnet: true,
+  egress: true,
+  hostAccess: true,
+};
+const flooded: Network = {
+  ...network,
+  flood: "head-end",
+  learning: "data-plane",
+  learningLimit: 0,
+};
+const multicast: Network = {
+  ...flooded,
+  discovery: "multicast",
+  multicast: { group: ip("ff05::7"), ttl: 4, interface: "eth1" },
+};
+const multicastDefaults: Network = { ...flooded, discovery: "multicast", multicast: { ttl: 1 } };
+const listed: Network = { ...flooded, discovery: "static", vteps: [ip("2001:db8::7")] };
+const block: Block = { network: "blue", node: "h1", cidr: cidr("10.0.0.64/26"), generation: 7 };
 const node: Node = {
   name: "h1",
   vtepAddresses: { ipv4: ip("192.0.2.1") as Ipv4Address, ipv6: ip("2001:db8::1") as Ipv6Address },
@@ -67,11 +112,15 @@ test("resources cross the wire unchanged", () => {
     ok: true,
     value: tenant,
   });
-  for (const value of [network, computed])
+  for (const value of [network, computed, routed, flooded, multicast, multicastDefaults, listed])
     assert.deepEqual(networkFromMessage(fromBinary(NetworkSchema, toBinary(NetworkSchema, networkToMessage(value)))), {
       ok: true,
       value,
     });
+  assert.deepEqual(blockFromMessage(fromBinary(BlockSchema, toBinary(BlockSchema, blockToMessage(block)))), {
+    ok: true,
+    value: block,
+  });
   for (const value of [node, v4only])
     assert.deepEqual(nodeFromMessage(fromBinary(NodeSchema, toBinary(NodeSchema, nodeToMessage(value)))), {
       ok: true,
@@ -89,14 +138,16 @@ test("resources cross the wire unchanged", () => {
 test("messages that break the contract are refused, with the reason", () => {
   const cases: [{ ok: boolean; error?: WeftError }, RegExp][] = [
     [tenantFromMessage(create(TenantSchema, { placement: "moon" })), /unknown placement "moon"/],
-    [networkFromMessage({ ...networkToMessage(network), mode: "l9" }), /unknown mode "l9"/],
-    [networkFromMessage({ ...networkToMessage(network), encapsulation: "x" }), /unknown encapsulation/],
-    [networkFromMessage({ ...networkToMessage(network), underlay: "" }), /unknown underlay ""/],
-    [networkFromMessage({ ...networkToMessage(network), flood: "all" }), /unknown flood/],
-    [networkFromMessage({ ...networkToMessage(network), vni: 0 }), /VNI 0 is not/],
-    [networkFromMessage({ ...networkToMessage(network), port: 65_536 }), /port 65536/],
-    [networkFromMessage({ ...networkToMessage(network), subnets: ["10.0.0.1/24"] }), /host bits/],
-    [networkFromMessage({ ...networkToMessage(network), gateways: ["10.0.0"] }), /"10\.0\.0" is not/],
+    [networkFromMessage({ ...networkToMessage(network), mode: "l9" }), /mode: found "l9"; allowed: l2 or l3/],
+    [networkFromMessage({ ...networkToMessage(network), encapsulation: "x" }), /encapsulation: found "x"/],
+    [networkFromMessage({ ...networkToMessage(network), underlay: "x" }), /underlay: found "x"/],
+    [networkFromMessage({ ...networkToMessage(network), flood: "all" }), /flood: found "all"/],
+    [networkFromMessage({ ...networkToMessage(network), vni: 0 }), /vni: found nothing; allowed: a VNI/],
+    [networkFromMessage({ ...networkToMessage(network), port: 65_536 }), /port: found 65536/],
+    [networkFromMessage({ ...networkToMessage(network), discovery: "static" }), /vteps: found none/],
+    [networkFromMessage({ ...networkToMessage(network), subnets: ["10.0.0.1/24"] }), /without host bits/],
+    [networkFromMessage({ ...networkToMessage(network), gateways: ["10.0.0"] }), /gateways\[0\]: found "10\.0\.0"/],
+    [blockFromMessage({ ...blockToMessage(block), cidr: "10.0.0.1/26" }), /host bits/],
     [networkStateFromMessage(create(NetworkStateSchema)), /network is missing/],
     [nodeFromMessage({ ...nodeToMessage(node), vtepIpv4: "fd00::1" }), /is not an IPv4 address/],
     [nodeFromMessage({ ...nodeToMessage(node), vtepIpv6: "10.0.0.1" }), /is not an IPv6 address/],

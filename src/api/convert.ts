@@ -6,7 +6,7 @@ import { parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { formatProblem } from "../model/problem.ts";
 import type { Block, Endpoint, Network, Node, Tenant } from "../model/resources.ts";
-import { parseNetwork } from "../model/schema.ts";
+import { type NetworkDraft, parseNetwork } from "../model/schema.ts";
 import { type NetworkState as NetworkStateMessage, NetworkStateSchema } from "./generated/weft/v1/node_pb.js";
 import {
   type Block as BlockMessage,
@@ -40,13 +40,14 @@ export function tenantFromMessage(message: TenantMessage): Decoded<Tenant> {
   return ok({ name: message.name, placement: "own" });
 }
 
-export function networkToMessage(network: Network): NetworkMessage {
+/** Also of a network whose VNI the server is to choose. */
+export function networkToMessage(network: NetworkDraft): NetworkMessage {
   return create(NetworkSchema, {
     name: network.name,
     tenant: network.tenant,
     mode: network.mode,
     encapsulation: network.encapsulation,
-    vni: network.vni,
+    vni: network.vni ?? 0,
     subnets: [...network.subnets],
     gateways: [...network.gateways],
     mtu: network.mtu ?? 0,
@@ -77,41 +78,20 @@ export function networkToMessage(network: Network): NetworkMessage {
 
 /** A network as the server hands it out: complete, with its VNI. */
 export function networkFromMessage(message: NetworkMessage): Decoded<Network> {
-  const { name, multicast } = message;
-  const optional = <Value>(value: Value, absent: Value): Value | undefined => (value === absent ? undefined : value);
-  const network = parseNetwork({
-    name,
-    tenant: message.tenant,
-    mode: optional(message.mode, ""),
-    encapsulation: optional(message.encapsulation, ""),
-    vni: message.vni,
-    subnets: message.subnets,
-    gateways: message.gateways,
-    blockSize: optional(message.blockSize, 0),
-    mtu: optional(message.mtu, 0),
-    port: message.port,
-    underlay: optional(message.underlay, ""),
-    flood: optional(message.flood, ""),
-    arpSuppression: message.arpSuppression,
-    discovery: optional(message.discovery, ""),
-    ...(multicast === undefined
-      ? {}
-      : {
-          multicast: {
-            group: optional(multicast.group, ""),
-            ttl: optional(multicast.ttl, 0),
-            interface: optional(multicast.interface, ""),
-          },
-        }),
-    vteps: message.vteps,
-    learning: optional(message.learning, ""),
-    learningLimit: message.learningLimit,
-    ageing: optional(message.ageing, 0),
-    crossSubnet: message.crossSubnet,
-    egress: message.egress,
-    hostAccess: message.hostAccess,
-  });
-  return network.ok ? network : wrong("network", name, network.error.map(formatProblem).join("; "));
+  const network = parseNetwork(networkFields(message));
+  return network.ok ? network : wrong("network", message.name, network.error.map(formatProblem).join("; "));
+}
+
+/** What a message says of a network, unchecked. Fields that are empty were left out: they get their defaults. */
+export function networkFields({ multicast, ...message }: NetworkMessage): Record<string, unknown> {
+  return { ...given(message), ...(multicast === undefined ? {} : { multicast: given(multicast) }) };
+}
+
+/** The fields of a message that are set; false and empty lists are. */
+function given(message: object): Record<string, unknown> {
+  const isSet = ([field, value]: [string, unknown]): boolean =>
+    !field.startsWith("$") && value !== "" && value !== 0 && value !== undefined;
+  return Object.fromEntries(Object.entries(message).filter(isSet));
 }
 
 export function blockToMessage(block: Block): BlockMessage {

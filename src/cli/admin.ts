@@ -2,8 +2,16 @@
  * What the commands that ask the server share. They import this when they run: the protocol's code takes longer to
  * load than all of the command line.
  */
-import { endpointFromMessage, networkFromMessage, nodeFromMessage, tenantFromMessage } from "../api/convert.ts";
-import type { Resource as ResourceMessage } from "../api/generated/weft/v1/admin_pb.js";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import {
+  endpointFromMessage,
+  networkFromMessage,
+  networkToMessage,
+  nodeFromMessage,
+  tenantFromMessage,
+  tenantToMessage,
+} from "../api/convert.ts";
+import type { Resource as ResourceMessage, ResourceSchema } from "../api/generated/weft/v1/admin_pb.js";
 import { WeftError } from "../base/errors.ts";
 import { unwrap } from "../base/result.ts";
 import type { DeclaredResource, Resource } from "../model/yaml.ts";
@@ -45,12 +53,7 @@ export function ofKind<Kind extends Resource["kind"]>(
 }
 
 /** A declared resource as a request carries it; what is left out stays empty, and the server chooses. */
-export function declaration(resource: DeclaredResource) {
-  if (resource.kind === "tenant") {
-    const { name, placement } = resource;
-    return { resource: { case: "tenant" as const, value: { name, placement } } };
-  }
-  const { kind: _, subnets, gateways, vni, mtu, ...rest } = resource;
-  const value = { ...rest, subnets: [...subnets], gateways: [...gateways], vni: vni ?? 0, mtu: mtu ?? 0 };
-  return { resource: { case: "network" as const, value } };
+export function declaration(resource: DeclaredResource): MessageInitShape<typeof ResourceSchema> {
+  if (resource.kind === "tenant") return { resource: { case: "tenant", value: tenantToMessage(resource) } };
+  return { resource: { case: "network", value: networkToMessage(resource) } };
 }

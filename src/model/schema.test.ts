@@ -37,6 +37,15 @@ describe("what is left out", () => {
     underlay: "ipv4",
     flood: "head-end",
     arpSuppression: true,
+    blockSize: 64,
+    discovery: "control-plane",
+    vteps: [],
+    learning: "control-plane",
+    learningLimit: 0,
+    ageing: 300,
+    crossSubnet: false,
+    egress: false,
+    hostAccess: false,
   };
   it("of a network", () => assert.deepEqual(parseNetwork(networkBase), ok({ ...networkBase, ...defaults })));
   it("of a network draft: absent stays absent, given as undefined too", () => {
@@ -92,14 +101,17 @@ const refusals: Row[] = [
   ],
   [network({ name: "a".repeat(64) }), `name: found "${"a".repeat(64)}"; allowed: ${label(63)}`],
   [network({ tenant: null }), `tenant: found null; allowed: ${label(40)}`],
-  [network({ mode: "l3" }), 'mode: found "l3"; allowed: l2'],
-  [network({ encapsulation: "gre" }), 'encapsulation: found "gre"; allowed: vxlan'],
+  [network({ mode: "l4" }), 'mode: found "l4"; allowed: l2 or l3'],
+  [
+    network({ encapsulation: "stt" }),
+    'encapsulation: found "stt"; allowed: vxlan or geneve or nvgre or gre or ipip or direct',
+  ],
   [network({ vni: undefined }), "vni: found nothing; allowed: a VNI, 1 to 16777215"],
   [network({ vni: 0 }), "vni: found 0; allowed: a VNI, 1 to 16777215"],
   [network({ vni: 16_777_216 }), "vni: found 16777216; allowed: a VNI, 1 to 16777215"],
   [network({ vni: "100" }), 'vni: found "100"; allowed: a VNI, 1 to 16777215'],
   [network({ vni: 1.5 }), "vni: found 1.5; allowed: a VNI, 1 to 16777215"],
-  [network({ port: 65_536 }), "port: found 65536; allowed: a UDP port, 1 to 65535"],
+  [network({ port: 65_536 }), "port: found 65536; allowed: a UDP port, 0 to 65535"],
   [network({ underlay: "ipv5" }), 'underlay: found "ipv5"; allowed: ipv4 or ipv6'],
   [network({ flood: true }), "flood: found true; allowed: head-end or none"],
   [network({ arpSuppression: "on" }), 'arpSuppression: found "on"; allowed: true or false'],
@@ -133,9 +145,9 @@ const refusals: Row[] = [
     "gateways[2]: found 10.0.0.2, one more in 10.0.0.0/24; allowed: at most one gateway of each subnet",
   ],
   [
-    network({ port: 0, gateways: ["10.0.1.1"], vlan: 5 }),
-    "port: found 0; allowed: a UDP port, 1 to 65535",
-    "vlan: found a field of this name; allowed: the fields name, tenant, mode, encapsulation, vni, subnets, gateways, mtu, port, underlay, flood, arpSuppression",
+    network({ port: -1, gateways: ["10.0.1.1"], vlan: 5 }),
+    "port: found -1; allowed: a UDP port, 0 to 65535",
+    "vlan: found a field of this name; allowed: the fields name, tenant, mode, encapsulation, vni, subnets, gateways, blockSize, mtu, port, underlay, flood, arpSuppression, discovery, multicast, vteps, learning, learningLimit, ageing, crossSubnet, egress, hostAccess",
     "gateways[0]: found 10.0.1.1; allowed: an address in 10.0.0.0/24",
   ],
   [node({ vtepAddresses: {} }), "vtepAddresses: found neither ipv4 nor ipv6; allowed: one of them at least"],
@@ -175,7 +187,7 @@ const refusals: Row[] = [
     endpoint({ ips: ["10.0.0.1", "fd00::1", "10.0.0.2"] }),
     "ips[2]: found 10.0.0.2, one more IPv4 address; allowed: at most one of each IP family",
   ],
-  [endpoint({ attachment: "tap" }), 'attachment: found "tap"; allowed: netns'],
+  [endpoint({ attachment: "tap" }), 'attachment: found "tap"; allowed: netns or learned'],
   [endpoint({ sequence: -1 }), "sequence: found -1; allowed: a sequence number, 0 to 9007199254740991"],
 ];
 describe("refusals", () => {

@@ -185,7 +185,8 @@ const endpointDraftSchema = fields({
   network: text(parseNetworkName),
   mac: text(parseUnicastMac).optional(),
   ips: addresses.default([]),
-  attachment,
+  // What was learnt is published, not asked for.
+  attachment: oneOf("netns").default("netns"),
 });
 const endpointSchema = fields({
   id: text(parseEndpointId),
@@ -337,7 +338,7 @@ const endpointProblems: RelationCheck = (input) => {
   const problems: FieldProblem[] = [];
   // A draft's addresses may be yet to be chosen; an endpoint's node says that they are.
   if (ips.data.length === 0 && input.node !== undefined)
-    problems.push(fieldProblem(["ips"], "no addresses", "one address at least"));
+    problems.push(fieldProblem(["ips"], "an empty list", "one address at least"));
   ips.data.forEach((address, index) => {
     const family = familyOf(address);
     if (ips.data.findIndex((other) => familyOf(other) === family) < index)

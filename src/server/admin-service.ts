@@ -1,7 +1,6 @@
 import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
-import { endpointToMessage, networkToMessage, nodeToMessage, tenantToMessage } from "../api/convert.ts";
+import { endpointToMessage, networkFields, networkToMessage, nodeToMessage, tenantToMessage } from "../api/convert.ts";
 import { AdminService, type ListRequest, type Resource } from "../api/generated/weft/v1/admin_pb.js";
-import type { Network as NetworkMessage } from "../api/generated/weft/v1/resources_pb.js";
 import { hours, milliseconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import type { Endpoint, Network, Node, Tenant } from "../model/resources.ts";
@@ -168,7 +167,7 @@ function declarationOf({ resource }: Resource): Declaration {
     case "network":
       return {
         kind: "network",
-        network: valid(parseNetworkDraft(networkInput(resource.value)), `declare network ${resource.value.name}`),
+        network: valid(parseNetworkDraft(networkFields(resource.value)), `declare network ${resource.value.name}`),
       };
     case "node":
       throw undeclarable("node", resource.value.name, "a node comes into being when its agent joins");
@@ -177,22 +176,6 @@ function declarationOf({ resource }: Resource): Declaration {
     default:
       throw new WeftError({ code: "invalid-argument", attempted: "declare a resource", reason: "it has no kind" });
   }
-}
-
-/** Fields that are empty were left out: they get their defaults. */
-function networkInput(message: NetworkMessage): Record<string, unknown> {
-  const { name, tenant, mode, encapsulation, vni, subnets, gateways, mtu, port, underlay, flood } = message;
-  const texts = { mode, encapsulation, underlay, flood };
-  const numbers = { vni, mtu, port };
-  return {
-    name,
-    tenant,
-    subnets,
-    gateways,
-    ...Object.fromEntries(Object.entries(texts).filter(([, value]) => value !== "")),
-    ...Object.fromEntries(Object.entries(numbers).filter(([, value]) => value !== 0)),
-    ...(message.arpSuppression === undefined ? {} : { arpSuppression: message.arpSuppression }),
-  };
 }
 
 function undeclarable(kind: string, name: string, reason: string): WeftError {

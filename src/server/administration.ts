@@ -250,20 +250,26 @@ function forget(entry: Parameters<typeof releasedKeys>[0]): Operation[] {
   return Array.from(releasedKeys(entry), ({ key }) => remove(key));
 }
 
+/** What the absence of a field means. */
+const whenAbsent: { readonly [field in keyof Network]?: string } = { mtu: "computed", multicast: "none" };
+
 /** One line for each field that differs: `mtu: 1450 -> 8950`. */
 function differencesOf(before: Network, after: Network): string[] {
   const fields = new Set([...Object.keys(before), ...Object.keys(after)]) as Set<keyof Network>;
   const lines: string[] = [];
   for (const field of fields) {
-    const [old, now] = [shown(before[field]), shown(after[field])];
+    const [old, now] = [before, after].map((network) => shown(network[field] ?? whenAbsent[field]));
     if (old !== now) lines.push(`${field}: ${old} -> ${now}`);
   }
   return lines;
 }
 
-function shown(value: Network[keyof Network]): string {
-  if (value === undefined) return "computed";
-  return typeof value === "object" ? `[${value.join(", ")}]` : String(value);
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.join(", ")}]`;
+  if (typeof value !== "object" || value === null) return String(value);
+  return `{${Object.entries(value)
+    .map(([field, part]) => `${field}: ${part}`)
+    .join(", ")}}`;
 }
 
 function missing(kind: ResourceKind, name: string): WeftError {

@@ -42,7 +42,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
   const { ledger, identities, endpoints, nodes } = control;
   const caller = (context: HandlerContext, attempted: string): PeerCertificate =>
     requireValid(context.values.get(peerKey), attempted, ledger.clock);
-  const service: ServiceImpl<typeof NodeService> = {
+  const service: Omit<ServiceImpl<typeof NodeService>, "publishLearned"> = {
     join: (request) => identities.join(request.token, request.node, request.certificateRequest),
 
     async renewCertificate(request, context) {
