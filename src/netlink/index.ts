@@ -18,6 +18,12 @@ export {
 export * from "./address.ts";
 export { type EventMessage, EventSocket, type EventSocketOptions, eventGroup, withoutNewNeighbours } from "./events.ts";
 export * from "./link.ts";
+export type { BridgePortSettings, BridgeSettings } from "./link-kinds/bridge.ts";
+export type { GeneveSettings } from "./link-kinds/geneve.ts";
+export { type GreSettings, greFlag } from "./link-kinds/gre.ts";
+export { type IpTunnelSettings, ip6TunnelFlag, ipTunnelProtocol } from "./link-kinds/ip-tunnel.ts";
+export type { VxlanSettings } from "./link-kinds/vxlan.ts";
+export { namespaceIdOf } from "./namespace-id.ts";
 export * from "./neighbour.ts";
 export * from "./nexthop.ts";
 export * from "./qdisc.ts";

@@ -1,20 +1,12 @@
 import type { MacAddress } from "../base/mac.ts";
 import type { NetworkNamespace } from "../linux/index.ts";
-import {
-  type Attribute,
-  AttributeSchema,
-  type AttributeValues,
-  be16,
-  bool8,
-  ipAddress,
-  macAddress,
-  nested,
-  s32,
-  string,
-  u8,
-  u32,
-} from "./attribute.ts";
+import { type Attribute, AttributeSchema, macAddress, nested, s32, string, u8, u32 } from "./attribute.ts";
 import { FixedHeader } from "./fixed-header.ts";
+import { type BridgePortSettings, type BridgeSettings, bridgePortSchema, bridgeSchema } from "./link-kinds/bridge.ts";
+import { type GeneveSettings, geneveSchema } from "./link-kinds/geneve.ts";
+import { type GreSettings, greSchema } from "./link-kinds/gre.ts";
+import { type IpTunnelSettings, ipTunnelSchema } from "./link-kinds/ip-tunnel.ts";
+import { type VxlanSettings, vxlanSchema } from "./link-kinds/vxlan.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "./message.ts";
 import type { Query, Request } from "./request.ts";
 
@@ -42,73 +34,6 @@ const header = new FixedHeader("ifinfomsg", [
   ["change", "u32"],
 ]);
 
-/** linux/if_link.h: `IFLA_VXLAN_*`. */
-const vxlanSchema = new AttributeSchema("IFLA_VXLAN", {
-  vni: u32(1),
-  /** Multicast group or single default remote. */
-  group: ipAddress(2),
-  /** Index of the underlay interface. */
-  link: u32(3),
-  local: ipAddress(4),
-  /** 0 in the message: as the route says. */
-  ttl: u8(5),
-  tos: u8(6),
-  learning: bool8(7),
-  /** Seconds; 0: entries do not age. */
-  ageing: u32(8),
-  /** The most FDB entries; 0: no limit. */
-  limit: u32(9),
-  proxy: bool8(11),
-  l2Miss: bool8(13),
-  l3Miss: bool8(14),
-  port: be16(15),
-  group6: ipAddress(16),
-  local6: ipAddress(17),
-  udpChecksum: bool8(18),
-  udpZeroChecksum6Transmit: bool8(19),
-  udpZeroChecksum6Receive: bool8(20),
-  /** One device for many VNIs: the route or filter tells the VNI. */
-  collectMetadata: bool8(25),
-  /** 0 unset, 1 set, 2 inherit from the inner packet. */
-  dontFragment: u8(29),
-  vniFilter: bool8(30),
-  localBypass: bool8(31),
-});
-export type VxlanSettings = AttributeValues<typeof vxlanSchema.set>;
-
-/** linux/if_link.h: `IFLA_BR_*`. */
-const bridgeSchema = new AttributeSchema("IFLA_BR", {
-  /** Hundredths of a second. */
-  forwardDelay: u32(1),
-  ageingTime: u32(4),
-  stpState: u32(5),
-  /** EOPNOTSUPP, also for `false`, where the kernel was built without it. */
-  vlanFiltering: bool8(7),
-  multicastSnooping: bool8(23),
-  callIptables: bool8(36),
-  callIp6tables: bool8(37),
-  callArptables: bool8(38),
-});
-export type BridgeSettings = AttributeValues<typeof bridgeSchema.set>;
-
-/** linux/if_link.h: `IFLA_BRPORT_*`. */
-const bridgePortSchema = new AttributeSchema("IFLA_BRPORT", {
-  /** 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking. */
-  state: u8(1),
-  hairpin: bool8(4),
-  bpduGuard: bool8(5),
-  learning: bool8(8),
-  unicastFlood: bool8(9),
-  proxyArp: bool8(10),
-  multicastFlood: bool8(27),
-  vlanTunnel: bool8(29),
-  broadcastFlood: bool8(30),
-  neighbourSuppress: bool8(32),
-  isolated: bool8(33),
-  locked: bool8(39),
-});
-export type BridgePortSettings = AttributeValues<typeof bridgePortSchema.set>;
-
 /** linux/if_link.h: `enum in6_addr_gen_mode`. */
 const inet6Schema = new AttributeSchema("IFLA_INET6", {
   /** 0: link-local from the MAC, 1: none. */
@@ -121,6 +46,11 @@ export interface LinkInfo {
   readonly kind?: string;
   readonly vxlan?: VxlanSettings;
   readonly bridge?: BridgeSettings;
+  readonly geneve?: GeneveSettings;
+  /** Of gre, gretap, ip6gre and ip6gretap. */
+  readonly gre?: GreSettings;
+  /** Of ipip, sit and ip6tnl. */
+  readonly ipTunnel?: IpTunnelSettings;
   /** The other end of a veth pair, when one is made. It cannot be made up: ENOTCONN; set it up afterwards. */
   readonly peer?: LinkSettings;
   /** What the device is a port of: `bridge`. */
@@ -128,7 +58,27 @@ export interface LinkInfo {
   readonly bridgePort?: BridgePortSettings;
 }
 
-const schemaByKind = { vxlan: vxlanSchema, bridge: bridgeSchema } as const;
+/** Settings of a kind, by the field that they are in. */
+const dataSchemas = {
+  vxlan: vxlanSchema,
+  bridge: bridgeSchema,
+  geneve: geneveSchema,
+  gre: greSchema,
+  ipTunnel: ipTunnelSchema,
+} as const;
+type DataField = keyof typeof dataSchemas;
+const dataFieldOfKind = new Map<string | undefined, DataField>([
+  ["vxlan", "vxlan"],
+  ["bridge", "bridge"],
+  ["geneve", "geneve"],
+  ["gre", "gre"],
+  ["gretap", "gre"],
+  ["ip6gre", "gre"],
+  ["ip6gretap", "gre"],
+  ["ipip", "ipTunnel"],
+  ["sit", "ipTunnel"],
+  ["ip6tnl", "ipTunnel"],
+]);
 const linkInfoCodes = { kind: 1, data: 2, portKind: 4, portData: 5 } as const;
 const VETH_INFO_PEER = 1;
 const NLA_F_NESTED = 0x8000;
@@ -150,8 +100,10 @@ function linkInfo(code: number): Attribute<LinkInfo> {
         writer.endAttribute(start);
       };
       if (value.kind !== undefined) text(linkInfoCodes.kind, value.kind);
-      if (value.vxlan !== undefined) within(linkInfoCodes.data, () => vxlanSchema.write(writer, value.vxlan ?? {}));
-      if (value.bridge !== undefined) within(linkInfoCodes.data, () => bridgeSchema.write(writer, value.bridge ?? {}));
+      for (const field of Object.keys(dataSchemas) as DataField[]) {
+        const data = value[field];
+        if (data !== undefined) within(linkInfoCodes.data, () => dataSchemas[field].write(writer, data));
+      }
       const peer = value.peer;
       if (peer !== undefined)
         within(linkInfoCodes.data, () => within(VETH_INFO_PEER, () => writeLink(writer, { family: 0 }, peer)));
@@ -177,8 +129,9 @@ function linkInfo(code: number): Attribute<LinkInfo> {
       const info: { -readonly [Field in keyof LinkInfo]: LinkInfo[Field] } = {};
       if (kind !== undefined) info.kind = kind;
       if (portKind !== undefined) info.portKind = portKind;
-      if (data !== undefined && (kind === "vxlan" || kind === "bridge"))
-        Object.assign(info, { [kind]: schemaByKind[kind].read(bytes, view, data[0], data[1]) });
+      const field = dataFieldOfKind.get(kind);
+      if (data !== undefined && field !== undefined)
+        Object.assign(info, { [field]: dataSchemas[field].read(bytes, view, data[0], data[1]) });
       if (portData !== undefined && portKind === "bridge")
         info.bridgePort = bridgePortSchema.read(bytes, view, portData[0], portData[1]);
       return info;
@@ -235,6 +188,12 @@ export interface LinkSettings {
   readonly info?: LinkInfo;
   /** The namespace that the device is created in, or moved to. */
   readonly namespace?: NetworkNamespace;
+  /**
+   * At creation: the namespace that a tunnel's outer packets travel in, by the id that the namespace of the device has
+   * for it (see `namespaceIdOf`). Absent: for gre, ipip, sit and ip6tnl that of the device, for vxlan and geneve that
+   * of the socket. Before Linux 6.15 the device is made there and then moved, so its name must be free there too.
+   */
+  readonly linkNamespaceId?: number;
   readonly up?: boolean;
   readonly transmitQueueLength?: number;
   readonly gsoMaxSize?: number;
