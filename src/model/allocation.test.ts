@@ -21,12 +21,18 @@ function counter(): (length: number) => Uint8Array {
 }
 
 function poolOf(subnets: string[], gateways: string[] = [], random = counter()): AddressPool {
-  const network = { name: "blue-net", subnets: subnets.map(cidr), gateways: gateways.map(ip) };
+  const network = {
+    name: "blue-net",
+    mode: "l2",
+    blockSize: 64,
+    subnets: subnets.map(cidr),
+    gateways: gateways.map(ip),
+  } as const;
   return new AddressPool(network, { random, quarantine });
 }
 
 function allocate(pool: AddressPool, id: string, now = 0, ips: string[] = []): Holding {
-  const result = pool.allocate({ id, ips: ips.map(ip) }, now);
+  const result = pool.allocate({ id, node: "h1", ips: ips.map(ip) }, now);
   assert.ok(result.ok, result.ok ? "" : result.error.message);
   return result.value;
 }
@@ -78,7 +84,7 @@ describe("chosen addresses", () => {
     assert.ok(pool.setGateways([ip("10.0.0.1")], 0).ok);
     assert.deepEqual([...pool.quarantined(0)], []);
     assert.deepEqual(allocate(pool, "b", quarantine).ips, ["10.0.0.2"]);
-    assert.match(refusal(pool.allocate({ id: "c", ips: [] }, quarantine)), /all 1 addresses are taken/);
+    assert.match(refusal(pool.allocate({ id: "c", node: "h1", ips: [] }, quarantine)), /all 1 addresses are taken/);
   });
 
   it("skip what the store said is taken or in quarantine", () => {
@@ -111,47 +117,47 @@ describe("refusals", () => {
   const rows: [string, ReturnType<AddressPool["allocate"]>, string][] = [
     [
       "full",
-      full.allocate({ id: "c", ips: [] }, 0),
+      full.allocate({ id: "c", node: "h1", ips: [] }, 0),
       "exhausted: choose an IPv4 address of 10.0.0.0/30 for endpoint c in network blue-net: all 2 addresses are taken — detach endpoints, or use a network with a larger subnet",
     ],
     [
       "taken",
-      full.allocate({ id: "c", ips: [ip("10.0.0.1")] }, 0),
+      full.allocate({ id: "c", node: "h1", ips: [ip("10.0.0.1")] }, 0),
       "already-exists: give 10.0.0.1 to endpoint c in network blue-net: endpoint aaaaaaaaaaaa has it — choose another address, or detach that endpoint first",
     ],
     [
       "outside",
-      full.allocate({ id: "c", ips: [ip("10.0.1.1")] }, 0),
+      full.allocate({ id: "c", node: "h1", ips: [ip("10.0.1.1")] }, 0),
       "invalid-argument: give 10.0.1.1 to endpoint c in network blue-net: it is outside the network's subnets 10.0.0.0/30 — choose an address inside them, or none",
     ],
     [
       "reserved",
-      full.allocate({ id: "c", ips: [ip("10.0.0.3")] }, 0),
+      full.allocate({ id: "c", node: "h1", ips: [ip("10.0.0.3")] }, 0),
       "invalid-argument: give 10.0.0.3 to endpoint c in network blue-net: it is the broadcast address of 10.0.0.0/30 — choose another address, or none",
     ],
     [
       "gateway",
-      poolOf(["10.0.0.0/24"], ["10.0.0.1"]).allocate({ id: "c", ips: [ip("10.0.0.1")] }, 0),
+      poolOf(["10.0.0.0/24"], ["10.0.0.1"]).allocate({ id: "c", node: "h1", ips: [ip("10.0.0.1")] }, 0),
       "invalid-argument: give 10.0.0.1 to endpoint c in network blue-net: it is the gateway of 10.0.0.0/24 — choose another address, or none",
     ],
     [
       "two of one subnet",
-      poolOf(["10.0.0.0/24"]).allocate({ id: "c", ips: [ip("10.0.0.1"), ip("10.0.0.2")] }, 0),
+      poolOf(["10.0.0.0/24"]).allocate({ id: "c", node: "h1", ips: [ip("10.0.0.1"), ip("10.0.0.2")] }, 0),
       "invalid-argument: give 10.0.0.2 to endpoint c in network blue-net: it is the second one of 10.0.0.0/24 — choose one address of each subnet",
     ],
     [
       "group MAC",
-      full.allocate({ id: "c", ips: [], mac: mac("01:00:5e:00:00:01") }, 0),
+      full.allocate({ id: "c", node: "h1", ips: [], mac: mac("01:00:5e:00:00:01") }, 0),
       "invalid-argument: give MAC 01:00:5e:00:00:01 to endpoint c in network blue-net: it is no unicast address — choose another MAC, or none",
     ],
     [
       "zero MAC",
-      full.allocate({ id: "c", ips: [], mac: mac("00:00:00:00:00:00") }, 0),
+      full.allocate({ id: "c", node: "h1", ips: [], mac: mac("00:00:00:00:00:00") }, 0),
       "invalid-argument: give MAC 00:00:00:00:00:00 to endpoint c in network blue-net: it is no unicast address — choose another MAC, or none",
     ],
     [
       "MAC taken",
-      full.allocate({ id: "c", ips: [], mac: holding.mac }, 0),
+      full.allocate({ id: "c", node: "h1", ips: [], mac: holding.mac }, 0),
       `already-exists: give MAC ${holding.mac} to endpoint c in network blue-net: endpoint bbbbbbbbbbbb has it — choose another MAC, or none`,
     ],
   ];
@@ -162,7 +168,7 @@ describe("refusals", () => {
     allocate(pool, "a");
     pool.release(allocate(pool, "b"), 1_000);
     assert.equal(
-      refusal(pool.allocate({ id: "c", ips: [] }, 31_000)),
+      refusal(pool.allocate({ id: "c", node: "h1", ips: [] }, 31_000)),
       "exhausted: choose an IPv4 address of 10.0.0.0/30 for endpoint c in network blue-net: none is free (1 taken, the others released a moment ago); the next comes free in 30 s — try again in 30 s, or ask for one of them by its address",
     );
     assert.deepEqual(allocate(pool, "c", 31_000, ["10.0.0.2"]).ips, ["10.0.0.2"]);
@@ -171,7 +177,7 @@ describe("refusals", () => {
   it("one subnet exhausted takes nothing from the other", () => {
     const pool = poolOf(["10.0.0.0/30", "fd00::/64"]);
     for (const id of ["a", "b"]) allocate(pool, id);
-    refusal(pool.allocate({ id: "c", ips: [ip("fd00::3")] }, 0));
+    refusal(pool.allocate({ id: "c", node: "h1", ips: [ip("fd00::3")] }, 0));
     assert.equal(pool.ownerOf(ip("fd00::3")), undefined);
   });
 });
@@ -194,17 +200,20 @@ describe("MAC addresses", () => {
     const pool = poolOf(["10.0.0.0/29"], [], () => new Uint8Array(6).fill(draws.next().value ?? 2));
     assert.equal(allocate(pool, "a").mac, "02:01:01:01:01:01");
     assert.equal(allocate(pool, "b").mac, "02:02:02:02:02:02");
-    assert.match(refusal(pool.allocate({ id: "c", ips: [] }, 0)), /^internal: .*16 random MACs in a row were taken/);
+    assert.match(
+      refusal(pool.allocate({ id: "c", node: "h1", ips: [] }, 0)),
+      /^internal: .*16 random MACs in a row were taken/,
+    );
   });
 
   it("come free at once", () => {
     const pool = poolOf(["10.0.0.0/29"]);
     const first = allocate(pool, "a");
     pool.release(first, 0);
-    assert.ok(pool.allocate({ id: "b", ips: [], mac: first.mac }, 0).ok);
+    assert.ok(pool.allocate({ id: "b", node: "h1", ips: [], mac: first.mac }, 0).ok);
     pool.release(first, 0);
     assert.match(
-      refusal(pool.allocate({ id: "c", ips: [], mac: first.mac }, 0)),
+      refusal(pool.allocate({ id: "c", node: "h1", ips: [], mac: first.mac }, 0)),
       /endpoint b has it/,
       "the release of a former owner must not free it",
     );
@@ -254,7 +263,7 @@ const choose: fc.Arbitrary<PoolCommand> = fc.constant({
     const isFree = (address: IpAddress) =>
       !model.owners.has(address) &&
       (model.releasedAt.get(address) ?? Number.NEGATIVE_INFINITY) + quarantine <= model.now;
-    const result = pool.allocate({ id: `${++model.count}`, ips: [] }, model.now);
+    const result = pool.allocate({ id: `${++model.count}`, node: "h1", ips: [] }, model.now);
     assert.equal(result.ok, model.usable.some(isFree), "refused exactly when nothing is free");
     if (!result.ok) return assert.equal(result.error.code, "exhausted");
     assert.ok(isFree(result.value.ips[0] as IpAddress), "in quarantine");
@@ -267,7 +276,7 @@ const ask: fc.Arbitrary<PoolCommand> = fc.nat({ max: 15 }).map((index) => ({
   check: () => true,
   run(model, pool) {
     const address = addressAt(model.subnet, BigInt(index) % cidrSize(model.subnet));
-    const result = pool.allocate({ id: `${++model.count}`, ips: [address] }, model.now);
+    const result = pool.allocate({ id: `${++model.count}`, node: "h1", ips: [address] }, model.now);
     assert.equal(result.ok, model.usable.includes(address) && !model.owners.has(address));
     if (result.ok) hold(model, pool, result.value);
   },

@@ -1,12 +1,14 @@
-import { cidrContains, cidrFamily } from "../base/cidr.ts";
+import { type Cidr, cidrContains, cidrFamily, networkAddress } from "../base/cidr.ts";
 import { type Duration, formatDuration, milliseconds, seconds } from "../base/duration.ts";
 import { type ErrorCode, WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
+import { BlockPool } from "./block-pool.ts";
 import { isUnicastMac, type RandomBytes, randomMac } from "./endpoint-mac.ts";
+import type { ReleasedAddress } from "./range-pool.ts";
 import type { Endpoint, Network } from "./resources.ts";
-import { type ReleasedAddress, SubnetPool } from "./subnet-pool.ts";
+import { type BlockNeed, type SubnetAddresses, SubnetPool } from "./subnet-pool.ts";
 
 /**
  * How long a released address is not given out by itself: longer than other hosts of the tenant hold the MAC
@@ -21,7 +23,14 @@ const maximumMacTries = 16;
 export type Holding = Pick<Endpoint, "id" | "mac" | "ips">;
 
 /** What an endpoint wants: the MAC and addresses that are absent are chosen. */
-export type HoldingRequest = Pick<Endpoint, "id" | "ips"> & { readonly mac?: MacAddress };
+export interface HoldingRequest extends Pick<Endpoint, "id" | "ips"> {
+  readonly mac?: MacAddress;
+  /** Whose blocks the addresses are of, in an l3 network. */
+  readonly node: string;
+}
+
+/** The part of a network that decides its addresses. */
+export type AddressPlan = Pick<Network, "name" | "mode" | "subnets" | "gateways" | "blockSize">;
 
 export interface AddressPoolOptions {
   readonly random: RandomBytes;
@@ -35,17 +44,52 @@ export interface AddressPoolOptions {
  */
 export class AddressPool {
   readonly #network: string;
-  readonly #subnets: readonly SubnetPool[];
+  readonly #subnets: readonly SubnetAddresses[];
+  /** The subnets of an l3 network. */
+  readonly #blockPools: readonly BlockPool[];
   readonly #macs = new Map<MacAddress, string>();
   readonly #random: RandomBytes;
 
-  constructor(network: Pick<Network, "name" | "subnets" | "gateways">, options: AddressPoolOptions) {
+  constructor(network: AddressPlan, options: AddressPoolOptions) {
+    const { quarantine = defaultQuarantine } = options;
     this.#network = network.name;
     this.#random = options.random;
-    this.#subnets = network.subnets.map((subnet) => {
-      const gateway = network.gateways.find((address) => cidrContains(subnet, address));
-      return new SubnetPool(subnet, gateway, options.quarantine ?? defaultQuarantine);
-    });
+    const { subnets, gateways, blockSize } = network;
+    this.#blockPools =
+      network.mode === "l2" ? [] : subnets.map((subnet) => new BlockPool(subnet, blockSize, quarantine));
+    const gatewayOf = (subnet: Cidr) => gateways.find((address) => cidrContains(subnet, address));
+    this.#subnets =
+      network.mode === "l3"
+        ? this.#blockPools
+        : subnets.map((subnet) => new SubnetPool(subnet, gatewayOf(subnet), quarantine));
+  }
+
+  /** What is known of the blocks around an address or prefix; undefined in an l2 network, and outside of the subnets. */
+  blocksAt(place: IpAddress | Cidr): BlockPool | undefined {
+    const address = (place.includes("/") ? networkAddress(place as Cidr) : place) as IpAddress;
+    return this.#blockPools.find((pool) => cidrContains(pool.subnet, address));
+  }
+
+  /** The id of the endpoint that has the MAC. */
+  ownerOfMac(mac: MacAddress): string | undefined {
+    return this.#macs.get(mac);
+  }
+
+  /** Why no endpoint gets this address: it is in none of the subnets, or reserved. */
+  unusableReason(address: IpAddress): string | undefined {
+    const pool = this.#subnetOf(address);
+    if (pool !== undefined) return pool.reservedReason(address);
+    return `outside the network's subnets ${this.#subnets.map((other) => other.subnet).join(" and ")}`;
+  }
+
+  /**
+   * The block that the node has to own before {@link allocate} can give its endpoint what it wants; undefined: none.
+   * Fails when it cannot have it at all.
+   */
+  need(request: HoldingRequest, now: number): Result<BlockNeed | undefined, WeftError> {
+    const wanted = this.#checkWanted(request);
+    if (!wanted.ok) return wanted;
+    return this.#needOf(request, wanted.value, now);
   }
 
   /** The id of the endpoint that has the address. */
@@ -61,9 +105,18 @@ export class AddressPool {
   allocate(request: HoldingRequest, now: number): Result<Holding, WeftError> {
     const wanted = this.#checkWanted(request);
     if (!wanted.ok) return wanted;
+    const need = this.#needOf(request, wanted.value, now);
+    if (!need.ok) return need;
+    if (need.value !== undefined)
+      return this.#refuse(
+        "failed-precondition",
+        `choose an address for endpoint ${request.id}`,
+        `node ${request.node} has no block of ${need.value.subnet} with room`,
+        "claim one first",
+      );
     const ips: IpAddress[] = [];
     for (const pool of this.#subnets) {
-      const chosen = this.#chooseAddress(pool, wanted.value.get(pool), request.id, now);
+      const chosen = this.#chooseAddress(pool, wanted.value.get(pool), request, now);
       if (!chosen.ok) return chosen;
       ips.push(chosen.value);
     }
@@ -74,10 +127,21 @@ export class AddressPool {
     return ok(holding);
   }
 
-  /** Enters what an endpoint has already, from the store. Fails, and enters nothing, when another one has it. */
+  /**
+   * Enters what an endpoint has already, from the store; one that was learnt may have several addresses of a subnet.
+   * Fails, and enters nothing, when another one has it.
+   */
   adopt(holding: Holding): Result<void, WeftError> {
-    const wanted = this.#checkWanted(holding);
-    if (!wanted.ok) return wanted;
+    const attempted = `enter endpoint ${holding.id}`;
+    const strangers = holding.ips.map((address) => this.ownerOf(address));
+    for (const owner of [this.#macs.get(holding.mac), ...strangers])
+      if (owner !== undefined && owner !== holding.id)
+        return this.#refuse("already-exists", attempted, `endpoint ${owner} has a part of it`, "release that first");
+    for (const address of holding.ips) {
+      const reason = this.unusableReason(address);
+      if (reason !== undefined)
+        return this.#refuse("invalid-argument", attempted, `${address} is ${reason}`, "check the store");
+    }
     this.#take(holding);
     return ok(undefined);
   }
@@ -125,7 +189,7 @@ export class AddressPool {
   }
 
   /** What was asked for by name: may the endpoint have it? */
-  #checkWanted({ id, mac, ips }: HoldingRequest): Result<Map<SubnetPool, IpAddress>, WeftError> {
+  #checkWanted({ id, mac, ips }: HoldingRequest): Result<Map<SubnetAddresses, IpAddress>, WeftError> {
     if (mac !== undefined) {
       const attempted = `give MAC ${mac} to endpoint ${id}`;
       if (!isUnicastMac(mac))
@@ -134,7 +198,7 @@ export class AddressPool {
       if (owner !== undefined)
         return this.#refuse("already-exists", attempted, `endpoint ${owner} has it`, "choose another MAC, or none");
     }
-    const wanted = new Map<SubnetPool, IpAddress>();
+    const wanted = new Map<SubnetAddresses, IpAddress>();
     for (const address of ips) {
       const attempted = `give ${address} to endpoint ${id}`;
       const pool = this.#subnetOf(address);
@@ -149,12 +213,7 @@ export class AddressPool {
       }
       const reserved = pool.reservedReason(address);
       if (reserved !== undefined)
-        return this.#refuse(
-          "invalid-argument",
-          attempted,
-          `it is ${reserved} of ${pool.subnet}`,
-          "choose another address, or none",
-        );
+        return this.#refuse("invalid-argument", attempted, `it is ${reserved}`, "choose another address, or none");
       const owner = pool.ownerOf(address);
       if (owner !== undefined)
         return this.#refuse(
@@ -175,14 +234,34 @@ export class AddressPool {
     return ok(wanted);
   }
 
+  #needOf(
+    { id, node }: HoldingRequest,
+    wanted: ReadonlyMap<SubnetAddresses, IpAddress>,
+    now: number,
+  ): Result<BlockNeed | undefined, WeftError> {
+    for (const pool of this.#subnets) {
+      const address = wanted.get(pool);
+      const need = pool.need(node, address, now);
+      if (!need.ok)
+        return this.#refuse(
+          "already-exists",
+          `give ${address} to endpoint ${id} on node ${node}`,
+          need.error,
+          "choose an address of a block of this node, or none",
+        );
+      if (need.value !== undefined) return need;
+    }
+    return ok(undefined);
+  }
+
   #chooseAddress(
-    pool: SubnetPool,
+    pool: SubnetAddresses,
     wanted: IpAddress | undefined,
-    id: string,
+    { id, node }: HoldingRequest,
     now: number,
   ): Result<IpAddress, WeftError> {
     if (wanted !== undefined) return ok(wanted);
-    const next = pool.next(now);
+    const next = pool.next(node, now);
     if (next.ok) return next;
     const { freeAt } = next.error;
     const attempted = `choose an IPv${cidrFamily(pool.subnet)} address of ${pool.subnet} for endpoint ${id}`;
@@ -220,7 +299,7 @@ export class AddressPool {
     for (const address of ips) this.#subnetOf(address)?.take(address, id);
   }
 
-  #subnetOf(address: IpAddress): SubnetPool | undefined {
+  #subnetOf(address: IpAddress): SubnetAddresses | undefined {
     return this.#subnets.find((pool) => cidrContains(pool.subnet, address));
   }
 

@@ -1,144 +1,99 @@
-import { type Cidr, networkAddress } from "../base/cidr.ts";
+import type { Cidr } from "../base/cidr.ts";
 import type { Duration } from "../base/duration.ts";
-import { type IpAddress, ipFromBytes, ipToBytes } from "../base/ip.ts";
-import { err, ok, type Result } from "../base/result.ts";
-import { lastAddress, reservedReason } from "./subnet.ts";
+import type { IpAddress } from "../base/ip.ts";
+import { ok, type Result } from "../base/result.ts";
+import { RangePool, type ReleasedAddress } from "./range-pool.ts";
+import { reservedReason } from "./subnet.ts";
 
-/** An address that was released and that nobody has taken since. */
-export interface ReleasedAddress {
-  readonly address: IpAddress;
-  /** Milliseconds of the clock that the pool is used with. */
-  readonly releasedAt: number;
+/** A block that a node must own before its endpoint can have an address. */
+export interface BlockNeed {
+  readonly subnet: Cidr;
+  /** Free now. Absent: none is. */
+  readonly block?: Cidr;
+  /** When the next address or block comes out of quarantine; absent: none is in it. */
+  readonly freeAt?: number;
+  /** A block of another node in which nobody has an address. */
+  readonly empty?: Cidr;
 }
 
-/**
- * So many released addresses wait before the oldest is used again although there are unused ones left. Bounds the
- * memory of a pool over a subnet, such as an IPv6 /64, that never runs out of unused addresses.
- */
-const maximumWaiting = 4096;
-
-/**
- * The addresses of one subnet. Unused ones are given out in ascending order; after them, the one that was released
- * longest ago. Each operation takes constant time, amortised: the cursor passes an address once, and released
- * addresses wait in a queue. Memory follows the addresses in use, not the size of the subnet.
- */
-export class SubnetPool {
+/** The addresses of one subnet, and who has which. */
+export interface SubnetAddresses {
   readonly subnet: Cidr;
-  readonly #quarantine: Duration;
-  readonly #last: IpAddress;
-  readonly #owners = new Map<IpAddress, string>();
-  /** In order of release. */
-  readonly #released = new Map<IpAddress, ReleasedAddress>();
-  /** Walks `#released`; a new one from the start would visit all that was ever deleted there. */
-  readonly #queue = this.#released.values();
-  #oldest: ReleasedAddress | undefined;
+  readonly taken: number;
+  ownerOf(address: IpAddress): string | undefined;
+  /** Why no endpoint gets this address: `the gateway of 10.0.0.0/24`. */
+  reservedReason(address: IpAddress): string | undefined;
+  /** What `node` lacks for this address, or for any when none is wanted; an error says why it cannot have it. */
+  need(node: string, wanted: IpAddress | undefined, now: number): Result<BlockNeed | undefined, string>;
+  /** An address for an endpoint of `node`; otherwise when the next one comes free, if one is in quarantine. */
+  next(node: string, now: number): Result<IpAddress, { readonly freeAt: number | undefined }>;
+  /** The caller has made sure that the address is in the subnet, not reserved and not taken by another. */
+  take(address: IpAddress, owner: string): void;
+  /** Puts an address of `owner` into quarantine. Nothing happens when the owner does not have it. */
+  release(address: IpAddress, owner: string, now: number): void;
+  /** Puts an address that nobody has into quarantine, as of `releasedAt`. Reserved and taken ones are left alone. */
+  quarantine(released: ReleasedAddress): void;
+  /** The addresses whose quarantine has not passed. */
+  quarantined(now: number): Iterable<ReleasedAddress>;
+  /** Reserves another gateway, which the caller has made sure that nobody has. The old one goes into quarantine. */
+  setGateway(gateway: IpAddress | undefined, now: number): void;
+}
+
+/** A subnet of an l2 network: any node's endpoint may have any address. */
+export class SubnetPool implements SubnetAddresses {
+  readonly subnet: Cidr;
+  readonly #pool: RangePool;
   #gateway: IpAddress | undefined;
-  /** Every address below the cursor is reserved, owned or released. `undefined`: so is the whole subnet. */
-  #cursor: IpAddress | undefined;
-  readonly #cursorBytes: Uint8Array;
 
   constructor(subnet: Cidr, gateway: IpAddress | undefined, quarantine: Duration) {
     this.subnet = subnet;
     this.#gateway = gateway;
-    this.#quarantine = quarantine;
-    this.#last = lastAddress(subnet);
-    this.#cursor = networkAddress(subnet);
-    this.#cursorBytes = ipToBytes(this.#cursor);
-  }
-
-  ownerOf(address: IpAddress): string | undefined {
-    return this.#owners.get(address);
+    this.#pool = new RangePool((address) => this.reservedReason(address) !== undefined, quarantine);
+    this.#pool.add(subnet);
   }
 
   get taken(): number {
-    return this.#owners.size;
+    return this.#pool.taken;
   }
 
-  /** Why no endpoint gets this address. */
+  ownerOf(address: IpAddress): string | undefined {
+    return this.#pool.ownerOf(address);
+  }
+
   reservedReason(address: IpAddress): string | undefined {
-    return address === this.#gateway ? "the gateway" : reservedReason(this.subnet, address);
+    const reason = address === this.#gateway ? "the gateway" : reservedReason(this.subnet, address);
+    return reason === undefined ? undefined : `${reason} of ${this.subnet}`;
   }
 
-  /** An address that may be taken now; otherwise when the next one comes free, if one is in quarantine. */
-  next(now: number): Result<IpAddress, { readonly freeAt: number | undefined }> {
-    const oldest = this.#oldestReleased();
-    const isRipe = oldest !== undefined && oldest.releasedAt + this.#quarantine <= now;
-    if (isRipe && this.#released.size >= maximumWaiting) return ok(oldest.address);
-    const unused = this.#nextUnused();
-    if (unused !== undefined) return ok(unused);
-    if (isRipe) return ok(oldest.address);
-    return err({ freeAt: oldest === undefined ? undefined : oldest.releasedAt + this.#quarantine });
+  need(): Result<undefined, never> {
+    return ok(undefined);
   }
 
-  /** The caller has made sure that the address is in the subnet, not reserved and not taken. */
+  next(_node: string, now: number) {
+    return this.#pool.next(now);
+  }
+
   take(address: IpAddress, owner: string): void {
-    this.#released.delete(address);
-    this.#owners.set(address, owner);
+    this.#pool.take(address, owner);
   }
 
-  /** Puts an address of `owner` into quarantine. Nothing happens when the owner does not have it. */
   release(address: IpAddress, owner: string, now: number): void {
-    if (this.#owners.get(address) !== owner) return;
-    this.#owners.delete(address);
-    this.#wait(address, now);
+    this.#pool.release(address, owner, now);
   }
 
-  /** Puts an address that nobody has into quarantine, as of `releasedAt`. Reserved and taken ones are left alone. */
-  quarantine({ address, releasedAt }: ReleasedAddress): void {
-    if (!this.#owners.has(address) && this.reservedReason(address) === undefined) this.#wait(address, releasedAt);
+  quarantine(released: ReleasedAddress): void {
+    this.#pool.quarantine(released);
   }
 
-  /** Reserves another gateway, which the caller has made sure that nobody has. The old one goes into quarantine. */
+  quarantined(now: number): Iterable<ReleasedAddress> {
+    return this.#pool.quarantined(now);
+  }
+
   setGateway(gateway: IpAddress | undefined, now: number): void {
     const old = this.#gateway;
     if (old === gateway) return;
     this.#gateway = gateway;
-    if (gateway !== undefined) this.#released.delete(gateway);
-    if (old !== undefined) this.#wait(old, now);
-  }
-
-  /** The addresses whose quarantine has not passed, in order of release. */
-  *quarantined(now: number): Generator<ReleasedAddress> {
-    for (const released of this.#released.values()) if (released.releasedAt + this.#quarantine > now) yield released;
-  }
-
-  #wait(address: IpAddress, releasedAt: number): void {
-    this.#released.delete(address);
-    this.#released.set(address, { address, releasedAt });
-  }
-
-  /** Every entry that the queue has passed, but the last, is gone; so while there are entries, it has not ended. */
-  #oldestReleased(): ReleasedAddress | undefined {
-    while (this.#oldest === undefined || this.#released.get(this.#oldest.address) !== this.#oldest) {
-      // An iterator that has once ended would not see entries added later.
-      if (this.#released.size === 0) return undefined;
-      this.#oldest = this.#queue.next().value;
-    }
-    return this.#oldest;
-  }
-
-  #nextUnused(): IpAddress | undefined {
-    while (this.#cursor !== undefined && !this.#isUnused(this.#cursor)) {
-      if (this.#cursor === this.#last) {
-        this.#cursor = undefined;
-        break;
-      }
-      increment(this.#cursorBytes);
-      this.#cursor = ipFromBytes(this.#cursorBytes);
-    }
-    return this.#cursor;
-  }
-
-  #isUnused(address: IpAddress): boolean {
-    return !this.#owners.has(address) && !this.#released.has(address) && this.reservedReason(address) === undefined;
-  }
-}
-
-/** Adds one to a number in network byte order. */
-function increment(bytes: Uint8Array): void {
-  for (let index = bytes.length - 1; index >= 0; index--) {
-    const value = ((bytes[index] as number) + 1) & 0xff;
-    bytes[index] = value;
-    if (value !== 0) return;
+    if (gateway !== undefined) this.#pool.forget(gateway);
+    if (old !== undefined) this.#pool.quarantine({ address: old, releasedAt: now });
   }
 }

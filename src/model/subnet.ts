@@ -28,6 +28,22 @@ export function reservedReason(subnet: Cidr, address: IpAddress): string | undef
   return undefined;
 }
 
+/** The address by which the endpoints in a block of an l3 network reach their node: the first that is usable. */
+export function blockGateway(block: Cidr): IpAddress {
+  return addressAt(block, 1n);
+}
+
+/**
+ * Why no endpoint may have an address of a block, or `undefined` when one may. A block is no link of its own, so that
+ * the anycast addresses of RFC 2526 mean nothing in it.
+ */
+export function blockReservedReason(block: Cidr, address: IpAddress): string | undefined {
+  if (address === networkAddress(block)) return "the network address";
+  if (address === blockGateway(block)) return "the gateway";
+  if (cidrFamily(block) === 4 && address === lastAddress(block)) return "the broadcast address";
+  return undefined;
+}
+
 /**
  * The 128 addresses of RFC 2526 §2 in an IPv6 subnet. Of a /64 they have the interface identifiers
  * fdff:ffff:ffff:ff80…fdff:ffff:ffff:ffff (the universal bit is zero), of other lengths they are the highest.

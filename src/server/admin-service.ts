@@ -144,7 +144,8 @@ function endpointsOf({ ledger: { state } }: Control, request: ListRequest): Endp
       reason: "there is no such network",
       hint: "list the networks with: weft network list",
     });
-  const of = request.network === "" ? state.endpoints.values() : (state.networks.get(request.network)?.endpoints ?? []);
+  const of =
+    request.network === "" ? state.endpoints.values() : (state.networks.get(request.network)?.endpoints() ?? []);
   const found: Endpoint[] = [];
   for (const endpoint of of)
     if (

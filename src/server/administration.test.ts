@@ -24,7 +24,7 @@ async function names({ admin }: TestServer): Promise<string[]> {
 
 async function serverWithNetwork(t: TestContext): Promise<TestServer> {
   const server = await startTestServer(t);
-  await createNetwork(server, "blue", "10.0.0.0/24", 100);
+  await createNetwork(server, "blue", "10.0.0.0/24", { vni: 100 });
   return server;
 }
 

@@ -16,6 +16,7 @@ import type { Ledger } from "./ledger.ts";
 import type { Nodes } from "./nodes.ts";
 import { keys, networkCodec, put, putOwner, remove, tenantCodec } from "./records.ts";
 import { requireNone } from "./refusal.ts";
+import type { NetworkEntry } from "./state.ts";
 
 /** What an administrator declares. */
 export type Declaration =
@@ -88,14 +89,8 @@ export class Administration {
     entry.closing = true;
     try {
       return await this.#ledger.commit(`delete network ${name}`, () => {
-        requireNone(checkNetworkDeletion(name, entry.endpoints));
-        if (entry.pendingEndpoints > 0)
-          throw new WeftError({
-            code: "failed-precondition",
-            attempted: `delete network ${name}`,
-            reason: `endpoints are being created in it (${entry.pendingEndpoints})`,
-            hint: "try again, and detach them first",
-          });
+        requireNone(checkNetworkDeletion(name, entry.endpoints()));
+        requireNonePending(entry, `delete network ${name}`);
         const key = keys.network(name);
         return {
           conditions: [{ key, revision: entry.revision }],
@@ -204,11 +199,13 @@ class Plan {
     const network: Network = { ...draft, vni: draft.vni ?? before.vni };
     const differences = differencesOf(before, network);
     if (differences.length === 0) return { kind: "network", network: before, outcome: "unchanged", differences };
-    requireNone(checkNetworkChange(before, draft, this.#networks.values(), entry?.endpoints ?? []));
+    const isReplanned = before.subnets.join() !== network.subnets.join() || before.blockSize !== network.blockSize;
+    if (entry !== undefined && isReplanned) requireNonePending(entry, `change network ${before.name}`);
+    requireNone(checkNetworkChange(before, draft, this.#networks.values(), entry?.endpoints() ?? []));
     this.#requireCarried(network);
     this.#networks.set(network.name, network);
     this.#put(keys.network(network.name), entry?.revision ?? 0, put(keys.network(network.name), networkCodec, network));
-    if (entry !== undefined && before.subnets.join() !== network.subnets.join()) {
+    if (entry !== undefined && isReplanned) {
       this.#touchTenant(network.tenant);
       for (const operation of forget(entry)) this.#operations.set(operation.key, operation);
     }
@@ -245,9 +242,24 @@ function networksOf(ledger: Ledger): Network[] {
   return Array.from(ledger.state.networks.values(), (entry) => entry.network);
 }
 
-/** The quarantine ends with the subnets. */
-function forget(entry: Parameters<typeof releasedKeys>[0]): Operation[] {
-  return Array.from(releasedKeys(entry), ({ key }) => remove(key));
+/** Quarantine and blocks end with the subnets. */
+function forget(entry: NetworkEntry): Operation[] {
+  const { name } = entry.network;
+  return [
+    ...Array.from(releasedKeys(entry), ({ key }) => remove(key)),
+    ...Array.from(entry.blocks.keys(), (cidr) => remove(keys.block(name, cidr))),
+  ];
+}
+
+/** A request under way rests on the network as it is. */
+function requireNonePending(entry: NetworkEntry, attempted: string): void {
+  if (entry.pendingEndpoints === 0) return;
+  throw new WeftError({
+    code: "failed-precondition",
+    attempted,
+    reason: `endpoints are being created in it (${entry.pendingEndpoints})`,
+    hint: "try again, and detach them first",
+  });
 }
 
 /** What the absence of a field means. */

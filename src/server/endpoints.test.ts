@@ -19,6 +19,7 @@ import { unwrap } from "../base/result.ts";
 import { parseEndpointDraft, parseNetworkDraft } from "../model/schema.ts";
 import { MemoryStore } from "../store/index.ts";
 import { Administration } from "./administration.ts";
+import { Blocks } from "./blocks.ts";
 import { Endpoints } from "./endpoints.ts";
 import { Identities } from "./identities.ts";
 import { CertificateAuthority } from "./identity/certificate-authority.ts";
@@ -155,12 +156,14 @@ test("registering what is known already writes nothing", async (t) => {
 async function parts(t: TestContext, store = new MemoryStore(), clock = new ManualClock()) {
   const ledger = await Ledger.open({ store, clock, logger: silentLogger });
   const identities = new Identities(ledger, await CertificateAuthority.open(temporaryDirectory(t), clock));
-  const endpoints = new Endpoints(ledger, identities);
-  const nodes = new Nodes(ledger, identities, endpoints);
+  const blocks = new Blocks(ledger, identities);
+  const endpoints = new Endpoints(ledger, identities, blocks);
+  const nodes = new Nodes(ledger, identities, endpoints, blocks);
   const administration = new Administration(ledger, endpoints, nodes);
   t.after(async () => {
     await identities.close();
     await endpoints.close();
+    await blocks.close();
     await ledger.close();
   });
   return { store, clock, ledger, endpoints, nodes, administration };

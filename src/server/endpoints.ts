@@ -1,16 +1,18 @@
 import { seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
-import type { Holding } from "../model/allocation.ts";
+import type { IpAddress } from "../base/ip.ts";
+import type { MacAddress } from "../base/mac.ts";
 import { effectiveMtu } from "../model/mtu.ts";
 import type { Endpoint } from "../model/resources.ts";
 import type { EndpointDraft } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
+import type { Blocks } from "./blocks.ts";
 import type { Identities } from "./identities.ts";
 import type { NodeIdentity } from "./identity/node-identity.ts";
 import { contended, type Ledger } from "./ledger.ts";
-import { endpointCodec, keys, put, putOwner, quarantineCodec, remove } from "./records.ts";
+import { blockCodec, endpointCodec, keys, put, putOwner, quarantineCodec, remove } from "./records.ts";
 import { Repetition } from "./repetition.ts";
-import { type NetworkEntry, quarantineTime, type StoredEndpoint } from "./state.ts";
+import { type NetworkEntry, quarantineTime, type StoredBlock, type StoredEndpoint } from "./state.ts";
 
 /** How often a claim is made anew when others changed what it rests on. */
 const attemptLimit = 10;
@@ -33,13 +35,15 @@ export interface CreatedEndpoint {
 export class Endpoints {
   readonly #ledger: Ledger;
   readonly #identities: Identities;
+  readonly #blocks: Blocks;
   /** Requests under way, by the endpoint's id. */
   readonly #creating = new Map<string, { readonly node: string; readonly created: Promise<CreatedEndpoint> }>();
   readonly #sweeper: Repetition;
 
-  constructor(ledger: Ledger, identities: Identities) {
+  constructor(ledger: Ledger, identities: Identities, blocks: Blocks) {
     this.#ledger = ledger;
     this.#identities = identities;
+    this.#blocks = blocks;
     this.#sweeper = new Repetition(ledger, quarantineSweepInterval, "forget released addresses", () => this.#sweep());
   }
 
@@ -109,43 +113,64 @@ export class Endpoints {
   }
 
   async #claim(caller: NodeIdentity, draft: EndpointDraft, attempted: string): Promise<CreatedEndpoint> {
-    for (let attempt = 0; attempt < attemptLimit; attempt++) {
+    for (let failures = 0; failures < attemptLimit; ) {
       const identity = this.#identities.requireCurrent(caller, attempted);
       const entry = this.#requireNetwork(draft.network, attempted);
       this.#requireCapable(caller.name, entry, attempted);
       const { clock } = this.#ledger;
-      const holding = entry.pool.allocate(draft, clock.monotonic());
-      if (!holding.ok) throw holding.error;
-      const endpoint: Endpoint = {
-        id: draft.id,
-        network: entry.network.name,
-        node: caller.name,
-        mac: holding.value.mac,
-        ips: holding.value.ips,
-        attachment: draft.attachment,
-        sequence: nextSequence(entry, holding.value),
-      };
-      const transaction = claimTransaction(entry, endpoint);
+      const request = { ...draft, node: caller.name };
       entry.pendingEndpoints++;
       try {
-        const result = await this.#ledger.submit({
-          conditions: [
-            { key: keys.identity(caller.name), revision: identity.revision },
-            { key: keys.network(entry.network.name), revision: entry.revision },
-            ...transaction.conditions,
-          ],
-          operations: transaction.operations,
-        });
-        if (result.committed) return { endpoint, entry, revision: result.revision };
-        entry.pool.release(holding.value, clock.monotonic());
-      } catch (error) {
-        entry.pool.release(holding.value, clock.monotonic());
-        throw error;
+        const need = entry.pool.need(request, clock.monotonic());
+        if (!need.ok) throw need.error;
+        if (need.value !== undefined) {
+          const provided = await this.#blocks.provide(caller, entry, need.value, attempted);
+          if (!provided) failures++;
+          // Meanwhile others may have taken the room, and the network may have changed.
+          continue;
+        }
+        const holding = entry.pool.allocate(request, clock.monotonic());
+        if (!holding.ok) throw holding.error;
+        const endpoint: Endpoint = {
+          id: draft.id,
+          network: entry.network.name,
+          node: caller.name,
+          mac: holding.value.mac,
+          ips: holding.value.ips,
+          attachment: draft.attachment,
+          sequence: nextSequence(entry, holding.value.mac),
+        };
+        const revision = await this.#commitClaim(entry, endpoint, [
+          { key: keys.identity(caller.name), revision: identity.revision },
+          { key: keys.network(entry.network.name), revision: entry.revision },
+        ]);
+        if (revision !== undefined) return { endpoint, entry, revision };
+        failures++;
       } finally {
         entry.pendingEndpoints--;
       }
     }
     throw contended(attempted);
+  }
+
+  /** The revision of the claim of what the pool has reserved; undefined: others were faster, and nothing is reserved. */
+  async #commitClaim(
+    entry: NetworkEntry,
+    endpoint: Endpoint,
+    conditions: readonly Condition[],
+  ): Promise<number | undefined> {
+    const transaction = claimTransaction(entry, endpoint);
+    let revision: number | undefined;
+    try {
+      const result = await this.#ledger.submit({
+        conditions: [...conditions, ...transaction.conditions],
+        operations: transaction.operations,
+      });
+      if (result.committed) revision = result.revision;
+      return revision;
+    } finally {
+      if (revision === undefined) entry.pool.release(endpoint, this.#ledger.clock.monotonic());
+    }
   }
 
   #requireNetwork(name: string, attempted: string): NetworkEntry {
@@ -239,8 +264,8 @@ export function* releasedKeys(
 }
 
 /** A MAC that comes back must win against what its last owner said of it. RFC 7432 §7.7. */
-function nextSequence(entry: NetworkEntry, holding: Holding): number {
-  const released = entry.releasedMacs.get(holding.mac);
+export function nextSequence(entry: NetworkEntry, mac: MacAddress): number {
+  const released = entry.releasedMacs.get(mac);
   return released === undefined ? 0 : released.value.sequence + 1;
 }
 
@@ -260,6 +285,12 @@ function claimTransaction(entry: NetworkEntry, endpoint: Endpoint): Transaction 
   const key = keys.endpoint(network, id);
   conditions.push({ key, revision: 0 });
   operations.push(put(key, endpointCodec, endpoint));
+  for (const block of blocksOf(entry, ips)) {
+    const blockKey = keys.block(network, block.cidr);
+    conditions.push({ key: blockKey, revision: block.revision });
+    // Whoever is about to release it finds it changed.
+    if (block.closing) operations.push(put(blockKey, blockCodec, { ...block, closing: false }));
+  }
   claim(keys.mac(network, mac));
   retrieve(keys.quarantinedMac(network, mac), entry.releasedMacs.get(mac));
   for (const ip of ips) {
@@ -267,6 +298,14 @@ function claimTransaction(entry: NetworkEntry, endpoint: Endpoint): Transaction 
     retrieve(keys.quarantinedIp(network, ip), entry.releasedIps.get(ip));
   }
   return { conditions, operations };
+}
+
+/** The blocks of an l3 network that the addresses are in. */
+function blocksOf(entry: NetworkEntry, ips: readonly IpAddress[]): StoredBlock[] {
+  return ips.flatMap((ip) => {
+    const cidr = entry.pool.blocksAt(ip)?.blockOf(ip);
+    return cidr === undefined ? [] : (entry.blocks.get(cidr) ?? []);
+  });
 }
 
 function releaseOperations(endpoint: Endpoint, released: number): Operation[] {

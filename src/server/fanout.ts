@@ -2,13 +2,22 @@ import { networkStateToMessage } from "../api/convert.ts";
 import type { WatchRequest } from "../api/generated/weft/v1/node_pb.js";
 import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
+import type { Endpoint } from "../model/resources.ts";
 import type { NodeIdentity } from "./identity/node-identity.ts";
 import type { NetworkEntry, State, StateChange } from "./state.ts";
-import { endpointChange, endpointRemovedChange, nodeChange, type WatchChangeInit, Watcher } from "./watcher.ts";
+import {
+  blockChange,
+  endpointChange,
+  endpointRemovedChange,
+  nodeChange,
+  type WatchChangeInit,
+  Watcher,
+} from "./watcher.ts";
 
 /**
  * Tells each watching node what concerns it: the networks that it hosts and the nodes that it shares them with.
- * The cost of a change is the number of nodes that host its network, however many networks and nodes there are.
+ * The cost of a change is the number of nodes that host its network, however many networks and nodes there are. A change
+ * of an endpoint in an l3 network is told to its node alone.
  */
 export class Fanout {
   readonly #state: State;
@@ -81,20 +90,35 @@ export class Fanout {
   /** One change, told while the state is exactly as of it. */
   notice(change: StateChange): void {
     switch (change.kind) {
-      case "endpoint":
-        if (change.startsHosting) this.#startHosting(change.entry, change.endpoint.node);
-        this.#tellHosts(
-          change.entry,
-          endpointChange(change.endpoint),
-          change.startsHosting ? change.endpoint.node : "",
-        );
+      case "endpoint": {
+        const { entry, endpoint, startsHosting, leaves } = change;
+        if (startsHosting) this.#startHosting(entry, endpoint.node);
+        this.#tellOfEndpoint(change, endpointChange(endpoint), startsHosting ? endpoint.node : "");
+        if (leaves !== undefined) this.#stopHosting(entry, leaves);
         break;
+      }
       case "endpoint-removed":
-        this.#tellHosts(change.entry, endpointRemovedChange(change.entry.network.name, change.endpoint.id), "");
+        this.#tellOfEndpoint(change, endpointRemovedChange(change.entry.network.name, change.endpoint.id), "");
         if (change.stopsHosting) this.#stopHosting(change.entry, change.endpoint.node);
         break;
+      case "block": {
+        const { entry, block, startsHosting } = change;
+        if (startsHosting) this.#startHosting(entry, block.node);
+        this.#tellHosts(entry, blockChange(block), startsHosting ? block.node : "");
+        break;
+      }
+      case "block-removed": {
+        const { entry, block, stopsHosting } = change;
+        const { network, cidr } = block;
+        this.#tellHosts(entry, { change: { case: "blockRemoved", value: { network, cidr } } }, "");
+        if (stopsHosting) this.#stopHosting(entry, block.node);
+        break;
+      }
       case "network":
         this.#tellHosts(change.entry, { change: { case: "network", value: networkStateToMessage(change.entry) } }, "");
+        break;
+      case "network-removed":
+        for (const node of change.entry.hosts.keys()) this.#endHosting(change.entry, node);
         break;
       case "node":
         for (const watcher of this.#concerned(change.node.name)) this.#push(watcher, nodeChange(change.node));
@@ -133,17 +157,18 @@ export class Fanout {
 
   #begin(watcher: Watcher, revision: number, held: Set<string>): void {
     const state = this.#state;
-    const hosted = [...state.networks.values()].filter((entry) => entry.hosts.has(watcher.node));
-    for (const entry of hosted) for (const host of entry.hosts.keys()) this.#share(watcher, host);
+    const hosted = state.hosted.get(watcher.node) ?? [];
     watcher.push({ change: { case: "nodesBegin", value: true } });
-    for (const name of [watcher.node, ...watcher.shared.keys()]) {
+    for (const name of this.#neighboursOf(watcher.node)) {
       const node = state.nodes.get(name);
       if (node !== undefined) watcher.push(nodeChange(node.value));
     }
     for (const entry of hosted) {
       const { name } = entry.network;
       // A revision of the future is one of another store, or of this one before it was restored from a backup.
-      const changed = held.delete(name) && revision <= state.revision ? entry.history.since(revision) : undefined;
+      // An l3 network is sent whole: one block for each node and what the node itself has, no more than a history of it.
+      const canResume = held.delete(name) && revision <= state.revision && entry.network.mode === "l2";
+      const changed = canResume ? entry.history.since(revision) : undefined;
       if (changed === undefined) {
         watcher.pushNetwork(entry);
         continue;
@@ -161,10 +186,10 @@ export class Fanout {
   #startHosting(entry: NetworkEntry, node: string): void {
     const own = this.#watchers.get(node);
     for (const host of entry.hosts.keys()) {
-      if (host === node) continue;
-      if (own !== undefined && this.#share(own, host)) this.#pushNode(own, host);
+      if (host === node || this.#share(host, node, entry)) continue;
+      if (own !== undefined) this.#pushNode(own, host);
       const other = this.#watchers.get(host);
-      if (other !== undefined && this.#share(other, node)) this.#pushNode(other, node);
+      if (other !== undefined) this.#pushNode(other, node);
     }
     if (own === undefined) return;
     own.pushNetwork(entry);
@@ -172,13 +197,33 @@ export class Fanout {
   }
 
   #stopHosting(entry: NetworkEntry, node: string): void {
-    const own = this.#watchers.get(node);
-    if (own !== undefined) this.#push(own, networkRemovedChange(entry.network.name));
+    this.#endHosting(entry, node);
     for (const host of entry.hosts.keys()) {
-      if (own !== undefined && this.#unshare(own, host)) this.#push(own, nodeRemovedChange(host));
       const other = this.#watchers.get(host);
-      if (other !== undefined && this.#unshare(other, node)) this.#push(other, nodeRemovedChange(node));
+      if (other !== undefined && !this.#share(host, node, entry)) this.#push(other, nodeRemovedChange(node));
     }
+  }
+
+  /** Tells the node that was a host, and nobody else. */
+  #endHosting(entry: NetworkEntry, node: string): void {
+    const own = this.#watchers.get(node);
+    if (own === undefined) return;
+    this.#push(own, networkRemovedChange(entry.network.name));
+    for (const host of entry.hosts.keys())
+      if (host !== node && !this.#share(host, node, entry)) this.#push(own, nodeRemovedChange(host));
+  }
+
+  #tellOfEndpoint(
+    { entry, endpoint }: { readonly entry: NetworkEntry; readonly endpoint: Endpoint },
+    change: WatchChangeInit,
+    except: string,
+  ): void {
+    if (entry.network.mode === "l2") {
+      this.#tellHosts(entry, change, except);
+      return;
+    }
+    const watcher = endpoint.node === except ? undefined : this.#watchers.get(endpoint.node);
+    if (watcher !== undefined) this.#push(watcher, change);
   }
 
   #tellHosts(entry: NetworkEntry, change: WatchChangeInit, except: string): void {
@@ -189,7 +234,26 @@ export class Fanout {
   }
 
   *#concerned(node: string): Iterable<Watcher> {
-    for (const watcher of this.#watchers.values()) if (watcher.node === node || watcher.shared.has(node)) yield watcher;
+    for (const name of this.#neighboursOf(node)) {
+      const watcher = this.#watchers.get(name);
+      if (watcher !== undefined) yield watcher;
+    }
+  }
+
+  /** The node itself and all that share a network with it. */
+  #neighboursOf(node: string): Set<string> {
+    const names = new Set([node]);
+    for (const entry of this.#state.hosted.get(node) ?? []) for (const host of entry.hosts.keys()) names.add(host);
+    return names;
+  }
+
+  /** Whether both host a network other than `except`. */
+  #share(one: string, other: string, except: NetworkEntry): boolean {
+    const [networks, more] = [this.#state.hosted.get(one), this.#state.hosted.get(other)];
+    if (networks === undefined || more === undefined) return false;
+    const [name, fewer] = networks.size < more.size ? [other, networks] : [one, more];
+    for (const entry of fewer) if (entry !== except && entry.hosts.has(name)) return true;
+    return false;
   }
 
   #push(watcher: Watcher, change: WatchChangeInit): void {
@@ -200,22 +264,6 @@ export class Fanout {
   #pushNode(watcher: Watcher, name: string): void {
     const node = this.#state.nodes.get(name);
     if (node !== undefined) this.#push(watcher, nodeChange(node.value));
-  }
-
-  /** One more network shared with `node`; true when it is the first. */
-  #share(watcher: Watcher, node: string): boolean {
-    if (node === watcher.node) return false;
-    const count = watcher.shared.get(node) ?? 0;
-    watcher.shared.set(node, count + 1);
-    return count === 0;
-  }
-
-  /** One network less shared with `node`; true when it was the last. */
-  #unshare(watcher: Watcher, node: string): boolean {
-    const count = (watcher.shared.get(node) ?? 1) - 1;
-    if (count > 0) watcher.shared.set(node, count);
-    else watcher.shared.delete(node);
-    return count === 0;
   }
 }
 

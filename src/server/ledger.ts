@@ -22,10 +22,18 @@ const compactionInterval = seconds(60);
 const attemptLimit = 10;
 
 /**
- * What the server reads at start, in this order: endpoints can be placed only in known networks. Each prefix may be
+ * What the server reads at start, in this order: endpoints can be placed only in known networks and blocks. Each prefix may be
  * read at another revision; changes after the first of these are applied again, to no effect where they are in.
  */
-const loadedPrefixes = ["/identities/", "/nodes/", "/tenants/", "/networks/", "/endpoints/", "/quarantine/"];
+const loadedPrefixes = [
+  "/identities/",
+  "/nodes/",
+  "/tenants/",
+  "/networks/",
+  "/blocks/",
+  "/endpoints/",
+  "/quarantine/",
+];
 
 /**
  * The store together with the state in memory that follows it and the watchers that are told. All changes, also

@@ -25,6 +25,7 @@ export class Metrics {
     gauge("weft_server_nodes", "Nodes that have registered", () => state.nodes.size);
     gauge("weft_server_nodes_connected", "Nodes that watch now", () => fanout.connected);
     gauge("weft_server_endpoints", "Endpoints", () => state.endpoints.size);
+    gauge("weft_server_blocks", "Blocks of layer-3 networks that nodes own", () => state.blockCount);
     gauge("weft_server_watch_queue_changes", "Changes that wait for the slowest node", () => fanout.longestQueue);
     new Counter({
       name: "weft_server_commits_total",

@@ -4,6 +4,7 @@ import { checkNodeRegistration } from "../model/conflicts.ts";
 import type { Node } from "../model/resources.ts";
 import type { NodeDraft } from "../model/schema.ts";
 import type { Condition, Operation } from "../store/store.ts";
+import type { Blocks } from "./blocks.ts";
 import type { Endpoints } from "./endpoints.ts";
 import type { Identities } from "./identities.ts";
 import type { NodeIdentity } from "./identity/node-identity.ts";
@@ -16,11 +17,13 @@ export class Nodes {
   readonly #ledger: Ledger;
   readonly #identities: Identities;
   readonly #endpoints: Endpoints;
+  readonly #blocks: Blocks;
 
-  constructor(ledger: Ledger, identities: Identities, endpoints: Endpoints) {
+  constructor(ledger: Ledger, identities: Identities, endpoints: Endpoints, blocks: Blocks) {
     this.#ledger = ledger;
     this.#identities = identities;
     this.#endpoints = endpoints;
+    this.#blocks = blocks;
   }
 
   /** Takes over a node's VTEP addresses, underlay MTU and labels. Nothing is written when they are as before. */
@@ -52,7 +55,7 @@ export class Nodes {
   }
 
   /**
-   * Removes a node: its certificate is refused from now on, its endpoints are released. Cut short by a crash, it is
+   * Removes a node: its certificate is refused from now on, its endpoints and blocks are released. Cut short by a crash, it is
    * completed by deleting the node again.
    */
   async delete(name: string): Promise<number> {
@@ -75,11 +78,10 @@ export class Nodes {
       };
     });
     const ids: string[] = [];
-    for (const entry of state.networks.values()) {
-      if (!entry.hosts.has(name)) continue;
-      for (const endpoint of entry.endpoints) if (endpoint.node === name) ids.push(endpoint.id);
-    }
+    for (const entry of state.hosted.get(name) ?? [])
+      for (const endpoint of entry.hosts.get(name)?.endpoints ?? []) ids.push(endpoint.id);
     await this.#endpoints.releaseAny(ids, attempted);
+    await this.#blocks.releaseNode(name, attempted);
     return this.#ledger.commit(attempted, () => {
       const known = state.nodes.get(name);
       if (known === undefined) return { conditions: [], operations: [] };

@@ -10,24 +10,27 @@ import {
   tenantToMessage,
 } from "../api/convert.ts";
 import {
+  BlockRecordSchema,
   IdentityRecordSchema,
   OwnerRecordSchema,
   QuarantineRecordSchema,
   TokenRecordSchema,
 } from "../api/generated/weft/storage/v1/records_pb.js";
 import { EndpointSchema, NetworkSchema, NodeSchema, TenantSchema } from "../api/generated/weft/v1/resources_pb.js";
+import type { Cidr } from "../base/cidr.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { unwrap } from "../base/result.ts";
 import type { Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
 import type { Operation } from "../store/store.ts";
 
-/** The keys of the store. Names, ids and addresses hold no slash. */
+/** The keys of the store. Names, ids and addresses hold no slash, a prefix holds one. */
 export const keys = {
   tenant: (name: string) => `/tenants/${name}`,
   network: (name: string) => `/networks/${name}`,
   node: (name: string) => `/nodes/${name}`,
   endpoint: (network: string, id: string) => `/endpoints/${network}/${id}`,
+  block: (network: string, cidr: Cidr) => `/blocks/${network}/${cidr}`,
   /** Who holds a number or an address; each can be held once. */
   vni: (vni: Vni) => `/vnis/${vni}`,
   vtep: (address: IpAddress) => `/vteps/${address}`,
@@ -64,6 +67,25 @@ export const nodeCodec: Codec<Node> = {
 export const endpointCodec: Codec<Endpoint> = {
   encode: (endpoint) => toBinary(EndpointSchema, endpointToMessage(endpoint)),
   decode: (bytes) => unwrap(endpointFromMessage(fromBinary(EndpointSchema, bytes))),
+};
+
+/** Who owns a block, or owned it last. */
+export interface BlockState {
+  readonly node: string;
+  readonly generation: number;
+  /** About to be released, if no endpoint has an address of it. */
+  readonly closing: boolean;
+  /** Milliseconds since 1970; 0: the node owns it. */
+  readonly released: number;
+}
+
+export const blockCodec: Codec<BlockState> = {
+  encode: ({ node, generation, closing, released }) =>
+    toBinary(BlockRecordSchema, create(BlockRecordSchema, { node, generation, closing, released: BigInt(released) })),
+  decode: (bytes) => {
+    const { node, generation, closing, released } = fromBinary(BlockRecordSchema, bytes);
+    return { node, generation, closing, released: Number(released) };
+  },
 };
 
 /** Whose certificates of a node's name are good. */

@@ -1,15 +1,17 @@
 import { randomBytes } from "node:crypto";
-import { cidrFamily } from "../base/cidr.ts";
+import { type Cidr, cidrFamily } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { AddressPool } from "../model/allocation.ts";
 import { effectiveMtu, minimumMtu } from "../model/mtu.ts";
-import type { Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
+import type { Block, Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
 import type { Change, Entry } from "../store/store.ts";
 import { History } from "./history.ts";
 import {
+  type BlockState,
+  blockCodec,
   endpointCodec,
   type Identity,
   identityCodec,
@@ -37,22 +39,47 @@ export interface StoredEndpoint extends Endpoint {
   readonly revision: number;
 }
 
+/** A block together with the revision at which the store holds it; also one that was released. */
+export interface StoredBlock extends Block, BlockState {
+  readonly revision: number;
+}
+
+/** What one node has in a network. */
+export class Host {
+  readonly endpoints = new Set<StoredEndpoint>();
+  /** Those of the endpoints that were learnt. */
+  learned = 0;
+  /** Blocks that it owns. */
+  blocks = 0;
+
+  get isEmpty(): boolean {
+    return this.endpoints.size === 0 && this.blocks === 0;
+  }
+}
+
 /** A network and all that hangs on it. */
 export class NetworkEntry {
   network: Network;
   revision: number;
   /** Octets of the largest inner packet on every node. */
   effectiveMtu = 0;
-  readonly endpoints = new Set<StoredEndpoint>();
-  /** The nodes that have an endpoint in it, with the number of these. */
-  readonly hosts = new Map<string, number>();
+  endpointCount = 0;
+  /**
+   * The nodes that host it: those with an endpoint in it, and those that own a block of it. The routes to a block lead
+   * to a node that has its bridge and its tunnel, whether an endpoint has an address of the block or not.
+   */
+  readonly hosts = new Map<string, Host>();
+  /** Of an l3 network: blocks that are owned, and such as were. */
+  readonly blocks = new Map<Cidr, StoredBlock>();
+  /** Blocks about to be released. */
+  readonly closingBlocks = new Set<Cidr>();
   /** What the store remembers of addresses released lately. */
   readonly releasedIps = new Map<IpAddress, Versioned<Quarantine>>();
   readonly releasedMacs = new Map<MacAddress, Versioned<Quarantine>>();
   readonly history: History;
   /** Who has which address, requests under way among them. Its time is the clock's monotonic one. */
   readonly pool: AddressPool;
-  /** Requests under way that will add an endpoint. */
+  /** Requests under way that will add an endpoint or a block. */
   pendingEndpoints = 0;
   /** Being deleted: takes no new endpoint. */
   closing = false;
@@ -63,6 +90,14 @@ export class NetworkEntry {
     this.history = new History(historyFloor);
     this.pool = new AddressPool(network, { random: randomBytes, quarantine: quarantineTime });
   }
+
+  *endpoints(): Generator<StoredEndpoint> {
+    for (const host of this.hosts.values()) yield* host.endpoints;
+  }
+
+  *ownedBlocks(): Generator<StoredBlock> {
+    for (const block of this.blocks.values()) if (block.released === 0) yield block;
+  }
 }
 
 /** What a commit changed, in the eyes of those who watch. */
@@ -71,17 +106,33 @@ export type StateChange =
       readonly kind: "endpoint";
       readonly entry: NetworkEntry;
       readonly endpoint: StoredEndpoint;
-      /** It is the first of its node in this network. */
+      /** It is the first that its node has in this network. */
       readonly startsHosting: boolean;
+      /** The node that it came from, and that has nothing in this network any more. */
+      readonly leaves: string | undefined;
     }
   | {
       readonly kind: "endpoint-removed";
       readonly entry: NetworkEntry;
       readonly endpoint: StoredEndpoint;
-      /** It was the last of its node in this network. */
+      /** It was the last that its node had in this network. */
+      readonly stopsHosting: boolean;
+    }
+  | {
+      readonly kind: "block";
+      readonly entry: NetworkEntry;
+      readonly block: StoredBlock;
+      readonly startsHosting: boolean;
+    }
+  | {
+      readonly kind: "block-removed";
+      readonly entry: NetworkEntry;
+      readonly block: StoredBlock;
       readonly stopsHosting: boolean;
     }
   | { readonly kind: "network"; readonly entry: NetworkEntry }
+  /** Only with blocks are there hosts left to be told. */
+  | { readonly kind: "network-removed"; readonly entry: NetworkEntry }
   | { readonly kind: "node"; readonly node: Node }
   | { readonly kind: "node-removed"; readonly name: string }
   | { readonly kind: "identity"; readonly name: string; readonly identity: Identity };
@@ -99,6 +150,10 @@ export class State {
   readonly nodes = new Map<string, Versioned<Node>>();
   readonly identities = new Map<string, Versioned<Identity>>();
   readonly endpoints = new Map<string, StoredEndpoint>();
+  /** The networks that a node hosts. */
+  readonly hosted = new Map<string, Set<NetworkEntry>>();
+  /** Blocks that nodes own. */
+  blockCount = 0;
   readonly #clock: Clock;
   #mtuIsStale = false;
   #loading = false;
@@ -118,19 +173,20 @@ export class State {
     this.#historyFloor = historyFloor;
     for (const entry of entries) this.apply(entry, () => {});
     this.#loading = false;
-    for (const network of this.networks.values()) network.pool.quarantine(this.#releasedBefore(network));
+    const byRelease = (a: { released: number }, b: { released: number }): number => a.released - b.released;
+    for (const { pool, blocks, releasedIps } of this.networks.values()) {
+      const released = Array.from(releasedIps, ([address, { value }]) => ({ address, released: value.released }));
+      const waiting = released.sort(byRelease).map((entry) => ({ ...entry, releasedAt: this.#moment(entry.released) }));
+      pool.quarantine(waiting);
+      const gone = [...blocks.values()].filter((block) => block.released > 0).sort(byRelease);
+      for (const { cidr, node, released } of gone) pool.blocksAt(cidr)?.disown(cidr, node, this.#moment(released));
+    }
   }
 
-  /** In order of release, on the clock's monotonic time. A wall clock that was set back makes nobody wait longer. */
-  #releasedBefore(network: NetworkEntry): { readonly address: IpAddress; readonly releasedAt: number }[] {
-    const wall = this.#clock.now();
-    const monotonic = this.#clock.monotonic();
-    return [...network.releasedIps]
-      .sort(([, a], [, b]) => a.value.released - b.value.released)
-      .map(([address, { value }]) => {
-        const age = Math.min(Math.max(wall - value.released, 0), quarantineTime);
-        return { address, releasedAt: monotonic - age };
-      });
+  /** A time of release on the clock's monotonic time. A wall clock that was set back makes nobody wait longer. */
+  #moment(released: number): number {
+    const age = Math.min(Math.max(this.#clock.now() - released, 0), quarantineTime);
+    return this.#clock.monotonic() - age;
   }
 
   /** Takes over one change; `emit` is called while the state is exactly as of it. */
@@ -149,6 +205,9 @@ export class State {
         break;
       case "identities":
         this.#applyIdentity(name, change, emit);
+        break;
+      case "blocks":
+        this.#applyBlock(name, rest.join("/") as Cidr, change, emit);
         break;
       case "endpoints":
         this.#applyEndpoint(name, rest[0] ?? "", change, emit);
@@ -178,7 +237,33 @@ export class State {
   remember(change: Change): void {
     const [, kind, network = "", id = ""] = change.key.split("/");
     const entry = kind === "endpoints" ? this.networks.get(network) : undefined;
-    entry?.history.record(change.revision, id, entry.endpoints.size);
+    if (entry !== undefined) this.#record(entry, change.revision, id);
+  }
+
+  /** An l3 network is always sent whole. */
+  #record(entry: NetworkEntry, revision: number, id: string): void {
+    if (entry.network.mode === "l2") entry.history.record(revision, id, entry.endpointCount);
+  }
+
+  #host(entry: NetworkEntry, node: string): Host {
+    let host = entry.hosts.get(node);
+    if (host !== undefined) return host;
+    host = new Host();
+    entry.hosts.set(node, host);
+    const hosted = this.hosted.get(node);
+    if (hosted === undefined) this.hosted.set(node, new Set([entry]));
+    else hosted.add(entry);
+    return host;
+  }
+
+  /** To be called when the node has less of the network than before; true: nothing any more. */
+  #stopHosting(entry: NetworkEntry, node: string): boolean {
+    if (entry.hosts.get(node)?.isEmpty !== true) return false;
+    entry.hosts.delete(node);
+    const hosted = this.hosted.get(node);
+    hosted?.delete(entry);
+    if (hosted?.size === 0) this.hosted.delete(node);
+    return true;
   }
 
   /** The nodes that can take part in a network: those with a VTEP of its underlay family. */
@@ -203,6 +288,13 @@ export class State {
       if (entry === undefined) return;
       this.networks.delete(name);
       this.vnis.delete(entry.network.vni);
+      for (const [node, host] of entry.hosts) {
+        this.blockCount -= host.blocks;
+        const hosted = this.hosted.get(node);
+        hosted?.delete(entry);
+        if (hosted?.size === 0) this.hosted.delete(node);
+      }
+      if (entry.hosts.size > 0) emit({ kind: "network-removed", entry });
       return;
     }
     if (entry !== undefined && entry.revision >= change.revision) return;
@@ -250,13 +342,20 @@ export class State {
     if (entry === undefined) return;
     const known = this.endpoints.get(id);
     if (change.value === undefined) {
-      if (known !== undefined) this.#removeEndpoint(entry, known, change.revision, emit);
+      if (known === undefined || known.revision >= change.revision) return;
+      this.#takeEndpoint(entry, known);
+      this.endpoints.delete(id);
+      this.#record(entry, change.revision, id);
+      const stopsHosting = this.#stopHosting(entry, known.node);
+      emit({ kind: "endpoint-removed", entry, endpoint: known, stopsHosting });
       return;
     }
-    if (known !== undefined) {
-      if (known.revision >= change.revision) return;
-      this.#removeEndpoint(entry, known, change.revision, emit);
+    if (known !== undefined && known.revision >= change.revision) {
+      // Its block may have been read at an earlier revision than itself.
+      this.#adopt(entry, known);
+      return;
     }
+    if (known !== undefined) this.#takeEndpoint(entry, known);
     const decoded = endpointCodec.decode(change.value);
     // Of the same text one string is kept, and a copy of the list has no room to grow: this is most of the state.
     const endpoint: StoredEndpoint = {
@@ -269,40 +368,77 @@ export class State {
       sequence: decoded.sequence,
       revision: change.revision,
     };
+    const startsHosting = !entry.hosts.has(endpoint.node);
+    const host = this.#host(entry, endpoint.node);
+    host.endpoints.add(endpoint);
+    if (endpoint.attachment === "learned") host.learned++;
+    entry.endpointCount++;
     this.endpoints.set(endpoint.id, endpoint);
-    entry.endpoints.add(endpoint);
     this.#adopt(entry, endpoint);
-    const count = entry.hosts.get(endpoint.node) ?? 0;
-    entry.hosts.set(endpoint.node, count + 1);
-    if (!this.#loading) entry.history.record(change.revision, endpoint.id, entry.endpoints.size);
-    emit({ kind: "endpoint", entry, endpoint, startsHosting: count === 0 });
+    if (!this.#loading) this.#record(entry, change.revision, endpoint.id);
+    const leaves = known !== undefined && this.#stopHosting(entry, known.node) ? known.node : undefined;
+    emit({ kind: "endpoint", entry, endpoint, startsHosting, leaves });
   }
 
-  #removeEndpoint(
-    entry: NetworkEntry,
-    endpoint: StoredEndpoint,
-    revision: number,
-    emit: (change: StateChange) => void,
-  ): void {
-    this.endpoints.delete(endpoint.id);
-    entry.endpoints.delete(endpoint);
+  /** Its node stays among the hosts, if need be with nothing. */
+  #takeEndpoint(entry: NetworkEntry, endpoint: StoredEndpoint): void {
+    const host = entry.hosts.get(endpoint.node);
+    host?.endpoints.delete(endpoint);
+    if (host !== undefined && endpoint.attachment === "learned") host.learned--;
+    entry.endpointCount--;
     entry.pool.release(endpoint, this.#clock.monotonic());
-    const count = (entry.hosts.get(endpoint.node) ?? 1) - 1;
-    if (count === 0) entry.hosts.delete(endpoint.node);
-    else entry.hosts.set(endpoint.node, count);
-    entry.history.record(revision, endpoint.id, entry.endpoints.size);
-    emit({ kind: "endpoint-removed", entry, endpoint, stopsHosting: count === 0 });
   }
 
   /** What the store says goes before what a request under way has reserved: that request will fail. */
   #adopt(entry: NetworkEntry, endpoint: StoredEndpoint): void {
-    const strangers = endpoint.ips.filter((ip) => entry.pool.ownerOf(ip) !== endpoint.id);
-    if (strangers.length === 0) return;
-    for (const ip of strangers) {
-      const owner = entry.pool.ownerOf(ip);
-      if (owner !== undefined) entry.pool.release({ id: owner, mac: endpoint.mac, ips: [ip] }, this.#clock.monotonic());
+    const { pool } = entry;
+    const { id, mac, ips } = endpoint;
+    const now = this.#clock.monotonic();
+    const owner = pool.ownerOfMac(mac);
+    if (owner !== undefined && owner !== id) pool.release({ id: owner, mac, ips: [] }, now);
+    for (const ip of ips) {
+      const stranger = pool.ownerOf(ip);
+      if (stranger !== undefined && stranger !== id) pool.release({ id: stranger, mac, ips: [ip] }, now);
     }
-    entry.pool.adopt(endpoint);
+    pool.adopt(endpoint);
+  }
+
+  /** Records go only with their network, or with its plan while nobody owns a block: nobody is told of that. */
+  #applyBlock(networkName: string, cidr: Cidr, change: Change, emit: (change: StateChange) => void): void {
+    const entry = this.networks.get(networkName);
+    if (entry === undefined) return;
+    const known = entry.blocks.get(cidr);
+    if (change.value === undefined) {
+      entry.blocks.delete(cidr);
+      entry.closingBlocks.delete(cidr);
+      return;
+    }
+    if (known !== undefined && known.revision >= change.revision) return;
+    const state = blockCodec.decode(change.value);
+    const node = this.nodes.get(state.node)?.value.name ?? state.node;
+    const block: StoredBlock = { ...state, node, network: entry.network.name, cidr, revision: change.revision };
+    entry.blocks.set(cidr, block);
+    if (block.closing) entry.closingBlocks.add(cidr);
+    else entry.closingBlocks.delete(cidr);
+    const owner = known?.released === 0 ? known.node : undefined;
+    const newOwner = block.released === 0 ? block.node : undefined;
+    if (owner === newOwner) return;
+    if (known !== undefined && owner !== undefined) this.#dropBlock(entry, known, emit);
+    if (newOwner === undefined) return;
+    const startsHosting = !entry.hosts.has(newOwner);
+    this.#host(entry, newOwner).blocks++;
+    this.blockCount++;
+    entry.pool.blocksAt(cidr)?.own(cidr, newOwner);
+    emit({ kind: "block", entry, block, startsHosting });
+  }
+
+  #dropBlock(entry: NetworkEntry, block: StoredBlock, emit: (change: StateChange) => void): void {
+    const host = entry.hosts.get(block.node);
+    if (host !== undefined) host.blocks--;
+    this.blockCount--;
+    entry.pool.blocksAt(block.cidr)?.disown(block.cidr, block.node, this.#clock.monotonic());
+    const stopsHosting = this.#stopHosting(entry, block.node);
+    emit({ kind: "block-removed", entry, block, stopsHosting });
   }
 
   #applyQuarantine(networkName: string, [kind, address]: readonly string[], change: Change): void {
@@ -316,5 +452,11 @@ export class State {
 
 /** Whether endpoints of the one are endpoints of the other; where not, there are none. */
 function samePlan(a: Network, b: Network): boolean {
-  return a.vni === b.vni && a.tenant === b.tenant && a.subnets.join() === b.subnets.join();
+  return (
+    a.vni === b.vni &&
+    a.tenant === b.tenant &&
+    a.mode === b.mode &&
+    (a.mode === "l2" || a.blockSize === b.blockSize) &&
+    a.subnets.join() === b.subnets.join()
+  );
 }

@@ -1,15 +1,15 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { endpointToMessage, networkStateToMessage, nodeToMessage } from "../api/convert.ts";
+import { blockToMessage, endpointToMessage, networkStateToMessage, nodeToMessage } from "../api/convert.ts";
 import { type WatchChangeSchema, type WatchResponse, WatchResponseSchema } from "../api/generated/weft/v1/node_pb.js";
 import { WeftError } from "../base/errors.ts";
-import type { Endpoint, Node } from "../model/resources.ts";
+import type { Block, Endpoint, Node } from "../model/resources.ts";
 import type { NetworkEntry } from "./state.ts";
 
 export type WatchChangeInit = MessageInitShape<typeof WatchChangeSchema>;
 
 /** Changes in one message at most. */
 const messageLimit = 1_000;
-/** Changes waiting for one watcher at most; a whole network counts for a sixteenth of its endpoints. */
+/** Changes waiting for one watcher at most; a whole network counts for a sixteenth of its endpoints and blocks. */
 const queueLimit = 20_000;
 
 /** What one commit, or several, mean to one watcher: complete only as a whole. */
@@ -21,9 +21,10 @@ interface Segment {
 
 type Part = readonly WatchChangeInit[] | Snapshot;
 
-/** A network as of one moment. Endpoints never change in place, so the references are the snapshot. */
+/** A network as of one moment. Endpoints and blocks never change in place, so the references are the snapshot. */
 interface Snapshot {
   readonly begin: WatchChangeInit;
+  readonly blocks: readonly Block[];
   readonly endpoints: readonly Endpoint[];
 }
 
@@ -34,8 +35,6 @@ interface Snapshot {
 export class Watcher {
   readonly node: string;
   readonly generation: number;
-  /** The other nodes that share networks with this one, and how many. */
-  readonly shared = new Map<string, number>();
   #parts: Part[] = [];
   #partsWeight = 0;
   #queue: Segment[] = [];
@@ -64,12 +63,14 @@ export class Watcher {
     this.#partsWeight++;
   }
 
+  /** Of the endpoints of an l3 network its node needs its own alone: the others are behind their blocks. */
   pushNetwork(entry: NetworkEntry): void {
-    this.#parts.push({
-      begin: { change: { case: "networkBegin", value: networkStateToMessage(entry) } },
-      endpoints: [...entry.endpoints],
-    });
-    this.#partsWeight += 1 + Math.ceil(entry.endpoints.size / 16);
+    const isRouted = entry.network.mode === "l3";
+    const endpoints = [...(isRouted ? (entry.hosts.get(this.node)?.endpoints ?? []) : entry.endpoints())];
+    const blocks = [...entry.ownedBlocks()];
+    const begin: WatchChangeInit = { change: { case: "networkBegin", value: networkStateToMessage(entry) } };
+    this.#parts.push({ begin, blocks, endpoints });
+    this.#partsWeight += 1 + Math.ceil((endpoints.length + blocks.length) / 16);
   }
 
   /** What was pushed is consistent now, as of `revision`. `force`: say so even when it is nothing. */
@@ -146,6 +147,7 @@ function* changesOf(segment: Segment): Generator<WatchChangeInit> {
       continue;
     }
     yield part.begin;
+    for (const block of part.blocks) yield blockChange(block);
     for (const endpoint of part.endpoints) yield endpointChange(endpoint);
   }
 }
@@ -156,6 +158,10 @@ export function endpointChange(endpoint: Endpoint): WatchChangeInit {
 
 export function endpointRemovedChange(network: string, id: string): WatchChangeInit {
   return { change: { case: "endpointRemoved", value: { network, id } } };
+}
+
+export function blockChange({ network, node, cidr, generation }: Block): WatchChangeInit {
+  return { change: { case: "block", value: blockToMessage({ network, node, cidr, generation }) } };
 }
 
 export function nodeChange(node: Node): WatchChangeInit {

@@ -2,9 +2,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
 import type { AdminService } from "../../src/api/generated/weft/v1/admin_pb.js";
 import type { NodeService, WatchResponse } from "../../src/api/generated/weft/v1/node_pb.js";
+import type { NetworkSchema } from "../../src/api/generated/weft/v1/resources_pb.js";
 import { joinServer } from "../../src/api/join.ts";
 import { type Credentials, connectNode, serverClient } from "../../src/api/transport.ts";
 import type { WeftError } from "../../src/base/errors.ts";
@@ -68,10 +70,15 @@ export function nodeClient(t: TestContext, { url }: TestServer, credentials: Cre
 }
 
 /** Makes tenant `acme` when there is none, and a network of it. */
-export async function createNetwork({ admin }: TestServer, name: string, subnet: string, vni = 0): Promise<void> {
+export async function createNetwork(
+  { admin }: TestServer,
+  name: string,
+  subnet: string,
+  fields: MessageInitShape<typeof NetworkSchema> = {},
+): Promise<void> {
   await admin.apply({ resources: [{ resource: { case: "tenant", value: { name: "acme" } } }] });
   await admin.create({
-    resources: [{ resource: { case: "network", value: { name, tenant: "acme", subnets: [subnet], vni } } }],
+    resources: [{ resource: { case: "network", value: { tenant: "acme", subnets: [subnet], ...fields, name } } }],
   });
 }
 
@@ -169,6 +176,10 @@ function lineOf(change: WatchResponse["changes"][number]["change"]): string {
       return `endpoint ${change.value.network}/${change.value.id} ${change.value.ips} on ${change.value.node}`;
     case "endpointRemoved":
       return `no endpoint ${change.value.network}/${change.value.id}`;
+    case "block":
+      return `block ${change.value.network} ${change.value.cidr} of ${change.value.node}, generation ${change.value.generation}`;
+    case "blockRemoved":
+      return `no block ${change.value.network} ${change.value.cidr}`;
     default:
       return "unknown";
   }

@@ -119,3 +119,41 @@ export declare type QuarantineRecord = Message<"weft.storage.v1.QuarantineRecord
  */
 export declare const QuarantineRecordSchema: GenMessage<QuarantineRecord>;
 
+/**
+ * /blocks/NETWORK/CIDR: who owns a part of an l3 network's subnet, or owned it last. Outlives the owner, so that no
+ * generation comes twice; goes with the network.
+ *
+ * @generated from message weft.storage.v1.BlockRecord
+ */
+export declare type BlockRecord = Message<"weft.storage.v1.BlockRecord"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: uint32 generation = 2;
+   */
+  generation: number;
+
+  /**
+   * About to be released, if no endpoint has an address of it.
+   *
+   * @generated from field: bool closing = 3;
+   */
+  closing: boolean;
+
+  /**
+   * Milliseconds since 1970. 0: the node owns it.
+   *
+   * @generated from field: uint64 released = 4;
+   */
+  released: bigint;
+};
+
+/**
+ * Describes the message weft.storage.v1.BlockRecord.
+ * Use `create(BlockRecordSchema)` to create a new message.
+ */
+export declare const BlockRecordSchema: GenMessage<BlockRecord>;
+

@@ -10,7 +10,7 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file weft/storage/v1/records.proto.
  */
 export const file_weft_storage_v1_records = /*@__PURE__*/
-  fileDesc("Ch13ZWZ0L3N0b3JhZ2UvdjEvcmVjb3Jkcy5wcm90bxIPd2VmdC5zdG9yYWdlLnYxIlkKC1Rva2VuUmVjb3JkEg8KB2V4cGlyZXMYASABKAQSDAoEbm9kZRgCIAEoCRIXCg9wdWJsaWNfa2V5X2hhc2gYAyABKAwSEgoKZ2VuZXJhdGlvbhgEIAEoDSI1Cg5JZGVudGl0eVJlY29yZBISCgpnZW5lcmF0aW9uGAEgASgNEg8KB3Jldm9rZWQYAiABKAgiHAoLT3duZXJSZWNvcmQSDQoFb3duZXIYASABKAkiNgoQUXVhcmFudGluZVJlY29yZBIQCghyZWxlYXNlZBgBIAEoBBIQCghzZXF1ZW5jZRgCIAEoBGIGcHJvdG8z");
+  fileDesc("Ch13ZWZ0L3N0b3JhZ2UvdjEvcmVjb3Jkcy5wcm90bxIPd2VmdC5zdG9yYWdlLnYxIlkKC1Rva2VuUmVjb3JkEg8KB2V4cGlyZXMYASABKAQSDAoEbm9kZRgCIAEoCRIXCg9wdWJsaWNfa2V5X2hhc2gYAyABKAwSEgoKZ2VuZXJhdGlvbhgEIAEoDSI1Cg5JZGVudGl0eVJlY29yZBISCgpnZW5lcmF0aW9uGAEgASgNEg8KB3Jldm9rZWQYAiABKAgiHAoLT3duZXJSZWNvcmQSDQoFb3duZXIYASABKAkiNgoQUXVhcmFudGluZVJlY29yZBIQCghyZWxlYXNlZBgBIAEoBBIQCghzZXF1ZW5jZRgCIAEoBCJSCgtCbG9ja1JlY29yZBIMCgRub2RlGAEgASgJEhIKCmdlbmVyYXRpb24YAiABKA0SDwoHY2xvc2luZxgDIAEoCBIQCghyZWxlYXNlZBgEIAEoBGIGcHJvdG8z");
 
 /**
  * Describes the message weft.storage.v1.TokenRecord.
@@ -39,4 +39,11 @@ export const OwnerRecordSchema = /*@__PURE__*/
  */
 export const QuarantineRecordSchema = /*@__PURE__*/
   messageDesc(file_weft_storage_v1_records, 3);
+
+/**
+ * Describes the message weft.storage.v1.BlockRecord.
+ * Use `create(BlockRecordSchema)` to create a new message.
+ */
+export const BlockRecordSchema = /*@__PURE__*/
+  messageDesc(file_weft_storage_v1_records, 4);
 
