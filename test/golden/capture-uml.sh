@@ -1,49 +1,18 @@
 #!/bin/sh
 # Records tunnels that the running kernel may lack: capture-uml.sh DIRECTORY NAME... writes DIRECTORY/NAME.pcap for each
-# NAME that has a function make_NAME below; capture.ts knows them all. Boots User-Mode Linux, a kernel that runs as a process
-# and shares this machine's files; two hosts in network namespaces, left - right, send inside it. Needs root, and the Debian
-# packages user-mode-linux, kmod, iproute2, ethtool, procps, tcpdump and python3. Leaves nothing behind but the captures.
+# NAME that has a function make_NAME below; capture.ts knows them all. Two hosts in network namespaces, left - right, send
+# inside User-Mode Linux. Needs what scripts/uml.sh does, and the Debian packages iproute2, ethtool, procps, tcpdump and
+# python3. Leaves nothing behind but the captures.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 
-# On this machine: boots the kernel with this same script as its first process, and hands on how that ended.
-boot() {
-  directory=$(cd "$1" && pwd)
-  shift
-  work=$(mktemp -d)
-  trap 'rm -rf "$work"' EXIT
-  tunnels=$(echo "$*" | tr ' ' ,)
-  # The exit status of the first process does not come back by itself, hence the file.
-  timeout 120 linux.uml mem=512M root=/dev/root rootfstype=hostfs rootflags=/ rw quiet con=null con0=null,fd:2 con1=fd:0,fd:1 \
-    init="$here/capture-uml.sh" "captures=$directory" "tunnels=$tunnels" "work=$work" "uml_dir=$work/" </dev/null >"$work/console" 2>&1 || true
-  [ "$(cat "$work/status" 2>/dev/null)" = 0 ] && return
-  echo "capture-uml.sh: the capture in User-Mode Linux failed; what it said:" >&2
-  cat "$work/console" "$work/log" >&2
-  exit 1
-}
-
-# In User-Mode Linux, as its first process.
-init() {
-  export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-  mount -t proc proc /proc
-  mount -t sysfs sysfs /sys
-  mount -t tmpfs tmpfs /run
-  mkdir /run/netns /run/capture
-  status=1
-  # In the background, because the shell ignores `set -e` in what stands before `&&`.
-  (set -e; record) >"$work/log" 2>&1 &
-  wait $! && status=0
-  echo "$status" >"$work/status"
-  halt -f -p
-}
-
 record() {
-  mkdir -p /run/modules/lib/modules
-  ln -s "/usr/lib/uml/modules/$(uname -r)" "/run/modules/lib/modules/$(uname -r)"
-  for module in veth ip_gre ip6_gre ipip sit ip6_tunnel geneve; do modprobe -d /run/modules "$module"; done
+  captures=$1
+  shift
+  mkdir /run/capture
   underlay
-  for tunnel in $(echo "${tunnels:?}" | tr , ' '); do
+  for tunnel in "$@"; do
     "$(echo "make_$tunnel" | tr - _)"
     ip -n left link delete t0
     ip -n right link delete t0
@@ -113,7 +82,7 @@ capture() {
     [ $attempts -lt 60 ] || { echo "$name: fewer than $frames frames were seen"; cat /run/capture/tcpdump; kill $dump; return 1; }
     sleep 0.05
   done
-  cp "/run/capture/$name.pcap" "${captures:?}/$name.pcap"
+  cp "/run/capture/$name.pcap" "$captures/$name.pcap"
 }
 
 make_gre() {
@@ -193,4 +162,10 @@ make_geneve_ip() {
   capture geneve-ip 2 "udp port 6081" 10.0.0.2
 }
 
-if [ $$ = 1 ]; then init; else boot "$@"; fi
+if [ "${WEFT_TEST_INSIDE_UML:-}" = yes ]; then
+  record "$@"
+else
+  captures=$(cd "$1" && pwd)
+  shift
+  WEFT_TEST_INSIDE_UML=yes exec "$here/../../scripts/uml.sh" "$captures" "$here/capture-uml.sh" "$captures" "$@"
+fi
