@@ -1,11 +1,11 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Credentials } from "../api/transport.ts";
 import type { Clock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
-import type { IpAddress } from "../base/ip.ts";
 import type { Logger } from "../base/logger.ts";
 import { NodeDataplane } from "../dataplane/index.ts";
-import { NetworkNamespace } from "../linux/index.ts";
+import { listMulticastGroups, NetworkNamespace } from "../linux/index.ts";
 import type { Endpoint } from "../model/resources.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import { Attachments } from "./attachments.ts";
@@ -15,14 +15,14 @@ import { saveCredentials } from "./identity-files.ts";
 import { IncomingState } from "./incoming-state.ts";
 import { type Attachment, Replica, type ReplicaChange } from "./replica.ts";
 import { Session, type SessionChange } from "./session.ts";
-import { readUnderlay, type UnderlayState, watchUnderlay } from "./underlay.ts";
+import { readUnderlay, type UnderlaySelector, type UnderlayState, watchUnderlay } from "./underlay.ts";
 
 export interface AgentOptions {
   readonly server: string;
   readonly credentials: Credentials;
   readonly node: string;
   readonly instance: string;
-  readonly vteps: readonly IpAddress[];
+  readonly underlay: readonly UnderlaySelector[];
   readonly dataDirectory: string;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -94,7 +94,13 @@ export class Agent {
         );
       },
     });
-    this.desired = new DesiredState(options.node, this.dataplane, this.attached);
+    this.desired = new DesiredState({
+      node: options.node,
+      dataplane: this.dataplane,
+      attachments: this.attached,
+      clock: options.clock,
+      onStep: () => this.#dataplaneChanged(this.dataplane.changed()),
+    });
     this.#session = new Session({
       url: options.server,
       credentials: options.credentials,
@@ -132,7 +138,7 @@ export class Agent {
     const socket = new NetlinkSocket({ namespace });
     let replica: Replica | undefined;
     try {
-      const underlay = await readUnderlay(socket, options.vteps);
+      const underlay = await readUnderlay(socket, options.underlay);
       replica = new Replica(options.dataDirectory);
       const agent = new Agent(options, { replica, namespace, socket, underlay });
       await agent.#begin();
@@ -147,6 +153,11 @@ export class Agent {
 
   get underlay(): UnderlayState {
     return this.#underlay;
+  }
+
+  /** Multicast groups that this host's interfaces have joined. */
+  joinedGroups(): ReturnType<typeof listMulticastGroups> {
+    return listMulticastGroups(this.#underlayNamespace);
   }
 
   get revision(): number {
@@ -195,6 +206,7 @@ export class Agent {
       this.desired.apply({ kind: "network", state });
     }
     for (const node of this.#replica.nodes()) this.desired.apply({ kind: "node", node });
+    for (const block of this.#replica.blocks()) this.desired.apply({ kind: "block", block });
     for (const endpoint of this.#replica.endpoints()) this.desired.apply({ kind: "endpoint", endpoint });
     if (this.#replica.damagedRows === 0) {
       void this.dataplane.start();
@@ -223,6 +235,7 @@ export class Agent {
     if (!complete) return;
     const changes = this.#incoming.complete({
       endpointIdsOf: (network) => this.#replica.endpointIdsOf(network),
+      blockCidrsOf: (network) => this.#replica.blockCidrsOf(network),
       nodeNames: () => this.desired.nodes.keys(),
     });
     const lost = this.attachments.lostBy(changes);
@@ -305,7 +318,11 @@ export class Agent {
         this.#waiting.delete(waiting);
         waiting.resolve();
       }
-    kernel.catch((error: unknown) => this.options.logger.error({ error: messageOf(error) }, "the dataplane failed"));
+    this.#dataplaneChanged(kernel);
+  }
+
+  #dataplaneChanged(pass: Promise<void>): void {
+    pass.catch((error: unknown) => this.options.logger.error({ error: messageOf(error) }, "the dataplane failed"));
   }
 
   /** A disk that is full loses nothing: what could not be written is written with the next change, or a little later. */
@@ -375,7 +392,7 @@ export class Agent {
     this.#underlay = underlay;
     const addresses = [underlay.vteps.ipv4, underlay.vteps.ipv6].filter((address) => address !== undefined);
     await this.dataplane.setUnderlay(addresses, underlay.interfaceIndex);
-    this.desired.setLocalVteps(underlay.vteps);
+    this.desired.setUnderlay(underlay);
   }
 
   /** An interface or address changed: the MTU may have, and with it everyone's. */
@@ -393,12 +410,21 @@ export class Agent {
 
   async #checkUnderlay(): Promise<void> {
     await new Promise<void>((resolve) => this.options.clock.after(seconds(0.2), resolve));
-    const underlay = await readUnderlay(this.#underlaySocket, this.options.vteps);
     const before = this.#underlay;
-    if (underlay.mtu === before.mtu && underlay.interfaceIndex === before.interfaceIndex) return;
-    this.options.logger.info({ mtu: underlay.mtu, interface: underlay.interfaceName }, "the underlay changed");
-    await this.#useUnderlay(underlay);
+    const underlay = await readUnderlay(this.#underlaySocket, this.options.underlay, before.vteps);
+    if (isDeepStrictEqual(underlay, before)) return;
+    const { vteps, mtu, interfaceName } = underlay;
+    const { interfaces, ...place } = before;
+    if (isDeepStrictEqual({ ...underlay, interfaces }, { ...place, interfaces })) {
+      // Some device of the host came or went that carries no tunnel.
+      this.#underlay = underlay;
+      this.desired.setUnderlay(underlay);
+    } else {
+      this.options.logger.info({ vteps, mtu, interface: interfaceName }, "the underlay changed");
+      await this.#useUnderlay(underlay);
+    }
+    this.#dataplaneChanged(this.dataplane.changed());
     // Without a connection the next one begins with it.
-    await this.#session.register();
+    if (!isDeepStrictEqual(vteps, before.vteps) || mtu !== before.mtu) await this.#session.register();
   }
 }

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "node:test";
 import { cidr } from "../base/cidr.ts";
+import { ManualClock } from "../base/clock.ts";
 import { type IpAddress, type Ipv4Address, type Ipv6Address, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import { DesiredNetwork } from "../dataplane/desired.ts";
 import type { NetworkSettings, NodeDataplane } from "../dataplane/index.ts";
-import type { Endpoint, Vni } from "../model/index.ts";
-import { DesiredState, interfaceAddresses } from "./desired-state.ts";
+import { type Endpoint, parseNetwork } from "../model/index.ts";
+import { DesiredState, interfaceAddresses, type UnderlayPlace } from "./desired-state.ts";
 import type { Attachment } from "./replica.ts";
 
 /** The networks of a dataplane, and no kernel. */
@@ -32,40 +33,44 @@ class FakeDataplane implements Pick<NodeDataplane, "networks" | "putNetwork" | "
 let dataplane: FakeDataplane;
 let attachments: Map<string, Attachment>;
 let desired: DesiredState;
+let clock: ManualClock;
+let steps: number;
+
+function setVteps(vteps: UnderlayPlace["vteps"]): void {
+  desired.setUnderlay({
+    vteps,
+    interfaceIndex: 2,
+    interfaces: new Map([["eth0", 2]]),
+    prefixes: [cidr("192.0.2.0/24")],
+  });
+}
 
 beforeEach(() => {
   dataplane = new FakeDataplane();
   attachments = new Map();
-  desired = new DesiredState("h0", dataplane as unknown as NodeDataplane, attachments);
-  desired.setLocalVteps({ ipv4: ip("192.0.2.100") as Ipv4Address });
+  clock = new ManualClock();
+  steps = 0;
+  desired = new DesiredState({
+    node: "h0",
+    dataplane: dataplane as unknown as NodeDataplane,
+    attachments,
+    clock,
+    onStep: () => steps++,
+  });
+  setVteps({ ipv4: ip("192.0.2.100") as Ipv4Address });
 });
 
-interface NetworkWish {
-  readonly vni?: number;
-  readonly mtu?: number;
-  readonly underlay?: "ipv4" | "ipv6";
-}
-
-function putNetwork(name: string, { vni = 100, mtu = 1450, underlay = "ipv4" }: NetworkWish = {}): void {
-  desired.apply({
-    kind: "network",
-    state: {
-      network: {
-        name,
-        tenant: "acme",
-        mode: "l2",
-        encapsulation: "vxlan",
-        vni: vni as Vni,
-        subnets: [cidr("10.0.0.0/24"), cidr("fd00::/64")],
-        gateways: [],
-        port: 4789,
-        underlay,
-        flood: "head-end",
-        arpSuppression: true,
-      },
-      effectiveMtu: mtu,
-    },
+function putNetwork(name: string, wish: Record<string, unknown> & { readonly effectiveMtu?: number } = {}): void {
+  const { effectiveMtu = 1450, ...fields } = wish;
+  const network = parseNetwork({
+    name,
+    tenant: "acme",
+    vni: 100,
+    subnets: ["10.0.0.0/24", "fd00::/64"],
+    ...fields,
   });
+  assert.ok(network.ok, JSON.stringify(network));
+  desired.apply({ kind: "network", state: { network: network.value, effectiveMtu } });
 }
 
 function putNode(name: string, ipv4: string, ipv6?: string): void {
@@ -134,7 +139,7 @@ describe("endpoints of other nodes", () => {
     assert.deepEqual(placement(), {});
     putNode("h1", "192.0.2.1");
     assert.deepEqual(placement(), { e1: "192.0.2.1" });
-    desired.setLocalVteps({ ipv4: ip("192.0.2.100") as Ipv4Address, ipv6: ip("2001:db8::100") as Ipv6Address });
+    setVteps({ ipv4: ip("192.0.2.100") as Ipv4Address, ipv6: ip("2001:db8::100") as Ipv6Address });
     putNetwork("six", { vni: 101, underlay: "ipv6" });
     putEndpoint("e2", "h1", "six");
     assert.equal(dataplane.networks.get("six")?.remotes.size, 0);
@@ -220,7 +225,7 @@ describe("networks", () => {
     putEndpoint("e1", "h0");
     const network = blue();
     network.changedPorts.clear();
-    putNetwork("blue", { mtu: 1350 });
+    putNetwork("blue", { effectiveMtu: 1350 });
     assert.equal(blue(), network);
     assert.equal(network.settings.mtu, 1350);
     assert.deepEqual([...network.changedPorts], ["e1"]);
@@ -257,7 +262,7 @@ describe("networks", () => {
   it("whose family this node has no VTEP of wait for one", () => {
     putNetwork("six", { underlay: "ipv6" });
     assert.equal(dataplane.networks.size, 0);
-    desired.setLocalVteps({ ipv4: ip("192.0.2.100") as Ipv4Address, ipv6: ip("2001:db8::100") as Ipv6Address });
+    setVteps({ ipv4: ip("192.0.2.100") as Ipv4Address, ipv6: ip("2001:db8::100") as Ipv6Address });
     assert.equal(dataplane.networks.get("six")?.settings.localVtep, "2001:db8::100");
   });
 });

@@ -1,30 +1,56 @@
+import { isDeepStrictEqual } from "node:util";
 import type { NetworkState } from "../api/convert.ts";
-import { cidrContains, type InterfaceAddress, prefixLengthOf } from "../base/cidr.ts";
+import { type Cidr, cidrContains, cidrOf, type InterfaceAddress, prefixLengthOf } from "../base/cidr.ts";
+import type { Clock } from "../base/clock.ts";
+import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { DesiredNetwork, NetworkSettings, NodeDataplane } from "../dataplane/index.ts";
-import type { Endpoint, Network, Node } from "../model/index.ts";
+import type { Block, Endpoint, Network, Node } from "../model/index.ts";
+import { defaultGroup } from "../model/network-rules.ts";
+import { blockGateway } from "../model/subnet.ts";
 import type { Attachment, ReplicaChange } from "./replica.ts";
+import type { UnderlayState } from "./underlay.ts";
+import { type Way, type WayNow, Ways, wayOf } from "./ways.ts";
+
+/** What of the underlay decides how networks are carried. */
+export type UnderlayPlace = Pick<UnderlayState, "vteps" | "interfaceIndex" | "interfaces" | "prefixes">;
 
 /**
  * Turns what the server says into what the dataplane shall do: which endpoints are this node's and hang where, and
- * behind which VTEP the others are.
+ * behind which VTEP the others, or their blocks, are.
  */
 export class DesiredState {
   readonly #node: string;
   readonly #dataplane: NodeDataplane;
   readonly #attachments: ReadonlyMap<string, Attachment>;
+  readonly #ways: Ways;
   readonly #nodes = new Map<string, Node>();
   readonly #networks = new Map<string, NetworkState>();
   /** Endpoints whose node has no VTEP for their network, until it has one. */
   readonly #unplaced = new Map<string, Endpoint>();
   /** Endpoints of this node. */
   readonly #own = new Map<string, Endpoint>();
-  #localVteps: { readonly ipv4?: IpAddress; readonly ipv6?: IpAddress } = {};
+  /** Blocks of all nodes, by network. */
+  readonly #blocks = new Map<string, Map<Cidr, Block>>();
+  #underlay: UnderlayPlace = { vteps: {}, interfaceIndex: 0, interfaces: new Map(), prefixes: [] };
 
-  constructor(node: string, dataplane: NodeDataplane, attachments: ReadonlyMap<string, Attachment>) {
-    this.#node = node;
-    this.#dataplane = dataplane;
-    this.#attachments = attachments;
+  /** `onStep`: the desired state went on by itself, with time. */
+  constructor(options: {
+    readonly node: string;
+    readonly dataplane: NodeDataplane;
+    readonly attachments: ReadonlyMap<string, Attachment>;
+    readonly clock: Clock;
+    readonly onStep: () => void;
+  }) {
+    this.#node = options.node;
+    this.#dataplane = options.dataplane;
+    this.#attachments = options.attachments;
+    this.#ways = new Ways(options.clock, (network) => {
+      const state = this.#networks.get(network);
+      if (state === undefined) return;
+      this.#putNetwork(state);
+      options.onStep();
+    });
   }
 
   get networks(): ReadonlyMap<string, NetworkState> {
@@ -40,8 +66,13 @@ export class DesiredState {
     return this.#own;
   }
 
-  setLocalVteps(vteps: { readonly ipv4?: IpAddress; readonly ipv6?: IpAddress }): void {
-    this.#localVteps = vteps;
+  /** The blocks of a network, of all nodes. */
+  blocksOf(network: string): ReadonlyMap<Cidr, Block> {
+    return this.#blocks.get(network) ?? noBlocks;
+  }
+
+  setUnderlay(underlay: UnderlayPlace): void {
+    this.#underlay = underlay;
     for (const state of this.#networks.values()) this.#putNetwork(state);
   }
 
@@ -53,6 +84,8 @@ export class DesiredState {
         break;
       case "network-removed":
         this.#networks.delete(change.name);
+        this.#blocks.delete(change.name);
+        this.#ways.forget(change.name);
         for (const endpoints of [this.#own, this.#unplaced])
           for (const { id, network } of endpoints.values()) if (network === change.name) endpoints.delete(id);
         this.#dataplane.removeNetwork(change.name);
@@ -71,7 +104,20 @@ export class DesiredState {
         this.#own.delete(change.id);
         this.#unplaced.delete(change.id);
         break;
+      case "block":
+        this.#blocksToChange(change.block.network).set(change.block.cidr, change.block);
+        this.#placeBlock(change.block.network, change.block.cidr);
+        break;
+      case "block-removed":
+        this.#blocksToChange(change.network).delete(change.cidr);
+        this.#placeBlock(change.network, change.cidr);
+        break;
     }
+  }
+
+  /** The addresses of an endpoint of this node, each with the length of what is on its link: subnet, or block. */
+  addressesOf(endpoint: Pick<Endpoint, "ips">, { name, mode, subnets }: Network): InterfaceAddress[] {
+    return interfaceAddresses(endpoint.ips, mode === "l2" ? subnets : this.#ownBlocks(name));
   }
 
   /** The attachment of one of this node's endpoints came or went. */
@@ -81,36 +127,158 @@ export class DesiredState {
   }
 
   #putNetwork(state: NetworkState): void {
-    const localVtep = this.#localVteps[state.network.underlay];
-    if (localVtep === undefined) return;
-    const settings: NetworkSettings = {
-      name: state.network.name,
-      tenant: state.network.tenant,
-      vni: state.network.vni,
-      mtu: state.effectiveMtu,
-      port: state.network.port,
-      localVtep,
-      flood: state.network.flood,
-      arpSuppression: state.network.arpSuppression,
-    };
+    const now = this.#ways.want(state.network.name, wayOf(state.network), state.effectiveMtu);
+    const settings = this.#settingsOf(state.network, now);
+    if (settings === undefined) return;
     const known = this.#dataplane.networks.get(settings.name);
-    if (known !== undefined && isSame(known.settings, settings)) return;
+    const before = known?.settings;
+    if (known !== undefined && isDeepStrictEqual(before, settings)) {
+      this.#placeBlocks(settings.name);
+      return;
+    }
     const network = this.#dataplane.putNetwork(settings);
-    if (known === undefined) return;
+    this.#placeBlocks(settings.name);
     if (network === known) {
-      // The MTU of ports follows the network's.
+      // MTU and learning of ports follow the network's, and so do the routes inside.
       network.markPorts();
+      for (const endpoint of this.#own.values()) if (endpoint.network === settings.name) this.#place(endpoint);
+      return;
+    }
+    if (known === undefined) {
+      for (const endpoint of [...this.#unplaced.values()])
+        if (endpoint.network === settings.name) this.#place(endpoint);
       return;
     }
     for (const remote of known.remotes.values()) network.putRemote(remote);
     for (const endpoint of this.#own.values()) if (endpoint.network === settings.name) this.#place(endpoint);
   }
 
+  /** `undefined`: this node has no place for the network. */
+  #settingsOf(network: Network, now: WayNow): NetworkSettings | undefined {
+    const { way, standby, mtu } = now;
+    const { vteps } = this.#underlay;
+    const localVtep = vteps[network.underlay];
+    if (localVtep === undefined) return undefined;
+    const multicast = this.#multicastOf(network);
+    if (multicast === "unusable") return undefined;
+    return {
+      name: network.name,
+      tenant: network.tenant,
+      vni: network.vni,
+      mode: network.mode,
+      subnets: network.subnets,
+      mtu,
+      ...(way.transport === undefined ? {} : { transport: way.transport }),
+      standby: standby.flatMap(({ transport }) => transport ?? []),
+      localVtep,
+      flood: network.flood,
+      arpSuppression: network.arpSuppression,
+      learning: network.learning,
+      localLearning: network.learningLimit > 0,
+      ageing: network.ageing,
+      staticVteps: network.vteps,
+      ...(multicast === undefined ? {} : { multicast }),
+      gateways: this.#gatewaysOf(network),
+      egress: network.egress,
+      hostAccess: network.hostAccess,
+    };
+  }
+
+  #multicastOf({ name, vni, underlay, discovery, multicast }: Network): NetworkSettings["multicast"] | "unusable" {
+    if (discovery !== "multicast") return undefined;
+    const { interfaces, interfaceIndex } = this.#underlay;
+    const wanted = multicast?.interface;
+    const index = wanted === undefined ? interfaceIndex : interfaces.get(wanted);
+    const problem = `multicast of network ${name}`;
+    if (index === undefined) {
+      this.#dataplane.problems.failed(
+        problem,
+        new WeftError({
+          code: "failed-precondition",
+          attempted: `join the multicast group of network ${name}`,
+          reason: `this node has no interface ${wanted}`,
+          hint: "name one that every node has, or none: then it is the one with the VTEP address",
+        }),
+      );
+      return "unusable";
+    }
+    this.#dataplane.problems.cleared(problem);
+    return {
+      address: multicast?.group ?? defaultGroup(vni, underlay),
+      ttl: multicast?.ttl ?? 1,
+      interfaceIndex: index,
+    };
+  }
+
+  /** Addresses of the bridge: of l3 networks those of this node's blocks, of l2 networks the gateways if the node is to be them. */
+  #gatewaysOf(network: Network): InterfaceAddress[] {
+    if (network.mode === "l3")
+      return this.#ownBlocks(network.name).map((cidr) => ({
+        address: blockGateway(cidr),
+        prefixLength: prefixLengthOf(cidr),
+      }));
+    return network.egress || network.hostAccess ? interfaceAddresses(network.gateways, network.subnets) : [];
+  }
+
+  #ownBlocks(network: string): Cidr[] {
+    return [...this.blocksOf(network).values()].filter(({ node }) => node === this.#node).map(({ cidr }) => cidr);
+  }
+
+  #blocksToChange(network: string): Map<Cidr, Block> {
+    const blocks = this.#blocks.get(network) ?? new Map<Cidr, Block>();
+    this.#blocks.set(network, blocks);
+    return blocks;
+  }
+
+  /** A block came, went, or has another owner. One of this node's changes the bridge, one of another the routes. */
+  #placeBlock(networkName: string, cidr: Cidr): void {
+    const state = this.#networks.get(networkName);
+    const network = this.#dataplane.networks.get(networkName);
+    if (state === undefined || network === undefined) return;
+    const block = this.blocksOf(networkName).get(cidr);
+    if (block?.node === this.#node || network.localBlocks.has(cidr)) this.#putNetwork(state);
+    this.#placeRemoteBlock(state.network, network, cidr, block);
+  }
+
+  /** All blocks of a network: their ways may have changed with the network's. */
+  #placeBlocks(networkName: string): void {
+    const state = this.#networks.get(networkName);
+    const network = this.#dataplane.networks.get(networkName);
+    if (state?.network.mode !== "l3" || network === undefined) return;
+    const { way, standby } = this.#ways.want(networkName, wayOf(state.network), state.effectiveMtu);
+    const isDirect = [way, ...standby].some((each) => each.isDirect);
+    network.setLocalBlocks(this.#ownBlocks(networkName).map((cidr) => ({ cidr, isDirect })));
+    for (const [cidr, block] of this.blocksOf(networkName)) this.#placeRemoteBlock(state.network, network, cidr, block);
+  }
+
+  #placeRemoteBlock({ name, underlay }: Network, network: DesiredNetwork, cidr: Cidr, block: Block | undefined): void {
+    const vtep = block === undefined ? undefined : this.#nodes.get(block.node)?.vtepAddresses[underlay];
+    if (block === undefined || block.node === this.#node || vtep === undefined) {
+      network.removeBlock(cidr);
+      return;
+    }
+    const state = this.#networks.get(name);
+    if (state === undefined) return;
+    const { way } = this.#ways.want(name, wayOf(state.network), state.effectiveMtu);
+    const wanted = { cidr, node: block.node, vtep, isDirect: this.#isDirect(way, vtep) };
+    if (!isDeepStrictEqual(network.blocks.get(cidr), wanted)) network.putBlock(wanted);
+  }
+
+  /** Without a tunnel everybody is; else those on a link of this node. */
+  #isDirect({ transport, isDirect }: Way, vtep: IpAddress): boolean {
+    return (
+      isDirect && (transport === undefined || this.#underlay.prefixes.some((prefix) => cidrContains(prefix, vtep)))
+    );
+  }
+
   #putNode(node: Node): void {
     const before = this.#nodes.get(node.name);
     this.#nodes.set(node.name, node);
     for (const endpoint of [...this.#unplaced.values()]) if (endpoint.node === node.name) this.#place(endpoint);
-    if (before === undefined || node.name === this.#node) return;
+    if (node.name === this.#node) return;
+    for (const [networkName, blocks] of this.#blocks)
+      for (const { cidr, node: owner } of blocks.values()) if (owner === node.name) this.#placeBlock(networkName, cidr);
+    if (before === undefined) return;
     for (const family of ["ipv4", "ipv6"] as const) {
       const vtep = node.vtepAddresses[family];
       const old = before.vtepAddresses[family];
@@ -134,8 +302,12 @@ export class DesiredState {
     else this.#placeRemote(endpoint, state.network, network);
   }
 
-  #placeLocal(endpoint: Endpoint, { subnets }: Network, network: DesiredNetwork): void {
+  #placeLocal(endpoint: Endpoint, declared: Network, network: DesiredNetwork): void {
     this.#unplaced.delete(endpoint.id);
+    if (endpoint.attachment === "learned") {
+      network.putLearnt({ id: endpoint.id, mac: endpoint.mac, ips: endpoint.ips });
+      return;
+    }
     const attachment = this.#attachments.get(endpoint.id);
     if (attachment === undefined || attachment.state === "releasing") {
       network.remove(endpoint.id);
@@ -144,10 +316,15 @@ export class DesiredState {
     network.putLocal({
       id: endpoint.id,
       mac: endpoint.mac,
-      addresses: interfaceAddresses(endpoint.ips, subnets),
+      addresses: this.addressesOf(endpoint, declared),
       netns: attachment.netns,
       interface: attachment.interface,
       inode: attachment.inode,
+      gateways: network.settings.gateways
+        .filter(({ address, prefixLength }) =>
+          endpoint.ips.some((ip) => cidrContains(cidrOf(address, prefixLength), ip)),
+        )
+        .map(({ address }) => address),
     });
   }
 
@@ -163,12 +340,21 @@ export class DesiredState {
     const isKnown = known?.mac === endpoint.mac && known.vtep === vtep && known.node === node.name;
     if (isKnown && sameTexts(known.ips, endpoint.ips)) return;
     // The name that all endpoints of the node share, not one of each.
-    network.putRemote({ id: endpoint.id, mac: endpoint.mac, ips: endpoint.ips, node: node.name, vtep });
+    network.putRemote({
+      id: endpoint.id,
+      mac: endpoint.mac,
+      ips: endpoint.ips,
+      node: node.name,
+      vtep,
+      ...(endpoint.attachment === "learned" ? { isLearnt: true } : {}),
+    });
   }
 }
 
-/** Each address with the prefix length of its subnet. */
-export function interfaceAddresses(ips: readonly IpAddress[], subnets: Network["subnets"]): InterfaceAddress[] {
+const noBlocks: ReadonlyMap<Cidr, Block> = new Map();
+
+/** Each address with the length of the prefix that holds it. */
+export function interfaceAddresses(ips: readonly IpAddress[], subnets: readonly Cidr[]): InterfaceAddress[] {
   return ips.flatMap((address) => {
     const subnet = subnets.find((candidate) => cidrContains(candidate, address));
     return subnet === undefined ? [] : [{ address, prefixLength: prefixLengthOf(subnet) }];
@@ -177,8 +363,4 @@ export function interfaceAddresses(ips: readonly IpAddress[], subnets: Network["
 
 function sameTexts(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((text, index) => text === b[index]);
-}
-
-function isSame(a: NetworkSettings, b: NetworkSettings): boolean {
-  return (Object.keys(b) as (keyof NetworkSettings)[]).every((field) => a[field] === b[field]);
 }

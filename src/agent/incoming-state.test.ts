@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { cidr } from "../base/cidr.ts";
 import { ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import { type HeldState, IncomingState } from "./incoming-state.ts";
@@ -7,6 +8,7 @@ import type { SessionChange } from "./session.ts";
 
 const held: HeldState = {
   endpointIdsOf: (network) => (network === "blue" ? ["e1", "e2"] : ["r1"]),
+  blockCidrsOf: (network) => (network === "blue" ? [cidr("10.0.0.0/26"), cidr("10.0.0.64/26")] : []),
   nodeNames: () => ["h1", "h2"],
 };
 const endpoint = (id: string, network = "blue"): SessionChange => ({
@@ -21,6 +23,10 @@ const endpoint = (id: string, network = "blue"): SessionChange => ({
     sequence: 1,
   },
 });
+const block = (prefix: string): SessionChange => ({
+  kind: "block",
+  block: { network: "blue", node: "h1", cidr: cidr(prefix), generation: 1 },
+});
 const node = (name: string): SessionChange => ({
   kind: "node",
   node: { name, vtepAddresses: {}, underlayMtu: 1500, labels: {}, generation: 1 },
@@ -31,6 +37,8 @@ function brief(changes: readonly SessionChange[]): string[] {
   return changes.map((change) => {
     if (change.kind === "endpoint") return `endpoint ${change.endpoint.id}`;
     if (change.kind === "endpoint-removed") return `endpoint-removed ${change.network} ${change.id}`;
+    if (change.kind === "block") return `block ${change.block.cidr}`;
+    if (change.kind === "block-removed") return `block-removed ${change.cidr}`;
     if (change.kind === "node") return `node ${change.node.name}`;
     return change.kind === "node-removed" ? `node-removed ${change.name}` : change.kind;
   });
@@ -49,13 +57,16 @@ test("what is sent whole and not named again is gone; what is not sent whole sta
   const incoming = new IncomingState();
   incoming.begin();
   incoming.add([{ kind: "nodes-begin" }, node("h2"), { kind: "network-begin", name: "blue" }, endpoint("e2")]);
-  incoming.add([endpoint("e3"), endpoint("r9", "red")]);
+  incoming.add([endpoint("e3"), endpoint("r9", "red"), block("10.0.0.64/26"), block("10.0.0.128/26")]);
   assert.deepEqual(brief(incoming.complete(held)), [
     "node h2",
     "endpoint e2",
     "endpoint e3",
     "endpoint r9",
+    "block 10.0.0.64/26",
+    "block 10.0.0.128/26",
     "endpoint-removed blue e1",
+    "block-removed 10.0.0.0/26",
     "node-removed h1",
   ]);
 });

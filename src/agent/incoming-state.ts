@@ -1,16 +1,18 @@
+import type { Cidr } from "../base/cidr.ts";
 import type { ReplicaChange } from "./replica.ts";
 import type { SessionChange } from "./session.ts";
 
 /** What is held now, to find out what a state that is sent whole no longer names. */
 export interface HeldState {
   endpointIdsOf(network: string): readonly string[];
+  blockCidrsOf(network: string): readonly Cidr[];
   nodeNames(): Iterable<string>;
 }
 
 /** Collects what the server sends until it is complete. Nothing is acted upon before. */
 export class IncomingState {
   #changes: ReplicaChange[] = [];
-  /** Networks that are being sent whole: the endpoints named so far. */
+  /** Networks that are being sent whole: the endpoints and blocks named so far. */
   readonly #renewedNetworks = new Map<string, Set<string>>();
   #renewedNodes: Set<string> | undefined;
 
@@ -26,6 +28,7 @@ export class IncomingState {
       else {
         if (change.kind === "node") this.#renewedNodes?.add(change.node.name);
         if (change.kind === "endpoint") this.#renewedNetworks.get(change.endpoint.network)?.add(change.endpoint.id);
+        if (change.kind === "block") this.#renewedNetworks.get(change.block.network)?.add(change.block.cidr);
         this.#changes.push(change);
       }
     }
@@ -34,9 +37,12 @@ export class IncomingState {
   /** The state is complete: the step that leads to it. What was sent whole and not named again is gone. */
   complete(held: HeldState): readonly ReplicaChange[] {
     const changes = this.#changes;
-    for (const [network, named] of this.#renewedNetworks)
+    for (const [network, named] of this.#renewedNetworks) {
       for (const id of held.endpointIdsOf(network))
         if (!named.has(id)) changes.push({ kind: "endpoint-removed", network, id });
+      for (const cidr of held.blockCidrsOf(network))
+        if (!named.has(cidr)) changes.push({ kind: "block-removed", network, cidr });
+    }
     if (this.#renewedNodes !== undefined)
       for (const name of held.nodeNames())
         if (!this.#renewedNodes.has(name)) changes.push({ kind: "node-removed", name });

@@ -4,9 +4,10 @@ import { generatePrivateKey } from "../api/certificate-request.ts";
 import { joinServer } from "../api/join.ts";
 import { closeHttpServer } from "../api/local-server.ts";
 import { type Credentials, parseServerUrl } from "../api/transport.ts";
+import { cidrFamily } from "../base/cidr.ts";
 import { systemClock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
-import { familyOf, type IpAddress, parseIp } from "../base/ip.ts";
+import { familyOf } from "../base/ip.ts";
 import type { Logger } from "../base/logger.ts";
 import { parseInstanceName, parseNodeName } from "../model/names.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
@@ -19,7 +20,13 @@ import {
   savePrivateKey,
 } from "./identity-files.ts";
 import { serveAgent } from "./socket.ts";
-import { addressTowards, readUnderlay } from "./underlay.ts";
+import {
+  addressTowards,
+  parseUnderlaySelector,
+  readUnderlay,
+  type UnderlaySelector,
+  type UnderlayState,
+} from "./underlay.ts";
 
 export interface RunAgentOptions {
   /** `https://ADDRESS:PORT`. */
@@ -27,7 +34,10 @@ export interface RunAgentOptions {
   /** Needed once; a node that has joined ignores it. */
   readonly token?: string;
   readonly name: string;
-  /** VTEP addresses, one of each family at most; none: the address that this host uses towards the server. */
+  /**
+   * VTEP addresses, one of each family at most: as addresses, prefixes or interfaces, of which the last two are followed
+   * when addresses change. None: the address that this host uses towards the server.
+   */
   readonly underlay: readonly string[];
   readonly dataDir: string;
   readonly runDir: string;
@@ -53,8 +63,8 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   check("--instance", options.instance, parseInstanceName);
   check("--name", options.name, parseNodeName);
   const { host } = parseServerUrl(options.server);
-  const vteps = await vtepAddresses(options.underlay, host);
-  await requireVteps(vteps);
+  const selectors = await underlaySelectors(options.underlay, host);
+  const { vteps } = await requireVteps(selectors);
   prepareDirectory(options.dataDir);
   prepareDirectory(options.runDir);
   const credentials = loadCredentials(options.dataDir) ?? (await joinFirst(options, logger));
@@ -63,7 +73,7 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
     credentials,
     node: options.name,
     instance: options.instance,
-    vteps,
+    underlay: selectors,
     dataDirectory: options.dataDir,
     clock: systemClock,
     logger,
@@ -106,26 +116,37 @@ async function joinFirst(options: RunAgentOptions, logger: Logger): Promise<Cred
   return credentials;
 }
 
-async function vtepAddresses(texts: readonly string[], serverHost: string): Promise<readonly IpAddress[]> {
-  if (texts.length === 0) return [await addressTowards(serverHost)];
-  const addresses = texts.map((text) => {
-    const address = parseIp(text);
-    if (address.ok) return address.value;
-    throw new WeftError({ code: "invalid-argument", attempted: "read --underlay", reason: address.error });
-  });
-  if (new Set(addresses.map(familyOf)).size !== addresses.length)
+async function underlaySelectors(texts: readonly string[], serverHost: string): Promise<readonly UnderlaySelector[]> {
+  if (texts.length === 0) return [{ kind: "address", address: await addressTowards(serverHost) }];
+  const selectors = texts.map((text) => {
+    const selector = parseUnderlaySelector(text);
+    if (selector.ok) return selector.value;
     throw new WeftError({
       code: "invalid-argument",
       attempted: "read --underlay",
-      reason: `found ${texts.join(", ")}; allowed: one IPv4 address, one IPv6 address, or one of each`,
+      reason: `found "${text}"; allowed: ${selector.error}`,
     });
-  return addresses;
+  });
+  const families = selectors.flatMap((selector) =>
+    selector.kind === "address"
+      ? familyOf(selector.address)
+      : selector.kind === "prefix"
+        ? cidrFamily(selector.prefix)
+        : [4, 6],
+  );
+  if (new Set(families).size !== families.length)
+    throw new WeftError({
+      code: "invalid-argument",
+      attempted: "read --underlay",
+      reason: `found ${texts.join(", ")}; allowed: one of IPv4, one of IPv6, one of each, or one interface`,
+    });
+  return selectors;
 }
 
 /** Before a token is spent on a node that could not run. */
-async function requireVteps(vteps: readonly IpAddress[]): Promise<void> {
+async function requireVteps(selectors: readonly UnderlaySelector[]): Promise<UnderlayState> {
   using socket = new NetlinkSocket();
-  await readUnderlay(socket, vteps);
+  return await readUnderlay(socket, selectors);
 }
 
 function check(

@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
+  blockFromMessage,
+  blockToMessage,
   endpointFromMessage,
   endpointToMessage,
   type NetworkState,
@@ -12,10 +14,11 @@ import {
   nodeToMessage,
 } from "../api/convert.ts";
 import { NetworkStateSchema } from "../api/generated/weft/v1/node_pb.js";
-import { EndpointSchema, NodeSchema } from "../api/generated/weft/v1/resources_pb.js";
+import { BlockSchema, EndpointSchema, NodeSchema } from "../api/generated/weft/v1/resources_pb.js";
+import type { Cidr } from "../base/cidr.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import { err, type Result } from "../base/result.ts";
-import type { Endpoint, Node } from "../model/index.ts";
+import type { Block, Endpoint, Node } from "../model/index.ts";
 
 /** Where an endpoint of this node hangs. */
 export interface Attachment {
@@ -46,9 +49,11 @@ export type ReplicaChange =
   | { readonly kind: "node"; readonly node: Node }
   | { readonly kind: "node-removed"; readonly name: string }
   | { readonly kind: "endpoint"; readonly endpoint: Endpoint }
-  | { readonly kind: "endpoint-removed"; readonly network: string; readonly id: string };
+  | { readonly kind: "endpoint-removed"; readonly network: string; readonly id: string }
+  | { readonly kind: "block"; readonly block: Block }
+  | { readonly kind: "block-removed"; readonly network: string; readonly cidr: Cidr };
 
-const schemaVersion = 1;
+const schemaVersion = 2;
 
 /**
  * What this node needs to bring its endpoints back without the server: the last complete state that the server told,
@@ -125,6 +130,16 @@ export class Replica {
       yield* this.#readable(() => endpointFromMessage(fromBinary(EndpointSchema, row.endpoint as Uint8Array)));
   }
 
+  *blocks(): Generator<Block> {
+    for (const row of this.#statements.listBlocks.iterate())
+      yield* this.#readable(() => blockFromMessage(fromBinary(BlockSchema, row.block as Uint8Array)));
+  }
+
+  /** The blocks of a network. */
+  blockCidrsOf(network: string): Cidr[] {
+    return this.#statements.listBlockCidrs.all(network).map((row) => row.cidr as Cidr);
+  }
+
   /** The endpoints of a network, by id. */
   endpointIdsOf(network: string): string[] {
     return this.#statements.listEndpointIds.all(network).map((row) => row.id as string);
@@ -187,6 +202,7 @@ export class Replica {
       case "network-removed":
         run.deleteNetwork.run(change.name);
         run.deleteEndpointsOf.run(change.name);
+        run.deleteBlocksOf.run(change.name);
         break;
       case "node":
         run.putNode.run(change.node.name, toBinary(NodeSchema, nodeToMessage(change.node)));
@@ -204,12 +220,22 @@ export class Replica {
       case "endpoint-removed":
         run.deleteEndpoint.run(change.id);
         break;
+      case "block":
+        run.putBlock.run(change.block.network, change.block.cidr, toBinary(BlockSchema, blockToMessage(change.block)));
+        break;
+      case "block-removed":
+        run.deleteBlock.run(change.network, change.cidr);
+        break;
     }
   }
 
   #prepareSchema(file: string): void {
     const { user_version: version } = this.#database.prepare("PRAGMA user_version").get() as { user_version: number };
     if (version === schemaVersion) return;
+    if (version === 1) {
+      this.#database.exec(`BEGIN; ${blockTable} PRAGMA user_version = ${schemaVersion}; COMMIT;`);
+      return;
+    }
     if (version !== 0)
       throw new WeftError({
         code: "failed-precondition",
@@ -228,10 +254,15 @@ export class Replica {
         id TEXT PRIMARY KEY, network TEXT NOT NULL, netns TEXT NOT NULL, interface TEXT NOT NULL, state TEXT NOT NULL,
         inode INTEGER NOT NULL
       ) STRICT, WITHOUT ROWID;
+      ${blockTable}
       PRAGMA user_version = ${schemaVersion};
       COMMIT;`);
   }
 }
+
+const blockTable = `CREATE TABLE blocks (
+  network TEXT NOT NULL, cidr TEXT NOT NULL, block BLOB NOT NULL, PRIMARY KEY (network, cidr)
+) STRICT, WITHOUT ROWID;`;
 
 const sql = {
   readRevision: "SELECT revision AS value FROM state",
@@ -249,6 +280,11 @@ const sql = {
   deleteEndpointsOf: "DELETE FROM endpoints WHERE network = ?",
   listEndpoints: "SELECT endpoint FROM endpoints",
   listEndpointIds: "SELECT id FROM endpoints WHERE network = ?",
+  putBlock: "INSERT INTO blocks VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET block = excluded.block",
+  deleteBlock: "DELETE FROM blocks WHERE network = ? AND cidr = ?",
+  deleteBlocksOf: "DELETE FROM blocks WHERE network = ?",
+  listBlocks: "SELECT block FROM blocks",
+  listBlockCidrs: "SELECT cidr FROM blocks WHERE network = ?",
   putAttachment: "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
   deleteAttachment: "DELETE FROM attachments WHERE id = ?",
   listAttachments: "SELECT id, network, netns, interface, state, inode FROM attachments",

@@ -18,11 +18,12 @@ test("a wall clock that steps back does not disturb the status", async () => {
     signingAlgorithm: keyAlgorithm,
   });
   const agent = {
-    options: { clock, node: "h1", instance: "weft", vteps: ["192.0.2.1"] },
+    options: { clock, node: "h1", instance: "weft" },
     startedAt: clock.monotonic(),
     revision: 7,
     serverState: { state: "connected", error: "" },
-    underlay: { mtu: 1500 },
+    underlay: { mtu: 1500, vteps: { ipv4: "192.0.2.1" }, interfaces: new Map() },
+    joinedGroups: () => [],
     credentials: { certificate: certificate.toString("pem") },
     attached: new Map(),
     desired: { own: new Map(), networks: new Map() },

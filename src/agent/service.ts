@@ -4,9 +4,9 @@ import type { AgentService } from "../api/generated/weft/v1/agent_pb.js";
 import { certificateValidity } from "../api/join.ts";
 import { weftVersion } from "../api/version.ts";
 import { WeftError } from "../base/errors.ts";
-import { bridgeName, endpointPortName, namespaceName, tunnelName } from "../model/names.ts";
+import { tunnelPattern } from "../dataplane/index.ts";
+import { bridgeName, endpointPortName, namespaceName } from "../model/names.ts";
 import type { Agent } from "./agent.ts";
-import { interfaceAddresses } from "./desired-state.ts";
 import { listFdb, listNeighbourRows, listRouteRows, type TableRow } from "./tables.ts";
 
 const tables = { fdb: listFdb, neighbours: listNeighbourRows, routes: listRouteRows } as const;
@@ -17,7 +17,7 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
     async attach(request) {
       const endpoint = await agent.attachments.attach(request);
       const state = agent.desired.networks.get(endpoint.network);
-      const addresses = state === undefined ? [] : interfaceAddresses(endpoint.ips, state.network.subnets);
+      const addresses = state === undefined ? [] : agent.desired.addressesOf(endpoint, state.network);
       return {
         endpoint: endpointToMessage(endpoint),
         interface: request.interface,
@@ -92,22 +92,9 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
     inSync: dataplane.inSync,
     netlinkWrites: BigInt(dataplane.writes),
     repairs: BigInt(dataplane.repairs),
-    vteps: [...options.vteps],
+    vteps: [agent.underlay.vteps.ipv4, agent.underlay.vteps.ipv6].filter((vtep) => vtep !== undefined),
     underlayMtu: agent.underlay.mtu,
-    networks: [...dataplane.networks.values()].map(({ settings, locals, remotes, remoteVteps }) => ({
-      name: settings.name,
-      tenant: settings.tenant,
-      vni: settings.vni,
-      namespace: namespaceName(options.instance, settings.tenant),
-      bridge: bridgeName(settings.vni),
-      tunnel: tunnelName(settings.vni),
-      mtu: settings.mtu,
-      port: settings.port,
-      localEndpoints: locals.size,
-      remoteEndpoints: remotes.size,
-      remoteVteps: [...remoteVteps],
-      subnets: [...(desired.networks.get(settings.name)?.network.subnets ?? [])],
-    })),
+    networks: networksOf(agent),
     endpoints: [...desired.own.values()].map((endpoint) => {
       const attachment = agent.attached.get(endpoint.id);
       const problem = dataplane.problems.get(`endpoint ${endpoint.id} of network ${endpoint.network}`);
@@ -128,4 +115,42 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
     uptime: BigInt(Math.round(options.clock.monotonic() - agent.startedAt)),
     residentMemory: BigInt(process.memoryUsage.rss()),
   };
+}
+
+function networksOf({ dataplane, desired, options, underlay, joinedGroups }: Agent) {
+  const joined = joinedGroups();
+  return [...dataplane.networks.values()].map((network) => {
+    const { settings, locals, remotes, remoteVteps } = network;
+    const declared = desired.networks.get(settings.name)?.network;
+    const { transport, multicast } = settings;
+    const groupInterface = [...underlay.interfaces].find(([, index]) => index === multicast?.interfaceIndex)?.[0] ?? "";
+    return {
+      name: settings.name,
+      tenant: settings.tenant,
+      vni: settings.vni,
+      namespace: namespaceName(options.instance, settings.tenant),
+      bridge: bridgeName(settings.vni),
+      tunnel: transport === undefined ? "" : tunnelPattern(transport, settings.vni),
+      mtu: settings.mtu,
+      port: transport?.port ?? 0,
+      localEndpoints: locals.size,
+      remoteEndpoints: remotes.size,
+      remoteVteps: [...remoteVteps],
+      subnets: [...settings.subnets],
+      mode: settings.mode,
+      encapsulation: transport?.encapsulation ?? "direct",
+      underlay: declared?.underlay ?? "",
+      discovery: declared?.discovery ?? "",
+      learning: settings.learning,
+      standby: settings.standby.map(({ encapsulation, port }) => `${encapsulation}:${port}`),
+      group: multicast?.address ?? "",
+      groupInterface,
+      groupJoined: joined.some(
+        ({ group, interfaceName }) => group === multicast?.address && interfaceName === groupInterface,
+      ),
+      localBlocks: [...network.localBlocks.keys()],
+      remoteBlocks: network.blocks.size,
+      learntEndpoints: network.learnt.size,
+    };
+  });
 }

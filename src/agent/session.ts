@@ -1,8 +1,9 @@
 import { randomInt } from "node:crypto";
-import { endpointFromMessage, networkStateFromMessage, nodeFromMessage } from "../api/convert.ts";
+import { blockFromMessage, endpointFromMessage, networkStateFromMessage, nodeFromMessage } from "../api/convert.ts";
 import type { WatchChange } from "../api/generated/weft/v1/node_pb.js";
 import { certificateValidity, renewCertificate } from "../api/join.ts";
 import { type Credentials, connectNode, type NodeConnection } from "../api/transport.ts";
+import type { Cidr } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds, seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
@@ -13,7 +14,7 @@ import type { ReplicaChange } from "./replica.ts";
 /** What of the server's stream the agent acts upon. */
 export type SessionChange =
   | ReplicaChange
-  /** All endpoints of this network that are known are void unless they follow. */
+  /** All endpoints and blocks of this network that are known are void unless they follow. */
   | { readonly kind: "network-begin"; readonly name: string }
   /** All nodes known are void unless they follow. */
   | { readonly kind: "nodes-begin" };
@@ -196,6 +197,10 @@ export class Session {
         return this.#accept(endpointFromMessage(change.value), (endpoint) => [{ kind: "endpoint", endpoint }]);
       case "endpointRemoved":
         return [{ kind: "endpoint-removed", network: change.value.network, id: change.value.id }];
+      case "block":
+        return this.#accept(blockFromMessage(change.value), (block) => [{ kind: "block", block }]);
+      case "blockRemoved":
+        return [{ kind: "block-removed", network: change.value.network, cidr: change.value.cidr as Cidr }];
       case "node":
         return this.#accept(nodeFromMessage(change.value), (node) => [{ kind: "node", node }]);
       case "nodeRemoved":

@@ -1,9 +1,20 @@
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
+import { type Cidr, cidrContains, cidrOf, parseCidr } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address, parseIp } from "../base/ip.ts";
+import { err, ok } from "../base/result.ts";
 import type { NetworkNamespace } from "../linux/index.ts";
-import { EventSocket, eventGroup, getLink, listAddresses, type NetlinkSocket } from "../netlink/index.ts";
+import { parseInterfaceName, type TextParser } from "../model/names.ts";
+import {
+  EventSocket,
+  eventGroup,
+  type InterfaceAddressEntry,
+  type Link,
+  listAddresses,
+  listLinks,
+  type NetlinkSocket,
+} from "../netlink/index.ts";
 
 /** This node's place on the underlay. */
 export interface UnderlayState {
@@ -13,37 +24,118 @@ export interface UnderlayState {
   readonly interfaceName: string;
   /** The smallest MTU of the interfaces that have VTEP addresses. */
   readonly mtu: number;
+  /** What is on the links of the interfaces that have VTEP addresses. */
+  readonly prefixes: readonly Cidr[];
+  /** All interfaces of this host by name. */
+  readonly interfaces: ReadonlyMap<string, number>;
 }
 
-/** Looks the VTEP addresses up on this host's interfaces; says which one is missing. */
-export async function readUnderlay(socket: NetlinkSocket, addresses: readonly IpAddress[]): Promise<UnderlayState> {
+/** What `--underlay` names: an address, a prefix that holds one of this host, or an interface that has some. */
+export type UnderlaySelector =
+  | { readonly kind: "address"; readonly address: IpAddress }
+  | { readonly kind: "prefix"; readonly prefix: Cidr }
+  | { readonly kind: "interface"; readonly name: string };
+
+export const parseUnderlaySelector: TextParser<UnderlaySelector> = (text) => {
+  const address = parseIp(text);
+  if (address.ok) return ok({ kind: "address", address: address.value });
+  const prefix = parseCidr(text);
+  if (prefix.ok) return ok({ kind: "prefix", prefix: prefix.value });
+  const name = parseInterfaceName(text);
+  // What has a slash or colon was meant as an address or prefix.
+  if (name.ok && !/[/:]/.test(text) && !/^[\d.]+$/.test(text)) return ok({ kind: "interface", name: text });
+  return err("an IP address of this host, a prefix such as 192.0.2.0/24, or the name of an interface");
+};
+
+/** linux/rtnetlink.h: RT_SCOPE_UNIVERSE. */
+const globalScope = 0;
+
+/**
+ * Looks the VTEP addresses up on this host's interfaces, one of each family at most; says which selector has none.
+ * `before`: the addresses until now, which stay as long as they are there and meant.
+ */
+export async function readUnderlay(
+  socket: NetlinkSocket,
+  selectors: readonly UnderlaySelector[],
+  before: UnderlayState["vteps"] = {},
+): Promise<UnderlayState> {
   const present = await socket.dump(listAddresses());
+  const links = await socket.dump(listLinks());
   const vteps: { ipv4?: Ipv4Address; ipv6?: Ipv6Address } = {};
-  let chosen: { readonly index: number; readonly name: string } | undefined;
-  let mtu = Number.POSITIVE_INFINITY;
-  for (const address of addresses) {
-    const entry = present.find((candidate) => candidate.address === address);
-    if (entry === undefined)
-      throw new WeftError({
-        code: "failed-precondition",
-        attempted: `use ${address} as VTEP address`,
-        reason: "no interface of this host has it",
-        hint: "give an address that `ip address` shows, by --underlay",
-      });
-    const link = await socket.get(getLink({ index: entry.index }));
-    chosen ??= { index: link.index, name: link.name };
-    mtu = Math.min(mtu, link.mtu);
-    if (familyOf(address) === 4) vteps.ipv4 = address as Ipv4Address;
-    else vteps.ipv6 = address as Ipv6Address;
+  const chosen: Link[] = [];
+  for (const selector of selectors) {
+    const candidates = present.filter((entry) => isMeant(selector, entry, links));
+    if (candidates.length === 0) throw nothingFound(selector);
+    for (const family of [4, 6] as const) {
+      const ofFamily = candidates.filter(({ address }) => familyOf(address) === family);
+      const entry = ofFamily.find(({ address }) => address === before[`ipv${family}`]) ?? ofFamily[0];
+      const link = links.find(({ index }) => index === entry?.index);
+      if (entry === undefined || link === undefined || vteps[`ipv${family}`] !== undefined) continue;
+      if (family === 4) vteps.ipv4 = entry.address as Ipv4Address;
+      else vteps.ipv6 = entry.address as Ipv6Address;
+      chosen.push(link);
+    }
   }
-  if (chosen === undefined)
+  const [first] = chosen;
+  if (first === undefined)
     throw new WeftError({
       code: "invalid-argument",
       attempted: "choose the VTEP address",
       reason: "no address was given",
       hint: "give one by --underlay",
     });
-  return { vteps, interfaceIndex: chosen.index, interfaceName: chosen.name, mtu };
+  const indexes = new Set(chosen.map(({ index }) => index));
+  return {
+    vteps,
+    interfaceIndex: first.index,
+    interfaceName: first.name,
+    mtu: Math.min(...chosen.map(({ mtu }) => mtu)),
+    prefixes: present
+      .filter(({ index }) => indexes.has(index))
+      .map(({ address, prefixLength }) => cidrOf(address, prefixLength)),
+    interfaces: new Map(links.map(({ name, index }) => [name, index])),
+  };
+}
+
+function isMeant(
+  selector: UnderlaySelector,
+  { index, address, scope }: InterfaceAddressEntry,
+  links: readonly Link[],
+): boolean {
+  switch (selector.kind) {
+    case "address":
+      return address === selector.address;
+    case "prefix":
+      return cidrContains(selector.prefix, address);
+    case "interface":
+      return scope === globalScope && links.find((link) => link.index === index)?.name === selector.name;
+  }
+}
+
+function nothingFound(selector: UnderlaySelector): WeftError {
+  switch (selector.kind) {
+    case "address":
+      return new WeftError({
+        code: "failed-precondition",
+        attempted: `use ${selector.address} as VTEP address`,
+        reason: "no interface of this host has it",
+        hint: "give an address that `ip address` shows, by --underlay",
+      });
+    case "prefix":
+      return new WeftError({
+        code: "failed-precondition",
+        attempted: `find a VTEP address in ${selector.prefix}`,
+        reason: "no interface of this host has an address of it",
+        hint: "give a prefix that holds an address that `ip address` shows, by --underlay",
+      });
+    case "interface":
+      return new WeftError({
+        code: "failed-precondition",
+        attempted: `use the address of interface ${selector.name} as VTEP address`,
+        reason: "this host has no such interface, or it has no address of global scope",
+        hint: "see `ip address`, and give an interface or an address by --underlay",
+      });
+  }
 }
 
 /** Calls back when an interface or address of the underlay changes. */

@@ -3,19 +3,10 @@ import { it } from "node:test";
 import fc from "fast-check";
 import { type IpAddress, ip } from "../base/ip.ts";
 import { type MacAddress, mac } from "../base/mac.ts";
-import type { Vni } from "../model/index.ts";
-import { DesiredNetwork, type LocalEndpoint, type NetworkSettings, type RemoteEndpoint } from "./desired.ts";
+import { DesiredNetwork, type LocalEndpoint, type RemoteEndpoint } from "./desired.ts";
+import { networkSettings } from "./testing.ts";
 
-const settings: NetworkSettings = {
-  name: "blue",
-  tenant: "acme",
-  vni: 100 as Vni,
-  mtu: 1450,
-  port: 4789,
-  localVtep: ip("192.0.2.1"),
-  flood: "head-end",
-  arpSuppression: true,
-};
+const settings = networkSettings();
 const remote = (id: number, macNumber: number, ips: readonly number[], vtep: number): RemoteEndpoint => ({
   id: `e${id}`,
   mac: mac(`02:00:00:00:00:0${macNumber}`),

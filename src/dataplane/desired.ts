@@ -1,26 +1,55 @@
-import type { InterfaceAddress } from "../base/cidr.ts";
+import { type Cidr, cidrContains, type InterfaceAddress, networkAddress } from "../base/cidr.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
-import type { Vni } from "../model/index.ts";
+import type { Learning, NetworkMode, Vni } from "../model/index.ts";
+import type { Transport } from "../model/names.ts";
 
-/** What one network shall be on this node, but for its endpoints. */
+/** The group that a network floods to, and the underlay interface that joins it. */
+export interface MulticastGroup {
+  readonly address: IpAddress;
+  /** Hops that frames may take. */
+  readonly ttl: number;
+  readonly interfaceIndex: number;
+}
+
+/** What one network shall be on this node, but for its endpoints and blocks. */
 export interface NetworkSettings {
   readonly name: string;
   readonly tenant: string;
   readonly vni: Vni;
+  readonly mode: NetworkMode;
+  readonly subnets: readonly Cidr[];
   /** Octets of the largest inner packet. */
   readonly mtu: number;
-  /** UDP destination port. */
-  readonly port: number;
+  /** How packets leave; absent: not in a tunnel. */
+  readonly transport?: Transport;
+  /** Tunnels that are received from as well, because other nodes may send so, yet or still. */
+  readonly standby: readonly Transport[];
   /** This node's VTEP address. */
   readonly localVtep: IpAddress;
   readonly flood: "head-end" | "none";
   readonly arpSuppression: boolean;
+  readonly learning: Learning;
+  /** Whether MACs behind ports are learnt that nobody declared. */
+  readonly localLearning: boolean;
+  /** Seconds after which what was learnt and not heard of is forgotten. */
+  readonly ageing: number;
+  /** VTEPs that are told by the network itself, among them such as do not run weft. */
+  readonly staticVteps: readonly IpAddress[];
+  readonly multicast?: MulticastGroup;
+  /** Addresses of the bridge: this node is the gateway of its endpoints. */
+  readonly gateways: readonly InterfaceAddress[];
+  /** Endpoints reach the outside through this node. */
+  readonly egress: boolean;
+  /** This node reaches the endpoints on it. */
+  readonly hostAccess: boolean;
 }
 
 /** An endpoint of another node. */
 export interface RemoteEndpoint {
   readonly id: string;
+  /** Found behind a port and never declared: it may turn up behind one of this node's. */
+  readonly isLearnt?: boolean;
   readonly mac: MacAddress;
   readonly ips: readonly IpAddress[];
   readonly node: string;
@@ -37,6 +66,31 @@ export interface LocalEndpoint {
   readonly interface: string;
   /** The namespace that the path must mean; 0: whichever it means. */
   readonly inode: number;
+  /** This node's addresses towards which its default routes go; none: it gets none. */
+  readonly gateways?: readonly IpAddress[];
+}
+
+/** An endpoint of this node that was found behind a port and never declared: the bridge has its MAC from the traffic. */
+export interface LearntEndpoint {
+  readonly id: string;
+  readonly mac: MacAddress;
+  readonly ips: readonly IpAddress[];
+}
+
+/** A block of another node. */
+export interface RemoteBlock {
+  readonly cidr: Cidr;
+  readonly node: string;
+  readonly vtep: IpAddress;
+  /** Reached without a tunnel: the VTEP is on a link of this node. */
+  readonly isDirect: boolean;
+}
+
+/** A block of this node. */
+export interface LocalBlock {
+  readonly cidr: Cidr;
+  /** Others reach it without a tunnel. */
+  readonly isDirect: boolean;
 }
 
 /**
@@ -49,11 +103,15 @@ export class DesiredNetwork {
   readonly #byMac = new Map<MacAddress, RemoteEndpoint>();
   readonly #byIp = new Map<IpAddress, RemoteEndpoint>();
   readonly #locals = new Map<string, LocalEndpoint>();
+  readonly #learnt = new Map<string, LearntEndpoint>();
+  readonly #blocks = new Map<Cidr, RemoteBlock>();
+  readonly #localBlocks = new Map<Cidr, LocalBlock>();
   readonly #vteps = new Map<IpAddress, number>();
   /** Rows that must be looked at. */
   readonly changedMacs = new Set<MacAddress>();
   readonly changedIps = new Set<IpAddress>();
   readonly changedPorts = new Set<string>();
+  readonly changedBlocks = new Set<Cidr>();
   /** The flood list, the device settings: all but rows. */
   devicesChanged = true;
 
@@ -62,8 +120,12 @@ export class DesiredNetwork {
   }
 
   setSettings(settings: NetworkSettings): void {
+    const before = this.settings;
     this.settings = settings;
     this.devicesChanged = true;
+    const { transport, learning } = settings;
+    // Other tunnels and other learning mean other places for every row.
+    if (!sameTransport(before.transport, transport) || before.learning !== learning) this.markRows();
   }
 
   putRemote(endpoint: RemoteEndpoint): void {
@@ -77,9 +139,34 @@ export class DesiredNetwork {
       this.#byIp.set(ip, endpoint);
       this.changedIps.add(ip);
     }
-    const users = this.#vteps.get(endpoint.vtep) ?? 0;
-    this.#vteps.set(endpoint.vtep, users + 1);
-    if (users === 0) this.devicesChanged = true;
+    this.#usePeer(endpoint.vtep);
+  }
+
+  putBlock(block: RemoteBlock): void {
+    const before = this.#blocks.get(block.cidr);
+    this.#blocks.set(block.cidr, block);
+    this.changedBlocks.add(block.cidr);
+    this.#usePeer(block.vtep);
+    if (before !== undefined) this.#leavePeer(before.vtep);
+  }
+
+  removeBlock(cidr: Cidr): void {
+    const block = this.#blocks.get(cidr);
+    if (block === undefined) return;
+    this.#blocks.delete(cidr);
+    this.changedBlocks.add(cidr);
+    this.#leavePeer(block.vtep);
+  }
+
+  setLocalBlocks(blocks: readonly LocalBlock[]): void {
+    this.#localBlocks.clear();
+    for (const block of blocks) this.#localBlocks.set(block.cidr, block);
+    this.devicesChanged = true;
+  }
+
+  putLearnt(endpoint: LearntEndpoint): void {
+    this.removeRemote(endpoint.id);
+    this.#learnt.set(endpoint.id, endpoint);
   }
 
   putLocal(endpoint: LocalEndpoint): void {
@@ -102,6 +189,7 @@ export class DesiredNetwork {
   }
 
   removeLocal(id: string): void {
+    this.#learnt.delete(id);
     const endpoint = this.#locals.get(id);
     if (endpoint === undefined) return;
     this.#locals.delete(id);
@@ -116,14 +204,28 @@ export class DesiredNetwork {
     return this.#locals.get(id);
   }
 
-  /** FDB of the tunnel: MAC → remote endpoint. */
+  /** FDB of the tunnel: MAC → remote endpoint. None where the kernel learns from what it receives. */
   get remotesByMac(): ReadonlyMap<MacAddress, RemoteEndpoint> {
-    return this.#byMac;
+    return this.settings.learning === "control-plane" ? this.#byMac : noMacs;
   }
 
   /** Neighbours of the bridge: IP → remote endpoint. */
   get remotesByIp(): ReadonlyMap<IpAddress, RemoteEndpoint> {
-    return this.#byIp;
+    return this.settings.learning === "control-plane" ? this.#byIp : noIps;
+  }
+
+  /** Endpoints here that were learnt, by id. */
+  get learnt(): ReadonlyMap<string, LearntEndpoint> {
+    return this.#learnt;
+  }
+
+  /** Blocks of other nodes. */
+  get blocks(): ReadonlyMap<Cidr, RemoteBlock> {
+    return this.#blocks;
+  }
+
+  get localBlocks(): ReadonlyMap<Cidr, LocalBlock> {
+    return this.#localBlocks;
   }
 
   get remotes(): ReadonlyMap<string, RemoteEndpoint> {
@@ -139,10 +241,37 @@ export class DesiredNetwork {
     return [...this.#vteps.keys()];
   }
 
+  /** VTEPs that packets of this network are exchanged with: {@link remoteVteps}, and those that the network lists. */
+  get peers(): ReadonlySet<IpAddress> {
+    const peers = new Set([...this.#vteps.keys(), ...this.settings.staticVteps]);
+    peers.delete(this.settings.localVtep);
+    return peers;
+  }
+
+  /** Who gets a copy of each flooded frame: VTEPs, or the one group. */
+  get floodList(): readonly IpAddress[] {
+    const { mode, flood, multicast, staticVteps, localVtep } = this.settings;
+    if (mode === "l3" || flood === "none") return [];
+    if (multicast !== undefined) return [multicast.address];
+    return staticVteps.length > 0 ? staticVteps.filter((vtep) => vtep !== localVtep) : this.remoteVteps;
+  }
+
+  /** Whether the prefix lies in one of the network's subnets. */
+  owns(prefix: Cidr): boolean {
+    return this.settings.subnets.some((subnet) => cidrContains(subnet, networkAddress(prefix)));
+  }
+
   /** Marks everything: the devices are new, or what the kernel has is not known. */
   markRows(): void {
     for (const mac of this.#byMac.keys()) this.changedMacs.add(mac);
     for (const ip of this.#byIp.keys()) this.changedIps.add(ip);
+    for (const cidr of this.#blocks.keys()) this.changedBlocks.add(cidr);
+  }
+
+  /** Marks what leads to these VTEPs. */
+  markRowsTo(vteps: ReadonlySet<IpAddress | undefined>): void {
+    for (const { vtep, mac } of this.#remotes.values()) if (vteps.has(vtep)) this.changedMacs.add(mac);
+    for (const { vtep, cidr } of this.#blocks.values()) if (vteps.has(vtep)) this.changedBlocks.add(cidr);
   }
 
   markPorts(): void {
@@ -150,7 +279,8 @@ export class DesiredNetwork {
   }
 
   get hasChanges(): boolean {
-    return this.devicesChanged || this.changedMacs.size > 0 || this.changedIps.size > 0 || this.changedPorts.size > 0;
+    const { changedMacs, changedIps, changedPorts, changedBlocks } = this;
+    return this.devicesChanged || [changedMacs, changedIps, changedPorts, changedBlocks].some((set) => set.size > 0);
   }
 
   /** A row whose MAC or IP another endpoint has taken over meanwhile stays with that one. */
@@ -161,11 +291,28 @@ export class DesiredNetwork {
       if (this.#byIp.get(ip) === endpoint) this.#byIp.delete(ip);
       this.changedIps.add(ip);
     }
-    const users = (this.#vteps.get(endpoint.vtep) ?? 1) - 1;
-    if (users > 0) this.#vteps.set(endpoint.vtep, users);
+    this.#leavePeer(endpoint.vtep);
+  }
+
+  #usePeer(vtep: IpAddress): void {
+    const users = this.#vteps.get(vtep) ?? 0;
+    this.#vteps.set(vtep, users + 1);
+    if (users === 0) this.devicesChanged = true;
+  }
+
+  #leavePeer(vtep: IpAddress): void {
+    const users = (this.#vteps.get(vtep) ?? 1) - 1;
+    if (users > 0) this.#vteps.set(vtep, users);
     else {
-      this.#vteps.delete(endpoint.vtep);
+      this.#vteps.delete(vtep);
       this.devicesChanged = true;
     }
   }
+}
+
+const noMacs: ReadonlyMap<MacAddress, RemoteEndpoint> = new Map();
+const noIps: ReadonlyMap<IpAddress, RemoteEndpoint> = new Map();
+
+export function sameTransport(a: Transport | undefined, b: Transport | undefined): boolean {
+  return a?.encapsulation === b?.encapsulation && a?.port === b?.port;
 }

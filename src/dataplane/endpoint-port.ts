@@ -16,6 +16,8 @@ import {
   replaceAddress,
   replaceFdbEntry,
 } from "../netlink/index.ts";
+import { endpointPort, isPortAs } from "./bridge-port.ts";
+import { ensureContainerRoutes } from "./container-routes.ts";
 import type { LocalEndpoint, NetworkSettings } from "./desired.ts";
 import type { LinkTable } from "./link-table.ts";
 import { aliasOf, weftGroup, weftProtocol } from "./ownership.ts";
@@ -117,9 +119,9 @@ function* portChanges(
   if (port.alias !== aliasOf(place.instance)) yield changeLink(reference, { alias: aliasOf(place.instance) });
   if (port.master !== place.bridgeIndex) yield changeLink(reference, { master: place.bridgeIndex });
   if (port.mtu !== network.mtu) yield changeLink(reference, { mtu: network.mtu });
-  // What sits at the port is known; frames from any other MAC teach the bridge nothing.
-  if (port.info.bridgePort?.learning !== false)
-    yield changeLink(reference, { info: { portKind: "bridge", bridgePort: { learning: false } } });
+  const settings = endpointPort(network);
+  if (!isPortAs(settings, port.info.bridgePort))
+    yield changeLink(reference, { info: { portKind: "bridge", bridgePort: settings } });
   if (!port.up) yield changeLink(reference, { up: true });
 }
 
@@ -146,6 +148,7 @@ async function ensureInside(
   if (!link.up) requests.push(changeLink(reference, { up: true }));
   const { failures } = await inside.batch(requests);
   if (failures[0] !== undefined) throw failures[0].error;
+  await ensureContainerRoutes(endpoint, network, link.index, inside);
 }
 
 async function hasInterface(inside: NetlinkSocket, endpoint: LocalEndpoint): Promise<boolean> {

@@ -1,3 +1,5 @@
 export type { DesiredNetwork, NetworkSettings } from "./desired.ts";
-export { NodeDataplane } from "./node-dataplane.ts";
+export { tunnelPattern } from "./encapsulation/tunnel.ts";
+export type { PortTraffic } from "./network-dataplane.ts";
+export { type NetworkPlacement, NodeDataplane } from "./node-dataplane.ts";
 export type { DataplaneEvent } from "./report.ts";

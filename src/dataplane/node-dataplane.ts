@@ -7,7 +7,7 @@ import { listNamedNamespaces, NetworkNamespace, namedNamespacePath } from "../li
 import { tenantOfNamespace } from "../model/names.ts";
 import { getLink, NetlinkSocket } from "../netlink/index.ts";
 import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
-import type { NetworkDataplane } from "./network-dataplane.ts";
+import type { NetworkDataplane, PortTraffic } from "./network-dataplane.ts";
 import { aliasOf } from "./ownership.ts";
 import { Problems, type Report } from "./report.ts";
 import { TenantDataplane } from "./tenant-dataplane.ts";
@@ -25,6 +25,8 @@ export interface NodeDataplaneOptions {
   readonly underlay: NetworkNamespace;
   readonly clock: Clock;
   readonly report: Report;
+  /** Told of MACs behind ports that nobody declared, in networks that learn. */
+  readonly onTraffic?: (event: PortTraffic) => void;
 }
 
 /** Where a network is in the kernel. */
@@ -88,10 +90,14 @@ export class NodeDataplane {
     return this.#desired;
   }
 
-  /** The network as it shall be. One with another VNI or tenant is another network, whose endpoints are yet to come. */
+  /** The network as it shall be. One with another VNI, tenant or mode is another network, whose endpoints are yet to come. */
   putNetwork(settings: NetworkSettings): DesiredNetwork {
     const present = this.#desired.get(settings.name);
-    if (present?.settings.vni === settings.vni && present.settings.tenant === settings.tenant) {
+    const isSame =
+      present?.settings.vni === settings.vni &&
+      present.settings.tenant === settings.tenant &&
+      present.settings.mode === settings.mode;
+    if (isSame) {
       present.setSettings(settings);
       this.#tenants.get(settings.tenant)?.settingsChanged();
       return present;
@@ -208,7 +214,7 @@ export class NodeDataplane {
     for (const name of new Set([...this.#desired.values()].map((network) => network.settings.tenant)))
       await this.#guard(`tenant ${name}`, () => this.#reconcileTenant(name));
     this.#problems.forget((object) => this.#isOfNoTenant(object));
-    if (this.#pruned) await this.#guard("nexthops", () => this.#underlay.removeNexthops(this.#remoteVteps()));
+    if (this.#pruned) await this.#guard("nexthops", () => this.#underlay.removeNexthops(this.#nexthopVteps()));
     if (this.#problems.size > 0 || this.#hasWork) {
       if (failuresBefore === 0) this.#retryPause = firstRetry;
       this.#cancelRetry = this.#options.clock.after(this.#retryPause, () => this.#trigger());
@@ -217,16 +223,18 @@ export class NodeDataplane {
   }
 
   async #prepareUnderlay(): Promise<void> {
-    const vteps = this.#remoteVteps();
-    const renewed = await this.#underlay.addNexthops(vteps);
+    const renewed = await this.#underlay.addNexthops(this.#nexthopVteps());
     if (renewed.size > 0)
       for (const tenant of this.#tenants.values())
         for (const network of tenant.networks.values()) network.onNexthopRenewed(renewed);
-    const ports = new Set([...this.#desired.values()].map((network) => network.settings.port));
-    await this.#underlay.ensureSourceFilter(
-      [...ports].sort((a, b) => a - b),
-      vteps,
-    );
+    const networks = [...this.#desired.values()];
+    const openPorts = networks.filter(({ settings }) => settings.multicast !== undefined).flatMap(udpPortsOf);
+    await this.#underlay.ensureSourceFilter({
+      ports: sorted(networks.flatMap(udpPortsOf)),
+      openPorts: sorted(openPorts),
+      groups: sorted(networks.flatMap(({ settings }) => settings.multicast?.address ?? [])),
+      remoteVteps: sorted(networks.flatMap((network) => [...network.peers])),
+    });
   }
 
   async #reconcileTenant(name: string): Promise<void> {
@@ -247,6 +255,7 @@ export class NodeDataplane {
       report: this.#report,
       onDamage: () => this.#trigger(),
       onOverrun: () => this.#onOverrun(),
+      onTraffic: this.#options.onTraffic ?? (() => {}),
     });
     this.#tenants.set(name, tenant);
     return tenant;
@@ -293,9 +302,12 @@ export class NodeDataplane {
     return name !== undefined && !this.#tenants.has(name) && this.#networksOf(name).length === 0;
   }
 
-  #remoteVteps(): ReadonlySet<IpAddress> {
+  /** VTEPs that FDB entries refer to. Only VXLAN has such: other tunnels have one VTEP each. */
+  #nexthopVteps(): ReadonlySet<IpAddress> {
     const vteps = new Set<IpAddress>();
-    for (const network of this.#desired.values()) for (const vtep of network.remoteVteps) vteps.add(vtep);
+    for (const network of this.#desired.values())
+      if (network.settings.transport?.encapsulation === "vxlan" && network.settings.learning === "control-plane")
+        for (const vtep of network.remoteVteps) vteps.add(vtep);
     return vteps;
   }
 
@@ -337,6 +349,18 @@ export class NodeDataplane {
       this.#problems.failed(object, error);
     }
   }
+}
+
+/** The ports that a network is received at. */
+function udpPortsOf({ settings: { transport, standby } }: DesiredNetwork): number[] {
+  return [...standby, ...(transport === undefined ? [] : [transport])]
+    .map(({ port }) => port)
+    .filter((port) => port > 0);
+}
+
+/** Each once and in order, so that the same filter is the same text. */
+function sorted<Value extends number | string>(values: readonly Value[]): Value[] {
+  return [...new Set(values)].sort((a, b) => (a < b ? -1 : 1));
 }
 
 /** Calls back when a name appears in, or vanishes from, the directory of named namespaces. */

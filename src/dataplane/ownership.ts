@@ -1,4 +1,6 @@
-import { type MacAddress, mac } from "../base/mac.ts";
+import { createHash } from "node:crypto";
+import type { IpAddress } from "../base/ip.ts";
+import { type MacAddress, mac, macFromBytes } from "../base/mac.ts";
 import type { Vni } from "../model/index.ts";
 import type { Link } from "../netlink/index.ts";
 
@@ -31,6 +33,37 @@ export function aliasOf(instance: string): string {
 export function networkMac(vni: Vni): MacAddress {
   const hex = vni.toString(16).padStart(6, "0");
   return mac(`02:57:00:${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4, 6)}`);
+}
+
+/**
+ * The MAC of a node's tunnels in layer-3 networks, by its VTEP address: every node can tell it of every other. Locally
+ * administered; 46 bits of a hash, so that the addresses of 5,000 nodes share one with a chance of 2 in 10 million.
+ */
+export function routerMac(vtep: IpAddress): MacAddress {
+  const bytes = Uint8Array.from(createHash("sha256").update(vtep).digest().subarray(0, 6));
+  bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
+  return macFromBytes(bytes);
+}
+
+/**
+ * Devices that appear by themselves in each new namespace once the module of their kind is loaded (`fb_tunnels_only_for_init_net`
+ * in the kernel's Documentation/admin-guide/sysctl/net.rst): nobody made them, and nobody can delete them.
+ */
+const fallbackTunnels: ReadonlySet<string> = new Set([
+  "tunl0",
+  "gre0",
+  "gretap0",
+  "erspan0",
+  "sit0",
+  "ip_vti0",
+  "ip6_vti0",
+  "ip6tnl0",
+  "ip6gre0",
+]);
+
+/** Whether somebody made the device: it is neither the loopback device nor one that the kernel puts everywhere. */
+export function isMade(link: Link): boolean {
+  return link.info.kind !== undefined && !fallbackTunnels.has(link.name);
 }
 
 /**

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import fc from "fast-check";
 import { type IpAddress, ip } from "../base/ip.ts";
-import { type MacAddress, mac, zeroMac } from "../base/mac.ts";
+import { type MacAddress, mac } from "../base/mac.ts";
 import { type FdbEntry, type Neighbour, neighbourFlag, neighbourState } from "../netlink/index.ts";
 import { type DesiredRows, RowComparison, type RowPlan } from "./row-plan.ts";
 
@@ -24,7 +24,9 @@ function desiredRows(placement: Placement, localMacs: readonly MacAddress[] = []
   }));
   return {
     bridge,
-    tunnel,
+    sharedTunnel: tunnel,
+    isTunnel: (index) => index === tunnel,
+    tunnelTowards: () => tunnel,
     localMacs: new Set(localMacs),
     remotesByMac: new Map(endpoints.map((endpoint) => [endpoint.mac, endpoint])),
     remotesByIp: new Map(endpoints.map((endpoint) => [ipOf(endpoint.number), endpoint])),
@@ -62,7 +64,7 @@ function plan(desired: DesiredRows, fdb: readonly FdbEntry[], neighbours: readon
   return comparison.plan();
 }
 
-const empty: RowPlan = { macs: [], ips: [], surplusFdb: [], surplusNeighbours: [], flood: new Set() };
+const empty: RowPlan = { macs: [], ips: [], surplusFdb: [], surplusNeighbours: [] };
 const placements = fc
   .array(fc.tuple(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 0, max: 1 })), { maxLength: 30 })
   .map((pairs): Placement => new Map(pairs));
@@ -117,9 +119,4 @@ it("takes away the tunnel's entry of a MAC that has come here, and not the bridg
     surplusFdb.map(({ mac: address, flags }) => [address, flags]),
     [[macOf(1), neighbourFlag.self]],
   );
-});
-
-it("reads the flood list", () => {
-  const entry = { index: tunnel, mac: zeroMac, state: neighbourState.permanent, flags: own, vtep: ip("192.0.2.2") };
-  assert.deepEqual(plan(desiredRows(new Map()), [entry], []).flood, new Set([ip("192.0.2.2")]));
 });

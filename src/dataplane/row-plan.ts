@@ -5,7 +5,12 @@ import { type FdbEntry, type Neighbour, neighbourFlag } from "../netlink/index.t
 /** What the rows of one network shall be. */
 export interface DesiredRows {
   readonly bridge: number;
-  readonly tunnel: number;
+  /** The one tunnel with a table of its own; `undefined` where each VTEP has a tunnel and the bridge's table does. */
+  readonly sharedTunnel: number | undefined;
+  /** Whether the device is one of the network's tunnels. */
+  readonly isTunnel: (index: number) => boolean;
+  /** The tunnel that leads to a VTEP. */
+  readonly tunnelTowards: (vtep: IpAddress) => number | undefined;
   /** MACs of this node's own endpoints: the bridge has them at their ports. */
   readonly localMacs: ReadonlySet<MacAddress>;
   readonly remotesByMac: ReadonlyMap<MacAddress, { readonly mac: MacAddress; readonly vtep: IpAddress }>;
@@ -22,8 +27,6 @@ export interface RowPlan {
   /** There, weft's own by its mark, and not desired. */
   readonly surplusFdb: readonly FdbEntry[];
   readonly surplusNeighbours: readonly Neighbour[];
-  /** VTEPs in the kernel's flood list. */
-  readonly flood: ReadonlySet<IpAddress>;
 }
 
 /**
@@ -37,29 +40,25 @@ export class RowComparison {
   readonly #neighbours = new Set<IpAddress>();
   readonly #surplusFdb: FdbEntry[] = [];
   readonly #surplusNeighbours: Neighbour[] = [];
-  readonly #flood = new Set<IpAddress>();
 
   constructor(desired: DesiredRows) {
     this.#desired = desired;
   }
 
   observeFdb(entry: FdbEntry): void {
-    const { tunnel, remotesByMac, localMacs, groupOf } = this.#desired;
-    if (entry.index !== tunnel) return;
-    if (entry.mac === zeroMac) {
-      if (entry.vtep !== undefined) this.#flood.add(entry.vtep);
-      return;
-    }
-    if ((entry.flags & neighbourFlag.externallyLearned) === 0) return;
+    const { sharedTunnel, isTunnel, tunnelTowards, remotesByMac, localMacs, groupOf } = this.#desired;
     const isInBridge = entry.master !== undefined;
+    if (isInBridge ? !isTunnel(entry.index) : entry.index !== sharedTunnel) return;
+    if (entry.mac === zeroMac || (entry.flags & neighbourFlag.externallyLearned) === 0) return;
     const endpoint = remotesByMac.get(entry.mac);
     if (endpoint === undefined) {
       // The bridge holds one entry for a MAC: for one of this node's it will be the port's in a moment.
       if (!(isInBridge && localMacs.has(entry.mac)))
         this.#surplusFdb.push({ ...entry, flags: isInBridge ? neighbourFlag.master : neighbourFlag.self });
       // The desired row's text is there anyway; the one just read need not be kept.
-    } else if (isInBridge) this.#inBridge.add(endpoint.mac);
-    else if (entry.nexthop !== undefined && entry.nexthop === groupOf(endpoint.vtep)) this.#inTunnel.add(endpoint.mac);
+    } else if (!isInBridge) {
+      if (entry.nexthop !== undefined && entry.nexthop === groupOf(endpoint.vtep)) this.#inTunnel.add(endpoint.mac);
+    } else if (entry.index === tunnelTowards(endpoint.vtep)) this.#inBridge.add(endpoint.mac);
   }
 
   observeNeighbour(entry: Neighbour): void {
@@ -70,17 +69,12 @@ export class RowComparison {
   }
 
   plan(): RowPlan {
-    const { remotesByMac, remotesByIp } = this.#desired;
+    const { remotesByMac, remotesByIp, sharedTunnel } = this.#desired;
     const macs: MacAddress[] = [];
-    for (const mac of remotesByMac.keys()) if (!this.#inTunnel.has(mac) || !this.#inBridge.has(mac)) macs.push(mac);
+    for (const mac of remotesByMac.keys())
+      if (!this.#inBridge.has(mac) || (sharedTunnel !== undefined && !this.#inTunnel.has(mac))) macs.push(mac);
     const ips: IpAddress[] = [];
     for (const ip of remotesByIp.keys()) if (!this.#neighbours.has(ip)) ips.push(ip);
-    return {
-      macs,
-      ips,
-      surplusFdb: this.#surplusFdb,
-      surplusNeighbours: this.#surplusNeighbours,
-      flood: this.#flood,
-    };
+    return { macs, ips, surplusFdb: this.#surplusFdb, surplusNeighbours: this.#surplusNeighbours };
   }
 }

@@ -1,6 +1,6 @@
 import { WeftError } from "../base/errors.ts";
 import { isErrno, type NetworkNamespace } from "../linux/index.ts";
-import { bridgeName, endpointPortName, namespaceName, tunnelName } from "../model/names.ts";
+import { namespaceName } from "../model/names.ts";
 import {
   deleteLink,
   type EventMessage,
@@ -10,24 +10,32 @@ import {
   listLinks,
   NetlinkSocket,
   neighbourFlag,
+  type Route,
+  RTM_DELADDR,
   RTM_DELLINK,
   RTM_DELNEIGH,
+  RTM_DELROUTE,
+  RTM_NEWADDR,
   RTM_NEWLINK,
   RTM_NEWNEIGH,
+  RTM_NEWROUTE,
+  readAddress,
   readBridgePort,
   readFdbEntry,
   readLink,
   readLinkHeader,
   readNeighbour,
+  readRoute,
   withoutNewNeighbours,
 } from "../netlink/index.ts";
 import type { DesiredNetwork } from "./desired.ts";
+import { tunnelPattern } from "./encapsulation/tunnel.ts";
 import { ensureNftTable } from "./filter/nftables.ts";
 import { suppressionFilterName, suppressionFilterTable } from "./filter/suppression-filter.ts";
 import { watchFilters } from "./filter/watch-filters.ts";
 import { LinkTable } from "./link-table.ts";
-import { NetworkDataplane } from "./network-dataplane.ts";
-import { isOwnLink } from "./ownership.ts";
+import { NetworkDataplane, type PortTraffic } from "./network-dataplane.ts";
+import { isOwnLink, weftProtocol } from "./ownership.ts";
 import type { Problems, Report } from "./report.ts";
 import { ensureNamespaceName, openTenantNamespace, removeTenantNamespace } from "./tenant-namespace.ts";
 import type { UnderlayDataplane } from "./underlay-dataplane.ts";
@@ -42,6 +50,8 @@ export interface TenantOptions {
   readonly onDamage: () => void;
   /** The kernel's events were lost. */
   readonly onOverrun: () => void;
+  /** A MAC that nobody declared is behind a port of this node, or is there no more. */
+  readonly onTraffic: (event: PortTraffic) => void;
 }
 
 /** One tenant on this node: its namespace, the filter in it, and its networks. */
@@ -66,7 +76,14 @@ export class TenantDataplane {
     this.socket = socket;
     this.#events = new EventSocket({
       namespace,
-      groups: [eventGroup.link, eventGroup.neighbour],
+      groups: [
+        eventGroup.link,
+        eventGroup.neighbour,
+        eventGroup.ipv4Address,
+        eventGroup.ipv6Address,
+        eventGroup.ipv4Route,
+        eventGroup.ipv6Route,
+      ],
       // A hundred thousand rows of our own are not news.
       filter: withoutNewNeighbours(neighbourFlag.externallyLearned),
       onEvent: (message) => this.#onEvent(message),
@@ -132,11 +149,7 @@ export class TenantDataplane {
 
   /** Deletes devices of weft's that belong to none of the `wanted` networks: an earlier run left them. */
   async prune(wanted: readonly DesiredNetwork[]): Promise<void> {
-    const kept = new Set<string>();
-    for (const desired of wanted) {
-      kept.add(bridgeName(desired.settings.vni)).add(tunnelName(desired.settings.vni));
-      for (const id of desired.locals.keys()) kept.add(endpointPortName(id));
-    }
+    const kept = new Set(wanted.flatMap((desired) => NetworkDataplane.deviceNames(desired)));
     for (const link of await this.socket.dump(listLinks()))
       if (isOwnLink(link) && !kept.has(link.name))
         await this.socket.execute(deleteLink({ index: link.index })).catch((error: unknown) => {
@@ -181,9 +194,11 @@ export class TenantDataplane {
   /** A tunnel without its source filter would be open to everyone: it waits. */
   #isProtected(network: NetworkDataplane): boolean {
     const { underlay, problems } = this.#options;
-    const { name, port } = network.desired.settings;
-    if (underlay.protects(port)) return true;
-    const reason = `the source filter for UDP port ${port} could not be set`;
+    const { name, transport, standby } = network.desired.settings;
+    const ports = [...standby, ...(transport === undefined ? [] : [transport])].map(({ port }) => port);
+    const open = ports.find((port) => port > 0 && !underlay.protects(port));
+    if (open === undefined) return true;
+    const reason = `the source filter for UDP port ${open} could not be set`;
     const hint = "see the problem of the underlay in weft status";
     problems.failed(
       `network ${name}`,
@@ -197,11 +212,17 @@ export class TenantDataplane {
     const isRepair = this.#filterDamaged;
     this.#filterChanged = false;
     this.#filterDamaged = false;
-    const tunnels = wanted
-      .filter((network) => network.settings.arpSuppression)
-      .map((network) => tunnelName(network.settings.vni));
+    const tunnelsOf = (isMeant: (network: DesiredNetwork) => boolean): string[] =>
+      wanted
+        .filter((network) => network.settings.mode === "l2" && isMeant(network))
+        .flatMap(tunnelPatterns)
+        .sort();
+    const filter = {
+      forwarded: tunnelsOf(({ settings }) => settings.arpSuppression && !settings.localLearning),
+      own: tunnelsOf(({ settings }) => settings.gateways.length > 0),
+    };
     try {
-      if (!(await ensureNftTable(this.namespace, suppressionFilterTable(tunnels)))) return;
+      if (!(await ensureNftTable(this.namespace, suppressionFilterTable(filter)))) return;
     } catch (error) {
       this.#filterChanged = true;
       this.#filterDamaged = isRepair;
@@ -224,12 +245,15 @@ export class TenantDataplane {
       namespace: this.namespace,
       socket: this.socket,
       underlay: underlay.socket,
+      underlayNamespace: underlay.namespace,
       underlayInode: underlay.inode,
       get offload() {
         return underlay.offload;
       },
       openSocket: (namespace) => this.#countedSocket(namespace),
       groupOf: (vtep) => underlay.groupOf(vtep),
+      uplink: () => undefined,
+      onTraffic: this.#options.onTraffic,
       problems,
       report,
     });
@@ -249,7 +273,15 @@ export class TenantDataplane {
   }
 
   #onEvent({ type, bytes, view, start, end }: EventMessage): void {
-    if (type === RTM_DELNEIGH || type === RTM_NEWNEIGH) {
+    if (type === RTM_NEWROUTE || type === RTM_DELROUTE) {
+      const route = readRoute(bytes, view, start, end);
+      if (route?.protocol !== weftProtocol && type === RTM_DELROUTE) return;
+      if (route !== undefined) this.#judgeRoute(route, type === RTM_DELROUTE);
+    } else if (type === RTM_NEWADDR || type === RTM_DELADDR) {
+      const address = readAddress(bytes, view, start, end);
+      const network = address === undefined ? undefined : this.#networkOf(address.index);
+      if (address !== undefined && network?.onAddressChanged(address, type === RTM_DELADDR)) this.#options.onDamage();
+    } else if (type === RTM_DELNEIGH || type === RTM_NEWNEIGH) {
       const entry = readFdbEntry(bytes, view, start, end) ?? readNeighbour(bytes, view, start, end);
       const network = entry === undefined ? undefined : this.#networkOf(entry.index);
       if (entry === undefined || network === undefined) return;
@@ -269,6 +301,14 @@ export class TenantDataplane {
     }
   }
 
+  #judgeRoute(route: Route, isDeleted: boolean): void {
+    let isDamaged = false;
+    for (const network of this.networks.values())
+      if (network.desired.settings.mode === "l3")
+        isDamaged = (isDeleted ? network.onRowDeleted(route) : network.onRowWritten(route)) || isDamaged;
+    if (isDamaged) this.#options.onDamage();
+  }
+
   /** A change in several steps tells of each; only where it arrived counts. */
   #judgeLinks(): void {
     const events = [...this.#linkEvents];
@@ -281,4 +321,9 @@ export class TenantDataplane {
     for (const network of this.networks.values()) if (network.ownsIndex(index)) return network;
     return undefined;
   }
+}
+
+/** The tunnels of a network as the filter matches them. */
+function tunnelPatterns({ settings: { vni, transport, standby } }: DesiredNetwork): string[] {
+  return [...(transport === undefined ? [] : [transport]), ...standby].map((each) => tunnelPattern(each, vni));
 }

@@ -9,10 +9,18 @@ import {
   writeNetworkSysctl,
 } from "../linux/index.ts";
 import { changeLink, getLink, type Link, listLinks, type NetlinkSocket } from "../netlink/index.ts";
-import { aliasOf } from "./ownership.ts";
+import { aliasOf, isMade } from "./ownership.ts";
 
-/** Every device that appears in a tenant's namespace is quiet from its first moment: no addresses, no router discovery. */
+/**
+ * Every device that appears in a tenant's namespace is quiet from its first moment: no addresses, no router discovery.
+ * The namespace routes between its networks; answers may come another way than questions went (a network that changes
+ * its tunnels, nodes that share a link), so that the way back is no proof of a source.
+ */
 const sysctls: Readonly<Record<string, string>> = {
+  "ipv4/ip_forward": "1",
+  "ipv6/conf/all/forwarding": "1",
+  "ipv4/conf/all/rp_filter": "0",
+  "ipv4/conf/default/rp_filter": "0",
   "ipv6/conf/default/addr_gen_mode": "1",
   "ipv6/conf/default/accept_ra": "0",
   "ipv6/conf/default/accept_dad": "0",
@@ -53,7 +61,7 @@ async function mark(name: string, instance: string, socket: NetlinkSocket): Prom
   const loopback = await socket.get(getLink({ name: "lo" }));
   if (loopback.alias === aliasOf(instance)) return;
   const links = await socket.dump(listLinks());
-  if (loopback.up || links.some((link) => link.info.kind !== undefined))
+  if (loopback.up || links.some(isMade))
     throw new WeftError({
       code: "already-exists",
       attempted: `use network namespace ${name}`,
@@ -85,7 +93,7 @@ export async function removeTenantNamespace(
   name: string,
   socket: NetlinkSocket,
 ): Promise<readonly Link[]> {
-  const foreign = (await socket.dump(listLinks())).filter((link) => link.info.kind !== undefined);
+  const foreign = (await socket.dump(listLinks())).filter(isMade);
   if (foreign.length > 0) return foreign;
   if (namedNamespaceExists(name)) {
     using present = NetworkNamespace.openNamed(name);

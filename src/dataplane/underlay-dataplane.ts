@@ -11,10 +11,10 @@ import {
   RTM_NEWNEXTHOP,
   readNexthop,
 } from "../netlink/index.ts";
+import type { OffloadLimits } from "./device-changes.ts";
 import { deleteNftTable, ensureNftTable } from "./filter/nftables.ts";
-import { sourceFilterName, sourceFilterTable } from "./filter/source-filter.ts";
+import { type SourceFilter, sourceFilterName, sourceFilterTable } from "./filter/source-filter.ts";
 import { watchFilters } from "./filter/watch-filters.ts";
-import type { OffloadLimits } from "./network-devices.ts";
 import type { Report } from "./report.ts";
 import { VtepNexthops } from "./vtep-nexthops.ts";
 
@@ -71,6 +71,10 @@ export class UnderlayDataplane {
       ...(link.gsoMaxSize === undefined ? {} : { gsoMaxSize: link.gsoMaxSize }),
       ...(link.gsoMaxSegments === undefined ? {} : { gsoMaxSegments: link.gsoMaxSegments }),
     };
+  }
+
+  get namespace(): NetworkNamespace {
+    return this.#options.namespace;
   }
 
   /** The namespace, by its inode number on nsfs. */
@@ -133,20 +137,21 @@ export class UnderlayDataplane {
     if (failure !== undefined) throw failure.error;
   }
 
-  /** Lets `vteps` send to the tunnel `ports` of this node, and nobody else. */
-  async ensureSourceFilter(ports: readonly number[], vteps: ReadonlySet<IpAddress>): Promise<void> {
-    const key = JSON.stringify([ports, this.#localVteps, [...vteps].sort()]);
+  /** Lets nobody send to the tunnel ports of this node but those that the filter names. */
+  async ensureSourceFilter(wanted: Omit<SourceFilter, "instance" | "localVteps">): Promise<void> {
+    const filter: SourceFilter = { ...wanted, instance: this.#options.instance, localVteps: this.#localVteps };
+    const key = JSON.stringify(filter);
     if (!this.#filterChanged && key === this.#filterKey) return;
     const isRepair = key === this.#filterKey;
     this.#filterChanged = false;
     try {
-      await this.#writeSourceFilter(ports, vteps, isRepair);
+      await this.#writeSourceFilter(filter, isRepair);
     } catch (error) {
       this.#filterChanged = true;
       throw error;
     }
     this.#filterKey = key;
-    this.#protectedPorts = new Set(ports);
+    this.#protectedPorts = new Set(filter.ports);
   }
 
   /** Whether strangers are kept from the tunnels on this port. */
@@ -154,24 +159,22 @@ export class UnderlayDataplane {
     return this.#protectedPorts.has(port);
   }
 
-  async #writeSourceFilter(ports: readonly number[], vteps: ReadonlySet<IpAddress>, isRepair: boolean): Promise<void> {
+  async #writeSourceFilter(filter: SourceFilter, isRepair: boolean): Promise<void> {
     const { instance, namespace, report } = this.#options;
-    if (ports.length === 0) {
+    if (filter.ports.length === 0) {
       if (await deleteNftTable(namespace, "inet", sourceFilterName(instance))) this.#filterWrites++;
-    } else {
-      const remoteVteps = [...vteps];
-      const table = sourceFilterTable({ instance, ports, localVteps: this.#localVteps, remoteVteps });
-      if (await ensureNftTable(namespace, table)) {
-        this.#filterWrites++;
-        if (isRepair)
-          report({
-            level: "warning",
-            kind: "repaired",
-            object: `nft table inet ${table.name}`,
-            message: "had been changed or removed; set again",
-          });
-      }
+      return;
     }
+    const table = sourceFilterTable(filter);
+    if (!(await ensureNftTable(namespace, table))) return;
+    this.#filterWrites++;
+    if (isRepair)
+      report({
+        level: "warning",
+        kind: "repaired",
+        object: `nft table inet ${table.name}`,
+        message: "had been changed or removed; set again",
+      });
   }
 
   /** Lets go of the kernel, which stays as it is. */

@@ -1,3 +1,4 @@
+export { listMulticastGroups, type MulticastMembership } from "./multicast-groups.ts";
 export {
   createNamedNamespace,
   deleteNamedNamespace,

@@ -169,6 +169,8 @@ export interface FdbEntry {
   readonly vtep?: IpAddress;
   /** Identifier of an FDB nexthop group, instead of a VTEP. */
   readonly nexthop?: number;
+  /** Index of the underlay interface that leads to the VTEP; needed for a multicast group. */
+  readonly viaIndex?: number;
   readonly vlan?: number;
   /** Index of the bridge; reported for entries of a bridge. */
   readonly master?: number;
@@ -185,6 +187,7 @@ function writeFdb(operation: string, type: number, flags: number, entry: FdbEntr
       writeAttribute(writer, schema.set.destination, entry.vtep);
       writeAttribute(writer, schema.set.mac, entry.mac);
       writeAttribute(writer, schema.set.vlan, entry.vlan);
+      writeAttribute(writer, schema.set.interfaceIndex, entry.viaIndex);
       writeAttribute(writer, schema.set.protocol, entry.protocol);
       writeAttribute(writer, schema.set.nexthop, entry.nexthop);
     },
@@ -225,17 +228,17 @@ export function getFdbEntry(index: number, mac: MacAddress, table: "self" | "mas
 }
 
 /**
- * FDB entries, of one device (its own table and its bridge's entries for it) or of all.
+ * FDB entries, of one device (its own table and its bridge's entries for it), of one bridge, or of all.
  * While the same device is written to, the list can lack entries and the kernel does not say so.
  */
-export function listFdbEntries(filter: { readonly index?: number } = {}): Query<FdbEntry> {
+export function listFdbEntries(filter: { readonly index?: number; readonly master?: number } = {}): Query<FdbEntry> {
   return {
     type: RTM_GETNEIGH,
     flags: 0,
     describe: () => "list FDB entries",
     write: (writer) => {
       header.write(writer, { family: AF_BRIDGE });
-      schema.write(writer, { interfaceIndex: filter.index });
+      schema.write(writer, { interfaceIndex: filter.index, master: filter.master });
     },
     read: readFdbEntry,
   };
@@ -254,6 +257,7 @@ export function readFdbEntry(bytes: Uint8Array, view: DataView, start: number, e
     flags: fixed.flags,
     ...(values.destination === undefined ? {} : { vtep: values.destination }),
     ...(values.nexthop === undefined ? {} : { nexthop: values.nexthop }),
+    ...(values.interfaceIndex === undefined ? {} : { viaIndex: values.interfaceIndex }),
     ...(values.vlan === undefined ? {} : { vlan: values.vlan }),
     ...(values.master === undefined ? {} : { master: values.master }),
     ...(values.protocol === undefined ? {} : { protocol: values.protocol }),

@@ -14,6 +14,7 @@ import {
   type NetworkSettings,
   NodeDataplane,
 } from "../../src/dataplane/index.ts";
+import { networkSettings } from "../../src/dataplane/testing.ts";
 import { NetworkNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
 import {
@@ -79,17 +80,7 @@ function host(): TestNamespace {
 }
 
 function settings(changes: Partial<NetworkSettings> = {}): NetworkSettings {
-  return {
-    name: "net",
-    tenant: "blue",
-    vni: vni as Vni,
-    mtu: 1450,
-    port: 4789,
-    localVtep: ip("10.99.0.1"),
-    flood: "head-end",
-    arpSuppression: true,
-    ...changes,
-  };
+  return networkSettings({ name: "net", vni: vni as Vni, localVtep: ip("10.99.0.1"), ...changes });
 }
 
 const hexOf = (number: number, digits: number): string => number.toString(16).padStart(digits, "0");
@@ -275,7 +266,9 @@ it("sets its filters again when nft failed, as soon as it works", async () => {
 it("brings no tunnel up without its source filter, and leaves the others up", async () => {
   await running();
   writeFileSync(broken, "");
-  dataplane.putNetwork(settings({ name: "later", vni: 5000 as Vni, port: 4790 }));
+  dataplane.putNetwork(
+    settings({ name: "later", vni: 5000 as Vni, transport: { encapsulation: "vxlan", port: 4790 } }),
+  );
   await dataplane.changed();
   assert.ok(problems().includes("underlay"));
   assert.deepEqual(devices("blue"), [`br${vni}`, `vx${vni}`]);
@@ -331,7 +324,7 @@ it("tries a UDP port that is in use ever less often, tells it once, and uses it 
   ]);
   await other.said(/bound/);
   events = [];
-  dataplane.putNetwork(settings({ port: 5555 }));
+  dataplane.putNetwork(settings({ transport: { encapsulation: "vxlan", port: 5555 } }));
   const before = dataplane.writes;
   await dataplane.changed();
   const problem = dataplane.problems.get("network net");
@@ -344,7 +337,7 @@ it("tries a UDP port that is in use ever less often, tells it once, and uses it 
   assert.ok(events.length <= attempts, `${events.length} events`);
   await other.end("SIGKILL");
   await settled(dataplane);
-  assert.match(inTenant("blue", `ip -d link show vx${vni}`), /dstport 5555/);
+  assert.match(inTenant("blue", `ip -d link show vx${vni}p15b3`), /dstport 5555/);
 });
 
 it("restores a nexthop that somebody points elsewhere", async () => {

@@ -5,6 +5,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { ip } from "../../src/base/ip.ts";
 import { mac } from "../../src/base/mac.ts";
 import { type DataplaneEvent, type NetworkSettings, NodeDataplane } from "../../src/dataplane/index.ts";
+import { networkSettings } from "../../src/dataplane/testing.ts";
 import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
@@ -13,16 +14,7 @@ import { eventually, makeUnderlay, settled, type Underlay } from "../support/und
 const vni = 4242 as Vni;
 
 function settingsOf(node: number): NetworkSettings {
-  return {
-    name: "blue-net",
-    tenant: "blue",
-    vni,
-    mtu: 1450,
-    port: 4789,
-    localVtep: ip(`10.99.0.${node}`),
-    flood: "head-end",
-    arpSuppression: true,
-  };
+  return networkSettings({ vni, localVtep: ip(`10.99.0.${node}`) });
 }
 
 const endpoints = [

@@ -2,25 +2,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { WeftError } from "../../src/base/errors.ts";
-import { ip } from "../../src/base/ip.ts";
-import type { NetworkSettings } from "../../src/dataplane/index.ts";
+import { DesiredNetwork } from "../../src/dataplane/desired.ts";
 import { LinkTable } from "../../src/dataplane/link-table.ts";
-import { ensureNetworkDevices } from "../../src/dataplane/network-devices.ts";
+import { networkSettings } from "../../src/dataplane/testing.ts";
+import { Tunnels } from "../../src/dataplane/tunnels.ts";
 import type { Vni } from "../../src/model/resources.ts";
 import { FakeKernel } from "../../src/netlink/fake-kernel.ts";
 import { createLink, NetlinkSocket, type SystemError } from "../../src/netlink/index.ts";
 import { testNamespace } from "../support/namespaces.ts";
 
-const network: NetworkSettings = {
-  name: "blue-net",
-  tenant: "blue",
-  vni: 4242 as Vni,
-  mtu: 1450,
-  port: 4789,
-  localVtep: ip("192.0.2.1"),
-  flood: "head-end",
-  arpSuppression: true,
-};
+const network = networkSettings({ vni: 4242 as Vni });
 
 /** What this kernel answers when it is asked for a kind of device that it does not have. */
 async function realRefusal(): Promise<SystemError> {
@@ -46,8 +37,16 @@ test("a kernel without vxlan: the error names the module to load", async () => {
   // This kernel has vxlan, so the one that makes tunnels is played; it answers as the real one does to other kinds.
   const answer = { errno, ...(kernelMessage === undefined ? {} : { message: kernelMessage }) };
   using underlay = new NetlinkSocket({ transport: new FakeKernel({ handlers: [() => answer] }) });
-  const place = { instance: "test", namespace: host.namespace, socket, underlay, offload: {} };
-  await assert.rejects(ensureNetworkDevices(network, place, new LinkTable(socket)), (error: unknown) => {
+  const place = {
+    instance: "test",
+    namespace: host.namespace,
+    socket,
+    underlay,
+    underlayNamespace: host.namespace,
+    offload: {},
+  };
+  const made = new Tunnels().ensure(new DesiredNetwork(network), undefined, place, new LinkTable(socket));
+  await assert.rejects(made, (error: unknown) => {
     assert.ok(error instanceof WeftError);
     assert.equal(error.code, "unsupported");
     assert.match(error.message, /create vxlan vx4242/);

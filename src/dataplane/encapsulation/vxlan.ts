@@ -1,71 +1,48 @@
-import { familyOf, type IpAddress } from "../../base/ip.ts";
-import { tunnelName } from "../../model/names.ts";
-import type { BridgePortSettings, Link, LinkSettings, VxlanSettings } from "../../netlink/index.ts";
+import { familyOf } from "../../base/ip.ts";
+import { type Transport, tunnelName } from "../../model/names.ts";
+import type { VxlanSettings } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
-import { networkMac } from "../ownership.ts";
+import { networkMac, routerMac } from "../ownership.ts";
+import type { TunnelDevice } from "./tunnel.ts";
 
 /** linux/if_link.h: `enum ifla_vxlan_df`. VTEPs must not fragment: RFC 7348 §4.3. */
 const VXLAN_DF_SET = 1;
 
-/**
- * The VXLAN tunnel of a network (RFC 7348). Entries come from the control plane alone: the device does not learn.
- */
-function vxlanSettings(network: NetworkSettings): VxlanSettings {
-  const local: VxlanSettings =
-    familyOf(network.localVtep) === 4 ? { local: network.localVtep } : { local6: network.localVtep };
-  return { vni: network.vni, ...local, port: network.port, learning: false, dontFragment: VXLAN_DF_SET };
-}
-
-/** What the tunnel is made with. The bridge and the port settings follow when it exists. */
-export function tunnelLink(network: NetworkSettings): LinkSettings & { readonly name: string } {
-  return {
-    name: tunnelName(network.vni),
-    mac: networkMac(network.vni),
-    mtu: network.mtu,
-    info: { vxlan: vxlanSettings(network) },
-  };
-}
-
-/** Fields that the kernel does not change on a device that exists: another value takes another device. */
-const fixedFields = ["vni", "port", "local", "local6"] as const satisfies readonly (keyof VxlanSettings)[];
-
-/** Why the device cannot become what the network asks for; `undefined` when it can. */
-export function tunnelConflict(network: NetworkSettings, link: Link): string | undefined {
-  if (link.info.kind !== "vxlan") return `it is a ${link.info.kind ?? "plain"} device`;
-  const wanted = vxlanSettings(network);
-  const actual = link.info.vxlan ?? {};
-  for (const field of fixedFields)
-    if ((actual[field] ?? undefined) !== (wanted[field] ?? undefined))
-      return `its ${field} is ${actual[field] ?? "unset"}, not ${wanted[field] ?? "unset"}`;
-  return undefined;
-}
-
-/** Settings that differ and can be changed on the living device. */
-export function tunnelChanges(network: NetworkSettings, link: Link): VxlanSettings | undefined {
-  const wanted = vxlanSettings(network);
-  const actual = link.info.vxlan ?? {};
-  const changes: Partial<Record<keyof VxlanSettings, unknown>> = {};
-  for (const field of ["learning", "dontFragment"] as const)
-    if (actual[field] !== wanted[field]) changes[field] = wanted[field];
-  return Object.keys(changes).length === 0 ? undefined : (changes as VxlanSettings);
-}
+/** The kernel's own default of IFLA_VXLAN_AGEING where learning is off and nothing ages. */
+const unusedAgeing = 300;
 
 /**
- * The tunnel as a port of the bridge: it never learns; it answers ARP and neighbour solicitations for endpoints that
- * the control plane named; broadcast, unknown unicast and multicast pass only if the network floods.
+ * The VXLAN tunnel of a network (RFC 7348). Entries come from the control plane alone, unless the network asks for
+ * flood-and-learn; a multicast group is the kernel's default destination, which the underlay interface joins.
  */
-export function tunnelPort(network: NetworkSettings): BridgePortSettings {
-  const flood = network.flood === "head-end";
-  return {
-    learning: false,
-    neighbourSuppress: network.arpSuppression,
-    unicastFlood: flood,
-    multicastFlood: flood,
-    broadcastFlood: flood,
+export function vxlanTunnel(network: NetworkSettings, transport: Transport): TunnelDevice {
+  const isIpv4 = familyOf(network.localVtep) === 4;
+  const learns = network.learning === "data-plane";
+  const { multicast } = network;
+  const settings: VxlanSettings = {
+    vni: network.vni,
+    ...(isIpv4 ? { local: network.localVtep } : { local6: network.localVtep }),
+    port: transport.port,
+    learning: learns,
+    ageing: learns ? network.ageing : unusedAgeing,
+    dontFragment: VXLAN_DF_SET,
+    ...(multicast === undefined
+      ? {}
+      : {
+          ...(isIpv4 ? { group: multicast.address } : { group6: multicast.address }),
+          link: multicast.interfaceIndex,
+          // 0: one hop to a group, and what the route says to a VTEP.
+          ttl: multicast.ttl === 1 ? 0 : multicast.ttl,
+        }),
   };
-}
-
-/** One copy of each flooded frame goes to each of these. RFC 7432 §11: ingress replication. */
-export function floodList(network: NetworkSettings, remoteVteps: readonly IpAddress[]): readonly IpAddress[] {
-  return network.flood === "head-end" ? remoteVteps : [];
+  return {
+    name: tunnelName(network.vni, transport.port),
+    kind: "vxlan",
+    field: "vxlan",
+    settings: settings as Readonly<Record<string, unknown>>,
+    fixed: ["vni", "port", "group", "group6", "link"],
+    changedWith: ["learning", "ageing", "dontFragment", isIpv4 ? "local" : "local6"],
+    mac: network.mode === "l2" ? networkMac(network.vni) : routerMac(network.localVtep),
+    byLinkNamespace: false,
+  };
 }

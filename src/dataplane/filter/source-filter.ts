@@ -5,6 +5,10 @@ export interface SourceFilter {
   readonly instance: string;
   /** UDP ports of all tunnels of this node. */
   readonly ports: readonly number[];
+  /** Of these the ports of networks whose senders nobody knows, because they find each other by multicast. */
+  readonly openPorts: readonly number[];
+  /** Groups that this node listens to. */
+  readonly groups: readonly IpAddress[];
   readonly localVteps: readonly IpAddress[];
   readonly remoteVteps: readonly IpAddress[];
 }
@@ -12,12 +16,13 @@ export interface SourceFilter {
 /** Before connection tracking and everything else: netfilter's raw priority. linux/netfilter_ipv4.h */
 const NF_IP_PRI_RAW = -300;
 
-const udpPort: NftObject = match({ payload: { protocol: "udp", field: "dport" } }, "@ports");
+const udpPort = (set: string): NftObject => match({ payload: { protocol: "udp", field: "dport" } }, set);
 
 /**
  * Only VTEPs of the networks on this node may send to a tunnel port, and only to this node's own VTEP address. The kernel's tunnel
  * socket is bound to all addresses and asks nobody: without this filter everyone who reaches the node can put
- * frames into any network (CVE-2020-10136 is the same for IPIP).
+ * frames into any network (CVE-2020-10136 is the same for IPIP). GRE and IPIP need none: their tunnels are for one
+ * VTEP each, and take packets from it to this node's VTEP address alone.
  */
 export function sourceFilterTable(filter: SourceFilter): NftTable {
   const accept = (family: 4 | 6): NftObject => {
@@ -26,7 +31,7 @@ export function sourceFilterTable(filter: SourceFilter): NftTable {
       rule: {
         chain: "prerouting",
         expr: [
-          udpPort,
+          udpPort("@ports"),
           match({ payload: { protocol, field: "daddr" } }, `@local${family}`),
           match({ payload: { protocol, field: "saddr" } }, `@remote${family}`),
           { accept: null },
@@ -34,6 +39,18 @@ export function sourceFilterTable(filter: SourceFilter): NftTable {
       },
     };
   };
+  /** To a port of multicast discovery anybody may send, by a group or directly. */
+  const acceptOpen = (family: 4 | 6, destinations: string): NftObject => ({
+    rule: {
+      chain: "prerouting",
+      expr: [
+        udpPort("@open"),
+        match({ payload: { protocol: family === 4 ? "ip" : "ip6", field: "daddr" } }, `@${destinations}${family}`),
+        { accept: null },
+      ],
+    },
+  });
+  const isOpen = filter.openPorts.length > 0;
   const addressSet = (name: string, family: 4 | 6, addresses: readonly IpAddress[]): NftObject =>
     set(
       `${name}${family}`,
@@ -49,10 +66,20 @@ export function sourceFilterTable(filter: SourceFilter): NftTable {
       addressSet("local", 6, filter.localVteps),
       addressSet("remote", 4, filter.remoteVteps),
       addressSet("remote", 6, filter.remoteVteps),
+      ...(isOpen
+        ? [
+            set("open", "inet_service", filter.openPorts),
+            addressSet("group", 4, filter.groups),
+            addressSet("group", 6, filter.groups),
+          ]
+        : []),
       { chain: { name: "prerouting", type: "filter", hook: "prerouting", prio: NF_IP_PRI_RAW, policy: "accept" } },
       accept(4),
       accept(6),
-      { rule: { chain: "prerouting", expr: [udpPort, { counter: null }, { drop: null }] } },
+      ...(isOpen
+        ? ([4, 6] as const).flatMap((family) => [acceptOpen(family, "local"), acceptOpen(family, "group")])
+        : []),
+      { rule: { chain: "prerouting", expr: [udpPort("@ports"), { counter: null }, { drop: null }] } },
     ],
   };
 }

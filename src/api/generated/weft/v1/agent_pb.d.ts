@@ -305,6 +305,74 @@ export declare type NetworkStatus = Message<"weft.v1.NetworkStatus"> & {
    * @generated from field: repeated string subnets = 12;
    */
   subnets: string[];
+
+  /**
+   * @generated from field: string mode = 13;
+   */
+  mode: string;
+
+  /**
+   * @generated from field: string encapsulation = 14;
+   */
+  encapsulation: string;
+
+  /**
+   * @generated from field: string underlay = 15;
+   */
+  underlay: string;
+
+  /**
+   * @generated from field: string discovery = 16;
+   */
+  discovery: string;
+
+  /**
+   * @generated from field: string learning = 17;
+   */
+  learning: string;
+
+  /**
+   * While the way that packets travel is changed: ways that are received on beside the one that is sent on, `vxlan:4789`.
+   *
+   * @generated from field: repeated string standby = 18;
+   */
+  standby: string[];
+
+  /**
+   * The multicast group that it floods to, and whether the underlay interface has joined it.
+   *
+   * @generated from field: string group = 19;
+   */
+  group: string;
+
+  /**
+   * @generated from field: string group_interface = 20;
+   */
+  groupInterface: string;
+
+  /**
+   * @generated from field: bool group_joined = 21;
+   */
+  groupJoined: boolean;
+
+  /**
+   * Of an l3 network: this node's blocks, and how many other nodes have.
+   *
+   * @generated from field: repeated string local_blocks = 22;
+   */
+  localBlocks: string[];
+
+  /**
+   * @generated from field: uint32 remote_blocks = 23;
+   */
+  remoteBlocks: number;
+
+  /**
+   * Endpoints here that were learnt.
+   *
+   * @generated from field: uint32 learnt_endpoints = 24;
+   */
+  learntEndpoints: number;
 };
 
 /**
@@ -464,14 +532,14 @@ export declare type TableRow = Message<"weft.v1.TableRow"> & {
   actual: string;
 
   /**
-   * local, remote, flood.
+   * declared, learnt, control-plane, flood, gateway, kernel, foreign.
    *
    * @generated from field: string origin = 7;
    */
   origin: string;
 
   /**
-   * same, missing, different, foreign.
+   * same, missing, different, foreign; learnt: of traffic, and nothing is desired.
    *
    * @generated from field: string state = 8;
    */

@@ -1,0 +1,30 @@
+import type { BridgePortSettings } from "../netlink/index.ts";
+import type { NetworkSettings } from "./desired.ts";
+
+/**
+ * A tunnel as a port of the network's bridge. It learns only in networks of flood-and-learn. It answers ARP and
+ * neighbour solicitations for endpoints that the control plane named. Tunnels are isolated from each other: what came
+ * in by one leaves by none (split horizon), so that a mesh has no loops. Broadcast, unknown unicast and multicast pass
+ * only if the network floods, and by one of its tunnels alone while it changes from one to another.
+ */
+export function tunnelPort(network: NetworkSettings, isStandby: boolean): BridgePortSettings {
+  const flood = network.flood === "head-end" && !isStandby;
+  return {
+    learning: network.learning === "data-plane",
+    neighbourSuppress: network.arpSuppression,
+    isolated: true,
+    unicastFlood: flood,
+    multicastFlood: flood,
+    broadcastFlood: flood,
+  };
+}
+
+/** An endpoint's port: what sits there is known, and frames from any other MAC teach the bridge nothing, unless the network learns. */
+export function endpointPort(network: NetworkSettings): BridgePortSettings {
+  return { learning: network.learning === "data-plane" || network.localLearning };
+}
+
+/** Whether a bridge treats a port as wanted. */
+export function isPortAs(wanted: BridgePortSettings, actual: BridgePortSettings | undefined): boolean {
+  return (Object.keys(wanted) as (keyof BridgePortSettings)[]).every((field) => actual?.[field] === wanted[field]);
+}

@@ -1,0 +1,63 @@
+import { WeftError } from "../base/errors.ts";
+import type { NetworkNamespace } from "../linux/index.ts";
+import type { Link, NetlinkSocket, Request } from "../netlink/index.ts";
+import { aliasOf, isOwnLink } from "./ownership.ts";
+
+export interface DevicePlace {
+  readonly instance: string;
+  /** The tenant's namespace, in which the devices live. */
+  readonly namespace: NetworkNamespace;
+  readonly socket: NetlinkSocket;
+  /** The underlay namespace, in which the outer packets of tunnels travel. */
+  readonly underlay: NetlinkSocket;
+  readonly underlayNamespace: NetworkNamespace;
+  /** Limits of the underlay interface, which a tunnel that is bound to none does not inherit. */
+  readonly offload: OffloadLimits;
+}
+
+/** linux/if_link.h: IFLA_GSO_MAX_SIZE, IFLA_GSO_MAX_SEGS. */
+export interface OffloadLimits {
+  readonly gsoMaxSize?: number;
+  readonly gsoMaxSegments?: number;
+}
+
+/** Sends what makes a device as it shall be; notes it where the device was there before. */
+export async function applyChanges(
+  name: string,
+  socket: NetlinkSocket,
+  requests: readonly Request[],
+  isRepair: boolean,
+  changes: string[],
+): Promise<void> {
+  if (requests.length === 0) return;
+  const { failures } = await socket.batch(requests);
+  if (failures[0] !== undefined) throw naming(name, failures[0].error);
+  if (isRepair) changes.push(`changed settings of ${name}`);
+}
+
+/** The kernel is told the number of a device; people know it by its name. */
+function naming(name: string, error: Error): Error {
+  if (!(error instanceof WeftError)) return error;
+  const { code, attempted, reason, hint } = error;
+  return new WeftError({
+    code,
+    attempted: `set up ${name}: ${attempted}`,
+    reason,
+    ...(hint === undefined ? {} : { hint }),
+    cause: error,
+  });
+}
+
+/** Whether weft made the device; one of its two marks may have been taken off. */
+export function isMarked(link: Link, instance: string): boolean {
+  return isOwnLink(link) || link.alias === aliasOf(instance);
+}
+
+export function wrongKind(name: string, link: Link, wanted: string, place: DevicePlace): WeftError {
+  return new WeftError({
+    code: "already-exists",
+    attempted: `create ${wanted} ${name} in ${place.namespace.label}`,
+    reason: `a ${link.info.kind ?? "plain"} device of this name is there already and weft did not make it`,
+    hint: `delete it with: ip -n ${place.namespace.label} link delete ${name}`,
+  });
+}

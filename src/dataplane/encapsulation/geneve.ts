@@ -1,0 +1,33 @@
+import { familyOf, type IpAddress } from "../../base/ip.ts";
+import { peerTunnelName, type Transport } from "../../model/names.ts";
+import type { GeneveSettings } from "../../netlink/index.ts";
+import type { NetworkSettings } from "../desired.ts";
+import { networkMac, routerMac } from "../ownership.ts";
+import type { TunnelDevice } from "./tunnel.ts";
+
+/** linux/if_link.h: `enum ifla_geneve_df`. */
+const GENEVE_DF_SET = 1;
+
+/**
+ * The Geneve tunnel of a network towards one VTEP (RFC 8926). Linux has no table of VTEPs for a Geneve device: it has
+ * one remote, or takes remote and VNI from each packet's metadata, and then it takes in every VNI. One for each
+ * VTEP keeps networks apart, and takes packets of its VTEP alone.
+ */
+export function geneveTunnel(network: NetworkSettings, transport: Transport, peer: IpAddress): TunnelDevice {
+  const settings: GeneveSettings = {
+    vni: network.vni,
+    ...(familyOf(peer) === 4 ? { remote: peer } : { remote6: peer }),
+    port: transport.port,
+    dontFragment: GENEVE_DF_SET,
+  };
+  return {
+    name: peerTunnelName(transport, network.vni, peer),
+    kind: "geneve",
+    field: "geneve",
+    settings: settings as Readonly<Record<string, unknown>>,
+    fixed: ["vni", "remote", "remote6", "port"],
+    changedWith: ["dontFragment"],
+    mac: network.mode === "l2" ? networkMac(network.vni) : routerMac(network.localVtep),
+    byLinkNamespace: false,
+  };
+}
