@@ -117,8 +117,9 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
   };
 }
 
-function networksOf({ dataplane, desired, options, underlay, joinedGroups }: Agent) {
-  const joined = joinedGroups();
+function networksOf(agent: Agent) {
+  const { dataplane, desired, options, underlay } = agent;
+  const joined = agent.joinedGroups();
   return [...dataplane.networks.values()].map((network) => {
     const { settings, locals, remotes, remoteVteps } = network;
     const declared = desired.networks.get(settings.name)?.network;

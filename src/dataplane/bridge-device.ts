@@ -1,3 +1,6 @@
+import type { InterfaceAddress } from "../base/cidr.ts";
+import { familyOf } from "../base/ip.ts";
+import { linkLocalOf } from "../base/link-local.ts";
 import { bridgeName } from "../model/names.ts";
 import {
   type BridgeSettings,
@@ -62,21 +65,30 @@ export function* bridgeChanges(network: NetworkSettings, instance: string, link:
   if (!link.up) yield changeLink(reference, { up: true });
 }
 
-/** Gateways that the bridge lacks are added first, then others are taken away: the bridge is weft's alone. */
+/**
+ * The addresses of the bridge: the gateways, and beside IPv6 ones a link-local address, without which the kernel
+ * solicits no neighbour (net/ipv6/ndisc.c, `ndisc_solicit`).
+ */
+export function bridgeAddresses({ gateways, vni }: NetworkSettings): readonly InterfaceAddress[] {
+  return gateways.some(({ address }) => familyOf(address) === 6)
+    ? [...gateways, { address: linkLocalOf(networkMac(vni)), prefixLength: 64 }]
+    : gateways;
+}
+
+/** Addresses that the bridge lacks are added first, then others are taken away: the bridge is weft's alone. */
 async function addressChanges(network: NetworkSettings, place: DevicePlace, link: Link): Promise<Request[]> {
-  const present = (await place.socket.dump(listAddresses({ index: link.index }))).filter(
-    ({ address }) => !address.startsWith("fe80:"),
-  );
-  const isIn = (list: typeof network.gateways, { address, prefixLength }: (typeof network.gateways)[number]) =>
+  const present = await place.socket.dump(listAddresses({ index: link.index }));
+  const wanted = bridgeAddresses(network);
+  const isIn = (list: readonly InterfaceAddress[], { address, prefixLength }: InterfaceAddress): boolean =>
     list.some((other) => other.address === address && other.prefixLength === prefixLength);
   return [
-    ...network.gateways
-      .filter((gateway) => !isIn(present, gateway))
+    ...wanted
+      .filter((address) => !isIn(present, address))
       .map(({ address, prefixLength }) =>
         replaceAddress({ index: link.index, address, prefixLength, withoutDad: true }),
       ),
     ...present
-      .filter((address) => !isIn(network.gateways, address))
+      .filter((address) => !isIn(wanted, address))
       .map(({ address, prefixLength }) => deleteAddress({ index: link.index, address, prefixLength })),
   ];
 }

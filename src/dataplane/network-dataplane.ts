@@ -18,7 +18,7 @@ import {
   neighbourState,
   type Route,
 } from "../netlink/index.ts";
-import { bridgeChanges, ensureBridge } from "./bridge-device.ts";
+import { bridgeAddresses, bridgeChanges, ensureBridge } from "./bridge-device.ts";
 import { endpointPort, isPortAs, tunnelPort } from "./bridge-port.ts";
 import { BridgedRows, confirmed } from "./bridged-rows.ts";
 import type { DesiredNetwork } from "./desired.ts";
@@ -159,7 +159,7 @@ export class NetworkDataplane {
   /** An address of one of this network's devices came or went. Tells whether there is something to restore. */
   onAddressChanged({ index, address }: Pick<InterfaceAddressEntry, "index" | "address">, isGone: boolean): boolean {
     if (index !== this.#bridge) return false;
-    const isWanted = this.desired.settings.gateways.some((gateway) => gateway.address === address);
+    const isWanted = bridgeAddresses(this.desired.settings).some((wanted) => wanted.address === address);
     if (isWanted !== isGone) return false;
     this.desired.devicesChanged = true;
     this.#damaged = true;

@@ -1,6 +1,7 @@
 import { type Cidr, cidrFamily, networkAddress } from "../base/cidr.ts";
-import { type IpAddress, type IpFamily, ipFromBytes } from "../base/ip.ts";
-import { type MacAddress, macToBytes } from "../base/mac.ts";
+import type { IpAddress, IpFamily } from "../base/ip.ts";
+import { linkLocalOf } from "../base/link-local.ts";
+import type { MacAddress } from "../base/mac.ts";
 import { isErrno } from "../linux/index.ts";
 import {
   deleteFdbEntry,
@@ -260,6 +261,8 @@ export class RoutedRows implements Rows {
     const { index } = tunnel;
     if (!carriesEthernet(tunnel.transport)) return { route: routeTo(cidr, index) };
     const mac = routerMac(vtep);
+    // An IPv6 next hop inside the block would not do: the kernel refuses one that another route leads to, as the block's
+    // own does while it moves to another tunnel.
     const gateway = family === 4 ? networkAddress(cidr) : linkLocalOf(mac);
     const route = routeTo(cidr, index, gateway);
     const neighbour: Neighbour = {
@@ -280,15 +283,6 @@ export class RoutedRows implements Rows {
       fdb: { index, mac, state: neighbourState.permanent, flags, nexthop, protocol: weftProtocol },
     };
   }
-}
-
-/**
- * The next hop of IPv6 routes: a link-local address from the MAC (modified EUI-64, RFC 4291 appendix A). One inside the
- * block would not do: the kernel refuses a next hop that another route leads to, as the block's own does while it moves.
- */
-function linkLocalOf(mac: MacAddress): IpAddress {
-  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = macToBytes(mac);
-  return ipFromBytes(Uint8Array.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f));
 }
 
 function routeTo(destination: Cidr, index: number, gateway?: IpAddress): Route {
