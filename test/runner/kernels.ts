@@ -1,0 +1,154 @@
+/** The kernels that tests run on: this machine's, and User-Mode Linux, which `scripts/uml.sh` boots. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, existsSync, mkdtempSync, openSync, readSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ReportLine } from "./reporter.ts";
+import type { KernelRun, TestResult } from "./results.ts";
+
+const root = join(import.meta.dirname, "../..");
+
+export const kernelNames = ["host", "uml"] as const;
+export type KernelName = (typeof kernelNames)[number];
+
+/** How many test files run at once. User-Mode Linux has one processor. */
+const concurrency: Readonly<Record<KernelName, number>> = { host: 2, uml: 1 };
+/** Seconds after which User-Mode Linux is ended. */
+const longest = 600;
+/** Milliseconds that tests have for cleaning up, when they are ended before they are done. */
+const patience = 20_000;
+
+/** Runs test files, given relative to the project's folder, on a kernel; aborted, it ends them and leaves nothing. */
+export async function runTests(
+  kernel: KernelName,
+  files: readonly string[],
+  say: (line: string) => void,
+  signal: AbortSignal,
+): Promise<KernelRun> {
+  if (kernel === "uml" && process.arch !== "x64")
+    return {
+      kernel,
+      results: [],
+      unavailable: `User-Mode Linux is for x86-64 only, and this machine is ${process.arch}`,
+    };
+  const directory = mkdtempSync(join(tmpdir(), "weft-kernel-tests-"));
+  try {
+    const report = join(directory, "report");
+    const node = [
+      "scripts/node.sh",
+      "--test",
+      `--test-concurrency=${concurrency[kernel]}`,
+      `--test-reporter=${join(import.meta.dirname, "reporter.ts")}`,
+      `--test-reporter-destination=${report}`,
+      ...files,
+    ];
+    const [program = "", ...words] = kernel === "host" ? node : ["scripts/uml.sh", directory, ...node];
+    say(kernel === "host" ? "testing this machine's kernel" : "testing in User-Mode Linux, which boots first");
+    // A group of its own, so that Ctrl-C comes to it by way of this process alone.
+    const child = spawn(program, words, {
+      cwd: root,
+      detached: true,
+      stdio: ["ignore", "pipe", "pipe"],
+      env: {
+        ...process.env,
+        UML_TIMEOUT: String(longest),
+        // Sources kept compiled, as bin/weft has them: they load in a third of the time.
+        NODE_COMPILE_CACHE: join(root, "node_modules/.cache/weft"),
+      },
+    });
+    let output = "";
+    for (const stream of [child.stdout, child.stderr])
+      stream?.setEncoding("utf8").on("data", (chunk: string) => {
+        output += chunk;
+      });
+    const closed = once(child, "close");
+    const stop = (): void => endGroup(child);
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    const followed = follow(report, closed, say);
+    await closed;
+    signal.removeEventListener("abort", stop);
+    const { release, results, complete } = await followed;
+    return {
+      kernel: release === undefined ? kernel : `${kernel} ${release.replace(/-.*/, "")}`,
+      results,
+      ...(complete ? {} : { broken: `the tests did not run to their end (${ending(child)})\n${output.trimEnd()}` }),
+    };
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+function ending({ exitCode, signalCode }: ChildProcess): string {
+  return signalCode === null ? `status ${exitCode}` : signalCode;
+}
+
+/** Asks the group to end; what has not after a while is killed. */
+function endGroup(child: ChildProcess): void {
+  const send = (signal: NodeJS.Signals): void => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, signal);
+    } catch {
+      // It ended meanwhile.
+    }
+  };
+  send("SIGTERM");
+  const killing = setTimeout(() => send("SIGKILL"), patience);
+  child.once("close", () => clearTimeout(killing));
+}
+
+interface Report {
+  release?: string;
+  readonly results: TestResult[];
+  complete: boolean;
+}
+
+/** Reads the report while it grows, until `closed`, and says which files are done. */
+async function follow(path: string, closed: Promise<unknown>, say: (line: string) => void): Promise<Report> {
+  const report: Report = { results: [], complete: false };
+  const read = reader(path);
+  const take = (): void => {
+    for (const line of read()) {
+      const content = JSON.parse(line) as ReportLine;
+      if ("kernel" in content) report.release = content.kernel;
+      else if ("result" in content) report.results.push(content.result);
+      else if ("complete" in content) report.complete = true;
+      else say(`${content.passed ? "✔" : "✖"} ${content.finished} (${(content.milliseconds / 1000).toFixed(1)} s)`);
+    }
+  };
+  let open = true;
+  const end = closed.then(() => {
+    open = false;
+  });
+  while (open) {
+    take();
+    await Promise.race([end, sleep(300)]);
+  }
+  take();
+  return report;
+}
+
+/** A function that returns the whole lines that a file got since the last call. */
+function reader(path: string): () => string[] {
+  const buffer = Buffer.alloc(1 << 16);
+  const decoder = new TextDecoder();
+  let position = 0;
+  let rest = "";
+  return () => {
+    if (!existsSync(path)) return [];
+    const file = openSync(path, "r");
+    try {
+      for (let length = 1; length > 0; position += length) {
+        length = readSync(file, buffer, 0, buffer.length, position);
+        rest += decoder.decode(buffer.subarray(0, length), { stream: true });
+      }
+    } finally {
+      closeSync(file);
+    }
+    const lines = rest.split("\n");
+    rest = lines.pop() ?? "";
+    return lines;
+  };
+}
