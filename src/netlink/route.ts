@@ -1,5 +1,5 @@
 import { type Cidr, cidrFamily, networkAddress, prefixLengthOf } from "../base/cidr.ts";
-import type { IpAddress } from "../base/ip.ts";
+import { familyOf, type IpAddress, ipFromBytes, writeIp } from "../base/ip.ts";
 import { type Attribute, AttributeSchema, ipAddress, nested, u32 } from "./attribute.ts";
 import { FixedHeader } from "./fixed-header.ts";
 import { NLM_F_CREATE, NLM_F_REPLACE } from "./message.ts";
@@ -50,6 +50,8 @@ const header = new FixedHeader("rtmsg", [
 export interface RouteNexthop {
   /** Index of the device. */
   readonly index?: number;
+  /** An only gateway of an IPv4 destination may be an IPv6 address. */
+  /** Of an IPv4 route it may be an IPv6 address (RFC 5549). */
   readonly gateway?: IpAddress;
   /** 1…256. */
   readonly weight?: number;
@@ -57,8 +59,23 @@ export interface RouteNexthop {
   readonly onLink?: boolean;
 }
 
+/** linux/rtnetlink.h: `struct rtvia`, a gateway with its family. */
+function viaAddress(code: number): Attribute<IpAddress> {
+  return {
+    code,
+    write: (writer, value) => {
+      const isIpv4 = familyOf(value) === 4;
+      const start = writer.reserve(isIpv4 ? 6 : 18);
+      writer.view.setUint16(start, isIpv4 ? AF_INET : AF_INET6, true);
+      writeIp(value, writer.bytes, start + 2);
+    },
+    read: (bytes, _view, offset, length) =>
+      length === 6 || length === 18 ? ipFromBytes(bytes, offset + 2, length - 2) : undefined,
+  };
+}
+
 /** linux/rtnetlink.h: `struct rtnexthop` and the attributes of each. */
-const nexthopSchema = new AttributeSchema("RTA (of a nexthop)", { gateway: ipAddress(5) });
+const nexthopSchema = new AttributeSchema("RTA (of a nexthop)", { gateway: ipAddress(5), via: viaAddress(18) });
 function multipath(code: number): Attribute<readonly RouteNexthop[]> {
   return {
     code,
@@ -77,7 +94,7 @@ function multipath(code: number): Attribute<readonly RouteNexthop[]> {
       for (let position = offset; position + 8 <= offset + length; ) {
         const size = view.getUint16(position, true);
         if (size < 8 || position + size > offset + length) throw new RangeError("RTA_MULTIPATH is malformed");
-        const { gateway } = nexthopSchema.read(bytes, view, position + 8, position + size);
+        const { via, gateway = via } = nexthopSchema.read(bytes, view, position + 8, position + size);
         nexthops.push({
           index: view.getInt32(position + 4, true),
           weight: view.getUint8(position + 3) + 1,
@@ -104,6 +121,8 @@ const schema = new AttributeSchema("RTA", {
   metrics: nested(8, metricsSchema),
   multipath: multipath(9),
   table: u32(15),
+  /** Instead of `gateway`, of another family than the destination. */
+  via: viaAddress(18),
   nexthop: u32(30),
 });
 
@@ -129,6 +148,7 @@ function writeRoute(operation: string, type: number, flags: number, route: Route
   const family = cidrFamily(route.destination);
   const prefixLength = prefixLengthOf(route.destination);
   const single = route.nexthops.length === 1 ? route.nexthops[0] : undefined;
+  const isOtherFamily = single?.gateway !== undefined && familyOf(single.gateway) !== family;
   const table = route.table ?? RT_TABLE_MAIN;
   const kind = route.type ?? routeType.unicast;
   const isDeletion = type === RTM_DELROUTE;
@@ -155,7 +175,7 @@ function writeRoute(operation: string, type: number, flags: number, route: Route
         destination: prefixLength === 0 ? undefined : networkAddress(route.destination),
         table,
         interfaceIndex: single?.index,
-        gateway: single?.gateway,
+        [isOtherFamily ? "via" : "gateway"]: single?.gateway,
         multipath: route.nexthops.length > 1 ? route.nexthops : undefined,
         nexthop: route.nexthopId,
         preferredSource: route.preferredSource,
@@ -210,9 +230,10 @@ export function readRoute(bytes: Uint8Array, view: DataView, start: number, end:
   if ((fixed.family !== AF_INET && fixed.family !== AF_INET6) || (fixed.flags & RTM_F_CLONED) !== 0) return undefined;
   const values = schema.read(bytes, view, start + header.length, end);
   const anywhere = fixed.family === AF_INET ? "0.0.0.0" : "::";
+  const gateway = values.gateway ?? values.via;
   const single: RouteNexthop = {
     ...(values.interfaceIndex === undefined ? {} : { index: values.interfaceIndex }),
-    ...(values.gateway === undefined ? {} : { gateway: values.gateway }),
+    ...(gateway === undefined ? {} : { gateway }),
     ...((fixed.flags & RTNH_F_ONLINK) !== 0 ? { onLink: true } : {}),
   };
   return {
