@@ -19,23 +19,32 @@ export interface NftTable {
   readonly objects: readonly NftObject[];
 }
 
-/** Makes the table so if it is not so, in one transaction; tells whether anything had to be written. */
+/**
+ * Makes the table so if it is not so, in one transaction; tells whether anything had to be written. Where nothing but
+ * elements of sets differs, nothing but these is written.
+ */
 export async function ensureNftTable(namespace: NetworkNamespace, table: NftTable): Promise<boolean> {
   const present = await listNftTable(namespace, table.family, table.name);
-  if (present !== undefined && isDeepStrictEqual(present, normalised(objectsOf(table)))) return false;
+  const wanted = normalised(objectsOf(table));
+  if (present !== undefined && isDeepStrictEqual(present, wanted)) return false;
   const identity = { family: table.family, name: table.name };
-  const commands = [
+  const changes = present === undefined ? undefined : elementChanges(present, wanted);
+  if (changes !== undefined && (await writeNft(namespace, table, changes).then(isDone, isRefused))) return true;
+  await writeNft(namespace, table, [
     ...(present === undefined ? [] : [{ delete: { table: identity } }]),
     { add: { table: identity } },
     ...objectsOf(table).map((object) => ({ add: object })),
-  ];
-  await runNft(
-    namespace,
-    `set nft table ${table.family} ${table.name}`,
-    ["-j", "-f", "-"],
-    JSON.stringify({ nftables: commands }),
-  );
+  ]);
   return true;
+}
+
+const isDone = (): boolean => true;
+/** Some kernels take overlapping prefixes that come and go in one transaction for a conflict; the whole table they take. */
+const isRefused = (): boolean => false;
+
+async function writeNft(namespace: NetworkNamespace, table: NftTable, commands: readonly object[]): Promise<void> {
+  const attempted = `set nft table ${table.family} ${table.name}`;
+  await runNft(namespace, attempted, ["-j", "-f", "-"], JSON.stringify({ nftables: commands }));
 }
 
 /** Tells whether there was such a table. */
@@ -49,11 +58,70 @@ export async function deleteNftTable(
   return true;
 }
 
+/** The elements of all sets of a table, by name of the set; `undefined`: no such table. */
+export async function readNftSets(
+  namespace: NetworkNamespace,
+  family: NftTable["family"],
+  name: string,
+): Promise<ReadonlyMap<string, readonly unknown[]> | undefined> {
+  const present = await listNftTable(namespace, family, name);
+  if (present === undefined) return undefined;
+  return new Map(setsOf(present).map((fields) => [String(fields.name), elementsOf(fields)]));
+}
+
+/** The names of all tables of a family. */
+export async function listNftTables(namespace: NetworkNamespace, family: NftTable["family"]): Promise<string[]> {
+  const listing = await runNft(namespace, `list nft tables of ${family}`, ["-j", "list", "tables", family], "");
+  const parsed = JSON.parse(listing) as { nftables: { table?: { name: string } }[] };
+  return parsed.nftables.flatMap(({ table }) => (table === undefined ? [] : [table.name]));
+}
+
+type Fields = Record<string, unknown>;
+
+function setsOf(objects: readonly unknown[]): Fields[] {
+  return objects.flatMap((object) => {
+    const { set } = object as { set?: Fields };
+    return set === undefined ? [] : [set];
+  });
+}
+
+const elementsOf = (set: Fields): readonly unknown[] => (set.elem ?? []) as readonly unknown[];
+
+/** What makes one table the other where they differ in elements of sets alone; else `undefined`. Both are normalised. */
+function elementChanges(present: readonly unknown[], wanted: readonly unknown[]): object[] | undefined {
+  const withoutElements = (objects: readonly unknown[]): unknown[] =>
+    objects.map((object) => {
+      const { set } = object as { set?: Fields };
+      return set === undefined ? object : { set: { ...set, elem: undefined } };
+    });
+  if (!isDeepStrictEqual(withoutElements(present), withoutElements(wanted))) return undefined;
+  const commands: object[] = [];
+  const before = new Map(setsOf(present).map((fields) => [fields.name, elementsOf(fields)]));
+  for (const fields of setsOf(wanted)) {
+    const { family, table, name } = fields;
+    const change = (verb: string, these: readonly unknown[], others: readonly unknown[]): void => {
+      const known = new Set(others.map((element) => JSON.stringify(element)));
+      const elem = these.filter((element) => !known.has(JSON.stringify(element)));
+      if (elem.length > 0) commands.push({ [verb]: { element: { family, table, name, elem } } });
+    };
+    const old = before.get(name) ?? [];
+    change("delete", old, elementsOf(fields));
+    change("add", elementsOf(fields), old);
+  }
+  return commands;
+}
+
 /** The objects of a table in comparable form: without handles and packet counts, sets in order; `undefined`: no such table. */
 async function listNftTable(namespace: NetworkNamespace, family: string, name: string): Promise<unknown[] | undefined> {
   let listing: string;
   try {
-    listing = await runNft(namespace, `list nft table ${family} ${name}`, ["-j", "list", "table", family, name], "");
+    // -p: protocols as numbers, whatever /etc/protocols of this machine calls them.
+    listing = await runNft(
+      namespace,
+      `list nft table ${family} ${name}`,
+      ["-j", "-p", "list", "table", family, name],
+      "",
+    );
   } catch (error) {
     if (error instanceof WeftError && /No such file or directory/.test(error.reason)) return undefined;
     throw error;
@@ -79,10 +147,20 @@ function normalised(value: unknown): unknown {
     if (field === "handle") continue;
     if (field === "counter") result[field] = null;
     else if (field === "elem" && Array.isArray(content)) {
-      if (content.length > 0) result[field] = content.map(String).sort();
+      if (content.length > 0) result[field] = content.map(comparable).sort(byText);
     } else result[field] = normalised(content);
   }
   return result;
+}
+
+/** Numbers as text, since nft prints ports as the one and takes them as the other. */
+function comparable(element: unknown): unknown {
+  return typeof element === "object" ? element : String(element);
+}
+
+function byText(a: unknown, b: unknown): number {
+  const [left, right] = [JSON.stringify(a), JSON.stringify(b)];
+  return left < right ? -1 : left > right ? 1 : 0;
 }
 
 async function runNft(
