@@ -5,6 +5,7 @@ export interface AgentEvent {
   readonly time: number;
   readonly level: "info" | "warning" | "error";
   readonly kind:
+    | "adjusted"
     | "attached"
     | "connected"
     | "detached"

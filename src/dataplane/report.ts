@@ -1,7 +1,7 @@
 /** What the dataplane tells of its work, for the operator's event log. */
 export interface DataplaneEvent {
   readonly level: "info" | "warning" | "error";
-  readonly kind: "repaired" | "failed" | "recovered" | "resynchronised";
+  readonly kind: "adjusted" | "repaired" | "failed" | "recovered" | "resynchronised";
   /** `FDB entry 02:… of network blue`. */
   readonly object: string;
   readonly message: string;

@@ -1,0 +1,132 @@
+import { cidrFamily, cidrOf, prefixLengthOf } from "../../base/cidr.ts";
+import { familyOf } from "../../base/ip.ts";
+import type { NftObject, NftTable } from "../filter/nftables.ts";
+import type { PairAddresses } from "./addresses.ts";
+import { hostDevice, hostTable, type UplinkIdentity } from "./identity.ts";
+import { families, type UplinkRequest } from "./request.ts";
+import * as nft from "./rules.ts";
+import { snatPorts } from "./snat-ports.ts";
+
+/**
+ * What the host lets through between a tenant's uplink and the world. It adds to the host's own firewall and takes
+ * nothing from it: a packet needs the consent of both.
+ */
+export function hostFilterTable(
+  identity: UplinkIdentity,
+  request: UplinkRequest,
+  addresses: PairAddresses,
+  tunnelPorts: readonly number[],
+): NftTable {
+  const { hostAccess, direct, directInward } = request;
+  const device = hostDevice(identity);
+  const sources = hostAccess.map(({ source }) => cidrOf(source, familyOf(source) === 4 ? 32 : 128));
+  const ports = [...new Set(tunnelPorts)].sort((a, b) => a - b);
+  return {
+    family: "inet",
+    name: hostTable(identity),
+    objects: [
+      { set: { name: "ports", type: "inet_service", ...(ports.length === 0 ? {} : { elem: ports }) } },
+      ...families.flatMap((family) => [
+        nft.prefixSet(
+          "direct",
+          family,
+          direct.map(({ prefix }) => prefix),
+        ),
+        nft.prefixSet("inward", family, directInward),
+        nft.prefixSet("gateways", family, sources),
+      ]),
+      nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
+      nft.chain("forward", { type: "filter", hook: "forward", prio: nft.hookPriority.filter }),
+      nft.chain("inward"),
+      nft.chain("postrouting", { type: "nat", hook: "postrouting", prio: nft.hookPriority.sourceNat }),
+      ...noTunnels(device),
+      // Answers to the host's own questions come to a gateway's address and must find their way back.
+      ...families.flatMap((family) => [
+        nft.rule(
+          "prerouting",
+          nft.notFrom(device),
+          nft.source(family, `@direct${family}`),
+          nft.destination(family, `@inward${family}`),
+          nft.destination(family, `@gateways${family}`, "!="),
+          nft.notrack,
+        ),
+        nft.rule(
+          "prerouting",
+          nft.from(device),
+          nft.source(family, `@inward${family}`),
+          nft.destination(family, `@direct${family}`),
+          nft.notrack,
+        ),
+      ]),
+      nft.rule("forward", nft.from(device), nft.to(device), nft.drop),
+      nft.rule("forward", nft.to(device), nft.goTo("inward")),
+      ...families.map((family) =>
+        nft.rule(
+          "inward",
+          nft.source(family, `@direct${family}`),
+          nft.destination(family, `@inward${family}`),
+          nft.accept,
+        ),
+      ),
+      nft.rule("inward", nft.isAnswer, nft.accept),
+      ...families.map((family) =>
+        nft.rule("inward", nft.destination(family, `@inward${family}`), nft.icmpErrors[family], nft.accept),
+      ),
+      // hostAccess is the host's own: what it forwards for others is not meant.
+      nft.rule("inward", nft.drop),
+      ...behindHost(addresses, ports),
+      ...fromHostToBlocks(request),
+    ],
+  };
+}
+
+/**
+ * Endpoints do not speak to tunnels, neither to this node's nor, with this node's address as their source, to those of
+ * others, which would take it for a VTEP's and let it in.
+ */
+function noTunnels(device: string): NftObject[] {
+  const { ipip, sixInFour, gre } = nft.ipProtocol;
+  return [
+    nft.rule(
+      "prerouting",
+      nft.from(device),
+      nft.match({ payload: { protocol: "udp", field: "dport" } }, "@ports"),
+      nft.drop,
+    ),
+    nft.rule("prerouting", nft.from(device), nft.protocolIn(ipip, sixInFour, gre), nft.drop),
+  ];
+}
+
+/** To the world the tenant is the host, from ports that are no tunnel's. */
+function behindHost(addresses: PairAddresses, tunnelPorts: readonly number[]): NftObject[] {
+  const { low, high } = snatPorts(tunnelPorts);
+  return families.flatMap((family) => {
+    const tenant = nft.source(family, addresses[family].tenant);
+    return [
+      nft.rule("postrouting", tenant, nft.protocolIn(nft.ipProtocol.tcp, nft.ipProtocol.udp), {
+        masquerade: { port: { range: [low, high] } },
+      }),
+      nft.rule("postrouting", tenant, { masquerade: null }),
+    ];
+  });
+}
+
+/**
+ * The host's own packets to blocks of other nodes go straight there, as the blocks' routes say. Their source is the gateway of an
+ * own block: the other node lets blocks in and nobody else, and knows the way back to them.
+ */
+function fromHostToBlocks({ hostAccess, direct }: UplinkRequest): NftObject[] {
+  if (direct.length === 0) return [];
+  return [...hostAccess]
+    .sort((a, b) => prefixLengthOf(b.prefix) - prefixLengthOf(a.prefix))
+    .map(({ prefix, source }) => {
+      const family = cidrFamily(prefix);
+      return nft.rule(
+        "postrouting",
+        nft.destination(family, `@direct${family}`),
+        nft.destination(family, nft.prefix(prefix)),
+        nft.match({ fib: { result: "type", flags: ["saddr"] } }, "local"),
+        nft.sourceNat(family, source),
+      );
+    });
+}

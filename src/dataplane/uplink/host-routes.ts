@@ -1,0 +1,176 @@
+import { type Cidr, cidrFamily, cidrSize, networkAddress, prefixLengthOf } from "../../base/cidr.ts";
+import { WeftError } from "../../base/errors.ts";
+import { familyOf, type IpAddress, type IpFamily, ipToBigInt } from "../../base/ip.ts";
+import { type Route, routeType } from "../../netlink/index.ts";
+import { weftProtocol } from "../ownership.ts";
+import type { PairAddresses } from "./addresses.ts";
+import { routeMetric, type UplinkIdentity } from "./identity.ts";
+import type { UplinkRequest } from "./request.ts";
+
+/** linux/rtnetlink.h: RT_TABLE_*. */
+const mainTable = 254;
+const localTable = 255;
+
+/** A default route, or one half of it, as VPN clients have them: what leads everywhere is not about this prefix. */
+const widestDefault = 1;
+
+export interface HostRouteInput {
+  readonly identity: UplinkIdentity;
+  readonly request: UplinkRequest;
+  /** Index of the host's end of the pair. */
+  readonly device: number;
+  readonly addresses: PairAddresses;
+  /** All routes of the underlay's namespace. */
+  readonly routes: readonly Route[];
+  /** A device's name, by its index. */
+  readonly nameOf: (index: number) => string;
+}
+
+export interface HostRoutePlan {
+  /** What this uplink has on the host, by destination. */
+  readonly wanted: ReadonlyMap<Cidr, Route>;
+  /** To be written. */
+  readonly missing: readonly Route[];
+  /** Of this uplink, and not wanted any more. */
+  readonly surplus: readonly Route[];
+  /** Prefixes that the host routes otherwise, VTEPs that are on no link. */
+  readonly refusals: readonly WeftError[];
+}
+
+/** Whether the route is one of this uplink, made now or by an earlier run. */
+export function isOwnRoute(route: Route, metric: number): boolean {
+  return route.protocol === weftProtocol && route.priority === metric && route.table === mainTable;
+}
+
+/** The routes by which the host reaches a tenant and the blocks of other nodes. Never in the way of a route of the host. */
+export function planHostRoutes(input: HostRouteInput): HostRoutePlan {
+  const { identity, request, device, addresses, routes, nameOf } = input;
+  const metric = routeMetric(identity);
+  const own = routes.filter((route) => isOwnRoute(route, metric));
+  const foreign = routes.filter((route) => !isOwnRoute(route, metric) && isTaken(route, device)).map(withSpan);
+  const links = foreign.filter(({ route }) => route.table === mainTable && route.type === routeType.unicast);
+  const wanted = new Map<Cidr, Route>();
+  const refusals: WeftError[] = [];
+  const want = (destination: Cidr, index: number, gateway: IpAddress): void => {
+    wanted.set(destination, {
+      destination,
+      table: mainTable,
+      protocol: weftProtocol,
+      priority: metric,
+      nexthops: [{ index, gateway }],
+    });
+  };
+  const isFree = (prefix: Cidr): boolean => {
+    const taken = foreign.find((present) => isConflict(present, prefix));
+    if (taken !== undefined) refusals.push(conflict(identity, prefix, taken.route, nameOf));
+    return taken === undefined;
+  };
+  const inward = new Set([...request.hostAccess.map(({ prefix }) => prefix), ...request.directInward]);
+  for (const prefix of inward) if (isFree(prefix)) want(prefix, device, addresses[cidrFamily(prefix)].tenant);
+  const onLink = new Map<IpAddress, number | undefined>();
+  for (const { prefix, vtep } of request.direct) {
+    if (!onLink.has(vtep)) onLink.set(vtep, linkOf(vtep, links));
+    const index = onLink.get(vtep);
+    if (cidrFamily(prefix) === 6 && familyOf(vtep) === 4) refusals.push(noSuchGateway(identity, prefix, vtep));
+    else if (index === undefined) refusals.push(notOnLink(identity, prefix, vtep));
+    else if (isFree(prefix)) want(prefix, index, vtep);
+  }
+  const present = new Map(own.map((route) => [route.destination, route]));
+  return {
+    wanted,
+    missing: [...wanted.values()].filter((route) => !isSameRoute(present.get(route.destination), route)),
+    surplus: own.filter((route) => !wanted.has(route.destination)),
+    refusals,
+  };
+}
+
+/** Whether two routes to one destination lead the same way. */
+export function isSameRoute(a: Route | undefined, b: Route | undefined): boolean {
+  const [first, second] = [a?.nexthops[0], b?.nexthops[0]];
+  return (
+    first !== undefined &&
+    a?.nexthops.length === b?.nexthops.length &&
+    first.index === second?.index &&
+    first.gateway === second?.gateway
+  );
+}
+
+interface Span {
+  readonly family: IpFamily;
+  readonly first: bigint;
+  readonly last: bigint;
+}
+
+interface SpannedRoute extends Span {
+  readonly route: Route;
+}
+
+function spanOf(prefix: Cidr): Span {
+  const first = ipToBigInt(networkAddress(prefix));
+  return { family: cidrFamily(prefix), first, last: first + cidrSize(prefix) - 1n };
+}
+
+function withSpan(route: Route): SpannedRoute {
+  return { ...spanOf(route.destination), route };
+}
+
+/** Whether somebody else's packets take this route: the host's own addresses, and what it routes anywhere but by default. */
+function isTaken(route: Route, device: number): boolean {
+  if (route.nexthops.some(({ index }) => index === device)) return false;
+  if (route.table === localTable) return route.type === routeType.local;
+  return route.table === mainTable && prefixLengthOf(route.destination) > widestDefault;
+}
+
+function isConflict({ route, family, first, last }: SpannedRoute, prefix: Cidr): boolean {
+  const wanted = spanOf(prefix);
+  if (family !== wanted.family || first > wanted.last || last < wanted.first) return false;
+  // A wide route to nowhere takes what has no other route; it is no other route itself.
+  const leadsNowhere = route.type !== routeType.unicast && route.type !== routeType.local;
+  return !(leadsNowhere && prefixLengthOf(route.destination) < prefixLengthOf(prefix));
+}
+
+/** The device on whose link the address is; `undefined` when the host reaches it through a router, or not at all. */
+function linkOf(address: IpAddress, links: readonly SpannedRoute[]): number | undefined {
+  const family = familyOf(address);
+  const value = ipToBigInt(address);
+  let best: Route | undefined;
+  for (const { route, first, last, family: other } of links)
+    if (other === family && first <= value && value <= last)
+      if (best === undefined || isBetter(route, best)) best = route;
+  const [nexthop, another] = best?.nexthops ?? [];
+  return nexthop?.gateway === undefined && another === undefined ? nexthop?.index : undefined;
+}
+
+function isBetter(route: Route, than: Route): boolean {
+  const longer = prefixLengthOf(route.destination) - prefixLengthOf(than.destination);
+  return longer > 0 || (longer === 0 && (route.priority ?? 0) < (than.priority ?? 0));
+}
+
+function conflict(identity: UplinkIdentity, prefix: Cidr, route: Route, nameOf: (index: number) => string): WeftError {
+  const devices = route.nexthops.flatMap(({ index }) => (index === undefined ? [] : [nameOf(index)]));
+  const what = route.type === routeType.local ? "has the address" : "routes";
+  return new WeftError({
+    code: "already-exists",
+    attempted: `route ${prefix} to tenant ${identity.tenant}`,
+    reason: `the host ${what} ${route.destination}${devices.length > 0 ? ` on ${devices.join(", ")}` : ""}`,
+    hint: "give the network another subnet, or turn off what asks for this route: hostAccess, or an encapsulation without tunnels",
+  });
+}
+
+function notOnLink(identity: UplinkIdentity, prefix: Cidr, vtep: IpAddress): WeftError {
+  return new WeftError({
+    code: "failed-precondition",
+    attempted: `route ${prefix} of tenant ${identity.tenant} to VTEP ${vtep}`,
+    reason: `VTEP ${vtep} is not on a link of this node`,
+    hint: "give the network an encapsulation, or crossSubnet",
+  });
+}
+
+function noSuchGateway(identity: UplinkIdentity, prefix: Cidr, vtep: IpAddress): WeftError {
+  return new WeftError({
+    code: "unsupported",
+    attempted: `route ${prefix} of tenant ${identity.tenant} to VTEP ${vtep}`,
+    reason: "Linux routes IPv6 to IPv6 gateways only",
+    hint: "give the nodes IPv6 VTEP addresses, or the network an encapsulation",
+  });
+}

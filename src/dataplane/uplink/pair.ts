@@ -1,0 +1,190 @@
+import { WeftError } from "../../base/errors.ts";
+import { isErrno, type NetworkNamespace, readNetworkSysctl, writeNetworkSysctl } from "../../linux/index.ts";
+import {
+  changeLink,
+  createLink,
+  deleteLink,
+  getLink,
+  type InterfaceAddressEntry,
+  type Link,
+  listAddresses,
+  type NetlinkSocket,
+  type Request,
+  replaceAddress,
+} from "../../netlink/index.ts";
+import { aliasOf, isOwnLink, weftGroup } from "../ownership.ts";
+import { type AddressPair, linkLocal, type PairAddresses, pairPrefixLength } from "./addresses.ts";
+import { hostDevice, tenantDevice, type UplinkIdentity } from "./identity.ts";
+
+/** A namespace and how to speak with its kernel. */
+export interface Side {
+  readonly namespace: NetworkNamespace;
+  readonly socket: NetlinkSocket;
+}
+
+export interface PairPlace {
+  readonly identity: UplinkIdentity;
+  readonly tenant: Side;
+  readonly underlay: Side;
+}
+
+type End = keyof AddressPair;
+export const ends = ["host", "tenant"] as const satisfies readonly End[];
+
+export type Ends = Readonly<Partial<Record<End, Link>>>;
+
+export function sideOf(place: PairPlace, end: End): Side {
+  return end === "host" ? place.underlay : place.tenant;
+}
+
+/** What there is of the pair. Throws where somebody else's device has the name. */
+export async function findEnds(place: PairPlace): Promise<Ends> {
+  const host = await find(place, "host");
+  const tenant = await find(place, "tenant");
+  return { ...(host === undefined ? {} : { host }), ...(tenant === undefined ? {} : { tenant }) };
+}
+
+/** Devices, marks, addresses and settings of both ends. Tells what had to be changed on devices that were there. */
+export async function ensurePair(
+  place: PairPlace,
+  present: Ends,
+  addresses: PairAddresses,
+  mtu: number,
+): Promise<{
+  readonly host: number;
+  readonly tenant: number;
+  readonly isNew: boolean;
+  readonly changes: readonly string[];
+  readonly sysctlWrites: number;
+}> {
+  let { host, tenant } = present;
+  const isPair = host !== undefined && tenant !== undefined && host.link === tenant.index && tenant.link === host.index;
+  if (!isPair) {
+    await removeEnds(place, present);
+    await create(place, mtu);
+    host = await place.underlay.socket.get(getLink({ name: hostDevice(place.identity) }));
+    tenant = await place.tenant.socket.get(getLink({ name: tenantDevice }));
+  }
+  if (host === undefined || tenant === undefined) throw new TypeError("a pair has two ends");
+  const changes: string[] = [];
+  let sysctlWrites = 0;
+  for (const end of ends) {
+    const side = sideOf(place, end);
+    const link = end === "host" ? host : tenant;
+    const written = ensureSysctls(side.namespace, sysctlsOf(end, link.name));
+    sysctlWrites += written.length;
+    changes.push(...written);
+    const requests = [
+      ...missingAddresses(link.index, end, addresses, await side.socket.dump(listAddresses({ index: link.index }))),
+      ...endChanges(link, place.identity.instance, mtu),
+    ];
+    const { failures } = await side.socket.batch(requests);
+    if (failures[0] !== undefined) throw failures[0].error;
+    changes.push(...requests.map((request) => request.describe()));
+  }
+  return { host: host.index, tenant: tenant.index, isNew: !isPair, changes: isPair ? changes : [], sysctlWrites };
+}
+
+/** What makes an end as it shall be. It comes up last. */
+export function* endChanges(link: Link, instance: string, mtu: number): Generator<Request> {
+  const reference = { index: link.index };
+  if (link.alias !== aliasOf(instance)) yield changeLink(reference, { alias: aliasOf(instance) });
+  if (link.group !== weftGroup) yield changeLink(reference, { group: weftGroup });
+  if (link.mtu !== mtu) yield changeLink(reference, { mtu });
+  if (link.ipv6AddressGenerationMode === 0) yield changeLink(reference, { ipv6AddressGeneration: "none" });
+  if (!link.up) yield changeLink(reference, { up: true });
+}
+
+/** Both ends go with one. */
+export async function removeEnds(place: PairPlace, present: Ends): Promise<void> {
+  for (const end of ends) {
+    const link = present[end];
+    if (link === undefined) continue;
+    await sideOf(place, end)
+      .socket.execute(deleteLink({ index: link.index }))
+      .catch((error: unknown) => {
+        if (!isErrno(error, "ENODEV")) throw error;
+      });
+  }
+}
+
+/** Writes those that are not so; those that this kernel lacks do not matter. Returns what was written. */
+export function ensureSysctls(namespace: NetworkNamespace, settings: Readonly<Record<string, string>>): string[] {
+  const written: string[] = [];
+  for (const [key, value] of Object.entries(settings)) {
+    const present = readNetworkSysctl(namespace, key);
+    if (present === undefined || present === value) continue;
+    writeNetworkSysctl(namespace, key, value);
+    written.push(`net.${key.replaceAll("/", ".")} = ${value}`);
+  }
+  return written;
+}
+
+/** Those of the devices go with them. */
+function sysctlsOf(end: End, device: string): Readonly<Record<string, string>> {
+  return {
+    [`ipv6/conf/${device}/disable_ipv6`]: "0",
+    [`ipv6/conf/${device}/accept_ra`]: "0",
+    [`ipv6/conf/${device}/accept_dad`]: "0",
+    [`ipv6/conf/${device}/accept_redirects`]: "0",
+    [`ipv4/conf/${device}/accept_redirects`]: "0",
+    [`ipv4/conf/${device}/send_redirects`]: "0",
+    ...(end === "host"
+      ? // Loose: blocks may be reached one way and answer another while nodes change.
+        { [`ipv4/conf/${device}/rp_filter`]: "2" }
+      : { "ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1" }),
+  };
+}
+
+function* missingAddresses(
+  index: number,
+  end: End,
+  addresses: PairAddresses,
+  present: readonly InterfaceAddressEntry[],
+): Generator<Request> {
+  for (const { address, prefixLength } of addressesOf(end, addresses))
+    if (!present.some((there) => there.address === address && there.prefixLength === prefixLength))
+      yield replaceAddress({ index, address, prefixLength, withoutDad: true });
+}
+
+/** What an end has. */
+export function addressesOf(
+  end: End,
+  addresses: PairAddresses,
+): readonly Pick<InterfaceAddressEntry, "address" | "prefixLength">[] {
+  return [
+    { address: addresses[4][end], prefixLength: pairPrefixLength[4] },
+    { address: addresses[6][end], prefixLength: pairPrefixLength[6] },
+    { address: linkLocal[end], prefixLength: 64 },
+  ];
+}
+
+async function create(place: PairPlace, mtu: number): Promise<void> {
+  await place.underlay.socket.execute(
+    createLink("veth", {
+      name: hostDevice(place.identity),
+      mtu,
+      group: weftGroup,
+      info: { peer: { name: tenantDevice, mtu, group: weftGroup, namespace: place.tenant.namespace } },
+    }),
+  );
+}
+
+async function find(place: PairPlace, end: End): Promise<Link | undefined> {
+  const { namespace, socket } = sideOf(place, end);
+  const name = end === "host" ? hostDevice(place.identity) : tenantDevice;
+  let link: Link;
+  try {
+    link = await socket.get(getLink({ name }));
+  } catch (error) {
+    if (isErrno(error, "ENODEV")) return undefined;
+    throw error;
+  }
+  if (link.info.kind === "veth" && (isOwnLink(link) || link.alias === aliasOf(place.identity.instance))) return link;
+  throw new WeftError({
+    code: "already-exists",
+    attempted: `create the uplink ${name} of tenant ${place.identity.tenant} in ${namespace.label}`,
+    reason: `a ${link.info.kind ?? "plain"} device of this name is there already and weft did not make it`,
+    hint: `delete it with: ip link delete ${name}`,
+  });
+}

@@ -1,0 +1,53 @@
+import { type Cidr, cidrFamily } from "../../base/cidr.ts";
+import { familyOf, type IpAddress, type IpFamily } from "../../base/ip.ts";
+
+/** Host → endpoints. */
+export interface HostAccess {
+  /** What the host reaches through the tenant. */
+  readonly prefix: Cidr;
+  /**
+   * An address of the tenant's bridge, of the prefix' family: what comes from the host has it as its source, so that
+   * answers come back the same way.
+   */
+  readonly source: IpAddress;
+}
+
+/** A block of another node that is reached without a tunnel. */
+export interface DirectBlock {
+  readonly prefix: Cidr;
+  /** The next hop, on a link of this node. For an IPv4 block it may be an IPv6 address. */
+  readonly vtep: IpAddress;
+}
+
+/** What the networks of one tenant ask of the host. Nothing: no uplink. */
+export interface UplinkRequest {
+  readonly hostAccess: readonly HostAccess[];
+  /** Prefixes whose endpoints may reach the outside behind the host's address (SNAT). */
+  readonly egress: readonly Cidr[];
+  readonly direct: readonly DirectBlock[];
+  /** Own blocks that other nodes reach without a tunnel: from the `direct` blocks, without NAT. */
+  readonly directInward: readonly Cidr[];
+}
+
+export const families = [4, 6] as const satisfies readonly IpFamily[];
+
+export function isEmptyRequest(request: UplinkRequest): boolean {
+  const { hostAccess, egress, direct, directInward } = request;
+  return hostAccess.length + egress.length + direct.length + directInward.length === 0;
+}
+
+/** Whether packets of this family pass through the host; those of hostAccess alone begin and end there. */
+export function passesHost(request: UplinkRequest, family: IpFamily): boolean {
+  const { egress, direct, directInward } = request;
+  return [...egress, ...directInward, ...direct.map(({ prefix }) => prefix)].some(
+    (prefix) => cidrFamily(prefix) === family,
+  );
+}
+
+/** Whether the tenant has a way out for this family: to send, or to answer whatever address the host asks from. */
+export function needsDefaultRoute(request: UplinkRequest, family: IpFamily): boolean {
+  return (
+    request.egress.some((prefix) => cidrFamily(prefix) === family) ||
+    request.hostAccess.some(({ source }) => familyOf(source) === family)
+  );
+}

@@ -1,0 +1,98 @@
+import { type Cidr, cidrFamily, cidrsOverlap, compareCidr, networkAddress, prefixLengthOf } from "../../base/cidr.ts";
+import type { IpFamily } from "../../base/ip.ts";
+import type { NftObject } from "../filter/nftables.ts";
+
+/** Words of nftables for the filters of an uplink, in the form in which `nft -j list` prints them. libnftables-json(5). */
+
+/** linux/netfilter_ipv4.h: before connection tracking, among the filters, where sources are translated. */
+export const hookPriority = { raw: -300, filter: 0, sourceNat: 100 } as const;
+
+/** IANA protocol numbers. */
+export const ipProtocol = { ipip: 4, tcp: 6, udp: 17, sixInFour: 41, gre: 47 } as const;
+
+export const drop: readonly object[] = [{ counter: null }, { drop: null }];
+export const accept: readonly object[] = [{ accept: null }];
+export const notrack: readonly object[] = [{ notrack: null }];
+
+export function chain(name: string, hook?: { type: "filter" | "nat"; hook: string; prio: number }): NftObject {
+  return { chain: { name, ...(hook === undefined ? {} : { ...hook, policy: "accept" }) } };
+}
+
+export function rule(inChain: string, ...expressions: readonly (object | readonly object[])[]): NftObject {
+  return { rule: { chain: inChain, expr: expressions.flat() } };
+}
+
+export function match(left: object, right: unknown, op: "==" | "!=" | "in" = "=="): object {
+  return { match: { op, left, right } };
+}
+
+/** A named device. nft compares names when packets come, so that the device may come later than the rule. */
+export const from = (device: string): object => match({ meta: { key: "iifname" } }, device);
+export const notFrom = (device: string): object => match({ meta: { key: "iifname" } }, device, "!=");
+export const to = (device: string): object => match({ meta: { key: "oifname" } }, device);
+
+export const protocolIn = (...numbers: readonly number[]): object =>
+  match({ meta: { key: "l4proto" } }, { set: [...numbers].sort((a, b) => a - b) });
+
+export const goTo = (target: string): object => ({ goto: { target } });
+
+const header = (family: IpFamily): string => (family === 4 ? "ip" : "ip6");
+export const source = (family: IpFamily, right: unknown, op?: "==" | "!="): object =>
+  match({ payload: { protocol: header(family), field: "saddr" } }, right, op);
+export const destination = (family: IpFamily, right: unknown, op?: "==" | "!="): object =>
+  match({ payload: { protocol: header(family), field: "daddr" } }, right, op);
+
+export const sourceNat = (family: IpFamily, address: string): object => ({
+  snat: { family: header(family), addr: address },
+});
+
+/** Packets of the side that did not begin, and ICMP errors about what that side began. */
+export const isAnswer: readonly object[] = [
+  match({ ct: { key: "direction" } }, "reply"),
+  match({ ct: { key: "state" } }, ["established", "related"], "in"),
+];
+
+/** ICMP errors: without them neither path MTU discovery nor a quick end of hopeless attempts. RFC 4890 §4.3. */
+export const icmpErrors: Readonly<Record<IpFamily, object>> = {
+  4: match(
+    { payload: { protocol: "icmp", field: "type" } },
+    {
+      set: ["destination-unreachable", "time-exceeded", "parameter-problem"],
+    },
+  ),
+  6: match(
+    { payload: { protocol: "icmpv6", field: "type" } },
+    {
+      set: ["destination-unreachable", "packet-too-big", "time-exceeded", "parameter-problem"],
+    },
+  ),
+};
+
+export function prefix(value: Cidr): string | object {
+  const length = prefixLengthOf(value);
+  const address = networkAddress(value);
+  return length === (cidrFamily(value) === 4 ? 32 : 128) ? address : { prefix: { addr: address, len: length } };
+}
+
+/** A set of prefixes of one family; an empty one has no `elem`, neither when it is made nor when it is listed. */
+export function prefixSet(name: string, family: IpFamily, prefixes: readonly Cidr[]): NftObject {
+  const elem = outermost(prefixes.filter((value) => cidrFamily(value) === family)).map(prefix);
+  return {
+    set: {
+      name: `${name}${family}`,
+      type: family === 4 ? "ipv4_addr" : "ipv6_addr",
+      flags: ["interval"],
+      ...(elem.length === 0 ? {} : { elem }),
+    },
+  };
+}
+
+/** Without prefixes that lie within others, which nftables refuses in one set. */
+export function outermost(prefixes: readonly Cidr[]): Cidr[] {
+  const kept: Cidr[] = [];
+  for (const value of [...prefixes].sort(compareCidr)) {
+    const last = kept.at(-1);
+    if (last === undefined || !cidrsOverlap(last, value)) kept.push(value);
+  }
+  return kept;
+}

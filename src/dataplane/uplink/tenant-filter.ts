@@ -1,0 +1,97 @@
+import { cidr, cidrFamily, prefixLengthOf } from "../../base/cidr.ts";
+import type { NftObject, NftTable } from "../filter/nftables.ts";
+import type { PairAddresses } from "./addresses.ts";
+import { tenantDevice } from "./identity.ts";
+import { families, type UplinkRequest } from "./request.ts";
+import * as nft from "./rules.ts";
+
+/** The tenant's namespace is weft's own, so the name needs no instance. The bridges' filter is of another family. */
+export const tenantTable = "weft";
+
+/** RFC 3927 §2.6.2: not to be forwarded. Clouds hand out their credentials there to whom they take for the host. */
+const linkLocalSpace = cidr("169.254.0.0/16");
+
+/**
+ * What passes between a tenant's networks and its uplink, and under which addresses. Behind the uplink subnets of
+ * tenants may be the same, so egress leaves with the address of the tenant's end, which no other tenant has.
+ */
+export function tenantFilterTable(request: UplinkRequest, addresses: PairAddresses): NftTable {
+  const { hostAccess, egress, direct, directInward } = request;
+  const sets = families.flatMap((family) => [
+    nft.prefixSet("egress", family, egress),
+    nft.prefixSet(
+      "direct",
+      family,
+      direct.map(({ prefix }) => prefix),
+    ),
+    nft.prefixSet("inward", family, directInward),
+    nft.prefixSet(
+      "access",
+      family,
+      hostAccess.map(({ prefix }) => prefix),
+    ),
+  ]);
+  const forEachFamily = (make: (family: 4 | 6) => NftObject): NftObject[] => families.map(make);
+  return {
+    family: "inet",
+    name: tenantTable,
+    objects: [
+      ...sets,
+      nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
+      nft.chain("forward", { type: "filter", hook: "forward", prio: nft.hookPriority.filter }),
+      nft.chain("outward"),
+      nft.chain("inward"),
+      nft.chain("postrouting", { type: "nat", hook: "postrouting", prio: nft.hookPriority.sourceNat }),
+      // Between blocks addresses are as they are and nothing needs to be remembered.
+      ...families.flatMap((family) => [
+        nft.rule("prerouting", nft.from(tenantDevice), ...between(family, "direct", "inward"), nft.notrack),
+        nft.rule("prerouting", nft.notFrom(tenantDevice), ...between(family, "inward", "direct"), nft.notrack),
+      ]),
+      nft.rule("forward", nft.from(tenantDevice), nft.to(tenantDevice), nft.drop),
+      nft.rule("forward", nft.to(tenantDevice), nft.goTo("outward")),
+      nft.rule("forward", nft.from(tenantDevice), nft.goTo("inward")),
+      ...forEachFamily((family) => nft.rule("outward", ...between(family, "inward", "direct"), nft.accept)),
+      nft.rule("outward", nft.isAnswer, nft.accept),
+      nft.rule("outward", nft.destination(4, nft.prefix(linkLocalSpace)), refuse),
+      ...forEachFamily((family) => nft.rule("outward", nft.source(family, `@egress${family}`), nft.accept)),
+      nft.rule("outward", refuse),
+      ...forEachFamily((family) => nft.rule("inward", ...between(family, "direct", "inward"), nft.accept)),
+      nft.rule("inward", nft.isAnswer, nft.accept),
+      ...forEachFamily((family) => nft.rule("inward", nft.destination(family, `@access${family}`), nft.accept)),
+      ...forEachFamily((family) =>
+        nft.rule("inward", nft.destination(family, `@inward${family}`), nft.icmpErrors[family], nft.accept),
+      ),
+      nft.rule("inward", nft.drop),
+      ...forEachFamily((family) =>
+        nft.rule(
+          "postrouting",
+          nft.to(tenantDevice),
+          nft.source(family, `@egress${family}`),
+          nft.sourceNat(family, addresses[family].tenant),
+        ),
+      ),
+      ...fromHost(request),
+    ],
+  };
+}
+
+/** An endpoint hears at once that it may not, instead of waiting. */
+const refuse: readonly object[] = [{ counter: null }, { reject: { type: "icmpx", expr: "admin-prohibited" } }];
+
+function between(family: 4 | 6, sources: string, destinations: string): readonly object[] {
+  return [nft.source(family, `@${sources}${family}`), nft.destination(family, `@${destinations}${family}`)];
+}
+
+/** Of prefixes within each other the narrower decides. */
+function fromHost({ hostAccess }: UplinkRequest): NftObject[] {
+  return [...hostAccess]
+    .sort((a, b) => prefixLengthOf(b.prefix) - prefixLengthOf(a.prefix))
+    .map(({ prefix, source }) =>
+      nft.rule(
+        "postrouting",
+        nft.from(tenantDevice),
+        nft.destination(cidrFamily(prefix), nft.prefix(prefix)),
+        nft.sourceNat(cidrFamily(prefix), source),
+      ),
+    );
+}

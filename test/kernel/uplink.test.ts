@@ -1,0 +1,583 @@
+import assert from "node:assert/strict";
+import { describe, it, type TestContext } from "node:test";
+import { cidr } from "../../src/base/cidr.ts";
+import { ip } from "../../src/base/ip.ts";
+import type { DataplaneEvent } from "../../src/dataplane/index.ts";
+import { hostDevice, hostTable } from "../../src/dataplane/uplink/identity.ts";
+import { removeLeftoverUplinks } from "../../src/dataplane/uplink/leftovers.ts";
+import type { UplinkRequest } from "../../src/dataplane/uplink/request.ts";
+import { Uplink } from "../../src/dataplane/uplink/uplink.ts";
+import { NetlinkSocket, replaceRoute } from "../../src/netlink/index.ts";
+import { BackgroundProgram } from "../support/cluster.ts";
+import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
+import { eventually, makeUnderlay } from "../support/underlay.ts";
+
+const settings = { tunnelPorts: [4789, 8472, 6081, 40_000], mtu: 1500 };
+const instance = `u${process.pid}`;
+
+const nothing: UplinkRequest = { hostAccess: [], egress: [], direct: [], directInward: [] };
+
+/** The networks of a tenant on a node: one bridge with a container behind it. Weft's own bridges are not what is tested. */
+interface Tenant {
+  readonly name: string;
+  readonly namespace: TestNamespace;
+  readonly container: TestNamespace;
+  readonly uplink: Uplink;
+  readonly events: DataplaneEvent[];
+  /** All writes of the uplink to the kernel. */
+  writes(): number;
+  apply(request: UplinkRequest): Promise<void>;
+  /** A new run on the same kernel. */
+  restart(): Tenant;
+  close(): void;
+}
+
+interface TenantPlan {
+  readonly name: string;
+  readonly gateways: readonly string[];
+  readonly addresses: readonly string[];
+  readonly mtu?: number;
+}
+
+function makeTenant(t: TestContext, host: TestNamespace, plan: TenantPlan): Tenant {
+  const namespace = testNamespace(plan.name);
+  const container = testNamespace(`${plan.name}-c`);
+  t.after(() => namespace[Symbol.dispose]());
+  t.after(() => container[Symbol.dispose]());
+  namespace.shell(`
+    sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0
+    sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.addr_gen_mode=1
+    ip link set lo up
+    ip link add br1 type bridge
+    ip link set br1 up
+    ip link add ve1 type veth peer name eth0 netns ${container.name}
+    ip link set ve1 master br1 up
+    ip addr add fe80::1/64 dev br1 nodad`);
+  for (const gateway of plan.gateways) namespace.shell(`ip addr add ${gateway} dev br1 nodad`);
+  container.shell("ip link set lo up; ip link set eth0 up");
+  for (const address of plan.addresses) container.shell(`ip addr add ${address} dev eth0 nodad`);
+  for (const gateway of plan.gateways)
+    container.shell(`ip route add default via ${gateway.split("/")[0]} ${gateway.includes(":") ? "metric 5" : ""}`);
+  return open(t, host, namespace, container, plan.name);
+}
+
+function open(
+  t: TestContext,
+  host: TestNamespace,
+  namespace: TestNamespace,
+  container: TestNamespace,
+  name: string,
+): Tenant {
+  const inside = new NetlinkSocket({ namespace: namespace.namespace });
+  const outside = new NetlinkSocket({ namespace: host.namespace });
+  const events: DataplaneEvent[] = [];
+  let request = nothing;
+  let running = Promise.resolve();
+  let isOpen = true;
+  const run = (): Promise<void> => {
+    running = running.then(() => (isOpen ? uplink.reconcile(request, settings) : undefined));
+    return running;
+  };
+  const uplink = new Uplink({
+    instance,
+    tenant: name,
+    namespace: namespace.namespace,
+    socket: inside,
+    underlay: { namespace: host.namespace, socket: outside },
+    report: (event) => events.push(event),
+    onDamage: () => void run().catch(() => {}),
+  });
+  const close = (): void => {
+    if (!isOpen) return;
+    isOpen = false;
+    uplink.close();
+    inside.close();
+    outside.close();
+  };
+  t.after(close);
+  return {
+    name,
+    namespace,
+    container,
+    uplink,
+    events,
+    writes: () => uplink.writes + inside.writes + outside.writes,
+    apply(wanted) {
+      request = wanted;
+      return run();
+    },
+    restart() {
+      close();
+      return open(t, host, namespace, container, name);
+    },
+    close,
+  };
+}
+
+/** A host between tenants and an outside server, which knows the host and no tenant. */
+function makeSite(t: TestContext): { readonly host: TestNamespace; readonly outside: TestNamespace } {
+  const underlay = makeUnderlay(2);
+  t.after(() => underlay[Symbol.dispose]());
+  const [host, outside] = underlay.hosts;
+  assert.ok(host !== undefined && outside !== undefined);
+  host.shell("ip route add default via 10.99.0.2; ip -6 route add default via fd99::2");
+  outside.shell("ip addr add 203.0.113.9/32 dev lo; ip addr add 2001:db8::9/128 dev lo");
+  return { host, outside };
+}
+
+const blueish = (name: string): TenantPlan => ({
+  name,
+  gateways: ["10.0.0.1/24", "fd00::1/64"],
+  addresses: ["10.0.0.7/24", "fd00::7/64"],
+});
+const egress: UplinkRequest = { ...nothing, egress: [cidr("10.0.0.0/24"), cidr("fd00::/64")] };
+const hostAccess: UplinkRequest = {
+  ...nothing,
+  hostAccess: [
+    { prefix: cidr("10.0.0.0/24"), source: ip("10.0.0.1") },
+    { prefix: cidr("fd00::/64"), source: ip("fd00::1") },
+  ],
+};
+
+/** Answers each TCP connection and each datagram at the port with where it came from. */
+const echoProgram = `
+  const [port, ...addresses] = process.argv.slice(1);
+  const text = (a, p) => "from " + a.replace("::ffff:", "") + " " + p;
+  for (const address of addresses) {
+    require("node:net").createServer((s) => { s.on("error", () => {}); s.end(text(s.remoteAddress, s.remotePort)); }).listen(port, address);
+    const udp = require("node:dgram").createSocket(address.includes(":") ? "udp6" : "udp4");
+    udp.on("message", (m, { address: a, port: p }) => { console.log(m + " " + text(a, p)); udp.send(text(a, p), p, a); });
+    udp.bind(port, address, () => console.log("ready " + address));
+  }`;
+
+async function serve(
+  t: TestContext,
+  place: TestNamespace,
+  port: number,
+  addresses: readonly string[] = ["::"],
+): Promise<BackgroundProgram> {
+  const program = new BackgroundProgram(t, place.namespace, process.execPath, [
+    "-e",
+    echoProgram,
+    `${port}`,
+    ...addresses,
+  ]);
+  for (const address of addresses) await program.said(new RegExp(`ready ${address}`));
+  return program;
+}
+
+/** Asks an echo; "" when no answer comes. */
+async function ask(
+  t: TestContext,
+  place: TestNamespace,
+  protocol: "tcp" | "udp",
+  address: string,
+  port: number,
+  sourcePort = 0,
+): Promise<string> {
+  const program = new BackgroundProgram(t, place.namespace, process.execPath, [
+    "-e",
+    protocol === "tcp"
+      ? `require("node:net").connect({ host: "${address}", port: ${port} }).on("error", (e) => console.log(e.code)).pipe(process.stdout);
+         setTimeout(() => process.exit(), 700);`
+      : `const s = require("node:dgram").createSocket("udp${address.includes(":") ? 6 : 4}");
+         s.on("message", (m) => { console.log("" + m); process.exit(); }); s.on("error", (e) => { console.log(e.code); process.exit(); });
+         s.bind(${sourcePort}, () => s.send("hello", ${port}, "${address}"));
+         setTimeout(() => process.exit(), 700);`,
+  ]);
+  await program.ended();
+  return program.output.trim();
+}
+
+const hostAddressOf = (address: string): string => (address.includes(":") ? "fd99::1" : "10.99.0.1");
+const outsideAddresses = ["203.0.113.9", "2001:db8::9"] as const;
+
+/** What `ip` and `nft` tell of a namespace, without counters, handles and what ages. */
+function stateOf(place: TestNamespace): string {
+  return place.shell(`
+    ip -br link | grep -v '^lo'; ip -br addr; ip route; ip -6 route | sed 's/ expires.*//'; ip rule; nft list ruleset
+    for f in /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv6/conf/*/*forwarding; do echo $f $(cat $f); done`);
+}
+
+describe("uplink of a tenant", () => {
+  it("lets two tenants with the same subnet reach the outside behind the host's address", async (t) => {
+    const { host, outside } = makeSite(t);
+    await serve(t, outside, 9000, outsideAddresses);
+    const blue = makeTenant(t, host, blueish("blue"));
+    const red = makeTenant(t, host, blueish("red"));
+    for (const tenant of [blue, red]) await tenant.apply(egress);
+    for (const tenant of [blue, red])
+      for (const address of outsideAddresses)
+        for (const protocol of ["tcp", "udp"] as const) {
+          const answer = await ask(t, tenant.container, protocol, address, 9000);
+          assert.ok(
+            answer.startsWith(`from ${hostAddressOf(address)} `),
+            `${tenant.name} ${protocol} ${address}: ${answer}`,
+          );
+        }
+    // The host itself may be spoken to as by any other machine; the tenants do not reach each other.
+    await serve(t, host, 9001);
+    assert.match(await ask(t, blue.container, "tcp", "10.99.0.1", 9001), /^from 169\.254\./);
+    const other = red.uplink.nexthop(4)?.gateway ?? "";
+    assert.notEqual(other, blue.uplink.nexthop(4)?.gateway);
+    assert.notEqual(red.uplink.nexthop(6)?.gateway, blue.uplink.nexthop(6)?.gateway);
+  });
+
+  it("gives no packet a tunnel's port as its source, and lets none to a tunnel", async (t) => {
+    const { host, outside } = makeSite(t);
+    await serve(t, outside, 9000, outsideAddresses);
+    const blue = makeTenant(t, host, blueish("blue"));
+    await blue.apply(egress);
+    for (const address of outsideAddresses)
+      for (const port of [4789, 8472, 6081, 40_000]) {
+        const answer = await ask(t, blue.container, "udp", address, 9000, port);
+        const source = Number(answer.split(" ")[2]);
+        assert.ok(source > 40_000 && source <= 65_535, `source port ${port} left as ${answer}`);
+      }
+    // Towards a tunnel port: of this node, of another one. An own port of the same number elsewhere shows that the server hears.
+    const there = await serve(t, outside, 4789);
+    const here = await serve(t, host, 8472);
+    for (const [address, port] of [
+      ["10.99.0.2", 4789],
+      ["fd99::2", 4789],
+      ["10.99.0.1", 8472],
+      ["fd99::1", 8472],
+    ] as const)
+      assert.equal(await ask(t, blue.container, "udp", address, port), "", `${address} ${port}`);
+    assert.doesNotMatch(there.output, /hello/);
+    assert.doesNotMatch(here.output, /hello/);
+    assert.match(await ask(t, host, "udp", "10.99.0.2", 4789), /^from 10\.99\.0\.1/);
+    // Tunnels without ports: IP protocols 4, 41, 47, sent as they are.
+    const capture = new BackgroundProgram(t, outside.namespace, "tcpdump", [
+      "-lnni",
+      "eth0",
+      "ip and net 10.99.0.0/24",
+    ]);
+    await capture.said(/listening/);
+    for (const protocol of [4, 41, 47, 1])
+      blue.container.shell(`python3 - <<'P'
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, ${protocol})
+s.sendto(b"\\x08\\x00" + b"\\x00" * 38, ("10.99.0.2", 0))
+P`);
+    await capture.said(/ICMP echo request/);
+    await capture.end("SIGINT");
+    assert.doesNotMatch(capture.output, /GRE|ip-proto|IP6|10\.99\.0\.1 > 10\.99\.0\.2: IP/, capture.output);
+  });
+
+  it("lets nothing out without egress", async (t) => {
+    const { host, outside } = makeSite(t);
+    await serve(t, outside, 9000, outsideAddresses);
+    await serve(t, host, 9001);
+    const blue = makeTenant(t, host, blueish("blue"));
+    await blue.apply({ ...hostAccess, egress: [cidr("10.0.0.64/26")] });
+    const capture = new BackgroundProgram(t, host.namespace, "tcpdump", [
+      ...[
+        "-lnni",
+        hostDevice({ instance, tenant: "blue" }),
+        "ip or (ip6 and not ip6 multicast and not (icmp6 and ip6[40] >= 133))",
+      ],
+    ]);
+    await capture.said(/listening/);
+    for (const address of ["203.0.113.9", "2001:db8::9", "10.99.0.1", "fd99::1", "169.254.169.254"])
+      for (const protocol of ["tcp", "udp"] as const) {
+        const answer = await ask(t, blue.container, protocol, address, address.endsWith("9") ? 9000 : 9001);
+        assert.doesNotMatch(answer, /from/, `${protocol} ${address}`);
+      }
+    await capture.end("SIGINT");
+    assert.equal(capture.output.trim(), "");
+    // Egress is for what it names.
+    blue.container.shell("ip addr add 10.0.0.70/24 dev eth0");
+    assert.match(blue.container.shell("ping -c1 -W1 -I 10.0.0.70 203.0.113.9"), / 1 received/);
+    assert.throws(() => blue.container.shell("ping -c1 -W1 -I 10.0.0.7 203.0.113.9"));
+    assert.throws(() => blue.container.shell("ping -c1 -W1 -I 10.0.0.70 169.254.169.254"));
+  });
+
+  it("lets the host reach endpoints, and nobody behind the host", async (t) => {
+    const { host, outside } = makeSite(t);
+    const blue = makeTenant(t, host, blueish("blue"));
+    await blue.apply(hostAccess);
+    await serve(t, blue.container, 9000);
+    for (const [address, gateway] of [
+      ["10.0.0.7", "10.0.0.1"],
+      ["fd00::7", "fd00::1"],
+    ] as const) {
+      assert.match(host.shell(`ping -c1 -W2 ${address}`), / 1 received/);
+      assert.ok((await ask(t, host, "tcp", address, 9000)).startsWith(`from ${gateway} `), address);
+      assert.ok((await ask(t, host, "udp", address, 9000)).startsWith(`from ${gateway} `), address);
+    }
+    // Also from an address of the host's that it does not have on the uplink.
+    assert.match(host.shell("ping -c1 -W2 -I 10.99.0.1 10.0.0.7"), / 1 received/);
+    assert.match(host.shell("ping -c1 -W2 -I fd99::1 fd00::7"), / 1 received/);
+    // The host did not forward before, so it does not now; and if it did, still not.
+    outside.shell("ip route add 10.0.0.0/24 via 10.99.0.1; ip -6 route add fd00::/64 via fd99::1");
+    assert.throws(() => outside.shell("ping -c1 -W1 10.0.0.7"));
+    host.shell("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+    assert.throws(() => outside.shell("ping -c1 -W1 10.0.0.7"));
+    assert.throws(() => outside.shell("ping -c1 -W1 fd00::7"));
+  });
+
+  it("is as it was after a restart, and gone without a trace after removal", async (t) => {
+    const { host } = makeSite(t);
+    const blue = makeTenant(t, host, blueish("blue"));
+    const before = [stateOf(host), stateOf(blue.namespace)];
+    const request = { ...hostAccess, egress: egress.egress };
+    await blue.apply(request);
+    const state = [stateOf(host), stateOf(blue.namespace)];
+    assert.notDeepEqual(state, before);
+    const again = blue.restart();
+    await again.apply(request);
+    await eventually("nothing is left to do", () => !again.uplink.hasWork);
+    assert.equal(again.writes(), 0);
+    assert.deepEqual(again.uplink.nexthop(4)?.gateway, blue.uplink.nexthop(4)?.gateway);
+    assert.deepEqual([stateOf(host), stateOf(blue.namespace)], state);
+    await again.apply(nothing);
+    assert.deepEqual([stateOf(host), stateOf(blue.namespace)], before);
+    assert.equal(again.uplink.nexthop(4), undefined);
+    const writes = again.writes();
+    await again.apply(nothing);
+    assert.equal(again.writes(), writes);
+  });
+
+  it("forgets what an earlier run wanted", async (t) => {
+    const { host } = makeSite(t);
+    const blue = makeTenant(t, host, blueish("blue"));
+    const request: UplinkRequest = {
+      ...hostAccess,
+      direct: [{ prefix: cidr("10.0.2.0/24"), vtep: ip("10.99.0.2") }],
+      directInward: [cidr("10.0.1.0/24")],
+    };
+    const before = stateOf(host);
+    await blue.apply(request);
+    assert.match(host.shell("ip route"), /10\.0\.2\.0\/24 via 10\.99\.0\.2 dev eth0 proto 119/);
+    const again = blue.restart();
+    await again.apply({ ...nothing, directInward: request.directInward });
+    assert.doesNotMatch(host.shell("ip route; ip -6 route"), /10\.0\.2\.0|10\.0\.0\.0|fd00::\/64/);
+    assert.match(host.shell("ip route"), /10\.0\.1\.0\/24 via 169\.254/);
+    // The tenant goes while nobody looks.
+    await again.apply(request);
+    again.close();
+    again.namespace.shell("ip link del uplink");
+    using socket = new NetlinkSocket({ namespace: host.namespace });
+    const underlay = { namespace: host.namespace, socket };
+    assert.equal(await removeLeftoverUplinks(instance, new Set(["blue"]), underlay), 0);
+    assert.match(host.shell("ip route"), /10\.0\.2\.0/);
+    await removeLeftoverUplinks(instance, new Set(), underlay);
+    assert.equal(stateOf(host), before);
+  });
+
+  it("repairs what is damaged, within two seconds, and says so", async (t) => {
+    const { host } = makeSite(t);
+    const blue = makeTenant(t, host, blueish("blue"));
+    await blue.apply({
+      ...hostAccess,
+      egress: egress.egress,
+      direct: [{ prefix: cidr("10.0.2.0/24"), vtep: ip("10.99.0.2") }],
+    });
+    const device = hostDevice({ instance, tenant: "blue" });
+    const whole = (): string => `${stateOf(host)}${stateOf(blue.namespace)}`;
+    await eventually("nothing is left to do", () => !blue.uplink.hasWork);
+    const before = whole();
+    for (const [place, damage] of [
+      [host, "ip route del 10.0.0.0/24"],
+      [host, "ip route del 10.0.2.0/24"],
+      [
+        host,
+        `ip route replace 10.0.2.0/24 via 10.99.0.77 proto 119 metric $(ip route show 10.0.2.0/24 | sed 's/.*metric //')`,
+      ],
+      [host, "ip -6 route del fd00::/64"],
+      [blue.namespace, "ip route del default"],
+      [blue.namespace, "ip -6 route del default"],
+      [host, `nft flush table inet ${hostTable({ instance, tenant: "blue" })}`],
+      [host, `nft delete table inet ${hostTable({ instance, tenant: "blue" })}`],
+      [host, "nft delete table inet weft-forwarding"],
+      [blue.namespace, "nft flush ruleset"],
+      [host, `ip addr flush dev ${device} scope global`],
+      [blue.namespace, "ip -6 addr flush dev uplink"],
+      [host, `ip link set ${device} down`],
+      [blue.namespace, "ip link set uplink mtu 1400"],
+      [host, `ip link del ${device}`],
+      [blue.namespace, "ip link del uplink"],
+      [host, "sysctl -qw net.ipv4.conf.eth0.forwarding=0"],
+      [
+        host,
+        "ip link set eth0 down; ip link set eth0 up; ip addr add fd99::1/64 dev eth0 nodad; ip route add default via 10.99.0.2; ip -6 route add default via fd99::2",
+      ],
+    ] as const) {
+      blue.events.length = 0;
+      place.shell(damage);
+      await eventually(`repaired: ${damage}`, () => normal(whole()) === normal(before)).catch((error: Error) => {
+        assert.equal(normal(whole()), normal(before), error.message);
+        throw error;
+      });
+      await eventually("nothing is left to do", () => !blue.uplink.hasWork);
+      if (/sysctl|weft-forwarding|eth0/.test(damage)) continue;
+      await eventually(`an event for: ${damage}`, () =>
+        blue.events.some(({ kind, object }) => kind === "repaired" && object === "uplink of tenant blue"),
+      );
+    }
+  });
+
+  it("does not take over what the host routes otherwise, and says where that leads", async (t) => {
+    const { host } = makeSite(t);
+    const blue = makeTenant(t, host, blueish("blue"));
+    host.shell(
+      "ip link add other type veth peer name o2; ip link set other up; ip link set o2 up; ip addr add 10.0.0.129/25 dev other",
+    );
+    await assert.rejects(blue.apply(hostAccess), {
+      message: "route 10.0.0.0/24 to tenant blue: the host routes 10.0.0.128/25 on other",
+    });
+    assert.doesNotMatch(host.shell("ip route"), /10\.0\.0\.0\/24/);
+    // The rest is there.
+    assert.match(host.shell("ping -c1 -W2 fd00::7"), / 1 received/);
+    host.shell("ip link del other; ip addr add 10.0.0.5/32 dev lo");
+    await assert.rejects(blue.restart().apply(hostAccess), /the host has the address 10\.0\.0\.5\/32 on lo/);
+    host.shell("ip addr del 10.0.0.5/32 dev lo; ip route add 10.0.0.0/8 via 10.99.0.2");
+    const again = makeTenant(t, host, blueish("red"));
+    await assert.rejects(again.apply(hostAccess), /the host routes 10\.0\.0\.0\/8 on eth0/);
+    host.shell("ip route del 10.0.0.0/8; ip route add blackhole 10.0.0.0/8; ip route add 0.0.0.0/1 via 10.99.0.2");
+    // Wide routes to nowhere, and to everywhere, are no conflict; another tenant is.
+    const third = makeTenant(t, host, blueish("green"));
+    await assert.rejects(
+      third.apply(hostAccess),
+      new RegExp(`fd00::/64.*on ${hostDevice({ instance, tenant: "blue" })}`),
+    );
+    assert.match(host.shell("ip route"), /10\.0\.0\.0\/24 via/);
+    assert.match(host.shell("ping -c1 -W2 10.0.0.7"), / 1 received/);
+  });
+
+  it("takes nobody else's devices", async (t) => {
+    const { host } = makeSite(t);
+    const blue = makeTenant(t, host, blueish("blue"));
+    blue.namespace.shell("ip link add uplink type bridge");
+    await assert.rejects(
+      blue.apply(egress),
+      /create the uplink uplink of tenant blue in .*: a bridge device of this name/,
+    );
+    assert.doesNotMatch(host.shell("ip -br link"), /up[0-9a-f]{12}/);
+  });
+});
+
+describe("nodes that share a link", () => {
+  const left: TenantPlan = {
+    name: "left",
+    gateways: ["10.1.1.1/24", "fd01:1::1/64"],
+    addresses: ["10.1.1.7/24", "fd01:1::7/64"],
+  };
+  const right: TenantPlan = {
+    name: "right",
+    gateways: ["10.1.2.1/24", "fd01:2::1/64"],
+    addresses: ["10.1.2.7/24", "fd01:2::7/64"],
+  };
+
+  /** Routes of the tenant's own, which whoever uses an uplink writes. */
+  async function routeInside(tenant: Tenant, ...prefixes: readonly string[]): Promise<void> {
+    using socket = new NetlinkSocket({ namespace: tenant.namespace.namespace });
+    for (const prefix of prefixes) {
+      const nexthop = tenant.uplink.nexthop(prefix.includes(":") ? 6 : 4);
+      assert.ok(nexthop !== undefined);
+      await socket.execute(replaceRoute({ destination: cidr(prefix), protocol: 119, nexthops: [nexthop] }));
+    }
+  }
+
+  for (const vteps of [
+    ["10.99.0.1", "10.99.0.2"],
+    ["fd99::1", "fd99::2"],
+  ] as const)
+    it(`route to each other's blocks without a tunnel, IPv4 by VTEP ${vteps[0]}`, async (t) => {
+      const underlay = makeUnderlay(3);
+      t.after(() => underlay[Symbol.dispose]());
+      const [h1, h2, stranger] = underlay.hosts;
+      assert.ok(h1 !== undefined && h2 !== undefined && stranger !== undefined);
+      // Neighbours are asked from link-local addresses, which hosts try out for a second.
+      const isTentative = (host: TestNamespace): boolean => host.shell("ip -6 addr show tentative") !== "";
+      await eventually("link-local addresses", () => ![h1, h2].some(isTentative), 5_000);
+      // As strict as hosts can be.
+      for (const host of [h1, h2]) host.shell("sysctl -qw net.ipv4.conf.all.rp_filter=1");
+      const one = makeTenant(t, h1, left);
+      const two = makeTenant(t, h2, right);
+      await one.apply({
+        ...nothing,
+        hostAccess: [
+          { prefix: cidr("10.1.0.0/16"), source: ip("10.1.1.1") },
+          { prefix: cidr("fd01::/16"), source: ip("fd01:1::1") },
+        ],
+        direct: [
+          { prefix: cidr("10.1.2.0/24"), vtep: ip(vteps[1]) },
+          { prefix: cidr("fd01:2::/64"), vtep: ip("fd99::2") },
+        ],
+        directInward: [cidr("10.1.1.0/24"), cidr("fd01:1::/64")],
+      });
+      await two.apply({
+        ...nothing,
+        direct: [
+          { prefix: cidr("10.1.1.0/24"), vtep: ip(vteps[0]) },
+          { prefix: cidr("fd01:1::/64"), vtep: ip("fd99::1") },
+        ],
+        directInward: [cidr("10.1.2.0/24"), cidr("fd01:2::/64")],
+      });
+      await routeInside(one, "10.1.2.0/24", "fd01:2::/64");
+      await routeInside(two, "10.1.1.0/24", "fd01:1::/64");
+      await serve(t, two.container, 9000);
+      for (const [address, source, gateway] of [
+        ["10.1.2.7", "10.1.1.7", "10.1.1.1"],
+        ["fd01:2::7", "fd01:1::7", "fd01:1::1"],
+      ] as const) {
+        for (const protocol of ["tcp", "udp"] as const) {
+          const answer = await ask(t, one.container, protocol, address, 9000);
+          assert.ok(answer.startsWith(`from ${source} `), `${protocol} ${address}: ${answer}`);
+        }
+        const payload = address.includes(":") ? 1452 : 1472;
+        assert.match(one.container.shell(`ping -M do -s ${payload} -c1 -W2 ${address}`), / 1 received/);
+        // The host, which has access, is known to the other node by an own block; the other host has none.
+        assert.ok((await ask(t, h1, "tcp", address, 9000)).startsWith(`from ${gateway} `), address);
+        assert.match(h1.shell(`ping -c1 -W2 ${address}`), / 1 received/);
+        assert.throws(() => h2.shell(`ping -c1 -W1 ${source}`));
+      }
+      // Nothing of it was tracked, except for what the host itself asked.
+      for (const place of [one.namespace, two.namespace])
+        assert.doesNotMatch(place.shell("cat /proc/net/nf_conntrack 2>/dev/null || true"), /10\.1\.2\.7|fd01:0*2::7/);
+      // A stranger on the link, from an address of his own and from one of another prefix.
+      stranger.shell(
+        "ip route add 10.1.2.0/24 via 10.99.0.2; ip -6 route add fd01:2::/64 via fd99::2; ip addr add 10.1.9.9/32 dev lo",
+      );
+      assert.throws(() => stranger.shell("ping -c1 -W1 10.1.2.7"));
+      assert.throws(() => stranger.shell("ping -c1 -W1 -I 10.1.9.9 10.1.2.7"));
+      assert.throws(() => stranger.shell("ping -c1 -W1 fd01:2::7"));
+      // What comes from the network to a node is not forwarded to others, which it was not before either.
+      stranger.shell("ip route add 192.0.2.1 via 10.99.0.1");
+      h1.shell("ip addr add 192.0.2.2/24 dev eth0");
+      h2.shell("ip addr add 192.0.2.1/24 dev eth0");
+      assert.throws(() => stranger.shell("ping -c1 -W1 192.0.2.1"));
+    });
+
+  it("refuses a VTEP behind a router, and IPv6 by an IPv4 VTEP", async (t) => {
+    const { host } = makeSite(t);
+    const one = makeTenant(t, host, left);
+    await assert.rejects(
+      one.apply({ ...nothing, direct: [{ prefix: cidr("10.1.2.0/24"), vtep: ip("203.0.113.9") }] }),
+      /VTEP 203\.0\.113\.9 is not on a link of this node/,
+    );
+    await assert.rejects(
+      one.restart().apply({ ...nothing, direct: [{ prefix: cidr("fd01:2::/64"), vtep: ip("10.99.0.2") }] }),
+      /Linux routes IPv6 to IPv6 gateways only/,
+    );
+  });
+});
+
+/** Numbers of devices and the order of routes and sysctls do not matter. */
+function normal(state: string): string {
+  return state
+    .split("\n")
+    .map((line) =>
+      line
+        .replaceAll(/@if\d+/g, "")
+        .replaceAll(/([0-9a-f]{2}:){5}[0-9a-f]{2}/g, "MAC")
+        .replace(/counter packets \d+ bytes \d+/, "counter")
+        .replaceAll(/fe80::\S+/g, "")
+        .trim(),
+    )
+    .filter((line) => line !== "")
+    .sort()
+    .join("\n");
+}
