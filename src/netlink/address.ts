@@ -15,6 +15,7 @@ const AF_INET6 = 10;
 /** linux/if_addr.h: flags of an address. */
 const IFA_F_NODAD = 0x02;
 const IFA_F_PERMANENT = 0x80;
+const IFA_F_NOPREFIXROUTE = 0x200;
 
 /** linux/if_addr.h: `struct ifaddrmsg`. */
 const header = new FixedHeader("ifaddrmsg", [
@@ -38,16 +39,21 @@ export interface InterfaceAddressEntry {
   /** Index of the device. */
   readonly index: number;
   readonly address: IpAddress;
+  /** The other end's address, on a point-to-point link. Part of what the entry is: deletion needs it too. */
+  readonly peer?: IpAddress;
+  /** Of `address`, or of `peer` if there is one. */
   readonly prefixLength: number;
   /** Used at once, without duplicate address detection (RFC 4862 §5.4). */
   readonly withoutDad?: boolean;
-  /** 0 global, 253 link, 254 host. Set by the kernel unless given. */
+  /** The kernel makes no route to the prefix. Only when the address is new: IPv4 keeps what it was made with. */
+  readonly withoutPrefixRoute?: boolean;
+  /** 0 global, 253 link, 254 host. Set by the kernel unless given; IPv6 takes none but its own. */
   readonly scope?: number;
   /** Not learnt from router advertisements or DHCP. Reported only. */
   readonly permanent?: boolean;
 }
 
-/** Gives a device an address, or changes the flags of the one that it has. */
+/** Gives a device an address, or changes the one that it has. /31 and /127 are links of two hosts (RFC 3021, RFC 6164). */
 export function replaceAddress(entry: InterfaceAddressEntry): Request {
   return {
     type: RTM_NEWADDR,
@@ -55,11 +61,8 @@ export function replaceAddress(entry: InterfaceAddressEntry): Request {
     describe: () => `set address ${entry.address}/${entry.prefixLength} on link ${entry.index}`,
     write: (writer) => {
       writeHeader(writer, entry);
-      schema.write(writer, {
-        address: entry.address,
-        local: entry.address,
-        ...(entry.withoutDad ? { flags: IFA_F_NODAD } : {}),
-      });
+      const flags = (entry.withoutDad ? IFA_F_NODAD : 0) | (entry.withoutPrefixRoute ? IFA_F_NOPREFIXROUTE : 0);
+      schema.write(writer, { ...addressesOf(entry), flags: flags === 0 ? undefined : flags });
     },
   };
 }
@@ -71,7 +74,7 @@ export function deleteAddress(entry: InterfaceAddressEntry): Request {
     describe: () => `delete address ${entry.address}/${entry.prefixLength} on link ${entry.index}`,
     write: (writer) => {
       writeHeader(writer, entry);
-      schema.write(writer, { address: entry.address, local: entry.address });
+      schema.write(writer, addressesOf(entry));
     },
   };
 }
@@ -103,11 +106,17 @@ export function readAddress(
   return {
     index: fixed.index,
     address,
+    ...(values.address === undefined || values.address === address ? {} : { peer: values.address }),
     prefixLength: fixed.prefixLength,
     scope: fixed.scope,
     withoutDad: (flags & IFA_F_NODAD) !== 0,
+    ...((flags & IFA_F_NOPREFIXROUTE) === 0 ? {} : { withoutPrefixRoute: true }),
     permanent: (flags & IFA_F_PERMANENT) !== 0,
   };
+}
+
+function addressesOf({ address, peer = address }: InterfaceAddressEntry): { address: IpAddress; local: IpAddress } {
+  return { address: peer, local: address };
 }
 
 function writeHeader(writer: Parameters<Request["write"]>[0], entry: InterfaceAddressEntry): void {

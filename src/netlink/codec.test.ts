@@ -27,7 +27,7 @@ import {
   u64,
 } from "./attribute.ts";
 import { FixedHeader } from "./fixed-header.ts";
-import { changeBridgePort, createLink, readLink, readLinkHeader } from "./link.ts";
+import { changeBridgePort, createLink, type LinkInfo, readLink, readLinkHeader } from "./link.ts";
 import { beginMessage, endMessage, messagesOf } from "./message.ts";
 import {
   appendFdbEntry,
@@ -294,10 +294,71 @@ const anyBridgePort = fc.record(
   },
   { requiredKeys: [] },
 );
+const anyGeneve = fc.record(
+  {
+    vni: fc.nat(0xff_ffff),
+    remote: anyIpv4,
+    ttl: any8,
+    tos: any8,
+    port: any16,
+    collectMetadata: fc.constant(true),
+    remote6: anyIpv6,
+    udpChecksum: fc.boolean(),
+    udpZeroChecksum6Transmit: fc.boolean(),
+    udpZeroChecksum6Receive: fc.boolean(),
+    label: any32,
+    ttlInherit: fc.boolean(),
+    dontFragment: any8,
+    innerProtocolInherit: fc.constant(true),
+  },
+  { requiredKeys: [] },
+);
+const anyGre = fc.record(
+  {
+    link: any32,
+    inputFlags: any16,
+    outputFlags: any16,
+    inputKey: any32,
+    outputKey: any32,
+    local: anyIp,
+    remote: anyIp,
+    ttl: any8,
+    tos: any8,
+    pathMtuDiscovery: fc.boolean(),
+    encapsulationLimit: any8,
+    flowInfo: any32,
+    flags: any16,
+    collectMetadata: fc.constant(true),
+    ignoreDontFragment: fc.boolean(),
+  },
+  { requiredKeys: [] },
+);
+const anyIpTunnel = fc.record(
+  {
+    link: any32,
+    local: anyIp,
+    remote: anyIp,
+    ttl: any8,
+    tos: any8,
+    encapsulationLimit: any8,
+    flowInfo: any32,
+    flags: any16,
+    protocol: any8,
+    pathMtuDiscovery: fc.boolean(),
+    collectMetadata: fc.constant(true),
+  },
+  { requiredKeys: [] },
+);
+/** A kind, and the field and settings that are its own. */
+const anyKind: fc.Arbitrary<{ readonly kind: string } & LinkInfo> = fc.oneof(
+  anyVxlan.map((vxlan) => ({ kind: "vxlan", vxlan })),
+  anyBridge.map((bridge) => ({ kind: "bridge", bridge })),
+  anyGeneve.map((geneve) => ({ kind: "geneve", geneve })),
+  fc.tuple(fc.constantFrom("gre", "gretap", "ip6gre", "ip6gretap"), anyGre).map(([kind, gre]) => ({ kind, gre })),
+  fc.tuple(fc.constantFrom("ipip", "sit", "ip6tnl"), anyIpTunnel).map(([kind, ipTunnel]) => ({ kind, ipTunnel })),
+);
 const anyLink = fc.record({
-  kind: fc.constantFrom("vxlan", "bridge"),
-  vxlan: anyVxlan,
-  bridge: anyBridge,
+  info: anyKind,
   bridgePort: anyBridgePort,
   settings: fc.record(
     {
@@ -311,6 +372,7 @@ const anyLink = fc.record({
       gsoMaxSize: any32,
       gsoMaxSegments: any32,
       gsoIpv4MaxSize: any32,
+      linkNamespaceId: fc.nat(0x7fff_ffff),
     },
     { requiredKeys: [] },
   ),
@@ -346,7 +408,7 @@ const families: Readonly<Record<string, Family<unknown>>> = {
   address: family<InterfaceAddressEntry>({
     any: record<InterfaceAddressEntry>(
       { index: anyIndex, address: anyIp, prefixLength: any8 },
-      { withoutDad: fc.boolean(), scope: any8 },
+      { peer: anyIp, withoutDad: fc.boolean(), withoutPrefixRoute: fc.constant(true), scope: any8 },
     ),
     write: replaceAddress,
     read: readAddress,
@@ -361,7 +423,7 @@ const families: Readonly<Record<string, Family<unknown>>> = {
           nexthops: fc.array(
             fc.record({
               index: anyIndex,
-              gateway: version === 4 ? anyIpv4 : anyIpv6,
+              gateway: version === 4 ? anyIp : anyIpv6,
               weight: anyWeight,
               onLink: fc.boolean(),
             }),
@@ -399,15 +461,12 @@ const families: Readonly<Record<string, Family<unknown>>> = {
     write: createRule,
     read: readRule,
   }),
-  "link (vxlan, bridge, bridge port)": family({
+  "link (tunnels, bridge, bridge port)": family({
     any: anyLink,
-    write: ({ kind, vxlan, bridge, bridgePort, settings }) =>
-      createLink(kind, {
-        ...settings,
-        info: { portKind: "bridge", bridgePort, ...(kind === "vxlan" ? { vxlan } : { bridge }) },
-      }),
+    write: ({ info, bridgePort, settings }) =>
+      createLink(info.kind, { ...settings, info: { portKind: "bridge", bridgePort, ...info } }),
     read: readLink,
-    expected: ({ kind, vxlan, bridge, bridgePort, settings }) => ({
+    expected: ({ info, bridgePort, settings }) => ({
       index: 0,
       name: "",
       mtu: 0,
@@ -415,7 +474,7 @@ const families: Readonly<Record<string, Family<unknown>>> = {
       up: false,
       carrier: false,
       ...settings,
-      info: { kind, portKind: "bridge", bridgePort, ...(kind === "vxlan" ? { vxlan } : { bridge }) },
+      info: { portKind: "bridge", bridgePort, ...info },
     }),
   }),
   "htb class": family<HtbClass>({
@@ -525,6 +584,19 @@ test("a message of another family is not of interest", () => {
   const port = payloadOf(changeBridgePort(1, { learning: false }));
   assert.equal(readWith(readLink, port), undefined);
   assert.deepEqual(readLinkHeader(viewOf(port), 0, port.length), { index: 1, isBridgePort: true });
+});
+
+test("flags of tunnels over IPv6: what the kernel adds of its own is not read, nor what sit has in their place", () => {
+  for (const [kind, flags, expected] of [
+    ["ip6tnl", "0800 0800 01000300", { flags: 1 }],
+    ["sit", "0600 0800 0100 0000", {}],
+  ] as const) {
+    const payload = payloadOf(createLink(kind, { info: { ipTunnel: { flags: 0xffff } } }));
+    const octets = fromHex(flags) ?? new Uint8Array();
+    payload.set(octets, payload.length - 8);
+    const read = readWith(readLink, payload);
+    assert.deepEqual(plain(read?.info.ipTunnel), expected, kind);
+  }
 });
 
 test("rates that cannot be are refused before anything is sent", () => {

@@ -1,5 +1,5 @@
 import { type Cidr, cidrFamily, networkAddress, prefixLengthOf } from "../base/cidr.ts";
-import { familyOf, type IpAddress, ipFromBytes, writeIp } from "../base/ip.ts";
+import { familyOf, type IpAddress, type IpFamily, ipFromBytes, writeIp } from "../base/ip.ts";
 import { type Attribute, AttributeSchema, ipAddress, nested, u32 } from "./attribute.ts";
 import { FixedHeader } from "./fixed-header.ts";
 import { NLM_F_CREATE, NLM_F_REPLACE } from "./message.ts";
@@ -50,7 +50,6 @@ const header = new FixedHeader("rtmsg", [
 export interface RouteNexthop {
   /** Index of the device. */
   readonly index?: number;
-  /** An only gateway of an IPv4 destination may be an IPv6 address. */
   /** Of an IPv4 route it may be an IPv6 address (RFC 5549). */
   readonly gateway?: IpAddress;
   /** 1…256. */
@@ -74,9 +73,16 @@ function viaAddress(code: number): Attribute<IpAddress> {
   };
 }
 
+/** The gateway in the attribute that is for its family. */
+type RoutedNexthop = RouteNexthop & { readonly via?: IpAddress };
+function routedNexthop({ gateway, ...rest }: RouteNexthop, family: IpFamily): RoutedNexthop {
+  if (gateway === undefined) return rest;
+  return familyOf(gateway) === family ? { ...rest, gateway } : { ...rest, via: gateway };
+}
+
 /** linux/rtnetlink.h: `struct rtnexthop` and the attributes of each. */
 const nexthopSchema = new AttributeSchema("RTA (of a nexthop)", { gateway: ipAddress(5), via: viaAddress(18) });
-function multipath(code: number): Attribute<readonly RouteNexthop[]> {
+function multipath(code: number): Attribute<readonly RoutedNexthop[]> {
   return {
     code,
     write: (writer, nexthops) => {
@@ -85,12 +91,12 @@ function multipath(code: number): Attribute<readonly RouteNexthop[]> {
         writer.view.setUint8(start + 2, nexthop.onLink ? RTNH_F_ONLINK : 0);
         writer.view.setUint8(start + 3, (nexthop.weight ?? 1) - 1);
         writer.view.setInt32(start + 4, nexthop.index ?? 0, true);
-        nexthopSchema.write(writer, nexthop.gateway === undefined ? {} : { gateway: nexthop.gateway });
+        nexthopSchema.write(writer, { gateway: nexthop.gateway, via: nexthop.via });
         writer.view.setUint16(start, writer.position - start, true);
       }
     },
     read: (bytes, view, offset, length) => {
-      const nexthops: RouteNexthop[] = [];
+      const nexthops: RoutedNexthop[] = [];
       for (let position = offset; position + 8 <= offset + length; ) {
         const size = view.getUint16(position, true);
         if (size < 8 || position + size > offset + length) throw new RangeError("RTA_MULTIPATH is malformed");
@@ -147,14 +153,14 @@ export interface Route {
 function writeRoute(operation: string, type: number, flags: number, route: Route): Request {
   const family = cidrFamily(route.destination);
   const prefixLength = prefixLengthOf(route.destination);
-  const single = route.nexthops.length === 1 ? route.nexthops[0] : undefined;
-  const isOtherFamily = single?.gateway !== undefined && familyOf(single.gateway) !== family;
+  const nexthops = route.nexthops.map((nexthop) => routedNexthop(nexthop, family));
+  const single = nexthops.length === 1 ? nexthops[0] : undefined;
   const table = route.table ?? RT_TABLE_MAIN;
   const kind = route.type ?? routeType.unicast;
   const isDeletion = type === RTM_DELROUTE;
   const scope = isDeletion
     ? RT_SCOPE_NOWHERE
-    : kind === routeType.unicast && single !== undefined && single.gateway === undefined
+    : kind === routeType.unicast && single !== undefined && (single.gateway ?? single.via) === undefined
       ? RT_SCOPE_LINK
       : RT_SCOPE_UNIVERSE;
   return {
@@ -175,8 +181,9 @@ function writeRoute(operation: string, type: number, flags: number, route: Route
         destination: prefixLength === 0 ? undefined : networkAddress(route.destination),
         table,
         interfaceIndex: single?.index,
-        [isOtherFamily ? "via" : "gateway"]: single?.gateway,
-        multipath: route.nexthops.length > 1 ? route.nexthops : undefined,
+        gateway: single?.gateway,
+        via: single?.via,
+        multipath: nexthops.length > 1 ? nexthops : undefined,
         nexthop: route.nexthopId,
         preferredSource: route.preferredSource,
         priority: route.priority,

@@ -1,4 +1,5 @@
 import { AttributeSchema, type AttributeValues, be16, be32, bool8, flag, ipAddress, u8, u32 } from "../attribute.ts";
+import { ip6TunnelFlags } from "./ip-tunnel.ts";
 
 /** linux/if_tunnel.h: bits of `inputFlags` and `outputFlags`: which fields the GRE header has (RFC 2890 §2). */
 export const greFlag = { checksum: 0x8000, key: 0x2000, sequence: 0x1000 } as const;
@@ -29,7 +30,7 @@ export const greSchema = new AttributeSchema("IFLA_GRE", {
   /** IPv6 traffic class and flow label. */
   flowInfo: be32(12),
   /** Bits of {@link ip6TunnelFlag}. IPv6 underlay only. */
-  flags: u32(13),
+  flags: ip6TunnelFlags(13),
   /** One device for all remotes and keys: the route or filter tells both. */
   collectMetadata: flag(18),
   /** The inner packet's DF does not count. IPv4 underlay only, and only without `pathMtuDiscovery`. */

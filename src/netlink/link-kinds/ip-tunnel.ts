@@ -16,12 +16,18 @@ export const ip6TunnelFlag = { ignoreEncapsulationLimit: 0x1, useInnerTrafficCla
 /** What the tunnel carries: IP protocol numbers. */
 export const ipTunnelProtocol = { any: 0, ipv4: 4, ipv6: 41 } as const;
 
-/** sit has 16 bits of another meaning under this number, which are nobody's concern here. */
-function ip6Flags(code: number): Attribute<number> {
+/**
+ * Flags of a tunnel over IPv6. Above 16 bits the kernel notes what it has found out by itself, which is no setting. sit
+ * has 16 bits of another meaning under the same number, which are nobody's concern here.
+ */
+export function ip6TunnelFlags(code: number): Attribute<number> {
   const attribute = u32(code);
   return {
     ...attribute,
-    read: (bytes, view, offset, length) => (length === 2 ? undefined : attribute.read(bytes, view, offset, length)),
+    read: (bytes, view, offset, length) => {
+      const value = length === 2 ? undefined : attribute.read(bytes, view, offset, length);
+      return value === undefined ? undefined : value & 0xffff;
+    },
   };
 }
 
@@ -43,7 +49,7 @@ export const ipTunnelSchema = new AttributeSchema("IFLA_IPTUN", {
   /** IPv6 traffic class and flow label. */
   flowInfo: be32(7),
   /** Bits of {@link ip6TunnelFlag}. IPv6 underlay only. */
-  flags: ip6Flags(8),
+  flags: ip6TunnelFlags(8),
   /** One of {@link ipTunnelProtocol}. */
   protocol: u8(9),
   /** Sets DF on all outer packets; otherwise DF is that of the inner packet. IPv4 underlay only; the kernel's default is true. */
