@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
-import type { TestContext } from "node:test";
 import { test } from "node:test";
+import {
+  type Authority,
+  addNetwork,
+  addNodes,
+  endpointDraft,
+  nodeIdentity,
+  openAuthority,
+  settled,
+} from "../../test/support/authority.ts";
 import {
   createNetwork,
   endpointId,
@@ -8,24 +16,10 @@ import {
   nodeClient,
   refusal,
   startTestServer,
-  temporaryDirectory,
 } from "../../test/support/server.ts";
 import { ManualClock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
-import type { Ipv4Address } from "../base/ip.ts";
-import { ip } from "../base/ip.ts";
-import { silentLogger } from "../base/logger.ts";
-import { unwrap } from "../base/result.ts";
-import { parseEndpointDraft, parseNetworkDraft } from "../model/schema.ts";
 import { MemoryStore } from "../store/index.ts";
-import { Administration } from "./administration.ts";
-import { Blocks } from "./blocks.ts";
-import { Endpoints } from "./endpoints.ts";
-import { Identities } from "./identities.ts";
-import { CertificateAuthority } from "./identity/certificate-authority.ts";
-import { Ledger } from "./ledger.ts";
-import { Nodes } from "./nodes.ts";
-import { identityCodec, keys, put } from "./records.ts";
 
 const mac = "02:00:00:00:00:01";
 
@@ -152,59 +146,27 @@ test("registering what is known already writes nothing", async (t) => {
   assert.equal((await server.admin.getStatus({})).revision, revision);
 });
 
-/** The authority without its API, on a clock of the test's own. */
-async function parts(t: TestContext, store = new MemoryStore(), clock = new ManualClock()) {
-  const ledger = await Ledger.open({ store, clock, logger: silentLogger });
-  const identities = new Identities(ledger, await CertificateAuthority.open(temporaryDirectory(t), clock));
-  const blocks = new Blocks(ledger, identities);
-  const endpoints = new Endpoints(ledger, identities, blocks);
-  const nodes = new Nodes(ledger, identities, endpoints, blocks);
-  const administration = new Administration(ledger, endpoints, nodes);
-  t.after(async () => {
-    await identities.close();
-    await endpoints.close();
-    await blocks.close();
-    await ledger.close();
-  });
-  return { store, clock, ledger, endpoints, nodes, administration };
-}
+const h1 = nodeIdentity(1);
 
-type Parts = Awaited<ReturnType<typeof parts>>;
-const h1 = { name: "h1", generation: 1 };
-
-async function prepare({ ledger, nodes, administration }: Parts, subnet: string): Promise<void> {
-  await ledger.commit("test", () => ({
-    conditions: [],
-    operations: [put(keys.identity("h1"), identityCodec, { generation: 1, revoked: false })],
-  }));
-  await nodes.register(h1, { vtepAddresses: { ipv4: ip("192.0.2.1") as Ipv4Address }, underlayMtu: 1500, labels: {} });
-  await administration.create([
-    { kind: "tenant", tenant: { name: "acme", placement: "own" } },
-    { kind: "network", network: unwrap(parseNetworkDraft({ name: "blue", tenant: "acme", subnets: [subnet] })) },
-  ]);
-}
-
-const draft = (number: number, fields: object = {}) =>
-  unwrap(parseEndpointDraft({ id: endpointId(number), network: "blue", ...fields }));
-
-async function settled(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
+async function prepare(authority: Authority, subnet: string): Promise<void> {
+  await addNodes(authority, 1);
+  await addNetwork(authority, { subnets: [subnet] });
 }
 
 test("a released address waits 60 s, unless it is asked for; a MAC that comes back has a higher sequence", async (t) => {
-  const all = await parts(t);
+  const all = await openAuthority(t);
   const { endpoints, clock, ledger } = all;
   await prepare(all, "10.0.0.0/30");
-  await endpoints.create(h1, draft(1, { mac }));
-  await endpoints.create(h1, draft(2));
+  await endpoints.create(h1, endpointDraft(1, { mac }));
+  await endpoints.create(h1, endpointDraft(2));
   await endpoints.release(h1, [endpointId(1), endpointId(2)]);
-  await assert.rejects(endpoints.create(h1, draft(3)), refusal("exhausted", /released a moment ago.*in 60 s/));
-  const back = await endpoints.create(h1, draft(4, { mac, ips: ["10.0.0.2"] }));
+  await assert.rejects(endpoints.create(h1, endpointDraft(3)), refusal("exhausted", /released a moment ago.*in 60 s/));
+  const back = await endpoints.create(h1, endpointDraft(4, { mac, ips: ["10.0.0.2"] }));
   assert.equal(back.endpoint.sequence, 1);
   clock.advance(seconds(59));
-  await assert.rejects(endpoints.create(h1, draft(3)), refusal("exhausted", /in 1 s/));
+  await assert.rejects(endpoints.create(h1, endpointDraft(3)), refusal("exhausted", /in 1 s/));
   clock.advance(seconds(1));
-  const chosen = await endpoints.create(h1, draft(3));
+  const chosen = await endpoints.create(h1, endpointDraft(3));
   assert.deepEqual(chosen.endpoint.ips, ["10.0.0.1"]);
   clock.advance(seconds(5));
   await settled(() => ledger.state.networks.get("blue")?.releasedMacs.size === 0);
@@ -213,28 +175,28 @@ test("a released address waits 60 s, unless it is asked for; a MAC that comes ba
 
 test("quarantine and sequences outlast a restart, also when the clock was set back meanwhile", async (t) => {
   const store = new MemoryStore();
-  const before = await parts(t, store);
+  const before = await openAuthority(t, store);
   await prepare(before, "10.0.0.0/30");
-  await before.endpoints.create(h1, draft(1, { mac }));
-  await before.endpoints.create(h1, draft(2));
+  await before.endpoints.create(h1, endpointDraft(1, { mac }));
+  await before.endpoints.create(h1, endpointDraft(2));
   await before.endpoints.release(h1, [endpointId(1)]);
-  await before.ledger.close();
-  const { endpoints, clock } = await parts(t, store, new ManualClock(Date.UTC(2025, 0, 1)));
-  await assert.rejects(endpoints.create(h1, draft(3)), refusal("exhausted", /released a moment ago/));
-  const back = await endpoints.create(h1, draft(4, { mac, ips: ["10.0.0.1"] }));
+  await before.close();
+  const { endpoints, clock } = await openAuthority(t, store, new ManualClock(Date.UTC(2025, 0, 1)));
+  await assert.rejects(endpoints.create(h1, endpointDraft(3)), refusal("exhausted", /released a moment ago/));
+  const back = await endpoints.create(h1, endpointDraft(4, { mac, ips: ["10.0.0.1"] }));
   assert.equal(back.endpoint.sequence, 1);
   await endpoints.release(h1, [endpointId(4)]);
   clock.advance(seconds(60));
-  assert.deepEqual((await endpoints.create(h1, draft(5))).endpoint.ips, ["10.0.0.1"]);
+  assert.deepEqual((await endpoints.create(h1, endpointDraft(5))).endpoint.ips, ["10.0.0.1"]);
 });
 
 test("two servers on one store never give an address twice", async (t) => {
   const store = new MemoryStore();
-  const left = await parts(t, store);
+  const left = await openAuthority(t, store);
   await prepare(left, "10.0.0.0/24");
-  const right = await parts(t, store);
+  const right = await openAuthority(t, store);
   const created = await Promise.all(
-    Array.from({ length: 100 }, (_, index) => (index % 2 ? left : right).endpoints.create(h1, draft(index))),
+    Array.from({ length: 100 }, (_, index) => (index % 2 ? left : right).endpoints.create(h1, endpointDraft(index))),
   );
   assert.equal(new Set(created.map(({ endpoint }) => endpoint.ips[0])).size, 100);
   await left.ledger.reached(store.revision);

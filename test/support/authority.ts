@@ -1,0 +1,76 @@
+import type { TestContext } from "node:test";
+import { ManualClock } from "../../src/base/clock.ts";
+import { type Ipv4Address, ip } from "../../src/base/ip.ts";
+import { silentLogger } from "../../src/base/logger.ts";
+import { unwrap } from "../../src/base/result.ts";
+import { type EndpointDraft, parseEndpointDraft, parseNetworkDraft } from "../../src/model/schema.ts";
+import { Administration } from "../../src/server/administration.ts";
+import { Blocks } from "../../src/server/blocks.ts";
+import { Endpoints } from "../../src/server/endpoints.ts";
+import { Identities } from "../../src/server/identities.ts";
+import { CertificateAuthority } from "../../src/server/identity/certificate-authority.ts";
+import { Ledger } from "../../src/server/ledger.ts";
+import { Nodes } from "../../src/server/nodes.ts";
+import { identityCodec, keys, put } from "../../src/server/records.ts";
+import { MemoryStore } from "../../src/store/index.ts";
+import type { Store } from "../../src/store/store.ts";
+import { endpointId, temporaryDirectory } from "./server.ts";
+
+export type Authority = Awaited<ReturnType<typeof openAuthority>>;
+
+/** The server's authority without its API, on a clock of the test's own; gone with the test. */
+export async function openAuthority(t: TestContext, store: Store = new MemoryStore(), clock = new ManualClock()) {
+  const ledger = await Ledger.open({ store, clock, logger: silentLogger });
+  const identities = new Identities(ledger, await CertificateAuthority.open(temporaryDirectory(t), clock));
+  const blocks = new Blocks(ledger, identities);
+  const endpoints = new Endpoints(ledger, identities, blocks);
+  const nodes = new Nodes(ledger, identities, endpoints, blocks);
+  const administration = new Administration(ledger, endpoints, nodes);
+  let isOpen = true;
+  const close = async (): Promise<void> => {
+    if (!isOpen) return;
+    isOpen = false;
+    await identities.close();
+    await endpoints.close();
+    await blocks.close();
+    await ledger.close();
+  };
+  t.after(close);
+  return { store, clock, ledger, blocks, endpoints, nodes, administration, close };
+}
+
+/** Who node `number` is. */
+export function nodeIdentity(number: number) {
+  return { name: `h${number}`, generation: 1 };
+}
+
+/** Makes nodes h1 to h`count` known, with VTEP addresses of 10.255.0.0/16. */
+export async function addNodes({ ledger, nodes }: Authority, count: number): Promise<void> {
+  for (let number = 1; number <= count; number++) {
+    const caller = nodeIdentity(number);
+    await ledger.commit("test", () => ({
+      conditions: [],
+      operations: [put(keys.identity(caller.name), identityCodec, { generation: 1, revoked: false })],
+    }));
+    const ipv4 = ip(`10.255.${number >> 8}.${number & 0xff}`) as Ipv4Address;
+    await nodes.register(caller, { vtepAddresses: { ipv4 }, underlayMtu: 1500, labels: {} });
+  }
+}
+
+/** Makes tenant `acme` and network `blue`. */
+export async function addNetwork({ administration }: Authority, fields: object): Promise<void> {
+  await administration.create([
+    { kind: "tenant", tenant: { name: "acme", placement: "own" } },
+    { kind: "network", network: unwrap(parseNetworkDraft({ name: "blue", tenant: "acme", ...fields })) },
+  ]);
+}
+
+/** What a node asks for in network `blue`. */
+export function endpointDraft(number: number, fields: object = {}): EndpointDraft {
+  return unwrap(parseEndpointDraft({ id: endpointId(number), network: "blue", ...fields }));
+}
+
+/** Lets what is under way go on until the condition holds. */
+export async function settled(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
+}
