@@ -93,9 +93,9 @@ init() {
   mkdir -p "${uml_directory:?}"
   mount -t hostfs -o "$uml_directory" none "$uml_directory"
   ip link set lo up
+  # By way of a pipe, so that programs do not take it for a terminal.
   stty -F /dev/tty1 -opost
-  sh /run/work/command </dev/null >/dev/tty1 2>&1 && status=0 || status=$?
-  echo "$status" >/run/work/status
+  { sh /run/work/command </dev/null 2>&1 && echo 0 >/run/work/status || echo $? >/run/work/status; } | cat >/dev/tty1
   halt -f -p
 }
 

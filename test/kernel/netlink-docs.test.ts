@@ -15,7 +15,7 @@ const examples = [...text.matchAll(/^## (.+)$|^```ts\n([\s\S]*?)^```$/gm)];
 const printed: Readonly<Record<string, string>> = {
   "Requests and the socket": "create veth left: EEXIST",
   "Many changes": "1000 done\n",
-  Namespaces: "[ 'lo', 'eth0' ]\n",
+  Namespaces: "'eth0'",
   Events: "br7\n",
   "Testing what uses it": "[] 3\n",
 };

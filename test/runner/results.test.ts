@@ -111,7 +111,9 @@ test("a file that breaks off fails once; the tests that it no longer reached are
     run("uml", passed("a"), failed(wholeFile, "Error: exit")),
   ]);
   assert.equal(verdict(summary), "2 passed, 1 failed, 0 skipped: not ok");
+  assert.equal(summary.failures.length, 1);
   assert.match(summary.table.join("\n"), /^ {2}b +passed +not reached$/m);
+  assert.match(summary.table.join("\n"), /^ {2}the file as a whole +passed +FAILED$/m);
 });
 
 test("a kernel that cannot be had: what needs it ran nowhere, the rest passes", () => {

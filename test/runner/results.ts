@@ -122,6 +122,8 @@ function cellOf(result: TestResult | undefined, run: KernelRun, file: string, pa
   }
   const away = run.unavailable ?? run.broken;
   if (away !== undefined) return { kind: "not run", reason: away };
+  // Of a file that did not break off, nothing is said but its tests.
+  if (path[0] === wholeFile && run.results.some((each) => each.file === file)) return { kind: "passed" };
   const around = run.results.filter((each) => each.file === file && contains(each.path, path));
   const skipped = around.find(({ outcome }) => outcome === "skipped");
   if (skipped !== undefined) return { kind: "skipped", reason: skipped.reason ?? "" };
