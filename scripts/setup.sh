@@ -24,7 +24,11 @@ quietly() {
 
 # Debian packages, each with a command that it brings. npm comes with Node.js where that is not Debian's.
 missing=
-for package in iproute2:ip nftables:nft iputils-ping:ping tcpdump:tcpdump iperf3:iperf3 npm:npm; do
+packages="iproute2:ip nftables:nft iputils-ping:ping tcpdump:tcpdump iperf3:iperf3 ethtool:ethtool procps:sysctl
+  tshark:tshark npm:npm"
+# The second kernel of the tests is for this kind of processor only.
+[ "$(uname -m)" != x86_64 ] || packages="$packages user-mode-linux:linux.uml kmod:modprobe"
+for package in $packages; do
   command -v "${package#*:}" >/dev/null || missing="$missing ${package%:*}"
 done
 if [ -n "$missing" ]; then
