@@ -32,7 +32,7 @@ const vtepOf = (node: number) => addressAt(cidr("172.16.0.0/12"), BigInt(node + 
 function fillLayer3(network: DesiredNetwork): void {
   for (let node = 1; node < nodes; node++) {
     const block = cidrOf(addressAt(subnet, BigInt(node) << 6n), blockLength);
-    network.putBlock({ cidr: block, node: `h${node}`, vtep: vtepOf(node), isDirect: false });
+    network.putBlock({ cidr: block, node: `h${node}`, vtep: vtepOf(node), isDirect: false, isFromLink: false });
   }
 }
 

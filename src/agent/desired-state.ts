@@ -259,8 +259,10 @@ export class DesiredState {
     }
     const state = this.#networks.get(name);
     if (state === undefined) return;
-    const { way } = this.#ways.want(name, wayOf(state.network), state.effectiveMtu);
-    const wanted = { cidr, node: block.node, vtep, isDirect: this.#isDirect(way, vtep) };
+    const { way, standby } = this.#ways.want(name, wayOf(state.network), state.effectiveMtu);
+    const isDirect = this.#isDirect(way, vtep);
+    const isFromLink = isDirect || standby.some((other) => this.#isDirect(other, vtep));
+    const wanted = { cidr, node: block.node, vtep, isDirect, isFromLink };
     if (!isDeepStrictEqual(network.blocks.get(cidr), wanted)) network.putBlock(wanted);
   }
 

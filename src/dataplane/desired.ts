@@ -84,6 +84,8 @@ export interface RemoteBlock {
   readonly vtep: IpAddress;
   /** Reached without a tunnel: the VTEP is on a link of this node. */
   readonly isDirect: boolean;
+  /** Packets from it may come without a tunnel: it is direct, or was or will be in a moment. */
+  readonly isFromLink: boolean;
 }
 
 /** A block of this node. */

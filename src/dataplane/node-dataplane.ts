@@ -196,10 +196,9 @@ export class NodeDataplane {
   }
 
   get #hasWork(): boolean {
-    const tenants = [...this.#tenants.values()];
     return (
       [...this.#desired.values()].some((network) => network.hasChanges) ||
-      tenants.some((tenant) => [...tenant.networks.values()].some((network) => network.hasWork))
+      [...this.#tenants.values()].some((tenant) => tenant.hasWork)
     );
   }
 
@@ -267,6 +266,7 @@ export class NodeDataplane {
   }
 
   async #removeTenant(name: string, tenant: TenantDataplane): Promise<void> {
+    await tenant.removeUplink();
     await tenant.removeNamespace();
     this.#tenants.delete(name);
     this.#writesOfClosed += tenant.writes;
@@ -286,6 +286,13 @@ export class NodeDataplane {
       await tenant.prune(wanted);
       if (wanted.length === 0) await this.#removeTenant(tenantName, tenant);
     }
+    await this.#underlay.removeUplinks(
+      new Set(
+        [...new Set([...this.#desired.values()].map(({ settings }) => settings.tenant))].filter((tenant) =>
+          TenantDataplane.needsUplink(this.#networksOf(tenant)),
+        ),
+      ),
+    );
     this.#pruned = true;
   }
 

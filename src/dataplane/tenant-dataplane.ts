@@ -39,6 +39,9 @@ import { isOwnLink, weftProtocol } from "./ownership.ts";
 import type { Problems, Report } from "./report.ts";
 import { ensureNamespaceName, openTenantNamespace, removeTenantNamespace } from "./tenant-namespace.ts";
 import type { UnderlayDataplane } from "./underlay-dataplane.ts";
+import { requestOf } from "./uplink/networks-request.ts";
+import { isEmptyRequest, type UplinkRequest } from "./uplink/request.ts";
+import { Uplink } from "./uplink/uplink.ts";
 
 export interface TenantOptions {
   readonly instance: string;
@@ -62,6 +65,8 @@ export class TenantDataplane {
   readonly #options: TenantOptions;
   readonly #events: EventSocket;
   readonly #filterEvents: EventSocket;
+  /** There from the first network on that needs it. */
+  #uplink: Uplink | undefined;
   /** The last that was told of each device, not judged yet. */
   readonly #linkEvents = new Map<number, Link | undefined>();
   #filterChanged = true;
@@ -107,12 +112,13 @@ export class TenantDataplane {
   }
 
   get writes(): number {
-    return this.socket.writes + this.#filterWrites + this.#containerWrites;
+    return this.socket.writes + this.#filterWrites + this.#containerWrites + (this.#uplink?.writes ?? 0);
   }
 
   /** Everything will be compared with the kernel at the next opportunity. */
   distrust(): void {
     this.#filterChanged = true;
+    this.#uplink?.distrust();
     for (const network of this.networks.values()) network.distrust();
   }
 
@@ -130,11 +136,20 @@ export class TenantDataplane {
       this.#filterChanged = true;
     }
     await this.#ensureFilter(wanted);
+    const request = requestOf(wanted);
+    // Rows lead to the uplink once it is there, and leave it before it goes.
+    if (!isEmptyRequest(request)) await this.#ensureUplink(request);
     const links = new LinkTable(this.socket);
     for (const network of this.networks.values()) {
       if (!network.hasWork) continue;
       if (this.#isProtected(network)) await network.reconcile(links);
     }
+    if (isEmptyRequest(request)) await this.#ensureUplink(request);
+  }
+
+  /** Whether the uplink waits to be compared with the kernel. */
+  get hasWork(): boolean {
+    return this.#uplink?.hasWork === true || [...this.networks.values()].some((network) => network.hasWork);
   }
 
   /** Takes networks off that are not `isWanted`. */
@@ -157,6 +172,16 @@ export class TenantDataplane {
         });
   }
 
+  /** Whether networks of this tenant need the host. */
+  static needsUplink(wanted: readonly DesiredNetwork[]): boolean {
+    return !isEmptyRequest(requestOf(wanted));
+  }
+
+  /** Takes the uplink off, with what it has on the host. */
+  async removeUplink(): Promise<void> {
+    await this.#uplink?.remove();
+  }
+
   /** Removes the namespace, unless somebody has put devices of his own into it. */
   async removeNamespace(): Promise<void> {
     const { instance, tenant, report } = this.#options;
@@ -176,6 +201,7 @@ export class TenantDataplane {
   close(): void {
     this.#events.close();
     this.#filterEvents.close();
+    this.#uplink?.close();
     this.socket.close();
     this.namespace.close();
   }
@@ -205,6 +231,28 @@ export class TenantDataplane {
       new WeftError({ code: "failed-precondition", attempted: `bring up network ${name}`, reason, hint }),
     );
     return false;
+  }
+
+  /** A prefix that the host has itself leaves the other networks as they are. */
+  async #ensureUplink(request: UplinkRequest): Promise<void> {
+    const { underlay, problems, tenant } = this.#options;
+    if (this.#uplink === undefined && isEmptyRequest(request)) return;
+    this.#uplink ??= this.#makeUplink();
+    const object = `uplink of tenant ${tenant}`;
+    try {
+      await this.#uplink.reconcile(request, { tunnelPorts: underlay.tunnelPorts, mtu: underlay.mtu });
+      problems.cleared(object);
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      problems.failed(object, error);
+    }
+  }
+
+  #makeUplink(): Uplink {
+    const { instance, tenant, underlay, report, onDamage } = this.#options;
+    const { namespace, socket } = this;
+    const host = { namespace: underlay.namespace, socket: underlay.socket };
+    return new Uplink({ instance, tenant, namespace, socket, underlay: host, report, onDamage });
   }
 
   async #ensureFilter(wanted: readonly DesiredNetwork[]): Promise<void> {
@@ -252,7 +300,7 @@ export class TenantDataplane {
       },
       openSocket: (namespace) => this.#countedSocket(namespace),
       groupOf: (vtep) => underlay.groupOf(vtep),
-      uplink: () => undefined,
+      uplink: (family) => this.#uplink?.nexthop(family),
       onTraffic: this.#options.onTraffic,
       problems,
       report,

@@ -16,7 +16,11 @@ import { deleteNftTable, ensureNftTable } from "./filter/nftables.ts";
 import { type SourceFilter, sourceFilterName, sourceFilterTable } from "./filter/source-filter.ts";
 import { watchFilters } from "./filter/watch-filters.ts";
 import type { Report } from "./report.ts";
+import { removeLeftoverUplinks } from "./uplink/leftovers.ts";
 import { VtepNexthops } from "./vtep-nexthops.ts";
+
+/** Octets; of an underlay interface that was not told yet. RFC 894. */
+const defaultMtu = 1500;
 
 export interface UnderlayOptions {
   readonly instance: string;
@@ -38,6 +42,7 @@ export class UnderlayDataplane {
   readonly #nexthops: VtepNexthops;
   #localVteps: readonly IpAddress[] = [];
   #offload: OffloadLimits = {};
+  #mtu = defaultMtu;
   #nexthopsChanged = true;
   #filterChanged = true;
   #filterKey = "";
@@ -67,6 +72,7 @@ export class UnderlayDataplane {
     this.#filterChanged = true;
     if (interfaceIndex === undefined) return;
     const link = await this.socket.get(getLink({ index: interfaceIndex }));
+    this.#mtu = link.mtu;
     this.#offload = {
       ...(link.gsoMaxSize === undefined ? {} : { gsoMaxSize: link.gsoMaxSize }),
       ...(link.gsoMaxSegments === undefined ? {} : { gsoMaxSegments: link.gsoMaxSegments }),
@@ -154,9 +160,25 @@ export class UnderlayDataplane {
     this.#protectedPorts = new Set(filter.ports);
   }
 
+  /** UDP ports of all tunnels of this node. */
+  get tunnelPorts(): readonly number[] {
+    return [...this.#protectedPorts];
+  }
+
+  /** Octets of the largest packet that the underlay interface takes. */
+  get mtu(): number {
+    return this.#mtu;
+  }
+
   /** Whether strangers are kept from the tunnels on this port. */
   protects(port: number): boolean {
     return this.#protectedPorts.has(port);
+  }
+
+  /** Removes what an earlier run left of the uplinks of tenants that are not `kept`. */
+  async removeUplinks(kept: ReadonlySet<string>): Promise<void> {
+    const { instance, namespace } = this.#options;
+    this.#filterWrites += await removeLeftoverUplinks(instance, kept, { namespace, socket: this.socket });
   }
 
   async #writeSourceFilter(filter: SourceFilter, isRepair: boolean): Promise<void> {

@@ -191,7 +191,8 @@ async function runNft(
   throw new WeftError({
     code: missing ? "failed-precondition" : "internal",
     attempted,
-    reason: missing ? "the program nft is not installed" : complaints.trim() || failure,
+    // What follows the first complaint follows from it.
+    reason: missing ? "the program nft is not installed" : complaints.trim().split("\n")[0] || failure,
     ...(missing ? { hint: "install the Debian package nftables" } : {}),
   });
 }

@@ -2,6 +2,7 @@ import { type Cidr, cidr, cidrOf, cidrsOverlap, prefixLengthOf } from "../../bas
 import { WeftError } from "../../base/errors.ts";
 import { type IpAddress, type IpFamily, ip, ipFromBigInt, ipToBigInt } from "../../base/ip.ts";
 import { addressSeed, type UplinkIdentity } from "./identity.ts";
+import { spanOf, spansOverlap } from "./span.ts";
 
 /** One end's and the other end's address, of one family. */
 export interface AddressPair {
@@ -47,12 +48,14 @@ export function knownPair(
 /** A pair that overlaps nothing of what is `occupied`: addresses and destinations of routes. The same one as ever, if that is free. */
 export function choosePair(identity: UplinkIdentity, family: IpFamily, occupied: readonly Cidr[]): AddressPair {
   const [first, pairs, step] = family === 4 ? [firstIpv4, ipv4Pairs, 2n] : [firstIpv6, ipv6Pairs, ipv6Step];
-  const inTheWay = [...occupied.filter((prefix) => prefixLengthOf(prefix) > widest[family]), ...wellKnown];
+  const space = spanOf(family === 4 ? ipv4Space : ipv6Space);
+  const inTheWay = [...occupied.filter((prefix) => prefixLengthOf(prefix) > widest[family]), ...wellKnown]
+    .map(spanOf)
+    .filter((span) => spansOverlap(span, space));
   const start = addressSeed(identity) % pairs;
   for (let attempt = 0n; attempt < ipv4Pairs; attempt++) {
-    const pair = pairAt(first + ((start + attempt) % pairs) * step, family);
-    const link = cidrOf(pair.host, pairPrefixLength[family]);
-    if (!inTheWay.some((prefix) => cidrsOverlap(prefix, link))) return pair;
+    const host = first + ((start + attempt) % pairs) * step;
+    if (!inTheWay.some(({ first, last }) => first <= host + 1n && host <= last)) return pairAt(host, family);
   }
   throw new WeftError({
     code: "exhausted",

@@ -1,11 +1,12 @@
-import { type Cidr, cidrFamily, cidrSize, networkAddress, prefixLengthOf } from "../../base/cidr.ts";
+import { type Cidr, cidrFamily, prefixLengthOf } from "../../base/cidr.ts";
 import { WeftError } from "../../base/errors.ts";
-import { familyOf, type IpAddress, type IpFamily, ipToBigInt } from "../../base/ip.ts";
+import { familyOf, type IpAddress, ipToBigInt } from "../../base/ip.ts";
 import { type Route, routeType } from "../../netlink/index.ts";
 import { weftProtocol } from "../ownership.ts";
 import type { PairAddresses } from "./addresses.ts";
 import { routeMetric, type UplinkIdentity } from "./identity.ts";
 import type { UplinkRequest } from "./request.ts";
+import { type Span, spanOf, spansOverlap } from "./span.ts";
 
 /** linux/rtnetlink.h: RT_TABLE_*. */
 const mainTable = 254;
@@ -61,7 +62,8 @@ export function planHostRoutes(input: HostRouteInput): HostRoutePlan {
     });
   };
   const isFree = (prefix: Cidr): boolean => {
-    const taken = foreign.find((present) => isConflict(present, prefix));
+    const span = spanOf(prefix);
+    const taken = foreign.find((present) => isConflict(present, span, prefix));
     if (taken !== undefined) refusals.push(conflict(identity, prefix, taken.route, nameOf));
     return taken === undefined;
   };
@@ -95,19 +97,8 @@ export function isSameRoute(a: Route | undefined, b: Route | undefined): boolean
   );
 }
 
-interface Span {
-  readonly family: IpFamily;
-  readonly first: bigint;
-  readonly last: bigint;
-}
-
 interface SpannedRoute extends Span {
   readonly route: Route;
-}
-
-function spanOf(prefix: Cidr): Span {
-  const first = ipToBigInt(networkAddress(prefix));
-  return { family: cidrFamily(prefix), first, last: first + cidrSize(prefix) - 1n };
 }
 
 function withSpan(route: Route): SpannedRoute {
@@ -121,9 +112,9 @@ function isTaken(route: Route, device: number): boolean {
   return route.table === mainTable && prefixLengthOf(route.destination) > widestDefault;
 }
 
-function isConflict({ route, family, first, last }: SpannedRoute, prefix: Cidr): boolean {
-  const wanted = spanOf(prefix);
-  if (family !== wanted.family || first > wanted.last || last < wanted.first) return false;
+function isConflict(present: SpannedRoute, wanted: Span, prefix: Cidr): boolean {
+  if (!spansOverlap(present, wanted)) return false;
+  const { route } = present;
   // A wide route to nowhere takes what has no other route; it is no other route itself.
   const leadsNowhere = route.type !== routeType.unicast && route.type !== routeType.local;
   return !(leadsNowhere && prefixLengthOf(route.destination) < prefixLengthOf(prefix));

@@ -1,0 +1,32 @@
+import { cidrFamily, cidrOf } from "../../base/cidr.ts";
+import { familyOf } from "../../base/ip.ts";
+import type { DesiredNetwork } from "../desired.ts";
+import type { HostAccess, UplinkRequest } from "./request.ts";
+
+/** What the networks of a tenant ask of the host together. */
+export function requestOf(networks: readonly DesiredNetwork[]): UplinkRequest {
+  return {
+    hostAccess: networks.flatMap(hostAccessOf),
+    egress: networks.filter(({ settings }) => settings.egress).flatMap(({ settings }) => settings.subnets),
+    direct: networks.flatMap(({ blocks }) =>
+      [...blocks.values()].filter((block) => block.isFromLink).map(({ cidr, vtep }) => ({ prefix: cidr, vtep })),
+    ),
+    directInward: networks.flatMap(({ localBlocks }) =>
+      [...localBlocks.values()].filter((block) => block.isDirect).map(({ cidr }) => cidr),
+    ),
+  };
+}
+
+/**
+ * Of an l3 network the host reaches everything, in the name of a block's gateway, to which all nodes know the way. Of an
+ * l2 network it reaches what is on this node: others have the same gateway and would keep the answer.
+ */
+function hostAccessOf({ settings }: DesiredNetwork): HostAccess[] {
+  if (!settings.hostAccess) return [];
+  return settings.subnets.flatMap((prefix) => {
+    const gateway = settings.gateways.find(({ address }) => familyOf(address) === cidrFamily(prefix));
+    if (gateway === undefined) return [];
+    const { address: source, prefixLength } = gateway;
+    return [{ prefix: settings.mode === "l3" ? prefix : cidrOf(source, prefixLength), source }];
+  });
+}
