@@ -26,6 +26,9 @@ export type NodeDraft = Omit<Node, "generation">;
 /** What a node asks for: without a MAC or addresses the server chooses them. */
 export type EndpointDraft = Pick<Endpoint, "id" | "network" | "attachment" | "ips"> & { readonly mac?: MacAddress };
 
+/** What a node found behind a port: a MAC, and the addresses seen with it. */
+export type LearnedAddress = Pick<Endpoint, "id" | "mac" | "ips">;
+
 // In these schemas the error text of every check is what is allowed; what was found is added from the input.
 
 /** A text field; the parser's error says what is allowed. */
@@ -198,6 +201,12 @@ const endpointSchema = fields({
   sequence: integer(0, Number.MAX_SAFE_INTEGER, "a sequence number").default(0),
 });
 
+const learnedAddressSchema = fields({
+  id: text(parseEndpointId),
+  mac: text(parseUnicastMac),
+  ips: z.array(text(parseAddress)).max(256, { error: "at most 256 addresses" }),
+});
+
 /** Reads a tenant from untrusted input; all problems at once. */
 export function parseTenant(input: unknown): Result<Tenant, FieldProblem[]> {
   return parseWith(tenantSchema, input);
@@ -244,6 +253,10 @@ export function parseEndpoint(input: unknown): Result<Endpoint, FieldProblem[]> 
 
 export function parseEndpointDraft(input: unknown): Result<EndpointDraft, FieldProblem[]> {
   return parseWith(endpointDraftSchema, input, endpointProblems);
+}
+
+export function parseLearnedAddress(input: unknown): Result<LearnedAddress, FieldProblem[]> {
+  return parseWith(learnedAddressSchema, input);
 }
 
 /** Checks between fields see the raw input, so that they work beside problems of other fields. */

@@ -12,7 +12,7 @@ import type { NodeIdentity } from "./identity/node-identity.ts";
 import { contended, type Ledger } from "./ledger.ts";
 import { blockCodec, endpointCodec, keys, put, putOwner, quarantineCodec, remove } from "./records.ts";
 import { Repetition } from "./repetition.ts";
-import { type NetworkEntry, quarantineTime, type StoredBlock, type StoredEndpoint } from "./state.ts";
+import { type NetworkEntry, quarantineTime, type State, type StoredBlock, type StoredEndpoint } from "./state.ts";
 
 /** How often a claim is made anew when others changed what it rests on. */
 const attemptLimit = 10;
@@ -115,7 +115,7 @@ export class Endpoints {
   async #claim(caller: NodeIdentity, draft: EndpointDraft, attempted: string): Promise<CreatedEndpoint> {
     for (let failures = 0; failures < attemptLimit; ) {
       const identity = this.#identities.requireCurrent(caller, attempted);
-      const entry = this.#requireNetwork(draft.network, attempted);
+      const entry = requireNetwork(this.#ledger.state, draft.network, attempted);
       this.#requireCapable(caller.name, entry, attempted);
       const { clock } = this.#ledger;
       const request = { ...draft, node: caller.name };
@@ -171,25 +171,6 @@ export class Endpoints {
     } finally {
       if (revision === undefined) entry.pool.release(endpoint, this.#ledger.clock.monotonic());
     }
-  }
-
-  #requireNetwork(name: string, attempted: string): NetworkEntry {
-    const entry = this.#ledger.state.networks.get(name);
-    if (entry === undefined)
-      throw new WeftError({
-        code: "not-found",
-        attempted,
-        reason: `there is no network ${name}`,
-        hint: "list the networks with: weft network list",
-      });
-    if (entry.closing)
-      throw new WeftError({
-        code: "failed-precondition",
-        attempted,
-        reason: `network ${name} is being deleted`,
-        hint: "use another network",
-      });
-    return entry;
   }
 
   /** The node must have a VTEP of the network's underlay, and an underlay MTU that carries the network's packets. */
@@ -250,6 +231,26 @@ export class Endpoints {
       }
     await flush();
   }
+}
+
+/** The network, which must be there and stay. */
+export function requireNetwork(state: State, name: string, attempted: string): NetworkEntry {
+  const entry = state.networks.get(name);
+  if (entry === undefined)
+    throw new WeftError({
+      code: "not-found",
+      attempted,
+      reason: `there is no network ${name}`,
+      hint: "list the networks with: weft network list",
+    });
+  if (entry.closing)
+    throw new WeftError({
+      code: "failed-precondition",
+      attempted,
+      reason: `network ${name} is being deleted`,
+      hint: "use another network",
+    });
+  return entry;
 }
 
 /** The quarantine records of a network. */

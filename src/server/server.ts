@@ -14,6 +14,7 @@ import { Endpoints } from "./endpoints.ts";
 import { notFound, observabilityHandler } from "./http.ts";
 import { Identities } from "./identities.ts";
 import { CertificateAuthority } from "./identity/certificate-authority.ts";
+import { Learned } from "./learned.ts";
 import { Ledger } from "./ledger.ts";
 import { formatListenAddress, listenTcp, prepareDataDirectory, requireListenAddress } from "./listeners.ts";
 import { Metrics } from "./metrics.ts";
@@ -80,7 +81,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const endpoints = new Endpoints(ledger, identities, blocks);
     cleanup.push(() => endpoints.close());
     const nodes = new Nodes(ledger, identities, endpoints, blocks);
-    const control: Control = { ledger, identities, endpoints, nodes };
+    const learned = new Learned(ledger, identities);
+    const control: Control = { ledger, identities, endpoints, learned, nodes };
     const administration = new Administration(ledger, endpoints, nodes);
     const metrics = new Metrics(ledger);
     const adapter: Omit<ConnectNodeAdapterOptions, "routes"> = {

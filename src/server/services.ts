@@ -15,16 +15,17 @@ import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Result } from "../base/result.ts";
 import { type FieldProblem, formatProblem } from "../model/problem.ts";
-import { parseEndpointDraft, parseNodeDraft } from "../model/schema.ts";
+import { parseEndpointDraft, parseLearnedAddress, parseNodeDraft } from "../model/schema.ts";
 import type { Endpoints } from "./endpoints.ts";
 import type { Identities } from "./identities.ts";
 import { expiredError, type PeerCertificate, requireValid } from "./identity/node-identity.ts";
+import type { Learned } from "./learned.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Nodes } from "./nodes.ts";
 
 /** What a node may send in one request, at most. */
-const limits = { deletedIds: 10_000, watchedNetworks: 10_000, labels: 64 } as const;
+const limits = { deletedIds: 10_000, watchedNetworks: 10_000, labels: 64, learnedAddresses: 1_000 } as const;
 
 /** The certificate that the connection of a request proved. */
 export const peerKey = createContextKey<PeerCertificate | undefined>(undefined);
@@ -34,15 +35,16 @@ export interface Control {
   readonly ledger: Ledger;
   readonly identities: Identities;
   readonly endpoints: Endpoints;
+  readonly learned: Learned;
   readonly nodes: Nodes;
 }
 
 /** The API for nodes. Who calls is known from the certificate alone, never from a message. */
 export function nodeRoutes(router: ConnectRouter, control: Control): void {
-  const { ledger, identities, endpoints, nodes } = control;
+  const { ledger, identities, endpoints, learned, nodes } = control;
   const caller = (context: HandlerContext, attempted: string): PeerCertificate =>
     requireValid(context.values.get(peerKey), attempted, ledger.clock);
-  const service: Omit<ServiceImpl<typeof NodeService>, "publishLearned"> = {
+  const service: ServiceImpl<typeof NodeService> = {
     join: (request) => identities.join(request.token, request.node, request.certificateRequest),
 
     async renewCertificate(request, context) {
@@ -94,6 +96,24 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       const peer = caller(context, attempted);
       requireAtMost(limits.deletedIds, request.ids.length, "ids", attempted);
       return { revision: BigInt(await endpoints.release(peer, request.ids)) };
+    },
+
+    async publishLearned(request, context) {
+      const attempted = "publish learnt addresses";
+      const peer = caller(context, attempted);
+      requireAtMost(limits.learnedAddresses, request.addresses.length, "addresses", attempted);
+      const addresses = request.addresses.map(({ id, mac, ips }, index) =>
+        valid(parseLearnedAddress({ id, mac, ips }), `${attempted}, number ${index}`),
+      );
+      const { outcomes, revision } = await learned.publish(peer, request.network, addresses);
+      return {
+        outcomes: outcomes.map(({ endpoint, reason, retryAfter }) => ({
+          ...(endpoint === undefined ? {} : { endpoint: endpointToMessage(endpoint) }),
+          reason,
+          retryAfter: Math.ceil(retryAfter),
+        })),
+        revision: BigInt(revision),
+      };
     },
 
     async *watch(request, context) {

@@ -9,6 +9,7 @@ import { Blocks } from "../../src/server/blocks.ts";
 import { Endpoints } from "../../src/server/endpoints.ts";
 import { Identities } from "../../src/server/identities.ts";
 import { CertificateAuthority } from "../../src/server/identity/certificate-authority.ts";
+import { Learned } from "../../src/server/learned.ts";
 import { Ledger } from "../../src/server/ledger.ts";
 import { Nodes } from "../../src/server/nodes.ts";
 import { identityCodec, keys, put } from "../../src/server/records.ts";
@@ -24,6 +25,7 @@ export async function openAuthority(t: TestContext, store: Store = new MemorySto
   const identities = new Identities(ledger, await CertificateAuthority.open(temporaryDirectory(t), clock));
   const blocks = new Blocks(ledger, identities);
   const endpoints = new Endpoints(ledger, identities, blocks);
+  const learned = new Learned(ledger, identities);
   const nodes = new Nodes(ledger, identities, endpoints, blocks);
   const administration = new Administration(ledger, endpoints, nodes);
   let isOpen = true;
@@ -36,7 +38,7 @@ export async function openAuthority(t: TestContext, store: Store = new MemorySto
     await ledger.close();
   };
   t.after(close);
-  return { store, clock, ledger, blocks, endpoints, nodes, administration, close };
+  return { store, clock, ledger, blocks, endpoints, learned, nodes, administration, close };
 }
 
 /** Who node `number` is. */
