@@ -19,7 +19,9 @@ import {
   weft,
 } from "../support/cluster.ts";
 import { inTenant, kernelTables } from "../support/cluster-tables.ts";
+import { fileRequires } from "../support/kernel.ts";
 
+await fileRequires("nft-inet");
 const file = theWholeFile();
 const lab = await testLab(file, { hosts: 2 });
 await createNetworks(lab, [

@@ -24,9 +24,11 @@ import {
   weft,
 } from "../support/cluster.ts";
 import { filesBelow, footprint, settledFootprint } from "../support/cluster-footprint.ts";
+import { fileRequires } from "../support/kernel.ts";
 
 for (const name of Object.keys(process.env)) if (name.startsWith("WEFT_")) delete process.env[name];
 
+await fileRequires("nft-inet");
 const file = theWholeFile();
 const lab = await testLab(file, { hosts: 2 });
 await createNetworks(lab, [

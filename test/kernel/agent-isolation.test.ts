@@ -20,9 +20,11 @@ import {
 } from "../support/cluster.ts";
 import { settledFootprint } from "../support/cluster-footprint.ts";
 import { startStream } from "../support/cluster-traffic.ts";
+import { fileRequires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { makeUnderlay } from "../support/underlay.ts";
 
+await fileRequires("nft-inet");
 const file = theWholeFile();
 
 async function populate(lab: Lab): Promise<void> {

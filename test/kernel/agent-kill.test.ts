@@ -10,10 +10,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createNetworks, inLab, inSync, testLab, theWholeFile, until, weftJson } from "../support/cluster.ts";
 import { type PublishedEndpoint, PublishingNode } from "../support/cluster-node.ts";
 import { inTenant, kernelTables, wantedTables } from "../support/cluster-tables.ts";
+import { fileRequires } from "../support/kernel.ts";
 
 const kills = Number(process.env.WEFT_KILLS ?? 5);
 const total = 2_000;
 
+await fileRequires("nft-inet");
 const lab = await testLab(theWholeFile(), { hosts: 3 });
 await createNetworks(lab, [{ name: "web", subnets: ["10.1.0.0/16", "fd01::/64"], vni: 100 }]);
 lab.addContainer("a");

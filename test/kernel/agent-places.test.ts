@@ -16,7 +16,9 @@ import {
   until,
 } from "../support/cluster.ts";
 import { footprint, settledFootprint } from "../support/cluster-footprint.ts";
+import { fileRequires } from "../support/kernel.ts";
 
+await fileRequires("nft-inet");
 const file = theWholeFile();
 const lab = await testLab(file, { hosts: 2 });
 await createNetworks(lab, [

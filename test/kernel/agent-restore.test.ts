@@ -14,7 +14,9 @@ import {
   weft,
   weftJson,
 } from "../support/cluster.ts";
+import { fileRequires } from "../support/kernel.ts";
 
+await fileRequires("nft-inet");
 const lab = await testLab(theWholeFile(), { hosts: 2 });
 const data = join(lab.names.directory, "server");
 const copy = join(lab.names.directory, "copy");

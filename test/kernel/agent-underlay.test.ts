@@ -13,7 +13,9 @@ import {
   until,
 } from "../support/cluster.ts";
 import { inTenant } from "../support/cluster-tables.ts";
+import { fileRequires } from "../support/kernel.ts";
 
+await fileRequires("nft-inet");
 const lab = await testLab(theWholeFile(), { hosts: 2 });
 await createNetworks(lab, [
   { name: "web", tenant: "acme", subnets: ["10.1.0.0/24", "fd01::/64"], vni: 100 },

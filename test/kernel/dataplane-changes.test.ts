@@ -24,11 +24,13 @@ import {
   testDirectory,
   theWholeFile,
 } from "../support/cluster.ts";
+import { fileRequires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { eventually, makeUnderlay, settled, type Underlay } from "../support/underlay.ts";
 
 const instance = `t${process.pid}`;
 const vni = 4242;
+await fileRequires("nft-inet");
 const file = theWholeFile();
 const bin = testDirectory(file);
 

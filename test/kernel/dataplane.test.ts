@@ -8,6 +8,7 @@ import { type DataplaneEvent, type NetworkSettings, NodeDataplane } from "../../
 import { networkSettings } from "../../src/dataplane/testing.ts";
 import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
+import { requires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { eventually, makeUnderlay, settled, type Underlay } from "../support/underlay.ts";
 
@@ -22,7 +23,7 @@ const endpoints = [
   { id: "0000000000a2", mac: mac("02:aa:00:00:00:02"), ip: ip("10.0.0.2"), ip6: ip("fd00::2"), node: 2 },
 ] as const;
 
-describe("dataplane of two nodes", () => {
+describe("dataplane of two nodes", requires("nft-inet"), () => {
   let underlay: Underlay;
   const dataplanes: NodeDataplane[] = [];
   const containers: TestNamespace[] = [];

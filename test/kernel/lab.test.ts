@@ -24,6 +24,9 @@ import {
   weft,
   weftJson,
 } from "../support/cluster.ts";
+import { requires } from "../support/kernel.ts";
+
+const aWholeLab = requires("nft-inet");
 
 /** What of a lab's name is there: namespaces, files and processes. */
 function traces(name: string): string[] {
@@ -37,7 +40,7 @@ function nameForTest(owner: Owner): string {
   return name;
 }
 
-test("up, status, run and down, as a person types them", async (t) => {
+test("up, status, run and down, as a person types them", aWholeLab, async (t) => {
   const name = nameForTest(t);
   const up = await weft(["lab", "up", "--name", name]);
   assert.equal(up.status, 0, up.complaints);
@@ -76,7 +79,7 @@ test("up, status, run and down, as a person types them", async (t) => {
   assert.match(gone.complaints, /no such lab stands/);
 });
 
-test("Ctrl-C while a lab comes up leaves nothing", async (t) => {
+test("Ctrl-C while a lab comes up leaves nothing", aWholeLab, async (t) => {
   for (const moment of [/a switch/, /embedded store/, /an agent on each/]) {
     const name = nameForTest(t);
     using here = NetworkNamespace.current();
@@ -106,7 +109,7 @@ test("a lab whose names another lab would take for its own is refused", () => {
   for (const name of ["lab", "bigh", "h0", "abcdefghijkl"]) assert.equal(labNames(name).lab, name);
 });
 
-test("down after everything was killed, and an agent that cannot come up, leave nothing", async (t) => {
+test("down after everything was killed, and an agent that cannot come up, leave nothing", aWholeLab, async (t) => {
   const lab = await testLab(t, { hosts: 1 });
   for (const { name } of lab.processes) lab.kill(name);
   await until(() => assert.ok(lab.processes.every(({ running }) => !running)));
@@ -123,7 +126,7 @@ test("down after everything was killed, and an agent that cannot come up, leave 
   assert.ok(!existsSync(namedNamespacePath(lab.names.switch)));
 });
 
-test("the demonstration, ended by Ctrl-C while it captures, leaves nothing", async (t) => {
+test("the demonstration, ended by Ctrl-C while it captures, leaves nothing", aWholeLab, async (t) => {
   const scratch = testDirectory(t);
   using here = NetworkNamespace.current();
   const words = ["-c", `TMPDIR=${scratch} exec ${weftProgram} lab demo`];

@@ -4,6 +4,8 @@
  * `npm run test:kernel` runs it on another kernel then; a test that runs on none fails.
  */
 import { spawnSync } from "node:child_process";
+import { test } from "node:test";
+import { wholeFile } from "../runner/results.ts";
 
 const bridge = "ip link add p type bridge";
 
@@ -45,6 +47,24 @@ export function requires(...features: readonly KernelFeature[]): { readonly skip
     if (reason !== undefined) return { skip: `this kernel has no ${feature}: ${reason}` };
   }
   return { skip: false };
+}
+
+/**
+ * The same for all tests of a file, and for what it sets up before them: on a kernel that lacks one of these features
+ * the file goes no further. `await fileRequires("nft-inet")`, at its top.
+ */
+export async function fileRequires(...features: readonly KernelFeature[]): Promise<void> {
+  const { skip } = requires(...features);
+  if (skip === false) return;
+  test(wholeFile, { skip }, () => {});
+  // When nothing is left to do for the first time, the test runner reports; what is left then is the promise below.
+  let reported = false;
+  process.on("beforeExit", () => {
+    if (reported) process.exit();
+    reported = true;
+    setImmediate(() => {});
+  });
+  await new Promise(() => {});
 }
 
 function missing(feature: KernelFeature): string | undefined {
