@@ -9,6 +9,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { NetworkSchema } from "../../src/api/generated/weft/v1/resources_pb.js";
 import { Lab, type LabOptions } from "../../src/lab/lab.ts";
 import { labNames } from "../../src/lab/names.ts";
 import { runProgram, weftProgram } from "../../src/lab/process.ts";
@@ -103,17 +105,14 @@ export function testDirectory(owner: Owner): string {
   return path;
 }
 
+/** Fields of a network; what is left out has its default. Without a tenant it is one of `acme`. */
+export type NetworkWish = Omit<MessageInitShape<typeof NetworkSchema>, "$typeName" | "$unknown" | "subnets"> & {
+  readonly name: string;
+  readonly subnets: readonly string[];
+};
+
 /** Tenants and networks as a manifest would make them. */
-export async function createNetworks(
-  lab: Lab,
-  networks: readonly {
-    readonly name: string;
-    readonly tenant?: string;
-    readonly subnets: readonly string[];
-    readonly vni?: number;
-    readonly underlay?: string;
-  }[],
-): Promise<void> {
+export async function createNetworks(lab: Lab, networks: readonly NetworkWish[]): Promise<void> {
   const tenants = new Set(networks.map(({ tenant = "acme" }) => tenant));
   await lab.admin.apply({
     resources: [
@@ -181,6 +180,19 @@ export async function inSync(lab: Lab, ...hosts: readonly string[]): Promise<voi
       assert.ok(status.revision >= revision, `${host} is at revision ${status.revision} of ${revision}`);
       assert.deepEqual(status.problems, [], host);
       assert.ok(status.inSync, `${host} is in sync`);
+    }, 10_000);
+}
+
+/**
+ * The agents have nothing left to do for what they have been told. Where {@link inSync} would wait for ever: a node is not
+ * told what does not concern it, such as the endpoints of other nodes in a layer-3 network.
+ */
+export async function idle(lab: Lab, ...hosts: readonly string[]): Promise<void> {
+  for (const host of hosts)
+    await until(async () => {
+      const status = await lab.agent(host).getStatus({});
+      assert.deepEqual(status.problems, [], host);
+      assert.ok(status.inSync && status.serverState === "connected", `${host} is in sync`);
     }, 10_000);
 }
 
