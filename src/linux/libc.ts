@@ -16,6 +16,9 @@ export const libc = {
   ),
   send: library.func("intptr_t send(int fd, const void *bytes, size_t length, int flags)"),
   recv: library.func("intptr_t recv(int fd, _Out_ void *bytes, size_t length, int flags)"),
+  recvfrom: library.func(
+    "intptr_t recvfrom(int fd, _Out_ void *bytes, size_t length, int flags, _Out_ void *address, _Inout_ unsigned int *addressLength)",
+  ),
   close: library.func("int close(int fd)"),
   setns: library.func("int setns(int fd, int kind)"),
   unshare: library.func("int unshare(int flags)"),

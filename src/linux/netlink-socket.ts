@@ -1,5 +1,6 @@
+import { attachFilter } from "./bpf.ts";
 import { checked, closeDescriptor } from "./descriptor.ts";
-import { addressOfMemory, lastErrno, libc } from "./libc.ts";
+import { lastErrno, libc } from "./libc.ts";
 import { SystemError } from "./system-error.ts";
 
 /** bits/socket.h, linux/netlink.h */
@@ -8,7 +9,6 @@ const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0o2000000;
 const SOCK_NONBLOCK = 0o4000;
 const SOL_SOCKET = 1;
-const SO_ATTACH_FILTER = 26;
 const SO_RCVBUFFORCE = 33;
 const SOL_NETLINK = 270;
 const NETLINK_ADD_MEMBERSHIP = 1;
@@ -65,17 +65,9 @@ export class RawNetlinkSocket {
     this.#buffer = new Uint8Array(64 * 1024);
   }
 
-  /** Only datagrams that the classic BPF program lets through are queued. linux/filter.h: `struct sock_filter` each. */
+  /** Only datagrams that the classic BPF program lets through are queued: see {@link assembleBpf}. */
   attachFilter(program: Uint8Array): void {
-    const instructions = program.length / 8;
-    const descriptor = new Uint8Array(16);
-    const view = new DataView(descriptor.buffer);
-    view.setUint16(0, instructions, true);
-    view.setBigUint64(8, addressOfMemory(program), true);
-    checked(
-      libc.setsockopt(this.fd, SOL_SOCKET, SO_ATTACH_FILTER, descriptor, descriptor.length),
-      "filter a netlink socket",
-    );
+    attachFilter(this.fd, program, "filter a netlink socket");
   }
 
   send(bytes: Uint8Array): void {

@@ -1,4 +1,4 @@
-import { isErrno, type NetworkNamespace } from "../linux/index.ts";
+import { assembleBpf, isErrno, type NetworkNamespace } from "../linux/index.ts";
 import { messagesOf } from "./message.ts";
 import { openKernelTransport, type Transport } from "./transport.ts";
 
@@ -100,38 +100,20 @@ export class EventSocket {
 /**
  * A classic BPF program that drops RTM_NEWNEIGH messages whose entry carries one of `flags` (NTF_*): who programs
  * a hundred thousand entries of its own does not want to hear of each. Deletions and entries without the flag pass.
- * linux/filter.h; loads of half-words are in network byte order.
  */
 export function withoutNewNeighbours(flags: number): Uint8Array {
-  const LD_HALF = 0x28;
-  const LD_BYTE = 0x30;
-  const JUMP_EQUAL = 0x15;
-  const JUMP_SET = 0x45;
-  const RETURN = 0x06;
   const messageTypeOffset = 4;
   /** nlmsghdr (16) and the place of ndm_flags in `struct ndmsg`. */
   const neighbourFlagsOffset = 16 + 10;
-  const newNeighbour = 0x1c00; // RTM_NEWNEIGH, 28, as the two octets read in network byte order
-  return bpf([
-    [LD_HALF, 0, 0, messageTypeOffset],
-    [JUMP_EQUAL, 0, 3, newNeighbour],
-    [LD_BYTE, 0, 0, neighbourFlagsOffset],
-    [JUMP_SET, 0, 1, flags],
-    [RETURN, 0, 0, 0],
-    [RETURN, 0, 0, 0xffff_ffff],
+  /** RTM_NEWNEIGH, 28, as its two octets read in network byte order. */
+  const newNeighbour = 0x1c00;
+  return assembleBpf([
+    { load: 2, at: messageTypeOffset },
+    { equals: newNeighbour, no: "accept" },
+    { load: 1, at: neighbourFlagsOffset },
+    { anyBit: flags, no: "accept" },
+    { accept: false },
+    { label: "accept" },
+    { accept: true },
   ]);
-}
-
-function bpf(
-  instructions: readonly (readonly [code: number, ifTrue: number, ifFalse: number, operand: number])[],
-): Uint8Array {
-  const program = new Uint8Array(instructions.length * 8);
-  const view = new DataView(program.buffer);
-  instructions.forEach(([code, ifTrue, ifFalse, operand], index) => {
-    view.setUint16(index * 8, code, true);
-    view.setUint8(index * 8 + 2, ifTrue);
-    view.setUint8(index * 8 + 3, ifFalse);
-    view.setUint32(index * 8 + 4, operand, true);
-  });
-  return program;
 }

@@ -1,0 +1,123 @@
+import { attachFilter } from "./bpf.ts";
+import { checked, closeDescriptor } from "./descriptor.ts";
+import { lastErrno, libc } from "./libc.ts";
+import type { NetworkNamespace } from "./namespace.ts";
+import { type StopWatching, watchReadable } from "./readiness.ts";
+import { SystemError } from "./system-error.ts";
+
+/** bits/socket.h */
+const AF_PACKET = 17;
+const SOCK_RAW = 3;
+const SOCK_CLOEXEC = 0o2000000;
+const SOCK_NONBLOCK = 0o4000;
+const SOL_SOCKET = 1;
+const SO_RCVBUFFORCE = 33;
+const MSG_DONTWAIT = 0x40;
+
+const EAGAIN = 11;
+const EINTR = 4;
+
+/** linux/if_ether.h: every protocol. */
+const ETH_P_ALL = 0x0003;
+/** linux/if_packet.h: octets of `struct sockaddr_ll`. */
+const addressLength = 20;
+/** The largest frame of a packet that was not cut into segments yet; more of a frame is not read. */
+const frameLength = 64 * 1024;
+
+/** linux/if_packet.h: whom a frame is for, as the interface sees it. */
+export const packetType = { host: 0, broadcast: 1, multicast: 2, otherHost: 3, outgoing: 4 } as const;
+
+export interface ReceivedFrame {
+  /** Index of the interface that it came in by. */
+  readonly interfaceIndex: number;
+  /** One of {@link packetType}. */
+  readonly packetType: number;
+  /** From the Ethernet header on, without a VLAN tag. Valid until the next call. */
+  readonly frame: Uint8Array;
+}
+
+export interface PacketSocketOptions {
+  readonly namespace: NetworkNamespace;
+  /** Absent: all interfaces of the namespace, also those that come later. */
+  readonly interfaceIndex?: number;
+  /**
+   * The EtherType of incoming frames to be had, after whatever the interface is part of has taken its own: none on a
+   * port of a bridge. Absent: all frames, outgoing ones among them, before anybody else has them.
+   */
+  readonly protocol?: number;
+  /** A classic BPF program that says which frames are queued: see {@link assembleBpf}. */
+  readonly filter: Uint8Array;
+  /** Octets of frames that wait to be received, with the kernel's own about them; the rest is lost. Default 256 KiB. */
+  readonly receiveBuffer?: number;
+}
+
+/** Frames as they are on interfaces: an AF_PACKET socket, packet(7). It queues nothing that its filter does not let through. */
+export class PacketSocket {
+  readonly #fd: number;
+  readonly #buffer = new Uint8Array(frameLength);
+  readonly #address = new Uint8Array(addressLength);
+  #stopWatching: StopWatching | undefined;
+  #closed = false;
+
+  constructor(options: PacketSocketOptions) {
+    const { namespace, interfaceIndex = 0, protocol = ETH_P_ALL } = options;
+    const operation = `open a packet socket in ${namespace.label}${interfaceIndex === 0 ? "" : ` on interface ${interfaceIndex}`}`;
+    // Without a protocol it receives nothing: not before the filter is there.
+    this.#fd = namespace.run(() =>
+      checked(libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), operation),
+    );
+    try {
+      attachFilter(this.#fd, options.filter, operation);
+      const octets = Int32Array.of(options.receiveBuffer ?? 256 * 1024);
+      checked(libc.setsockopt(this.#fd, SOL_SOCKET, SO_RCVBUFFORCE, octets, 4), operation);
+      const view = new DataView(this.#address.buffer);
+      view.setUint16(0, AF_PACKET, true);
+      view.setUint16(2, protocol);
+      view.setInt32(4, interfaceIndex, true);
+      checked(libc.bind(this.#fd, this.#address, addressLength), operation);
+    } catch (error) {
+      closeDescriptor(this.#fd);
+      throw error;
+    }
+  }
+
+  /**
+   * The next frame, or `undefined` when there is none now. Of a socket on one interface throws ENETDOWN once after
+   * the interface went down or away; when it is up again, frames come again.
+   */
+  receive(): ReceivedFrame | undefined {
+    for (;;) {
+      const length = Number(
+        libc.recvfrom(this.#fd, this.#buffer, this.#buffer.length, MSG_DONTWAIT, this.#address, [addressLength]),
+      );
+      if (length >= 0) {
+        const view = new DataView(this.#address.buffer);
+        return {
+          interfaceIndex: view.getInt32(4, true),
+          packetType: view.getUint8(10),
+          frame: this.#buffer.subarray(0, length),
+        };
+      }
+      const errno = lastErrno();
+      if (errno === EAGAIN) return undefined;
+      if (errno !== EINTR) throw new SystemError({ operation: "receive frames", errno });
+    }
+  }
+
+  /** Calls back from the event loop whenever there is something to receive, until the socket is closed; one callback at a time. */
+  onReadable(callback: () => void): void {
+    this.#stopWatching?.();
+    this.#stopWatching = watchReadable(this.#fd, callback);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#stopWatching?.();
+    closeDescriptor(this.#fd);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
