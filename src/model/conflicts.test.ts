@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { cidr } from "../base/cidr.ts";
 import { type ErrorCode, WeftError } from "../base/errors.ts";
 import { ip } from "../base/ip.ts";
 import {
@@ -31,7 +32,7 @@ const tenants: Tenant[] = [
 const networks = [network()];
 const endpoints = [{ id: "0123456789ab", node: "h1", ips: [ip("10.0.0.2"), ip("fd00::2")] }];
 
-const table: [string, WeftError[], [ErrorCode, string, hint: string][]][] = [
+const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined][]][] = [
   ["new tenant", checkNewTenant({ name: "green", placement: "own" }, tenants), []],
   [
     "tenant name taken",
@@ -93,8 +94,8 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string][]][] = [
       ],
     ],
   ],
-  ["no change", checkNetworkChange(network(), draft(), networks, endpoints), []],
-  ["VNI left out keeps it", checkNetworkChange(network(), draft({ vni: undefined }), networks, endpoints), []],
+  ["no change", checkNetworkChange(network(), draft(), networks, endpoints, []), []],
+  ["VNI left out keeps it", checkNetworkChange(network(), draft({ vni: undefined }), networks, endpoints, []), []],
   [
     "what may change at any time",
     checkNetworkChange(
@@ -108,16 +109,47 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string][]][] = [
       }),
       networks,
       endpoints,
+      [],
+    ),
+    [],
+  ],
+  [
+    "encapsulation, port, discovery and learning at any time",
+    checkNetworkChange(
+      network(),
+      draft({ encapsulation: "geneve", port: 7000, discovery: "static", vteps: ["192.0.2.9"], ageing: 20 }),
+      networks,
+      endpoints,
+      [],
+    ),
+    [],
+  ],
+  [
+    "routes and address translation at any time",
+    checkNetworkChange(
+      network({ mode: "l3" }),
+      draft({
+        mode: "l3",
+        encapsulation: "gre",
+        crossSubnet: true,
+        underlay: "ipv4",
+        subnets: ["10.0.0.0/24"],
+        egress: true,
+        hostAccess: true,
+      }),
+      [],
+      [],
+      [],
     ),
     [],
   ],
   [
     "fixed fields",
-    checkNetworkChange(network(), draft({ tenant: "red", vni: 7, port: 8472, underlay: "ipv6" }), networks, []),
+    checkNetworkChange(network(), draft({ tenant: "red", mode: "l3", vni: 7, underlay: "ipv6" }), networks, [], []),
     [
       ["tenant", "blue", "red"],
+      ["mode", "l2", "l3"],
       ["vni", "100", "7"],
-      ["port", "4789", "8472"],
       ["underlay", "ipv4", "ipv6"],
     ].map(([field, old, wanted]) => [
       "failed-precondition",
@@ -125,10 +157,14 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string][]][] = [
       `keep ${field}: ${old}, or create another network and move the endpoints there`,
     ]),
   ],
-  ["subnets without endpoints", checkNetworkChange(network(), draft({ subnets: ["10.0.0.0/16"] }), networks, []), []],
+  [
+    "subnets without endpoints",
+    checkNetworkChange(network(), draft({ subnets: ["10.0.0.0/16"] }), networks, [], []),
+    [],
+  ],
   [
     "subnets with endpoints",
-    checkNetworkChange(network(), draft({ subnets: ["10.0.0.0/16"] }), networks, endpoints),
+    checkNetworkChange(network(), draft({ subnets: ["10.0.0.0/16"] }), networks, endpoints, []),
     [
       [
         "failed-precondition",
@@ -144,6 +180,7 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string][]][] = [
       draft({ subnets: ["10.9.0.0/16"] }),
       [...networks, network({ name: "n", vni: 9, subnets: ["10.9.9.0/24"] })],
       [],
+      [],
     ),
     [
       [
@@ -155,12 +192,48 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string][]][] = [
   ],
   [
     "gateway that an endpoint has",
-    checkNetworkChange(network(), draft({ gateways: ["10.0.0.1", "fd00::2"] }), networks, endpoints),
+    checkNetworkChange(network(), draft({ gateways: ["10.0.0.1", "fd00::2"] }), networks, endpoints, []),
     [
       [
         "already-exists",
         "change network blue-net: endpoint 0123456789ab has the address of gateway fd00::2",
         "choose another gateway, or detach that endpoint first",
+      ],
+    ],
+  ],
+  [
+    "subnets and block size with blocks",
+    checkNetworkChange(
+      network({ mode: "l3" }),
+      draft({ mode: "l3", blockSize: 32 }),
+      networks,
+      [],
+      [{ node: "h1", cidr: cidr("10.0.0.0/26") }],
+    ),
+    [
+      [
+        "failed-precondition",
+        "change network blue-net: blockSize cannot change while nodes own blocks: 10.0.0.0/26 of h1",
+        "create another network and move the endpoints there",
+      ],
+    ],
+  ],
+  [
+    "block size without blocks, and where it means nothing",
+    [
+      ...checkNetworkChange(network({ mode: "l3" }), draft({ mode: "l3", blockSize: 32 }), networks, [], []),
+      ...checkNetworkChange(network(), draft({ blockSize: 32 }), networks, endpoints, []),
+    ],
+    [],
+  ],
+  [
+    "a VNI that is no VSID",
+    checkNetworkChange(network(), draft({ vni: undefined, encapsulation: "nvgre" }), networks, endpoints, []),
+    [
+      [
+        "invalid-argument",
+        "change network blue-net: vni: found 100; allowed: a VSID, 4096 to 16777214, with nvgre (RFC 7637 §3)",
+        undefined,
       ],
     ],
   ],
@@ -201,6 +274,91 @@ describe("conflicts", () => {
         errors.map(({ code, message, hint }) => [code, message, hint]),
         expected,
       );
+    });
+});
+
+/** One network beside another of another tenant: the reasons against it, whether it is new or becomes so. */
+const beside: [string, network: object, other: object, reasons: string[]][] = [
+  ["two by gre", { mode: "l3", encapsulation: "gre" }, { mode: "l3", encapsulation: "gre" }, []],
+  [
+    "two by ipip, of one inner family",
+    { mode: "l3", encapsulation: "ipip" },
+    { mode: "l3", encapsulation: "ipip", subnets: ["10.7.0.0/24"] },
+    ["network other of tenant red carries IPv4 by ipip over ipv4: such packets say nothing about their network"],
+  ],
+  [
+    "two by ipip, of both inner families",
+    { mode: "l3", encapsulation: "ipip", underlay: "ipv6" },
+    { mode: "l3", encapsulation: "ipip", underlay: "ipv6", crossSubnet: true },
+    [4, 6].map(
+      (family) =>
+        `network other of tenant red carries IPv${family} by ipip over ipv6: such packets say nothing about their network`,
+    ),
+  ],
+  [
+    "two by ipip, of different inner families or underlays",
+    { mode: "l3", encapsulation: "ipip", subnets: ["10.0.0.0/24"] },
+    { mode: "l3", encapsulation: "ipip", subnets: ["fd00::/64"] },
+    [],
+  ],
+  [
+    "two by ipip, of different underlays",
+    { mode: "l3", encapsulation: "ipip" },
+    { mode: "l3", encapsulation: "ipip", underlay: "ipv6" },
+    [],
+  ],
+  ["the same subnets, one routed by hosts", { mode: "l3", hostAccess: true }, { mode: "l3" }, []],
+  [
+    "the same subnets, both routed by hosts",
+    { mode: "l3", hostAccess: true, subnets: ["10.0.0.0/16"] },
+    { mode: "l3", encapsulation: "direct", subnets: ["10.0.9.0/24"] },
+    [
+      "subnet 10.0.0.0/16 overlaps 10.0.9.0/24 of network other of tenant red, and hosts route both themselves (hostAccess, crossSubnet or encapsulation direct)",
+    ],
+  ],
+  [
+    "other subnets, both routed by hosts",
+    { mode: "l3", hostAccess: true, subnets: ["10.1.0.0/16"] },
+    { mode: "l3", crossSubnet: true, subnets: ["10.2.0.0/16"] },
+    [],
+  ],
+  ["vxlan and geneve on ports of their own", {}, { encapsulation: "geneve" }, []],
+  [
+    "vxlan and geneve on one port",
+    { port: 6081 },
+    { encapsulation: "geneve" },
+    ["UDP port 6081 over ipv4 is that of network other of tenant red, for geneve: a port takes one encapsulation"],
+  ],
+  ["vxlan and geneve on one port of two underlays", { port: 6081 }, { encapsulation: "geneve", underlay: "ipv6" }, []],
+  ["static beside control-plane discovery", { discovery: "static", vteps: ["192.0.2.9"] }, {}, []],
+  ["two with multicast", { discovery: "multicast", multicast: { ttl: 1 } }, { discovery: "multicast" }, []],
+  [
+    "multicast beside control-plane discovery",
+    { discovery: "multicast" },
+    {},
+    [
+      "UDP port 4789 is that of network other of tenant red, with control-plane discovery: with multicast a port is open to all senders",
+    ],
+  ],
+  [
+    "static beside multicast discovery",
+    { discovery: "static", vteps: ["192.0.2.9"] },
+    { discovery: "multicast" },
+    [
+      "UDP port 4789 is that of network other of tenant red, with multicast discovery: with multicast a port is open to all senders",
+    ],
+  ],
+  ["multicast on a port of its own", { discovery: "multicast", port: 8472 }, {}, []],
+];
+describe("beside a network of another tenant", () => {
+  for (const [name, fields, others, reasons] of beside)
+    it(name, () => {
+      const other = network({ name: "other", tenant: "red", vni: 9, ...others });
+      const reasonsOf = (errors: WeftError[]): string[] => errors.map(({ reason }) => reason);
+      assert.deepEqual(reasonsOf(checkNewNetwork(draft(fields), tenants, [other])), reasons);
+      const { mode, underlay } = draft(fields);
+      const before = network({ mode, underlay, subnets: draft(fields).subnets });
+      assert.deepEqual(reasonsOf(checkNetworkChange(before, draft(fields), [before, other], [], [])), reasons);
     });
 });
 

@@ -1,8 +1,10 @@
-import { cidrsOverlap } from "../base/cidr.ts";
+import { cidrFamily, cidrsOverlap } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { maxVni } from "./names.ts";
-import type { Endpoint, Network, Node, Tenant, Vni } from "./resources.ts";
+import { combinationProblems } from "./network-rules.ts";
+import { formatProblem } from "./problem.ts";
+import type { Block, Endpoint, Network, Node, Tenant, Vni } from "./resources.ts";
 import type { NetworkDraft, NodeDraft } from "./schema.ts";
 
 /**
@@ -11,8 +13,8 @@ import type { NetworkDraft, NodeDraft } from "./schema.ts";
  */
 const firstChosenVni = 4096;
 
-/** Fields that an existing network keeps: its devices and every node's entries are made of them. */
-const fixedFields = ["tenant", "mode", "encapsulation", "vni", "port", "underlay"] as const;
+/** Fields that an existing network keeps: its namespace, its names and the addresses of its packets are made of them. */
+const fixedFields = ["tenant", "mode", "vni", "underlay"] as const;
 
 /** The lowest free VNI from {@link firstChosenVni} on, and when there is none, the lowest free of all. */
 export function chooseVni(taken: ReadonlySet<number>): Result<Vni, WeftError> {
@@ -31,8 +33,8 @@ export function checkNewTenant(tenant: Tenant, tenants: Iterable<Tenant>): WeftE
 }
 
 /**
- * Why the network cannot be created: the tenant is missing, or the name, the VNI or a part of a subnet is taken.
- * A VNI belongs to one network, whatever the UDP ports, so that it names the network wherever it is seen.
+ * Why the network cannot be created: the tenant is missing, the name, the VNI or a part of a subnet is taken, or nodes
+ * could not tell its packets from those of another network. A VNI belongs to one network, whatever the UDP ports, so that it names the network wherever it is seen.
  * Networks of different tenants may have the same subnets: each tenant has a namespace of its own.
  */
 export function checkNewNetwork(
@@ -57,23 +59,29 @@ export function checkNewNetwork(
       const hint = "choose another VNI, or none: the server chooses a free one then";
       errors.push(new WeftError({ code: "already-exists", attempted, reason, hint }));
     }
-    errors.push(...overlaps(attempted, network, other));
+    errors.push(...overlaps(attempted, network, other), ...clashes(attempted, network, other));
   }
   return errors;
 }
 
 /**
  * Why `before` cannot become `after`, a network of the same name: fields that are fixed, subnets while there are
- * endpoints, a subnet or gateway that is taken. `endpoints` are those of this network. A draft without a VNI keeps it.
+ * endpoints or blocks, a subnet or gateway that is taken, and what {@link checkNewNetwork} refuses. `endpoints` and
+ * `blocks` are those of this network. A draft without a VNI keeps it.
  */
 export function checkNetworkChange(
   before: Network,
   after: NetworkDraft,
   networks: Iterable<Network>,
   endpoints: Iterable<Pick<Endpoint, "id" | "ips">>,
+  blocks: Iterable<Pick<Block, "node" | "cidr">>,
 ): WeftError[] {
   const errors: WeftError[] = [];
   const attempted = `change network ${before.name}`;
+  const { vni } = before;
+  // The draft was checked without a VNI when it had none.
+  for (const problem of combinationProblems({ ...after, vni }))
+    errors.push(new WeftError({ code: "invalid-argument", attempted, reason: formatProblem(problem) }));
   for (const field of fixedFields) {
     if (after[field] === before[field] || after[field] === undefined) continue;
     const reason = `${field} is ${before[field]} and cannot become ${after[field]}`;
@@ -81,14 +89,26 @@ export function checkNetworkChange(
     errors.push(new WeftError({ code: "failed-precondition", attempted, reason, hint }));
   }
   const holdings = [...endpoints];
+  const owned = [...blocks];
   const hasOtherSubnets = !sameMembers(before.subnets, after.subnets);
   if (hasOtherSubnets && holdings.length > 0) {
     const reason = `subnets are ${before.subnets.join(", ")} and cannot become ${after.subnets.join(", ")} while there are endpoints (${holdings.length})`;
     const hint = "detach the endpoints first, or create another network";
     errors.push(new WeftError({ code: "failed-precondition", attempted, reason, hint }));
   }
-  if (hasOtherSubnets)
-    for (const other of networks) if (other.name !== before.name) errors.push(...overlaps(attempted, after, other));
+  const hasOtherBlocks = before.mode === "l3" && (hasOtherSubnets || before.blockSize !== after.blockSize);
+  if (hasOtherBlocks && owned.length > 0) {
+    const field = hasOtherSubnets ? "subnets" : "blockSize";
+    const listedBlocks = listed(owned.map(({ cidr, node }) => `${cidr} of ${node}`));
+    const reason = `${field} cannot change while nodes own blocks: ${listedBlocks}`;
+    const hint = "create another network and move the endpoints there";
+    errors.push(new WeftError({ code: "failed-precondition", attempted, reason, hint }));
+  }
+  for (const other of networks) {
+    if (other.name === before.name) continue;
+    if (hasOtherSubnets) errors.push(...overlaps(attempted, after, other));
+    errors.push(...clashes(attempted, after, other));
+  }
   for (const { id, ips } of holdings) {
     const taken = after.gateways.find((gateway) => ips.includes(gateway));
     if (taken === undefined) continue;
@@ -144,6 +164,49 @@ function overlaps(attempted: string, network: NetworkDraft, other: Network): Wef
     errors.push(new WeftError({ code: "already-exists", attempted, reason, hint }));
   }
   return errors;
+}
+
+/** What two networks cannot both have, whatever their tenants, because it is told apart by nothing but this. */
+function clashes(attempted: string, network: NetworkDraft, other: Network): WeftError[] {
+  const errors: WeftError[] = [];
+  const refuse = (reason: string, hint: string): void => {
+    errors.push(new WeftError({ code: "already-exists", attempted, reason, hint }));
+  };
+  const owner = `network ${other.name} of tenant ${other.tenant}`;
+  if (network.encapsulation === "ipip" && other.encapsulation === "ipip" && network.underlay === other.underlay)
+    for (const family of network.subnets.map(cidrFamily))
+      if (other.subnets.some((subnet) => cidrFamily(subnet) === family))
+        refuse(
+          `${owner} carries IPv${family} by ipip over ${other.underlay}: such packets say nothing about their network`,
+          "use another encapsulation, such as gre",
+        );
+  if (isRoutedByHost(network) && isRoutedByHost(other))
+    for (const subnet of network.tenant === other.tenant ? [] : network.subnets) {
+      const overlapping = other.subnets.find((prefix) => cidrsOverlap(prefix, subnet));
+      if (overlapping === undefined) continue;
+      refuse(
+        `subnet ${subnet} overlaps ${overlapping} of ${owner}, and hosts route both themselves (hostAccess, crossSubnet or encapsulation direct)`,
+        "choose a prefix that no such network uses, or do without in one of them",
+      );
+    }
+  if (network.port !== 0 && network.port === other.port) {
+    if (network.encapsulation !== other.encapsulation && network.underlay === other.underlay)
+      refuse(
+        `UDP port ${network.port} over ${network.underlay} is that of ${owner}, for ${other.encapsulation}: a port takes one encapsulation`,
+        "choose another port, or none: each encapsulation has its own",
+      );
+    if ((network.discovery === "multicast") !== (other.discovery === "multicast"))
+      refuse(
+        `UDP port ${network.port} is that of ${owner}, with ${other.discovery} discovery: with multicast a port is open to all senders`,
+        "choose another port",
+      );
+  }
+  return errors;
+}
+
+/** Its subnets are in the host's own routing table. */
+function isRoutedByHost({ hostAccess, encapsulation, crossSubnet }: NetworkDraft): boolean {
+  return hostAccess || crossSubnet || encapsulation === "direct";
 }
 
 function nameTaken(kind: string, name: string): WeftError {

@@ -201,7 +201,9 @@ class Plan {
     if (differences.length === 0) return { kind: "network", network: before, outcome: "unchanged", differences };
     const isReplanned = before.subnets.join() !== network.subnets.join() || before.blockSize !== network.blockSize;
     if (entry !== undefined && isReplanned) requireNonePending(entry, `change network ${before.name}`);
-    requireNone(checkNetworkChange(before, draft, this.#networks.values(), entry?.endpoints() ?? []));
+    requireNone(
+      checkNetworkChange(before, draft, this.#networks.values(), entry?.endpoints() ?? [], entry?.ownedBlocks() ?? []),
+    );
     this.#requireCarried(network);
     this.#networks.set(network.name, network);
     this.#put(keys.network(network.name), entry?.revision ?? 0, put(keys.network(network.name), networkCodec, network));

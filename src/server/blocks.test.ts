@@ -180,6 +180,17 @@ test("with its network all blocks go, and the subnets of a network with blocks s
     "block blue 10.0.0.0/26 of h1, generation 1",
     "block blue 10.0.0.64/26 of h2, generation 1",
   ]);
+  for (const [fields, reason] of [
+    [{ subnets: ["10.7.0.0/24"] }, /subnets cannot change while nodes own blocks: 10\.0\.0\.0\/26 of h1, 10\.0\.0\.64/],
+    [{ blockSize: 32 }, /blockSize cannot change while nodes own blocks/],
+    [{ mode: "l2" }, /mode is l3 and cannot become l2/],
+  ] as const) {
+    const value = { name: "blue", tenant: "acme", mode: "l3", subnets: ["10.0.0.0/24"], ...fields };
+    const applied = server.admin.apply({
+      resources: [{ resource: { case: "network", value: { ...value, subnets: [...value.subnets] } } }],
+    });
+    await assert.rejects(applied, refusal("failed-precondition", reason));
+  }
   const { revision } = await server.admin.delete({ resources: [{ kind: "network", name: "blue" }] });
   await watch.reached(revision);
   assert.deepEqual(watch.take(), ["no network blue", "no node h2"]);

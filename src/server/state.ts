@@ -95,6 +95,12 @@ export class NetworkEntry {
     for (const host of this.hosts.values()) yield* host.endpoints;
   }
 
+  /** Blocks that are owned or in quarantine; `now` is in milliseconds since 1970. */
+  *heldBlocks(now: number): Generator<StoredBlock> {
+    for (const block of this.blocks.values())
+      if (block.released === 0 || Math.abs(now - block.released) < quarantineTime) yield block;
+  }
+
   *ownedBlocks(): Generator<StoredBlock> {
     for (const block of this.blocks.values()) if (block.released === 0) yield block;
   }
