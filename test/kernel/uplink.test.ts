@@ -292,7 +292,9 @@ P`);
     await Promise.all(attempts);
     await capture.end("SIGINT");
     assert.equal(capture.output.trim(), "");
-    // Egress is for what it names.
+    // Egress is for what it names, and never for link-local addresses.
+    outside.shell("ip addr add 169.254.169.254/32 dev lo");
+    assert.match(host.shell("ping -c1 -W1 169.254.169.254"), / 1 received/);
     blue.container.shell("ip addr add 10.0.0.70/24 dev eth0");
     assert.match(blue.container.shell("ping -c1 -W1 -I 10.0.0.70 203.0.113.9"), / 1 received/);
     assert.throws(() => blue.container.shell("ping -c1 -W1 -I 10.0.0.7 203.0.113.9"));
@@ -558,6 +560,8 @@ N`);
         assert.match(counters, /packets 0 bytes 0 comment "tracked"/, counters);
         assert.match(counters, /packets [1-9]\d* bytes \d+ comment "all"/, counters);
       }
+      // Nor does a host without access reach its own endpoints.
+      assert.throws(() => h2.shell("ping -c1 -W1 10.1.2.7"));
       // A stranger on the link, from an address of his own and from one of another prefix.
       stranger.shell(
         "ip route add 10.1.2.0/24 via 10.99.0.2; ip -6 route add fd01:2::/64 via fd99::2; ip addr add 10.1.9.9/32 dev lo",
