@@ -39,6 +39,7 @@ import { isOwnLink, weftProtocol } from "./ownership.ts";
 import type { Problems, Report } from "./report.ts";
 import { ensureNamespaceName, openTenantNamespace, removeTenantNamespace } from "./tenant-namespace.ts";
 import type { UnderlayDataplane } from "./underlay-dataplane.ts";
+import { tenantDevice } from "./uplink/identity.ts";
 import { requestOf } from "./uplink/networks-request.ts";
 import { isEmptyRequest, type UplinkRequest } from "./uplink/request.ts";
 import { Uplink } from "./uplink/uplink.ts";
@@ -165,6 +166,7 @@ export class TenantDataplane {
   /** Deletes devices of weft's that belong to none of the `wanted` networks: an earlier run left them. */
   async prune(wanted: readonly DesiredNetwork[]): Promise<void> {
     const kept = new Set(wanted.flatMap((desired) => NetworkDataplane.deviceNames(desired)));
+    if (TenantDataplane.needsUplink(wanted)) kept.add(tenantDevice);
     for (const link of await this.socket.dump(listLinks()))
       if (isOwnLink(link) && !kept.has(link.name))
         await this.socket.execute(deleteLink({ index: link.index })).catch((error: unknown) => {
