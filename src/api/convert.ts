@@ -94,8 +94,8 @@ function given(message: object): Record<string, unknown> {
   return Object.fromEntries(Object.entries(message).filter(isSet));
 }
 
-export function blockToMessage(block: Block): BlockMessage {
-  return create(BlockSchema, block);
+export function blockToMessage({ network, node, cidr, generation }: Block): BlockMessage {
+  return create(BlockSchema, { network, node, cidr, generation });
 }
 
 export function blockFromMessage({ network, node, cidr, generation }: BlockMessage): Decoded<Block> {

@@ -4,6 +4,7 @@
  */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import {
+  blockFromMessage,
   endpointFromMessage,
   networkFromMessage,
   networkToMessage,
@@ -12,8 +13,10 @@ import {
   tenantToMessage,
 } from "../api/convert.ts";
 import type { Resource as ResourceMessage, ResourceSchema } from "../api/generated/weft/v1/admin_pb.js";
+import type { Block as BlockMessage } from "../api/generated/weft/v1/resources_pb.js";
 import { WeftError } from "../base/errors.ts";
 import { unwrap } from "../base/result.ts";
+import type { Block } from "../model/resources.ts";
 import type { DeclaredResource, Resource } from "../model/yaml.ts";
 
 export { serverClient } from "../api/transport.ts";
@@ -38,6 +41,10 @@ export function resourceFromMessage(message: ResourceMessage): Resource {
         hint: "use a weft of the same version as the server",
       });
   }
+}
+
+export function blockOf(message: BlockMessage): Block {
+  return unwrap(blockFromMessage(message));
 }
 
 /** The resource of this kind, without its kind: what `list` and `show` of a kind print. */

@@ -52,6 +52,7 @@ function values<Value>(parse: (text: string) => Result<Value, string>) {
   return (text: string, previous: readonly Value[] | undefined): readonly Value[] => [...(previous ?? []), one(text)];
 }
 
+export const address = value(parseIp);
 export const addresses = values(parseIp);
 export const prefixes = values(parseCidr);
 export const macAddress = value(parseMac);

@@ -14,7 +14,7 @@ import {
   parseTenantName,
   type TextParser,
 } from "./names.ts";
-import { combinationProblems, encapsulations } from "./network-rules.ts";
+import { combinationProblems, encapsulations, isUnicastFirstOctet, isVtepAddress } from "./network-rules.ts";
 import { describeFound, type FieldProblem, fieldProblem } from "./problem.ts";
 import type { Endpoint, Network, Node, Tenant, Vni } from "./resources.ts";
 import { reservedReason } from "./subnet.ts";
@@ -86,21 +86,15 @@ const parseSubnet: TextParser<Cidr> = (input) => {
 /** 2000::/3 and fc00::/7, by the first group of the canonical text. */
 const unicastIpv6 = [/^[23][0-9a-f]{3}:/, /^f[cd][0-9a-f]{2}:/];
 
-/** Neither "this network" (0, RFC 1122 §3.2.1.3) nor multicast, reserved or broadcast (224…255). */
-function isUnicastFirstOctet(octet: number): boolean {
-  return octet >= 1 && octet <= 223;
-}
-
 const parseIpv4Vtep: TextParser<Ipv4Address> = (input) => {
   const address = parseIp(input);
-  const valid = address.ok && familyOf(address.value) === 4 && isUnicastFirstOctet(Number(input.split(".")[0]));
+  const valid = address.ok && familyOf(address.value) === 4 && isVtepAddress(address.value);
   return valid ? ok(address.value as Ipv4Address) : err("an IPv4 unicast address of the node's underlay");
 };
 
 const parseIpv6Vtep: TextParser<Ipv6Address> = (input) => {
   const address = parseIp(input);
-  // Link-local addresses (fe80::/10) mean nothing without an interface.
-  const valid = address.ok && familyOf(address.value) === 6 && !/^(::$|ff|fe[89ab])/.test(address.value);
+  const valid = address.ok && familyOf(address.value) === 6 && isVtepAddress(address.value);
   return valid
     ? ok(address.value as Ipv6Address)
     : err("an IPv6 unicast address of the node's underlay that is not link-local");
@@ -234,6 +228,7 @@ function complete<Draft extends Pick<Network, "encapsulation" | "discovery"> & P
     port: draft.port ?? encapsulations[draft.encapsulation].port,
     learning,
     arpSuppression: draft.arpSuppression ?? learning === "control-plane",
+    ...(draft.discovery === "multicast" ? { multicast: draft.multicast ?? { ttl: 1 } } : {}),
   };
   const problems = combinationProblems(value as unknown as NetworkDraft);
   return problems.length === 0 ? ok(value) : err(problems);

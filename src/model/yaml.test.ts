@@ -193,11 +193,19 @@ describe("export", () => {
         subnets: fc.constantFrom(["10.0.0.0/24"], ["fd00::/64"], ["10.0.0.0/24", "fd00::/64"]),
         mtu: fc.option(fc.integer({ min: 1280, max: 65_535 }), { nil: undefined }),
         underlay: fc.constantFrom("ipv4", "ipv6"),
-        flood: fc.constantFrom("head-end", "none"),
-        arpSuppression: fc.boolean(),
+        blockSize: fc.constantFrom(4, 64),
+        ageing: fc.integer({ min: 10, max: 86_400 }),
+        kind: fc.constantFrom(
+          { flood: "none", arpSuppression: false, learningLimit: 7 },
+          { discovery: "multicast", multicast: { ttl: 4, interface: "100" }, port: 8472 },
+          { discovery: "static", vteps: ["2001:db8::7"], underlay: "ipv6" },
+          { learning: "data-plane", encapsulation: "geneve" },
+          { mode: "l3", encapsulation: "gre", blockSize: 4, crossSubnet: true, underlay: "ipv6", egress: true },
+          { mode: "l3", encapsulation: "direct", blockSize: 4, hostAccess: true, underlay: "ipv6" },
+        ),
       })
-      .map((fields): Resource => {
-        const parsed = parseNetwork(fields);
+      .map(({ kind, ...fields }): Resource => {
+        const parsed = parseNetwork({ ...fields, ...kind });
         assert.ok(parsed.ok);
         return { kind: "network", ...parsed.value };
       });

@@ -1,6 +1,14 @@
 import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
-import { endpointToMessage, networkFields, networkToMessage, nodeToMessage, tenantToMessage } from "../api/convert.ts";
+import {
+  blockToMessage,
+  endpointToMessage,
+  networkFields,
+  networkToMessage,
+  nodeToMessage,
+  tenantToMessage,
+} from "../api/convert.ts";
 import { AdminService, type ListRequest, type Resource } from "../api/generated/weft/v1/admin_pb.js";
+import { compareCidr } from "../base/cidr.ts";
 import { hours, milliseconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import type { Endpoint, Network, Node, Tenant } from "../model/resources.ts";
@@ -69,7 +77,10 @@ export function adminRoutes(
         const { connected, lastSeen } = ledger.fanout.contactOf(resource.value.name);
         return [{ node: resource.value.name, connected, lastSeen: BigInt(lastSeen) }];
       });
-      return { resources, revision: BigInt(state.revision), contacts };
+      const [only] = resources;
+      const name = request.name !== "" && only?.resource.case === "network" ? only.resource.value.name : "";
+      const blocks = [...(state.networks.get(name)?.ownedBlocks() ?? [])].sort((a, b) => compareCidr(a.cidr, b.cidr));
+      return { resources, revision: BigInt(state.revision), contacts, blocks: blocks.map(blockToMessage) };
     },
 
     async delete(request) {

@@ -227,9 +227,5 @@ test("a learnt endpoint that moves is told to all as one change, and outlasts a 
   await one.client.deleteEndpoints({ ids: [endpointId(1)] });
   const last = await two.client.publishLearned({ network: "blue", addresses });
   await watch.reached(last.revision);
-  assert.deepEqual(watch.take(), [
-    "no endpoint blue/000000000001",
-    "no network blue",
-    "no node h2",
-  ]);
+  assert.deepEqual(watch.take(), ["no endpoint blue/000000000001", "no network blue", "no node h2"]);
 });

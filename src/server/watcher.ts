@@ -160,8 +160,8 @@ export function endpointRemovedChange(network: string, id: string): WatchChangeI
   return { change: { case: "endpointRemoved", value: { network, id } } };
 }
 
-export function blockChange({ network, node, cidr, generation }: Block): WatchChangeInit {
-  return { change: { case: "block", value: blockToMessage({ network, node, cidr, generation }) } };
+export function blockChange(block: Block): WatchChangeInit {
+  return { change: { case: "block", value: blockToMessage(block) } };
 }
 
 export function nodeChange(node: Node): WatchChangeInit {

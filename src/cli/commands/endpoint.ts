@@ -25,6 +25,7 @@ export function registerEndpoint(program: Command): void {
             { header: "network", value: (row) => row.network },
             { header: "node", value: (row) => row.node },
             { header: "mac", value: (row) => row.mac },
+            { header: "attachment", value: (row) => row.attachment },
             { header: "ips", value: (row) => row.ips.join(", ") },
           ],
           endpoints,

@@ -2,12 +2,15 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Cidr } from "../../base/cidr.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
-import type { Network } from "../../model/resources.ts";
+import { defaultGroup } from "../../model/network-rules.ts";
+import type { Block, Network } from "../../model/resources.ts";
 import { UsageError } from "../errors.ts";
 import {
+  address,
   addresses,
   examples,
   integer,
+  interfaceName,
   outputOption,
   prefixes,
   serverOption,
@@ -20,22 +23,37 @@ import { addDelete } from "./delete.ts";
 
 /** What can change while the network is in use; absent: it stays. */
 interface ChangeOptions {
+  readonly encapsulation?: Network["encapsulation"];
+  readonly port?: number;
   readonly gateway?: readonly IpAddress[];
+  readonly blockSize?: number;
   readonly mtu?: number | "auto";
   readonly flood?: Network["flood"];
   readonly arpSuppression?: boolean;
+  readonly discovery?: Network["discovery"];
+  readonly multicastGroup?: IpAddress | "auto";
+  readonly multicastTtl?: number;
+  readonly multicastInterface?: string;
+  readonly vtep?: readonly IpAddress[];
+  readonly learning?: Network["learning"];
+  readonly learningLimit?: number;
+  readonly ageing?: number;
+  readonly crossSubnet?: boolean;
+  readonly egress?: boolean;
+  readonly hostAccess?: boolean;
 }
 interface CreateOptions extends ChangeOptions {
   readonly tenant: string;
   readonly subnet: readonly Cidr[];
+  readonly mode?: Network["mode"];
   readonly vni?: number;
-  readonly port?: number;
   readonly underlay?: Network["underlay"];
 }
 
 const columns: readonly Column<Network>[] = [
   { header: "name", value: (row) => row.name },
   { header: "tenant", value: (row) => row.tenant },
+  { header: "mode", value: (row) => row.mode },
   { header: "encapsulation", value: (row) => row.encapsulation },
   { header: "vni", value: (row) => row.vni },
   { header: "mtu", value: (row) => row.mtu ?? "auto" },
@@ -43,7 +61,7 @@ const columns: readonly Column<Network>[] = [
 ];
 
 export function registerNetwork(program: Command): void {
-  const network = program.command("network").description("layer-2 networks");
+  const network = program.command("network").description("networks of layer 2 and layer 3");
 
   const create = changeOptions(
     network
@@ -55,10 +73,20 @@ export function registerNetwork(program: Command): void {
           .argParser(prefixes)
           .makeOptionMandatory(),
       )
-      .option("--vni <number>", "VXLAN network identifier (default: the server chooses)", integer(1, 0xff_ff_ff))
-      .option("--port <number>", "UDP destination port of the tunnel (default: 4789)", integer(1, 65_535))
-      .addOption(new Option("--underlay <family>", "IP version of the underlay").choices(["ipv4", "ipv6"])),
+      .addOption(
+        new Option("--mode <mode>", "l2: one flat subnet; l3: each node owns blocks of it (default: l2)").choices([
+          "l2",
+          "l3",
+        ]),
+      )
+      .option("--vni <number>", "virtual network identifier (default: the server chooses)", integer(1, 0xff_ff_ff))
+      .addOption(
+        new Option("--underlay <family>", "IP version of the underlay (default: ipv4)").choices(["ipv4", "ipv6"]),
+      ),
   )
+    .option("--cross-subnet", "l3: nodes that share a link route to each other without a tunnel")
+    .option("--egress", "endpoints reach the world outside behind an address of their node")
+    .option("--host-access", "a node reaches the endpoints on it")
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (name: string, options: CreateOptions & WithServer & WithOutput) => {
@@ -66,8 +94,8 @@ export function registerNetwork(program: Command): void {
         import("../admin.ts"),
         import("../../model/index.ts"),
       ]);
-      const { tenant, subnet, vni, port, underlay } = options;
-      const draft = parseNetworkDraft({ name, tenant, subnets: subnet, vni, port, underlay, ...changesOf(options) });
+      const { tenant, subnet, mode, vni, underlay } = options;
+      const draft = parseNetworkDraft({ name, tenant, subnets: subnet, mode, vni, underlay, ...changesOf(options) });
       if (!draft.ok) throw new UsageError(`create network ${name}`, draft.error.map(formatProblem).join("; "));
       const answer = await serverClient(options.server).create({
         resources: [declaration({ kind: "network", ...draft.value })],
@@ -79,6 +107,9 @@ export function registerNetwork(program: Command): void {
     create,
     "weft network create web --tenant blue --subnet 10.1.0.0/16",
     "weft network create db --tenant blue --subnet 10.2.0.0/24 --subnet fd00:2::/64 --gateway 10.2.0.1",
+    "weft network create pods --tenant blue --mode l3 --subnet 10.64.0.0/12 --block-size 256 --encapsulation geneve",
+    "weft network create old --tenant blue --subnet 10.3.0.0/24 --discovery static --vtep 192.0.2.7 --vtep 192.0.2.8",
+    "weft network create lab --tenant blue --subnet 10.4.0.0/24 --discovery multicast --multicast-ttl 4 --port 8472",
   );
 
   const list = network
@@ -99,8 +130,9 @@ export function registerNetwork(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (name: string, options: WithServer & WithOutput) => {
-      const found = await findNetwork(options.server, name);
-      await show(options.output, found, (surface) =>
+      const { network: found, blocks } = await findNetwork(options.server, name);
+      const { multicast } = found;
+      await show(options.output, found.mode === "l2" ? found : { ...found, blocks }, (surface) =>
         renderFields(
           [
             ["name", found.name],
@@ -111,10 +143,23 @@ export function registerNetwork(program: Command): void {
             ["subnets", found.subnets],
             ["gateways", found.gateways],
             ["mtu", found.mtu ?? "auto"],
-            ["port", found.port],
+            ["port", found.port === 0 ? undefined : found.port],
             ["underlay", found.underlay],
             ["flood", found.flood],
-            ["arp suppression", found.arpSuppression ? "on" : "off"],
+            ["arp suppression", onOrOff(found.arpSuppression)],
+            ["discovery", found.discovery],
+            ["multicast group", multicast && (multicast.group ?? defaultGroup(found.vni, found.underlay))],
+            ["multicast ttl", multicast?.ttl],
+            ["multicast interface", multicast && (multicast.interface ?? "auto")],
+            ["vteps", found.vteps],
+            ["learning", found.learning],
+            ["learning limit", found.learningLimit],
+            ["ageing", `${found.ageing} s`],
+            ["cross subnet", found.mode === "l3" ? onOrOff(found.crossSubnet) : undefined],
+            ["egress", onOrOff(found.egress)],
+            ["host access", onOrOff(found.hostAccess)],
+            ["block size", found.mode === "l3" ? found.blockSize : undefined],
+            ["blocks", blocks.map(({ cidr, node }) => `${cidr} on ${node}`)],
           ],
           surface,
         ),
@@ -125,7 +170,12 @@ export function registerNetwork(program: Command): void {
   const set = changeOptions(
     network.command("set <name>").description("change a network; what is not named stays as it is"),
   )
-    .option("--arp-suppression", "nodes answer ARP and neighbour solicitations themselves")
+    .option("--cross-subnet", "l3: nodes that share a link route to each other without a tunnel")
+    .option("--no-cross-subnet", "all nodes use the tunnel")
+    .option("--egress", "endpoints reach the world outside behind an address of their node")
+    .option("--no-egress", "they do not")
+    .option("--host-access", "a node reaches the endpoints on it")
+    .option("--no-host-access", "it does not")
     .addOption(serverOption())
     .action(async (name: string, options: ChangeOptions & WithServer) => {
       const changes = changesOf(options);
@@ -135,7 +185,8 @@ export function registerNetwork(program: Command): void {
         import("../admin.ts"),
         import("../../model/index.ts"),
       ]);
-      const draft = parseNetworkDraft({ ...(await findNetwork(options.server, name)), ...changes });
+      const { network: before } = await findNetwork(options.server, name);
+      const draft = parseNetworkDraft({ ...keptBy(before, changes), ...merged(before, changes) });
       if (!draft.ok) throw new UsageError(`change network ${name}`, draft.error.map(formatProblem).join("; "));
       const answer = await serverClient(options.server).apply({
         resources: [declaration({ kind: "network", ...draft.value })],
@@ -145,14 +196,32 @@ export function registerNetwork(program: Command): void {
           `network ${name} ${result.outcome}\n${result.differences.map((difference) => `  ${difference}\n`).join("")}`,
         );
     });
-  examples(set, "weft network set web --mtu 1400", "weft network set web --mtu auto --flood none");
+  examples(
+    set,
+    "weft network set web --mtu 1400",
+    "weft network set web --mtu auto --flood none",
+    "weft network set web --encapsulation geneve",
+    "weft network set web --learning-limit 16 --ageing 120",
+  );
 
   addDelete(network, "network", "<name...>", "delete networks that have no endpoints");
 }
 
 function changeOptions(command: Command): Command {
   return command
-    .option("--gateway <address>", "address that no endpoint gets; one for each subnet", addresses)
+    .addOption(
+      new Option("--encapsulation <name>", "header between nodes (default: vxlan)").choices([
+        "vxlan",
+        "geneve",
+        "nvgre",
+        "gre",
+        "ipip",
+        "direct",
+      ]),
+    )
+    .option("--port <number>", "UDP destination port (default: 4789 with vxlan, 6081 with geneve)", integer(1, 65_535))
+    .option("--gateway <address>", "l2: address that no endpoint gets; one for each subnet", addresses)
+    .option("--block-size <addresses>", "l3: addresses of each node's block, a power of two (default: 64)", blockSize)
     .option("--mtu <octets>", "largest inner IP packet; auto: what the underlay carries", mtu)
     .addOption(
       new Option(
@@ -160,16 +229,84 @@ function changeOptions(command: Command): Command {
         "broadcast, unknown unicast and multicast go to all nodes of the network, or nowhere",
       ).choices(["head-end", "none"]),
     )
-    .option("--no-arp-suppression", "ARP and neighbour solicitations cross the underlay");
+    .option("--arp-suppression", "nodes answer ARP and neighbour solicitations themselves")
+    .option("--no-arp-suppression", "ARP and neighbour solicitations cross the underlay")
+    .addOption(
+      new Option("--discovery <how>", "how nodes find each other (default: control-plane)").choices([
+        "control-plane",
+        "multicast",
+        "static",
+      ]),
+    )
+    .option("--multicast-group <address>", "what nodes join; auto: follows from the VNI", multicastGroup)
+    .option("--multicast-ttl <hops>", "how far frames to the group go (default: 1)", integer(1, 255))
+    .option("--multicast-interface <name>", "what joins; auto: the interface that has the VTEP address", interfaceName)
+    .option("--vtep <address>", "with static discovery: where flooded frames go; repeat it", addresses)
+    .addOption(
+      new Option("--learning <how>", "where MAC addresses of other nodes come from").choices([
+        "control-plane",
+        "data-plane",
+      ]),
+    )
+    .option("--learning-limit <count>", "MACs learnt behind one port and published (default: 0)", integer(0, 4096))
+    .option("--ageing <seconds>", "when what was learnt is forgotten (default: 300)", integer(10, 86_400));
 }
+
+/** Options that are fields of the same name. */
+const plainFields = [
+  "encapsulation",
+  "port",
+  "blockSize",
+  "flood",
+  "arpSuppression",
+  "discovery",
+  "learning",
+  "learningLimit",
+  "ageing",
+  "crossSubnet",
+  "egress",
+  "hostAccess",
+] as const;
 
 /** The fields that were named. `mtu: undefined` is named too: it means computed. */
 function changesOf(options: ChangeOptions): Record<string, unknown> {
+  const { gateway, mtu: size, vtep, multicastGroup: group, multicastTtl: ttl, multicastInterface: name } = options;
+  const multicast = {
+    ...(group === undefined ? {} : { group: group === "auto" ? undefined : group }),
+    ...(ttl === undefined ? {} : { ttl }),
+    ...(name === undefined ? {} : { interface: name === "auto" ? undefined : name }),
+  };
   return {
-    ...(options.gateway === undefined ? {} : { gateways: options.gateway }),
-    ...(options.mtu === undefined ? {} : { mtu: options.mtu === "auto" ? undefined : options.mtu }),
-    ...(options.flood === undefined ? {} : { flood: options.flood }),
-    ...(options.arpSuppression === undefined ? {} : { arpSuppression: options.arpSuppression }),
+    ...Object.fromEntries(
+      plainFields.flatMap((field) => (options[field] === undefined ? [] : [[field, options[field]]])),
+    ),
+    ...(gateway === undefined ? {} : { gateways: gateway }),
+    ...(size === undefined ? {} : { mtu: size === "auto" ? undefined : size }),
+    ...(vtep === undefined ? {} : { vteps: vtep }),
+    ...(Object.keys(multicast).length === 0 ? {} : { multicast }),
+  };
+}
+
+/** The changes, those of single multicast settings together with the settings that stay. */
+function merged(before: Network, changes: Record<string, unknown>): Record<string, unknown> {
+  return typeof changes.multicast === "object"
+    ? { ...changes, multicast: { ...before.multicast, ...changes.multicast } }
+    : changes;
+}
+
+/**
+ * What stays of a network with these changes. Fields whose default follows from a changed one have that default again:
+ * the port from the encapsulation, learning and what goes with it from the discovery.
+ */
+function keptBy(before: Network, changes: Record<string, unknown>): Record<string, unknown> {
+  const changed = (field: keyof Network): boolean => field in changes && changes[field] !== before[field];
+  const { multicast, vteps, learning, port, arpSuppression, ...kept } = before;
+  return {
+    ...kept,
+    ...(changed("encapsulation") ? {} : { port }),
+    ...(changed("discovery") ? {} : { vteps, learning }),
+    ...(changed("discovery") || changed("learning") ? {} : { arpSuppression }),
+    ...(changed("discovery") || multicast === undefined ? {} : { multicast }),
   };
 }
 
@@ -182,10 +319,28 @@ function mtu(text: string): number | "auto" {
   }
 }
 
-async function findNetwork(server: string, name: string): Promise<Network> {
-  const { serverClient, ofKind } = await import("../admin.ts");
-  const [found] = ofKind("network", (await serverClient(server).list({ kind: "network", name })).resources);
-  if (found !== undefined) return found;
+function multicastGroup(text: string): IpAddress | "auto" {
+  return text === "auto" ? text : address(text);
+}
+
+function blockSize(text: string): number {
+  const size = integer(4, 65_536)(text);
+  if (Number.isInteger(Math.log2(size))) return size;
+  throw new InvalidArgumentError("Allowed: a power of two, 4 to 65536");
+}
+
+function onOrOff(is: boolean): string {
+  return is ? "on" : "off";
+}
+
+async function findNetwork(
+  server: string,
+  name: string,
+): Promise<{ readonly network: Network; readonly blocks: readonly Block[] }> {
+  const { serverClient, ofKind, blockOf } = await import("../admin.ts");
+  const answer = await serverClient(server).list({ kind: "network", name });
+  const [network] = ofKind("network", answer.resources);
+  if (network !== undefined) return { network, blocks: answer.blocks.map(blockOf) };
   throw new WeftError({
     code: "not-found",
     attempted: `show network ${name}`,

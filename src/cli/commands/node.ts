@@ -56,7 +56,7 @@ export function registerNode(program: Command): void {
     });
   examples(one, "weft node show h1");
 
-  addDelete(node, "node", "<name...>", "delete nodes and their endpoints; their certificates are good no more");
+  addDelete(node, "node", "<name...>", "delete nodes, their endpoints and blocks; their certificates are good no more");
 }
 
 /** The node of this name, or all, each with what the server knows of its connection. */

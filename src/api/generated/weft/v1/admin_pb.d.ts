@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Endpoint, Network, Node, Tenant } from "./resources_pb.js";
+import type { Block, Endpoint, Network, Node, Tenant } from "./resources_pb.js";
 
 /**
  * Describes the file weft/v1/admin.proto.
@@ -244,6 +244,13 @@ export declare type ListResponse = Message<"weft.v1.ListResponse"> & {
    * @generated from field: repeated weft.v1.NodeContact contacts = 3;
    */
   contacts: NodeContact[];
+
+  /**
+   * The blocks that nodes own, ordered by address, when one l3 network was asked for by its name.
+   *
+   * @generated from field: repeated weft.v1.Block blocks = 4;
+   */
+  blocks: Block[];
 };
 
 /**

@@ -1,0 +1,182 @@
+/** The commands about networks as people run them, against a real server. */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import {
+  endpointId,
+  joinTestNode,
+  startTestServer,
+  type TestServer,
+  temporaryDirectory,
+} from "../../test/support/server.ts";
+
+const bin = join(import.meta.dirname, "../../bin/weft");
+
+interface Outcome {
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs `weft` with the words of a line; the server goes on in this process meanwhile. */
+function weft({ server }: TestServer, line: string): Promise<Outcome> {
+  const env = { ...process.env, WEFT_SERVER: server.adminSocket };
+  return new Promise((resolve) => {
+    execFile(bin, line.split(" "), { env }, (error, stdout, stderr) =>
+      resolve({ status: error === null ? 0 : Number(error.code), stdout, stderr }),
+    );
+  });
+}
+
+async function done(server: TestServer, line: string): Promise<string> {
+  const { status, stdout, stderr } = await weft(server, line);
+  assert.equal(status, 0, `${line}: ${stderr}`);
+  return stdout;
+}
+
+async function started(t: TestContext): Promise<TestServer> {
+  const server = await startTestServer(t);
+  await done(server, "tenant create blue");
+  return server;
+}
+
+const create = "network create web --tenant blue --subnet 10.1.0.0/16";
+
+/** A network as `create` makes it, the commands that change it, and the fields that differ after each. */
+const changes: [name: string, create: string, ...steps: [set: string, differences: string][]][] = [
+  [
+    "encapsulation and port",
+    `${create} --port 8472`,
+    ["--encapsulation geneve", "encapsulation: vxlan -> geneve; port: 8472 -> 6081"],
+    ["--encapsulation geneve --port 7000", "port: 6081 -> 7000"],
+    ["--encapsulation nvgre", "encapsulation: geneve -> nvgre; port: 7000 -> 0"],
+    ["--encapsulation vxlan --port 8472", "encapsulation: nvgre -> vxlan; port: 0 -> 8472"],
+  ],
+  [
+    "discovery and learning",
+    create,
+    [
+      "--discovery multicast",
+      "arpSuppression: true -> false; discovery: control-plane -> multicast; learning: control-plane -> data-plane; multicast: none -> {ttl: 1}",
+    ],
+    [
+      "--multicast-group 239.1.2.3 --multicast-interface eth1",
+      "multicast: {ttl: 1} -> {group: 239.1.2.3, ttl: 1, interface: eth1}",
+    ],
+    [
+      "--multicast-group auto --multicast-ttl 4",
+      "multicast: {group: 239.1.2.3, ttl: 1, interface: eth1} -> {ttl: 4, interface: eth1}",
+    ],
+    [
+      "--discovery static --vtep 192.0.2.7 --vtep 192.0.2.8",
+      "discovery: multicast -> static; vteps: [] -> [192.0.2.7, 192.0.2.8]; multicast: {ttl: 4, interface: eth1} -> none",
+    ],
+    [
+      "--discovery control-plane",
+      "arpSuppression: false -> true; discovery: static -> control-plane; vteps: [192.0.2.7, 192.0.2.8] -> []; learning: data-plane -> control-plane",
+    ],
+    ["--learning-limit 16 --ageing 60", "learningLimit: 0 -> 16; ageing: 300 -> 60"],
+    [
+      "--learning-limit 0 --learning data-plane",
+      "arpSuppression: true -> false; learning: control-plane -> data-plane; learningLimit: 16 -> 0",
+    ],
+  ],
+  [
+    "routes",
+    `${create} --mode l3 --encapsulation gre --block-size 16 --egress`,
+    [
+      "--cross-subnet --host-access --no-egress",
+      "crossSubnet: false -> true; egress: true -> false; hostAccess: false -> true",
+    ],
+    [
+      "--no-cross-subnet --no-host-access --block-size 32",
+      "blockSize: 16 -> 32; crossSubnet: true -> false; hostAccess: true -> false",
+    ],
+  ],
+];
+
+for (const [name, line, ...steps] of changes)
+  test(`set changes what is named, and what follows from it: ${name}`, async (t) => {
+    const server = await started(t);
+    await done(server, line);
+    for (const [options, differences] of steps) {
+      const answer = await done(server, `network set web ${options}`);
+      assert.equal(answer.trim().split("\n  ").slice(1).sort().join("; "), differences.split("; ").sort().join("; "));
+    }
+  });
+
+const refusals: [line: string, status: number, reason: RegExp][] = [
+  [
+    `${create} --encapsulation gre`,
+    2,
+    /encapsulation: found gre, which carries IP packets alone; allowed: vxlan, geneve, nvgre with mode l2/,
+  ],
+  [`${create} --block-size 60`, 2, /a power of two/],
+  [`${create} --discovery static`, 2, /vteps: found none/],
+  [
+    `${create} --multicast-group 10.0.0.1 --discovery multicast`,
+    2,
+    /multicast\.group: found 10\.0\.0\.1; allowed: an IPv4 multicast/,
+  ],
+  [`${create} --multicast-group nowhere`, 2, /"nowhere" is not/],
+  ["network set absent --egress", 1, /show network absent: there is none of this name/],
+];
+
+test("what does not go together is refused before the server is asked", async (t) => {
+  const server = await started(t);
+  for (const [line, status, reason] of refusals) {
+    const outcome = await weft(server, line);
+    assert.match(outcome.stderr, reason);
+    assert.equal(outcome.status, status, line);
+  }
+  assert.equal(await done(server, "network list -o json"), "[]\n");
+});
+
+test("show tells all of a network, with the blocks of an l3 network", async (t) => {
+  const server = await started(t);
+  await done(server, `${create} --mode l3 --block-size 256`);
+  const nodes = [await joinTestNode(t, server, 1), await joinTestNode(t, server, 2)];
+  for (const [index, { client }] of nodes.entries())
+    await client.createEndpoint({ id: endpointId(index), network: "web", ips: index === 0 ? ["10.1.9.7"] : [] });
+  const table = await done(server, "network show web");
+  assert.match(table, /^MODE +l3$/m);
+  assert.match(table, /^BLOCK SIZE +256$/m);
+  assert.match(table, /^BLOCKS +10\.1\.0\.0\/24 on h2\n +10\.1\.9\.0\/24 on h1$/m);
+  const shown = JSON.parse(await done(server, "network show web -o json"));
+  assert.deepEqual(shown.blocks, [
+    { network: "web", node: "h2", cidr: "10.1.0.0/24", generation: 1 },
+    { network: "web", node: "h1", cidr: "10.1.9.0/24", generation: 1 },
+  ]);
+  assert.match(await done(server, "network list"), /^web +blue +l3 +vxlan +4096 +auto +10\.1\.0\.0\/16$/m);
+  await done(server, "node delete h1");
+  assert.equal(JSON.parse(await done(server, "network show web -o json")).blocks.length, 1);
+  assert.match(await done(server, "endpoint list"), /ATTACHMENT +IPS\n\S+ +web +h2 +\S+ +netns +10\.1\.0\.2$/m);
+});
+
+test("what is exported can be applied again and changes nothing", async (t) => {
+  const server = await started(t);
+  for (const line of [
+    create,
+    "network create flooded --tenant blue --subnet 10.2.0.0/24 --discovery multicast --multicast-interface eth1 --port 8472",
+    "network create listed --tenant blue --subnet 10.3.0.0/24 --discovery static --vtep 192.0.2.7",
+    "network create learnt --tenant blue --subnet 10.4.0.0/24 --learning-limit 8 --gateway 10.4.0.1 --egress",
+    "network create routed --tenant blue --subnet 10.5.0.0/24 --subnet fd00::/64 --mode l3 --encapsulation ipip --block-size 16",
+    "network create direct --tenant blue --subnet 10.6.0.0/24 --mode l3 --encapsulation direct --host-access",
+  ])
+    await done(server, line);
+  const file = join(temporaryDirectory(t), "all.yaml");
+  await done(server, `export -f ${file}`);
+  const diff = JSON.parse(await done(server, `diff -f ${file} -o json`));
+  assert.deepEqual([...new Set(diff.map(({ outcome }: { outcome: string }) => outcome))], ["unchanged"]);
+  assert.equal(diff.length, 7);
+  // The same on another server.
+  const other = await startTestServer(t);
+  await done(other, `apply -f ${file}`);
+  assert.equal(await done(other, "export"), readFileSync(file, "utf8"));
+  // Fields that a file leaves out have their defaults.
+  writeFileSync(file, "kind: network\nname: learnt\ntenant: blue\nsubnets: [10.4.0.0/24]\n");
+  const [{ differences }] = JSON.parse(await done(other, `diff -f ${file} -o json`));
+  assert.deepEqual(differences, ["gateways: [10.4.0.1] -> []", "learningLimit: 8 -> 0", "egress: true -> false"]);
+});
