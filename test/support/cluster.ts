@@ -56,8 +56,10 @@ function watchForTheEnd(): void {
   };
   process.on("exit", all);
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-    process.once(signal, () => {
+    // Not `once`, which has the signal end the process when it comes again meanwhile, as it does to a whole group.
+    process.on(signal, () => {
       all();
+      process.removeAllListeners(signal);
       process.kill(process.pid, signal);
     });
 }

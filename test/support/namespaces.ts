@@ -69,8 +69,10 @@ function removeAllWhenTheProcessEnds(): void {
   };
   process.on("exit", removeAll);
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-    process.once(signal, () => {
+    // Not `once`, which has the signal end the process when it comes again meanwhile, as it does to a whole group.
+    process.on(signal, () => {
       removeAll();
+      process.removeAllListeners(signal);
       process.kill(process.pid, signal);
     });
 }
