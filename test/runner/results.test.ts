@@ -90,6 +90,15 @@ test("what a skipped test or suite would have contained is skipped with it", () 
   assert.equal(summary.table.filter((line) => / passed +skipped \[1\]$/.test(line)).length, 3);
 });
 
+test("what a file that is skipped as a whole would have contained is skipped with it", () => {
+  const summary = summarize([
+    run("host", passed("a"), passed("b > c"), passed("b")),
+    run("uml", skipped(wholeFile, "no x")),
+  ]);
+  assert.equal(verdict(summary), "3 passed, 0 failed, 0 skipped: ok");
+  assert.ok(!summary.table.some((line) => line.includes(wholeFile)));
+});
+
 test("a suite that no kernel ran is failed, though nobody knows its tests", () => {
   const suite = result("suite", "skipped", { suite: true, reason: "no x" });
   assert.equal(verdict(summarize([run("host", suite), run("uml", suite)])), "0 passed, 1 failed, 0 skipped: not ok");

@@ -85,11 +85,11 @@ function rowsOf(runs: readonly KernelRun[]): Row[] {
       suite,
       cells: runs.map((run, index) => cellOf(columns[index]?.get(identity), run, file, path)),
     }))
-    .filter(({ suite, cells }) => !suite || !isContainer(cells))
+    .filter(({ suite, path, cells }) => !(suite || path[0] === wholeFile) || !isContainer(cells))
     .sort((a, b) => (a.file < b.file ? -1 : a.file > b.file ? 1 : 0));
 }
 
-/** A suite stands for its tests, except where it failed itself or none of them was declared. */
+/** A suite or file stands for its tests, except where it failed itself or none of them was declared anywhere. */
 function isContainer(cells: readonly Cell[]): boolean {
   return cells.every(({ kind }) => kind !== "failed") && cells.some(({ kind }) => kind === "passed");
 }
