@@ -55,8 +55,8 @@ function watchForTheEnd(): void {
     for (const cleanup of [...cleanups].reverse()) cleanup();
   };
   process.on("exit", all);
+  // Not `once`, which has the signal end the process when it comes again meanwhile, as it does to a whole group.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-    // Not `once`, which has the signal end the process when it comes again meanwhile, as it does to a whole group.
     process.on(signal, () => {
       all();
       process.removeAllListeners(signal);

@@ -68,8 +68,8 @@ function removeAllWhenTheProcessEnds(): void {
     for (const namespace of living) namespace[Symbol.dispose]();
   };
   process.on("exit", removeAll);
+  // Not `once`, which has the signal end the process when it comes again meanwhile, as it does to a whole group.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-    // Not `once`, which has the signal end the process when it comes again meanwhile, as it does to a whole group.
     process.on(signal, () => {
       removeAll();
       process.removeAllListeners(signal);
