@@ -1,5 +1,5 @@
 export { addressResolutionFilter } from "./address-resolution.ts";
-export { assembleBpf, type BpfStep, packetProperty } from "./bpf.ts";
+export { assembleBpf } from "./bpf.ts";
 export { listMulticastGroups, type MulticastMembership } from "./multicast-groups.ts";
 export {
   createNamedNamespace,
@@ -12,7 +12,7 @@ export {
   processesIn,
 } from "./namespace.ts";
 export { netlinkProtocol, RawNetlinkSocket } from "./netlink-socket.ts";
-export { PacketSocket, type PacketSocketOptions, packetType, type ReceivedFrame } from "./packet-socket.ts";
+export { PacketSocket, packetType } from "./packet-socket.ts";
 export { watchReadable } from "./readiness.ts";
 export { readNetworkSysctl, writeNetworkSysctl } from "./sysctl.ts";
 export { isErrno, SystemError } from "./system-error.ts";

@@ -191,7 +191,8 @@ export interface LinkSettings {
   /**
    * At creation: the namespace that a tunnel's outer packets travel in, by the id that the namespace of the device has
    * for it (see `namespaceIdOf`). Absent: for gre, ipip, sit and ip6tnl that of the device, for vxlan and geneve that
-   * of the socket. Before Linux 6.15 the device is made there and then moved, so its name must be free there too.
+   * of the socket. Before Linux 6.15 the device is made there and then moved: its name must be free there too, and it
+   * arrives down, whatever `up` says.
    */
   readonly linkNamespaceId?: number;
   readonly up?: boolean;

@@ -16,6 +16,7 @@ const printed: Readonly<Record<string, string>> = {
   "Requests and the socket": "create veth left: EEXIST",
   "Many changes": "1000 done\n",
   Namespaces: "'eth0'",
+  Tunnels: "100\n",
   Events: "br7\n",
   "Testing what uses it": "[] 3\n",
 };
