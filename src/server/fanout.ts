@@ -25,6 +25,8 @@ export class Fanout {
   readonly #watchers = new Map<string, Watcher>();
   /** Those for whom the batch under way has changes. */
   readonly #touched = new Set<Watcher>();
+  /** Removals of nodes in the batch under way: each is told to many. */
+  readonly #nodeRemovals = new Map<string, WatchChangeInit>();
   /** When the last watch of a node that watches no more ended. */
   readonly #lastSeen = new Map<string, number>();
 
@@ -125,7 +127,7 @@ export class Fanout {
         break;
       case "node-removed":
         this.#lastSeen.delete(change.name);
-        for (const watcher of this.#concerned(change.name)) this.#push(watcher, nodeRemovedChange(change.name));
+        for (const watcher of this.#concerned(change.name)) this.#push(watcher, this.#nodeRemoved(change.name));
         break;
       case "identity": {
         const watcher = this.#watchers.get(change.name);
@@ -153,6 +155,7 @@ export class Fanout {
       if (watcher.isEnded) this.close(watcher);
     }
     this.#touched.clear();
+    this.#nodeRemovals.clear();
   }
 
   #begin(watcher: Watcher, revision: number, held: Set<string>): void {
@@ -200,7 +203,7 @@ export class Fanout {
     this.#endHosting(entry, node);
     for (const host of entry.hosts.keys()) {
       const other = this.#watchers.get(host);
-      if (other !== undefined && !this.#share(host, node, entry)) this.#push(other, nodeRemovedChange(node));
+      if (other !== undefined && !this.#share(host, node, entry)) this.#push(other, this.#nodeRemoved(node));
     }
   }
 
@@ -210,7 +213,7 @@ export class Fanout {
     if (own === undefined) return;
     this.#push(own, networkRemovedChange(entry.network.name));
     for (const host of entry.hosts.keys())
-      if (host !== node && !this.#share(host, node, entry)) this.#push(own, nodeRemovedChange(host));
+      if (host !== node && !this.#share(host, node, entry)) this.#push(own, this.#nodeRemoved(host));
   }
 
   #tellOfEndpoint(
@@ -261,6 +264,15 @@ export class Fanout {
     this.#touched.add(watcher);
   }
 
+  #nodeRemoved(name: string): WatchChangeInit {
+    let change = this.#nodeRemovals.get(name);
+    if (change === undefined) {
+      change = { change: { case: "nodeRemoved", value: name } };
+      this.#nodeRemovals.set(name, change);
+    }
+    return change;
+  }
+
   #pushNode(watcher: Watcher, name: string): void {
     const node = this.#state.nodes.get(name);
     if (node !== undefined) this.#push(watcher, nodeChange(node.value));
@@ -269,8 +281,4 @@ export class Fanout {
 
 function networkRemovedChange(name: string): WatchChangeInit {
   return { change: { case: "networkRemoved", value: name } };
-}
-
-function nodeRemovedChange(name: string): WatchChangeInit {
-  return { change: { case: "nodeRemoved", value: name } };
 }

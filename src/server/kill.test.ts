@@ -1,6 +1,6 @@
 /**
  * The server is killed under write load, again and again: what it acknowledged is there when it is back, and
- * nothing that nobody asked for. `WEFT_KILL_CYCLES` says how often.
+ * nothing that nobody asked for; a block has one owner, and its node's endpoints alone. `WEFT_KILL_CYCLES` says how often.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
@@ -15,6 +15,8 @@ import { temporaryDirectory } from "../../test/support/server.ts";
 import type { NodeService } from "../api/generated/weft/v1/node_pb.js";
 import { joinServer } from "../api/join.ts";
 import { connectNode, serverClient } from "../api/transport.ts";
+import { cidrOf } from "../base/cidr.ts";
+import { ip } from "../base/ip.ts";
 
 const cycles = Number(process.env.WEFT_KILL_CYCLES ?? 15);
 /** Requests at a time of each of the two nodes. */
@@ -55,7 +57,7 @@ async function work(
     const fate: Fate = { state: "unknown", place: "" };
     fates.set(id, fate);
     try {
-      const { endpoint } = await client.createEndpoint({ id, network: "blue" });
+      const { endpoint } = await client.createEndpoint({ id, network: randomInt(2) === 0 ? "blue" : "routed" });
       fate.place = `${endpoint?.mac} ${endpoint?.ips}`;
       fate.state = "there";
       if (randomInt(3) > 0) continue;
@@ -80,6 +82,12 @@ test(`${cycles} kills under write load lose nothing and invent nothing`, {
     resources: [
       { resource: { case: "tenant", value: { name: "acme" } } },
       { resource: { case: "network", value: { name: "blue", tenant: "acme", subnets: ["10.0.0.0/12"] } } },
+      {
+        resource: {
+          case: "network",
+          value: { name: "routed", tenant: "acme", mode: "l3", subnets: ["10.64.0.0/12"], blockSize: 8 },
+        },
+      },
     ],
   });
   const clients: Client<typeof NodeService>[] = [];
@@ -91,6 +99,7 @@ test(`${cycles} kills under write load lose nothing and invent nothing`, {
     clients.push(connection.client);
   }
   const fates = new Map<string, Fate>();
+  const blockOwners = new Map<string, string>();
   for (let cycle = 0; cycle < cycles; cycle++) {
     const before = fates.size;
     let isStopped = false;
@@ -107,8 +116,20 @@ test(`${cycles} kills under write load lose nothing and invent nothing`, {
     server = await start(server.address, dataDir);
     const { resources } = await admin.list({ kind: "endpoint" });
     const there = new Map<string, string>();
-    for (const { resource } of resources)
-      if (resource.case === "endpoint") there.set(resource.value.id, `${resource.value.mac} ${resource.value.ips}`);
+    const { blocks } = await admin.list({ kind: "network", name: "routed" });
+    for (const { cidr: prefix, node } of blocks) {
+      assert.equal(blockOwners.get(prefix) ?? node, node, `block ${prefix} went to another node`);
+      blockOwners.set(prefix, node);
+    }
+    assert.equal(blockOwners.size, blocks.length, "a block was lost");
+    for (const { resource } of resources) {
+      if (resource.case !== "endpoint") continue;
+      const { id, network, node, mac, ips } = resource.value;
+      there.set(id, `${mac} ${ips}`);
+      if (network !== "routed") continue;
+      const block = cidrOf(ip(ips[0] ?? ""), 29);
+      assert.equal(blockOwners.get(block), node, `endpoint ${id} is in block ${block} of another node`);
+    }
     assert.equal(new Set([...there.values()].map((place) => place.split(" ")[1])).size, there.size, "an address twice");
     for (const [id, place] of there) {
       const fate = fates.get(id);
@@ -123,6 +144,6 @@ test(`${cycles} kills under write load lose nothing and invent nothing`, {
     }
   }
   t.diagnostic(
-    `${fates.size} endpoints were asked for, ${[...fates.values()].filter(({ state }) => state === "there").length} remain`,
+    `${fates.size} endpoints were asked for, ${[...fates.values()].filter(({ state }) => state === "there").length} remain; ${blockOwners.size} blocks`,
   );
 });

@@ -3,7 +3,7 @@ import { seconds } from "../base/duration.ts";
 
 /** RFC 7432 §15.1: so many moves within the time are no move but two that claim to be the same. */
 const moveLimit = 5;
-export const moveWindow = seconds(180);
+const moveWindow = seconds(180);
 
 /**
  * Finds what moves to and fro between nodes, because it is there twice: after {@link moveLimit} moves within
