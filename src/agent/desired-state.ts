@@ -71,6 +71,11 @@ export class DesiredState {
     return this.#blocks.get(network) ?? noBlocks;
   }
 
+  /** While a network changes the way its packets travel: the ways that are received on beside the one that is sent on. */
+  standbyOf(network: string): readonly Way[] {
+    return this.#ways.now(network)?.standby ?? [];
+  }
+
   setUnderlay(underlay: UnderlayPlace): void {
     this.#underlay = underlay;
     for (const state of this.#networks.values()) this.#putNetwork(state);

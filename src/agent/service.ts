@@ -8,6 +8,7 @@ import { tunnelPattern } from "../dataplane/index.ts";
 import { bridgeName, endpointPortName, namespaceName } from "../model/names.ts";
 import type { Agent } from "./agent.ts";
 import { listFdb, listNeighbourRows, listRouteRows, type TableRow } from "./tables.ts";
+import { wayText } from "./ways.ts";
 
 const tables = { fdb: listFdb, neighbours: listNeighbourRows, routes: listRouteRows } as const;
 
@@ -143,7 +144,7 @@ function networksOf(agent: Agent) {
       underlay: declared?.underlay ?? "",
       discovery: declared?.discovery ?? "",
       learning: settings.learning,
-      standby: settings.standby.map(({ encapsulation, port }) => `${encapsulation}:${port}`),
+      standby: desired.standbyOf(settings.name).map(wayText),
       group: multicast?.address ?? "",
       groupInterface,
       groupJoined: joined.some(

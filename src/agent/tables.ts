@@ -12,6 +12,7 @@ import {
   type Neighbour,
   neighbourState,
   type Route,
+  routeType,
 } from "../netlink/index.ts";
 
 export type TableRow = MessageInitShape<typeof TableRowSchema>;
@@ -150,10 +151,11 @@ export async function listRouteRows(dataplane: NodeDataplane, network: DesiredNe
   const deviceOf = ({ nexthops: [hop] }: Route): string =>
     hop?.index === undefined ? "" : (links.get(hop.index) ?? "");
   const wayOf = (route: Route): string => {
+    if (route.type === routeType.unreachable) return "unreachable";
     const gateway = route.nexthops[0]?.gateway;
     return gateway === undefined ? deviceOf(route) : `${gateway} ${deviceOf(route)}`;
   };
-  for (const { cidr } of network.blocks.values()) {
+  for (const cidr of place.dataplane.routedPrefixes) {
     const wanted = place.dataplane.routeTo(cidr);
     const actual = present.get(cidr);
     present.delete(cidr);
@@ -176,13 +178,9 @@ export async function listRouteRows(dataplane: NodeDataplane, network: DesiredNe
 /** linux/rtnetlink.h: RTPROT_KERNEL, of routes that come with an address. */
 const kernelProtocol = 2;
 
-function isOfNetwork({ destination, nexthops: [hop] }: Route, network: DesiredNetwork): boolean {
-  return (
-    hop !== undefined &&
-    !destination.startsWith("fe80:") &&
-    !destination.startsWith("ff00:") &&
-    network.owns(destination)
-  );
+/** Link-local and multicast prefixes are on every device. */
+function isOfNetwork({ destination }: Route, network: DesiredNetwork): boolean {
+  return !/^f(e80|f00):/.test(destination) && network.owns(destination);
 }
 
 /** Entries that age were learnt from traffic; others somebody wrote. */

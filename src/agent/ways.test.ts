@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { ManualClock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
-import { type Way, type WayNow, Ways } from "./ways.ts";
+import { type Way, type WayNow, Ways, wayText } from "./ways.ts";
 
 const vxlan: Way = { transport: { encapsulation: "vxlan", port: 4789 }, isDirect: false };
 const otherPort: Way = { transport: { encapsulation: "vxlan", port: 8472 }, isDirect: false };
@@ -18,9 +18,7 @@ function start() {
 
 /** `vxlan:4789 (geneve:6081) 1450`: sent by the first, received on the ones in brackets, too. */
 function brief({ way, standby, mtu }: WayNow): string {
-  const text = ({ transport }: Way) =>
-    transport === undefined ? "direct" : `${transport.encapsulation}:${transport.port}`;
-  return `${text(way)} (${standby.map(text).join(" ")}) ${mtu}`;
+  return `${wayText(way)} (${standby.map(wayText).join(" ")}) ${mtu}`;
 }
 
 it("a network begins as it is wanted", () => {

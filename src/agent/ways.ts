@@ -72,6 +72,11 @@ export class Ways {
     );
   }
 
+  /** How the network travels now; `undefined`: there is no such network. */
+  now(network: string): WayNow | undefined {
+    return this.#states.get(network)?.now;
+  }
+
   forget(network: string): void {
     this.#states.get(network)?.cancel();
     this.#states.delete(network);
@@ -105,6 +110,13 @@ export function wayOf({ encapsulation, port, crossSubnet }: Network): Way {
   return encapsulation === "direct"
     ? { isDirect: true }
     : { transport: { encapsulation, port }, isDirect: crossSubnet };
+}
+
+/** `vxlan:4789`, `gre`, `direct`; crossSubnet adds ` or direct`. */
+export function wayText({ transport, isDirect }: Way): string {
+  if (transport === undefined) return "direct";
+  const { encapsulation, port } = transport;
+  return `${encapsulation}${port === 0 ? "" : `:${port}`}${isDirect ? " or direct" : ""}`;
 }
 
 function isSameWay(a: Way, b: Way): boolean {

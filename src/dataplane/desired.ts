@@ -106,6 +106,8 @@ export class DesiredNetwork {
   readonly #byIp = new Map<IpAddress, RemoteEndpoint>();
   readonly #locals = new Map<string, LocalEndpoint>();
   readonly #learnt = new Map<string, LearntEndpoint>();
+  /** Endpoints at whose ports nothing is learnt for a while: it was too much. */
+  readonly #deaf = new Set<string>();
   readonly #blocks = new Map<Cidr, RemoteBlock>();
   readonly #localBlocks = new Map<Cidr, LocalBlock>();
   readonly #vteps = new Map<IpAddress, number>();
@@ -177,6 +179,19 @@ export class DesiredNetwork {
     this.changedPorts.add(endpoint.id);
   }
 
+  /** Whether anything is learnt at the endpoint's port, in a network that learns. */
+  setDeaf(id: string, isDeaf: boolean): void {
+    if (this.#deaf.has(id) === isDeaf || !this.#locals.has(id)) return;
+    if (isDeaf) this.#deaf.add(id);
+    else this.#deaf.delete(id);
+    this.changedPorts.add(id);
+  }
+
+  /** The settings as they are for the port of an endpoint. */
+  settingsOfPort(id: string): NetworkSettings {
+    return this.#deaf.has(id) ? { ...this.settings, localLearning: false } : this.settings;
+  }
+
   /** Whichever of the two the endpoint is. */
   remove(id: string): void {
     this.removeRemote(id);
@@ -192,6 +207,7 @@ export class DesiredNetwork {
 
   removeLocal(id: string): void {
     this.#learnt.delete(id);
+    this.#deaf.delete(id);
     const endpoint = this.#locals.get(id);
     if (endpoint === undefined) return;
     this.#locals.delete(id);

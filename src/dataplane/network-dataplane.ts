@@ -91,9 +91,14 @@ export class NetworkDataplane {
     return this.#idByPort.get(index);
   }
 
-  /** Of a layer-3 network: the route to a block of another node, as it shall be; `undefined` until there is a way. */
-  routeTo(block: Cidr): Route | undefined {
-    return this.#rows instanceof RoutedRows ? this.#rows.rowsTo(block)?.route : undefined;
+  /** Of a layer-3 network: what there are routes to. */
+  get routedPrefixes(): readonly Cidr[] {
+    return this.#rows instanceof RoutedRows ? [...this.#rows.prefixes()] : [];
+  }
+
+  /** Of a layer-3 network: the route to one of {@link routedPrefixes}, as it shall be; `undefined` until there is a way. */
+  routeTo(prefix: Cidr): Route | undefined {
+    return this.#rows instanceof RoutedRows ? this.#rows.rowsTo(prefix)?.route : undefined;
   }
 
   /** Of a layer-3 network: the neighbours that its routes lead to. */
@@ -125,7 +130,10 @@ export class NetworkDataplane {
     const { instance } = this.#place;
     const id = this.#idByPort.get(index);
     if (id !== undefined) {
-      if (link !== undefined && isPortSettled(link, desired.settings, { instance, bridgeIndex: this.#bridge }))
+      if (
+        link !== undefined &&
+        isPortSettled(link, desired.settingsOfPort(id), { instance, bridgeIndex: this.#bridge })
+      )
         return false;
       if (desired.local(id) === undefined) return false;
       desired.changedPorts.add(id);
@@ -149,7 +157,7 @@ export class NetworkDataplane {
       desired.devicesChanged = true;
     } else {
       const id = this.#idByPort.get(index);
-      if (id === undefined || isPortAs(endpointPort(desired.settings), settings)) return false;
+      if (id === undefined || isPortAs(endpointPort(desired.settingsOfPort(id)), settings)) return false;
       desired.changedPorts.add(id);
     }
     this.#damaged = true;
@@ -318,7 +326,7 @@ export class NetworkDataplane {
         if (endpoint === undefined) return this.#removePort(id);
         const port = await ensureEndpointPort(
           endpoint,
-          desired.settings,
+          desired.settingsOfPort(id),
           { ...place, bridgeIndex: this.#bridge },
           links,
         );

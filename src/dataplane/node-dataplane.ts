@@ -4,9 +4,10 @@ import { type Duration, milliseconds, minutes } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { listNamedNamespaces, NetworkNamespace, namedNamespacePath } from "../linux/index.ts";
-import { tenantOfNamespace } from "../model/names.ts";
+import { type Transport, tenantOfNamespace } from "../model/names.ts";
 import { getLink, NetlinkSocket } from "../netlink/index.ts";
 import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
+import { takesFromAll } from "./encapsulation/tunnel.ts";
 import type { NetworkDataplane, PortTraffic } from "./network-dataplane.ts";
 import { aliasOf } from "./ownership.ts";
 import { Problems, type Report } from "./report.ts";
@@ -27,6 +28,8 @@ export interface NodeDataplaneOptions {
   readonly report: Report;
   /** Told of MACs behind ports that nobody declared, in networks that learn. */
   readonly onTraffic?: (event: PortTraffic) => void;
+  /** Some of that may have been missed. */
+  readonly onTrafficMissed?: () => void;
 }
 
 /** Where a network is in the kernel. */
@@ -227,10 +230,11 @@ export class NodeDataplane {
       for (const tenant of this.#tenants.values())
         for (const network of tenant.networks.values()) network.onNexthopRenewed(renewed);
     const networks = [...this.#desired.values()];
-    const openPorts = networks.filter(({ settings }) => settings.multicast !== undefined).flatMap(udpPortsOf);
+    const ofMulticast = networks.filter(({ settings }) => settings.multicast !== undefined);
+    this.#underlay.tunnelPorts = sorted(networks.flatMap((network) => portsOf(network, () => true)));
     await this.#underlay.ensureSourceFilter({
-      ports: sorted(networks.flatMap(udpPortsOf)),
-      openPorts: sorted(openPorts),
+      ports: sorted(networks.flatMap((network) => portsOf(network, takesFromAll))),
+      openPorts: sorted(ofMulticast.flatMap((network) => portsOf(network, takesFromAll))),
       groups: sorted(networks.flatMap(({ settings }) => settings.multicast?.address ?? [])),
       remoteVteps: sorted(networks.flatMap((network) => [...network.peers])),
     });
@@ -326,6 +330,7 @@ export class NodeDataplane {
       object: "kernel events",
       message: "some were lost; comparing everything",
     });
+    this.#options.onTrafficMissed?.();
     void this.audit();
   }
 
@@ -358,11 +363,14 @@ export class NodeDataplane {
   }
 }
 
-/** The ports that a network is received at. */
-function udpPortsOf({ settings: { transport, standby } }: DesiredNetwork): number[] {
+/** The UDP ports of those transports of a network that `isMeant`. */
+function portsOf(
+  { settings: { transport, standby } }: DesiredNetwork,
+  isMeant: (transport: Transport) => boolean,
+): number[] {
   return [...standby, ...(transport === undefined ? [] : [transport])]
-    .map(({ port }) => port)
-    .filter((port) => port > 0);
+    .filter((each) => each.port > 0 && isMeant(each))
+    .map(({ port }) => port);
 }
 
 /** Each once and in order, so that the same filter is the same text. */

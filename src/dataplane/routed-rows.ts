@@ -20,6 +20,7 @@ import {
   replaceFdbEntry,
   replaceNeighbour,
   replaceRoute,
+  routeType,
 } from "../netlink/index.ts";
 import type { DesiredNetwork, RemoteBlock } from "./desired.ts";
 import { carriesEthernet } from "./encapsulation/tunnel.ts";
@@ -69,8 +70,8 @@ export class RoutedRows implements Rows {
 
   async compare(): Promise<void> {
     const { socket, tunnels } = this.#place;
-    const { blocks, changedBlocks } = this.#desired;
-    const wanted = new Map([...blocks.values()].map((block) => [block.cidr, this.#rowsOf(block)]));
+    const { changedBlocks } = this.#desired;
+    const wanted = new Map(Array.from(this.prefixes(), (cidr) => [cidr, this.rowsTo(cidr)]));
     const neighbours = new Map<string, Neighbour>();
     const fdb = new Map<string, FdbEntry>();
     const routes = new Map<Cidr, Route>();
@@ -121,7 +122,8 @@ export class RoutedRows implements Rows {
 
   /** Neighbour, FDB entry, route when a block comes; the reverse when it goes. */
   async program(): Promise<Error | undefined> {
-    const { blocks, changedBlocks } = this.#desired;
+    const { changedBlocks } = this.#desired;
+    const wanted = new Set(this.prefixes());
     if (changedBlocks.size === 0) return undefined;
     const cidrs = [...changedBlocks];
     changedBlocks.clear();
@@ -129,10 +131,9 @@ export class RoutedRows implements Rows {
     const written: (readonly [Cidr, BlockRows])[] = [];
     const left: BlockRows[] = [];
     for (const cidr of cidrs) {
-      const block = blocks.get(cidr);
       const before = this.#present.get(cidr);
-      const rows = block === undefined ? undefined : this.#rowsOf(block);
-      if (block !== undefined && rows === undefined) {
+      const rows = this.rowsTo(cidr);
+      if (wanted.has(cidr) && rows === undefined) {
         // The tunnel or nexthop comes with the next pass.
         changedBlocks.add(cidr);
         continue;
@@ -151,7 +152,7 @@ export class RoutedRows implements Rows {
     const real = failures.filter(({ request, error }) => !(isDeletion(request) && isGone(error)));
     for (const { request } of real) {
       const { row } = request as RowRequest;
-      if (blocks.has(row)) changedBlocks.add(row);
+      if (wanted.has(row)) changedBlocks.add(row);
     }
     for (const cidr of this.#damaged)
       this.#place.report({
@@ -179,10 +180,26 @@ export class RoutedRows implements Rows {
     return this.#judge(row, row);
   }
 
-  /** The rows to a block as they shall be; `undefined` while the way there is missing. */
+  /**
+   * The rows to a block as they shall be; `undefined` while the way there is missing. A subnet leads nowhere but for its
+   * blocks: what nobody owns of it must not leave by a default route.
+   */
   rowsTo(cidr: Cidr): BlockRows | undefined {
     const block = this.#desired.blocks.get(cidr);
-    return block === undefined ? undefined : this.#rowsOf(block);
+    if (block !== undefined) return this.#rowsOf(block);
+    return this.#leadsNowhere(cidr) ? { route: unreachableRoute(cidr) } : undefined;
+  }
+
+  /** Blocks of other nodes, and the subnets. */
+  *prefixes(): Iterable<Cidr> {
+    yield* this.#desired.blocks.keys();
+    for (const subnet of this.#desired.settings.subnets) if (this.#leadsNowhere(subnet)) yield subnet;
+  }
+
+  /** A subnet of a single block is that block. */
+  #leadsNowhere(cidr: Cidr): boolean {
+    const { settings, blocks, localBlocks } = this.#desired;
+    return settings.subnets.includes(cidr) && !blocks.has(cidr) && !localBlocks.has(cidr);
   }
 
   /** The next hops of all routes, each once. */
@@ -209,7 +226,7 @@ export class RoutedRows implements Rows {
   #judge(row: Row, now: Row | undefined): boolean {
     for (const cidr of this.#blocksWith(row)) {
       const rows = this.#present.get(cidr);
-      if (rows === undefined || !this.#desired.blocks.has(cidr)) continue;
+      if (rows === undefined || this.rowsTo(cidr) === undefined) continue;
       if (now !== undefined && "destination" in now && isRouteAs(rows.route, now)) continue;
       if (now !== undefined && "ip" in now && now.mac === rows.neighbour?.mac) continue;
       this.#desired.changedBlocks.add(cidr);
@@ -293,7 +310,13 @@ function routeTo(destination: Cidr, index: number, gateway?: IpAddress): Route {
   };
 }
 
+function unreachableRoute(destination: Cidr): Route {
+  return { destination, protocol: weftProtocol, type: routeType.unreachable, nexthops: [] };
+}
+
 function isRouteAs(wanted: Route, actual: Route): boolean {
+  if ((wanted.type ?? routeType.unicast) !== (actual.type ?? routeType.unicast)) return false;
+  if (wanted.type === routeType.unreachable) return true;
   const [hop] = wanted.nexthops;
   const [other, ...more] = actual.nexthops;
   return (
@@ -313,8 +336,8 @@ function additionsOf({ route, neighbour, fdb }: BlockRows): Request[] {
 }
 
 /** By destination and protocol, wherever it leads. */
-function deletionOf({ destination, protocol }: Route): Request {
-  return deleteRoute({ destination, protocol, nexthops: [] });
+function deletionOf({ destination, protocol, type = routeType.unicast }: Route): Request {
+  return deleteRoute({ destination, protocol, type, nexthops: [] });
 }
 
 /** Requests to delete carry no flags. */

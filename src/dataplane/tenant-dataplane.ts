@@ -29,7 +29,7 @@ import {
   withoutNewNeighbours,
 } from "../netlink/index.ts";
 import type { DesiredNetwork } from "./desired.ts";
-import { tunnelPattern } from "./encapsulation/tunnel.ts";
+import { takesFromAll, tunnelPattern } from "./encapsulation/tunnel.ts";
 import { ensureNftTable } from "./filter/nftables.ts";
 import { suppressionFilterName, suppressionFilterTable } from "./filter/suppression-filter.ts";
 import { watchFilters } from "./filter/watch-filters.ts";
@@ -223,10 +223,10 @@ export class TenantDataplane {
   #isProtected(network: NetworkDataplane): boolean {
     const { underlay, problems } = this.#options;
     const { name, transport, standby } = network.desired.settings;
-    const ports = [...standby, ...(transport === undefined ? [] : [transport])].map(({ port }) => port);
-    const open = ports.find((port) => port > 0 && !underlay.protects(port));
+    const all = [...standby, ...(transport === undefined ? [] : [transport])];
+    const open = all.find((each) => takesFromAll(each) && !underlay.protects(each.port));
     if (open === undefined) return true;
-    const reason = `the source filter for UDP port ${open} could not be set`;
+    const reason = `the source filter for UDP port ${open.port} could not be set`;
     const hint = "see the problem of the underlay in weft status";
     problems.failed(
       `network ${name}`,

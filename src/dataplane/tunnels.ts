@@ -19,9 +19,9 @@ import {
   isPerPeer,
   type PlannedTunnel,
   plannedTunnels,
-  type TunnelDevice,
   tunnelConflict,
 } from "./encapsulation/tunnel.ts";
+import type { TunnelDevice } from "./encapsulation/tunnel-device.ts";
 import type { LinkTable } from "./link-table.ts";
 import { aliasOf, weftGroup } from "./ownership.ts";
 
@@ -200,9 +200,15 @@ export function* tunnelChanges(
   if (link.alias !== aliasOf(instance)) yield changeLink(reference, { alias: aliasOf(instance) });
   if (link.group !== weftGroup) yield changeLink(reference, { group: weftGroup });
   if (device.mac !== undefined && link.mac !== device.mac) yield changeLink(reference, { mac: device.mac });
-  if (link.mtu !== network.mtu) yield changeLink(reference, { mtu: network.mtu });
-  if (hasOtherSettings(device, link))
-    yield changeLink(reference, { info: { kind: device.kind, ...infoOf(device, device.changedWith) } });
+  const info = hasOtherSettings(device, link)
+    ? { kind: device.kind, ...infoOf(device, device.changedWith) }
+    : undefined;
+  // VXLAN takes the two one by one alone; other kinds set an MTU of their own with other settings unless it is told along.
+  if (info !== undefined && !device.keepsMtu) yield changeLink(reference, { mtu: network.mtu, info });
+  else {
+    if (link.mtu !== network.mtu) yield changeLink(reference, { mtu: network.mtu });
+    if (info !== undefined) yield changeLink(reference, { info });
+  }
   if (bridge !== undefined) {
     if (link.master !== bridge) yield changeLink(reference, { master: bridge });
     const port = tunnelPort(network, planned.isStandby);

@@ -43,6 +43,8 @@ export class UnderlayDataplane {
   #localVteps: readonly IpAddress[] = [];
   #offload: OffloadLimits = {};
   #mtu = defaultMtu;
+  /** UDP ports of all tunnels of this node. */
+  tunnelPorts: readonly number[] = [];
   #nexthopsChanged = true;
   #filterChanged = true;
   #filterKey = "";
@@ -158,11 +160,6 @@ export class UnderlayDataplane {
     }
     this.#filterKey = key;
     this.#protectedPorts = new Set(filter.ports);
-  }
-
-  /** UDP ports of all tunnels of this node. */
-  get tunnelPorts(): readonly number[] {
-    return [...this.#protectedPorts];
   }
 
   /** Octets of the largest packet that the underlay interface takes. */

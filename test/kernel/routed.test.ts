@@ -75,6 +75,12 @@ test("containers of all hosts reach each other, over IPv4 and IPv6, by their nod
   assert.match(await inLab(lab, "a1", "ip", "-6", "route", "show", "default"), /default via fd08::1 dev eth0/);
 });
 
+test("an address that nobody has is answered by the node", async () => {
+  using namespace = lab.namespace("a1");
+  const { output } = await runProgram(namespace, "ping", ["-c", "1", "-W", "1", "10.8.200.1"]);
+  assert.match(output, /From 10\.8\.0\.1 icmp_seq=1 Destination Host Unreachable/);
+});
+
 test("networks of one tenant reach each other by their gateways, and the MTU of each holds", async () => {
   await reaches("a1", "t2");
   using namespace = lab.namespace("a1");
@@ -87,11 +93,18 @@ test("a node holds a route, a next hop and an FDB entry for each other node, how
   const routes = await table("h1", "routes", "pods");
   const remote = routes.filter(({ origin }) => origin === "control-plane");
   assert.deepEqual(remote.map(({ key }) => key).sort(), [
+    "10.8.0.0/16",
     "10.8.0.128/26",
     "10.8.0.64/26",
+    "fd08::/64",
     "fd08::40/122",
     "fd08::80/122",
   ]);
+  // What nobody owns of the subnets goes nowhere.
+  assert.deepEqual(
+    remote.filter(({ actual }) => actual === "unreachable").map(({ key }) => key),
+    ["10.8.0.0/16", "fd08::/64"],
+  );
   const fdb = (await table("h1", "fdb", "pods")).filter(({ origin }) => origin === "control-plane");
   assert.deepEqual(fdb.map(({ desired }) => desired).sort(), ["192.0.2.2", "192.0.2.3"]);
   for (const row of [...routes, ...fdb, ...(await table("h1", "neighbours", "pods"))])

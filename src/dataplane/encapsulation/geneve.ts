@@ -3,7 +3,7 @@ import { peerTunnelName, type Transport } from "../../model/names.ts";
 import type { GeneveSettings } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { networkMac, routerMac } from "../ownership.ts";
-import type { TunnelDevice } from "./tunnel.ts";
+import type { TunnelDevice } from "./tunnel-device.ts";
 
 /** linux/if_link.h: `enum ifla_geneve_df`. */
 const GENEVE_DF_SET = 1;
@@ -28,6 +28,7 @@ export function geneveTunnel(network: NetworkSettings, transport: Transport, pee
     fixed: ["vni", "remote", "remote6", "port"],
     changedWith: ["dontFragment"],
     mac: network.mode === "l2" ? networkMac(network.vni) : routerMac(network.localVtep),
+    keepsMtu: false,
     byLinkNamespace: false,
   };
 }

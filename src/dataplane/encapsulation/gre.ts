@@ -3,7 +3,7 @@ import { peerTunnelName, type Transport } from "../../model/names.ts";
 import { type GreSettings, greFlag, ip6TunnelFlag } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { networkMac } from "../ownership.ts";
-import { outerTtl, type TunnelDevice } from "./tunnel.ts";
+import { outerTtl, type TunnelDevice } from "./tunnel-device.ts";
 
 /** RFC 7637 §3.2: the key is the VSID and eight bits of FlowID, 0 where the sender does not tell flows apart. */
 const nvgreKeyShift = 8;
@@ -46,6 +46,7 @@ function keyedTunnel(
     settings: settings as Readonly<Record<string, unknown>>,
     fixed: ["inputKey", "outputKey", "remote"],
     changedWith: Object.keys(settings),
+    keepsMtu: false,
     byLinkNamespace: true,
   };
 }

@@ -3,7 +3,7 @@ import { familyOf, type IpAddress } from "../../base/ip.ts";
 import { peerTunnelName, type Transport } from "../../model/names.ts";
 import { type IpTunnelSettings, ip6TunnelFlag, ipTunnelProtocol } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
-import { outerTtl, type TunnelDevice } from "./tunnel.ts";
+import { outerTtl, type TunnelDevice } from "./tunnel-device.ts";
 
 /**
  * The tunnel of a layer-3 network towards one VTEP by IP in IP: RFC 2003 (IPv4 in IPv4), RFC 4213 (IPv6 in IPv4) and
@@ -28,6 +28,7 @@ export function ipipTunnel(network: NetworkSettings, transport: Transport, peer:
     settings: settings as Readonly<Record<string, unknown>>,
     fixed: ["remote", "protocol"],
     changedWith: Object.keys(settings),
+    keepsMtu: false,
     byLinkNamespace: true,
   };
 }

@@ -1,5 +1,4 @@
 import type { IpAddress } from "../../base/ip.ts";
-import type { MacAddress } from "../../base/mac.ts";
 import type { Vni } from "../../model/index.ts";
 import { peerTunnelName, type Transport, tunnelName } from "../../model/names.ts";
 import type { Link, LinkInfo } from "../../netlink/index.ts";
@@ -7,34 +6,8 @@ import type { NetworkSettings } from "../desired.ts";
 import { geneveTunnel } from "./geneve.ts";
 import { greTunnel, nvgreTunnel } from "./gre.ts";
 import { ipipTunnel } from "./ipip.ts";
+import type { TunnelDevice } from "./tunnel-device.ts";
 import { vxlanTunnel } from "./vxlan.ts";
-
-/** The part of a device's description that is its kind's own. */
-type KindField = "vxlan" | "geneve" | "gre" | "ipTunnel";
-
-/** One tunnel device as it shall be. */
-export interface TunnelDevice {
-  readonly name: string;
-  /** `vxlan`, `geneve`, … as the kernel calls it. */
-  readonly kind: string;
-  readonly field: KindField;
-  /** Fields of the kind. */
-  readonly settings: Readonly<Record<string, unknown>>;
-  /** Of these the fields that the kernel does not change on a device that exists: another value takes another device. */
-  readonly fixed: readonly string[];
-  /**
-   * Fields that a change of a living device names: where the kernel takes what is left out for unset, all of them;
-   * where it refuses fields that are fixed even if they are the same, the others.
-   */
-  readonly changedWith: readonly string[];
-  /** Absent: the device carries IP packets and has no MAC address. */
-  readonly mac?: MacAddress;
-  /** The kernel takes the namespace for outer packets from the link namespace, and not from who asks for the device. */
-  readonly byLinkNamespace: boolean;
-}
-
-/** Hops of outer packets where the kernel's own default is that of the inner packet, which may be at its end. RFC 1700. */
-export const outerTtl = 64;
 
 /** How one encapsulation is made of kernel devices. `peer`: the VTEP that the device leads to; absent: all of them. */
 interface Encapsulation {
@@ -53,6 +26,14 @@ const encapsulations: Readonly<Record<Transport["encapsulation"], Encapsulation>
 
 export function isPerPeer(transport: Transport): boolean {
   return encapsulations[transport.encapsulation].topology === "per-peer";
+}
+
+/**
+ * Whether the kernel takes packets of such a tunnel from every address, so that a filter must say whose are welcome. A
+ * tunnel that leads to one VTEP takes packets of that one.
+ */
+export function takesFromAll(transport: Transport): boolean {
+  return !isPerPeer(transport);
 }
 
 /** Whether frames carry an inner Ethernet header: then routes through the tunnel need a neighbour. */

@@ -3,7 +3,7 @@ import { type Transport, tunnelName } from "../../model/names.ts";
 import type { VxlanSettings } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { networkMac, routerMac } from "../ownership.ts";
-import type { TunnelDevice } from "./tunnel.ts";
+import type { TunnelDevice } from "./tunnel-device.ts";
 
 /** linux/if_link.h: `enum ifla_vxlan_df`. VTEPs must not fragment: RFC 7348 §4.3. */
 const VXLAN_DF_SET = 1;
@@ -43,6 +43,7 @@ export function vxlanTunnel(network: NetworkSettings, transport: Transport): Tun
     fixed: ["vni", "port", "group", "group6", "link"],
     changedWith: ["learning", "ageing", "dontFragment", isIpv4 ? "local" : "local6"],
     mac: network.mode === "l2" ? networkMac(network.vni) : routerMac(network.localVtep),
+    keepsMtu: true,
     byLinkNamespace: false,
   };
 }

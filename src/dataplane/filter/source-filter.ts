@@ -3,7 +3,7 @@ import type { NftObject, NftTable } from "./nftables.ts";
 
 export interface SourceFilter {
   readonly instance: string;
-  /** UDP ports of all tunnels of this node. */
+  /** UDP ports of tunnels that the kernel would receive on from everyone. */
   readonly ports: readonly number[];
   /** Of these the ports of networks whose senders nobody knows, because they find each other by multicast. */
   readonly openPorts: readonly number[];
@@ -21,8 +21,8 @@ const udpPort = (set: string): NftObject => match({ payload: { protocol: "udp", 
 /**
  * Only VTEPs of the networks on this node may send to a tunnel port, and only to this node's own VTEP address. The kernel's tunnel
  * socket is bound to all addresses and asks nobody: without this filter everyone who reaches the node can put
- * frames into any network (CVE-2020-10136 is the same for IPIP). GRE and IPIP need none: their tunnels are for one
- * VTEP each, and take packets from it to this node's VTEP address alone.
+ * frames into any network (CVE-2020-10136 is the same for IPIP). Other encapsulations need none: each of their tunnels
+ * is for one VTEP, and the kernel takes packets from that one alone.
  */
 export function sourceFilterTable(filter: SourceFilter): NftTable {
   const accept = (family: 4 | 6): NftObject => {

@@ -1,0 +1,30 @@
+import type { MacAddress } from "../../base/mac.ts";
+
+/** The part of a device's description that is its kind's own. */
+type KindField = "vxlan" | "geneve" | "gre" | "ipTunnel";
+
+/** One tunnel device as it shall be. */
+export interface TunnelDevice {
+  readonly name: string;
+  /** `vxlan`, `geneve`, … as the kernel calls it. */
+  readonly kind: string;
+  readonly field: KindField;
+  /** Fields of the kind. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** Of these the fields that the kernel does not change on a device that exists: another value takes another device. */
+  readonly fixed: readonly string[];
+  /**
+   * Fields that a change of a living device names: where the kernel takes what is left out for unset, all of them;
+   * where it refuses fields that are fixed even if they are the same, the others.
+   */
+  readonly changedWith: readonly string[];
+  /** Whether the MTU stays as it is when other settings change. */
+  readonly keepsMtu: boolean;
+  /** Absent: the device carries IP packets and has no MAC address. */
+  readonly mac?: MacAddress;
+  /** The kernel takes the namespace for outer packets from the link namespace, and not from who asks for the device. */
+  readonly byLinkNamespace: boolean;
+}
+
+/** Hops of outer packets where the kernel's own default is that of the inner packet, which may be at its end. RFC 1700. */
+export const outerTtl = 64;

@@ -1,0 +1,110 @@
+/** Networks whose encapsulation, port or MTU changes while traffic runs over them. */
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import type { Lab } from "../../src/lab/lab.ts";
+
+import { createNetworks, idle, type NetworkWish, testLab, theWholeFile, until, weft } from "../support/cluster.ts";
+import { inTenant } from "../support/cluster-tables.ts";
+import { startStream, type Traffic } from "../support/cluster-traffic.ts";
+import { type KernelFeature, requires } from "../support/kernel.ts";
+
+const lab = await testLab(theWholeFile(), { hosts: 3 });
+
+/** Changes a network by the command line while UDP and TCP run over it; waits until the old tunnels are gone. */
+async function change(
+  t: TestContext,
+  network: NetworkWish,
+  words: readonly string[],
+  before: () => Promise<void>,
+): Promise<Traffic> {
+  await createNetworks(lab, [network]);
+  const addresses: string[] = [];
+  for (const host of ["h1", "h2", "h3"]) {
+    lab.addContainer(`${network.name}-${host}`);
+    addresses.push((await lab.attach(`${network.name}-${host}`, host, network.name)).ips[0] ?? "");
+  }
+  await idle(lab, "h1", "h2", "h3");
+  await before();
+  using from = lab.namespace(`${network.name}-h1`);
+  using to = lab.namespace(`${network.name}-h2`);
+  const stream = await startStream(t, from, to, addresses[1] ?? "");
+  await changed(lab, network.name, words);
+  const traffic = await stream.stop();
+  t.diagnostic(JSON.stringify(traffic));
+  return traffic;
+}
+
+async function changed(lab: Lab, network: string, words: readonly string[]): Promise<void> {
+  const { status, complaints } = await weft(["network", "set", network, ...words, "--server", lab.serverSocket]);
+  assert.equal(status, 0, complaints);
+  // The agents hear of it within this time; then they take up to 7 seconds.
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  for (const host of lab.hosts)
+    await until(async () => {
+      const { networks, inSync } = await lab.agent(host).getStatus({});
+      assert.deepEqual(networks.find(({ name }) => name === network)?.standby, [], `${host} has ended the old way`);
+      assert.ok(inSync);
+    }, 10_000);
+}
+
+async function tunnels(host: string): Promise<string[]> {
+  const lines = (await inTenant(lab, host, "acme", "ip", "-br", "link")).split("\n");
+  return lines.map((line) => line.split(/[@\s]/)[0] ?? "").filter((name) => /^(vx|[gnri][0-9a-z]+-)/.test(name));
+}
+
+const flat = { subnets: ["10.0.0.0/24", "fd00::/64"] };
+const changes: readonly (readonly [
+  what: string,
+  needs: readonly KernelFeature[],
+  network: NetworkWish,
+  words: string[],
+])[] = [
+  ["port of a flat network", ["nft-inet"], { name: "p2", vni: 101, ...flat }, ["--port", "8472"]],
+  ["port of a routed network", ["nft-inet"], { name: "p3", vni: 102, mode: "l3", ...flat }, ["--port", "8472"]],
+  ["smaller MTU", ["nft-inet"], { name: "m2", vni: 103, ...flat }, ["--mtu", "1300"]],
+  ["VXLAN to Geneve, flat", ["geneve", "nft-inet"], { name: "vg", vni: 104, ...flat }, ["--encapsulation", "geneve"]],
+  [
+    "Geneve to NVGRE, flat",
+    ["geneve", "gretap"],
+    { name: "gn", vni: 5000, encapsulation: "geneve", ...flat },
+    ["--encapsulation", "nvgre"],
+  ],
+  [
+    "VXLAN to GRE, routed",
+    ["gre", "nft-inet"],
+    { name: "vr", vni: 106, mode: "l3", ...flat },
+    ["--encapsulation", "gre"],
+  ],
+  [
+    "IPIP to Geneve, routed",
+    ["ipip", "sit", "geneve"],
+    { name: "ig", vni: 107, mode: "l3", encapsulation: "ipip", ...flat },
+    ["--encapsulation", "geneve"],
+  ],
+  [
+    "VXLAN to no tunnel, routed",
+    ["nft-inet"],
+    { name: "vd", vni: 108, mode: "l3", subnets: ["10.0.0.0/24"] },
+    ["--encapsulation", "direct"],
+  ],
+  [
+    "no tunnel to VXLAN, routed",
+    ["nft-inet"],
+    { name: "dv", vni: 109, mode: "l3", encapsulation: "direct", subnets: ["10.0.0.0/24"] },
+    ["--encapsulation", "vxlan"],
+  ],
+];
+for (const [what, needs, network, words] of changes)
+  test(`no packet is lost by a change: ${what}`, requires(...needs), async (t) => {
+    const before = new Set<string>();
+    const traffic = await change(t, network, words, async () => {
+      for (const name of await tunnels("h1")) before.add(name);
+    });
+    const now = await tunnels("h1");
+    for (const host of ["h1", "h2", "h3"]) await lab.detach(`${network.name}-${host}`, host, network.name);
+    await lab.admin.delete({ resources: [{ kind: "network", name: network.name }] });
+    assert.equal(traffic.lost, 0);
+    assert.equal(traffic.tcpError, "");
+    const kept = now.filter((name) => before.has(name));
+    assert.deepEqual(kept, words.includes("--mtu") ? [...before] : [], "no tunnel of the old way is left");
+  });
