@@ -13,6 +13,7 @@ import { DesiredState } from "./desired-state.ts";
 import { EventLog } from "./event-log.ts";
 import { saveCredentials } from "./identity-files.ts";
 import { IncomingState } from "./incoming-state.ts";
+import { LocalLearning } from "./learning/local-learning.ts";
 import { type Attachment, Replica, type ReplicaChange } from "./replica.ts";
 import { Session, type SessionChange } from "./session.ts";
 import { readUnderlay, type UnderlaySelector, type UnderlayState, watchUnderlay } from "./underlay.ts";
@@ -40,6 +41,7 @@ export class Agent {
   readonly dataplane: NodeDataplane;
   readonly desired: DesiredState;
   readonly attachments: Attachments;
+  readonly learning: LocalLearning;
   readonly attached = new Map<string, Attachment>();
   /** By the clock that never goes back. */
   readonly startedAt: number;
@@ -93,6 +95,8 @@ export class Agent {
           event.message,
         );
       },
+      onTraffic: (event) => this.learning.onTraffic(event),
+      onTrafficMissed: () => this.learning.onTrafficMissed(),
     });
     this.desired = new DesiredState({
       node: options.node,
@@ -125,6 +129,18 @@ export class Agent {
       clock: options.clock,
       connection: () => (this.#connected ? this.#session.connection : undefined),
       reached: (revision) => this.#reached(revision),
+    });
+    this.learning = new LocalLearning({
+      desired: this.desired,
+      dataplane: this.dataplane,
+      clock: options.clock,
+      logger: options.logger,
+      report: (event) => {
+        this.events.add(event);
+        options.logger.info({ object: event.object, kind: event.kind }, event.message);
+      },
+      connection: () => (this.#connected ? this.#session.connection : undefined),
+      revision: () => this.#revision,
     });
     this.#underlayWatch = watchUnderlay(parts.namespace, () => this.#underlayChanged());
   }
@@ -179,6 +195,7 @@ export class Agent {
     this.#session.close();
     this.#cancelSave?.();
     this.#underlayWatch.close();
+    this.learning.close();
     await this.dataplane.close();
     this.#replica.close();
     this.#underlaySocket.close();
@@ -209,7 +226,8 @@ export class Agent {
     for (const block of this.#replica.blocks()) this.desired.apply({ kind: "block", block });
     for (const endpoint of this.#replica.endpoints()) this.desired.apply({ kind: "endpoint", endpoint });
     if (this.#replica.damagedRows === 0) {
-      void this.dataplane.start();
+      this.learning.desiredChanged();
+      this.#dataplaneChanged(this.dataplane.start());
       return;
     }
     // What is missing must not be taken for what is not wanted: the kernel stays as it is until the server has spoken.
@@ -313,6 +331,7 @@ export class Agent {
     // The kernel is under way; the disk follows in the same turn.
     this.#revision = revision;
     this.#save(changes);
+    this.learning.desiredChanged();
     for (const waiting of this.#waiting)
       if (waiting.revision <= revision) {
         this.#waiting.delete(waiting);
@@ -322,7 +341,9 @@ export class Agent {
   }
 
   #dataplaneChanged(pass: Promise<void>): void {
-    pass.catch((error: unknown) => this.options.logger.error({ error: messageOf(error) }, "the dataplane failed"));
+    pass
+      .then(() => this.learning.dataplaneChanged())
+      .catch((error: unknown) => this.options.logger.error({ error: messageOf(error) }, "the dataplane failed"));
   }
 
   /** A disk that is full loses nothing: what could not be written is written with the next change, or a little later. */
@@ -350,6 +371,7 @@ export class Agent {
       message: `connected to ${this.options.server}`,
     });
     this.options.logger.info({ server: this.options.server }, "connected");
+    this.learning.connected();
   }
 
   #onDisconnected(error: WeftError): void {

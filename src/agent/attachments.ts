@@ -122,7 +122,10 @@ export class Attachments {
   async settleWithServer(): Promise<void> {
     const { attachments, desired, logger } = this.#options;
     const released = [...attachments.values()].filter((attachment) => attachment.state === "releasing");
-    const orphans = [...desired.own.keys()].filter((id) => !attachments.has(id));
+    // What was learnt hangs on nothing; it is withdrawn by whoever learnt it.
+    const orphans = [...desired.own.values()]
+      .filter(({ id, attachment }) => attachment !== "learned" && !attachments.has(id))
+      .map(({ id }) => id);
     for (const id of orphans)
       logger.warn({ endpoint: id }, "nothing is attached here for this endpoint; giving it back");
     const connection = this.#options.connection();

@@ -11,9 +11,14 @@ export interface AgentEvent {
     | "detached"
     | "disconnected"
     | "failed"
+    | "learnt"
+    | "limited"
+    | "moved"
     | "recovered"
+    | "refused"
     | "repaired"
-    | "resynchronised";
+    | "resynchronised"
+    | "withdrawn";
   readonly object: string;
   readonly message: string;
 }

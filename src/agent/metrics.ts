@@ -67,6 +67,16 @@ const metrics: readonly Metric[] = [
     },
   },
   {
+    name: "weft_agent_learnt_endpoints",
+    type: "gauge",
+    help: "Endpoints that were found behind ports of this node",
+    read: ({ dataplane }) => {
+      let count = 0;
+      for (const network of dataplane.networks.values()) count += network.learnt.size;
+      return count;
+    },
+  },
+  {
     name: "process_resident_memory_bytes",
     type: "gauge",
     help: "Resident memory",

@@ -6,6 +6,7 @@ import { weftVersion } from "../api/version.ts";
 import { WeftError } from "../base/errors.ts";
 import { tunnelPattern } from "../dataplane/index.ts";
 import { bridgeName, endpointPortName, namespaceName } from "../model/names.ts";
+import type { Endpoint } from "../model/resources.ts";
 import type { Agent } from "./agent.ts";
 import { listFdb, listNeighbourRows, listRouteRows, type TableRow } from "./tables.ts";
 import { wayText } from "./ways.ts";
@@ -96,7 +97,8 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
     vteps: [agent.underlay.vteps.ipv4, agent.underlay.vteps.ipv6].filter((vtep) => vtep !== undefined),
     underlayMtu: agent.underlay.mtu,
     networks: networksOf(agent),
-    endpoints: [...desired.own.values()].map((endpoint) => {
+    // Those that were learnt hang nowhere: they are rows of the FDB.
+    endpoints: [...desired.own.values()].filter(isDeclared).map((endpoint) => {
       const attachment = agent.attached.get(endpoint.id);
       const problem = dataplane.problems.get(`endpoint ${endpoint.id} of network ${endpoint.network}`);
       const isPending = dataplane.networks.get(endpoint.network)?.changedPorts.has(endpoint.id) ?? true;
@@ -116,6 +118,10 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
     uptime: BigInt(Math.round(options.clock.monotonic() - agent.startedAt)),
     residentMemory: BigInt(process.memoryUsage.rss()),
   };
+}
+
+function isDeclared({ attachment }: Endpoint): boolean {
+  return attachment !== "learned";
 }
 
 function networksOf(agent: Agent) {

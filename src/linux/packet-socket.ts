@@ -12,6 +12,9 @@ const SOCK_CLOEXEC = 0o2000000;
 const SOCK_NONBLOCK = 0o4000;
 const SOL_SOCKET = 1;
 const SO_RCVBUFFORCE = 33;
+const SOL_PACKET = 263;
+/** linux/if_packet.h */
+const PACKET_IGNORE_OUTGOING = 23;
 const MSG_DONTWAIT = 0x40;
 
 const EAGAIN = 11;
@@ -47,6 +50,11 @@ export interface PacketSocketOptions {
   readonly protocol?: number;
   /** A classic BPF program that says which frames are queued: see {@link assembleBpf}. */
   readonly filter: Uint8Array;
+  /**
+   * Outgoing frames are not even shown to the filter. Else the kernel clones each frame that the namespace sends, which
+   * is work that the filter comes too late to save. Default false.
+   */
+  readonly withoutOutgoing?: boolean;
   /** Octets of frames that wait to be received, with the kernel's own about them; the rest is lost. Default 256 KiB. */
   readonly receiveBuffer?: number;
 }
@@ -70,6 +78,8 @@ export class PacketSocket {
       attachFilter(this.#fd, options.filter, operation);
       const octets = Int32Array.of(options.receiveBuffer ?? 256 * 1024);
       checked(libc.setsockopt(this.#fd, SOL_SOCKET, SO_RCVBUFFORCE, octets, 4), operation);
+      if (options.withoutOutgoing === true)
+        checked(libc.setsockopt(this.#fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, Int32Array.of(1), 4), operation);
       const view = new DataView(this.#address.buffer);
       view.setUint16(0, AF_PACKET, true);
       view.setUint16(2, protocol);
@@ -104,16 +114,22 @@ export class PacketSocket {
     }
   }
 
-  /** Calls back from the event loop whenever there is something to receive, until the socket is closed; one callback at a time. */
+  /** Calls back from the event loop whenever there is something to receive, until {@link pause} or {@link close}; one callback at a time. */
   onReadable(callback: () => void): void {
-    this.#stopWatching?.();
+    this.pause();
     this.#stopWatching = watchReadable(this.#fd, callback);
+  }
+
+  /** Calls back no more; what arrives waits. */
+  pause(): void {
+    this.#stopWatching?.();
+    this.#stopWatching = undefined;
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#stopWatching?.();
+    this.pause();
     closeDescriptor(this.#fd);
   }
 

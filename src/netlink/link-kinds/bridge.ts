@@ -1,4 +1,4 @@
-import { AttributeSchema, type AttributeValues, bool8, u8, u32 } from "../attribute.ts";
+import { AttributeSchema, type AttributeValues, bool8, flag, u8, u32 } from "../attribute.ts";
 
 /** linux/if_link.h: `IFLA_BR_*`. */
 export const bridgeSchema = new AttributeSchema("IFLA_BR", {
@@ -24,6 +24,8 @@ export const bridgePortSchema = new AttributeSchema("IFLA_BRPORT", {
   learning: bool8(8),
   unicastFlood: bool8(9),
   proxyArp: bool8(10),
+  /** To be set: the bridge forgets what it learnt at the port. */
+  flush: flag(24),
   multicastFlood: bool8(27),
   vlanTunnel: bool8(29),
   broadcastFlood: bool8(30),
