@@ -10,7 +10,7 @@ import { unwrap } from "../base/result.ts";
 import type { NodeDataplane } from "../dataplane/index.ts";
 import { isErrno, NetworkNamespace, namedNamespacePath } from "../linux/index.ts";
 import { parseInterfaceName } from "../model/names.ts";
-import type { Endpoint } from "../model/resources.ts";
+import { declaredIps, type Endpoint } from "../model/resources.ts";
 import { getLink, NetlinkSocket } from "../netlink/index.ts";
 import type { DesiredState } from "./desired-state.ts";
 import type { EventLog } from "./event-log.ts";
@@ -194,9 +194,9 @@ export class Attachments {
       const endpoint = desired.own.get(attachment.id);
       const client = this.#options.connection()?.client;
       if (attachment.state !== "unclaimed" || endpoint === undefined || client === undefined) continue;
-      const { id, network, mac, ips } = endpoint;
+      const { id, network, mac } = endpoint;
       try {
-        const claim = { id, network, attachment: "netns", mac, ips: [...ips] };
+        const claim = { id, network, attachment: "netns", mac, ips: [...declaredIps(endpoint)] };
         await client.createEndpoint(claim, { timeoutMs: requestTimeout });
         if (attachments.get(id)?.state === "unclaimed") this.#put({ ...attachment, state: "attached" });
       } catch (error) {

@@ -7,6 +7,7 @@ import type { IpAddress } from "../base/ip.ts";
 import type { DesiredNetwork, NetworkSettings, NodeDataplane } from "../dataplane/index.ts";
 import type { Block, Endpoint, Network, Node } from "../model/index.ts";
 import { defaultGroup } from "../model/network-rules.ts";
+import { declaredIps } from "../model/resources.ts";
 import { blockGateway } from "../model/subnet.ts";
 import type { Attachment, ReplicaChange } from "./replica.ts";
 import type { UnderlayState } from "./underlay.ts";
@@ -121,8 +122,8 @@ export class DesiredState {
   }
 
   /** The addresses of an endpoint of this node, each with the length of what is on its link: subnet, or block. */
-  addressesOf(endpoint: Pick<Endpoint, "ips">, { name, mode, subnets }: Network): InterfaceAddress[] {
-    return interfaceAddresses(endpoint.ips, mode === "l2" ? subnets : this.#ownBlocks(name));
+  addressesOf(endpoint: Pick<Endpoint, "ips" | "learntIps">, { name, mode, subnets }: Network): InterfaceAddress[] {
+    return interfaceAddresses(declaredIps(endpoint), mode === "l2" ? subnets : this.#ownBlocks(name));
   }
 
   /** The attachment of one of this node's endpoints came or went. */

@@ -166,6 +166,7 @@ export function endpointToMessage(endpoint: Endpoint): EndpointMessage {
     ips: [...endpoint.ips],
     attachment: endpoint.attachment,
     sequence: BigInt(endpoint.sequence),
+    learntIps: [...(endpoint.learntIps ?? [])],
   });
 }
 
@@ -174,6 +175,8 @@ export function endpointFromMessage(message: EndpointMessage): Decoded<Endpoint>
   if (!mac.ok) return wrong("endpoint", message.id, mac.error);
   const ips = addresses(message.ips);
   if (!ips.ok) return wrong("endpoint", message.id, ips.error);
+  const learntIps = addresses(message.learntIps);
+  if (!learntIps.ok) return wrong("endpoint", message.id, learntIps.error);
   if (message.attachment !== "netns" && message.attachment !== "learned")
     return wrong("endpoint", message.id, `unknown attachment "${message.attachment}"`);
   return ok({
@@ -184,6 +187,7 @@ export function endpointFromMessage(message: EndpointMessage): Decoded<Endpoint>
     ips: ips.value,
     attachment: message.attachment,
     sequence: Number(message.sequence),
+    ...(learntIps.value.length === 0 ? {} : { learntIps: learntIps.value }),
   });
 }
 

@@ -127,9 +127,16 @@ export interface Endpoint {
   readonly network: string;
   readonly node: string;
   readonly mac: MacAddress;
-  /** One of each subnet's family; of a learnt one as many as were seen, or none yet. */
+  /** One of each subnet's family, and what was learnt beside; of a learnt one as many as were seen, or none yet. */
   readonly ips: readonly IpAddress[];
+  /** Of a declared endpoint: those of {@link ips} that nobody declared, and that are in use with its MAC. Absent: none. */
+  readonly learntIps?: readonly IpAddress[];
   readonly attachment: AttachmentKind;
   /** Raised with each change of owner of this MAC in this network; of two claims the higher wins. RFC 7432 §7.7. */
   readonly sequence: number;
+}
+
+/** The addresses of an endpoint that were given to it, not learnt. */
+export function declaredIps({ ips, learntIps = [] }: Pick<Endpoint, "ips" | "learntIps">): readonly IpAddress[] {
+  return learntIps.length === 0 ? ips : ips.filter((ip) => !learntIps.includes(ip));
 }

@@ -80,7 +80,6 @@ test("what was declared goes before what is learnt", async (t) => {
   const authority = await prepared(t);
   const table: [node: number, mac: number, lasts: number[], outcome: Line][] = [
     [1, 0xd2, [9], "refused | endpoint 000000000002 on node h2, which was declared, has 02:00:00:00:00:d2"],
-    [1, 0xd1, [9], "refused | endpoint 000000000001 on node h1, which was declared, has 02:00:00:00:00:d1"],
     [1, 1, [2, 9], "h1 a01 9 #0 | 10.0.0.2 is of endpoint 000000000002 on node h2, which was declared"],
     [
       1,
@@ -101,6 +100,28 @@ test("what was declared goes before what is learnt", async (t) => {
     const { endpoint } = await authority.endpoints.create(nodeIdentity(1), endpointDraft(number));
     assert.notEqual(endpoint.ips[0], "10.0.0.9");
   }
+});
+
+test("a declared endpoint gets and loses further addresses, and keeps its own", async (t) => {
+  const authority = await prepared(t);
+  const { ledger, endpoints, store } = authority;
+  const learntIps = (): readonly string[] | undefined => ledger.state.endpoints.get(endpointId(1))?.learntIps;
+  assert.equal(await publish(authority, 1, 0xd1, 10, 11), "h1 001 1,10,11 #0");
+  assert.deepEqual(learntIps(), ["10.0.0.10", "10.0.0.11"]);
+  assert.equal(await publish(authority, 1, 0xd1, 1, 11), "h1 001 1,11 #0", "its own is not one of them");
+  // Such an address is no more declared than any other that was learnt.
+  assert.equal(await publish(authority, 2, 1, 11), "h2 a01 11 #0");
+  assert.equal(learntIps(), undefined);
+  assert.equal(
+    await publish(authority, 1, 0xd1, 2),
+    "h1 001 1 #0 | 10.0.0.2 is of endpoint 000000000002 on node h2, which was declared",
+  );
+  assert.equal(await publish(authority, 1, 0xd1, 12), "h1 001 1,12 #0");
+  await endpoints.release(nodeIdentity(1), [endpointId(1)]);
+  assert.deepEqual(
+    (await store.range("/addresses/")).entries.map(({ key }) => key.split(".")[3]),
+    ["11", "2", "3"],
+  );
 });
 
 test("an address goes from one learnt MAC to another", async (t) => {

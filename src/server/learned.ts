@@ -2,7 +2,7 @@ import { seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
-import type { Endpoint } from "../model/resources.ts";
+import { declaredIps, type Endpoint } from "../model/resources.ts";
 import type { LearnedAddress } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import { nextSequence, requireNetwork } from "./endpoints.ts";
@@ -135,7 +135,9 @@ class Plan {
     if (owner !== undefined && known === undefined)
       return refused(`endpoint ${owner} is being created with ${mac}`, busyRetry);
     if (known !== undefined && known.attachment !== "learned")
-      return refused(`endpoint ${known.id} on node ${known.node}, which was declared, has ${mac}`, 0);
+      return known.node === this.#node
+        ? this.#addTo(known, ips)
+        : refused(`endpoint ${known.id} on node ${known.node}, which was declared, has ${mac}`, 0);
     const isMove = known !== undefined && known.node !== this.#node;
     const frozen = isMove ? this.#limiter.frozenFor(this.#placeOf(mac)) : 0;
     if (isMove && frozen > 0)
@@ -166,6 +168,20 @@ class Plan {
     for (const ip of admitted.ips) this.#ips.set(ip, endpoint.id);
     this.#changed.set(endpoint.id, endpoint);
     return { endpoint, reason: admitted.reason, retryAfter: admitted.retryAfter };
+  }
+
+  /** Further addresses that are in use with the MAC of an endpoint that the node has declared. */
+  #addTo(known: Endpoint, ips: readonly IpAddress[]): LearnedOutcome {
+    const { learntIps: before = [], ...rest } = known;
+    const declared = declaredIps(known);
+    const found = ips.filter((ip) => !declared.includes(ip));
+    const { ips: admitted, ...remarks } = this.#admit(found, known.id);
+    if (sameMembers(before, admitted)) return { endpoint: known, ...remarks };
+    for (const ip of before) if (!admitted.includes(ip)) this.#ips.set(ip, "");
+    for (const ip of admitted) this.#ips.set(ip, known.id);
+    const endpoint = withLearntIps(rest, declared, admitted);
+    this.#changed.set(known.id, endpoint);
+    return { endpoint, ...remarks };
   }
 
   transaction(now: number): Transaction {
@@ -235,7 +251,7 @@ class Plan {
     if (owner === "" || owner === id) return undefined;
     const other = this.#endpoint(owner);
     if (other === undefined) return { reason: `${ip} is being given to endpoint ${owner}`, wait: busyRetry };
-    if (other.attachment !== "learned")
+    if (other.attachment !== "learned" && other.learntIps?.includes(ip) !== true)
       return { reason: `${ip} is of endpoint ${owner} on node ${other.node}, which was declared`, wait: 0 };
     const wait = this.#limiter.frozenFor(this.#placeOf(ip));
     if (wait === 0) return undefined;
@@ -247,7 +263,9 @@ class Plan {
     const owner = this.#ownerOf(ip);
     const other = owner === "" || owner === id ? undefined : this.#endpoint(owner);
     if (other === undefined) return;
-    this.#changed.set(other.id, { ...other, ips: other.ips.filter((one) => one !== ip) });
+    const { learntIps = [], ...rest } = other;
+    const isKept = (one: IpAddress): boolean => one !== ip;
+    this.#changed.set(other.id, withLearntIps(rest, declaredIps(other).filter(isKept), learntIps.filter(isKept)));
     this.moves.push(this.#placeOf(ip));
   }
 
@@ -271,6 +289,14 @@ class Plan {
   #placeOf(address: MacAddress | IpAddress): string {
     return `${this.#entry.network.name}/${address}`;
   }
+}
+
+function withLearntIps(
+  endpoint: Omit<Endpoint, "learntIps">,
+  declared: readonly IpAddress[],
+  learntIps: readonly IpAddress[],
+): Endpoint {
+  return { ...endpoint, ips: [...declared, ...learntIps], ...(learntIps.length === 0 ? {} : { learntIps }) };
 }
 
 function sameMembers(a: readonly IpAddress[], b: readonly IpAddress[]): boolean {

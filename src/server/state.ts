@@ -372,6 +372,7 @@ export class State {
       ips: decoded.ips.slice(),
       attachment: decoded.attachment,
       sequence: decoded.sequence,
+      ...(decoded.learntIps === undefined ? {} : { learntIps: decoded.learntIps.slice() }),
       revision: change.revision,
     };
     const startsHosting = !entry.hosts.has(endpoint.node);

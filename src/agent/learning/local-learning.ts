@@ -11,6 +11,7 @@ import { unwrap } from "../../base/result.ts";
 import type { DesiredNetwork, NodeDataplane, PortTraffic } from "../../dataplane/index.ts";
 import { isErrno } from "../../linux/index.ts";
 import { endpointPortName } from "../../model/names.ts";
+import { declaredIps } from "../../model/resources.ts";
 import { changeLink, getFdbEntry, listFdbEntries, neighbourFlag, neighbourState } from "../../netlink/index.ts";
 import type { DesiredState } from "../desired-state.ts";
 import { EventBudget } from "./event-budget.ts";
@@ -151,8 +152,12 @@ export class LocalLearning {
 
   #portsOf(network: DesiredNetwork): Map<string, Port> {
     const ports = new Map<string, Port>();
-    for (const { id, mac, addresses } of network.locals.values())
-      ports.set(id, { mac, ips: addresses.map(({ address }) => address), learntIps: [] });
+    for (const id of network.locals.keys()) {
+      const endpoint = this.#options.desired.own.get(id);
+      if (endpoint === undefined) continue;
+      const { mac, learntIps = [] } = endpoint;
+      ports.set(id, { mac, ips: declaredIps(endpoint), learntIps });
+    }
     return ports;
   }
 

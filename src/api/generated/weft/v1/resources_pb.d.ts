@@ -302,6 +302,13 @@ export declare type Endpoint = Message<"weft.v1.Endpoint"> & {
    * @generated from field: uint64 sequence = 7;
    */
   sequence: bigint;
+
+  /**
+   * Of a declared endpoint: those of `ips` that nobody declared and that were found to be its own.
+   *
+   * @generated from field: repeated string learnt_ips = 8;
+   */
+  learntIps: string[];
 };
 
 /**
