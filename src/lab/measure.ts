@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { WeftError } from "../base/errors.ts";
 import { decodeFrame, readPcap } from "../wire/index.ts";
+import { startCapture } from "./capture.ts";
 import type { Lab } from "./lab.ts";
 import { pause, runProgram } from "./process.ts";
 
@@ -157,55 +158,14 @@ export async function captureUnderlay(lab: Lab, action: () => Promise<void>): Pr
       lab.hosts.map(async (host) => {
         using namespace = lab.namespace(host);
         const file = join(directory, `${host}.pcap`);
-        const capture = namespace.spawn(
-          "tcpdump",
-          [
-            "-n",
-            "-i",
-            "eth0",
-            "-Q",
-            "out",
-            "--immediate-mode",
-            "-s",
-            "2000",
-            "-U",
-            "-w",
-            file,
-            "udp port 4789 or (ip[6:2] & 0x3fff != 0)",
-          ],
-          { stdio: ["ignore", "ignore", "pipe"] },
-        );
-        await new Promise<void>((resolve, reject) => {
-          capture.once("error", (error) =>
-            reject(
-              new WeftError({
-                code: "failed-precondition",
-                attempted: "capture on the underlay",
-                reason: error.message,
-                hint: "install the Debian package tcpdump",
-              }),
-            ),
-          );
-          capture.stderr?.on("data", (chunk: Buffer) => {
-            if (chunk.includes("listening on")) resolve();
-          });
-        });
-        return { capture, file };
+        const filter = "udp port 4789 or (ip[6:2] & 0x3fff != 0)";
+        return { file, capture: await startCapture(namespace, "eth0", file, { filter, direction: "out" }) };
       }),
     );
     try {
       await action();
-      await pause(100);
     } finally {
-      await Promise.all(
-        captures.map(({ capture }) => {
-          // Whoever removed the lab meanwhile has ended it already.
-          if (capture.exitCode !== null || capture.signalCode !== null) return undefined;
-          const ended = once(capture, "close");
-          capture.kill("SIGINT");
-          return ended;
-        }),
-      );
+      await Promise.all(captures.map(({ capture }) => capture.stop()));
     }
     return captures.map(({ file }) => countFrames(readFileSync(file))).reduce(sum);
   } finally {

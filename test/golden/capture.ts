@@ -12,7 +12,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { decodeFrame, describeFrame } from "../../src/wire/index.ts";
 import { type Expected, type ExpectedFrame, plainLayers, quotesPacket, readCapture } from "./golden.ts";
-import { type FieldReadings, plain, readFields, tsharkFields } from "./tshark-fields.ts";
+import { readWithTshark } from "./tshark.ts";
+import { readFields } from "./tshark-fields.ts";
 
 const left = `wire-${process.pid}-left`;
 const router = `wire-${process.pid}-router`;
@@ -349,36 +350,6 @@ function readAll(path: string): ExpectedFrame[] {
     }
     return { line, tshark: theirs, layers: plainLayers(frame.layers) };
   });
-}
-
-function readWithTshark(path: string): FieldReadings[] {
-  const options = ["-n", "-r", path, "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a", "-E", "aggregator=;"];
-  const preferences = ["-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE"];
-  const fields = tsharkFields.flatMap((field) => ["-e", field]);
-  const output = execFileSync("tshark", [...options, ...preferences, ...fields], {
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "ignore"],
-  });
-  return output
-    .trimEnd()
-    .split("\n")
-    .map((line) =>
-      Object.fromEntries(
-        line
-          .split("\t")
-          .map(
-            (text, index) =>
-              [
-                tsharkFields[index] as string,
-                text
-                  .split(";")
-                  .filter((value) => value !== "")
-                  .map(plain),
-              ] as const,
-          )
-          .filter(([, values]) => values.length > 0),
-      ),
-    );
 }
 
 function tearDown(): void {
