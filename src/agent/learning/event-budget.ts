@@ -1,6 +1,6 @@
 import type { Clock } from "../../base/clock.ts";
 import { type Duration, seconds } from "../../base/duration.ts";
-import type { LearningEvent } from "./network-learning.ts";
+import type { LearningEvent } from "./effects.ts";
 
 /** Events told at once, and how often one more may be told after that. */
 const atOnce = 50;

@@ -14,8 +14,9 @@ import { endpointPortName } from "../../model/names.ts";
 import { declaredIps } from "../../model/resources.ts";
 import { changeLink, getFdbEntry, listFdbEntries, neighbourFlag, neighbourState } from "../../netlink/index.ts";
 import type { DesiredState } from "../desired-state.ts";
+import type { Effect, LearningEvent, Outcome, Port } from "./effects.ts";
 import { EventBudget } from "./event-budget.ts";
-import { type Effect, type LearningEvent, NetworkLearning, type Outcome, type Port } from "./network-learning.ts";
+import { NetworkLearning } from "./network-learning.ts";
 import type { Sighting } from "./sighting.ts";
 import { Snooper } from "./snooper.ts";
 

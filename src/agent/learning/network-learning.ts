@@ -1,60 +1,7 @@
 import { type Duration, milliseconds, seconds } from "../../base/duration.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import { isGroupMac, type MacAddress, zeroMac } from "../../base/mac.ts";
-
-/** What is to be published of one MAC: all of its addresses, in place of those published before. */
-export interface Finding {
-  /** For the endpoint, if it is to be made. */
-  readonly id: string;
-  readonly mac: MacAddress;
-  readonly ips: readonly IpAddress[];
-}
-
-/** What the server made of a finding. */
-export interface Outcome {
-  /** Absent: refused. */
-  readonly endpoint?: {
-    readonly id: string;
-    /** Those of the finding that it now has. */
-    readonly ips: readonly IpAddress[];
-  };
-  readonly reason: string;
-  /** When asking again may help; 0: never. */
-  readonly retryAfter: Duration;
-}
-
-/** A port of this node, by the endpoint that was declared there. */
-export interface Port {
-  readonly mac: MacAddress;
-  readonly ips: readonly IpAddress[];
-  /** Further addresses of the declared MAC that are published. */
-  readonly learntIps: readonly IpAddress[];
-}
-
-/** An endpoint of this node that was learnt, as the server says. */
-export interface KnownEndpoint {
-  readonly id: string;
-  readonly mac: MacAddress;
-  readonly ips: readonly IpAddress[];
-}
-
-export type LearningEvent = {
-  readonly level: "info" | "warning";
-  readonly kind: "learnt" | "moved" | "withdrawn" | "refused" | "limited";
-  readonly object: string;
-  readonly message: string;
-};
-
-/** What is to be done. */
-export type Effect =
-  /** Tell the server, withdrawals first; then call {@link NetworkLearning.released} and {@link NetworkLearning.answered}, or {@link NetworkLearning.failed}. */
-  | { readonly kind: "send"; readonly withdraw: readonly string[]; readonly publish: readonly Finding[] }
-  /** Ask the kernel which port the MAC is at; then call {@link NetworkLearning.checked}. */
-  | { readonly kind: "check"; readonly mac: MacAddress }
-  /** Let the kernel learn nothing more at the port and forget what it learnt there. */
-  | { readonly kind: "deafen"; readonly port: string }
-  | { readonly kind: "listen"; readonly port: string }
-  | { readonly kind: "report"; readonly event: LearningEvent };
+import type { Effect, Finding, KnownEndpoint, LearningEvent, Outcome, Port } from "./effects.ts";
 
 /** Who has a MAC by declaration on another node; `undefined`: nobody. */
 export type DeclaredElsewhere = (mac: MacAddress) => string | undefined;
@@ -410,7 +357,11 @@ export class NetworkLearning {
     if (!host.isPublished || text === host.told) return [];
     host.told = text;
     return [
-      this.#report("learnt", host.mac, `${text}${host.port === undefined ? "" : `behind ${portText(host.port)}`}`),
+      this.#report(
+        "learnt",
+        host.mac,
+        `${text}${host.port === undefined ? "" : ` behind ${portText(host.port)}`}`.trim(),
+      ),
     ];
   }
 
@@ -500,7 +451,7 @@ export class NetworkLearning {
     if (host.isPublished && !host.isDeclared) {
       this.#withdrawn.set(mac, { id: host.id, revision: undefined });
       this.#schedule(now);
-      effects.push(this.#report("withdrawn", mac, `${textOf(host.ips)}${why}`));
+      effects.push(this.#report("withdrawn", mac, [textOf(host.ips), why].filter((part) => part !== "").join(": ")));
     }
     return host.port === undefined ? effects : [...effects, ...this.#promote(host.port, now)];
   }
@@ -677,5 +628,5 @@ function portText(id: string): string {
 
 function textOf(ips: ReadonlyMap<IpAddress, LearntIp>): string {
   const published = [...ips].filter(([, { state }]) => state === "published").map(([ip]) => ip);
-  return published.length === 0 ? "" : `${published.join(", ")} `;
+  return published.join(", ");
 }
