@@ -325,6 +325,7 @@ export class DesiredState {
       id: endpoint.id,
       mac: endpoint.mac,
       addresses: this.addressesOf(endpoint, declared),
+      ...(endpoint.learntIps === undefined ? {} : { learntIps: endpoint.learntIps }),
       netns: attachment.netns,
       interface: attachment.interface,
       inode: attachment.inode,

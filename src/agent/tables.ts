@@ -129,7 +129,11 @@ export async function listNeighbourRows(dataplane: NodeDataplane, network: Desir
   };
   for (const [ip, endpoint] of network.remotesByIp) add(bridgeIndex, ip, endpoint.mac, "control-plane");
   for (const { index, ip, mac } of place.dataplane.nextHops) add(index, ip, mac ?? "", "control-plane");
-  for (const { mac, ips } of network.learnt.values())
+  const learnt = [
+    ...network.learnt.values(),
+    ...[...network.locals.values()].map(({ mac, learntIps = [] }) => ({ mac, ips: learntIps })),
+  ];
+  for (const { mac, ips } of learnt)
     for (const ip of ips) table.add(bridgeName(network.settings.vni), ip, "", mac, "learnt");
   for (const { index, ip, mac = "", state } of entries.values())
     if (mac !== "") table.add(links.get(index) ?? "", ip, "", mac, originOf({ state }));

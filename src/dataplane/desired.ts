@@ -61,6 +61,8 @@ export interface LocalEndpoint {
   readonly id: string;
   readonly mac: MacAddress;
   readonly addresses: readonly InterfaceAddress[];
+  /** Further addresses that were found to be in use with its MAC: nothing of them is set up here. */
+  readonly learntIps?: readonly IpAddress[];
   /** Path of the namespace that the interface is put into. */
   readonly netns: string;
   readonly interface: string;

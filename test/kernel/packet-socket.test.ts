@@ -78,6 +78,19 @@ const frame = (destination: string, etherType: string, payload: string): string 
   `${destination}${sender}${etherType}${payload}`.replaceAll(" ", "");
 const neighbour = (type: string): string => `${type}000000 00000000 fe800000000000000000000000000002`;
 
+test("outgoing frames are left out where they are not wanted", () => {
+  using hosts = twoHosts();
+  const { left, right } = hosts;
+  using all = new PacketSocket({ namespace: left.namespace, filter: everything });
+  using incoming = new PacketSocket({ namespace: left.namespace, filter: everything, withoutOutgoing: true });
+  send(left, "e", [frame(receiver, "88b5", "0000")]);
+  send(right, "e", [frame(sender, "88b5", "0001")]);
+  assert.deepEqual(
+    [all, incoming].map((socket) => receiveAll(socket).map(({ type }) => type === packetType.outgoing)),
+    [[true, false], [false]],
+  );
+});
+
 test("the filter for address resolution: what passes, what does not, and whom it is for", () => {
   using hosts = twoHosts();
   const { left, right } = hosts;
