@@ -7,6 +7,7 @@ import type { Logger } from "../base/logger.ts";
 import { NodeDataplane } from "../dataplane/index.ts";
 import { listMulticastGroups, NetworkNamespace } from "../linux/index.ts";
 import type { Endpoint } from "../model/resources.ts";
+import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import { Attachments } from "./attachments.ts";
 import { DesiredState } from "./desired-state.ts";
@@ -16,7 +17,7 @@ import { IncomingState } from "./incoming-state.ts";
 import { LocalLearning } from "./learning/local-learning.ts";
 import { type Attachment, Replica, type ReplicaChange } from "./replica.ts";
 import { Session, type SessionChange } from "./session.ts";
-import { readUnderlay, type UnderlaySelector, type UnderlayState, watchUnderlay } from "./underlay.ts";
+import { readUnderlay, type UnderlayState, watchUnderlay } from "./underlay.ts";
 
 export interface AgentOptions {
   readonly server: string;
@@ -446,7 +447,8 @@ export class Agent {
       await this.#useUnderlay(underlay);
     }
     this.#dataplaneChanged(this.dataplane.changed());
-    // Without a connection the next one begins with it.
-    if (!isDeepStrictEqual(vteps, before.vteps) || mtu !== before.mtu) await this.#session.register();
+    // Each conversation begins with what this node is; one that goes on is told.
+    if (!isDeepStrictEqual(vteps, before.vteps)) this.#session.reconnect();
+    else if (mtu !== before.mtu) await this.#session.register();
   }
 }

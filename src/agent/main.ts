@@ -4,12 +4,11 @@ import { generatePrivateKey } from "../api/certificate-request.ts";
 import { joinServer } from "../api/join.ts";
 import { closeHttpServer } from "../api/local-server.ts";
 import { type Credentials, parseServerUrl } from "../api/transport.ts";
-import { cidrFamily } from "../base/cidr.ts";
 import { systemClock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
-import { familyOf } from "../base/ip.ts";
 import type { Logger } from "../base/logger.ts";
 import { parseInstanceName, parseNodeName } from "../model/names.ts";
+import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import { Agent } from "./agent.ts";
 import {
@@ -20,13 +19,7 @@ import {
   savePrivateKey,
 } from "./identity-files.ts";
 import { serveAgent } from "./socket.ts";
-import {
-  addressTowards,
-  parseUnderlaySelector,
-  readUnderlay,
-  type UnderlaySelector,
-  type UnderlayState,
-} from "./underlay.ts";
+import { addressTowards, readUnderlay, type UnderlayState } from "./underlay.ts";
 
 export interface RunAgentOptions {
   /** `https://ADDRESS:PORT`. */
@@ -34,11 +27,8 @@ export interface RunAgentOptions {
   /** Needed once; a node that has joined ignores it. */
   readonly token?: string;
   readonly name: string;
-  /**
-   * VTEP addresses, one of each family at most: as addresses, prefixes or interfaces, of which the last two are followed
-   * when addresses change. None: the address that this host uses towards the server.
-   */
-  readonly underlay: readonly string[];
+  /** VTEP addresses. None: the address that this host uses towards the server. */
+  readonly underlay: readonly UnderlaySelector[];
   readonly dataDir: string;
   readonly runDir: string;
   readonly instance: string;
@@ -63,7 +53,8 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   check("--instance", options.instance, parseInstanceName);
   check("--name", options.name, parseNodeName);
   const { host } = parseServerUrl(options.server);
-  const selectors = await underlaySelectors(options.underlay, host);
+  const selectors: readonly UnderlaySelector[] =
+    options.underlay.length > 0 ? options.underlay : [{ kind: "address", address: await addressTowards(host) }];
   const { vteps } = await requireVteps(selectors);
   prepareDirectory(options.dataDir);
   prepareDirectory(options.runDir);
@@ -114,33 +105,6 @@ async function joinFirst(options: RunAgentOptions, logger: Logger): Promise<Cred
   saveCredentials(options.dataDir, credentials);
   logger.info({ node: options.name, server: options.server }, "joined");
   return credentials;
-}
-
-async function underlaySelectors(texts: readonly string[], serverHost: string): Promise<readonly UnderlaySelector[]> {
-  if (texts.length === 0) return [{ kind: "address", address: await addressTowards(serverHost) }];
-  const selectors = texts.map((text) => {
-    const selector = parseUnderlaySelector(text);
-    if (selector.ok) return selector.value;
-    throw new WeftError({
-      code: "invalid-argument",
-      attempted: "read --underlay",
-      reason: `found "${text}"; allowed: ${selector.error}`,
-    });
-  });
-  const families = selectors.flatMap((selector) =>
-    selector.kind === "address"
-      ? familyOf(selector.address)
-      : selector.kind === "prefix"
-        ? cidrFamily(selector.prefix)
-        : [4, 6],
-  );
-  if (new Set(families).size !== families.length)
-    throw new WeftError({
-      code: "invalid-argument",
-      attempted: "read --underlay",
-      reason: `found ${texts.join(", ")}; allowed: one of IPv4, one of IPv6, one of each, or one interface`,
-    });
-  return selectors;
 }
 
 /** Before a token is spent on a node that could not run. */

@@ -83,6 +83,14 @@ export class Session {
     await this.#connection?.client.register(this.#handlers.registration(), { timeoutMs: seconds(10) });
   }
 
+  /** Begins the conversation anew, from the address that this host has now: the old one's connection would hang until it times out. */
+  reconnect(): void {
+    if (this.#connection === undefined) return;
+    this.#renewing = true;
+    this.#watch?.abort();
+    this.#connection?.close();
+  }
+
   /** Keeps the conversation up until {@link close}. */
   async run(): Promise<void> {
     let pause: Duration = shortestPause;

@@ -1,11 +1,10 @@
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { type Cidr, cidrContains, cidrOf, parseCidr } from "../base/cidr.ts";
+import { type Cidr, cidrContains, cidrOf } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address, parseIp } from "../base/ip.ts";
-import { err, ok } from "../base/result.ts";
 import type { NetworkNamespace } from "../linux/index.ts";
-import { parseInterfaceName, type TextParser } from "../model/names.ts";
+import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import {
   EventSocket,
   eventGroup,
@@ -29,23 +28,6 @@ export interface UnderlayState {
   /** All interfaces of this host by name. */
   readonly interfaces: ReadonlyMap<string, number>;
 }
-
-/** What `--underlay` names: an address, a prefix that holds one of this host, or an interface that has some. */
-export type UnderlaySelector =
-  | { readonly kind: "address"; readonly address: IpAddress }
-  | { readonly kind: "prefix"; readonly prefix: Cidr }
-  | { readonly kind: "interface"; readonly name: string };
-
-export const parseUnderlaySelector: TextParser<UnderlaySelector> = (text) => {
-  const address = parseIp(text);
-  if (address.ok) return ok({ kind: "address", address: address.value });
-  const prefix = parseCidr(text);
-  if (prefix.ok) return ok({ kind: "prefix", prefix: prefix.value });
-  const name = parseInterfaceName(text);
-  // What has a slash or colon was meant as an address or prefix.
-  if (name.ok && !/[/:]/.test(text) && !/^[\d.]+$/.test(text)) return ok({ kind: "interface", name: text });
-  return err("an IP address of this host, a prefix such as 192.0.2.0/24, or the name of an interface");
-};
 
 /** linux/rtnetlink.h: RT_SCOPE_UNIVERSE. */
 const globalScope = 0;

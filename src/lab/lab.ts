@@ -158,8 +158,8 @@ export class Lab {
     });
   }
 
-  /** Also after a stop or kill; the first time the node joins. */
-  async startAgent(host: string): Promise<void> {
+  /** Also after a stop or kill; the first time the node joins. `underlay`: what it is told by `--underlay`; its two addresses unless given. */
+  async startAgent(host: string, underlay?: string): Promise<void> {
     this.#requireUp(`start the agent of ${host}`);
     const directory = join(this.names.directory, host);
     const { ipv4, ipv6 } = hostAddresses(Number(host.slice(1)));
@@ -174,7 +174,7 @@ export class Lab {
       "--name",
       host,
       "--underlay",
-      `${ipv4},${ipv6}`,
+      underlay ?? `${ipv4},${ipv6}`,
       "--data-dir",
       directory,
       "--run-dir",

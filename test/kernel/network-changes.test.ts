@@ -62,7 +62,6 @@ const changes: readonly (readonly [
   ["port of a flat network", ["nft-inet"], { name: "p2", vni: 101, ...flat }, ["--port", "8472"]],
   ["port of a routed network", ["nft-inet"], { name: "p3", vni: 102, mode: "l3", ...flat }, ["--port", "8472"]],
   ["smaller MTU", ["nft-inet"], { name: "m2", vni: 103, ...flat }, ["--mtu", "1300"]],
-  ["VXLAN to Geneve, flat", ["geneve", "nft-inet"], { name: "vg", vni: 104, ...flat }, ["--encapsulation", "geneve"]],
   [
     "Geneve to NVGRE, flat",
     ["geneve", "gretap"],
@@ -70,10 +69,10 @@ const changes: readonly (readonly [
     ["--encapsulation", "nvgre"],
   ],
   [
-    "VXLAN to GRE, routed",
-    ["gre", "nft-inet"],
-    { name: "vr", vni: 106, mode: "l3", ...flat },
-    ["--encapsulation", "gre"],
+    "GRE to IPIP, routed",
+    ["gre", "ipip", "sit"],
+    { name: "ri", vni: 106, mode: "l3", encapsulation: "gre", ...flat },
+    ["--encapsulation", "ipip"],
   ],
   [
     "IPIP to Geneve, routed",

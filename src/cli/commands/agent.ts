@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { familyOf, type IpAddress, parseIp } from "../../base/ip.ts";
+import { parseUnderlaySelectors, type UnderlaySelector } from "../../model/underlay-selector.ts";
 import { UsageError } from "../errors.ts";
 import { examples, instanceName, nodeName } from "../options.ts";
 import { requireRoot } from "../privilege.ts";
@@ -9,7 +9,7 @@ interface AgentCommandOptions {
   readonly server: string;
   readonly token?: string;
   readonly name?: string;
-  readonly underlay?: readonly IpAddress[];
+  readonly underlay?: readonly UnderlaySelector[];
   readonly dataDir: string;
   readonly runDir: string;
   readonly instance: string;
@@ -28,11 +28,11 @@ export function registerAgent(program: Command): void {
     )
     .addOption(
       new Option(
-        "--underlay <address,...>",
-        "VTEP addresses, IPv4, IPv6 or both (default: the address towards the server)",
+        "--underlay <where,...>",
+        "VTEP addresses, IPv4, IPv6 or both: as addresses, or as prefixes or an interface, which are followed when addresses change (default: the address towards the server)",
       )
         .env("WEFT_UNDERLAY")
-        .argParser(underlayAddresses),
+        .argParser(underlay),
     )
     .addOption(
       new Option("--data-dir <directory>", "certificate and last snapshot")
@@ -56,19 +56,14 @@ export function registerAgent(program: Command): void {
     command,
     "weft agent --server https://192.0.2.10:7400 --token weft-...",
     "weft agent --server https://192.0.2.10:7400 --name h1 --underlay 192.0.2.1,2001:db8::1",
+    "weft agent --server https://192.0.2.10:7400 --underlay ens3",
   );
 }
 
-/** One address of each IP family at most. */
-function underlayAddresses(text: string): readonly IpAddress[] {
-  const addresses = text.split(",").map((part) => {
-    const parsed = parseIp(part);
-    if (!parsed.ok) throw new InvalidArgumentError(parsed.error);
-    return parsed.value;
-  });
-  if (new Set(addresses.map(familyOf)).size < addresses.length)
-    throw new InvalidArgumentError("At most one address of each IP family.");
-  return addresses;
+function underlay(text: string): readonly UnderlaySelector[] {
+  const selectors = parseUnderlaySelectors(text);
+  if (selectors.ok) return selectors.value;
+  throw new InvalidArgumentError(`Allowed: ${selectors.error}`);
 }
 
 function nameOfHost(): string {
