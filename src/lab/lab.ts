@@ -40,7 +40,7 @@ export interface AttachedContainer {
 
 const serverPort = 7400;
 /** How long a server or agent may take until it answers. */
-const startTimeout = 15_000;
+const startTimeout = 60_000;
 
 /**
  * Several hosts on one machine: each a network namespace on one underlay, with a real agent, and a real server.
