@@ -4,7 +4,7 @@
 # prints comes out here. What it writes below DIRECTORY stays. What it writes below the current directory, /dev, /run,
 # /tmp and /var/lib is seen by it alone; all else is read-only. Of the environment, WEFT_TEST_* and NODE_* go along.
 # UML_MEMORY (2G) and UML_TIMEOUT (600 seconds) bound what it takes. Needs root, x86-64, and the Debian packages
-# user-mode-linux and kmod, which setup.sh installs.
+# user-mode-linux and kmod, which setup.sh installs; uml-modules.sh adds nftables to what this kernel can do.
 set -eu
 
 # No command ended: the status is this one, which commands hardly use.
@@ -38,6 +38,14 @@ boot() {
     for word in "$@"; do quoted "$word"; done
     echo
   } >"$work/command"
+  here=$(cd "$(dirname "$0")" && pwd)
+  release=$(linux.uml --version)
+  modules=$here/../.runtime/uml-modules
+  if [ ! -d "$modules/lib/modules/$release" ]; then
+    modules=$work/modules
+    mkdir -p "$modules/lib/modules"
+    ln -s "/usr/lib/uml/modules/$release" "$modules/lib/modules/"
+  fi
   # On one processor: its processes take turns at each system call, which goes three times as fast there as across two.
   processor=$(sed -n 's/^Cpus_allowed_list:.*[^0-9]\([0-9]*\)$/\1/p' /proc/self/status)
   # In a process namespace, of which nothing is left when its first process ends; that ends with this script in any case.
@@ -45,7 +53,7 @@ boot() {
     unshare --pid --fork --kill-child --mount-proc taskset -c "$processor" \
     linux.uml "mem=${UML_MEMORY:-2G}" root=/dev/root rootfstype=hostfs rootflags=/ ro quiet \
     con=null con0=null,fd:2 con1=null,fd:3 "uml_dir=$work/" umid=uml \
-    "init=$(cd "$(dirname "$0")" && pwd)/uml.sh" "uml_work=$work" "uml_here=$PWD" "uml_directory=$directory" \
+    "init=$here/uml.sh" "uml_work=$work" "uml_here=$PWD" "uml_directory=$directory" "uml_modules=$modules" \
     </dev/null 3>&1 >"$work/console" 2>&1 &
   uml=$!
   wait "$uml" && ended=0 || ended=$?
@@ -68,18 +76,18 @@ init() {
   mount -t proc proc /proc
   mount -t sysfs sysfs /sys
   mount -t tmpfs tmpfs /run
-  mkdir -p /run/netns /run/work /run/here/original /run/here/changed /run/here/scratch /run/modules/lib/modules
+  mkdir -p /run/netns /run/work /run/here/original /run/here/changed /run/here/scratch /run/modules
   # Before anything covers them: they may be below /tmp.
   mount -t hostfs -o "${uml_work:?}" none /run/work
   mount -t hostfs -o ro,"${uml_here:?}" none /run/here/original
   # The kernel loads each module when it is first asked for. Its usual tool would look below /lib/modules.
-  ln -s "/usr/lib/uml/modules/$(uname -r)" /run/modules/lib/modules/
-  printf '#!/bin/sh\nexec modprobe -d /run/modules "$@"\n' >/run/modules/modprobe
-  chmod +x /run/modules/modprobe
-  echo /run/modules/modprobe >/proc/sys/kernel/modprobe
+  mount -t hostfs -o ro,"${uml_modules:?}" none /run/modules
+  printf '#!/bin/sh\nexec modprobe -d /run/modules "$@"\n' >/run/modprobe
+  chmod +x /run/modprobe
+  echo /run/modprobe >/proc/sys/kernel/modprobe
   # What a machine has loaded that does more than this: IPv6, Docker's br_netfilter, and tunnels, which put devices of
   # their own (gre0, tunl0, sit0, ip6tnl0) into every network namespace.
-  for module in ipv6 br_netfilter ip_gre ip6_gre ipip sit ip6_tunnel; do /run/modules/modprobe "$module"; done
+  for module in ipv6 br_netfilter ip_gre ip6_gre ipip sit ip6_tunnel; do /run/modprobe "$module"; done
   mount -t tmpfs tmpfs /tmp
   mount -t tmpfs tmpfs /var/lib
   mkdir -p /dev/pts /dev/shm "$uml_here"

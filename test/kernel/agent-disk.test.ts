@@ -21,7 +21,7 @@ import {
 import { inTenant, kernelTables } from "../support/cluster-tables.ts";
 import { fileRequires } from "../support/kernel.ts";
 
-await fileRequires("nft-inet");
+await fileRequires("quick processes");
 const file = theWholeFile();
 const lab = await testLab(file, { hosts: 2 });
 await createNetworks(lab, [

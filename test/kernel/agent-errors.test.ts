@@ -28,7 +28,7 @@ import { fileRequires } from "../support/kernel.ts";
 
 for (const name of Object.keys(process.env)) if (name.startsWith("WEFT_")) delete process.env[name];
 
-await fileRequires("nft-inet");
+await fileRequires("quick processes");
 const file = theWholeFile();
 const lab = await testLab(file, { hosts: 2 });
 await createNetworks(lab, [

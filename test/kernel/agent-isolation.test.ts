@@ -24,7 +24,7 @@ import { fileRequires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { makeUnderlay } from "../support/underlay.ts";
 
-await fileRequires("nft-inet");
+await fileRequires("quick processes");
 const file = theWholeFile();
 
 async function populate(lab: Lab): Promise<void> {

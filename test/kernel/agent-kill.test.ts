@@ -15,7 +15,7 @@ import { fileRequires } from "../support/kernel.ts";
 const kills = Number(process.env.WEFT_KILLS ?? 5);
 const total = 2_000;
 
-await fileRequires("nft-inet");
+await fileRequires("quick processes");
 const lab = await testLab(theWholeFile(), { hosts: 3 });
 await createNetworks(lab, [{ name: "web", subnets: ["10.1.0.0/16", "fd01::/64"], vni: 100 }]);
 lab.addContainer("a");

@@ -7,7 +7,7 @@ import { startStream } from "../support/cluster-traffic.ts";
 import { fileRequires } from "../support/kernel.ts";
 
 const moves = Number(process.env.WEFT_MOVES ?? 100);
-await fileRequires("nft-inet");
+await fileRequires("quick processes");
 const lab = await testLab(theWholeFile(), { hosts: 3 });
 await createNetworks(lab, [{ name: "web", subnets: ["10.1.0.0/16", "fd01::/64"], vni: 100 }]);
 const address = { ips: ["10.1.0.7", "fd01::7"], mac: "02:00:5e:10:00:07" };

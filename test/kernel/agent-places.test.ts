@@ -18,7 +18,7 @@ import {
 import { footprint, settledFootprint } from "../support/cluster-footprint.ts";
 import { fileRequires } from "../support/kernel.ts";
 
-await fileRequires("nft-inet");
+await fileRequires("quick processes");
 const file = theWholeFile();
 const lab = await testLab(file, { hosts: 2 });
 await createNetworks(lab, [

@@ -16,7 +16,7 @@ import { inTenant, kernelTables, wantedTables } from "../support/cluster-tables.
 import { startStream } from "../support/cluster-traffic.ts";
 import { fileRequires } from "../support/kernel.ts";
 
-await fileRequires("nft-inet");
+await fileRequires("quick processes");
 const lab = await testLab(theWholeFile(), { hosts: 2 });
 await createNetworks(lab, [{ name: "web", subnets: ["10.1.0.0/16", "fd01::/64"], vni: 100 }]);
 for (const [container, host] of [

@@ -16,7 +16,7 @@ import {
 } from "../support/cluster.ts";
 import { fileRequires } from "../support/kernel.ts";
 
-await fileRequires("nft-inet");
+await fileRequires("quick processes");
 const lab = await testLab(theWholeFile(), { hosts: 2 });
 const data = join(lab.names.directory, "server");
 const copy = join(lab.names.directory, "copy");

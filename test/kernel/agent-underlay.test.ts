@@ -15,7 +15,7 @@ import {
 import { inTenant } from "../support/cluster-tables.ts";
 import { fileRequires } from "../support/kernel.ts";
 
-await fileRequires("nft-inet");
+await fileRequires("quick processes");
 const lab = await testLab(theWholeFile(), { hosts: 2 });
 await createNetworks(lab, [
   { name: "web", tenant: "acme", subnets: ["10.1.0.0/24", "fd01::/64"], vni: 100 },

@@ -25,7 +25,7 @@ import { makeUnderlay } from "../support/underlay.ts";
 // Only what is asked for by name below: an installation on this machine is not to be found by chance.
 for (const name of Object.keys(process.env)) if (name.startsWith("WEFT_")) delete process.env[name];
 
-await fileRequires("nft-inet");
+await fileRequires("quick processes");
 const file = theWholeFile();
 const instance = uniqueName();
 cleanUp(file, () => removeNamespaces((name) => name.startsWith(instance)));

@@ -26,7 +26,7 @@ import {
 } from "../support/cluster.ts";
 import { requires } from "../support/kernel.ts";
 
-const aWholeLab = requires("nft-inet");
+const aWholeLab = requires("quick processes");
 
 /** What of a lab's name is there: namespaces, files and processes. */
 function traces(name: string): string[] {

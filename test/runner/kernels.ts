@@ -1,5 +1,5 @@
 /** The kernels that tests run on: this machine's, and User-Mode Linux, which `scripts/uml.sh` boots. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, existsSync, mkdtempSync, openSync, readSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -45,6 +45,7 @@ export async function runTests(
       ...files,
     ];
     const [program = "", ...words] = kernel === "host" ? node : ["scripts/uml.sh", directory, ...node];
+    if (kernel === "uml") await buildModules(say, signal);
     say(kernel === "host" ? "testing this machine's kernel" : "testing in User-Mode Linux, which boots first");
     // A group of its own, so that Ctrl-C comes to it by way of this process alone.
     const child = spawn(program, words, {
@@ -79,6 +80,31 @@ export async function runTests(
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+}
+
+/** Without these modules User-Mode Linux does as well, for tests that do not need them: those that do are skipped. */
+async function buildModules(say: (line: string) => void, signal: AbortSignal): Promise<void> {
+  const { release, built } = umlModules();
+  if (built) return;
+  say(`building modules of nftables for Linux ${release}, once; half a minute and 140 MB to download`);
+  const child = spawn("scripts/uml-modules.sh", { cwd: root, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding("utf8").on("data", (chunk: string) => {
+      output += chunk;
+    });
+  const stop = (): void => endGroup(child);
+  signal.addEventListener("abort", stop, { once: true });
+  await once(child, "close");
+  signal.removeEventListener("abort", stop);
+  if (child.exitCode !== 0 && !signal.aborted)
+    say(`scripts/uml-modules.sh failed (${ending(child)}), so it goes on without:\n${output.trimEnd()}`);
+}
+
+function umlModules(): { release: string; built: boolean } {
+  const { stdout } = spawnSync("linux.uml", ["--version"], { encoding: "utf8" });
+  const release = stdout.trim();
+  return { release, built: existsSync(join(root, ".runtime/uml-modules/lib/modules", release, "modules.dep.bin")) };
 }
 
 function ending({ exitCode, signalCode }: ChildProcess): string {
