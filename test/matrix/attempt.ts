@@ -50,7 +50,7 @@ export const tenant = "matrix";
 const underlayMtu = 1500;
 const octetsToSend = 1_000_000;
 /** Milliseconds that agents have until the kernel is as they were told. */
-const settlingTime = 15_000;
+const settlingTime = 60_000;
 /**
  * What RTM_NEWLINK answers to a kind of device that the kernel does not have (net/core/rtnetlink.c), and what nft says of
  * tables that it does not have.

@@ -38,7 +38,7 @@ function cellOf({ case: each, trials }: Tried, column: Column): Cell {
   let passed: string | undefined;
   for (const { kernel, outcome, readers } of trials)
     if (outcome.kind === "refused") {
-      if (each.refusal?.test(outcome.reason)) reasons.push(`the server: ${outcome.reason}`);
+      if (each.refusal?.test(outcome.reason)) reasons.push(`the server: ${withoutField(outcome.reason)}`);
       else failures.push(`${kernel}: the server refused: ${outcome.reason}`);
     } else if (outcome.kind === "missing") reasons.push(`${kernel}: ${generalOf(outcome.reason)}`);
     else if (outcome.kind === "failed") failures.push(`${kernel}: ${outcome.reason}`);
@@ -52,6 +52,11 @@ function cellOf({ case: each, trials }: Tried, column: Column): Cell {
   return reasons.length === 0
     ? { kind: "failed", reasons: ["no kernel tried it"] }
     : { kind: "reason", reason: [...new Set(reasons)].join("; ") };
+}
+
+/** The server's words without the field that it found the reason in. */
+function withoutField(reason: string): string {
+  return reason.replace(/^.*?\]: found /, "found ");
 }
 
 /** The kernel's words without the name of the device, which differs from case to case. */

@@ -51,9 +51,12 @@ export async function transfer(
   };
 }
 
-/** By the shell: whoever connects must be a process that begins in the namespace. */
+/**
+ * By the shell: whoever connects must be a process that begins in the namespace. What stands in ~/.bashrc, which bash
+ * reads where its input is a socket, has no part in it.
+ */
 async function send(from: NetworkNamespace, address: string, content: Buffer): Promise<void> {
-  const sender = from.spawn("bash", ["-c", `cat >/dev/tcp/${address}/${port}`], { stdio: ["pipe", "ignore", "pipe"] });
+  const sender = from.spawn("bash", ["--norc", "-c", `cat >/dev/tcp/${address}/${port}`], { stdio: ["pipe", "ignore", "pipe"] });
   let complaints = "";
   sender.stderr?.on("data", (chunk: Buffer) => {
     complaints += chunk;
