@@ -1,0 +1,208 @@
+/**
+ * Every encapsulation over both underlays, with IPv4 and IPv6 inside: containers talk, the largest packet passes and no
+ * larger one, and the outer header is the one that it shall be. And where flooded frames go: to each member once.
+ * `npm run matrix` shows the same for every combination of underlay, overlay and discovery.
+ */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { unwrap } from "../../src/base/result.ts";
+import { startCapture } from "../../src/lab/capture.ts";
+import type { AttachedContainer } from "../../src/lab/lab.ts";
+import { decodeFrame, readPcap } from "../../src/wire/index.ts";
+import { attempt, checkNames } from "../matrix/attempt.ts";
+import { type MatrixCase, matrixCases } from "../matrix/cases.ts";
+import {
+  createNetworks,
+  idle,
+  type NetworkWish,
+  testDirectory,
+  testLab,
+  theWholeFile,
+  until,
+} from "../support/cluster.ts";
+import { inTenant } from "../support/cluster-tables.ts";
+import { type KernelFeature, requires } from "../support/kernel.ts";
+import { RawInterface } from "../support/raw-frames.ts";
+
+const lab = await testLab(theWholeFile(), { hosts: 3 });
+
+/** Kinds of device that a case needs. What every kernel of interest has is tried on the quicker one. */
+function needsOf({ encapsulation, underlay }: MatrixCase): readonly KernelFeature[] {
+  const isIpv4 = underlay === "ipv4";
+  switch (encapsulation) {
+    case "geneve":
+      return ["geneve"];
+    case "nvgre":
+      return [isIpv4 ? "gretap" : "ip6gretap"];
+    case "gre":
+      return [isIpv4 ? "gre" : "ip6gre"];
+    case "ipip":
+      return [isIpv4 ? "sit" : "ip6tnl"];
+    default:
+      return ["vxlan", "nft-inet", "quick processes"];
+  }
+}
+
+/** Dual stack, and IPv4 alone where IPv6 cannot be had. Static discovery makes the same devices as the control plane. */
+const short = matrixCases.filter(
+  ({ overlay, refusal, underlay, encapsulation, crossSubnet, discovery, port }) =>
+    refusal === undefined &&
+    overlay === ((encapsulation === "direct" || crossSubnet) && underlay === "ipv4" ? "ipv4" : "dual") &&
+    (encapsulation === "vxlan" || discovery === "control-plane") &&
+    port !== 8472,
+);
+
+for (const each of short)
+  test(each.name, requires(...needsOf(each)), async (t) => {
+    const outcome = await attempt(lab, each, join(testDirectory(t), "eth0.pcap"));
+    assert.ok(outcome.kind === "tried", "reason" in outcome ? outcome.reason : "");
+    for (const name of checkNames) assert.ok(outcome.checks[name].passed, `${name}: ${outcome.checks[name].text}`);
+  });
+
+/** IEEE 802 Table 9-1 (RFC 9542 §2.4): for experiments, so that nobody else sends such frames. */
+const experimental = "88b5";
+
+function frame(destination: string, source: string, number: number): Uint8Array {
+  const [to, from] = [destination, source].map((mac) => mac.replaceAll(":", ""));
+  return Buffer.from(`${to}${from}${experimental}${number.toString(16).padStart(4, "0")}${"00".repeat(44)}`, "hex");
+}
+
+/** The number in such a frame; `undefined` in others. */
+function numberIn(bytes: Uint8Array): number | undefined {
+  const text = Buffer.from(bytes.subarray(12, 16)).toString("hex");
+  return text.startsWith(experimental) ? Number.parseInt(text.slice(4), 16) : undefined;
+}
+
+interface Member extends AttachedContainer {
+  readonly host: string;
+  readonly port: RawInterface;
+}
+
+/** A network with a container on each of these hosts, which send and receive raw frames; all gone with the test. */
+async function members(t: TestContext, network: NetworkWish, hosts: readonly string[]): Promise<readonly Member[]> {
+  await createNetworks(lab, [network]);
+  const all: Member[] = [];
+  t.after(async () => {
+    for (const { host, port } of all) {
+      port.close();
+      await lab.detach(`${network.name}-${host}`, host, network.name);
+      lab.removeContainer(`${network.name}-${host}`);
+    }
+    await lab.admin.delete({ resources: [{ kind: "network", name: network.name }] });
+  });
+  for (const host of hosts) {
+    const container = `${network.name}-${host}`;
+    lab.addContainer(container);
+    using namespace = lab.namespace(container);
+    const attached = await lab.attach(container, host, network.name);
+    all.push({ ...attached, host, port: await RawInterface.open(namespace, "eth0") });
+  }
+  for (const host of hosts)
+    await until(async () => {
+      const { networks } = await lab.agent(host).getStatus({});
+      const known = networks.find(({ name }) => name === network.name)?.remoteEndpoints;
+      assert.equal(known, hosts.length - 1, `${host} knows the others`);
+    }, 20_000);
+  await idle(lab, ...hosts);
+  return all;
+}
+
+/** Milliseconds after which a frame that is sent has arrived wherever it goes. */
+const travelTime = 300;
+const count = 20;
+const flat = { subnets: ["10.70.0.0/24"], vni: 7000 };
+
+for (const [encapsulation, needs] of [
+  ["geneve", ["geneve"]],
+  ["nvgre", ["gretap"]],
+  ["vxlan", ["vxlan", "nft-inet", "quick processes"]],
+] as const)
+  test(
+    `${encapsulation}: a flooded frame comes to each other member once, and never back`,
+    requires(...needs),
+    async (t) => {
+      const all = await members(t, { name: `mesh-${encapsulation}`, encapsulation, ...flat }, ["h1", "h2", "h3"]);
+      for (const { port } of all) port.received();
+      const wanted = Array.from({ length: count }, (_, number) => number);
+      for (const [what, destination] of [
+        ["broadcast", "ff:ff:ff:ff:ff:ff"],
+        ["unknown unicast", "02:00:00:00:0b:ad"],
+      ] as const)
+        for (const sender of all) {
+          for (const number of wanted) sender.port.send(frame(destination, sender.mac, number));
+          await sleep(travelTime);
+          for (const member of all) {
+            const heard = member.port.received().flatMap((bytes) => numberIn(bytes) ?? []);
+            const expected = member === sender ? [] : wanted;
+            assert.deepEqual(heard, expected, `${what} from ${sender.host} at ${member.host}`);
+          }
+        }
+    },
+  );
+
+/** VTEPs that h1 sends the frames to this MAC to, each as often as it does. */
+async function copies(t: TestContext, sender: Member, destination: string): Promise<readonly string[]> {
+  const file = join(testDirectory(t), "eth0.pcap");
+  using host = lab.namespace(sender.host);
+  const capture = await startCapture(host, "eth0", file, { filter: "udp port 4789", direction: "out" });
+  sender.port.send(frame(destination, sender.mac, 1));
+  await sleep(travelTime);
+  await capture.stop();
+  const { packets } = unwrap(readPcap(new Uint8Array(readFileSync(file))));
+  return packets
+    .map(({ bytes }) => decodeFrame(bytes).layers)
+    .flatMap((layers) => {
+      const [, inner] = layers.filter(({ protocol }) => protocol === "ethernet");
+      const outer = layers.find(({ protocol }) => protocol === "ipv4");
+      if (inner?.protocol !== "ethernet" || outer?.protocol !== "ipv4") return [];
+      return inner.header.destination === destination ? [outer.header.destination] : [];
+    })
+    .sort();
+}
+
+test(
+  "without data-plane learning an unknown destination goes to the flood list, and stays unknown",
+  requires("vxlan", "nft-inet", "quick processes"),
+  async (t) => {
+    const stranger = "02:00:00:00:0b:ad";
+    // h3 has another network: nothing of this one is to go there.
+    const [first, second] = await members(t, { name: "pair", ...flat }, ["h1", "h2"]);
+    assert.ok(first !== undefined && second !== undefined);
+    assert.deepEqual(await copies(t, first, stranger), ["192.0.2.2"]);
+    // The stranger speaks, behind the other member's port: who learns from what it sees would know now.
+    second.port.send(frame("ff:ff:ff:ff:ff:ff", stranger, 2));
+    await sleep(travelTime);
+    assert.deepEqual(
+      first.port.received().flatMap((bytes) => numberIn(bytes) ?? []),
+      [2],
+      "the stranger's frame arrived",
+    );
+    for (const host of ["h1", "h2"])
+      assert.ok(
+        !(await inTenant(lab, host, "acme", "bridge", "fdb", "show")).includes(stranger),
+        `${host} has not learnt`,
+      );
+    assert.deepEqual(await copies(t, first, stranger), ["192.0.2.2"]);
+    await lab.detach("pair-h2", "h2", "pair");
+    await until(async () => {
+      const fdb = await inTenant(lab, "h1", "acme", "bridge", "fdb", "show", "dev", "vx7000");
+      assert.doesNotMatch(fdb, /dst 192\.0\.2\.2/);
+    });
+    assert.deepEqual(await copies(t, first, stranger), [], "nobody else hosts the network");
+  },
+);
+
+test(
+  "a network that does not flood sends known unicast alone",
+  requires("vxlan", "nft-inet", "quick processes"),
+  async (t) => {
+    const [first, second] = await members(t, { name: "quiet", flood: "none", ...flat }, ["h1", "h2"]);
+    assert.ok(first !== undefined && second !== undefined);
+    assert.deepEqual(await copies(t, first, "02:00:00:00:0b:ad"), []);
+    assert.deepEqual(await copies(t, first, "ff:ff:ff:ff:ff:ff"), []);
+    assert.deepEqual(await copies(t, first, second.mac), ["192.0.2.2"]);
+  },
+);
