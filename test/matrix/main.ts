@@ -16,7 +16,7 @@ import { constants, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
-import { type KernelName, kernelNames } from "../runner/kernels.ts";
+import { buildModules, type KernelName, kernelNames } from "../runner/kernels.ts";
 import { casesWith, matrixCases } from "./cases.ts";
 import { captureName, type Message, messageMark } from "./on-this-kernel.ts";
 import { compareReaders } from "./other-readers.ts";
@@ -114,6 +114,7 @@ async function tryOn(
 ): Promise<string | undefined> {
   const command = ["scripts/node.sh", join(import.meta.dirname, "on-this-kernel.ts"), folder, ...words];
   const [program = "", ...parameters] = kernel === "host" ? command : ["scripts/uml.sh", folder, ...command];
+  if (kernel === "uml") await buildModules(say, signal);
   say(kernel === "host" ? "this machine's kernel" : "User-Mode Linux, which boots first");
   // A group of its own, so that Ctrl-C comes to it by way of this process alone.
   const child = spawn(program, parameters, {

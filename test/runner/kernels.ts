@@ -83,7 +83,7 @@ export async function runTests(
 }
 
 /** Without these modules User-Mode Linux does as well, for tests that do not need them: those that do are skipped. */
-async function buildModules(say: (line: string) => void, signal: AbortSignal): Promise<void> {
+export async function buildModules(say: (line: string) => void, signal: AbortSignal): Promise<void> {
   const { release, built } = umlModules();
   if (built) return;
   say(`building modules of nftables for Linux ${release}, once; half a minute and 140 MB to download`);
