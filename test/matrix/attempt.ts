@@ -46,7 +46,7 @@ export type Outcome =
       readonly target: readonly string[];
     };
 
-export const tenant = "matrix";
+const tenant = "matrix";
 const underlayMtu = 1500;
 const octetsToSend = 1_000_000;
 /** Milliseconds that agents have until the kernel is as they were told. */

@@ -56,7 +56,9 @@ export async function transfer(
  * reads where its input is a socket, has no part in it.
  */
 async function send(from: NetworkNamespace, address: string, content: Buffer): Promise<void> {
-  const sender = from.spawn("bash", ["--norc", "-c", `cat >/dev/tcp/${address}/${port}`], { stdio: ["pipe", "ignore", "pipe"] });
+  const sender = from.spawn("bash", ["--norc", "-c", `cat >/dev/tcp/${address}/${port}`], {
+    stdio: ["pipe", "ignore", "pipe"],
+  });
   let complaints = "";
   sender.stderr?.on("data", (chunk: Buffer) => {
     complaints += chunk;
