@@ -1,7 +1,7 @@
 /** One case of the matrix in a lab: the network is made, two containers talk over it, and it is removed again. */
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { messageOf } from "../../src/base/errors.ts";
+import { messageOf, WeftError } from "../../src/base/errors.ts";
 import { familyOf, ip } from "../../src/base/ip.ts";
 import { startCapture } from "../../src/lab/capture.ts";
 import type { AttachedContainer, Lab } from "../../src/lab/lab.ts";
@@ -65,7 +65,8 @@ export async function attempt(lab: Lab, each: MatrixCase, captureFile: string): 
       resources: [{ resource: { case: "tenant", value: { name: tenant } } }, { resource: network }],
     });
   } catch (error) {
-    return { kind: "refused", reason: messageOf(error) };
+    const isRefusal = error instanceof WeftError && error.code === "invalid-argument";
+    return { kind: isRefusal ? "refused" : "failed", reason: messageOf(error) };
   }
   const undo: (() => Promise<unknown>)[] = [
     () => lab.admin.delete({ resources: [{ kind: "network", name: network.value.name ?? "" }] }),

@@ -24,9 +24,11 @@ export function captureName(name: string): string {
 if (import.meta.main) await run(process.argv[2] ?? ".", process.argv.slice(3));
 
 async function run(directory: string, words: readonly string[]): Promise<void> {
+  let interrupted = false;
   const arriving = Lab.up({ name: `mx${process.pid}`, hosts: 2 });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
     process.once(signal, () => {
+      interrupted = true;
       const leave = (): never => process.exit(1);
       void arriving.then((lab) => lab.down()).then(leave, leave);
     });
@@ -36,6 +38,8 @@ async function run(directory: string, words: readonly string[]): Promise<void> {
     for (const each of casesWith(words)) {
       const begin = performance.now();
       const outcome = await attempt(lab, each, join(directory, captureName(each.name)));
+      // What failed because the lab went away says nothing.
+      if (interrupted) return;
       tell({ kind: "done", name: each.name, seconds: (performance.now() - begin) / 1000, outcome });
     }
     tell({ kind: "complete" });
