@@ -13,11 +13,15 @@ import { startCapture } from "../../src/lab/capture.ts";
 import type { AttachedContainer } from "../../src/lab/lab.ts";
 import { decodeFrame, readPcap } from "../../src/wire/index.ts";
 import { attempt, checkNames } from "../matrix/attempt.ts";
-import { type MatrixCase, matrixCases } from "../matrix/cases.ts";
+import { casesWith, type MatrixCase, matrixCases, networkOf } from "../matrix/cases.ts";
+import { describeOuter, readRequest } from "../matrix/outer-header.ts";
+import { transfer } from "../matrix/transfer.ts";
 import {
   createNetworks,
   idle,
+  inLab,
   type NetworkWish,
+  pings,
   testDirectory,
   testLab,
   theWholeFile,
@@ -204,5 +208,64 @@ test(
     assert.deepEqual(await copies(t, first, "02:00:00:00:0b:ad"), []);
     assert.deepEqual(await copies(t, first, "ff:ff:ff:ff:ff:ff"), []);
     assert.deepEqual(await copies(t, first, second.mac), ["192.0.2.2"]);
+  },
+);
+
+/** Puts h3 on a link of its own, behind the namespace of the switch, which routes. It has 198.51.100.3 there. */
+async function moveBehindRouter(): Promise<void> {
+  await lab.stop("h3");
+  const inside = (place: string, script: string): Promise<string> => inLab(lab, place, "sh", "-ec", script);
+  await inside(
+    "switch",
+    `ip link add far type bridge
+     ip link set port3 master far; ip link set far up
+     ip address add 192.0.2.253/24 dev switch; ip address add 198.51.100.253/24 dev far
+     sysctl -q -w net.ipv4.ip_forward=1`,
+  );
+  await inside(
+    "h3",
+    `ip address flush dev eth0
+     ip address add 198.51.100.3/24 dev eth0; ip route add default via 198.51.100.253`,
+  );
+  for (const place of ["h1", "h2", "server"]) await inside(place, "ip route add 198.51.100.0/24 via 192.0.2.253");
+  await lab.startAgent("h3", "eth0");
+}
+
+// The last: h3 stays where it was moved to.
+test(
+  "crossSubnet: no tunnel to a node on the same link, and one to a node behind a router",
+  requires("vxlan", "nft-inet", "quick processes"),
+  async (t) => {
+    await moveBehindRouter();
+    const [each] = casesWith(["crossSubnet", "ipv4-over-ipv4"]);
+    assert.ok(each !== undefined);
+    await createNetworks(lab, [{ ...networkOf(each, "acme", 3), name: "net", subnets: ["10.60.0.0/16"] }]);
+    const ips: string[] = [];
+    for (const host of ["h1", "h2", "h3"]) {
+      lab.addContainer(`cross-${host}`);
+      ips.push((await lab.attach(`cross-${host}`, host, "net")).ips[0] ?? "");
+    }
+    for (const host of ["h1", "h2", "h3"])
+      await until(async () => {
+        const { networks } = await lab.agent(host).getStatus({});
+        assert.equal(networks.find(({ name }) => name === "net")?.remoteBlocks, 2, `${host} knows the others' blocks`);
+      });
+    await idle(lab, "h1", "h2", "h3");
+    const file = join(testDirectory(t), "eth0.pcap");
+    using host = lab.namespace("h1");
+    using container = lab.namespace("cross-h1");
+    const capture = await startCapture(host, "eth0", file, { filter: "not tcp port 7400" });
+    const answered = [await pings(container, ips[1] ?? ""), await pings(container, ips[2] ?? "")];
+    await capture.stop();
+    assert.deepEqual(answered, [true, true]);
+    const { packets } = unwrap(readPcap(new Uint8Array(readFileSync(file))));
+    const outers = ips.slice(1).map((ip) => {
+      const requests = packets.flatMap(({ bytes }) => readRequest(bytes, ip, each) ?? []);
+      return new Set(requests.map(({ outer }) => describeOuter(outer)));
+    });
+    assert.deepEqual(outers, [new Set(["none"]), new Set([`192.0.2.1 > 198.51.100.3 UDP 4789 VXLAN VNI ${each.vni}`])]);
+    using far = lab.namespace("cross-h3");
+    const { sentHash, receivedHash } = await transfer(container, far, ips[2] ?? "", 1_000_000);
+    assert.equal(receivedHash, sentHash);
   },
 );
