@@ -233,12 +233,16 @@ function checkOuter(
   requests: readonly (readonly SentRequest[])[],
   frames: readonly Uint8Array[],
 ): Check {
-  const wanted = describeOuter(expectedOuter(each));
+  const texts = new Set<string>();
   for (const [index, sent] of requests.entries()) {
-    if (sent.length === 0) return { passed: false, text: `no packet to ${target.ips[index]} on the underlay` };
-    const other = sent.map(({ outer }) => describeOuter(outer)).find((text) => text !== wanted);
-    if (other !== undefined) return { passed: false, text: `${other}, not ${wanted}` };
+    const address = target.ips[index] ?? "";
+    if (sent.length === 0) return { passed: false, text: `no packet to ${address} on the underlay` };
+    const expected = describeOuter(expectedOuter(each, familyOf(ip(address))));
+    const other = sent.map(({ outer }) => describeOuter(outer)).find((text) => text !== expected);
+    if (other !== undefined) return { passed: false, text: `${other}, not ${expected}` };
+    texts.add(expected);
   }
+  const wanted = [...texts].join("; ");
   if (frames.some((frame) => decodeFrame(frame, decodeOptions(each)).layers.some(isFragment)))
     return { passed: false, text: `${wanted}, in fragments` };
   if (each.discovery !== "multicast") return { passed: true, text: wanted };

@@ -36,7 +36,7 @@ for (const [capture, words, target, outer] of [
   ["nvgre", ["nvgre", "static", "dual-over-ipv4"], "10.0.0.2", "192.0.2.1 > 192.0.2.2 NVGRE VSID 1193046"],
   ["gre-options", ["gre", "dual-over-ipv4"], "fd00::2", "192.0.2.1 > 192.0.2.2 GRE key 3735928559"],
   ["gre", ["gre", "dual-over-ipv4"], "10.0.0.2", "192.0.2.1 > 192.0.2.2 GRE key missing"],
-  ["6in4", ["ipip", "dual-over-ipv4"], "fd00::2", "192.0.2.1 > 192.0.2.2 IP in IPv4"],
+  ["6in4", ["ipip", "dual-over-ipv4"], "fd00::2", "192.0.2.1 > 192.0.2.2 IPv6 in IPv4"],
   ["icmpv4-echo", ["direct", "ipv4-over-ipv4"], "192.0.2.2", "none"],
 ] as const)
   test(`${capture}.pcap has in front of the packet: ${outer}`, () => {
@@ -52,10 +52,10 @@ for (const [capture, words, target, outer] of [
   });
 
 test("what a case shall have in front", () => {
-  const text = (...words: string[]): string => describeOuter(expectedOuter(only(...words)));
+  const text = (...words: string[]): string => describeOuter(expectedOuter(only(...words), 4));
   assert.match(text("port 8472", "dual-over-ipv6"), /^2001:db8::1 > 2001:db8::2 UDP 8472 VXLAN VNI \d+$/);
   assert.match(text("nvgre", "static", "dual-over-ipv4"), /^192\.0\.2\.1 > 192\.0\.2\.2 NVGRE VSID \d+$/);
-  assert.equal(text("ipip", "ipv4-over-ipv6"), "2001:db8::1 > 2001:db8::2 IP in IPv6");
+  assert.equal(text("ipip", "ipv4-over-ipv6"), "2001:db8::1 > 2001:db8::2 IPv4 in IPv6");
   assert.equal(text("crossSubnet", "ipv4-over-ipv6"), "none");
 });
 

@@ -1,5 +1,5 @@
 /** What a packet of a container looks like on the underlay, read by weft's own codecs. Pure. */
-import { familyOf, ip } from "../../src/base/ip.ts";
+import { familyOf, type IpFamily, ip } from "../../src/base/ip.ts";
 import { type DecodeFrameOptions, decodeFrame, type Layer, readNvgreKey } from "../../src/wire/index.ts";
 import { isDirect, type MatrixCase, vtepOf } from "./cases.ts";
 
@@ -30,8 +30,8 @@ export function decodeOptions({ encapsulation, port }: MatrixCase): DecodeFrameO
   return encapsulation === "vxlan" ? { vxlanPorts: new Set([port]) } : {};
 }
 
-/** What the frames should have in front; `undefined`: nothing. */
-export function expectedOuter(each: MatrixCase): OuterHeader | undefined {
+/** What packets of an inner version should have in front; `undefined`: nothing. */
+export function expectedOuter(each: MatrixCase, family: IpFamily): OuterHeader | undefined {
   if (isDirect(each)) return undefined;
   const { encapsulation, vni, port } = each;
   const addresses = { source: vtepOf(each, 1), destination: vtepOf(each, 2) };
@@ -43,7 +43,7 @@ export function expectedOuter(each: MatrixCase): OuterHeader | undefined {
     case "gre":
       return { ...addresses, protocol: "gre", tunnel: encapsulation, network: vni };
     default:
-      return { ...addresses, protocol: "inner IP" };
+      return { ...addresses, protocol: `ipv${family}` };
   }
 }
 
@@ -71,8 +71,7 @@ function outerOf(layers: readonly Layer[], each: MatrixCase): Pick<SentRequest, 
       case "ipv4":
       case "ipv6": {
         const carried = layer.protocol === "ipv4" ? layer.header.protocol : layer.header.nextHeader;
-        const named = typeof carried === "string" ? carried : String(carried.unknown);
-        const protocol = named === "ipv4" || named === "ipv6" ? "inner IP" : named;
+        const protocol = typeof carried === "string" ? carried : String(carried.unknown);
         outer = { ...outer, source: layer.header.source, destination: layer.header.destination, protocol };
         break;
       }
@@ -103,7 +102,7 @@ export function describeOuter(outer: OuterHeader | undefined): string {
   if (outer === undefined) return "none";
   const { source, destination, protocol, destinationPort, tunnel, network } = outer;
   const words = [`${source} > ${destination}`];
-  if (tunnel === undefined) words.push(`IP in IPv${familyOf(ip(source))}`);
+  if (tunnel === undefined) words.push(`${protocol.replace("ip", "IP")} in IPv${familyOf(ip(source))}`);
   if (destinationPort !== undefined) words.push(`${protocol.toUpperCase()} ${destinationPort}`);
   if (tunnel !== undefined) words.push(`${tunnel.toUpperCase()} ${identifiers[tunnel]} ${network ?? "missing"}`);
   return words.join(" ");
