@@ -36,7 +36,7 @@ const wrongUsage: readonly (readonly [words: readonly string[], error: RegExp])[
   [["attach", "web", "--netns", "red", "--interface", "a/b"], /interface name of 1 to 15 bytes/],
   [["token", "create", "--ttl", "soon"], /"soon" is not a duration/],
   [["server", "--listen", "7400"], /not of the form ADDRESS:PORT/],
-  [["agent", "--underlay", "192.0.2.1,192.0.2.2"], /At most one address of each IP family/],
+  [["agent", "--underlay", "192.0.2.1,192.0.2.2"], /one of IPv4, one of IPv6, one of each, or one interface/],
 ];
 
 for (const [words, error] of wrongUsage)

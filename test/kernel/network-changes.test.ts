@@ -62,11 +62,18 @@ const changes: readonly (readonly [
   ["port of a flat network", ["nft-inet"], { name: "p2", vni: 101, ...flat }, ["--port", "8472"]],
   ["port of a routed network", ["nft-inet"], { name: "p3", vni: 102, mode: "l3", ...flat }, ["--port", "8472"]],
   ["smaller MTU", ["nft-inet"], { name: "m2", vni: 103, ...flat }, ["--mtu", "1300"]],
+  ["VXLAN to Geneve, flat", ["geneve", "nft-inet"], { name: "vg", vni: 104, ...flat }, ["--encapsulation", "geneve"]],
   [
     "Geneve to NVGRE, flat",
     ["geneve", "gretap"],
     { name: "gn", vni: 5000, encapsulation: "geneve", ...flat },
     ["--encapsulation", "nvgre"],
+  ],
+  [
+    "GRE to VXLAN, routed",
+    ["gre", "nft-inet"],
+    { name: "rv", vni: 110, mode: "l3", encapsulation: "gre", ...flat },
+    ["--encapsulation", "vxlan"],
   ],
   [
     "GRE to IPIP, routed",

@@ -95,11 +95,13 @@ function agentText(agent: Awaited<ReturnType<typeof agentStatus>>, surface: Surf
           { header: "network", value: (row) => row.name },
           { header: "tenant", value: (row) => row.tenant },
           { header: "vni", value: (row) => row.vni },
+          { header: "carried", value: carried },
           { header: "mtu", value: (row) => row.mtu },
-          { header: "local", value: (row) => row.localEndpoints },
-          { header: "remote", value: (row) => row.remoteEndpoints },
+          // Of an l3 network the blocks of other nodes, where an l2 network has their endpoints.
+          { header: "local", value: (row) => row.localEndpoints + row.learntEndpoints },
+          { header: "remote", value: (row) => (row.mode === "l3" ? row.remoteBlocks : row.remoteEndpoints) },
           { header: "namespace", value: (row) => row.namespace },
-          { header: "remote vteps", value: (row) => row.remoteVteps.join(", ") },
+          { header: "vteps", value: discovered },
         ],
         agent.networks,
         surface,
@@ -134,6 +136,20 @@ function agentText(agent: Awaited<ReturnType<typeof agentStatus>>, surface: Surf
       ),
     );
   return sections.join("\n");
+}
+
+type NetworkStatus = Awaited<ReturnType<typeof agentStatus>>["networks"][number];
+
+/** `l2 vxlan:4789`; while it changes, what is received on beside. */
+function carried({ mode, encapsulation, port, standby }: NetworkStatus): string {
+  const also = standby.length === 0 ? "" : ` (receives ${standby.join(", ")}, too)`;
+  return `${mode} ${encapsulation}${port === 0 ? "" : `:${port}`}${also}`;
+}
+
+/** The group and whether it is joined, or the VTEPs of the other nodes. */
+function discovered({ group, groupInterface, groupJoined, remoteVteps }: NetworkStatus): string {
+  if (group === "") return remoteVteps.join(", ");
+  return `${group} on ${groupInterface}: ${groupJoined ? "joined" : "not joined"}`;
 }
 
 function serverText(server: Awaited<ReturnType<typeof serverStatus>>, surface: Surface): string {
