@@ -587,7 +587,8 @@ export declare type Event = Message<"weft.v1.Event"> & {
   level: string;
 
   /**
-   * For programs: repaired, attached, detached, connected, disconnected, resynchronised, failed.
+   * For programs: adjusted, attached, connected, detached, disconnected, failed, learnt, limited, moved, recovered,
+   * refused, repaired, resynchronised, withdrawn.
    *
    * @generated from field: string kind = 3;
    */
