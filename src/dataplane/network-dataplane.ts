@@ -256,9 +256,23 @@ export class NetworkDataplane {
   onRowWritten(row: Row): boolean {
     if (!("destination" in row) && !("ip" in row)) {
       const port = this.#idByPort.get(row.index);
-      if (port !== undefined && this.desired.local(port)?.mac !== row.mac) this.#tellTraffic(port, row, true);
+      if (port !== undefined && this.desired.local(port)?.mac !== row.mac) {
+        this.#tellTraffic(port, row, true);
+        const owner = this.desired.settings.localLearning ? this.#declaredWith(row.mac) : undefined;
+        if (owner !== undefined) {
+          this.desired.changedPorts.add(owner);
+          this.#damaged = true;
+          return true;
+        }
+      }
     }
     return this.#rows.onWritten(row);
+  }
+
+  /** The endpoint here that was declared with the MAC. */
+  #declaredWith(mac: MacAddress): string | undefined {
+    for (const [id, port] of this.#ports) if (port.mac === mac) return id;
+    return undefined;
   }
 
   /** All rows to a VTEP whose nexthop was made anew: the kernel dropped them with the old one. */

@@ -42,6 +42,7 @@ const containers = [
   ["s", "h1", "soon"],
   ["t", "h2", "soon"],
   ["u", "h1", "soon"],
+  ["thief", "h1", "late"],
 ] as const;
 const ids = new Map<string, string>();
 for (const [name, host, network] of containers) {
@@ -270,7 +271,7 @@ test("an agent that is killed and started again keeps what it published", async 
   await idle(lab, "h1", "h3");
   await sleep(500);
   assert.deepEqual(await learnt(), before);
-  assert.equal((await lab.agent("h1").getStatus({})).endpoints.length, 3, "what is declared, alone");
+  assert.equal((await lab.agent("h1").getStatus({})).endpoints.length, 4, "what is declared, alone");
 });
 
 test("what the kernel told while the agent did not listen is found by looking", async (t) => {
@@ -375,6 +376,32 @@ test("a flood of MAC addresses behind a port fills neither the server nor the br
   assert.match(output, new RegExp(`limited.*the port of endpoint ${ids.get("u")}.*more than 3 MAC addresses`));
   assert.match(output, /limited.*nothing is learnt there for 60 s/);
   assert.equal((await lab.agent("h1").getStatus({})).inSync, true);
+});
+
+test("a MAC address that was declared cannot be taken away by frames from behind another port", async (t) => {
+  const victims = [
+    { id: ids.get("a") ?? "", device: endpointPortName(ids.get("a") ?? "") },
+    { id: ids.get("b") ?? "", device: "vx100" },
+  ];
+  using c = lab.namespace("thief");
+  const raw = await RawInterface.open(c, "eth0");
+  t.after(() => raw.close());
+  for (const { id, device } of victims) {
+    const { mac: address = "", ips = [] } = (await endpoints("late")).find((each) => each.id === id) ?? {};
+    for (let number = 0; number < 100; number++) raw.send(announcement(mac(address), ips[0] ?? ""));
+    await until(async () =>
+      assert.match(
+        await inTenant(lab, "h1", "acme", "bridge", "fdb", "show", "br", "br100"),
+        new RegExp(`^${address} dev ${device} extern_learn master`, "m"),
+      ),
+    );
+  }
+  const port = endpointPortName(ids.get("thief") ?? "");
+  await until(async () =>
+    assert.match(await inTenant(lab, "h1", "acme", "bridge", "-d", "link", "show", "dev", port), /learning off/),
+  );
+  const { output } = await weft(["events", "--agent", lab.agentSocket("h1")]);
+  assert.match(output, /refused.*is used behind the port of endpoint .*was declared with it/);
 });
 
 test("what was behind a port is withdrawn at once with it", async () => {

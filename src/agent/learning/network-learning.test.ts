@@ -170,12 +170,17 @@ describe("what is found is published", () => {
     learning.macSeen("p1", m(0xd1), now);
     learning.ipSeen("p1", m(0xd1), i(201), now);
     assert.deepEqual(pass(1_000), []);
+  });
+
+  it("but for declared MACs behind other ports, at which nothing more is learnt for a minute", () => {
     assert.deepEqual(lines(learning.macSeen("p2", m(0xd1), now)), [
-      "refused: is used behind the port of endpoint p2, and endpoint p1 on this node was declared with it",
+      "refused: is used behind the port of endpoint p2, and endpoint p1 on this node was declared with it; nothing is learnt there for 60 s",
+      "deafen p2",
     ]);
-    assert.deepEqual(lines(learning.macSeen("p2", m(0xd1), now)), [], "not again within a minute");
-    assert.match(lines(learning.ipSeen("p2", m(0xee), i(1), now))[0] ?? "", /endpoint e0 on h2 was declared/);
-    assert.deepEqual(pass(1_000), []);
+    assert.deepEqual(learning.ipSeen("p2", m(0xd1), i(201), now), []);
+    assert.deepEqual(learning.macSeen("p2", m(1), now), []);
+    assert.deepEqual(pass(60_000), ["listen p2"]);
+    assert.match(lines(learning.ipSeen("p2", m(0xee), i(1), now)).join(), /endpoint e0 on h2 was declared.*deafen p2/);
   });
 
   it("further addresses of a declared MAC with its endpoint, for as long as that is there", () => {

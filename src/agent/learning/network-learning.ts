@@ -17,6 +17,7 @@ const ipLimit = 16;
 /** Beyond this many times the limit it is a flood, and the kernel stops to learn at the port, too. */
 const floodFactor = 4;
 const deafTime = seconds(60);
+const deafText = `nothing is learnt there for ${deafTime / 1000} s`;
 /** Findings, and withdrawals, in one request. */
 const batchLimit = 256;
 
@@ -90,8 +91,6 @@ export class NetworkLearning {
   /** Hosts that have a deadline. */
   readonly #unseen = new Set<MacAddress>();
   readonly #deafPorts = new Set<string>();
-  /** When it was last told that a declared MAC is used behind another port. */
-  readonly #misuses = new Map<MacAddress, number>();
   #sending: { readonly withdraw: readonly string[]; readonly publish: readonly Finding[] } | undefined;
   #sendAt: number | undefined;
   /** Of the state that was synchronised with last. It goes back when the server was restored from an older copy. */
@@ -211,7 +210,11 @@ export class NetworkLearning {
     const declaredAt = this.#portOfMac.get(mac);
     if (declaredAt === portId) return [];
     const declared = declaredAt === undefined ? this.#declaredElsewhere(mac) : `endpoint ${declaredAt} on this node`;
-    if (declared !== undefined) return this.#reportMisuse(mac, portId, declared, now);
+    if (declared !== undefined) {
+      // Whoever learns from there would send the endpoint's traffic to an impostor, or round a loop.
+      const message = `is used behind ${portText(portId)}, and ${declared} was declared with it; ${deafText}`;
+      return [this.#report("refused", mac, message), ...this.#deafen(port, portId, now)];
+    }
     const host = this.#hosts.get(mac);
     if (host === undefined) return this.#find(port, portId, mac, now);
     host.deadline = undefined;
@@ -388,11 +391,16 @@ export class NetworkLearning {
       effects.push(this.#reportPort(portId, message));
     }
     if (port.macs.size + port.surplus.size <= this.#limit * floodFactor) return effects;
+    const message = `has more than ${this.#limit * floodFactor} MAC addresses behind it; ${deafText}`;
+    return [...effects, this.#reportPort(portId, message), ...this.#deafen(port, portId, now)];
+  }
+
+  /** What is published stays so meanwhile. */
+  #deafen(port: PortState, portId: string, now: number): Effect[] {
     port.deafUntil = now + deafTime;
     this.#deafPorts.add(portId);
     port.surplus.clear();
-    const message = `has more than ${this.#limit * floodFactor} MAC addresses behind it: nothing is learnt there for ${deafTime / 1000} s`;
-    return [...effects, this.#reportPort(portId, message), { kind: "deafen", port: portId }];
+    return [{ kind: "deafen", port: portId }];
   }
 
   /** The kernel forgot all that was behind the port: what was published has as long as anything has to be seen again. */
@@ -597,13 +605,6 @@ export class NetworkLearning {
   #report(kind: LearningEvent["kind"], mac: MacAddress, message: string): Effect {
     const level = kind === "refused" || kind === "limited" ? "warning" : "info";
     return { kind: "report", event: { level, kind, object: `MAC ${mac} of network ${this.#network}`, message } };
-  }
-
-  #reportMisuse(mac: MacAddress, port: string, declared: string, now: number): Effect[] {
-    if (now - (this.#misuses.get(mac) ?? Number.NEGATIVE_INFINITY) < refusedPause) return [];
-    for (const [other, time] of this.#misuses) if (now - time >= refusedPause) this.#misuses.delete(other);
-    this.#misuses.set(mac, now);
-    return [this.#report("refused", mac, `is used behind ${portText(port)}, and ${declared} was declared with it`)];
   }
 
   #reportPort(port: string, message: string): Effect {
