@@ -55,7 +55,7 @@ export class NodeDataplane {
   readonly #stopAudit: () => void;
   #writesOfClosed = 0;
   #repairs = 0;
-  /** Leftovers of an earlier run are looked for once, after the first complete pass. */
+  /** Leftovers of an earlier run have been looked for. */
   #pruned = false;
   #started = false;
   #closed = false;
@@ -105,13 +105,18 @@ export class NodeDataplane {
       this.#tenants.get(settings.tenant)?.settingsChanged();
       return present;
     }
+    this.removeNetwork(settings.name);
     const network = new DesiredNetwork(settings);
     this.#desired.set(settings.name, network);
     return network;
   }
 
   removeNetwork(name: string): void {
+    const network = this.#desired.get(name);
+    if (network === undefined) return;
     this.#desired.delete(name);
+    // No pass has come to it yet: what an earlier run made of it is nobody's, and was kept for it.
+    if (this.network(name)?.dataplane.desired !== network) this.#pruned = false;
   }
 
   /** The desired state is complete: from now on the kernel is made equal to it. */
@@ -271,6 +276,7 @@ export class NodeDataplane {
 
   async #removeTenant(name: string, tenant: TenantDataplane): Promise<void> {
     await tenant.removeUplink();
+    await tenant.prune([]);
     await tenant.removeNamespace();
     this.#tenants.delete(name);
     this.#writesOfClosed += tenant.writes;
@@ -282,6 +288,17 @@ export class NodeDataplane {
    * tunnel may hold the VNI of a new network.
    */
   async #prune(): Promise<void> {
+    // A network that leaves meanwhile asks for another look.
+    this.#pruned = true;
+    try {
+      await this.#pruneAll();
+    } catch (error) {
+      this.#pruned = false;
+      throw error;
+    }
+  }
+
+  async #pruneAll(): Promise<void> {
     for (const name of await listNamedNamespaces()) {
       const tenantName = tenantOfNamespace(this.#options.instance, name);
       if (tenantName === undefined || !(await this.#isOwnNamespace(name))) continue;
@@ -297,7 +314,6 @@ export class NodeDataplane {
         ),
       ),
     );
-    this.#pruned = true;
   }
 
   async #isOwnNamespace(name: string): Promise<boolean> {
