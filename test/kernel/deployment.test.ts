@@ -167,8 +167,8 @@ for (const { network, vni, family, header, subnets, filter } of [
         fdb.map((row) => `${row.key} ${row.desired} ${row.actual} ${row.origin} ${row.state} ${row.device}`).sort(),
         [
           `00:00:00:00:00:00 ${vtep} ${vtep} flood same ${said.tunnel}`,
-          `${mine.endpoint.mac} ${port} ${port} local same ${port}`,
-          `${theirs.endpoint.mac} ${vtep} ${vtep} remote same ${said.tunnel}`,
+          `${mine.endpoint.mac} ${port} ${port} declared same ${port}`,
+          `${theirs.endpoint.mac} ${vtep} ${vtep} control-plane same ${said.tunnel}`,
         ].sort(),
       );
       const entries = (await ip("bridge", "-j", "fdb", "show", "br", said.bridge)) as {
