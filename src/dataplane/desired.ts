@@ -333,6 +333,6 @@ export class DesiredNetwork {
 const noMacs: ReadonlyMap<MacAddress, RemoteEndpoint> = new Map();
 const noIps: ReadonlyMap<IpAddress, RemoteEndpoint> = new Map();
 
-export function sameTransport(a: Transport | undefined, b: Transport | undefined): boolean {
+function sameTransport(a: Transport | undefined, b: Transport | undefined): boolean {
   return a?.encapsulation === b?.encapsulation && a?.port === b?.port;
 }

@@ -1,6 +1,6 @@
 export { addressResolutionFilter } from "./address-resolution.ts";
 export { assembleBpf } from "./bpf.ts";
-export { listMulticastGroups, type MulticastMembership } from "./multicast-groups.ts";
+export { listMulticastGroups } from "./multicast-groups.ts";
 export {
   createNamedNamespace,
   deleteNamedNamespace,

@@ -9,7 +9,7 @@ import { createNetworks, idle, inLab, testLab, theWholeFile, until, weft } from 
 import { fileRequires } from "../support/kernel.ts";
 import { RawInterface } from "../support/raw-frames.ts";
 
-await fileRequires("nft-inet");
+await fileRequires("quick processes", "nft-inet");
 
 const lab = await testLab(theWholeFile(), { hosts: 2 });
 await createNetworks(lab, [{ name: "web", subnets: ["10.0.0.0/24"], vni: 100 }]);

@@ -30,7 +30,7 @@ import { eventually, makeUnderlay, settled, type Underlay } from "../support/und
 
 const instance = `t${process.pid}`;
 const vni = 4242;
-await fileRequires("nft-inet");
+await fileRequires("quick processes", "nft-inet");
 const file = theWholeFile();
 const bin = testDirectory(file);
 

@@ -21,7 +21,7 @@ import { inTenant, kernelTables } from "../support/cluster-tables.ts";
 import { fileRequires } from "../support/kernel.ts";
 import { RawInterface } from "../support/raw-frames.ts";
 
-await fileRequires("nft-inet");
+await fileRequires("quick processes", "nft-inet");
 
 const lab = await testLab(theWholeFile(), { hosts: 3 });
 /** Two networks of one tenant: one that forgets late, one that forgets soon and has little room. */

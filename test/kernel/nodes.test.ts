@@ -29,12 +29,10 @@ const renumbered = { before: "192.0.2.2", after: "192.0.2.52" };
 
 const flat = { subnets: ["10.0.0.0/24", "fd00::/64"] };
 const networks: readonly (readonly [network: NetworkWish, needs: readonly KernelFeature[]])[] = [
-  [{ name: "vxlan-l2", vni: 101, ...flat }, ["nft-inet"]],
-  [{ name: "vxlan-l3", vni: 102, mode: "l3", ...flat }, ["nft-inet"]],
+  [{ name: "vxlan-l2", vni: 101, ...flat }, ["quick processes", "nft-inet"]],
+  [{ name: "vxlan-l3", vni: 102, mode: "l3", ...flat }, ["quick processes", "nft-inet"]],
   [{ name: "geneve-l2", vni: 103, encapsulation: "geneve", ...flat }, ["geneve"]],
-  [{ name: "nvgre-l2", vni: 5000, encapsulation: "nvgre", ...flat }, ["gretap"]],
   [{ name: "gre-l3", vni: 104, mode: "l3", encapsulation: "gre", ...flat }, ["gre"]],
-  [{ name: "ipip-l3", vni: 105, mode: "l3", encapsulation: "ipip", ...flat }, ["ipip", "sit"]],
 ];
 
 /** Everything in the kernel of a host that names a VTEP: tunnels, tables, nexthops, filters. */

@@ -5,6 +5,9 @@ import { runProgram } from "../../src/lab/process.ts";
 import { createNetworks, idle, inLab, pings, testLab, theWholeFile, until, weftJson } from "../support/cluster.ts";
 import { inTenant } from "../support/cluster-tables.ts";
 import { startStream } from "../support/cluster-traffic.ts";
+import { fileRequires } from "../support/kernel.ts";
+
+await fileRequires("quick processes", "nft-inet");
 
 const lab = await testLab(theWholeFile(), { hosts: 3 });
 await createNetworks(lab, [

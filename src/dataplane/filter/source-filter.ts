@@ -94,6 +94,6 @@ export function match(left: object, right: unknown): NftObject {
 }
 
 /** A set; an empty one has no `elem`, neither when it is made nor when it is listed. */
-export function set(name: string, type: string, elements: readonly (string | number)[]): NftObject {
+function set(name: string, type: string, elements: readonly (string | number)[]): NftObject {
   return { set: { name, type, ...(elements.length === 0 ? {} : { elem: [...elements] }) } };
 }

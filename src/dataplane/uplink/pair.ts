@@ -109,7 +109,7 @@ export async function removeEnds(place: PairPlace, present: Ends): Promise<void>
 }
 
 /** Writes those that are not so; those that this kernel lacks do not matter. Returns what was written. */
-export function ensureSysctls(namespace: NetworkNamespace, settings: Readonly<Record<string, string>>): string[] {
+function ensureSysctls(namespace: NetworkNamespace, settings: Readonly<Record<string, string>>): string[] {
   const written: string[] = [];
   for (const [key, value] of Object.entries(settings)) {
     const present = readNetworkSysctl(namespace, key);

@@ -88,7 +88,7 @@ export function prefixSet(name: string, family: IpFamily, prefixes: readonly Cid
 }
 
 /** Without prefixes that lie within others, which nftables refuses in one set. */
-export function outermost(prefixes: readonly Cidr[]): Cidr[] {
+function outermost(prefixes: readonly Cidr[]): Cidr[] {
   const kept: Cidr[] = [];
   for (const value of [...prefixes].sort(compareCidr)) {
     const last = kept.at(-1);
