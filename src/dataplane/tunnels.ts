@@ -1,12 +1,14 @@
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { isErrno } from "../linux/index.ts";
+import { isTunnelOf } from "../model/names.ts";
 import {
   changeLink,
   createLink,
   deleteLink,
   getLink,
   type Link,
+  listLinks,
   namespaceIdOf,
   type Request,
 } from "../netlink/index.ts";
@@ -23,7 +25,7 @@ import {
 } from "./encapsulation/tunnel.ts";
 import type { TunnelDevice } from "./encapsulation/tunnel-device.ts";
 import type { LinkTable } from "./link-table.ts";
-import { aliasOf, weftGroup } from "./ownership.ts";
+import { aliasOf, isOwnLink, weftGroup } from "./ownership.ts";
 
 /** A tunnel in the kernel. */
 interface Tunnel extends PlannedTunnel {
@@ -33,6 +35,7 @@ interface Tunnel extends PlannedTunnel {
 /** The tunnels of one network in the kernel: one for all VTEPs, or one for each, and those of the way it is changed from or to. */
 export class Tunnels {
   readonly #byName = new Map<string, Tunnel>();
+  #hasLookedForLeftovers = false;
   readonly #byIndex = new Map<number, Tunnel>();
   /** The tunnel that packets to a VTEP leave by; `undefined` as VTEP: to all. */
   readonly #sending = new Map<IpAddress | undefined, Tunnel>();
@@ -102,12 +105,17 @@ export class Tunnels {
   /** Deletes tunnels that the network does not want any more. */
   async removeSurplus(desired: DesiredNetwork, place: DevicePlace): Promise<void> {
     const planned = plannedTunnels(desired.settings, desired.peers);
+    // Once: tunnels of an earlier run to VTEPs that left before this one had come to them.
+    if (!this.#hasLookedForLeftovers) {
+      for (const link of await place.socket.dump(listLinks()))
+        if (isOwnLink(link) && isTunnelOf(desired.settings.vni, link.name) && !planned.has(link.name))
+          await removeDevice(link.index, place);
+      this.#hasLookedForLeftovers = true;
+    }
     for (const [name, tunnel] of [...this.#byName]) {
       if (planned.has(name)) continue;
       this.#forget(name);
-      await place.socket.execute(deleteLink({ index: tunnel.index })).catch((error: unknown) => {
-        if (!isErrno(error, "ENODEV")) throw error;
-      });
+      await removeDevice(tunnel.index, place);
     }
   }
 
@@ -131,6 +139,12 @@ export class Tunnels {
     this.#byName.delete(name);
     if (this.#byIndex.get(tunnel.index) === tunnel) this.#byIndex.delete(tunnel.index);
   }
+}
+
+async function removeDevice(index: number, { socket }: DevicePlace): Promise<void> {
+  await socket.execute(deleteLink({ index })).catch((error: unknown) => {
+    if (!isErrno(error, "ENODEV")) throw error;
+  });
 }
 
 async function ensureTunnel(

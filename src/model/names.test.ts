@@ -4,6 +4,7 @@ import { ip } from "../base/ip.ts";
 import {
   bridgeName,
   endpointPortName,
+  isTunnelOf,
   maxVni,
   namespaceName,
   parseEndpointId,
@@ -67,6 +68,13 @@ describe("names of kernel objects", () => {
       assert.equal(name, expected);
       assert.deepEqual(parseInterfaceName(name), { ok: true, value: name });
     });
+
+  it("of tunnels tell their network", () => {
+    for (const [name] of names.filter(([each]) => /^vx100$|^[gr]2s-/.test(each)))
+      assert.ok(isTunnelOf(vni, name), name);
+    for (const name of ["vx1001", "vx10", "g2t-c0000201", "g2s", "br100", "ve0123456789ab"])
+      assert.ok(!isTunnelOf(vni, name), name);
+  });
 
   it("of tenants can be read back", () =>
     assert.equal(tenantOfNamespace("weft", namespaceName("weft", "blue-1")), "blue-1"));

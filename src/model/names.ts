@@ -108,6 +108,11 @@ export function peerTunnelName({ encapsulation, port }: Transport, vni: Vni, pee
   return `${peerTunnelLetter[encapsulation]}${vni.toString(36)}-${place}`;
 }
 
+/** Whether a device of weft's is a tunnel of this network, by whatever encapsulation, port and VTEP. */
+export function isTunnelOf(vni: Vni, name: string): boolean {
+  return new RegExp(`^(vx${vni}(p[0-9a-f]{4})?|[gnri]${vni.toString(36)}-[0-9a-z]{8})$`).test(name);
+}
+
 /** FNV-1a of 64 bits, of which 41 fit eight digits of base 36. */
 function hash41(text: string): bigint {
   let hash = 0xcbf2_9ce4_8422_2325n;
