@@ -9,7 +9,9 @@ cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
 release=$(linux.uml --version)
 target=.runtime/uml-modules/lib/modules/$release
-[ ! -f "$target/modules.dep.bin" ] || exit 0
+# What this script says now, so that other modules than those of an earlier version are built.
+wanted=$(cksum <"scripts/uml-modules.sh")
+[ "$(cat "$target/built-by" 2>/dev/null)" != "$wanted" ] || exit 0
 
 missing=
 # The compiler alone brings no headers of the C library; gencat comes with them.
@@ -39,8 +41,8 @@ dpkg-deb --fsys-tarfile "$work/$source"_*.deb | tar -x -O "./usr/src/$source.tar
   --exclude='*/drivers/*.[ch]' --exclude='*/sound/*.[ch]' --exclude='*/fs/*.c' --exclude='*/dts/*' --exclude='*/tools/testing/*'
 cd "$work/$source"
 {
-  linux.uml --showconfig | grep -v -E '(NF_TABLES_(INET|IPV4|IPV6)|NFT_(NAT|REJECT_INET)) is not set'
-  echo "CONFIG_NF_TABLES_INET=y CONFIG_NF_TABLES_IPV4=y CONFIG_NF_TABLES_IPV6=y CONFIG_NFT_NAT=m CONFIG_NFT_REJECT_INET=m" | tr ' ' '\n'
+  linux.uml --showconfig | grep -v -E '(NF_TABLES_(INET|IPV4|IPV6)|NFT_(NAT|REJECT_INET|FIB_(INET|IPV4|IPV6))) is not set'
+  echo "CONFIG_NF_TABLES_INET=y CONFIG_NF_TABLES_IPV4=y CONFIG_NF_TABLES_IPV6=y CONFIG_NFT_NAT=m CONFIG_NFT_REJECT_INET=m CONFIG_NFT_FIB_INET=m CONFIG_NFT_FIB_IPV4=m CONFIG_NFT_FIB_IPV6=m" | tr ' ' '\n'
 } >.config
 make ARCH=um olddefconfig
 make ARCH=um -j2 modules_prepare
@@ -52,9 +54,9 @@ build() {
   make ARCH=um KBUILD_MODPOST_WARN=1 -j2 "M=$folder" "$@"
 }
 build net/netfilter nf_tables.ko nf_nat.ko nft_chain_nat.ko nft_nat.ko nft_masq.ko nft_redir.ko nft_ct.ko nft_log.ko \
-  nft_reject.ko nft_reject_inet.ko
-build net/ipv4/netfilter nft_reject_ipv4.ko
-build net/ipv6/netfilter nft_reject_ipv6.ko
+  nft_reject.ko nft_reject_inet.ko nft_fib.ko nft_fib_inet.ko
+build net/ipv4/netfilter nft_reject_ipv4.ko nft_fib_ipv4.ko
+build net/ipv6/netfilter nft_reject_ipv6.ko nft_fib_ipv6.ko
 cd - >/dev/null
 
 rm -rf "$target"
@@ -64,3 +66,4 @@ strip --strip-debug "$target"/updates/*.ko
 cp -a -s "/usr/lib/uml/modules/$release/kernel" "$target"
 for list in order builtin builtin.modinfo; do cp "/usr/lib/uml/modules/$release/modules.$list" "$target"; done
 depmod -b .runtime/uml-modules "$release"
+echo "$wanted" >"$target/built-by"
