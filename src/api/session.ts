@@ -31,7 +31,7 @@ export interface SessionTls {
 export class Session {
   readonly authority: string;
   readonly #tls: SessionTls;
-  #session: Promise<ClientHttp2Session> | undefined;
+  #current: { readonly session: ClientHttp2Session; readonly opened: Promise<ClientHttp2Session> } | undefined;
 
   constructor(authority: string, tls: SessionTls) {
     this.authority = authority;
@@ -45,42 +45,42 @@ export class Session {
     headers: OutgoingHttpHeaders,
     options: Omit<ClientSessionRequestOptions, "signal">,
   ): Promise<ClientHttp2Stream> {
-    this.#session ??= this.#open();
-    const session = await this.#session;
+    this.#current ??= this.#open();
+    const session = await this.#current.opened;
     return session.request({ ...headers, ":method": method, ":path": path }, options);
   }
 
   /** Called by the transport for each read; pings go out all the same. */
   notifyResponseByteRead(): void {}
 
-  /** Ends the connection and the requests on it. */
+  /** Ends the connection, also one that is being opened; requests on it fail at once. */
   close(): void {
-    const session = this.#session;
-    this.#session = undefined;
-    session?.then((open) => open.destroy()).catch(() => {});
+    const session = this.#current?.session;
+    this.#current = undefined;
+    // Without an error, requests under way would be told nothing, and wait for their time limit.
+    session?.destroy(Object.assign(new Error("the connection was given up"), { code: "ECONNABORTED" }));
   }
 
-  #open(): Promise<ClientHttp2Session> {
-    const opening = new Promise<ClientHttp2Session>((resolve, reject) => {
-      const session = connectHttp2(this.authority, { createConnection: () => openSocket(this.#tls) });
-      const forget = (): void => {
-        if (this.#session === opening) this.#session = undefined;
-      };
-      session.once("connect", () => {
-        keepAlive(session);
-        resolve(session);
-      });
-      session.on("error", (error) => {
-        forget();
-        reject(error);
-      });
-      session.once("goaway", forget);
-      session.once("close", () => {
-        forget();
-        reject(Object.assign(new Error("the connection was closed"), { code: "ECONNRESET" }));
-      });
+  #open(): { readonly session: ClientHttp2Session; readonly opened: Promise<ClientHttp2Session> } {
+    const session = connectHttp2(this.authority, { createConnection: () => openSocket(this.#tls) });
+    const { promise: opened, resolve, reject } = Promise.withResolvers<ClientHttp2Session>();
+    const forget = (): void => {
+      if (this.#current?.session === session) this.#current = undefined;
+    };
+    session.once("connect", () => {
+      keepAlive(session);
+      resolve(session);
     });
-    return opening;
+    session.on("error", (error) => {
+      forget();
+      reject(error);
+    });
+    session.once("goaway", forget);
+    session.once("close", () => {
+      forget();
+      reject(Object.assign(new Error("the connection was closed"), { code: "ECONNRESET" }));
+    });
+    return { session, opened };
   }
 }
 

@@ -146,6 +146,8 @@ export function explainTls(url: string, method: string, thrown: unknown): WeftEr
     case "EHOSTUNREACH":
     case "ENETUNREACH":
       return make("unavailable", `no answer (${code})`, "see whether the server's host is up and no filter is between");
+    case "ECONNABORTED":
+      return make("unavailable", "this side gave the connection up, for a new one or for good", "try again");
     case "ECONNRESET":
     case "EPIPE":
     case "ERR_STREAM_PREMATURE_CLOSE":
