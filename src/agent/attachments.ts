@@ -41,6 +41,8 @@ export interface AttachmentsOptions {
 
 const requestTimeout = seconds(10);
 const settleAgain = seconds(5);
+/** Passes of the dataplane that an attachment waits for; one does unless others are attached at the same time. */
+const mostPasses = 10;
 /** Paths of the agent itself, whoever reads them. */
 const ownPath = /^\/proc\/(self|thread-self)\//;
 
@@ -77,8 +79,7 @@ export class Attachments {
         throw new WeftError({ code: "internal", attempted, reason: "the server's answer lacks the endpoint" });
       const endpoint = unwrap(endpointFromMessage(answer.endpoint));
       await this.#options.reached(Number(answer.revision));
-      await this.#options.dataplane.changed();
-      this.#requireInPlace(endpoint, attempted);
+      await this.#comeIntoPlace(endpoint, attempted);
       this.#put({ ...attachment, state: "attached" });
       this.#options.events.add({
         level: "info",
@@ -299,22 +300,26 @@ export class Attachments {
     });
   }
 
-  #requireInPlace(endpoint: Endpoint, attempted: string): void {
-    const { problems } = this.#options.dataplane;
-    const problem =
-      problems.get(`endpoint ${endpoint.id} of network ${endpoint.network}`) ??
-      problems.get(`network ${endpoint.network}`) ??
-      problems.get("underlay") ??
-      problems.get(`tenant ${this.#options.dataplane.networks.get(endpoint.network)?.settings.tenant}`);
-    if (problem !== undefined) throw problem.error;
-    const network = this.#options.dataplane.networks.get(endpoint.network);
-    if (network?.local(endpoint.id) === undefined || network.changedPorts.has(endpoint.id))
-      throw new WeftError({
-        code: "internal",
-        attempted,
-        reason: "the endpoint did not come into place in time",
-        hint: "see weft status for what is wrong on this node",
-      });
+  /** A kernel event that tells of a moment within a pass asks for another look at the port, which is not a failure yet. */
+  async #comeIntoPlace({ id, network: name }: Endpoint, attempted: string): Promise<void> {
+    const { dataplane } = this.#options;
+    for (let pass = 0; pass < mostPasses; pass++) {
+      await dataplane.changed();
+      const network = dataplane.networks.get(name);
+      const problem =
+        dataplane.problems.get(`endpoint ${id} of network ${name}`) ??
+        dataplane.problems.get(`network ${name}`) ??
+        dataplane.problems.get("underlay") ??
+        dataplane.problems.get(`tenant ${network?.settings.tenant}`);
+      if (problem !== undefined) throw problem.error;
+      if (network?.local(id) !== undefined && !network.changedPorts.has(id)) return;
+    }
+    throw new WeftError({
+      code: "internal",
+      attempted,
+      reason: "the endpoint did not come into place in time",
+      hint: "see weft status for what is wrong on this node",
+    });
   }
 
   /** A claim is on disk before it is acted upon; what is let go is let go also when the disk is full. */

@@ -131,3 +131,15 @@ test("a tenant that cannot be opened keeps its own endpoints out, and no others"
   await detach(path, "late");
   await inSync(lab, "h1");
 });
+
+test("the first endpoints of many tenants come into place at the same time", async () => {
+  const names = Array.from({ length: 12 }, (_, index) => `many${index}`);
+  await createNetworks(
+    lab,
+    names.map((name, index) => ({ name, tenant: name, subnets: ["10.9.0.0/24"], vni: 300 + index })),
+  );
+  for (const name of names) lab.addContainer(name);
+  await Promise.all(names.map((name) => lab.attach(name, "h1", name)));
+  await Promise.all(names.map((name) => lab.detach(name, "h1", name)));
+  await inSync(lab, "h1");
+});
