@@ -14,7 +14,7 @@ export const kernelNames = ["host", "uml"] as const;
 export type KernelName = (typeof kernelNames)[number];
 
 /** How many test files run at once. User-Mode Linux has one processor. */
-const concurrency: Readonly<Record<KernelName, number>> = { host: 2, uml: 1 };
+const concurrency: Readonly<Record<KernelName, number>> = { host: 1, uml: 1 };
 /** Seconds after which User-Mode Linux is ended. */
 const longest = 600;
 /** Milliseconds that tests have for cleaning up, when they are ended before they are done. */

@@ -65,12 +65,9 @@ async function run(kernels: readonly KernelName[], files: readonly string[]): Pr
       abort.abort();
     });
   const begin = performance.now();
-  const runs: KernelRun[] = [];
-  // One after the other: side by side they slow each other down until tests that watch the time fail.
-  for (const kernel of kernels) {
-    if (interruption !== undefined) break;
-    runs.push(await runTests(kernel, files, (line) => say(kernel, line), abort.signal));
-  }
+  const runs: readonly KernelRun[] = await Promise.all(
+    kernels.map((kernel) => runTests(kernel, files, (line) => say(kernel, line), abort.signal)),
+  );
   if (interruption !== undefined) return 128 + constants.signals[interruption];
   const { failures, table, passed, failed, skipped, ok } = summarize(runs);
   const seconds = ((performance.now() - begin) / 1000).toFixed(0);
