@@ -7,6 +7,7 @@ const SO_ATTACH_FILTER = 26;
 
 /** linux/bpf_common.h: codes of instructions, each with an operand in the instruction itself. */
 const loadCodes = { 1: 0x30, 2: 0x28, 4: 0x20 } as const;
+const LOAD_LENGTH = 0x80;
 const JUMP_EQUAL = 0x15;
 const JUMP_SET = 0x45;
 const RETURN = 0x06;
@@ -27,6 +28,8 @@ export const packetProperty = {
 export type BpfStep =
   /** Loads so many octets, in network byte order, from so far into the packet; a packet that is too short is dropped. */
   | { readonly load: 1 | 2 | 4; readonly at: number }
+  /** Loads how many octets the packet has. */
+  | { readonly load: "length" }
   /** Is what was loaded this? Goes on at the label `yes` or `no`. */
   | { readonly equals: number; readonly yes?: string; readonly no?: string }
   /** Is any of these bits set in it? */
@@ -62,7 +65,7 @@ export function assembleBpf(steps: readonly BpfStep[]): Uint8Array {
 type Encoded = readonly [code: number, operand: number, ifTrue: number, ifFalse: number];
 
 function encode(step: Exclude<BpfStep, { label: string }>, to: (label: string | undefined) => number): Encoded {
-  if ("load" in step) return [loadCodes[step.load], step.at, 0, 0];
+  if ("load" in step) return step.load === "length" ? [LOAD_LENGTH, 0, 0, 0] : [loadCodes[step.load], step.at, 0, 0];
   if ("accept" in step) return [RETURN, step.accept ? wholePacket : 0, 0, 0];
   if ("equals" in step) return [JUMP_EQUAL, step.equals, to(step.yes), to(step.no)];
   return [JUMP_SET, step.anyBit, to(step.yes), to(step.no)];

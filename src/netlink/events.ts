@@ -1,5 +1,6 @@
 import { assembleBpf, isErrno, type NetworkNamespace } from "../linux/index.ts";
 import { messagesOf } from "./message.ts";
+import { AF_BRIDGE, neighbourFlag, RTM_DELNEIGH, RTM_NEWNEIGH } from "./neighbour.ts";
 import { openKernelTransport, type Transport } from "./transport.ts";
 
 /** linux/rtnetlink.h: `enum rtnetlink_groups`. */
@@ -98,20 +99,38 @@ export class EventSocket {
 }
 
 /**
- * A classic BPF program that drops RTM_NEWNEIGH messages whose entry carries one of `flags` (NTF_*): who programs
- * a hundred thousand entries of its own does not want to hear of each. Deletions and entries without the flag pass.
+ * A classic BPF program for who programs a hundred thousand entries of its own and does not want to hear of each. It drops
+ * RTM_NEWNEIGH messages whose entry carries one of `flags` (NTF_*); deletions and entries without the flag pass. It also
+ * drops what older kernels (Linux 6.1 does) send beside the driver's own message for each entry of a device's FDB that is
+ * written or deleted: a MAC without a place and with no flag but NTF_SELF. net/core/rtnetlink.c: `rtnl_fdb_notify`
  */
 export function withoutNewNeighbours(flags: number): Uint8Array {
   const messageTypeOffset = 4;
-  /** nlmsghdr (16) and the place of ndm_flags in `struct ndmsg`. */
-  const neighbourFlagsOffset = 16 + 10;
-  /** RTM_NEWNEIGH, 28, as its two octets read in network byte order. */
-  const newNeighbour = 0x1c00;
+  /** After nlmsghdr (16), in `struct ndmsg`: ndm_family and ndm_flags. */
+  const familyOffset = 16;
+  const flagsOffset = 16 + 10;
+  /** nlmsghdr, ndmsg (12) and an attribute with a MAC (12), and no other. */
+  const bareLength = 16 + 12 + 12;
+  /** As their two octets read in network byte order. */
+  const newNeighbour = RTM_NEWNEIGH << 8;
+  const deletedNeighbour = RTM_DELNEIGH << 8;
   return assembleBpf([
     { load: 2, at: messageTypeOffset },
-    { equals: newNeighbour, no: "accept" },
-    { load: 1, at: neighbourFlagsOffset },
-    { anyBit: flags, no: "accept" },
+    { equals: newNeighbour, no: "bare?" },
+    { load: 1, at: flagsOffset },
+    { anyBit: flags, yes: "drop" },
+    { label: "bare?" },
+    { load: "length" },
+    { equals: bareLength, no: "accept" },
+    { load: 2, at: messageTypeOffset },
+    { equals: newNeighbour, yes: "neighbour" },
+    { equals: deletedNeighbour, no: "accept" },
+    { label: "neighbour" },
+    { load: 1, at: familyOffset },
+    { equals: AF_BRIDGE, no: "accept" },
+    { load: 1, at: flagsOffset },
+    { equals: neighbourFlag.self, no: "accept" },
+    { label: "drop" },
     { accept: false },
     { label: "accept" },
     { accept: true },

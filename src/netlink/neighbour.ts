@@ -11,7 +11,7 @@ export const RTM_DELNEIGH = 29;
 const RTM_GETNEIGH = 30;
 
 const AF_INET = 2;
-const AF_BRIDGE = 7;
+export const AF_BRIDGE = 7;
 const AF_INET6 = 10;
 
 /** linux/neighbour.h: states of an entry. */

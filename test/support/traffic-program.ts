@@ -1,0 +1,89 @@
+/**
+ * Traffic that notices each packet that is lost. `node traffic-program.ts echo` answers in one namespace;
+ * `node traffic-program.ts stream ADDRESS` sends from another, a datagram each millisecond and numbered lines over one
+ * TCP connection, until it reads a line; then it waits for the answers still under way and prints {@link Traffic}.
+ * It loads nothing of weft, so that it starts at once.
+ */
+import { createSocket, type Socket as UdpSocket } from "node:dgram";
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Traffic } from "./cluster-traffic.ts";
+
+const port = 7007;
+/** Room for half a second of datagrams while this machine does something else; the most that every kernel grants. */
+const receiveBuffer = 212_992;
+
+await (process.argv[2] === "echo" ? echo() : stream(process.argv[3] ?? ""));
+
+async function echo(): Promise<void> {
+  const udp = createSocket({ type: "udp6", recvBufferSize: receiveBuffer });
+  udp.on("message", (message, { address, port }) => udp.send(message, port, address));
+  udp.bind(port, "::");
+  const tcp = createServer((socket) =>
+    socket
+      .setNoDelay()
+      .on("error", () => {})
+      .pipe(socket),
+  );
+  tcp.listen(port, "::");
+  await Promise.all([once(udp, "listening"), once(tcp, "listening")]);
+  process.stdout.write("ready\n");
+}
+
+async function stream(address: string): Promise<void> {
+  const udp = createSocket({ type: address.includes(":") ? "udp6" : "udp4", recvBufferSize: receiveBuffer });
+  const tcp = connect({ host: address, port }).setNoDelay();
+  await once(tcp, "connect");
+  let tcpError = "";
+  let tcpSent = 0;
+  let tcpAnswered = 0;
+  let rest = "";
+  tcp.setEncoding("utf8");
+  tcp.on("error", (error) => {
+    tcpError = error.message;
+  });
+  tcp.on("close", () => {
+    tcpError ||= "closed";
+  });
+  tcp.on("data", (text: string) => {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) if (line === `line ${tcpAnswered}`) tcpAnswered++;
+  });
+  let sent = 0;
+  let answered = 0;
+  let longestGap = 0;
+  let last = 0;
+  udp.on("message", () => {
+    const now = performance.now();
+    if (answered++ > 0) longestGap = Math.max(longestGap, now - last);
+    last = now;
+  });
+  const began = performance.now();
+  const timer = setInterval(() => {
+    // Late ticks are made up for, a few at a time.
+    for (const due = performance.now() - began; sent < due && sendOne(udp, address, sent); ) sent++;
+    if (sent % 5 === 0 && tcpError === "") tcp.write(`line ${tcpSent++}\n`);
+  }, 1);
+  while (answered < 20 || tcpAnswered < 1) await sleep(1);
+  process.stdout.write("flowing\n");
+  await once(process.stdin, "data");
+  clearInterval(timer);
+  const end = performance.now() + 2_000;
+  while ((answered < sent || (tcpAnswered < tcpSent && tcpError === "")) && performance.now() < end) await sleep(5);
+  const result: Traffic = {
+    sent,
+    lost: sent - answered,
+    longestGap: Math.round(longestGap),
+    tcpSent,
+    tcpAnswered,
+    tcpError,
+  };
+  process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));
+}
+
+function sendOne(udp: UdpSocket, address: string, number: number): boolean {
+  udp.send(String(number), port, address);
+  return true;
+}
