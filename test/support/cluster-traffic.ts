@@ -2,6 +2,7 @@
 import { fileURLToPath } from "node:url";
 import type { NetworkNamespace } from "../../src/linux/index.ts";
 import { BackgroundProgram, type Owner } from "./cluster.ts";
+import { requires } from "./kernel.ts";
 
 /** What a stream came to. */
 export interface Traffic {
@@ -17,6 +18,9 @@ export interface Traffic {
 
 const program = fileURLToPath(new URL("traffic-program.ts", import.meta.url));
 
+/** Milliseconds between datagrams. Where processes are slow, more of them would only overrun their sockets. */
+const interval = requires("quick processes").skip === false ? 1 : 4;
+
 /** Starts a stream between two namespaces. */
 export async function startStream(
   owner: Owner,
@@ -26,7 +30,7 @@ export async function startStream(
 ): Promise<{ stop(): Promise<Traffic> }> {
   const echo = new BackgroundProgram(owner, to, process.execPath, [program, "echo"]);
   await echo.said(/ready/);
-  const stream = new BackgroundProgram(owner, from, process.execPath, [program, "stream", address]);
+  const stream = new BackgroundProgram(owner, from, process.execPath, [program, "stream", address, `${interval}`]);
   await stream.said(/flowing/);
   return {
     async stop() {

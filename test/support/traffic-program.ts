@@ -1,20 +1,21 @@
 /**
  * Traffic that notices each packet that is lost. `node traffic-program.ts echo` answers in one namespace;
- * `node traffic-program.ts stream ADDRESS` sends from another, a datagram each millisecond and numbered lines over one
- * TCP connection, until it reads a line; then it waits for the answers still under way and prints {@link Traffic}.
+ * `node traffic-program.ts stream ADDRESS INTERVAL` sends from another, a datagram each INTERVAL milliseconds and numbered
+ * lines over one TCP connection, until it reads a line; then it waits for the answers still under way and prints
+ * {@link Traffic}.
  * It loads nothing of weft, so that it starts at once.
  */
-import { createSocket, type Socket as UdpSocket } from "node:dgram";
+import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Traffic } from "./cluster-traffic.ts";
 
 const port = 7007;
-/** Room for half a second of datagrams while this machine does something else; the most that every kernel grants. */
+/** Room for 250 datagrams while this machine does something else; the most that every kernel grants. */
 const receiveBuffer = 212_992;
 
-await (process.argv[2] === "echo" ? echo() : stream(process.argv[3] ?? ""));
+await (process.argv[2] === "echo" ? echo() : stream(process.argv[3] ?? "", Number(process.argv[4])));
 
 async function echo(): Promise<void> {
   const udp = createSocket({ type: "udp6", recvBufferSize: receiveBuffer });
@@ -31,7 +32,7 @@ async function echo(): Promise<void> {
   process.stdout.write("ready\n");
 }
 
-async function stream(address: string): Promise<void> {
+async function stream(address: string, interval: number): Promise<void> {
   const udp = createSocket({ type: address.includes(":") ? "udp6" : "udp4", recvBufferSize: receiveBuffer });
   const tcp = connect({ host: address, port }).setNoDelay();
   await once(tcp, "connect");
@@ -62,10 +63,11 @@ async function stream(address: string): Promise<void> {
   });
   const began = performance.now();
   const timer = setInterval(() => {
-    // Late ticks are made up for, a few at a time.
-    for (const due = performance.now() - began; sent < due && sendOne(udp, address, sent); ) sent++;
+    // Late ticks are made up for, a few at a time: all at once they would overrun the receiver's socket.
+    const due = Math.min((performance.now() - began) / interval, sent + 20);
+    while (sent < due) udp.send(String(sent++), port, address);
     if (sent % 5 === 0 && tcpError === "") tcp.write(`line ${tcpSent++}\n`);
-  }, 1);
+  }, interval);
   while (answered < 20 || tcpAnswered < 1) await sleep(1);
   process.stdout.write("flowing\n");
   await once(process.stdin, "data");
@@ -81,9 +83,4 @@ async function stream(address: string): Promise<void> {
     tcpError,
   };
   process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));
-}
-
-function sendOne(udp: UdpSocket, address: string, number: number): boolean {
-  udp.send(String(number), port, address);
-  return true;
 }

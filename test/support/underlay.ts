@@ -16,7 +16,9 @@ export function makeUnderlay(count: number, mtu = 1500): Underlay {
     fabric.shell(`
       ip link add h${index + 1} type veth peer name eth0 netns ${host.name}
       ip link set h${index + 1} master sw0 mtu ${mtu} up`);
+    // New namespaces take some settings from the machine, which may be a router.
     host.shell(`
+      sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0
       ip link set lo up
       ip link set eth0 mtu ${mtu} up
       ip addr add 10.99.0.${index + 1}/24 dev eth0
