@@ -1,5 +1,5 @@
 /**
- * Runs the kernel tests on this machine's kernel and in User-Mode Linux, and shows what came of each test on each.
+ * Runs the kernel tests on this machine's kernel and in User-Mode Linux, side by side, and shows what came of each test on each.
  *
  *     npm run test:kernel                               all of them
  *     npm run test:kernel -- netlink dataplane.test     test files with one of these words in their path
