@@ -229,6 +229,11 @@ function stateOf(place: TestNamespace): string {
     for f in /proc/sys/net/ipv4/conf/*/forwarding $ipv6; do echo $f $(cat $f); done`);
 }
 
+/** The kernel tells some time after a bridge got its first port that it is up. */
+async function bridgeIsUp({ namespace }: Tenant): Promise<void> {
+  await eventually("the bridge is up", () => / UP /.test(namespace.shell("ip -br link show br1")), 5_000);
+}
+
 describe("uplink of a tenant", () => {
   it("lets two tenants with the same subnet reach the outside behind the host's address", needed, async (t) => {
     const { host, outside } = makeSite(t);
@@ -353,6 +358,7 @@ P`);
   it("is as it was after a restart, and gone without a trace after removal", needed, async (t) => {
     const { host } = makeSite(t);
     const blue = makeTenant(t, host, blueish("blue"));
+    await bridgeIsUp(blue);
     const before = [stateOf(host), stateOf(blue.namespace)];
     const request = { ...hostAccess, egress: egress.egress };
     await blue.apply(request);
@@ -410,6 +416,7 @@ P`);
     });
     const device = hostDevice({ instance, tenant: "blue" });
     const whole = (): string => `${stateOf(host)}${stateOf(blue.namespace)}`;
+    await bridgeIsUp(blue);
     await eventually("nothing is left to do", () => !blue.uplink.hasWork);
     const before = whole();
     for (const [place, damage] of [
