@@ -76,9 +76,9 @@ init() {
   mount -t proc proc /proc
   mount -t sysfs sysfs /sys
   mount -t tmpfs tmpfs /run
-  mkdir -p /run/netns /run/work /run/here/original /run/here/changed /run/here/scratch /run/modules
+  mkdir -p /run/netns /run/boot /run/here/original /run/here/changed /run/here/scratch /run/modules
   # Before anything covers them: they may be below /tmp.
-  mount -t hostfs -o "${uml_work:?}" none /run/work
+  mount -t hostfs -o "${uml_work:?}" none /run/boot
   mount -t hostfs -o ro,"${uml_here:?}" none /run/here/original
   # The kernel loads each module when it is first asked for. Its usual tool would look below /lib/modules.
   mount -t hostfs -o ro,"${uml_modules:?}" none /run/modules
@@ -103,7 +103,7 @@ init() {
   ip link set lo up
   # By way of a pipe, so that programs do not take it for a terminal.
   stty -F /dev/tty1 -opost
-  { sh /run/work/command </dev/null 2>&1 && echo 0 >/run/work/status || echo $? >/run/work/status; } | cat >/dev/tty1
+  { sh /run/boot/command </dev/null 2>&1 && echo 0 >/run/boot/status || echo $? >/run/boot/status; } | cat >/dev/tty1
   halt -f -p
 }
 

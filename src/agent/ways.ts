@@ -28,7 +28,7 @@ interface State {
 
 /**
  * How long the new way is received on before anything is sent on it. Nodes that the server reaches have heard of the
- * change by then; one that it does not reach is left behind until it does.
+ * change and made their tunnels by then; one that it does not reach is left behind until it does.
  */
 const preparation = seconds(5);
 /** How long the old way is received on after this node has left it: other nodes leave it later or earlier. */

@@ -46,9 +46,21 @@ export async function ensureBridge(
   return { link, created: present === undefined };
 }
 
-/** Ageing is told in hundredths of a second. Without a querier on the link snooping would cut multicast off after some minutes. */
-function bridgeSettings(network: NetworkSettings): BridgeSettings {
-  return { multicastSnooping: false, ageingTime: network.ageing * 100 };
+/**
+ * Ageing is told in hundredths of a second. Without a querier on the link snooping would cut multicast off after some
+ * minutes. Ports are in no VLAN: for each VLAN of a port the bridge would hold every entry once more (net/bridge/br_fdb.c,
+ * `br_fdb_add`).
+ */
+function bridgeSettings(network: NetworkSettings) {
+  return { multicastSnooping: false, ageingTime: network.ageing * 100, vlanDefaultPvid: 0 } satisfies BridgeSettings;
+}
+
+function isAs(wanted: ReturnType<typeof bridgeSettings>, actual: BridgeSettings | undefined): boolean {
+  return (
+    actual?.multicastSnooping === wanted.multicastSnooping &&
+    actual.ageingTime === wanted.ageingTime &&
+    (actual.vlanDefaultPvid ?? 0) === wanted.vlanDefaultPvid
+  );
 }
 
 /** What makes the bridge as it shall be; nothing if it is. */
@@ -59,9 +71,7 @@ export function* bridgeChanges(network: NetworkSettings, instance: string, link:
   if (link.group !== weftGroup) yield changeLink(reference, { group: weftGroup });
   if (link.mtu !== network.mtu) yield changeLink(reference, { mtu: network.mtu });
   const wanted = bridgeSettings(network);
-  const actual = link.info.bridge;
-  if (actual?.multicastSnooping !== wanted.multicastSnooping || actual?.ageingTime !== wanted.ageingTime)
-    yield changeLink(reference, { info: { kind: "bridge", bridge: wanted } });
+  if (!isAs(wanted, link.info.bridge)) yield changeLink(reference, { info: { kind: "bridge", bridge: wanted } });
   if (!link.up) yield changeLink(reference, { up: true });
 }
 

@@ -274,6 +274,7 @@ const anyBridge = fc.record(
     callIptables: fc.boolean(),
     callIp6tables: fc.boolean(),
     callArptables: fc.boolean(),
+    vlanDefaultPvid: any16,
   },
   { requiredKeys: [] },
 );

@@ -158,6 +158,8 @@ describe("dataplane of two nodes", requires("nft-inet"), () => {
     assert.match(fdb, /02:aa:00:00:00:02 .*extern_learn.*master|02:aa:00:00:00:02 master/);
     assert.match(fdb, /02:aa:00:00:00:02 nhid .* self extern_learn permanent/);
     assert.match(fdb, /00:00:00:00:00:00 dst 10\.99\.0\.2 .*self/);
+    // One entry for each MAC, and not another one for a VLAN that nobody asked for.
+    assert.doesNotMatch(inTenant(1, `bridge fdb show br br${vni}`), /vlan/);
   });
 
   // Kernels tell of what is written in ways of their own; none of it may look like damage.

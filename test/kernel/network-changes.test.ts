@@ -54,7 +54,6 @@ async function tunnels(host: string, tenant: string): Promise<string[]> {
 
 /** Tenants may have the same subnets, but not where hosts route them without a tunnel. */
 const dual = (number: number) => ({ subnets: [`10.${number}.0.0/24`, `fd00:${number}::/64`] });
-const l3 = { mode: "l3" };
 const changes: readonly (readonly [
   what: string,
   needs: readonly KernelFeature[],
@@ -65,7 +64,7 @@ const changes: readonly (readonly [
   [
     "port of a routed network",
     ["quick processes", "nft-inet"],
-    { name: "p3", vni: 102, ...l3, ...dual(2) },
+    { name: "p3", vni: 102, mode: "l3", ...dual(2) },
     ["--port", "8472"],
   ],
   ["smaller MTU", ["quick processes", "nft-inet"], { name: "m2", vni: 103, ...dual(3) }, ["--mtu", "1300"]],
@@ -84,25 +83,25 @@ const changes: readonly (readonly [
   [
     "GRE to VXLAN, routed",
     ["gre", "nft-inet"],
-    { name: "rv", vni: 106, ...l3, encapsulation: "gre", ...dual(6) },
+    { name: "rv", vni: 106, mode: "l3", encapsulation: "gre", ...dual(6) },
     ["--encapsulation", "vxlan"],
   ],
   [
     "IPIP to Geneve, routed",
     ["ipip", "sit", "geneve"],
-    { name: "ig", vni: 107, ...l3, encapsulation: "ipip", ...dual(7) },
+    { name: "ig", vni: 107, mode: "l3", encapsulation: "ipip", ...dual(7) },
     ["--encapsulation", "geneve"],
   ],
   [
     "VXLAN to no tunnel, routed",
     ["quick processes", "nft-inet"],
-    { name: "vd", vni: 108, ...l3, subnets: ["10.8.0.0/24"] },
+    { name: "vd", vni: 108, mode: "l3", subnets: ["10.8.0.0/24"] },
     ["--encapsulation", "direct"],
   ],
   [
     "no tunnel to VXLAN, routed",
     ["quick processes", "nft-inet"],
-    { name: "dv", vni: 109, ...l3, encapsulation: "direct", subnets: ["10.9.0.0/24"] },
+    { name: "dv", vni: 109, mode: "l3", encapsulation: "direct", subnets: ["10.9.0.0/24"] },
     ["--encapsulation", "vxlan"],
   ],
 ];

@@ -1,5 +1,6 @@
 /**
- * Runs the kernel tests on this machine's kernel and in User-Mode Linux, side by side, and shows what came of each test on each.
+ * Runs the kernel tests on this machine's kernel and in User-Mode Linux, side by side, and shows what came of each test
+ * on each.
  *
  *     npm run test:kernel                               all of them
  *     npm run test:kernel -- netlink dataplane.test     test files with one of these words in their path
@@ -8,6 +9,7 @@
 import { existsSync, globSync } from "node:fs";
 import { constants } from "node:os";
 import { parseArgs } from "node:util";
+import { messageOf } from "../../src/base/errors.ts";
 import { type KernelName, kernelNames, runTests } from "./kernels.ts";
 import { type KernelRun, summarize } from "./results.ts";
 
@@ -66,7 +68,12 @@ async function run(kernels: readonly KernelName[], files: readonly string[]): Pr
     });
   const begin = performance.now();
   const runs: readonly KernelRun[] = await Promise.all(
-    kernels.map((kernel) => runTests(kernel, files, (line) => say(kernel, line), abort.signal)),
+    kernels.map((kernel) =>
+      runTests(kernel, files, (line) => say(kernel, line), abort.signal).catch(
+        // The other kernel's tests go on to their end, and clean up.
+        (error: unknown) => ({ kernel, results: [], broken: `the tests could not be run: ${messageOf(error)}` }),
+      ),
+    ),
   );
   if (interruption !== undefined) return 128 + constants.signals[interruption];
   const { failures, table, passed, failed, skipped, ok } = summarize(runs);

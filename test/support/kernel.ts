@@ -33,10 +33,10 @@ const probes = {
     "nft 'add table ip p; add chain ip p c { type nat hook postrouting priority 100; }; add rule ip p c masquerade'",
   /**
    * User-Mode Linux takes ten times as long for each system call and page: a lab takes most of a minute there, and what
-   * watches the time sees too little of it.
+   * watches the time sees too little of it. WEFT_TEST_PATIENT=1 runs such tests there all the same.
    */
   "quick processes":
-    "! grep -q 'User Mode Linux' /proc/cpuinfo || { echo 'User-Mode Linux takes ten times as long' >&2; exit 1; }",
+    "[ -n \"$WEFT_TEST_PATIENT\" ] || ! grep -q 'User Mode Linux' /proc/cpuinfo || { echo 'User-Mode Linux takes ten times as long' >&2; exit 1; }",
 } as const satisfies Readonly<Record<string, string>>;
 
 export type KernelFeature = keyof typeof probes;

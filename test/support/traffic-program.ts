@@ -2,8 +2,7 @@
  * Traffic that notices each packet that is lost. `node traffic-program.ts echo` answers in one namespace;
  * `node traffic-program.ts stream ADDRESS INTERVAL` sends from another, a datagram each INTERVAL milliseconds and numbered
  * lines over one TCP connection, until it reads a line; then it waits for the answers still under way and prints
- * {@link Traffic}.
- * It loads nothing of weft, so that it starts at once.
+ * {@link Traffic}. It loads nothing of weft, so that it starts at once.
  */
 import { createSocket } from "node:dgram";
 import { once } from "node:events";

@@ -1,4 +1,4 @@
-import { AttributeSchema, type AttributeValues, bool8, flag, u8, u32 } from "../attribute.ts";
+import { AttributeSchema, type AttributeValues, bool8, flag, u8, u16, u32 } from "../attribute.ts";
 
 /** linux/if_link.h: `IFLA_BR_*`. */
 export const bridgeSchema = new AttributeSchema("IFLA_BR", {
@@ -12,6 +12,8 @@ export const bridgeSchema = new AttributeSchema("IFLA_BR", {
   callIptables: bool8(36),
   callIp6tables: bool8(37),
   callArptables: bool8(38),
+  /** The VLAN that new ports are members of; 0: of none. Absent where the kernel was built without VLANs of bridges. */
+  vlanDefaultPvid: u16(39),
 });
 export type BridgeSettings = AttributeValues<typeof bridgeSchema.set>;
 
