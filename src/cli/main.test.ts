@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import type { Command } from "commander";
+import { asNobody } from "../../test/support/nobody.ts";
 import { createProgram } from "./program.ts";
 
 const bin = join(import.meta.dirname, "../../bin/weft");
@@ -98,7 +99,8 @@ test("server and agent refuse to run for anyone but root", {
   skip: process.getuid?.() !== 0 && "needs root to become another user",
 }, () => {
   for (const words of [["server"], ["agent", "--server", "https://192.0.2.1:7400"]]) {
-    const { status, stderr } = spawnSync(bin, words, { encoding: "utf8", uid: 65_534, gid: 65_534 });
+    const [program = "", ...others] = [...asNobody, bin, ...words];
+    const { status, stderr } = spawnSync(program, others, { encoding: "utf8" });
     assert.match(stderr, /^weft: run the (server|agent): it needs root\n {2}try: /);
     assert.equal(status, 1);
   }

@@ -40,6 +40,9 @@ function indexOf(host: TestNamespace, name: string): number {
   return host.json(`ip -json link show ${name}`)[0].ifindex;
 }
 
+/** Milliseconds after which what was sent can be received. */
+const deliveryTime = 50;
+
 /** Sends frames, given in hexadecimal, as they are. */
 function send(host: TestNamespace, name: string, frames: readonly string[]): void {
   const address = new Uint8Array(20);
@@ -53,6 +56,8 @@ function send(host: TestNamespace, name: string, frames: readonly string[]): voi
   } finally {
     closeDescriptor(fd);
   }
+  // A busy kernel delivers them a little later than it took them.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, deliveryTime);
 }
 
 interface Received {
