@@ -48,7 +48,7 @@ if [ ! -f "$installed" ] || [ -n "$(find package-lock.json -newer "$installed")"
   say "installing npm packages as package-lock.json has them"
   # Not `npm ci`: it refuses to run where the registry lacks an optional package of another operating system.
   # This installs the versions of package-lock.json as well, and changes neither file.
-  quietly npm install --no-save --no-progress --loglevel=error || fail "failed: npm install"
+  quietly npm install --ignore-scripts --no-save --no-progress --loglevel=error || fail "failed: npm install"
 fi
 
 version=$(node --version 2>/dev/null) || version=v0
