@@ -4,7 +4,7 @@ import type { Clock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
-import { NodeDataplane } from "../dataplane/index.ts";
+import { NodeDataplane, Problems, type Report } from "../dataplane/index.ts";
 import { listMulticastGroups, NetworkNamespace } from "../linux/index.ts";
 import type { Endpoint } from "../model/resources.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
@@ -40,6 +40,8 @@ export class Agent {
   readonly options: AgentOptions;
   readonly events: EventLog;
   readonly dataplane: NodeDataplane;
+  /** What is not as it should be apart from the kernel. */
+  readonly problems: Problems;
   readonly desired: DesiredState;
   readonly attachments: Attachments;
   readonly learning: LocalLearning;
@@ -85,17 +87,19 @@ export class Agent {
     this.#underlay = parts.underlay;
     this.#revision = parts.replica.revision;
     for (const attachment of parts.replica.attachments()) this.attached.set(attachment.id, attachment);
+    const report: Report = (event) => {
+      this.events.add(event);
+      options.logger[event.level === "error" ? "error" : event.level === "warning" ? "warn" : "info"](
+        { object: event.object, kind: event.kind },
+        event.message,
+      );
+    };
+    this.problems = new Problems(report);
     this.dataplane = new NodeDataplane({
       instance: options.instance,
       underlay: parts.namespace,
       clock: options.clock,
-      report: (event) => {
-        this.events.add(event);
-        options.logger[event.level === "error" ? "error" : event.level === "warning" ? "warn" : "info"](
-          { object: event.object, kind: event.kind },
-          event.message,
-        );
-      },
+      report,
       onTraffic: (event) => this.learning.onTraffic(event),
       onTrafficMissed: () => this.learning.onTrafficMissed(),
     });
@@ -118,6 +122,7 @@ export class Agent {
         onConnected: () => this.#onConnected(),
         onDisconnected: (error) => this.#onDisconnected(error),
         onRenewed: (credentials) => saveCredentials(options.dataDirectory, credentials),
+        onOtherRefused: (address) => this.#onOtherRefused(address),
       },
     });
     this.attachments = new Attachments({
@@ -372,13 +377,27 @@ export class Agent {
       message: `connected to ${this.options.server}`,
     });
     this.options.logger.info({ server: this.options.server }, "connected");
+    this.problems.cleared(this.#identityObject);
     this.learning.connected();
+  }
+
+  get #identityObject(): string {
+    return `identity of node ${this.options.node}`;
+  }
+
+  #onOtherRefused(address: string): void {
+    const message = `another host, ${address}, tried to be node ${this.options.node} and was refused: it has a copy of this node's data directory`;
+    this.events.add({ level: "error", kind: "refused", object: this.#identityObject, message });
+    this.options.logger.error({ address, object: this.#identityObject }, message);
   }
 
   #onDisconnected(error: WeftError): void {
     const isNews = this.#connected || this.#serverError?.message !== error.message;
     this.#connected = false;
     this.#serverError = error;
+    // What only somebody can mend is a problem; that the server is away is none.
+    if (error.code === "in-use")
+      this.problems.failed(this.#identityObject, new Error(`${error.message}; try: ${error.hint}`));
     if (!isNews) return;
     this.events.add({ level: "warning", kind: "disconnected", object: "server", message: error.message });
     this.options.logger.warn(

@@ -89,6 +89,13 @@ export class Fanout {
       );
   }
 
+  /** Tells a node, if it watches, what is no change of the state. */
+  tell(node: string, change: WatchChangeInit): void {
+    const watcher = this.#watchers.get(node);
+    watcher?.push(change);
+    watcher?.flush(this.#state.revision);
+  }
+
   /** One change, told while the state is exactly as of it. */
   notice(change: StateChange): void {
     switch (change.kind) {

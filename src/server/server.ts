@@ -10,6 +10,7 @@ import type { Store } from "../store/store.ts";
 import { adminRoutes } from "./admin-service.ts";
 import { Administration } from "./administration.ts";
 import { Blocks } from "./blocks.ts";
+import { Conversations } from "./conversations.ts";
 import { Endpoints } from "./endpoints.ts";
 import { notFound, observabilityHandler } from "./http.ts";
 import { Identities } from "./identities.ts";
@@ -82,9 +83,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     cleanup.push(() => endpoints.close());
     const nodes = new Nodes(ledger, identities, endpoints, blocks);
     const learned = new Learned(ledger, identities);
-    const control: Control = { ledger, identities, endpoints, learned, nodes };
+    const conversations = new Conversations(ledger, (node, address) =>
+      ledger.fanout.tell(node, { change: { case: "agentRefused", value: address } }),
+    );
+    const control: Control = { ledger, identities, conversations, endpoints, learned, nodes };
     const administration = new Administration(ledger, endpoints, nodes);
-    const metrics = new Metrics(ledger);
+    const metrics = new Metrics(ledger, conversations);
     const adapter: Omit<ConnectNodeAdapterOptions, "routes"> = {
       interceptors: [observe({ metrics, logger, clock })],
       readMaxBytes: requestLimit,

@@ -15,6 +15,7 @@ import type { Clock } from "../base/clock.ts";
 import { milliseconds, seconds } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
+import { Connection } from "./connection.ts";
 import {
   type CertificateAuthority,
   type ServerCertificate,
@@ -22,7 +23,7 @@ import {
 } from "./identity/certificate-authority.ts";
 import { type PeerCertificate, peerCertificate } from "./identity/node-identity.ts";
 import { type ListenAddress, listenTcp } from "./listeners.ts";
-import { peerKey } from "./services.ts";
+import { connectionKey, peerKey } from "./services.ts";
 
 /** Against slow and hostile peers. */
 const limits = {
@@ -76,7 +77,10 @@ export async function startTlsListener(options: {
     secureServerOptions,
     connectNodeAdapter({
       ...options.handler,
-      contextValues: (request) => createContextValues().set(peerKey, peerOf(request, peers, authority)),
+      contextValues: (request) => {
+        const { peer, connection } = peerOf(request, peers, authority);
+        return createContextValues().set(peerKey, peer).set(connectionKey, connection);
+      },
     }),
   );
   server.maxConnections = limits.connections;
@@ -166,21 +170,26 @@ function contextOf(certificate: ServerCertificate, authority: CertificateAuthori
 
 type NodeServerRequest = Parameters<NonNullable<ConnectNodeAdapterOptions["contextValues"]>>[0];
 
-type Peers = WeakMap<object, { readonly peer: PeerCertificate | undefined }>;
+interface Peer {
+  readonly peer: PeerCertificate | undefined;
+  readonly connection: Connection;
+}
+
+type Peers = WeakMap<object, Peer>;
 
 /** A connection's certificate is read once, at its first request. */
-function peerOf(
-  request: NodeServerRequest,
-  peers: Peers,
-  authority: CertificateAuthority,
-): PeerCertificate | undefined {
-  const connection = ("stream" in request ? request.stream.session : undefined) ?? request.socket;
-  let known = peers.get(connection);
+function peerOf(request: NodeServerRequest, peers: Peers, authority: CertificateAuthority): Peer {
+  const session = "stream" in request ? request.stream.session : undefined;
+  const key = session ?? request.socket;
+  let known = peers.get(key);
   if (known === undefined) {
-    known = { peer: peerCertificate(request.socket as TLSSocket, authority.publicKey) };
-    peers.set(connection, known);
+    known = {
+      peer: peerCertificate(request.socket as TLSSocket, authority.publicKey),
+      connection: new Connection(request.socket, session),
+    };
+    peers.set(key, known);
   }
-  return known.peer;
+  return known;
 }
 
 /** Ends a session whose peer is gone without a word: pulled cable, crashed host. */
