@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import type { Credentials } from "../api/transport.ts";
 import type { Clock } from "../base/clock.ts";
@@ -48,6 +49,7 @@ export class Agent {
   readonly attached = new Map<string, Attachment>();
   /** By the clock that never goes back. */
   readonly startedAt: number;
+  readonly #report: Report;
   readonly #replica: Replica;
   readonly #underlayNamespace: NetworkNamespace;
   readonly #underlaySocket: NetlinkSocket;
@@ -87,19 +89,19 @@ export class Agent {
     this.#underlay = parts.underlay;
     this.#revision = parts.replica.revision;
     for (const attachment of parts.replica.attachments()) this.attached.set(attachment.id, attachment);
-    const report: Report = (event) => {
+    this.#report = (event) => {
       this.events.add(event);
       options.logger[event.level === "error" ? "error" : event.level === "warning" ? "warn" : "info"](
         { object: event.object, kind: event.kind },
         event.message,
       );
     };
-    this.problems = new Problems(report);
+    this.problems = new Problems(this.#report);
     this.dataplane = new NodeDataplane({
       instance: options.instance,
       underlay: parts.namespace,
       clock: options.clock,
-      report,
+      report: this.#report,
       onTraffic: (event) => this.learning.onTraffic(event),
       onTrafficMissed: () => this.learning.onTrafficMissed(),
     });
@@ -162,6 +164,11 @@ export class Agent {
     try {
       const underlay = await readUnderlay(socket, options.underlay);
       replica = new Replica(options.dataDirectory);
+      replica.requireOwner({
+        node: options.node,
+        authority: new X509Certificate(options.credentials.caCertificate).fingerprint256,
+        instance: options.instance,
+      });
       const agent = new Agent(options, { replica, namespace, socket, underlay });
       await agent.#begin();
       return agent;
@@ -379,6 +386,11 @@ export class Agent {
     this.options.logger.info({ server: this.options.server }, "connected");
     this.problems.cleared(this.#identityObject);
     this.learning.connected();
+  }
+
+  /** Something that the operator should know and nothing needs to be done about. */
+  notice(object: string, message: string): void {
+    this.#report({ level: "warning", kind: "adjusted", object, message });
   }
 
   get #identityObject(): string {

@@ -3,6 +3,7 @@ import { pino } from "pino";
 import { generatePrivateKey } from "../api/certificate-request.ts";
 import { joinServer } from "../api/join.ts";
 import { closeHttpServer } from "../api/local-server.ts";
+import { nodeOfCertificateText } from "../api/node-uri.ts";
 import { type Credentials, parseServerUrl } from "../api/transport.ts";
 import { systemClock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
@@ -26,7 +27,10 @@ export interface RunAgentOptions {
   readonly server: string;
   /** Needed once; a node that has joined ignores it. */
   readonly token?: string;
-  readonly name: string;
+  /** The node's name as the operator wants it; absent: {@link defaultName}. A node that has joined has that of its certificate. */
+  readonly name?: string;
+  /** By the host's name. Throws when that cannot be a node's. */
+  readonly defaultName: () => string;
   /** VTEP addresses. None: the address that this host uses towards the server. */
   readonly underlay: readonly UnderlaySelector[];
   readonly dataDir: string;
@@ -51,18 +55,21 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   destination.on("error", () => {});
   const logger = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
   check("--instance", options.instance, parseInstanceName);
-  check("--name", options.name, parseNodeName);
+  if (options.name !== undefined) check("--name", options.name, parseNodeName);
+  prepareDirectory(options.dataDir);
+  prepareDirectory(options.runDir);
+  const known = loadCredentials(options.dataDir);
+  const joined = known === undefined ? undefined : requireName(known, options);
   const { host } = parseServerUrl(options.server);
   const selectors: readonly UnderlaySelector[] =
     options.underlay.length > 0 ? options.underlay : [{ kind: "address", address: await addressTowards(host) }];
   const { vteps } = await requireVteps(selectors);
-  prepareDirectory(options.dataDir);
-  prepareDirectory(options.runDir);
-  const credentials = loadCredentials(options.dataDir) ?? (await joinFirst(options, logger));
+  const name = joined ?? options.name ?? options.defaultName();
+  const credentials = known ?? (await joinFirst({ ...options, name }, logger));
   const agent = await Agent.start({
     server: options.server,
     credentials,
-    node: options.name,
+    node: name,
     instance: options.instance,
     underlay: selectors,
     dataDirectory: options.dataDir,
@@ -78,7 +85,8 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
     await agent.close();
     throw error;
   }
-  logger.info({ node: options.name, socket: socketPath, vteps }, "the agent runs");
+  if (joined !== undefined && options.name === undefined) noticeHostName(agent, joined, options.defaultName);
+  logger.info({ node: name, socket: socketPath, vteps }, "the agent runs");
   for (const signal of ["SIGTERM", "SIGINT"] as const)
     process.once(signal, () => {
       logger.info({ signal }, "stopping; the dataplane stays as it is");
@@ -91,7 +99,7 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
 }
 
 /** The first certificate. The key is on disk before it is asked for, so that a join whose answer is lost can be repeated. */
-async function joinFirst(options: RunAgentOptions, logger: Logger): Promise<Credentials> {
+async function joinFirst(options: RunAgentOptions & { readonly name: string }, logger: Logger): Promise<Credentials> {
   if (options.token === undefined || options.token === "")
     throw new WeftError({
       code: "unauthenticated",
@@ -105,6 +113,45 @@ async function joinFirst(options: RunAgentOptions, logger: Logger): Promise<Cred
   saveCredentials(options.dataDir, credentials);
   logger.info({ node: options.name, server: options.server }, "joined");
   return credentials;
+}
+
+/**
+ * The name that the node has joined with. Under another one it would take its own endpoints for another node's, and
+ * remove them from its containers.
+ */
+function requireName({ certificate }: Credentials, { name, dataDir }: RunAgentOptions): string {
+  const joined = nodeOfCertificateText(certificate)?.name;
+  const file = join(dataDir, "node.crt");
+  if (joined === undefined)
+    throw new WeftError({
+      code: "failed-precondition",
+      attempted: `read ${file}`,
+      reason: "it is no certificate of a node",
+      hint: `remove it, and start the agent with a new token from: weft token create`,
+    });
+  if (name !== undefined && name !== joined)
+    throw new WeftError({
+      code: "failed-precondition",
+      attempted: `run the agent as node ${name}`,
+      reason: `${dataDir} is that of node ${joined}, which this host has joined as`,
+      hint: `start it with --name ${joined} (WEFT_NODE) or without a name; to join as ${name} instead, detach the endpoints of this node, stop the agent, delete ${dataDir} and give it a new token`,
+    });
+  return joined;
+}
+
+/** A host that was given another name stays the node that it is: nothing depends on the two being the same. */
+function noticeHostName(agent: Agent, joined: string, defaultName: () => string): void {
+  let host: string;
+  try {
+    host = defaultName();
+  } catch {
+    return;
+  }
+  if (host !== joined)
+    agent.notice(
+      `node ${joined}`,
+      `this host's name is ${host}; it has joined as node ${joined} and goes on as that one`,
+    );
 }
 
 /** Before a token is spent on a node that could not run. */

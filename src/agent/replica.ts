@@ -53,6 +53,15 @@ export type ReplicaChange =
   | { readonly kind: "block"; readonly block: Block }
   | { readonly kind: "block-removed"; readonly network: string; readonly cidr: Cidr };
 
+/** Whose state a database holds. Under another identity it would be taken for what the server wants gone. */
+export interface ReplicaOwner {
+  readonly node: string;
+  /** SHA-256 of the certificate of the installation's authority. */
+  readonly authority: string;
+  /** Of the agent that programmed the kernel from it: another one would not find what that one made. */
+  readonly instance: string;
+}
+
 const schemaVersion = 2;
 
 /**
@@ -92,6 +101,43 @@ export class Replica {
     this.#statements = Object.fromEntries(
       Object.entries(sql).map(([name, text]) => [name, this.#database.prepare(text)]),
     ) as Record<keyof typeof sql, StatementSync>;
+  }
+
+  /** Takes a new database for this owner, one of weft 0.1 as well; throws when it is another's. */
+  requireOwner(owner: ReplicaOwner): void {
+    this.#write(() => this.#database.exec(ownerTable));
+    const known = this.#database.prepare("SELECT node, authority, instance FROM owner").get() as
+      | ReplicaOwner
+      | undefined;
+    if (known === undefined) {
+      const { node, authority, instance } = owner;
+      const statement = this.#database.prepare("INSERT INTO owner VALUES (1, ?, ?, ?)");
+      this.#write(() => statement.run(node, authority, instance));
+      return;
+    }
+    const attempted = `use the agent's database ${this.#file}`;
+    const anew = `detach this node's endpoints with the agent that made it, or delete ${this.#file} if none are left`;
+    if (known.node !== owner.node)
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: `it holds the state of node ${known.node}; this agent is node ${owner.node}`,
+        hint: anew,
+      });
+    if (known.authority !== owner.authority)
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: "it holds the state of another installation: its servers have another authority",
+        hint: anew,
+      });
+    if (known.instance !== owner.instance)
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: `it is that of instance ${known.instance}; what that one made in the kernel would stay for ever beside that of instance ${owner.instance}`,
+        hint: `start the agent with --instance ${known.instance}, or give this one another --data-dir`,
+      });
   }
 
   /** The revision of the last complete state; 0: the server was never heard. */
@@ -259,6 +305,10 @@ export class Replica {
       COMMIT;`);
   }
 }
+
+const ownerTable = `CREATE TABLE IF NOT EXISTS owner (
+  id INTEGER PRIMARY KEY CHECK (id = 1), node TEXT NOT NULL, authority TEXT NOT NULL, instance TEXT NOT NULL
+) STRICT;`;
 
 const blockTable = `CREATE TABLE blocks (
   network TEXT NOT NULL, cidr TEXT NOT NULL, block BLOB NOT NULL, PRIMARY KEY (network, cidr)

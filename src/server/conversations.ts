@@ -1,9 +1,9 @@
+import type { NodeIdentity } from "../api/node-uri.ts";
 import type { Clock } from "../base/clock.ts";
 import { minutes, seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Connection } from "./connection.ts";
-import type { NodeIdentity } from "./identity/node-identity.ts";
 
 /** An agent that does not answer a ping for this long is gone, and another of its node may speak. */
 const answerLimit = seconds(3);

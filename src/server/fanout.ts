@@ -1,9 +1,9 @@
 import { networkStateToMessage } from "../api/convert.ts";
 import type { WatchRequest } from "../api/generated/weft/v1/node_pb.js";
+import type { NodeIdentity } from "../api/node-uri.ts";
 import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import type { Endpoint } from "../model/resources.ts";
-import type { NodeIdentity } from "./identity/node-identity.ts";
 import type { NetworkEntry, State, StateChange } from "./state.ts";
 import {
   blockChange,

@@ -265,8 +265,21 @@ test("agent: an underlay address that this host does not have", async () => {
 
 test("agent: the data directory of one that runs", async () => {
   const directory = join(lab.names.directory, "h2");
-  const { finished } = await runAgent(["--data-dir", directory]);
+  const { finished } = await runAgent(["--data-dir", directory, "--name", "h2"]);
   await assertRefused(finished, 1, directory, "another agent uses it", "--data-dir");
+});
+
+test("agent: a node that is given another name, or another instance", async () => {
+  const directory = join(lab.names.directory, "h2");
+  await lab.stop("h2");
+  footprintBefore = await settledFootprint(lab);
+  const renamed = await runAgent(["--data-dir", directory, "--name", "other"]);
+  await assertRefused(renamed.finished, 1, "node other", "node h2", "--name h2");
+  const elsewhere = await runAgent(["--data-dir", directory, "--name", "h2"]);
+  const instance = lab.names.instance("h2");
+  await assertRefused(elsewhere.finished, 1, `instance ${instance}`, `${lab.names.lab}x`, `--instance ${instance}`);
+  await lab.startAgent("h2");
+  await inSync(lab, "h2");
 });
 
 test("attach: with the server gone", async () => {

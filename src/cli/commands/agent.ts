@@ -24,7 +24,9 @@ export function registerAgent(program: Command): void {
     )
     .addOption(new Option("--token <token>", "one-use token to join with; ignored once joined").env("WEFT_TOKEN"))
     .addOption(
-      new Option("--name <node>", "the node's name (default: the host's name)").env("WEFT_NODE").argParser(nodeName),
+      new Option("--name <node>", "the node's name (default: the host's name); must stay once joined")
+        .env("WEFT_NODE")
+        .argParser(nodeName),
     )
     .addOption(
       new Option(
@@ -48,9 +50,8 @@ export function registerAgent(program: Command): void {
     )
     .action(async (options: AgentCommandOptions) => {
       requireRoot("run the agent");
-      const name = options.name ?? nameOfHost();
       const { runAgent } = await import("../../agent/main.ts");
-      process.exitCode = await runAgent({ ...options, name, underlay: options.underlay ?? [] });
+      process.exitCode = await runAgent({ ...options, defaultName: nameOfHost, underlay: options.underlay ?? [] });
     });
   examples(
     command,

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { join } from "node:path";
 import { generatePrivateKey } from "../../api/certificate-request.ts";
+import { nodeUri } from "../../api/node-uri.ts";
 import { serverName } from "../../api/transport.ts";
 import { keyAlgorithm, keyPairOf, x509 } from "../../api/x509.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -10,7 +11,6 @@ import { type Duration, hours } from "../../base/duration.ts";
 import { messageOf, WeftError } from "../../base/errors.ts";
 import { err, ok, type Result } from "../../base/result.ts";
 import { writeFileDurably } from "../../linux/durable-file.ts";
-import { nodeUri } from "./node-identity.ts";
 
 /** Node certificates are short-lived so that a stolen one is soon worthless; nodes renew at two thirds of it. */
 const nodeCertificateLifetime = hours(24);
