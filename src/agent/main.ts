@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pino } from "pino";
 import { generatePrivateKey } from "../api/certificate-request.ts";
@@ -6,19 +7,14 @@ import { closeHttpServer } from "../api/local-server.ts";
 import { nodeOfCertificateText } from "../api/node-uri.ts";
 import { type Credentials, parseServerUrl } from "../api/transport.ts";
 import { systemClock } from "../base/clock.ts";
-import { WeftError } from "../base/errors.ts";
+import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
+import { preparePrivateDirectory, readPrivateFile } from "../linux/private-files.ts";
 import { parseInstanceName, parseNodeName } from "../model/names.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import { Agent } from "./agent.ts";
-import {
-  loadCredentials,
-  loadPrivateKey,
-  prepareDirectory,
-  saveCredentials,
-  savePrivateKey,
-} from "./identity-files.ts";
+import { loadCredentials, loadPrivateKey, saveCredentials, savePrivateKey } from "./identity-files.ts";
 import { serveAgent } from "./socket.ts";
 import { addressTowards, readUnderlay, type UnderlayState } from "./underlay.ts";
 
@@ -27,6 +23,10 @@ export interface RunAgentOptions {
   readonly server: string;
   /** Needed once; a node that has joined ignores it. */
   readonly token?: string;
+  /** A file that holds the token, `-`: standard input; read when it is needed. */
+  readonly tokenFile?: string;
+  /** The token stood on the command line, where every user of the host can read it. */
+  readonly isTokenExposed: boolean;
   /** The node's name as the operator wants it; absent: {@link defaultName}. A node that has joined has that of its certificate. */
   readonly name?: string;
   /** By the host's name. Throws when that cannot be a node's. */
@@ -55,9 +55,15 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   destination.on("error", () => {});
   const logger = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
   check("--instance", options.instance, parseInstanceName);
+  if (options.isTokenExposed)
+    logger.warn(
+      {},
+      "a token given by --token can be read by every user of this host in the list of processes; give it by --token-file or WEFT_TOKEN",
+    );
   if (options.name !== undefined) check("--name", options.name, parseNodeName);
-  prepareDirectory(options.dataDir);
-  prepareDirectory(options.runDir);
+  const hint = "give directories that root may write to, by --data-dir and --run-dir";
+  preparePrivateDirectory(options.dataDir, "the data directory", hint);
+  preparePrivateDirectory(options.runDir, "the run directory", hint);
   const known = loadCredentials(options.dataDir);
   const joined = known === undefined ? undefined : requireName(known, options);
   const { host } = parseServerUrl(options.server);
@@ -100,19 +106,37 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
 
 /** The first certificate. The key is on disk before it is asked for, so that a join whose answer is lost can be repeated. */
 async function joinFirst(options: RunAgentOptions & { readonly name: string }, logger: Logger): Promise<Credentials> {
-  if (options.token === undefined || options.token === "")
+  const token = options.tokenFile === undefined ? options.token : readToken(options.tokenFile);
+  if (token === undefined || token === "")
     throw new WeftError({
       code: "unauthenticated",
       attempted: `join ${options.server} as node ${options.name}`,
       reason: "this node has not joined yet and there is no token",
-      hint: "make one on the server with: weft token create; then give it by --token",
+      hint: "make one on the server with: weft token create; then give it by --token-file or WEFT_TOKEN",
     });
   const privateKey = loadPrivateKey(options.dataDir) ?? (await generatePrivateKey());
   savePrivateKey(options.dataDir, privateKey);
-  const credentials = await joinServer({ url: options.server, token: options.token, node: options.name, privateKey });
+  const credentials = await joinServer({ url: options.server, token, node: options.name, privateKey });
   saveCredentials(options.dataDir, credentials);
   logger.info({ node: options.name, server: options.server }, "joined");
   return credentials;
+}
+
+function readToken(path: string): string {
+  const attempted = `read the token from ${path}`;
+  try {
+    const text = path === "-" ? readFileSync(0, "utf8") : readPrivateFile(path);
+    if (text !== undefined) return text.trim();
+  } catch (error) {
+    if (error instanceof WeftError) throw error;
+    throw new WeftError({ code: "failed-precondition", attempted, reason: messageOf(error), cause: error });
+  }
+  throw new WeftError({
+    code: "not-found",
+    attempted,
+    reason: "there is no such file",
+    hint: "make one on the server with: ( umask 077; weft token create > FILE )",
+  });
 }
 
 /**

@@ -1,4 +1,4 @@
-import { chmodSync } from "node:fs";
+import { closeSync, existsSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -18,6 +18,7 @@ import { BlockSchema, EndpointSchema, NodeSchema } from "../api/generated/weft/v
 import type { Cidr } from "../base/cidr.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import { err, type Result } from "../base/result.ts";
+import { requirePrivate } from "../linux/private-files.ts";
 import type { Block, Endpoint, Node } from "../model/index.ts";
 
 /** Where an endpoint of this node hangs. */
@@ -78,8 +79,10 @@ export class Replica {
     const file = join(dataDirectory, "agent.db");
     this.#file = file;
     try {
+      for (const part of ["", "-wal", "-shm", "-journal"])
+        requirePrivate(`${file}${part}`, `open the agent's database ${file}`);
+      if (!existsSync(file)) closeSync(openSync(file, "wx", 0o600));
       this.#database = new DatabaseSync(file);
-      chmodSync(file, 0o600);
       this.#database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
       this.#prepareSchema(file);
     } catch (error) {

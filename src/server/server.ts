@@ -5,6 +5,7 @@ import { closeHttpServer, createHttpServer, listenUnix } from "../api/local-serv
 import { weftVersion } from "../api/version.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
+import { preparePrivateDirectory } from "../linux/private-files.ts";
 import { SqliteStore } from "../store/index.ts";
 import type { Store } from "../store/store.ts";
 import { adminRoutes } from "./admin-service.ts";
@@ -17,7 +18,7 @@ import { Identities } from "./identities.ts";
 import { CertificateAuthority } from "./identity/certificate-authority.ts";
 import { Learned } from "./learned.ts";
 import { Ledger } from "./ledger.ts";
-import { formatListenAddress, listenTcp, prepareDataDirectory, requireListenAddress } from "./listeners.ts";
+import { formatListenAddress, listenTcp, requireListenAddress } from "./listeners.ts";
 import { Metrics } from "./metrics.ts";
 import { Nodes } from "./nodes.ts";
 import { type Control, nodeRoutes, observe } from "./services.ts";
@@ -57,7 +58,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const { dataDir, logger, clock = systemClock } = options;
   const listen = requireListenAddress(options.listen, "--listen");
   const metricsListen = options.metrics === undefined ? undefined : requireListenAddress(options.metrics, "--metrics");
-  prepareDataDirectory(dataDir);
+  preparePrivateDirectory(dataDir, "the data directory", "give a directory that the server's user may write to");
   // What has been opened is closed in reverse, whether the server stops or its start fails.
   const cleanup: (() => Promise<unknown>)[] = [];
   const close = async (): Promise<void> => {

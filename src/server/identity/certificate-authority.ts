@@ -1,5 +1,5 @@
 import { createHash, type KeyObject, randomBytes, type webcrypto, X509Certificate } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { isIP } from "node:net";
 import { join } from "node:path";
 import { generatePrivateKey } from "../../api/certificate-request.ts";
@@ -11,6 +11,7 @@ import { type Duration, hours } from "../../base/duration.ts";
 import { messageOf, WeftError } from "../../base/errors.ts";
 import { err, ok, type Result } from "../../base/result.ts";
 import { writeFileDurably } from "../../linux/durable-file.ts";
+import { readPrivateFile } from "../../linux/private-files.ts";
 
 /** Node certificates are short-lived so that a stolen one is soon worthless; nodes renew at two thirds of it. */
 const nodeCertificateLifetime = hours(24);
@@ -57,14 +58,15 @@ export class CertificateAuthority {
     const certificateFile = join(directory, "ca.crt");
     try {
       // The certificate is written last, and nobody has been given one before both are there.
-      if (!existsSync(certificateFile)) {
+      if (lstatSync(certificateFile, { throwIfNoEntry: false }) === undefined) {
         const keyText = await generatePrivateKey();
         writeFileDurably(keyFile, keyText);
         writeFileDurably(certificateFile, await makeAuthorityCertificate(await keyPairOf(keyText), clock));
       }
-      const keys = await keyPairOf(readFileSync(keyFile, "utf8"));
-      return new CertificateAuthority(readFileSync(certificateFile, "utf8"), keys, clock);
+      const keys = await keyPairOf(read(keyFile));
+      return new CertificateAuthority(read(certificateFile), keys, clock);
     } catch (error) {
+      if (error instanceof WeftError) throw error;
       throw new WeftError({
         code: "failed-precondition",
         attempted: `open the certificate authority in ${directory}`,
@@ -153,6 +155,12 @@ export async function readCertificateRequest(der: Uint8Array): Promise<Result<Ce
   } catch (error) {
     return err(`the certificate request cannot be read as PKCS #10 with a P-256 key: ${messageOf(error)}`);
   }
+}
+
+function read(path: string): string {
+  const text = readPrivateFile(path);
+  if (text === undefined) throw new Error(`there is no ${path}`);
+  return text;
 }
 
 async function makeAuthorityCertificate(keys: webcrypto.CryptoKeyPair, clock: Clock): Promise<string> {
