@@ -9,8 +9,7 @@ import {
 import { endpointToMessage, networkStateToMessage, nodeToMessage } from "../api/convert.ts";
 import { toConnectError } from "../api/errors.ts";
 import { NodeService } from "../api/generated/weft/v1/node_pb.js";
-import type { Clock } from "../base/clock.ts";
-import { milliseconds } from "../base/duration.ts";
+import { atMoment, type Clock } from "../base/clock.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Result } from "../base/result.ts";
@@ -159,8 +158,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       ledger.logger.info({ node: peer.name, revision: Number(request.revision) }, "node connected");
       const onAbort = (): void => watcher.end("done");
       context.signal.addEventListener("abort", onAbort);
-      const remaining = milliseconds(Math.max(0, peer.expires - ledger.clock.now()));
-      const cancelExpiry = ledger.clock.after(remaining, () => watcher.end(expiredError(peer, attempted)));
+      const cancelExpiry = atMoment(ledger.clock, peer.expires, () => watcher.end(expiredError(peer, attempted)));
       try {
         yield* watcher.messages();
       } finally {

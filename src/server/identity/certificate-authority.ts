@@ -15,7 +15,7 @@ import { readPrivateFile } from "../../linux/private-files.ts";
 
 /** Node certificates are short-lived so that a stolen one is soon worthless; nodes renew at two thirds of it. */
 const nodeCertificateLifetime = hours(24);
-export const serverCertificateLifetime = hours(7 * 24);
+const serverCertificateLifetime = hours(7 * 24);
 const authorityLifetime = hours(10 * 365 * 24);
 /** Certificates are good from this long before their making, for hosts whose clocks are late. */
 const backdated = hours(24);
@@ -27,6 +27,8 @@ export interface ServerCertificate {
   readonly privateKey: string;
   /** Milliseconds since 1970. */
   readonly expires: number;
+  /** Whether two thirds of its life are over at `now`, or it was made while the clock was far ahead of that. */
+  isRenewalDue(now: number): boolean;
 }
 
 /**
@@ -81,6 +83,7 @@ export class CertificateAuthority {
   async issueServer(addresses: readonly string[]): Promise<ServerCertificate> {
     const privateKey = await generatePrivateKey();
     const { publicKey } = await keyPairOf(privateKey);
+    const made = this.#clock.now();
     const names = new Set([serverName, "localhost", ...addresses]);
     const certificate = await this.#issue(publicKey, serverName, serverCertificateLifetime, [
       new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
@@ -92,6 +95,7 @@ export class CertificateAuthority {
       chain: `${certificate.toString("pem")}\n${this.certificate}`,
       privateKey,
       expires: certificate.notAfter.getTime(),
+      isRenewalDue: (now) => now >= made + (serverCertificateLifetime * 2) / 3 || now < made - backdated / 2,
     };
   }
 
@@ -169,7 +173,8 @@ async function makeAuthorityCertificate(keys: webcrypto.CryptoKeyPair, clock: Cl
     serialNumber: serialNumber(),
     // Distinct names keep the authorities of two installations apart in logs and trust stores.
     name: [{ CN: [`weft ${randomBytes(4).toString("hex")}`] }],
-    notBefore: new Date(now - backdated),
+    // Nodes keep it for as long as it lives: one made while the clock was ahead must be good once that is set right.
+    notBefore: new Date(now - authorityLifetime),
     notAfter: new Date(now + authorityLifetime),
     keys,
     signingAlgorithm: keyAlgorithm,
