@@ -35,6 +35,7 @@ export interface AgentOptions {
 const arrivalTimeout = seconds(15);
 const saveAgain = seconds(5);
 const claimLater = seconds(5);
+const lookInterval = seconds(10);
 
 /** The node agent: keeps the kernel of this node as the server says, and as it last said while it cannot be reached. */
 export class Agent {
@@ -67,6 +68,7 @@ export class Agent {
   #claimsWanted = false;
   /** Changes that are not on disk yet. */
   #unsaved: ReplicaChange[] = [];
+  #cancelLook: () => void = () => {};
   #cancelSave: (() => void) | undefined;
   readonly #waiting = new Set<{ readonly revision: number; readonly resolve: () => void }>();
   #underlayCheck: Promise<void> | undefined;
@@ -150,6 +152,13 @@ export class Agent {
       connection: () => (this.#connected ? this.#session.connection : undefined),
       revision: () => this.#revision,
     });
+    parts.replica.onRewritten = () =>
+      this.#report({
+        level: "warning",
+        kind: "repaired",
+        object: "agent database",
+        message: "its file was deleted while the agent ran, and has been written anew",
+      });
     this.#underlayWatch = watchUnderlay(parts.namespace, () => this.#underlayChanged());
   }
 
@@ -207,6 +216,7 @@ export class Agent {
   async close(): Promise<void> {
     this.#session.close();
     this.#cancelSave?.();
+    this.#cancelLook();
     this.#underlayWatch.close();
     this.learning.close();
     await this.dataplane.close();
@@ -220,6 +230,15 @@ export class Agent {
     this.attachments.abandonPending();
     if (this.#replica.revision > 0) this.#load();
     void this.#session.run();
+    this.#lookAfterDatabase();
+  }
+
+  /** Somebody may delete the file while nothing is written. */
+  #lookAfterDatabase(): void {
+    this.#cancelLook = this.options.clock.after(lookInterval, () => {
+      if (!this.#replica.isInPlace) this.#save([]);
+      this.#lookAfterDatabase();
+    });
   }
 
   /** The last state that the server told. Whatever it says later, the endpoints of this node work again from here on. */

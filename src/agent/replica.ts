@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync } from "node:fs";
+import { closeSync, existsSync, openSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -18,6 +18,7 @@ import { BlockSchema, EndpointSchema, NodeSchema } from "../api/generated/weft/v
 import type { Cidr } from "../base/cidr.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import { err, type Result } from "../base/result.ts";
+import { FilesInPlace } from "../linux/file-in-place.ts";
 import { requirePrivate } from "../linux/private-files.ts";
 import type { Block, Endpoint, Node } from "../model/index.ts";
 
@@ -71,9 +72,12 @@ const schemaVersion = 2;
  */
 export class Replica {
   readonly #file: string;
-  readonly #database: DatabaseSync;
+  /** Called when the file was gone and has been written anew. */
+  onRewritten: () => void = () => {};
+  #database: DatabaseSync;
   #damagedRows = 0;
-  readonly #statements: Readonly<Record<keyof typeof sql, StatementSync>>;
+  #statements: Readonly<Record<keyof typeof sql, StatementSync>>;
+  #files: FilesInPlace;
 
   constructor(dataDirectory: string) {
     const file = join(dataDirectory, "agent.db");
@@ -82,8 +86,7 @@ export class Replica {
       for (const part of ["", "-wal", "-shm", "-journal"])
         requirePrivate(`${file}${part}`, `open the agent's database ${file}`);
       if (!existsSync(file)) closeSync(openSync(file, "wx", 0o600));
-      this.#database = new DatabaseSync(file);
-      this.#database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
+      this.#database = openDatabase(file);
       this.#prepareSchema(file);
     } catch (error) {
       if (error instanceof WeftError) throw error;
@@ -101,9 +104,13 @@ export class Replica {
         cause: error,
       });
     }
-    this.#statements = Object.fromEntries(
-      Object.entries(sql).map(([name, text]) => [name, this.#database.prepare(text)]),
-    ) as Record<keyof typeof sql, StatementSync>;
+    this.#statements = prepareStatements(this.#database);
+    this.#files = this.#filesInPlace();
+  }
+
+  /** Whether what is written is found again at the next start. */
+  get isInPlace(): boolean {
+    return this.#files.lost() === undefined;
   }
 
   /** Takes a new database for this owner, one of weft 0.1 as well; throws when it is another's. */
@@ -225,6 +232,48 @@ export class Replica {
         cause: error,
       });
     }
+    const lost = this.#files.lost();
+    if (lost !== undefined) this.#restore(lost);
+  }
+
+  #filesInPlace(): FilesInPlace {
+    return new FilesInPlace([this.#file, `${this.#file}-wal`]);
+  }
+
+  /** Everything is in the deleted files still, which are open here: it is written to new ones. Another's file is left alone. */
+  #restore({ path, how }: { readonly path: string; readonly how: "deleted" | "replaced" }): void {
+    const attempted = `write the agent's database ${this.#file}`;
+    if (how === "replaced")
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: `${path} was replaced while the agent ran; its state is in memory alone`,
+        hint: `move what is there away, and the agent writes ${this.#file} anew`,
+      });
+    const anew = `${this.#file}.new`;
+    const mask = process.umask(0o077);
+    try {
+      rmSync(anew, { force: true });
+      this.#database.prepare("VACUUM INTO ?").run(anew);
+      // A log that was left would be taken for the new file's.
+      for (const suffix of ["-wal", "-shm", "-journal"]) rmSync(`${this.#file}${suffix}`, { force: true });
+      renameSync(anew, this.#file);
+      this.#database.close();
+      this.#database = openDatabase(this.#file);
+      this.#statements = prepareStatements(this.#database);
+      this.#files = this.#filesInPlace();
+    } catch (error) {
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: `${path} was deleted while the agent ran, and cannot be written anew: ${messageOf(error)}`,
+        hint: "make its directory again, and see whether the disk has space; the state is in memory alone until then",
+        cause: error,
+      });
+    } finally {
+      process.umask(mask);
+    }
+    this.onRewritten();
   }
 
   /** A row that cannot be read was damaged on disk. It is counted, and the others are read. */
@@ -307,6 +356,17 @@ export class Replica {
       PRAGMA user_version = ${schemaVersion};
       COMMIT;`);
   }
+}
+
+function openDatabase(file: string): DatabaseSync {
+  const database = new DatabaseSync(file);
+  database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
+  return database;
+}
+
+function prepareStatements(database: DatabaseSync): Readonly<Record<keyof typeof sql, StatementSync>> {
+  const prepared = Object.entries(sql).map(([name, text]) => [name, database.prepare(text)]);
+  return Object.fromEntries(prepared) as Record<keyof typeof sql, StatementSync>;
 }
 
 const ownerTable = `CREATE TABLE IF NOT EXISTS owner (
