@@ -38,7 +38,7 @@ const limits = {
 } as const;
 
 /** The wall clock may jump, and does not go on for timers while a machine sleeps: it is looked at this often. */
-const certificateCheck = seconds(10);
+const certificateCheck = seconds(1);
 
 /** Octets of the largest request. */
 export const requestLimit = 4 << 20;

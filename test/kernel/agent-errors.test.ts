@@ -237,6 +237,7 @@ test("agent: a token that was used", async () => {
     ...["--instance", `${lab.names.lab}y`, "--token", token],
     ...["--data-dir", join(temporary, "first"), "--run-dir", join(temporary, "first", "run")],
   ]);
+  await first.said(/token given by --token can be read by every user/);
   await first.said(/"msg":"joined"/);
   await first.end();
   await lab.admin.delete({ resources: [{ kind: "node", name: "h8" }] });
