@@ -1,10 +1,11 @@
+import { X509Certificate } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import type { Credentials } from "../api/transport.ts";
 import type { Clock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
-import { NodeDataplane } from "../dataplane/index.ts";
+import { NodeDataplane, Problems, type Report } from "../dataplane/index.ts";
 import { listMulticastGroups, NetworkNamespace } from "../linux/index.ts";
 import type { Endpoint } from "../model/resources.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
@@ -34,18 +35,22 @@ export interface AgentOptions {
 const arrivalTimeout = seconds(15);
 const saveAgain = seconds(5);
 const claimLater = seconds(5);
+const lookInterval = seconds(10);
 
 /** The node agent: keeps the kernel of this node as the server says, and as it last said while it cannot be reached. */
 export class Agent {
   readonly options: AgentOptions;
   readonly events: EventLog;
   readonly dataplane: NodeDataplane;
+  /** What is not as it should be apart from the kernel. */
+  readonly problems: Problems;
   readonly desired: DesiredState;
   readonly attachments: Attachments;
   readonly learning: LocalLearning;
   readonly attached = new Map<string, Attachment>();
   /** By the clock that never goes back. */
   readonly startedAt: number;
+  readonly #report: Report;
   readonly #replica: Replica;
   readonly #underlayNamespace: NetworkNamespace;
   readonly #underlaySocket: NetlinkSocket;
@@ -63,6 +68,7 @@ export class Agent {
   #claimsWanted = false;
   /** Changes that are not on disk yet. */
   #unsaved: ReplicaChange[] = [];
+  #cancelLook: () => void = () => {};
   #cancelSave: (() => void) | undefined;
   readonly #waiting = new Set<{ readonly revision: number; readonly resolve: () => void }>();
   #underlayCheck: Promise<void> | undefined;
@@ -85,17 +91,19 @@ export class Agent {
     this.#underlay = parts.underlay;
     this.#revision = parts.replica.revision;
     for (const attachment of parts.replica.attachments()) this.attached.set(attachment.id, attachment);
+    this.#report = (event) => {
+      this.events.add(event);
+      options.logger[event.level === "error" ? "error" : event.level === "warning" ? "warn" : "info"](
+        { object: event.object, kind: event.kind },
+        event.message,
+      );
+    };
+    this.problems = new Problems(this.#report);
     this.dataplane = new NodeDataplane({
       instance: options.instance,
       underlay: parts.namespace,
       clock: options.clock,
-      report: (event) => {
-        this.events.add(event);
-        options.logger[event.level === "error" ? "error" : event.level === "warning" ? "warn" : "info"](
-          { object: event.object, kind: event.kind },
-          event.message,
-        );
-      },
+      report: this.#report,
       onTraffic: (event) => this.learning.onTraffic(event),
       onTrafficMissed: () => this.learning.onTrafficMissed(),
     });
@@ -118,6 +126,7 @@ export class Agent {
         onConnected: () => this.#onConnected(),
         onDisconnected: (error) => this.#onDisconnected(error),
         onRenewed: (credentials) => saveCredentials(options.dataDirectory, credentials),
+        onOtherRefused: (address) => this.#onOtherRefused(address),
       },
     });
     this.attachments = new Attachments({
@@ -143,6 +152,13 @@ export class Agent {
       connection: () => (this.#connected ? this.#session.connection : undefined),
       revision: () => this.#revision,
     });
+    parts.replica.onRewritten = () =>
+      this.#report({
+        level: "warning",
+        kind: "repaired",
+        object: "agent database",
+        message: "its file was deleted while the agent ran, and has been written anew",
+      });
     this.#underlayWatch = watchUnderlay(parts.namespace, () => this.#underlayChanged());
   }
 
@@ -157,6 +173,11 @@ export class Agent {
     try {
       const underlay = await readUnderlay(socket, options.underlay);
       replica = new Replica(options.dataDirectory);
+      replica.requireOwner({
+        node: options.node,
+        authority: new X509Certificate(options.credentials.caCertificate).fingerprint256,
+        instance: options.instance,
+      });
       const agent = new Agent(options, { replica, namespace, socket, underlay });
       await agent.#begin();
       return agent;
@@ -195,6 +216,7 @@ export class Agent {
   async close(): Promise<void> {
     this.#session.close();
     this.#cancelSave?.();
+    this.#cancelLook();
     this.#underlayWatch.close();
     this.learning.close();
     await this.dataplane.close();
@@ -208,6 +230,15 @@ export class Agent {
     this.attachments.abandonPending();
     if (this.#replica.revision > 0) this.#load();
     void this.#session.run();
+    this.#lookAfterDatabase();
+  }
+
+  /** Somebody may delete the file while nothing is written. */
+  #lookAfterDatabase(): void {
+    this.#cancelLook = this.options.clock.after(lookInterval, () => {
+      if (!this.#replica.isInPlace) this.#save([]);
+      this.#lookAfterDatabase();
+    });
   }
 
   /** The last state that the server told. Whatever it says later, the endpoints of this node work again from here on. */
@@ -372,13 +403,32 @@ export class Agent {
       message: `connected to ${this.options.server}`,
     });
     this.options.logger.info({ server: this.options.server }, "connected");
+    this.problems.cleared(this.#identityObject);
     this.learning.connected();
+  }
+
+  /** Something that the operator should know and nothing needs to be done about. */
+  notice(object: string, message: string): void {
+    this.#report({ level: "warning", kind: "adjusted", object, message });
+  }
+
+  get #identityObject(): string {
+    return `identity of node ${this.options.node}`;
+  }
+
+  #onOtherRefused(address: string): void {
+    const message = `another host, ${address}, tried to be node ${this.options.node} and was refused: it has a copy of this node's data directory`;
+    this.events.add({ level: "error", kind: "refused", object: this.#identityObject, message });
+    this.options.logger.error({ address, object: this.#identityObject }, message);
   }
 
   #onDisconnected(error: WeftError): void {
     const isNews = this.#connected || this.#serverError?.message !== error.message;
     this.#connected = false;
     this.#serverError = error;
+    // What only somebody can mend is a problem; that the server is away is none.
+    if (error.code === "in-use")
+      this.problems.failed(this.#identityObject, new Error(`${error.message}; try: ${error.hint}`));
     if (!isNews) return;
     this.events.add({ level: "warning", kind: "disconnected", object: "server", message: error.message });
     this.options.logger.warn(

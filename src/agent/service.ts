@@ -111,9 +111,11 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
         reason: problem?.error.message ?? "",
       };
     }),
-    problems: dataplane.problems
-      .list()
-      .map(({ object, error }) => ({ object, state: "failed", reason: error.message })),
+    problems: [...agent.problems.list(), ...dataplane.problems.list()].map(({ object, error }) => ({
+      object,
+      state: "failed",
+      reason: error.message,
+    })),
     certificateExpires: BigInt(certificateValidity(agent.credentials.certificate).until),
     uptime: BigInt(Math.round(options.clock.monotonic() - agent.startedAt)),
     residentMemory: BigInt(process.memoryUsage.rss()),

@@ -6,6 +6,7 @@ const connectCodes: Readonly<Record<ErrorCode, Code>> = {
   "invalid-argument": Code.InvalidArgument,
   "not-found": Code.NotFound,
   "already-exists": Code.AlreadyExists,
+  "in-use": Code.Aborted,
   "failed-precondition": Code.FailedPrecondition,
   exhausted: Code.ResourceExhausted,
   "permission-denied": Code.PermissionDenied,

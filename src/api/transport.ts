@@ -157,7 +157,7 @@ export function explainTls(url: string, method: string, thrown: unknown): WeftEr
       return make("unavailable", "the server closed the connection", "see the server's log; trying again may help");
     case "CERT_HAS_EXPIRED":
     case "CERT_NOT_YET_VALID":
-      return make("unauthenticated", "the server's certificate is not valid now", "compare the clocks of both hosts");
+      return make("unauthenticated", "the server's certificate is not valid now", clockHint());
     case undefined:
       return fromConnectError(thrown, `${method} at ${url}`);
     default:
@@ -169,6 +169,10 @@ export function explainTls(url: string, method: string, thrown: unknown): WeftEr
         );
       return fromConnectError(thrown, attempted);
   }
+}
+
+function clockHint(): string {
+  return `compare the clocks of both hosts: this one's says ${new Date().toISOString()}`;
 }
 
 /** The `code` of the error of the operating system, TLS or HTTP/2 below `thrown`; undefined when the peer answered. */

@@ -2,4 +2,4 @@ export type { DesiredNetwork, NetworkSettings } from "./desired.ts";
 export { tunnelPattern } from "./encapsulation/tunnel.ts";
 export type { PortTraffic } from "./network-dataplane.ts";
 export { type NetworkPlacement, NodeDataplane } from "./node-dataplane.ts";
-export type { DataplaneEvent } from "./report.ts";
+export { type DataplaneEvent, Problems, type Report } from "./report.ts";

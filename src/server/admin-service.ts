@@ -75,7 +75,17 @@ export function adminRoutes(
       const contacts = resources.flatMap(({ resource }) => {
         if (resource.case !== "node") return [];
         const { connected, lastSeen } = ledger.fanout.contactOf(resource.value.name);
-        return [{ node: resource.value.name, connected, lastSeen: BigInt(lastSeen) }];
+        const { address, refused } = control.conversations.of(resource.value.name);
+        return [
+          {
+            node: resource.value.name,
+            connected,
+            lastSeen: BigInt(lastSeen),
+            address,
+            refusedAddress: refused?.address ?? "",
+            refusedAt: BigInt(refused?.at ?? 0),
+          },
+        ];
       });
       const [only] = resources;
       const name = request.name !== "" && only?.resource.case === "network" ? only.resource.value.name : "";

@@ -1,10 +1,10 @@
+import type { NodeIdentity } from "../api/node-uri.ts";
 import type { Cidr } from "../base/cidr.ts";
 import { formatDuration, milliseconds, seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import type { BlockNeed } from "../model/subnet-pool.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import type { Identities } from "./identities.ts";
-import type { NodeIdentity } from "./identity/node-identity.ts";
 import type { Ledger } from "./ledger.ts";
 import { type BlockState, blockCodec, keys, put } from "./records.ts";
 import { Repetition } from "./repetition.ts";

@@ -1,3 +1,4 @@
+import type { NodeIdentity } from "../api/node-uri.ts";
 import { seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
@@ -8,7 +9,6 @@ import type { EndpointDraft } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import type { Blocks } from "./blocks.ts";
 import type { Identities } from "./identities.ts";
-import type { NodeIdentity } from "./identity/node-identity.ts";
 import { contended, type Ledger } from "./ledger.ts";
 import { blockCodec, endpointCodec, keys, put, putOwner, quarantineCodec, remove } from "./records.ts";
 import { Repetition } from "./repetition.ts";

@@ -1,9 +1,9 @@
 import { networkStateToMessage } from "../api/convert.ts";
 import type { WatchRequest } from "../api/generated/weft/v1/node_pb.js";
+import type { NodeIdentity } from "../api/node-uri.ts";
 import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import type { Endpoint } from "../model/resources.ts";
-import type { NodeIdentity } from "./identity/node-identity.ts";
 import type { NetworkEntry, State, StateChange } from "./state.ts";
 import {
   blockChange,
@@ -87,6 +87,13 @@ export class Fanout {
           hint: "watch again from the last complete revision",
         }),
       );
+  }
+
+  /** Tells a node, if it watches, what is no change of the state. */
+  tell(node: string, change: WatchChangeInit): void {
+    const watcher = this.#watchers.get(node);
+    watcher?.push(change);
+    watcher?.flush(this.#state.revision);
   }
 
   /** One change, told while the state is exactly as of it. */

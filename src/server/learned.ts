@@ -1,3 +1,4 @@
+import type { NodeIdentity } from "../api/node-uri.ts";
 import { seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
@@ -7,7 +8,6 @@ import type { LearnedAddress } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import { nextSequence, requireNetwork } from "./endpoints.ts";
 import type { Identities } from "./identities.ts";
-import type { NodeIdentity } from "./identity/node-identity.ts";
 import type { Ledger } from "./ledger.ts";
 import { MoveLimiter } from "./move-limiter.ts";
 import { endpointCodec, keys, put, putOwner, quarantineCodec, remove } from "./records.ts";

@@ -1,3 +1,4 @@
+import type { NodeIdentity } from "../api/node-uri.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { checkNodeRegistration } from "../model/conflicts.ts";
@@ -7,7 +8,6 @@ import type { Condition, Operation } from "../store/store.ts";
 import type { Blocks } from "./blocks.ts";
 import type { Endpoints } from "./endpoints.ts";
 import type { Identities } from "./identities.ts";
-import type { NodeIdentity } from "./identity/node-identity.ts";
 import type { Ledger } from "./ledger.ts";
 import { identityCodec, keys, nodeCodec, put, putOwner, remove } from "./records.ts";
 import { requireNone } from "./refusal.ts";

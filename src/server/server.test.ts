@@ -109,6 +109,20 @@ test("a store that fails makes the server not ready", async (t) => {
   await assert.rejects(server.admin.createToken({}), refusal("unavailable", /store is closed/));
 });
 
+test("with its database deleted, the server changes nothing, says what to do, and is not ready", async (t) => {
+  const dataDir = temporaryDirectory(t);
+  const server = await startTestServer(t, { dataDir, store: new SqliteStore(join(dataDir, "weft.db")) });
+  await createNetwork(server, "blue", "10.0.0.0/24");
+  rmSync(join(dataDir, "weft.db"));
+  assert.equal((await get({ socketPath: server.server.adminSocket }, "/readyz"))[0], 503);
+  await assert.rejects(
+    createNetwork(server, "red", "10.1.0.0/24"),
+    (error: { reason: string; hint?: string }) =>
+      /weft\.db was deleted/.test(error.reason) && /weft\.db\.rescued/.test(error.hint ?? ""),
+  );
+  assert.equal((await server.admin.list({ kind: "network" })).resources.length, 1);
+});
+
 test("a socket left by a crash is replaced, a live one is not", async (t) => {
   const server = await startTestServer(t);
   const start = (dataDir: string, store = new MemoryStore()) =>

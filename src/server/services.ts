@@ -9,13 +9,14 @@ import {
 import { endpointToMessage, networkStateToMessage, nodeToMessage } from "../api/convert.ts";
 import { toConnectError } from "../api/errors.ts";
 import { NodeService } from "../api/generated/weft/v1/node_pb.js";
-import type { Clock } from "../base/clock.ts";
-import { milliseconds } from "../base/duration.ts";
+import { atMoment, type Clock } from "../base/clock.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Result } from "../base/result.ts";
 import { type FieldProblem, formatProblem } from "../model/problem.ts";
 import { parseEndpointDraft, parseLearnedAddress, parseNodeDraft } from "../model/schema.ts";
+import type { Connection } from "./connection.ts";
+import type { Claim, Conversations } from "./conversations.ts";
 import type { Endpoints } from "./endpoints.ts";
 import type { Identities } from "./identities.ts";
 import { expiredError, type PeerCertificate, requireValid } from "./identity/node-identity.ts";
@@ -25,15 +26,27 @@ import type { Metrics } from "./metrics.ts";
 import type { Nodes } from "./nodes.ts";
 
 /** What a node may send in one request, at most. */
-const limits = { deletedIds: 10_000, watchedNetworks: 10_000, labels: 64, learnedAddresses: 1_000 } as const;
+const limits = {
+  deletedIds: 10_000,
+  watchedNetworks: 10_000,
+  labels: 64,
+  learnedAddresses: 1_000,
+  incarnation: 32,
+} as const;
+
+const noOctets = new Uint8Array();
 
 /** The certificate that the connection of a request proved. */
 export const peerKey = createContextKey<PeerCertificate | undefined>(undefined);
+
+/** The connection of a request. */
+export const connectionKey = createContextKey<Connection | undefined>(undefined);
 
 /** What the services act on. */
 export interface Control {
   readonly ledger: Ledger;
   readonly identities: Identities;
+  readonly conversations: Conversations;
   readonly endpoints: Endpoints;
   readonly learned: Learned;
   readonly nodes: Nodes;
@@ -41,9 +54,21 @@ export interface Control {
 
 /** The API for nodes. Who calls is known from the certificate alone, never from a message. */
 export function nodeRoutes(router: ConnectRouter, control: Control): void {
-  const { ledger, identities, endpoints, learned, nodes } = control;
+  const { ledger, identities, conversations, endpoints, learned, nodes } = control;
   const caller = (context: HandlerContext, attempted: string): PeerCertificate =>
     requireValid(context.values.get(peerKey), attempted, ledger.clock);
+  const claimOf = (
+    peer: PeerCertificate,
+    context: HandlerContext,
+    { incarnation, wasRefused }: { readonly incarnation: Uint8Array; readonly wasRefused: boolean },
+  ): Claim => ({ node: peer, incarnation, wasRefused, connection: context.values.get(connectionKey) as Connection });
+  /** Who calls, if no other agent speaks as its node. */
+  const writer = (context: HandlerContext, attempted: string): PeerCertificate => {
+    const peer = caller(context, attempted);
+    identities.requireCurrent(peer, attempted);
+    conversations.requireHolder(claimOf(peer, context, { incarnation: noOctets, wasRefused: false }), attempted);
+    return peer;
+  };
   const service: ServiceImpl<typeof NodeService> = {
     join: (request) => identities.join(request.token, request.node, request.certificateRequest),
 
@@ -58,20 +83,24 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
 
     async register(request, context) {
       const attempted = "register a node";
-      const { name } = caller(context, attempted);
+      const peer = caller(context, attempted);
+      const { name } = peer;
       const { vtepIpv4, vtepIpv6, underlayMtu, labels } = request;
       requireAtMost(limits.labels, Object.keys(labels).length, "labels", attempted);
+      requireAtMost(limits.incarnation, request.incarnation.length, "octets of an incarnation", attempted);
       const vtepAddresses = {
         ...(vtepIpv4 === "" ? {} : { ipv4: vtepIpv4 }),
         ...(vtepIpv6 === "" ? {} : { ipv6: vtepIpv6 }),
       };
       const draft = valid(parseNodeDraft({ name, vtepAddresses, underlayMtu, labels }), `register node ${name}`);
+      identities.requireCurrent(peer, attempted);
+      await conversations.admit(claimOf(peer, context, request), `register node ${name}`);
       return { node: nodeToMessage(await nodes.register(caller(context, attempted), draft)) };
     },
 
     async createEndpoint(request, context) {
       const attempted = "create an endpoint";
-      const peer = caller(context, attempted);
+      const peer = writer(context, attempted);
       const { id, network, attachment, mac, ips } = request;
       const draft = valid(
         parseEndpointDraft({
@@ -93,14 +122,14 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
 
     async deleteEndpoints(request, context) {
       const attempted = "delete endpoints";
-      const peer = caller(context, attempted);
+      const peer = writer(context, attempted);
       requireAtMost(limits.deletedIds, request.ids.length, "ids", attempted);
       return { revision: BigInt(await endpoints.release(peer, request.ids)) };
     },
 
     async publishLearned(request, context) {
       const attempted = "publish learnt addresses";
-      const peer = caller(context, attempted);
+      const peer = writer(context, attempted);
       requireAtMost(limits.learnedAddresses, request.addresses.length, "addresses", attempted);
       const addresses = request.addresses.map(({ id, mac, ips }, index) =>
         valid(parseLearnedAddress({ id, mac, ips }), `${attempted}, number ${index}`),
@@ -121,12 +150,15 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       const peer = caller(context, attempted);
       identities.requireCurrent(peer, attempted);
       requireAtMost(limits.watchedNetworks, request.networks.length, "networks", attempted);
+      requireAtMost(limits.incarnation, request.incarnation.length, "octets of an incarnation", attempted);
+      await conversations.admit(claimOf(peer, context, request), `watch as node ${peer.name}`);
+      // It may have been deleted meanwhile, and only those that watch are told.
+      identities.requireCurrent(peer, attempted);
       const watcher = ledger.fanout.open(peer, request);
       ledger.logger.info({ node: peer.name, revision: Number(request.revision) }, "node connected");
       const onAbort = (): void => watcher.end("done");
       context.signal.addEventListener("abort", onAbort);
-      const remaining = milliseconds(Math.max(0, peer.expires - ledger.clock.now()));
-      const cancelExpiry = ledger.clock.after(remaining, () => watcher.end(expiredError(peer, attempted)));
+      const cancelExpiry = atMoment(ledger.clock, peer.expires, () => watcher.end(expiredError(peer, attempted)));
       try {
         yield* watcher.messages();
       } finally {

@@ -5,7 +5,7 @@ import type { TestContext } from "node:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
 import type { AdminService } from "../../src/api/generated/weft/v1/admin_pb.js";
-import type { NodeService, WatchResponse } from "../../src/api/generated/weft/v1/node_pb.js";
+import type { NodeService, WatchRequestSchema, WatchResponse } from "../../src/api/generated/weft/v1/node_pb.js";
 import type { NetworkSchema } from "../../src/api/generated/weft/v1/resources_pb.js";
 import { joinServer } from "../../src/api/join.ts";
 import { type Credentials, connectNode, serverClient } from "../../src/api/transport.ts";
@@ -111,7 +111,7 @@ export class TestWatch {
   constructor(
     t: TestContext,
     client: Client<typeof NodeService>,
-    request: { revision?: bigint; networks?: string[] } = {},
+    request: MessageInitShape<typeof WatchRequestSchema> = {},
   ) {
     this.#done = this.#run(client.watch(request, { signal: this.#abort.signal }));
     t.after(() => this.stop());
@@ -178,6 +178,8 @@ function lineOf(change: WatchResponse["changes"][number]["change"]): string {
       return `no endpoint ${change.value.network}/${change.value.id}`;
     case "block":
       return `block ${change.value.network} ${change.value.cidr} of ${change.value.node}, generation ${change.value.generation}`;
+    case "agentRefused":
+      return `refused ${change.value}`;
     case "blockRemoved":
       return `no block ${change.value.network} ${change.value.cidr}`;
     default:

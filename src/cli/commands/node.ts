@@ -23,6 +23,9 @@ export function registerNode(program: Command): void {
             { header: "vtep ipv6", value: (row) => row.vtepAddresses.ipv6 },
             { header: "underlay mtu", value: (row) => row.underlayMtu },
             { header: "last seen", value: (row) => row.lastSeen },
+            ...(nodes.some(({ refused }) => refused !== undefined)
+              ? [{ header: "second agent", value: refusedOf }]
+              : []),
           ],
           nodes,
           surface,
@@ -48,6 +51,8 @@ export function registerNode(program: Command): void {
               ["underlay mtu", found.underlayMtu],
               ["generation", found.generation],
               ["last seen", found.lastSeen],
+              ["address", found.address],
+              ["second agent", refusedOf(found)],
               ["labels", Object.entries(found.labels).map(([label, text]) => `${label}=${text}`)],
             ],
             surface,
@@ -64,11 +69,23 @@ async function findNodes(server: string, name: string) {
   const { serverClient, ofKind } = await import("../admin.ts");
   const answer = await serverClient(server).list({ kind: "node", name });
   const contacts = new Map(answer.contacts.map((contact) => [contact.node, contact]));
-  return ofKind("node", answer.resources).map((node) => ({
-    ...node,
-    connected: contacts.get(node.name)?.connected ?? false,
-    lastSeen: instant(contacts.get(node.name)?.lastSeen ?? 0n),
-  }));
+  return ofKind("node", answer.resources).map((node) => {
+    const { connected, lastSeen, address, refusedAddress, refusedAt } = contacts.get(node.name) ?? noContact;
+    return {
+      ...node,
+      connected,
+      lastSeen: instant(lastSeen),
+      ...(address === "" ? {} : { address }),
+      ...(refusedAddress === "" ? {} : { refused: { address: refusedAddress, at: instant(refusedAt) } }),
+    };
+  });
+}
+
+const noContact = { connected: false, lastSeen: 0n, address: "", refusedAddress: "", refusedAt: 0n };
+
+/** Another host that has this node's identity, too. */
+function refusedOf({ refused }: { readonly refused?: { readonly address: string; readonly at: string | undefined } }) {
+  return refused === undefined ? undefined : `${refused.address} refused at ${refused.at}`;
 }
 
 function stateOf(node: { readonly connected: boolean }): string {

@@ -281,6 +281,26 @@ export declare type NodeContact = Message<"weft.v1.NodeContact"> & {
    * @generated from field: uint64 last_seen = 3;
    */
   lastSeen: bigint;
+
+  /**
+   * Where its agent connects from; empty: it does not.
+   *
+   * @generated from field: string address = 4;
+   */
+  address: string;
+
+  /**
+   * Where another agent was that tried to be this node and was refused, and when it last did. Empty: there was none
+   * since the server started.
+   *
+   * @generated from field: string refused_address = 5;
+   */
+  refusedAddress: string;
+
+  /**
+   * @generated from field: uint64 refused_at = 6;
+   */
+  refusedAt: bigint;
 };
 
 /**

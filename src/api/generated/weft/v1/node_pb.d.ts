@@ -124,6 +124,20 @@ export declare type RegisterRequest = Message<"weft.v1.RegisterRequest"> & {
    * @generated from field: map<string, string> labels = 4;
    */
   labels: { [key: string]: string };
+
+  /**
+   * Random octets that the agent makes at each start: another process of the same node has others. At most 32.
+   *
+   * @generated from field: bytes incarnation = 8;
+   */
+  incarnation: Uint8Array;
+
+  /**
+   * The server refused this process, because another one spoke as its node, since it last was connected.
+   *
+   * @generated from field: bool was_refused = 9;
+   */
+  wasRefused: boolean;
 };
 
 /**
@@ -370,6 +384,18 @@ export declare type WatchRequest = Message<"weft.v1.WatchRequest"> & {
    * @generated from field: repeated string networks = 2;
    */
   networks: string[];
+
+  /**
+   * As in RegisterRequest.
+   *
+   * @generated from field: bytes incarnation = 8;
+   */
+  incarnation: Uint8Array;
+
+  /**
+   * @generated from field: bool was_refused = 9;
+   */
+  wasRefused: boolean;
 };
 
 /**
@@ -485,6 +511,14 @@ export declare type WatchChange = Message<"weft.v1.WatchChange"> & {
      */
     value: BlockReference;
     case: "blockRemoved";
+  } | {
+    /**
+     * Another agent tried to be this node and was refused: its address. Says nothing of the state.
+     *
+     * @generated from field: string agent_refused = 15;
+     */
+    value: string;
+    case: "agentRefused";
   } | { case: undefined; value?: undefined };
 };
 
