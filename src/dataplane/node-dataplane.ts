@@ -250,6 +250,9 @@ export class NodeDataplane {
     this.#underlay.tunnelPorts = sorted(networks.flatMap((network) => portsOf(network, () => true)));
     await this.#underlay.ensureSourceFilter({
       ports: sorted(networks.flatMap((network) => portsOf(network, takesFromAll))),
+      vnis: sorted(
+        networks.filter((each) => portsOf(each, takesFromAll).length > 0).map(({ settings }) => settings.vni),
+      ),
       openPorts: sorted(ofMulticast.flatMap((network) => portsOf(network, takesFromAll))),
       groups: sorted(networks.flatMap(({ settings }) => settings.multicast?.address ?? [])),
       remoteVteps: sorted(networks.flatMap((network) => [...network.peers])),
