@@ -85,7 +85,7 @@ export function sourceFilterTable(filter: SourceFilter): NftTable {
   };
 }
 
-const drop: readonly NftObject[] = [{ counter: null } as unknown as NftObject, { drop: null } as unknown as NftObject];
+const drop: readonly object[] = [{ counter: null }, { drop: null }];
 
 function accept(family: 4 | 6): NftObject {
   return rule(
@@ -107,7 +107,7 @@ function pathMtuRules(family: 4 | 6, { onLink, routed, elsewhere }: VtepPaths): 
     family === 4
       ? [icmp("type", "destination-unreachable"), icmp("code", "frag-needed")]
       : [match({ payload: { protocol: "icmpv6", field: "type" } }, "packet-too-big")];
-  const about = (vteps: readonly IpAddress[], ...also: NftObject[]): NftObject[] => {
+  const about = (vteps: readonly IpAddress[], ...also: object[]): NftObject[] => {
     const numbers = ofFamily(family, vteps).sort(compareIp).map(rawValue);
     return numbers.length === 0 ? [] : [rule(...tooBig, isIn(quotedDestination[family], numbers), ...also, ...drop)];
   };
