@@ -1,11 +1,13 @@
 import { existsSync } from "node:fs";
 import type { DescService } from "@bufbuild/protobuf";
-import { type CallOptions, type Client, createClient, type Transport } from "@connectrpc/connect";
+import { type CallOptions, type Client, Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
+import { type Duration, formatDuration, milliseconds, seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import { fromConnectError } from "./errors.ts";
 import { AdminService } from "./generated/weft/v1/admin_pb.js";
 import { AgentService } from "./generated/weft/v1/agent_pb.js";
+import { ErrorDetailSchema } from "./generated/weft/v1/errors_pb.js";
 import { NodeService } from "./generated/weft/v1/node_pb.js";
 import { Session } from "./session.ts";
 
@@ -17,6 +19,19 @@ export const serverName = "server.weft";
 
 /** Octets of the largest message that a client accepts. A watch batch of 1,000 endpoints is about 150 kB. */
 const readMaxBytes = 64 << 20;
+
+/** A call that gets no answer for so long has failed, unless its caller says otherwise. A process that is stopped holds its socket open and never answers. */
+const answerTimeout = seconds(30);
+const answerTimeouts: Readonly<Record<string, Duration>> = {
+  // Needs nothing but the process itself.
+  GetStatus: seconds(10),
+  // Waits for the server, the kernel and a container.
+  Attach: seconds(60),
+  Detach: seconds(60),
+  // Thousands of resources in one transaction.
+  Apply: seconds(60),
+};
+
 /** The control server's admin API on its root-only Unix socket `server.sock`. All methods throw {@link WeftError} only. */
 export function serverClient(socketPath: string): Client<typeof AdminService> {
   if (socketPath.includes("://"))
@@ -106,6 +121,11 @@ function explainUnix(socketPath: string, who: "server" | "agent", method: string
   const option = who === "server" ? "--server or WEFT_SERVER" : "--agent or WEFT_AGENT";
   const unavailable = (reason: string, hint: string): WeftError =>
     new WeftError({ code: "unavailable", attempted, reason, hint, cause: thrown });
+  if (isTimeout(thrown))
+    return unavailable(
+      thrown.rawMessage,
+      `the ${who} runs and does not answer: it is stopped, hangs or is overloaded; see its log, and restart it`,
+    );
   switch (systemErrorCode(thrown)) {
     case "ENOENT":
       return unavailable(
@@ -133,6 +153,14 @@ function explainUnix(socketPath: string, who: "server" | "agent", method: string
 /** What a failed call over TLS means to the operator. */
 export function explainTls(url: string, method: string, thrown: unknown): WeftError {
   const attempted = `${method}: connect to the server at ${url}`;
+  if (isTimeout(thrown))
+    return new WeftError({
+      code: "unavailable",
+      attempted,
+      reason: thrown.rawMessage,
+      hint: "see whether the server is stopped or overloaded, and the network between",
+      cause: thrown,
+    });
   const code = systemErrorCode(thrown);
   const make = (kind: "unavailable" | "unauthenticated", reason: string, hint: string): WeftError =>
     new WeftError({ code: kind, attempted, reason, hint, cause: thrown });
@@ -182,6 +210,27 @@ function systemErrorCode(thrown: unknown): string | undefined {
   return undefined;
 }
 
+function isTimeout(thrown: unknown): thrown is ConnectError {
+  return (
+    thrown instanceof ConnectError &&
+    thrown.code === Code.DeadlineExceeded &&
+    thrown.findDetails(ErrorDetailSchema).length === 0
+  );
+}
+
+/** How long was waited is what the caller wants to know. */
+function withTime(thrown: unknown, waited: Duration): unknown {
+  return isTimeout(thrown)
+    ? new ConnectError(
+        `no answer within ${formatDuration(waited)}`,
+        Code.DeadlineExceeded,
+        undefined,
+        undefined,
+        thrown,
+      )
+    : thrown;
+}
+
 type Explain = (method: string, thrown: unknown) => WeftError;
 
 /** A client whose methods throw nothing but the errors that `explain` makes of what was thrown. */
@@ -197,10 +246,12 @@ function withWeftErrors<Service extends DescService>(
     if (call === undefined) continue;
     wrapped[method.localName] =
       method.methodKind === "unary"
-        ? (input, options) =>
-            (call(input, options) as Promise<unknown>).catch((error) => {
-              throw explain(method.name, error);
-            })
+        ? (input, options) => {
+            const timeoutMs = options?.timeoutMs ?? answerTimeouts[method.name] ?? answerTimeout;
+            return (call(input, { ...options, timeoutMs }) as Promise<unknown>).catch((error) => {
+              throw explain(method.name, withTime(error, milliseconds(timeoutMs)));
+            });
+          }
         : (input, options) =>
             explainedStream(call(input, options) as AsyncIterable<unknown>, (error) => explain(method.name, error));
   }

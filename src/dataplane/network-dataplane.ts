@@ -195,20 +195,22 @@ export class NetworkDataplane {
     if (desired.devicesChanged || this.#unknown) {
       // What changes while this is under way marks it again.
       desired.devicesChanged = false;
-      const isDone = await this.#guard(`network ${name}`, () => this.#ensureDevices(links, isRepair));
+      const isDone = await this.#place.problems.attempt(`network ${name}`, () => this.#ensureDevices(links, isRepair));
       if (!isDone) desired.devicesChanged = true;
       // Without a bridge there is nothing to do more; a tunnel that fails leaves the other tunnels' rows to be done.
       if (this.#bridge === 0) return;
     }
     await this.#ensurePorts(links, isRepair);
     if (this.#unknown)
-      await this.#guard(`tables of network ${name}`, async () => {
+      await this.#place.problems.attempt(`tables of network ${name}`, async () => {
         await this.#rows.compare();
         this.#unknown = false;
       });
     await this.#programRows();
     if (!desired.hasChanges)
-      await this.#guard(`tunnels of network ${name}`, () => this.tunnels.removeSurplus(desired, this.#place));
+      await this.#place.problems.attempt(`tunnels of network ${name}`, () =>
+        this.tunnels.removeSurplus(desired, this.#place),
+      );
   }
 
   /** Takes the network off this node; the reverse order of making it. */
@@ -335,7 +337,7 @@ export class NetworkDataplane {
     desired.changedPorts.clear();
     for (const id of ids) {
       const object = `endpoint ${id} of network ${desired.settings.name}`;
-      const done = await this.#guard(object, async () => {
+      const done = await this.#place.problems.attempt(object, async () => {
         const endpoint = desired.local(id);
         if (endpoint === undefined) return this.#removePort(id);
         const port = await ensureEndpointPort(
@@ -389,22 +391,11 @@ export class NetworkDataplane {
   async #programRows(): Promise<void> {
     const { desired } = this;
     const object = `rows of network ${desired.settings.name}`;
-    const failure = await this.#rows.program();
-    if (failure === undefined) return this.#place.problems.cleared(object);
-    if (isErrno(failure, "ENODEV")) desired.devicesChanged = true;
-    this.#place.problems.failed(object, failure);
-  }
-
-  /** One failed object does not stop the others. */
-  async #guard(object: string, action: () => Promise<void>): Promise<boolean> {
-    try {
-      await action();
-      this.#place.problems.cleared(object);
-      return true;
-    } catch (error) {
-      if (!(error instanceof Error)) throw error;
-      this.#place.problems.failed(object, error);
-      return false;
-    }
+    await this.#place.problems.attempt(object, async () => {
+      const failure = await this.#rows.program();
+      if (failure === undefined) return;
+      if (isErrno(failure, "ENODEV")) desired.devicesChanged = true;
+      throw failure;
+    });
   }
 }

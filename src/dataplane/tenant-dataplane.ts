@@ -225,11 +225,15 @@ export class TenantDataplane {
     const { name, transport, standby } = network.desired.settings;
     const all = [...standby, ...(transport === undefined ? [] : [transport])];
     const open = all.find((each) => takesFromAll(each) && !underlay.protects(each.port));
-    if (open === undefined) return true;
+    const object = `protection of network ${name}`;
+    if (open === undefined) {
+      problems.cleared(object);
+      return true;
+    }
     const reason = `the source filter for UDP port ${open.port} could not be set`;
     const hint = "see the problem of the underlay in weft status";
     problems.failed(
-      `network ${name}`,
+      object,
       new WeftError({ code: "failed-precondition", attempted: `bring up network ${name}`, reason, hint }),
     );
     return false;
@@ -240,14 +244,10 @@ export class TenantDataplane {
     const { underlay, problems, tenant } = this.#options;
     if (this.#uplink === undefined && isEmptyRequest(request)) return;
     this.#uplink ??= this.#makeUplink();
-    const object = `uplink of tenant ${tenant}`;
-    try {
-      await this.#uplink.reconcile(request, { tunnelPorts: underlay.tunnelPorts, mtu: underlay.mtu });
-      problems.cleared(object);
-    } catch (error) {
-      if (!(error instanceof Error)) throw error;
-      problems.failed(object, error);
-    }
+    const uplink = this.#uplink;
+    await problems.attempt(`uplink of tenant ${tenant}`, () =>
+      uplink.reconcile(request, { tunnelPorts: underlay.tunnelPorts, mtu: underlay.mtu }),
+    );
   }
 
   #makeUplink(): Uplink {

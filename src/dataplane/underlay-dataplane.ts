@@ -14,6 +14,7 @@ import {
 import type { OffloadLimits } from "./device-changes.ts";
 import { deleteNftTable, ensureNftTable } from "./filter/nftables.ts";
 import { type SourceFilter, sourceFilterName, sourceFilterTable } from "./filter/source-filter.ts";
+import { VtepRoutes } from "./filter/vtep-paths.ts";
 import { watchFilters } from "./filter/watch-filters.ts";
 import type { Report } from "./report.ts";
 import { removeLeftoverUplinks } from "./uplink/leftovers.ts";
@@ -40,6 +41,7 @@ export class UnderlayDataplane {
   readonly #events: EventSocket;
   readonly #filterEvents: EventSocket;
   readonly #nexthops: VtepNexthops;
+  readonly #routes: VtepRoutes;
   #localVteps: readonly IpAddress[] = [];
   #offload: OffloadLimits = {};
   #mtu = defaultMtu;
@@ -62,6 +64,7 @@ export class UnderlayDataplane {
       onEvent: (message) => this.#onEvent(message),
       onOverrun,
     });
+    this.#routes = new VtepRoutes(namespace, this.socket, onDamage);
     this.#filterEvents = watchFilters(namespace, () => {
       this.#filterChanged = true;
       onDamage();
@@ -114,6 +117,7 @@ export class UnderlayDataplane {
   distrust(): void {
     this.#filterChanged = true;
     this.#nexthopsChanged = true;
+    this.#routes.distrust();
   }
 
   /** Nexthops for all `vteps`. Returns those that had been removed: the kernel dropped all rows that used them. */
@@ -146,8 +150,9 @@ export class UnderlayDataplane {
   }
 
   /** Lets nobody send to the tunnel ports of this node but those that the filter names. */
-  async ensureSourceFilter(wanted: Omit<SourceFilter, "instance" | "localVteps">): Promise<void> {
-    const filter: SourceFilter = { ...wanted, instance: this.#options.instance, localVteps: this.#localVteps };
+  async ensureSourceFilter(wanted: Omit<SourceFilter, "instance" | "localVteps" | "paths">): Promise<void> {
+    const paths = await this.#routes.paths(wanted.remoteVteps);
+    const filter: SourceFilter = { ...wanted, instance: this.#options.instance, localVteps: this.#localVteps, paths };
     const key = JSON.stringify(filter);
     if (!this.#filterChanged && key === this.#filterKey) return;
     const isRepair = key === this.#filterKey;
@@ -180,7 +185,7 @@ export class UnderlayDataplane {
 
   async #writeSourceFilter(filter: SourceFilter, isRepair: boolean): Promise<void> {
     const { instance, namespace, report } = this.#options;
-    if (filter.ports.length === 0) {
+    if (filter.ports.length === 0 && filter.remoteVteps.length === 0) {
       if (await deleteNftTable(namespace, "inet", sourceFilterName(instance))) this.#filterWrites++;
       return;
     }
@@ -199,6 +204,7 @@ export class UnderlayDataplane {
   /** Lets go of the kernel, which stays as it is. */
   close(): void {
     this.#events.close();
+    this.#routes.close();
     this.#filterEvents.close();
     this.socket.close();
   }

@@ -1,5 +1,6 @@
 export { addressResolutionFilter } from "./address-resolution.ts";
 export { assembleBpf } from "./bpf.ts";
+export { memoryFile } from "./memory-file.ts";
 export { listMulticastGroups } from "./multicast-groups.ts";
 export {
   createNamedNamespace,

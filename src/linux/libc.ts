@@ -21,6 +21,7 @@ export const libc = {
   ),
   close: library.func("int close(int fd)"),
   setns: library.func("int setns(int fd, int kind)"),
+  memfdCreate: library.func("int memfd_create(const char *name, unsigned int flags)"),
   unshare: library.func("int unshare(int flags)"),
   mount: library.func(
     "int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)",

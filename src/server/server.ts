@@ -2,6 +2,7 @@ import type { Server as HttpServer } from "node:http";
 import { join } from "node:path";
 import { type ConnectNodeAdapterOptions, connectNodeAdapter } from "@connectrpc/connect-node";
 import { closeHttpServer, createHttpServer, listenUnix } from "../api/local-server.ts";
+import { refuseMalformed } from "../api/malformed.ts";
 import { weftVersion } from "../api/version.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
@@ -109,6 +110,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       readMaxBytes: requestLimit,
     };
 
+    const onMalformed = (method: string, error: string): void =>
+      logger.info({ method, error }, "malformed request refused");
+
     // All listeners close at the same time: each may take the whole grace.
     const listeners: (() => Promise<void>)[] = [];
     cleanup.push(() => Promise.all(listeners.map((closeListener) => closeListener())));
@@ -121,7 +125,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
         isReady,
         connectNodeAdapter({
           ...adapter,
-          routes: (router) => adminRoutes(router, { ...control, administration, version: weftVersion() }),
+          routes: (router) => {
+            adminRoutes(router, { ...control, administration, version: weftVersion() });
+            refuseMalformed(router, onMalformed);
+          },
         }),
       ),
     );
@@ -140,7 +147,13 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       authority,
       clock,
       logger,
-      handler: { ...adapter, routes: (router) => nodeRoutes(router, control) },
+      handler: {
+        ...adapter,
+        routes: (router) => {
+          nodeRoutes(router, control);
+          refuseMalformed(router, onMalformed);
+        },
+      },
     });
     listeners.push(() => {
       ledger.fanout.closeAll();

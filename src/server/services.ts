@@ -1,5 +1,6 @@
 import {
   Code,
+  ConnectError,
   type ConnectRouter,
   createContextKey,
   type HandlerContext,
@@ -202,6 +203,8 @@ export function observe(options: {
       const error = toConnectError(thrown);
       if (error.code === Code.Internal || error.code === Code.Unknown)
         logger.error({ method, error: thrown instanceof Error ? thrown.stack : messageOf(thrown) }, "request failed");
+      else if (thrown instanceof ConnectError && thrown !== error)
+        logger.info({ method, error: error.rawMessage }, "malformed request refused");
       else logger.debug({ method, error: error.rawMessage }, "request refused");
       metrics.observeRequest(method, Code[error.code], (clock.monotonic() - started) / 1_000);
       throw error;

@@ -19,6 +19,7 @@ import {
 } from "../options.ts";
 import { show } from "../output.ts";
 import { type Column, renderFields, renderTable } from "../table.ts";
+import { print } from "../terminal.ts";
 import { addDelete } from "./delete.ts";
 
 /** What can change while the network is in use; absent: it stays. */
@@ -192,7 +193,7 @@ export function registerNetwork(program: Command): void {
         resources: [declaration({ kind: "network", ...draft.value })],
       });
       for (const result of answer.results)
-        process.stdout.write(
+        print(
           `network ${name} ${result.outcome}\n${result.differences.map((difference) => `  ${difference}\n`).join("")}`,
         );
     });
