@@ -2,13 +2,16 @@ export { addressResolutionFilter } from "./address-resolution.ts";
 export { assembleBpf } from "./bpf.ts";
 export { listMulticastGroups } from "./multicast-groups.ts";
 export {
+  canonicalNamespacePath,
   createNamedNamespace,
   deleteNamedNamespace,
+  isPathOfThisProcess,
   listNamedNamespaces,
   NetworkNamespace,
   namedNamespaceExists,
   namedNamespacePath,
   nameNamespace,
+  namespaceInodeAt,
   processesIn,
 } from "./namespace.ts";
 export { netlinkProtocol, RawNetlinkSocket } from "./netlink-socket.ts";
