@@ -268,8 +268,10 @@ function explainOpenFailure(error: unknown, path: string, attempted: string): We
   });
 }
 
+let deviceOfNsfs: number | undefined;
 function nsfsDevice(): number {
-  return statSync("/proc/self/ns/net").dev;
+  deviceOfNsfs ??= statSync("/proc/self/ns/net").dev;
+  return deviceOfNsfs;
 }
 
 /** The file that a namespace is mounted on; one that a crash left will do. */
