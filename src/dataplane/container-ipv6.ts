@@ -26,7 +26,7 @@ export function ensureIpv6(
   if (value === undefined) {
     const isThere = readNetworkSysctl(container, "ipv6/conf/all/disable_ipv6") !== undefined;
     const reason = isThere
-      ? `an MTU below ${smallestMtu} octets carries no IPv6`
+      ? `the kernel has no IPv6 on it, as where the MTU is below ${smallestMtu} octets`
       : "this kernel was started without IPv6";
     return { lack: lacking(reason) };
   }

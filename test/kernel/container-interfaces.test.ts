@@ -206,7 +206,10 @@ describe("an interface in a container", requires("nft-inet"), () => {
     await dataplane.changed();
     await settled(dataplane);
     assert.match(container.shell("ip -br addr show eth0"), /10\.0\.0\.1\/24/);
-    assert.equal(note(), "fd00::1 could not be given to eth0: an MTU below 1280 octets carries no IPv6");
+    assert.equal(
+      note(),
+      "fd00::1 could not be given to eth0: the kernel has no IPv6 on it, as where the MTU is below 1280 octets",
+    );
     assert.deepEqual(messages("adjusted"), [note()]);
     put({});
     await dataplane.changed();
