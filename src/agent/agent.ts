@@ -98,7 +98,7 @@ export class Agent {
         event.message,
       );
     };
-    this.problems = new Problems(this.#report);
+    this.problems = new Problems(this.#report, options.clock);
     this.dataplane = new NodeDataplane({
       instance: options.instance,
       underlay: parts.namespace,

@@ -95,7 +95,8 @@ function putEndpoint(id: string, node: string, network = "blue"): void {
 }
 
 function attachHere(id: string, state: Attachment["state"] = "attached"): void {
-  attachments.set(id, { id, network: "blue", netns: "/run/netns/c", interface: "eth0", state, inode: 0 });
+  const place = { network: "blue", netns: "/run/netns/c", interface: "eth0", inode: 0, routePriority: 1 };
+  attachments.set(id, { id, ...place, state });
 }
 
 function blue(): DesiredNetwork {

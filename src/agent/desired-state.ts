@@ -329,6 +329,7 @@ export class DesiredState {
       netns: attachment.netns,
       interface: attachment.interface,
       inode: attachment.inode,
+      routePriority: attachment.routePriority,
       gateways: network.settings.gateways
         .filter(({ address, prefixLength }) =>
           endpoint.ips.some((ip) => cidrContains(cidrOf(address, prefixLength), ip)),

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
 import { refusal } from "../../test/support/server.ts";
 import { Replica } from "./replica.ts";
@@ -12,6 +13,7 @@ const attachment = {
   interface: "eth0",
   state: "attached",
   inode: 0,
+  routePriority: 1,
 } as const;
 const owner = { node: "h1", authority: "AA:BB", instance: "weft" };
 
@@ -88,4 +90,21 @@ test("a database that was replaced, or whose directory is gone, keeps nothing an
   mkdirSync(directory);
   put();
   assert.ok(replica.isInPlace);
+});
+
+test("attachments of an earlier version get route priorities, each its own", (t) => {
+  const directory = temporaryDirectory(t);
+  const path = join(directory, "agent.db");
+  new Replica(directory).close();
+  const earlier = new DatabaseSync(path);
+  earlier.exec(`ALTER TABLE attachments DROP COLUMN routePriority; PRAGMA user_version = 2;
+    INSERT INTO attachments VALUES ('b', 'web', '/run/netns/c', 'eth0', 'attached', 0);
+    INSERT INTO attachments VALUES ('a', 'db', '/run/netns/c', 'eth1', 'attached', 0);`);
+  earlier.close();
+  const replica = new Replica(directory);
+  t.after(() => replica.close());
+  assert.deepEqual(
+    replica.attachments().map(({ id, routePriority }) => `${id} ${routePriority}`),
+    ["a 1", "b 2"],
+  );
 });

@@ -37,6 +37,8 @@ export interface Attachment {
   readonly state: "pending" | "attached" | "releasing" | "unclaimed";
   /** The namespace itself, where the path may come to mean another one; 0 for a name, which stands for whatever bears it. */
   readonly inode: number;
+  /** 1 to 99,999: of several networks of one container the one with the lowest gives the default route. */
+  readonly routePriority: number;
 }
 
 /** Whether the endpoint hangs in its namespace, whatever the server knows of it. */
@@ -64,7 +66,7 @@ export interface ReplicaOwner {
   readonly instance: string;
 }
 
-const schemaVersion = 2;
+const schemaVersion = 3;
 
 /**
  * What this node needs to bring its endpoints back without the server: the last complete state that the server told,
@@ -206,8 +208,10 @@ export class Replica {
   }
 
   putAttachment(attachment: Attachment): void {
-    const { id, network, netns, state, inode } = attachment;
-    this.#write(() => this.#statements.putAttachment.run(id, network, netns, attachment.interface, state, inode));
+    const { id, network, netns, state, inode, routePriority } = attachment;
+    this.#write(() =>
+      this.#statements.putAttachment.run(id, network, netns, attachment.interface, state, inode, routePriority),
+    );
   }
 
   deleteAttachment(id: string): void {
@@ -330,8 +334,9 @@ export class Replica {
   #prepareSchema(file: string): void {
     const { user_version: version } = this.#database.prepare("PRAGMA user_version").get() as { user_version: number };
     if (version === schemaVersion) return;
-    if (version === 1) {
-      this.#database.exec(`BEGIN; ${blockTable} PRAGMA user_version = ${schemaVersion}; COMMIT;`);
+    if (version === 1 || version === 2) {
+      const missing = version === 1 ? [blockTable, addRoutePriority] : [addRoutePriority];
+      this.#database.exec(`BEGIN; ${missing.join("\n")} PRAGMA user_version = ${schemaVersion}; COMMIT;`);
       return;
     }
     if (version !== 0)
@@ -350,7 +355,7 @@ export class Replica {
       CREATE INDEX endpoints_by_network ON endpoints (network);
       CREATE TABLE attachments (
         id TEXT PRIMARY KEY, network TEXT NOT NULL, netns TEXT NOT NULL, interface TEXT NOT NULL, state TEXT NOT NULL,
-        inode INTEGER NOT NULL
+        inode INTEGER NOT NULL, routePriority INTEGER NOT NULL
       ) STRICT, WITHOUT ROWID;
       ${blockTable}
       PRAGMA user_version = ${schemaVersion};
@@ -377,6 +382,10 @@ const blockTable = `CREATE TABLE blocks (
   network TEXT NOT NULL, cidr TEXT NOT NULL, block BLOB NOT NULL, PRIMARY KEY (network, cidr)
 ) STRICT, WITHOUT ROWID;`;
 
+/** In which order they were attached is not known any more; each gets a number of its own. */
+const addRoutePriority = `ALTER TABLE attachments ADD COLUMN routePriority INTEGER NOT NULL DEFAULT 1;
+UPDATE attachments SET routePriority = (SELECT count(*) FROM attachments AS others WHERE others.id <= attachments.id);`;
+
 const sql = {
   readRevision: "SELECT revision AS value FROM state",
   writeRevision:
@@ -398,7 +407,8 @@ const sql = {
   deleteBlocksOf: "DELETE FROM blocks WHERE network = ?",
   listBlocks: "SELECT block FROM blocks",
   listBlockCidrs: "SELECT cidr FROM blocks WHERE network = ?",
-  putAttachment: "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+  putAttachment:
+    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
   deleteAttachment: "DELETE FROM attachments WHERE id = ?",
-  listAttachments: "SELECT id, network, netns, interface, state, inode FROM attachments",
+  listAttachments: "SELECT id, network, netns, interface, state, inode, routePriority FROM attachments",
 } as const;

@@ -70,6 +70,8 @@ export interface LocalEndpoint {
   readonly inode: number;
   /** This node's addresses towards which its default routes go; none: it gets none. */
   readonly gateways?: readonly IpAddress[];
+  /** 1 to 99,999, default 1: of several networks of one container the one with the lowest gives the default route. */
+  readonly routePriority?: number;
 }
 
 /** An endpoint of this node that was found behind a port and never declared: the bridge has its MAC from the traffic. */

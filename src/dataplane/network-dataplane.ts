@@ -24,7 +24,7 @@ import { BridgedRows, confirmed } from "./bridged-rows.ts";
 import type { DesiredNetwork } from "./desired.ts";
 import type { DevicePlace } from "./device-changes.ts";
 import { plannedTunnels } from "./encapsulation/tunnel.ts";
-import { ensureEndpointPort, isPortSettled, localFdbRequest } from "./endpoint-port.ts";
+import { type EndpointPort, ensureEndpointPort, isPortSettled, localFdbRequest } from "./endpoint-port.ts";
 import { FloodLists } from "./flood-lists.ts";
 import type { LinkTable } from "./link-table.ts";
 import { isOwnLink } from "./ownership.ts";
@@ -63,7 +63,9 @@ export class NetworkDataplane {
   readonly #rows: BridgedRows | RoutedRows;
   readonly #flood: FloodLists;
   #bridge = 0;
-  readonly #ports = new Map<string, { readonly index: number; readonly mac: MacAddress }>();
+  readonly #ports = new Map<string, { readonly index: number; readonly inode: number; readonly mac: MacAddress }>();
+  /** Of endpoints here: what is otherwise than asked for in their containers, and is left so. */
+  readonly #notes = new Map<string, string>();
   /** What the kernel's tables hold is not known; they are compared before anything is written. */
   #unknown = true;
   readonly #idByPort = new Map<number, string>();
@@ -89,6 +91,11 @@ export class NetworkDataplane {
   /** The endpoint whose port has this index. */
   endpointAt(index: number): string | undefined {
     return this.#idByPort.get(index);
+  }
+
+  /** What is otherwise than asked for in the container of an endpoint, and is left so; empty: nothing. */
+  noteOf(endpoint: string): string {
+    return this.#notes.get(endpoint) ?? "";
   }
 
   /** Of a layer-3 network: what there are routes to. */
@@ -130,11 +137,8 @@ export class NetworkDataplane {
     const { instance } = this.#place;
     const id = this.#idByPort.get(index);
     if (id !== undefined) {
-      if (
-        link !== undefined &&
-        isPortSettled(link, desired.settingsOfPort(id), { instance, bridgeIndex: this.#bridge })
-      )
-        return false;
+      const place = { instance, bridgeIndex: this.#bridge, inode: this.#ports.get(id)?.inode ?? 0 };
+      if (link !== undefined && isPortSettled(link, desired.settingsOfPort(id), place)) return false;
       if (desired.local(id) === undefined) return false;
       desired.changedPorts.add(id);
     } else {
@@ -346,12 +350,14 @@ export class NetworkDataplane {
           { ...place, bridgeIndex: this.#bridge },
           links,
         );
-        let repaired = port.written;
+        let repaired = port.written && port.changes.length === 0;
         if (!(await this.#hasLocalFdb(endpoint.mac, port.index))) {
           await place.socket.execute(localFdbRequest(endpoint, port.index));
           repaired = true;
         }
-        this.#rememberPort(id, port.index, endpoint.mac);
+        this.#rememberPort(id, { ...port, mac: endpoint.mac });
+        for (const change of port.changes) place.report({ level: "warning", object, ...change });
+        this.#note(id, object, port.notes);
         if (isRepair && repaired)
           place.report({
             level: "warning",
@@ -369,10 +375,21 @@ export class NetworkDataplane {
     return entry !== undefined && entry.index === index && (entry.flags & neighbourFlag.externallyLearned) !== 0;
   }
 
-  #rememberPort(id: string, index: number, mac: MacAddress): void {
+  #rememberPort(id: string, { index, inode, mac }: Pick<EndpointPort, "index" | "inode"> & { mac: MacAddress }): void {
     this.#forgetPort(id);
-    this.#ports.set(id, { index, mac });
+    this.#ports.set(id, { index, inode, mac });
     this.#idByPort.set(index, id);
+  }
+
+  /** Told once, and again when it changes. */
+  #note(id: string, object: string, notes: readonly string[]): void {
+    const note = notes.join("; ");
+    const before = this.noteOf(id);
+    if (note === before) return;
+    this.#notes.set(id, note);
+    const { report } = this.#place;
+    if (note !== "") report({ level: "warning", kind: "adjusted", object, message: note });
+    else report({ level: "info", kind: "recovered", object, message: `no more: ${before}` });
   }
 
   #forgetPort(id: string): void {
@@ -383,6 +400,7 @@ export class NetworkDataplane {
 
   async #removePort(id: string): Promise<void> {
     this.#forgetPort(id);
+    this.#notes.delete(id);
     await this.#place.socket.execute(deleteLink({ name: endpointPortName(id) })).catch((error: unknown) => {
       if (!isErrno(error, "ENODEV")) throw error;
     });

@@ -3,6 +3,7 @@
  * exit status is 1 for failure and 2 for wrong usage; and nothing is left behind.
  */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, test } from "node:test";
@@ -42,6 +43,7 @@ await lab.attach("a", "h1", "web", { ips: ["10.1.0.9", "fd01::9"] });
 await inSync(lab, "h1");
 const container = lab.names.container("b");
 const temporary = testDirectory(file);
+execFileSync("mkfifo", [join(temporary, "fifo")]);
 
 let footprintBefore: string[] = [];
 beforeEach(async () => {
@@ -112,6 +114,18 @@ const attachments: readonly {
     words: ["web", "--netns", "/etc/hostname"],
     status: 1,
     patterns: ["/etc/hostname", "not a network namespace", "try: "],
+  },
+  {
+    what: "a FIFO, which would block whoever opens it",
+    words: ["web", "--netns", join(temporary, "fifo")],
+    status: 1,
+    patterns: ["fifo", "not a network namespace", "try: "],
+  },
+  {
+    what: "a route priority out of bounds",
+    words: ["web", "--netns", container, "--route-priority", "100000"],
+    status: 2,
+    patterns: ["--route-priority", "1 to 99999"],
   },
   {
     what: "an interface name longer than the kernel's 15 octets",
