@@ -8,12 +8,13 @@ import {
   chooseVni,
 } from "../model/conflicts.ts";
 import { effectiveMtu } from "../model/mtu.ts";
-import type { Network, Tenant, Vni } from "../model/resources.ts";
+import { checkVtepsOutside } from "../model/node-registration.ts";
+import type { Network, Node, Tenant, Vni } from "../model/resources.ts";
 import type { NetworkDraft } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import { type Endpoints, releasedKeys } from "./endpoints.ts";
 import type { Ledger } from "./ledger.ts";
-import type { Nodes } from "./nodes.ts";
+import type { NodeSettingsChange, Nodes } from "./nodes.ts";
 import { keys, networkCodec, put, putOwner, remove, tenantCodec } from "./records.ts";
 import { requireNone } from "./refusal.ts";
 import type { NetworkEntry } from "./state.ts";
@@ -67,6 +68,11 @@ export class Administration {
           revision = await this.#deleteOne(kind, name);
       return revision;
     });
+  }
+
+  /** What the administrator says of a node, which may be yet to join. */
+  setNode(name: string, change: NodeSettingsChange) {
+    return this.#exclusively(() => this.#nodes.set(name, change));
   }
 
   #deleteOne(kind: ResourceKind, name: string): Promise<number> {
@@ -183,7 +189,10 @@ class Plan {
   #addNetwork(draft: NetworkDraft): Outcome {
     const before = this.#networks.get(draft.name);
     if (before !== undefined && this.#mayExist) return this.#changeNetwork(before, draft);
-    requireNone(checkNewNetwork(draft, this.#tenants.values(), this.#networks.values()));
+    requireNone([
+      ...checkNewNetwork(draft, this.#tenants.values(), this.#networks.values()),
+      ...checkVtepsOutside(draft, undefined, this.#nodes()),
+    ]);
     const network: Network = { ...draft, vni: draft.vni ?? this.#chooseVni() };
     this.#requireCarried(network);
     this.#vnis.add(network.vni);
@@ -201,9 +210,16 @@ class Plan {
     if (differences.length === 0) return { kind: "network", network: before, outcome: "unchanged", differences };
     const isReplanned = before.subnets.join() !== network.subnets.join() || before.blockSize !== network.blockSize;
     if (entry !== undefined && isReplanned) requireNonePending(entry, `change network ${before.name}`);
-    requireNone(
-      checkNetworkChange(before, draft, this.#networks.values(), entry?.endpoints() ?? [], entry?.ownedBlocks() ?? []),
-    );
+    requireNone([
+      ...checkNetworkChange(
+        before,
+        draft,
+        this.#networks.values(),
+        entry?.endpoints() ?? [],
+        entry?.ownedBlocks() ?? [],
+      ),
+      ...checkVtepsOutside(draft, before, this.#nodes()),
+    ]);
     this.#requireCarried(network);
     this.#networks.set(network.name, network);
     this.#put(keys.network(network.name), entry?.revision ?? 0, put(keys.network(network.name), networkCodec, network));
@@ -212,6 +228,10 @@ class Plan {
       for (const operation of forget(entry)) this.#operations.set(operation.key, operation);
     }
     return { kind: "network", network, outcome: "changed", differences };
+  }
+
+  *#nodes(): Iterable<Node> {
+    for (const { value } of this.#ledger.state.nodes.values()) yield value;
   }
 
   #chooseVni(): Vni {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type ConnectNodeAdapterOptions, connectNodeAdapter } from "@connectrpc/connect-node";
 import { closeHttpServer, createHttpServer, listenUnix } from "../api/local-server.ts";
 import { weftVersion } from "../api/version.ts";
+import type { Cidr } from "../base/cidr.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import { SqliteStore } from "../store/index.ts";
@@ -31,6 +32,8 @@ export interface ServerOptions {
   readonly store?: Store;
   /** `ADDR:PORT` for /metrics, /healthz and /readyz without TLS. Default: on the admin socket only. */
   readonly metrics?: string;
+  /** Where VTEP addresses of nodes must lie. Default: each must be proved by the node's connection, or approved. */
+  readonly vtepPrefixes?: readonly Cidr[];
   readonly clock?: Clock;
   readonly logger: Logger;
   /** Called once when the store fails and nothing can be served any more. */
@@ -80,7 +83,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     cleanup.push(() => blocks.close());
     const endpoints = new Endpoints(ledger, identities, blocks);
     cleanup.push(() => endpoints.close());
-    const nodes = new Nodes(ledger, identities, endpoints, blocks);
+    const nodes = new Nodes(ledger, identities, endpoints, blocks, options.vtepPrefixes ?? []);
     const learned = new Learned(ledger, identities);
     const control: Control = { ledger, identities, endpoints, learned, nodes };
     const administration = new Administration(ledger, endpoints, nodes);

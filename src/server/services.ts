@@ -16,6 +16,7 @@ import type { Logger } from "../base/logger.ts";
 import type { Result } from "../base/result.ts";
 import { type FieldProblem, formatProblem } from "../model/problem.ts";
 import { parseEndpointDraft, parseLearnedAddress, parseNodeDraft } from "../model/schema.ts";
+import { sourceKey } from "./connection-source.ts";
 import type { Endpoints } from "./endpoints.ts";
 import type { Identities } from "./identities.ts";
 import { expiredError, type PeerCertificate, requireValid } from "./identity/node-identity.ts";
@@ -25,7 +26,7 @@ import type { Metrics } from "./metrics.ts";
 import type { Nodes } from "./nodes.ts";
 
 /** What a node may send in one request, at most. */
-const limits = { deletedIds: 10_000, watchedNetworks: 10_000, labels: 64, learnedAddresses: 1_000 } as const;
+const limits = { deletedIds: 10_000, watchedNetworks: 10_000, learnedAddresses: 1_000 } as const;
 
 /** The certificate that the connection of a request proved. */
 export const peerKey = createContextKey<PeerCertificate | undefined>(undefined);
@@ -59,14 +60,18 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
     async register(request, context) {
       const attempted = "register a node";
       const { name } = caller(context, attempted);
-      const { vtepIpv4, vtepIpv6, underlayMtu, labels } = request;
-      requireAtMost(limits.labels, Object.keys(labels).length, "labels", attempted);
+      const { vtepIpv4, vtepIpv6, underlayMtu } = request;
       const vtepAddresses = {
         ...(vtepIpv4 === "" ? {} : { ipv4: vtepIpv4 }),
         ...(vtepIpv6 === "" ? {} : { ipv6: vtepIpv6 }),
       };
-      const draft = valid(parseNodeDraft({ name, vtepAddresses, underlayMtu, labels }), `register node ${name}`);
-      return { node: nodeToMessage(await nodes.register(caller(context, attempted), draft)) };
+      const draft = valid(
+        parseNodeDraft({ name, vtepAddresses, underlayMtu }),
+        `register node ${name}`,
+        "give the agent an address of the underlay by --underlay",
+      );
+      const node = await nodes.register(caller(context, attempted), draft, context.values.get(sourceKey));
+      return { node: nodeToMessage(node) };
     },
 
     async createEndpoint(request, context) {
@@ -121,7 +126,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       const peer = caller(context, attempted);
       identities.requireCurrent(peer, attempted);
       requireAtMost(limits.watchedNetworks, request.networks.length, "networks", attempted);
-      const watcher = ledger.fanout.open(peer, request);
+      const watcher = ledger.fanout.open(peer, request, context.values.get(sourceKey));
       ledger.logger.info({ node: peer.name, revision: Number(request.revision) }, "node connected");
       const onAbort = (): void => watcher.end("done");
       context.signal.addEventListener("abort", onAbort);
@@ -147,12 +152,13 @@ function requireAtMost(limit: number, count: number, what: string, attempted: st
 }
 
 /** The value, or an error that names each field that is not as it must be. */
-export function valid<Value>(result: Result<Value, FieldProblem[]>, attempted: string): Value {
+export function valid<Value>(result: Result<Value, FieldProblem[]>, attempted: string, hint?: string): Value {
   if (result.ok) return result.value;
   throw new WeftError({
     code: "invalid-argument",
     attempted,
     reason: result.error.map(formatProblem).join("; "),
+    ...(hint === undefined ? {} : { hint }),
   });
 }
 

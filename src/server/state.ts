@@ -6,7 +6,7 @@ import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { AddressPool } from "../model/allocation.ts";
 import { effectiveMtu, minimumMtu } from "../model/mtu.ts";
-import type { Block, Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
+import type { Block, Endpoint, Network, Node, NodeSettings, Tenant, Vni } from "../model/resources.ts";
 import type { Change, Entry } from "../store/store.ts";
 import { History } from "./history.ts";
 import {
@@ -17,6 +17,7 @@ import {
   identityCodec,
   networkCodec,
   nodeCodec,
+  nodeSettingsCodec,
   type Quarantine,
   quarantineCodec,
   tenantCodec,
@@ -154,6 +155,8 @@ export class State {
   readonly networks = new Map<string, NetworkEntry>();
   readonly vnis = new Map<Vni, string>();
   readonly nodes = new Map<string, Versioned<Node>>();
+  /** Also of nodes that are yet to join. */
+  readonly nodeSettings = new Map<string, Versioned<NodeSettings>>();
   readonly identities = new Map<string, Versioned<Identity>>();
   readonly endpoints = new Map<string, StoredEndpoint>();
   /** The networks that a node hosts. */
@@ -208,6 +211,10 @@ export class State {
         break;
       case "nodes":
         this.#applyNode(name, change, emit);
+        break;
+      case "node-settings":
+        if (change.value === undefined) this.nodeSettings.delete(name);
+        else this.nodeSettings.set(name, { value: nodeSettingsCodec.decode(change.value), revision: change.revision });
         break;
       case "identities":
         this.#applyIdentity(name, change, emit);

@@ -15,6 +15,7 @@ import type { Clock } from "../base/clock.ts";
 import { milliseconds, seconds } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
+import { parseSource, sourceKey } from "./connection-source.ts";
 import {
   type CertificateAuthority,
   type ServerCertificate,
@@ -76,7 +77,10 @@ export async function startTlsListener(options: {
     secureServerOptions,
     connectNodeAdapter({
       ...options.handler,
-      contextValues: (request) => createContextValues().set(peerKey, peerOf(request, peers, authority)),
+      contextValues: (request) =>
+        createContextValues()
+          .set(peerKey, peerOf(request, peers, authority))
+          .set(sourceKey, parseSource(request.socket.remoteAddress)),
     }),
   );
   server.maxConnections = limits.connections;

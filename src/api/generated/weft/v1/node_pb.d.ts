@@ -119,11 +119,6 @@ export declare type RegisterRequest = Message<"weft.v1.RegisterRequest"> & {
    * @generated from field: uint32 underlay_mtu = 3;
    */
   underlayMtu: number;
-
-  /**
-   * @generated from field: map<string, string> labels = 4;
-   */
-  labels: { [key: string]: string };
 };
 
 /**
