@@ -22,7 +22,9 @@ import type { Endpoint, Network, Node, NodeSettings, Tenant } from "../model/res
 import { parseNetworkDraft, parseNodeSettings, parseTenant } from "../model/schema.ts";
 import type { Administration, Declaration, Outcome, ResourceKind } from "./administration.ts";
 import type { NodeSettingsChange } from "./nodes.ts";
+import { missingOn } from "./selection.ts";
 import { type Control, valid } from "./services.ts";
+import type { NetworkEntry, State } from "./state.ts";
 
 const kinds: readonly ResourceKind[] = ["tenant", "network", "node", "endpoint"];
 const defaultTokenLifetime = hours(1);
@@ -95,6 +97,7 @@ export function adminRoutes(
         contacts,
         blocks: blocks.map(blockToMessage),
         nodeSettings,
+        ...hostingOf(control, request, name),
       };
     },
 
@@ -165,6 +168,36 @@ function requireKind(kind: string, verb: string): ResourceKind {
     attempted: `${verb} ${JSON.stringify(kind)}`,
     reason: `there is no such kind of resource; allowed: ${kinds.join(", ")}`,
   });
+}
+
+/** Of one network who hosts it and who sets its MTU, of one node what it hosts; `network` is the one asked for, if it is one. */
+function hostingOf({ ledger: { state } }: Control, request: ListRequest, network: string) {
+  const entry = state.networks.get(network);
+  if (entry !== undefined)
+    return {
+      hosts: [...entry.hosts.keys()].sort().map((node) => hostOf(state, entry, node)),
+      effectiveMtu: entry.effectiveMtu,
+      mtuNode: smallestMtu(state.nodesOf(entry.network)),
+    };
+  if (request.name === "" || request.kind !== "node") return {};
+  const hosted = [...(state.hosted.get(request.name) ?? [])].map((each) => hostOf(state, each, request.name));
+  return { hosted: hosted.sort((a, b) => (a.network < b.network ? -1 : 1)) };
+}
+
+function hostOf(state: State, entry: NetworkEntry, node: string) {
+  const host = entry.hosts.get(node);
+  return {
+    network: entry.network.name,
+    node,
+    endpoints: host?.endpoints.size ?? 0,
+    blocks: host?.blocks ?? 0,
+    missingLabels: missingOn(state, entry.network, node).map(({ label, value }) => `${label}=${value}`),
+  };
+}
+
+function smallestMtu(nodes: Iterable<Node>): string {
+  const [first] = [...nodes].sort((a, b) => a.underlayMtu - b.underlayMtu || (a.name < b.name ? -1 : 1));
+  return first?.name ?? "";
 }
 
 /** Of all nodes, or of one: those that have joined and have none among them. */

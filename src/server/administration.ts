@@ -177,9 +177,14 @@ class Plan {
 
   #addTenant(tenant: Tenant): Outcome {
     const known = this.#tenants.get(tenant.name);
-    // A tenant has no field that could differ yet.
-    if (known !== undefined && this.#mayExist)
-      return { kind: "tenant", tenant: known, outcome: "unchanged", differences: [] };
+    if (known !== undefined && this.#mayExist) {
+      const differences = differencesOf(known, tenant);
+      if (differences.length === 0) return { kind: "tenant", tenant: known, outcome: "unchanged", differences };
+      this.#tenants.set(tenant.name, tenant);
+      const key = keys.tenant(tenant.name);
+      this.#put(key, this.#ledger.state.tenants.get(tenant.name)?.revision ?? 0, put(key, tenantCodec, tenant));
+      return { kind: "tenant", tenant, outcome: "changed", differences };
+    }
     requireNone(checkNewTenant(tenant, this.#tenants.values()));
     this.#tenants.set(tenant.name, tenant);
     this.#put(keys.tenant(tenant.name), 0, put(keys.tenant(tenant.name), tenantCodec, tenant));
@@ -250,8 +255,9 @@ class Plan {
   /** Writing the tenant anew makes plans of other servers fail that rest on its networks: no overlap, no loss. */
   #touchTenant(name: string): void {
     const known = this.#ledger.state.tenants.get(name);
-    if (known === undefined) return;
-    this.#put(keys.tenant(name), known.revision, put(keys.tenant(name), tenantCodec, known.value));
+    const tenant = this.#tenants.get(name);
+    if (known === undefined || tenant === undefined) return;
+    this.#put(keys.tenant(name), known.revision, put(keys.tenant(name), tenantCodec, tenant));
   }
 
   #put(key: string, revision: number, operation: Operation): void {
@@ -285,11 +291,15 @@ function requireNonePending(entry: NetworkEntry, attempted: string): void {
 }
 
 /** What the absence of a field means. */
-const whenAbsent: { readonly [field in keyof Network]?: string } = { mtu: "computed", multicast: "none" };
+const whenAbsent: { readonly [field in keyof Network]?: string } = {
+  mtu: "computed",
+  multicast: "none",
+  nodeSelector: "every node",
+};
 
 /** One line for each field that differs: `mtu: 1450 -> 8950`. */
-function differencesOf(before: Network, after: Network): string[] {
-  const fields = new Set([...Object.keys(before), ...Object.keys(after)]) as Set<keyof Network>;
+function differencesOf<Resource extends Partial<Network>>(before: Resource, after: Resource): string[] {
+  const fields = new Set([...Object.keys(before), ...Object.keys(after)]) as Set<keyof Resource & keyof Network>;
   const lines: string[] = [];
   for (const field of fields) {
     const [old, now] = [before, after].map((network) => shown(network[field] ?? whenAbsent[field]));

@@ -30,8 +30,25 @@ export function labelChanges(
   return { labels, removedLabels };
 }
 
+/** `--node-selector NAME=VALUE`, which can be repeated. */
+export function nodeSelector(text: string, previous: Readonly<Record<string, string>> | undefined) {
+  const { name, value } = splitLabel(text);
+  if (value === undefined) throw new InvalidArgumentError("Allowed: NAME=VALUE");
+  return { ...previous, [name]: value };
+}
+
+/** Labels as they are written: `zone=a`. */
+export function labelTexts(labels: Readonly<Record<string, string>> = {}): string[] {
+  return Object.entries(labels).map(([label, value]) => `${label}=${value}`);
+}
+
 /** `NAME=VALUE`; without a value there is no equals sign. */
 function splitLabel(text: string): { readonly name: string; readonly value: string | undefined } {
   const equals = text.indexOf("=");
   return equals < 0 ? { name: text, value: undefined } : { name: text.slice(0, equals), value: text.slice(equals + 1) };
+}
+
+/** What stands behind a host or network that is there from before its selector or the labels changed. */
+export function outside(missing: readonly string[]): string {
+  return missing.length === 0 ? "" : ` (outside its selector: lacks ${missing.join(", ")})`;
 }

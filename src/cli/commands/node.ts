@@ -5,7 +5,7 @@ import { examples, outputOption, serverOption, type WithOutput, type WithServer 
 import { instant, show } from "../output.ts";
 import { renderFields, renderTable } from "../table.ts";
 import { addDelete } from "./delete.ts";
-import { addressPair, labelChanges } from "./node-options.ts";
+import { addressPair, labelChanges, labelTexts, outside } from "./node-options.ts";
 
 interface SetOptions extends WithServer, WithOutput {
   readonly label?: readonly string[];
@@ -32,7 +32,7 @@ export function registerNode(program: Command): void {
             { header: "vtep ipv6", value: (row) => row.vtepAddresses.ipv6 },
             { header: "underlay mtu", value: (row) => row.underlayMtu },
             { header: "last seen", value: (row) => row.lastSeen },
-            { header: "labels", value: (row) => labelsOf(row).join(", ") },
+            { header: "labels", value: (row) => labelTexts(row.labels).join(", ") },
             { header: "approved", value: (row) => Object.values(row.approved).join(", ") },
           ],
           nodes,
@@ -59,8 +59,9 @@ export function registerNode(program: Command): void {
               ["underlay mtu", found.underlayMtu],
               ["generation", found.generation],
               ["last seen", found.lastSeen],
-              ["labels", labelsOf(found)],
+              ["labels", labelTexts(found.labels)],
               ["approved vteps", Object.values(found.approved)],
+              ["hosts", found.hosted.map(({ network, missingLabels }) => `${network}${outside(missingLabels)}`)],
             ],
             surface,
           ),
@@ -94,7 +95,7 @@ export function registerNode(program: Command): void {
         renderFields(
           [
             ["name", name],
-            ["labels", labelsOf(settings)],
+            ["labels", labelTexts(settings.labels)],
             ["approved vteps", Object.values(settings.approved)],
           ],
           surface,
@@ -133,14 +134,16 @@ async function findNodes(server: string, name: string) {
     vtepAddresses: {},
     ...nodes.get(settings.name),
     ...nodeSettingsOf(settings),
+    hosted: answer.hosted.map(({ network, endpoints, blocks, missingLabels }) => ({
+      network,
+      endpoints,
+      blocks,
+      missingLabels,
+    })),
     hasJoined: nodes.has(settings.name),
     connected: contacts.get(settings.name)?.connected ?? false,
     lastSeen: instant(contacts.get(settings.name)?.lastSeen ?? 0n),
   }));
-}
-
-function labelsOf({ labels }: { readonly labels: Readonly<Record<string, string>> }): string[] {
-  return Object.entries(labels).map(([label, text]) => `${label}=${text}`);
 }
 
 function stateOf(node: { readonly connected: boolean; readonly hasJoined: boolean }): string {
