@@ -209,7 +209,7 @@ export class Agent {
   get serverState(): { readonly state: "connected" | "disconnected"; readonly error: string } {
     return this.#connected
       ? { state: "connected", error: "" }
-      : { state: "disconnected", error: this.#serverError?.message ?? "" };
+      : { state: "disconnected", error: textOf(this.#serverError) };
   }
 
   /** The kernel stays as it is. */
@@ -430,9 +430,9 @@ export class Agent {
     if (error.code === "in-use")
       this.problems.failed(this.#identityObject, new Error(`${error.message}; try: ${error.hint}`));
     if (!isNews) return;
-    this.events.add({ level: "warning", kind: "disconnected", object: "server", message: error.message });
+    this.events.add({ level: "warning", kind: "disconnected", object: "server", message: textOf(error) });
     this.options.logger.warn(
-      { server: this.options.server, error: error.message },
+      { server: this.options.server, error: textOf(error) },
       "not connected; the dataplane stays as it is",
     );
   }
@@ -501,4 +501,9 @@ export class Agent {
     if (!isDeepStrictEqual(vteps, before.vteps)) this.#session.reconnect();
     else if (mtu !== before.mtu) await this.#session.register();
   }
+}
+
+/** The error with what to do next: whoever reads it has no other place to find that. */
+function textOf(error: WeftError | undefined): string {
+  return error === undefined ? "" : `${error.message}${error.hint === undefined ? "" : `; try: ${error.hint}`}`;
 }

@@ -78,7 +78,7 @@ function putNode(name: string, ipv4: string, ipv6?: string): void {
     ipv4: ip(ipv4) as Ipv4Address,
     ...(ipv6 === undefined ? {} : { ipv6: ip(ipv6) as Ipv6Address }),
   };
-  desired.apply({ kind: "node", node: { name, vtepAddresses, underlayMtu: 1500, labels: {}, generation: 1 } });
+  desired.apply({ kind: "node", node: { name, vtepAddresses, underlayMtu: 1500, generation: 1 } });
 }
 
 function putEndpoint(id: string, node: string, network = "blue"): void {
@@ -132,6 +132,19 @@ describe("endpoints of other nodes", () => {
     putNode("h1", "192.0.2.12");
     putNode("h2", "192.0.2.11");
     assert.deepEqual(placement(), { e1: "192.0.2.12", e2: "192.0.2.11" });
+  });
+
+  it("have no place while their node has lost its VTEP address to another", () => {
+    putNetwork("blue");
+    putNode("h1", "192.0.2.10");
+    putNode("h2", "192.0.2.11");
+    putEndpoint("e1", "h1");
+    putEndpoint("e2", "h2");
+    desired.apply({ kind: "node", node: { name: "h2", vtepAddresses: {}, underlayMtu: 1500, generation: 1 } });
+    putNode("h1", "192.0.2.11");
+    assert.deepEqual(placement(), { e1: "192.0.2.11" });
+    putNode("h2", "192.0.2.10");
+    assert.deepEqual(placement(), { e1: "192.0.2.11", e2: "192.0.2.10" });
   });
 
   it("wait for the network, for the node, and for its VTEP of the network's family", () => {

@@ -4,7 +4,7 @@ import { type Cidr, cidrContains, cidrOf, type InterfaceAddress, prefixLengthOf 
 import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
-import type { DesiredNetwork, NetworkSettings, NodeDataplane } from "../dataplane/index.ts";
+import type { DesiredNetwork, NetworkSettings, NodeDataplane, RemoteEndpoint } from "../dataplane/index.ts";
 import type { Block, Endpoint, Network, Node } from "../model/index.ts";
 import { defaultGroup } from "../model/network-rules.ts";
 import { declaredIps } from "../model/resources.ts";
@@ -290,11 +290,22 @@ export class DesiredState {
     for (const family of ["ipv4", "ipv6"] as const) {
       const vtep = node.vtepAddresses[family];
       const old = before.vtepAddresses[family];
-      if (old === undefined || vtep === undefined || old === vtep) continue;
+      if (old === undefined || old === vtep) continue;
       for (const network of this.#dataplane.networks.values())
-        for (const remote of [...network.remotes.values()])
-          if (remote.node === node.name && remote.vtep === old) network.putRemote({ ...remote, vtep });
+        for (const remote of [...network.remotes.values()]) {
+          if (remote.node !== node.name || remote.vtep !== old) continue;
+          if (vtep === undefined) this.#displace(remote, network);
+          else network.putRemote({ ...remote, vtep });
+        }
     }
+  }
+
+  /** Its node has no VTEP any more: the address is another node's. It waits for the node to say where it is. */
+  #displace({ id, mac, ips, node, isLearnt }: RemoteEndpoint, network: DesiredNetwork): void {
+    network.remove(id);
+    const attachment = isLearnt === true ? "learned" : "netns";
+    const endpoint: Endpoint = { id, network: network.settings.name, node, mac, ips, attachment, sequence: 0 };
+    this.#unplaced.set(id, endpoint);
   }
 
   #place(endpoint: Endpoint): void {

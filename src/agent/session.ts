@@ -7,6 +7,7 @@ import type { Cidr } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds, minutes, seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
+import type { IpAddress } from "../base/ip.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Result } from "../base/result.ts";
 import type { ReplicaChange } from "./replica.ts";
@@ -150,7 +151,10 @@ export class Session {
 
   async #converse(): Promise<void> {
     await this.#renewIfDue();
-    const connection = connectNode({ url: this.#url, credentials: this.#credentials });
+    const registration = this.#handlers.registration();
+    const { vtepIpv4, vtepIpv6 } = registration;
+    const localAddresses = [vtepIpv4, vtepIpv6].filter((address) => address !== "") as IpAddress[];
+    const connection = connectNode({ url: this.#url, credentials: this.#credentials, localAddresses });
     this.#connection = connection;
     await connection.client.register(this.#registration(), { timeoutMs: seconds(10) });
     const watch = new AbortController();

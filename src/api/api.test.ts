@@ -90,7 +90,6 @@ const node: Node = {
   name: "h1",
   vtepAddresses: { ipv4: ip("192.0.2.1") as Ipv4Address, ipv6: ip("2001:db8::1") as Ipv6Address },
   underlayMtu: 1500,
-  labels: { rack: "7" },
   generation: 3,
 };
 const endpoint: Endpoint = {

@@ -4,12 +4,13 @@ import { type CallOptions, type Client, Code, ConnectError, createClient, type T
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { type Duration, formatDuration, milliseconds, seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
+import type { IpAddress } from "../base/ip.ts";
 import { fromConnectError } from "./errors.ts";
 import { AdminService } from "./generated/weft/v1/admin_pb.js";
 import { AgentService } from "./generated/weft/v1/agent_pb.js";
 import { ErrorDetailSchema } from "./generated/weft/v1/errors_pb.js";
 import { NodeService } from "./generated/weft/v1/node_pb.js";
-import { Session } from "./session.ts";
+import { Session, type SessionTls } from "./session.ts";
 
 /**
  * The DNS name in the certificate of every control server. Clients ask for it whatever address they dial: the CA
@@ -72,18 +73,21 @@ export function connectNode(options: {
   /** `https://ADDRESS:PORT`. */
   readonly url: string;
   readonly credentials: Credentials;
+  /** The node's VTEP addresses: the connection comes from one of them if that is possible, which proves that it has it. */
+  readonly localAddresses?: readonly IpAddress[];
 }): NodeConnection {
   return tlsConnection(options.url, {
     ca: options.credentials.caCertificate,
     cert: options.credentials.certificate,
     key: options.credentials.privateKey,
+    localAddresses: options.localAddresses ?? [],
   });
 }
 
 /** As {@link connectNode}, with what TLS needs given directly; without `cert` the connection can only join. */
 export function tlsConnection(
   url: string,
-  tls: { readonly ca: string; readonly cert?: string; readonly key?: string },
+  tls: Pick<SessionTls, "ca" | "cert" | "key" | "localAddresses">,
 ): NodeConnection {
   const session = new Session(url, { ...tls, ...parseServerUrl(url), servername: serverName });
   const transport = createConnectTransport({ httpVersion: "2", baseUrl: url, sessionManager: session, readMaxBytes });

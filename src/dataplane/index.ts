@@ -1,4 +1,4 @@
-export type { DesiredNetwork, NetworkSettings } from "./desired.ts";
+export type { DesiredNetwork, NetworkSettings, RemoteEndpoint } from "./desired.ts";
 export { tunnelPattern } from "./encapsulation/tunnel.ts";
 export type { PortTraffic } from "./network-dataplane.ts";
 export { type NetworkPlacement, NodeDataplane } from "./node-dataplane.ts";

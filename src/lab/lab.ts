@@ -14,7 +14,15 @@ import {
 import { preparePrivateDirectory } from "../linux/private-files.ts";
 import { type LabNames, labNames } from "./names.ts";
 import { isRunning, type LabProcess, pause, signalProcess, startProcess, stopProcesses, tailOf } from "./process.ts";
-import { hostAddresses, makeHost, makeServerHost, makeSwitch, removeNamespaces, serverAddress } from "./underlay.ts";
+import {
+  hostAddresses,
+  makeHost,
+  makeServerHost,
+  makeSwitch,
+  removeNamespaces,
+  serverAddress,
+  vtepPrefixes,
+} from "./underlay.ts";
 
 export interface LabOptions {
   /** Several labs stand beside each other by name. Default `lab`. */
@@ -152,6 +160,8 @@ export class Lab {
       `${serverAddress}:${serverPort}`,
       "--data-dir",
       join(this.names.directory, "server"),
+      "--vtep-prefix",
+      vtepPrefixes.join(","),
     ];
     const started = this.#start("server", this.names.server, parameters);
     await this.#answering("server", started, async () => {

@@ -1,10 +1,13 @@
 import type { Http2Session } from "node:http2";
 import type { Socket } from "node:net";
 import type { Duration } from "../base/duration.ts";
+import { type IpAddress, parseIp } from "../base/ip.ts";
 
 /** A connection to the server, as far as its services look at it. */
 export class Connection {
-  /** The peer's IP address, an IPv4 one always as such. */
+  /** The peer's IP address, an IPv4 one always as such; `undefined`: unknown, or of a link alone. */
+  readonly source: IpAddress | undefined;
+  /** {@link source} for people, with its link. */
   readonly address: string;
   readonly #session: Http2Session | undefined;
   readonly #socket: Socket;
@@ -12,7 +15,9 @@ export class Connection {
 
   /** `session`: none with HTTP/1.1. */
   constructor(socket: Socket, session: Http2Session | undefined) {
-    this.address = (session?.socket ?? socket).remoteAddress?.replace(/^::ffff:(?=\d+\.)/, "") ?? "";
+    const { remoteAddress = "" } = session?.socket ?? socket;
+    this.source = parseSource(remoteAddress);
+    this.address = this.source ?? remoteAddress;
     this.#socket = socket;
     this.#session = session;
   }
@@ -55,4 +60,10 @@ export class Connection {
       session.ping((error) => settle(error === null));
     });
   }
+}
+
+/** The address as a socket names it: of an IPv4 peer of an IPv6 socket the IPv4 address. */
+export function parseSource(text: string): IpAddress | undefined {
+  const address = parseIp(text.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, ""));
+  return address.ok ? address.value : undefined;
 }

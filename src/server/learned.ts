@@ -11,6 +11,7 @@ import type { Identities } from "./identities.ts";
 import type { Ledger } from "./ledger.ts";
 import { MoveLimiter } from "./move-limiter.ts";
 import { endpointCodec, keys, put, putOwner, quarantineCodec, remove } from "./records.ts";
+import { requireSelected } from "./selection.ts";
 import type { NetworkEntry, State } from "./state.ts";
 
 /** Addresses published in one transaction. */
@@ -67,6 +68,8 @@ export class Learned {
         revision = await this.#ledger.commit(attempted, () => {
           const identity = this.#identities.requireCurrent(caller, attempted);
           const current = requireLearning(state, network, attempted);
+          // Behind the ports of a node that hosts the network already nothing begins.
+          if (!current.hosts.has(caller.name)) requireSelected(state, current.network, caller.name, attempted);
           plan = new Plan(state, current, caller.name, this.#moves);
           planned = chunk.map((address) => plan?.add(address) ?? refused("", 0));
           const { conditions, operations } = plan.transaction(this.#ledger.clock.now());

@@ -28,6 +28,7 @@ const attemptLimit = 10;
 const loadedPrefixes = [
   "/identities/",
   "/nodes/",
+  "/node-settings/",
   "/tenants/",
   "/networks/",
   "/blocks/",

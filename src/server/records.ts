@@ -12,16 +12,17 @@ import {
 import {
   BlockRecordSchema,
   IdentityRecordSchema,
+  NodeSettingsRecordSchema,
   OwnerRecordSchema,
   QuarantineRecordSchema,
   TokenRecordSchema,
 } from "../api/generated/weft/storage/v1/records_pb.js";
 import { EndpointSchema, NetworkSchema, NodeSchema, TenantSchema } from "../api/generated/weft/v1/resources_pb.js";
 import type { Cidr } from "../base/cidr.ts";
-import type { IpAddress } from "../base/ip.ts";
+import type { IpAddress, Ipv4Address, Ipv6Address } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { unwrap } from "../base/result.ts";
-import type { Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
+import type { Endpoint, Network, Node, NodeSettings, Tenant, Vni } from "../model/resources.ts";
 import type { Operation } from "../store/store.ts";
 
 /** The keys of the store. Names, ids and addresses hold no slash, a prefix holds one. */
@@ -29,6 +30,7 @@ export const keys = {
   tenant: (name: string) => `/tenants/${name}`,
   network: (name: string) => `/networks/${name}`,
   node: (name: string) => `/nodes/${name}`,
+  nodeSettings: (node: string) => `/node-settings/${node}`,
   endpoint: (network: string, id: string) => `/endpoints/${network}/${id}`,
   block: (network: string, cidr: Cidr) => `/blocks/${network}/${cidr}`,
   /** Who holds a number or an address; each can be held once. */
@@ -62,6 +64,24 @@ export const networkCodec: Codec<Network> = {
 export const nodeCodec: Codec<Node> = {
   encode: (node) => toBinary(NodeSchema, nodeToMessage(node)),
   decode: (bytes) => unwrap(nodeFromMessage(fromBinary(NodeSchema, bytes))),
+};
+
+export const nodeSettingsCodec: Codec<NodeSettings> = {
+  encode: ({ labels, approved: { ipv4 = "", ipv6 = "" } }) =>
+    toBinary(
+      NodeSettingsRecordSchema,
+      create(NodeSettingsRecordSchema, { labels: { ...labels }, approvedIpv4: ipv4, approvedIpv6: ipv6 }),
+    ),
+  decode: (bytes) => {
+    const { labels, approvedIpv4, approvedIpv6 } = fromBinary(NodeSettingsRecordSchema, bytes);
+    return {
+      labels,
+      approved: {
+        ...(approvedIpv4 === "" ? {} : { ipv4: approvedIpv4 as Ipv4Address }),
+        ...(approvedIpv6 === "" ? {} : { ipv6: approvedIpv6 as Ipv6Address }),
+      },
+    };
+  },
 };
 
 export const endpointCodec: Codec<Endpoint> = {

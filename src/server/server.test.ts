@@ -16,6 +16,7 @@ import {
   temporaryDirectory,
 } from "../../test/support/server.ts";
 import { serverClient } from "../api/transport.ts";
+import { cidr } from "../base/cidr.ts";
 import { silentLogger } from "../base/logger.ts";
 import { MemoryStore, SqliteStore } from "../store/index.ts";
 import { formatListenAddress, parseListenAddress } from "./listeners.ts";
@@ -40,13 +41,14 @@ function get(
 
 test("state and identities outlast a restart on SQLite", async (t) => {
   const dataDir = temporaryDirectory(t);
-  const first = await startServer({ listen: "127.0.0.1:0", dataDir, logger: silentLogger });
+  const vtepPrefixes = [cidr("192.0.2.0/24")];
+  const first = await startServer({ listen: "127.0.0.1:0", dataDir, vtepPrefixes, logger: silentLogger });
   const server = { server: first, url: `https://${first.address}`, dataDir, admin: serverClient(first.adminSocket) };
   const node = await joinTestNode(t, server, 1);
   await createNetwork(server, "blue", "10.0.0.0/24");
   const { endpoint } = await node.client.createEndpoint({ id: endpointId(1), network: "blue" });
   await first.close();
-  const second = await startServer({ listen: first.address, dataDir, logger: silentLogger });
+  const second = await startServer({ listen: first.address, dataDir, vtepPrefixes, logger: silentLogger });
   t.after(() => second.close());
   const again = await nodeClient(t, server, node.credentials).createEndpoint({ id: endpointId(1), network: "blue" });
   assert.deepEqual(again.endpoint, endpoint);

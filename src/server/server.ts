@@ -4,6 +4,7 @@ import { type ConnectNodeAdapterOptions, connectNodeAdapter } from "@connectrpc/
 import { closeHttpServer, createHttpServer, listenUnix } from "../api/local-server.ts";
 import { refuseMalformed } from "../api/malformed.ts";
 import { weftVersion } from "../api/version.ts";
+import type { Cidr } from "../base/cidr.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
 import type { Logger } from "../base/logger.ts";
@@ -36,6 +37,8 @@ export interface ServerOptions {
   readonly store?: Store;
   /** `ADDR:PORT` for /metrics, /healthz and /readyz without TLS. Default: on the admin socket only. */
   readonly metrics?: string;
+  /** Where VTEP addresses of nodes must lie. Default: each must be proved by the node's connection, or approved. */
+  readonly vtepPrefixes?: readonly Cidr[];
   readonly clock?: Clock;
   readonly logger: Logger;
   /** Called once when the store fails and nothing can be served any more. */
@@ -97,7 +100,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     cleanup.push(() => blocks.close());
     const endpoints = new Endpoints(ledger, identities, blocks);
     cleanup.push(() => endpoints.close());
-    const nodes = new Nodes(ledger, identities, endpoints, blocks);
+    const nodes = new Nodes(ledger, identities, endpoints, blocks, options.vtepPrefixes ?? []);
     const learned = new Learned(ledger, identities);
     const conversations = new Conversations(ledger, (node, address) =>
       ledger.fanout.tell(node, { change: { case: "agentRefused", value: address } }),

@@ -30,7 +30,6 @@ import type { Nodes } from "./nodes.ts";
 const limits = {
   deletedIds: 10_000,
   watchedNetworks: 10_000,
-  labels: 64,
   learnedAddresses: 1_000,
   incarnation: 32,
 } as const;
@@ -86,17 +85,21 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       const attempted = "register a node";
       const peer = caller(context, attempted);
       const { name } = peer;
-      const { vtepIpv4, vtepIpv6, underlayMtu, labels } = request;
-      requireAtMost(limits.labels, Object.keys(labels).length, "labels", attempted);
+      const { vtepIpv4, vtepIpv6, underlayMtu } = request;
       requireAtMost(limits.incarnation, request.incarnation.length, "octets of an incarnation", attempted);
       const vtepAddresses = {
         ...(vtepIpv4 === "" ? {} : { ipv4: vtepIpv4 }),
         ...(vtepIpv6 === "" ? {} : { ipv6: vtepIpv6 }),
       };
-      const draft = valid(parseNodeDraft({ name, vtepAddresses, underlayMtu, labels }), `register node ${name}`);
+      const draft = valid(
+        parseNodeDraft({ name, vtepAddresses, underlayMtu }),
+        `register node ${name}`,
+        "give the agent an address of the underlay by --underlay",
+      );
       identities.requireCurrent(peer, attempted);
       await conversations.admit(claimOf(peer, context, request), `register node ${name}`);
-      return { node: nodeToMessage(await nodes.register(caller(context, attempted), draft)) };
+      const source = context.values.get(connectionKey)?.source;
+      return { node: nodeToMessage(await nodes.register(caller(context, attempted), draft, source)) };
     },
 
     async createEndpoint(request, context) {
@@ -155,7 +158,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       await conversations.admit(claimOf(peer, context, request), `watch as node ${peer.name}`);
       // It may have been deleted meanwhile, and only those that watch are told.
       identities.requireCurrent(peer, attempted);
-      const watcher = ledger.fanout.open(peer, request);
+      const watcher = ledger.fanout.open(peer, request, context.values.get(connectionKey)?.source);
       ledger.logger.info({ node: peer.name, revision: Number(request.revision) }, "node connected");
       const onAbort = (): void => watcher.end("done");
       context.signal.addEventListener("abort", onAbort);
@@ -180,12 +183,13 @@ function requireAtMost(limit: number, count: number, what: string, attempted: st
 }
 
 /** The value, or an error that names each field that is not as it must be. */
-export function valid<Value>(result: Result<Value, FieldProblem[]>, attempted: string): Value {
+export function valid<Value>(result: Result<Value, FieldProblem[]>, attempted: string, hint?: string): Value {
   if (result.ok) return result.value;
   throw new WeftError({
     code: "invalid-argument",
     attempted,
     reason: result.error.map(formatProblem).join("; "),
+    ...(hint === undefined ? {} : { hint }),
   });
 }
 

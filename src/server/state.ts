@@ -6,7 +6,7 @@ import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { AddressPool } from "../model/allocation.ts";
 import { effectiveMtu, minimumMtu } from "../model/mtu.ts";
-import type { Block, Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
+import type { Block, Endpoint, Network, Node, NodeSettings, Tenant, Vni } from "../model/resources.ts";
 import type { Change, Entry } from "../store/store.ts";
 import { History } from "./history.ts";
 import {
@@ -17,10 +17,12 @@ import {
   identityCodec,
   networkCodec,
   nodeCodec,
+  nodeSettingsCodec,
   type Quarantine,
   quarantineCodec,
   tenantCodec,
 } from "./records.ts";
+import { missingOn } from "./selection.ts";
 
 /**
  * How long a released address is not given out by itself: longer than other hosts of the tenant hold the MAC of the
@@ -154,6 +156,8 @@ export class State {
   readonly networks = new Map<string, NetworkEntry>();
   readonly vnis = new Map<Vni, string>();
   readonly nodes = new Map<string, Versioned<Node>>();
+  /** Also of nodes that are yet to join. */
+  readonly nodeSettings = new Map<string, Versioned<NodeSettings>>();
   readonly identities = new Map<string, Versioned<Identity>>();
   readonly endpoints = new Map<string, StoredEndpoint>();
   /** The networks that a node hosts. */
@@ -200,6 +204,7 @@ export class State {
     const [, kind, name = "", ...rest] = change.key.split("/");
     switch (kind) {
       case "tenants":
+        this.#mtuIsStale = true;
         if (change.value === undefined) this.tenants.delete(name);
         else this.tenants.set(name, { value: tenantCodec.decode(change.value), revision: change.revision });
         break;
@@ -208,6 +213,11 @@ export class State {
         break;
       case "nodes":
         this.#applyNode(name, change, emit);
+        break;
+      case "node-settings":
+        this.#mtuIsStale = true;
+        if (change.value === undefined) this.nodeSettings.delete(name);
+        else this.nodeSettings.set(name, { value: nodeSettingsCodec.decode(change.value), revision: change.revision });
         break;
       case "identities":
         this.#applyIdentity(name, change, emit);
@@ -266,16 +276,22 @@ export class State {
   #stopHosting(entry: NetworkEntry, node: string): boolean {
     if (entry.hosts.get(node)?.isEmpty !== true) return false;
     entry.hosts.delete(node);
+    if (missingOn(this, entry.network, node).length > 0) this.#mtuIsStale = true;
     const hosted = this.hosted.get(node);
     hosted?.delete(entry);
     if (hosted?.size === 0) this.hosted.delete(node);
     return true;
   }
 
-  /** The nodes that can take part in a network: those with a VTEP of its underlay family. */
-  *nodesOf(network: Pick<Network, "underlay">): Iterable<Node> {
+  /** The nodes that can take part in a network: those with a VTEP of its underlay family that may host it, or do. */
+  *nodesOf(network: Pick<Network, "name" | "tenant" | "underlay" | "nodeSelector">): Iterable<Node> {
+    const entry = this.networks.get(network.name);
     for (const { value: node } of this.nodes.values())
-      if (node.vtepAddresses[network.underlay] !== undefined) yield node;
+      if (
+        node.vtepAddresses[network.underlay] !== undefined &&
+        (missingOn(this, network, node.name).length === 0 || entry?.hosts.has(node.name) === true)
+      )
+        yield node;
   }
 
   /**

@@ -9,6 +9,7 @@ import type { NodeService, WatchRequestSchema, WatchResponse } from "../../src/a
 import type { NetworkSchema } from "../../src/api/generated/weft/v1/resources_pb.js";
 import { joinServer } from "../../src/api/join.ts";
 import { type Credentials, connectNode, serverClient } from "../../src/api/transport.ts";
+import { cidr } from "../../src/base/cidr.ts";
 import type { WeftError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { type RunningServer, type ServerOptions, startServer } from "../../src/server/server.ts";
@@ -44,6 +45,8 @@ export async function startTestServer(t: TestContext, options: Partial<ServerOpt
     dataDir,
     store: new MemoryStore(),
     logger: silentLogger,
+    // Nodes of tests are nowhere: their connections come from loopback.
+    vtepPrefixes: [cidr("192.0.2.0/24"), cidr("2001:db8::/64")],
     ...options,
   });
   t.after(() => server.close());

@@ -3,7 +3,7 @@ import type { Cidr } from "../../base/cidr.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import { defaultGroup } from "../../model/network-rules.ts";
-import type { Block, Network } from "../../model/resources.ts";
+import type { Network } from "../../model/resources.ts";
 import { UsageError } from "../errors.ts";
 import {
   address,
@@ -21,6 +21,7 @@ import { show } from "../output.ts";
 import { type Column, renderFields, renderTable } from "../table.ts";
 import { print } from "../terminal.ts";
 import { addDelete } from "./delete.ts";
+import { labelTexts, nodeSelector, outside } from "./node-options.ts";
 
 /** What can change while the network is in use; absent: it stays. */
 interface ChangeOptions {
@@ -42,6 +43,8 @@ interface ChangeOptions {
   readonly crossSubnet?: boolean;
   readonly egress?: boolean;
   readonly hostAccess?: boolean;
+  /** False: every node. */
+  readonly nodeSelector?: Network["nodeSelector"] | false;
 }
 interface CreateOptions extends ChangeOptions {
   readonly tenant: string;
@@ -131,9 +134,11 @@ export function registerNetwork(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (name: string, options: WithServer & WithOutput) => {
-      const { network: found, blocks } = await findNetwork(options.server, name);
+      const { network: found, blocks, ...hosting } = await findNetwork(options.server, name);
       const { multicast } = found;
-      await show(options.output, found.mode === "l2" ? found : { ...found, blocks }, (surface) =>
+      const { effectiveMtu, mtuNode, hosts } = hosting;
+      const shown = found.mode === "l2" ? { ...found, ...hosting } : { ...found, blocks, ...hosting };
+      await show(options.output, shown, (surface) =>
         renderFields(
           [
             ["name", found.name],
@@ -144,6 +149,7 @@ export function registerNetwork(program: Command): void {
             ["subnets", found.subnets],
             ["gateways", found.gateways],
             ["mtu", found.mtu ?? "auto"],
+            ["effective mtu", mtuNode === "" ? undefined : `${effectiveMtu}, smallest underlay: node ${mtuNode}`],
             ["port", found.port === 0 ? undefined : found.port],
             ["underlay", found.underlay],
             ["flood", found.flood],
@@ -161,6 +167,8 @@ export function registerNetwork(program: Command): void {
             ["host access", onOrOff(found.hostAccess)],
             ["block size", found.mode === "l3" ? found.blockSize : undefined],
             ["blocks", blocks.map(({ cidr, node }) => `${cidr} on ${node}`)],
+            ["node selector", labelTexts(found.nodeSelector)],
+            ["hosts", hosts.map(({ node, missingLabels }) => `${node}${outside(missingLabels)}`)],
           ],
           surface,
         ),
@@ -177,6 +185,7 @@ export function registerNetwork(program: Command): void {
     .option("--no-egress", "they do not")
     .option("--host-access", "a node reaches the endpoints on it")
     .option("--no-host-access", "it does not")
+    .option("--no-node-selector", "every node may host it")
     .addOption(serverOption())
     .action(async (name: string, options: ChangeOptions & WithServer) => {
       const changes = changesOf(options);
@@ -250,7 +259,12 @@ function changeOptions(command: Command): Command {
       ]),
     )
     .option("--learning-limit <count>", "MACs learnt behind one port and published (default: 0)", integer(0, 4096))
-    .option("--ageing <seconds>", "when what was learnt is forgotten (default: 300)", integer(10, 86_400));
+    .option("--ageing <seconds>", "when what was learnt is forgotten (default: 300)", integer(10, 86_400))
+    .option(
+      "--node-selector <label>",
+      "NAME=VALUE: which nodes may host it; repeat it (default: every node)",
+      nodeSelector,
+    );
 }
 
 /** Options that are fields of the same name. */
@@ -284,6 +298,7 @@ function changesOf(options: ChangeOptions): Record<string, unknown> {
     ...(gateway === undefined ? {} : { gateways: gateway }),
     ...(size === undefined ? {} : { mtu: size === "auto" ? undefined : size }),
     ...(vtep === undefined ? {} : { vteps: vtep }),
+    ...(options.nodeSelector === undefined ? {} : { nodeSelector: options.nodeSelector || {} }),
     ...(Object.keys(multicast).length === 0 ? {} : { multicast }),
   };
 }
@@ -334,14 +349,23 @@ function onOrOff(is: boolean): string {
   return is ? "on" : "off";
 }
 
-async function findNetwork(
-  server: string,
-  name: string,
-): Promise<{ readonly network: Network; readonly blocks: readonly Block[] }> {
+async function findNetwork(server: string, name: string) {
   const { serverClient, ofKind, blockOf } = await import("../admin.ts");
   const answer = await serverClient(server).list({ kind: "network", name });
   const [network] = ofKind("network", answer.resources);
-  if (network !== undefined) return { network, blocks: answer.blocks.map(blockOf) };
+  if (network !== undefined)
+    return {
+      network,
+      blocks: answer.blocks.map(blockOf),
+      effectiveMtu: answer.effectiveMtu,
+      mtuNode: answer.mtuNode,
+      hosts: answer.hosts.map(({ node, endpoints, blocks, missingLabels }) => ({
+        node,
+        endpoints,
+        blocks,
+        missingLabels,
+      })),
+    };
   throw new WeftError({
     code: "not-found",
     attempted: `show network ${name}`,

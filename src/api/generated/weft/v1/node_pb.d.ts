@@ -121,11 +121,6 @@ export declare type RegisterRequest = Message<"weft.v1.RegisterRequest"> & {
   underlayMtu: number;
 
   /**
-   * @generated from field: map<string, string> labels = 4;
-   */
-  labels: { [key: string]: string };
-
-  /**
    * Random octets that the agent makes at each start: another process of the same node has others. At most 32.
    *
    * @generated from field: bytes incarnation = 8;
