@@ -41,6 +41,7 @@ function setVteps(vteps: UnderlayPlace["vteps"]): void {
     vteps,
     interfaceIndex: 2,
     interfaces: new Map([["eth0", 2]]),
+    onLink: new Map(),
     prefixes: [cidr("192.0.2.0/24")],
   });
 }

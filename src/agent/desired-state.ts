@@ -14,7 +14,7 @@ import type { UnderlayState } from "./underlay.ts";
 import { type Way, type WayNow, Ways, wayOf } from "./ways.ts";
 
 /** What of the underlay decides how networks are carried. */
-export type UnderlayPlace = Pick<UnderlayState, "vteps" | "interfaceIndex" | "interfaces" | "prefixes">;
+export type UnderlayPlace = Pick<UnderlayState, "vteps" | "interfaceIndex" | "interfaces" | "onLink" | "prefixes">;
 
 /**
  * Turns what the server says into what the dataplane shall do: which endpoints are this node's and hang where, and
@@ -33,7 +33,7 @@ export class DesiredState {
   readonly #own = new Map<string, Endpoint>();
   /** Blocks of all nodes, by network. */
   readonly #blocks = new Map<string, Map<Cidr, Block>>();
-  #underlay: UnderlayPlace = { vteps: {}, interfaceIndex: 0, interfaces: new Map(), prefixes: [] };
+  #underlay: UnderlayPlace = { vteps: {}, interfaceIndex: 0, interfaces: new Map(), onLink: new Map(), prefixes: [] };
 
   /** `onStep`: the desired state went on by itself, with time. */
   constructor(options: {
@@ -274,9 +274,13 @@ export class DesiredState {
 
   /** Without a tunnel everybody is; else those on a link of this node. */
   #isDirect({ transport, isDirect }: Way, vtep: IpAddress): boolean {
-    return (
-      isDirect && (transport === undefined || this.#underlay.prefixes.some((prefix) => cidrContains(prefix, vtep)))
-    );
+    return isDirect && (transport === undefined || this.#isOnLink(vtep));
+  }
+
+  /** As the routes say. A VTEP that is new has not been looked up; it is on a link if an address of this node says so. */
+  #isOnLink(vtep: IpAddress): boolean {
+    const { onLink, prefixes } = this.#underlay;
+    return onLink.get(vtep) ?? prefixes.some((prefix) => cidrContains(prefix, vtep));
   }
 
   #putNode(node: Node): void {

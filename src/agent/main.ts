@@ -5,12 +5,14 @@ import { joinServer } from "../api/join.ts";
 import { closeHttpServer } from "../api/local-server.ts";
 import { type Credentials, parseServerUrl } from "../api/transport.ts";
 import { systemClock } from "../base/clock.ts";
+import { milliseconds, seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { parseInstanceName, parseNodeName } from "../model/names.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import { Agent } from "./agent.ts";
+import { defaultVtep } from "./default-vtep.ts";
 import {
   loadCredentials,
   loadPrivateKey,
@@ -19,7 +21,7 @@ import {
   savePrivateKey,
 } from "./identity-files.ts";
 import { serveAgent } from "./socket.ts";
-import { addressTowards, readUnderlay, type UnderlayState } from "./underlay.ts";
+import { readUnderlay, type UnderlayState } from "./underlay.ts";
 
 export interface RunAgentOptions {
   /** `https://ADDRESS:PORT`. */
@@ -27,12 +29,16 @@ export interface RunAgentOptions {
   /** Needed once; a node that has joined ignores it. */
   readonly token?: string;
   readonly name: string;
-  /** VTEP addresses. None: the address that this host uses towards the server. */
+  /** VTEP addresses. None: see {@link defaultVtep}. */
   readonly underlay: readonly UnderlaySelector[];
   readonly dataDir: string;
   readonly runDir: string;
   readonly instance: string;
 }
+
+/** Duplicate address detection takes up to two seconds (RFC 4862 §5.1, §5.4.2); a link that comes up may take some more. */
+const detectionTimeout = seconds(8);
+const detectionPause = milliseconds(200);
 
 /**
  * Runs the node agent until SIGTERM or SIGINT; logs JSON lines on standard error. The kernel stays as it is when the
@@ -52,10 +58,7 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   const logger = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
   check("--instance", options.instance, parseInstanceName);
   check("--name", options.name, parseNodeName);
-  const { host } = parseServerUrl(options.server);
-  const selectors: readonly UnderlaySelector[] =
-    options.underlay.length > 0 ? options.underlay : [{ kind: "address", address: await addressTowards(host) }];
-  const { vteps } = await requireVteps(selectors);
+  const { selectors, vteps } = await requireVteps(options);
   prepareDirectory(options.dataDir);
   prepareDirectory(options.runDir);
   const credentials = loadCredentials(options.dataDir) ?? (await joinFirst(options, logger));
@@ -108,9 +111,32 @@ async function joinFirst(options: RunAgentOptions, logger: Logger): Promise<Cred
 }
 
 /** Before a token is spent on a node that could not run. */
-async function requireVteps(selectors: readonly UnderlaySelector[]): Promise<UnderlayState> {
+async function requireVteps({
+  underlay,
+  server,
+}: RunAgentOptions): Promise<Pick<UnderlayState, "vteps"> & { readonly selectors: readonly UnderlaySelector[] }> {
   using socket = new NetlinkSocket();
-  return await readUnderlay(socket, selectors);
+  const selectors: readonly UnderlaySelector[] =
+    underlay.length > 0
+      ? underlay
+      : [{ kind: "address", address: await defaultVtep(socket, parseServerUrl(server).host) }];
+  const { vteps } = await withDetection(() => readUnderlay(socket, { selectors }));
+  return { selectors, vteps };
+}
+
+/** Waits for duplicate address detection, which a host that just came up has not ended. */
+async function withDetection(read: () => Promise<UnderlayState>): Promise<UnderlayState> {
+  const deadline = systemClock.monotonic() + detectionTimeout;
+  for (;;) {
+    const isLate = systemClock.monotonic() >= deadline;
+    try {
+      const state = await read();
+      if (!state.isAwaited || isLate) return state;
+    } catch (error) {
+      if (isLate || !(error instanceof WeftError) || error.code !== "unavailable") throw error;
+    }
+    await new Promise<void>((resolve) => systemClock.after(detectionPause, resolve));
+  }
 }
 
 function check(
