@@ -2,12 +2,13 @@ import { X509Certificate } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import type { Credentials } from "../api/transport.ts";
 import type { Clock } from "../base/clock.ts";
-import { seconds } from "../base/duration.ts";
+import { milliseconds, seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
+import type { IpAddress } from "../base/ip.ts";
 import type { Logger } from "../base/logger.ts";
 import { NodeDataplane, Problems, type Report } from "../dataplane/index.ts";
 import { listMulticastGroups, NetworkNamespace } from "../linux/index.ts";
-import type { Endpoint } from "../model/resources.ts";
+import type { Endpoint, Network, Node } from "../model/resources.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import { Attachments } from "./attachments.ts";
@@ -36,6 +37,8 @@ const arrivalTimeout = seconds(15);
 const saveAgain = seconds(5);
 const claimLater = seconds(5);
 const lookInterval = seconds(10);
+/** Changes of the underlay come in groups. */
+const shortestUnderlayPause = milliseconds(200);
 
 /** The node agent: keeps the kernel of this node as the server says, and as it last said while it cannot be reached. */
 export class Agent {
@@ -72,6 +75,10 @@ export class Agent {
   #cancelSave: (() => void) | undefined;
   readonly #waiting = new Set<{ readonly revision: number; readonly resolve: () => void }>();
   #underlayCheck: Promise<void> | undefined;
+  /** Something changed that the check under way may not have seen. */
+  #underlayCheckWanted = false;
+  #underlayPause = shortestUnderlayPause;
+  #closed = false;
 
   private constructor(
     options: AgentOptions,
@@ -171,13 +178,15 @@ export class Agent {
     const socket = new NetlinkSocket({ namespace });
     let replica: Replica | undefined;
     try {
-      const underlay = await readUnderlay(socket, options.underlay);
       replica = new Replica(options.dataDirectory);
       replica.requireOwner({
         node: options.node,
         authority: new X509Certificate(options.credentials.caCertificate).fingerprint256,
         instance: options.instance,
       });
+      const networks = [...replica.networks()].map(({ network }) => network);
+      const peers = peersOf(options.node, replica.nodes(), networks);
+      const underlay = await readUnderlay(socket, { selectors: options.underlay, peers });
       const agent = new Agent(options, { replica, namespace, socket, underlay });
       await agent.#begin();
       return agent;
@@ -214,6 +223,7 @@ export class Agent {
 
   /** The kernel stays as it is. */
   async close(): Promise<void> {
+    this.#closed = true;
     this.#session.close();
     this.#cancelSave?.();
     this.#cancelLook();
@@ -227,6 +237,7 @@ export class Agent {
 
   async #begin(): Promise<void> {
     await this.#useUnderlay(this.#underlay);
+    this.#tellRemarks();
     this.attachments.abandonPending();
     if (this.#replica.revision > 0) this.#load();
     void this.#session.run();
@@ -359,6 +370,8 @@ export class Agent {
 
   #apply(changes: readonly ReplicaChange[], revision: number): void {
     for (const change of changes) this.desired.apply(change);
+    // The ways to nodes that came, or went, decide the MTU, too.
+    if (changes.some(({ kind }) => kind.startsWith("node") || kind === "network")) this.#underlayChanged();
     const kernel = this.#revision === 0 ? this.dataplane.start() : this.dataplane.changed();
     // The kernel is under way; the disk follows in the same turn.
     this.#revision = revision;
@@ -468,9 +481,13 @@ export class Agent {
     this.desired.setUnderlay(underlay);
   }
 
-  /** An interface or address changed: the MTU may have, and with it everyone's. */
+  /** An interface, an address, a route or a node changed: the MTU may have, and with it everyone's. */
   #underlayChanged(): void {
-    if (this.#underlayCheck !== undefined) return;
+    if (this.#underlayCheck !== undefined) {
+      this.#underlayCheckWanted = true;
+      return;
+    }
+    this.#underlayCheckWanted = false;
     this.#underlayCheck = this.#checkUnderlay()
       .then(() => this.dataplane.problems.cleared("VTEP address"))
       .catch((error: unknown) =>
@@ -478,29 +495,67 @@ export class Agent {
       )
       .finally(() => {
         this.#underlayCheck = undefined;
+        if (this.#underlayCheckWanted && !this.#closed) this.#underlayChanged();
       });
   }
 
   async #checkUnderlay(): Promise<void> {
-    await new Promise<void>((resolve) => this.options.clock.after(seconds(0.2), resolve));
+    const { clock } = this.options;
+    await new Promise<void>((resolve) => clock.after(this.#underlayPause, resolve));
+    if (this.#closed) return;
+    // What changes from here on is looked at once more.
+    this.#underlayCheckWanted = false;
+    const began = clock.monotonic();
     const before = this.#underlay;
-    const underlay = await readUnderlay(this.#underlaySocket, this.options.underlay, before.vteps);
-    if (isDeepStrictEqual(underlay, before)) return;
+    const peers = peersOf(
+      this.options.node,
+      this.desired.nodes.values(),
+      Array.from(this.desired.networks.values(), ({ network }) => network),
+    );
+    const underlay = await readUnderlay(this.#underlaySocket, { selectors: this.options.underlay, peers, before });
+    // A routing daemon may change thousands of routes each second: looking at them takes a small part of the time.
+    const cost = clock.monotonic() - began;
+    this.#underlayPause = milliseconds(Math.max(shortestUnderlayPause, cost * 20));
+    if (this.#closed || isDeepStrictEqual(underlay, before)) return;
     const { vteps, mtu, interfaceName } = underlay;
-    const { interfaces, ...place } = before;
-    if (isDeepStrictEqual({ ...underlay, interfaces }, { ...place, interfaces })) {
-      // Some device of the host came or went that carries no tunnel.
+    if (isDeepStrictEqual(placeOf(underlay), placeOf(before))) {
+      // Some device of the host came or went that carries no tunnel, or a VTEP came onto a link or left it.
       this.#underlay = underlay;
       this.desired.setUnderlay(underlay);
     } else {
       this.options.logger.info({ vteps, mtu, interface: interfaceName }, "the underlay changed");
       await this.#useUnderlay(underlay);
     }
+    this.#tellRemarks(before.remarks);
     this.#dataplaneChanged(this.dataplane.changed());
     // Each conversation begins with what this node is; one that goes on is told.
     if (!isDeepStrictEqual(vteps, before.vteps)) this.#session.reconnect();
     else if (mtu !== before.mtu) await this.#session.register();
   }
+
+  /** What speaks against VTEP addresses that are used all the same, unless it was told `before`. */
+  #tellRemarks(before: readonly string[] = []): void {
+    for (const message of this.#underlay.remarks) {
+      if (before.includes(message)) continue;
+      this.events.add({ level: "warning", kind: "adjusted", object: "VTEP address", message });
+      this.options.logger.warn({ object: "VTEP address" }, message);
+    }
+  }
+}
+
+/** What of the underlay the dataplane itself rests on. */
+function placeOf({ vteps, mtu, interfaceIndex, interfaceName }: UnderlayState): object {
+  return { vteps, mtu, interfaceIndex, interfaceName };
+}
+
+/** The VTEP addresses that this node sends to, or may. */
+function peersOf(self: string, nodes: Iterable<Node>, networks: readonly Pick<Network, "vteps">[]): Set<IpAddress> {
+  const peers = new Set<IpAddress>(networks.flatMap(({ vteps }) => vteps));
+  for (const { name, vtepAddresses } of nodes) {
+    if (name === self) continue;
+    for (const address of [vtepAddresses.ipv4, vtepAddresses.ipv6]) if (address !== undefined) peers.add(address);
+  }
+  return peers;
 }
 
 /** The error with what to do next: whoever reads it has no other place to find that. */

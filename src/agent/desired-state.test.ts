@@ -6,12 +6,14 @@ import { type IpAddress, type Ipv4Address, type Ipv6Address, ip } from "../base/
 import { mac } from "../base/mac.ts";
 import { DesiredNetwork } from "../dataplane/desired.ts";
 import type { NetworkSettings, NodeDataplane } from "../dataplane/index.ts";
+import { Problems } from "../dataplane/report.ts";
 import { type Endpoint, parseNetwork } from "../model/index.ts";
 import { DesiredState, interfaceAddresses, type UnderlayPlace } from "./desired-state.ts";
 import type { Attachment } from "./replica.ts";
 
 /** The networks of a dataplane, and no kernel. */
-class FakeDataplane implements Pick<NodeDataplane, "networks" | "putNetwork" | "removeNetwork"> {
+class FakeDataplane implements Pick<NodeDataplane, "networks" | "putNetwork" | "removeNetwork" | "problems"> {
+  readonly problems = new Problems(() => {}, new ManualClock());
   readonly networks = new Map<string, DesiredNetwork>();
 
   putNetwork(settings: NetworkSettings): DesiredNetwork {
@@ -39,8 +41,10 @@ let steps: number;
 function setVteps(vteps: UnderlayPlace["vteps"]): void {
   desired.setUnderlay({
     vteps,
+    mtu: 1500,
     interfaceIndex: 2,
     interfaces: new Map([["eth0", 2]]),
+    onLink: new Map(),
     prefixes: [cidr("192.0.2.0/24")],
   });
 }
@@ -287,4 +291,55 @@ it("gives addresses the prefix length of their subnet, and leaves out those of n
     { address: "10.0.0.9", prefixLength: 24 },
     { address: "fd00::9", prefixLength: 64 },
   ]);
+});
+
+describe("the MTU that the underlay cannot carry", () => {
+  it("is a problem until it is cured, and names the smallest node that is known", () => {
+    const putSmall = (underlayMtu: number) =>
+      desired.apply({
+        kind: "node",
+        node: {
+          name: "h3",
+          vtepAddresses: { ipv4: ip("192.0.2.3") as Ipv4Address },
+          underlayMtu,
+          generation: 1,
+        },
+      });
+    putNetwork("blue", { mtu: 1450 });
+    assert.equal(dataplane.problems.size, 0);
+    putSmall(1400);
+    assert.match(
+      `${dataplane.problems.get("MTU of network blue")?.error.message}`,
+      /node h3 has an underlay MTU of 1400/,
+    );
+    putSmall(1500);
+    assert.equal(dataplane.problems.size, 0);
+  });
+
+  it("is a problem, too, where the smallest node is not known here", () => {
+    putNetwork("blue", { mtu: 1450, effectiveMtu: 1350 });
+    assert.match(`${dataplane.problems.get("MTU of network blue")?.error.message}`, /asks for 1450, .* carries 1350/);
+    desired.apply({ kind: "network-removed", name: "blue" });
+    assert.equal(dataplane.problems.size, 0);
+  });
+
+  it("routes say who is on a link, against what the prefixes of interfaces say", () => {
+    const isDirect = () => [...blue().blocks.values()].map((block) => block.isDirect);
+    putNetwork("blue", { mode: "l3", encapsulation: "gre", crossSubnet: true, subnets: ["10.0.0.0/16"] });
+    putNode("h1", "203.0.113.1");
+    desired.apply({
+      kind: "block",
+      block: { network: "blue", node: "h1", cidr: cidr("10.0.1.0/26"), generation: 1 },
+    });
+    assert.deepEqual(isDirect(), [false]);
+    desired.setUnderlay({
+      vteps: { ipv4: ip("192.0.2.100") as Ipv4Address },
+      mtu: 1500,
+      interfaceIndex: 2,
+      interfaces: new Map([["eth0", 2]]),
+      onLink: new Map([[ip("203.0.113.1"), true]]),
+      prefixes: [cidr("192.0.2.0/24")],
+    });
+    assert.deepEqual(isDirect(), [true]);
+  });
 });

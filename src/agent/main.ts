@@ -7,6 +7,7 @@ import { closeHttpServer } from "../api/local-server.ts";
 import { nodeOfCertificateText } from "../api/node-uri.ts";
 import { type Credentials, parseServerUrl } from "../api/transport.ts";
 import { systemClock } from "../base/clock.ts";
+import { milliseconds, seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { preparePrivateDirectory, readPrivateFile } from "../linux/private-files.ts";
@@ -14,9 +15,10 @@ import { parseInstanceName, parseNodeName } from "../model/names.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import { Agent } from "./agent.ts";
+import { defaultVtep } from "./default-vtep.ts";
 import { loadCredentials, loadPrivateKey, saveCredentials, savePrivateKey } from "./identity-files.ts";
 import { serveAgent } from "./socket.ts";
-import { addressTowards, readUnderlay, type UnderlayState } from "./underlay.ts";
+import { readUnderlay, type UnderlayState } from "./underlay.ts";
 
 export interface RunAgentOptions {
   /** `https://ADDRESS:PORT`. */
@@ -31,12 +33,16 @@ export interface RunAgentOptions {
   readonly name?: string;
   /** By the host's name. Throws when that cannot be a node's. */
   readonly defaultName: () => string;
-  /** VTEP addresses. None: the address that this host uses towards the server. */
+  /** VTEP addresses. None: see {@link defaultVtep}. */
   readonly underlay: readonly UnderlaySelector[];
   readonly dataDir: string;
   readonly runDir: string;
   readonly instance: string;
 }
+
+/** Duplicate address detection takes up to two seconds (RFC 4862 §5.1, §5.4.2); a link that comes up may take some more. */
+const detectionTimeout = seconds(8);
+const detectionPause = milliseconds(200);
 
 /**
  * Runs the node agent until SIGTERM or SIGINT; logs JSON lines on standard error. The kernel stays as it is when the
@@ -66,10 +72,7 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   preparePrivateDirectory(options.runDir, "the run directory", hint);
   const known = loadCredentials(options.dataDir);
   const joined = known === undefined ? undefined : requireName(known, options);
-  const { host } = parseServerUrl(options.server);
-  const selectors: readonly UnderlaySelector[] =
-    options.underlay.length > 0 ? options.underlay : [{ kind: "address", address: await addressTowards(host) }];
-  const { vteps } = await requireVteps(selectors);
+  const { selectors, vteps } = await requireVteps(options);
   const name = joined ?? options.name ?? options.defaultName();
   const credentials = known ?? (await joinFirst({ ...options, name }, logger));
   const agent = await Agent.start({
@@ -179,9 +182,32 @@ function noticeHostName(agent: Agent, joined: string, defaultName: () => string)
 }
 
 /** Before a token is spent on a node that could not run. */
-async function requireVteps(selectors: readonly UnderlaySelector[]): Promise<UnderlayState> {
+async function requireVteps({
+  underlay,
+  server,
+}: RunAgentOptions): Promise<Pick<UnderlayState, "vteps"> & { readonly selectors: readonly UnderlaySelector[] }> {
   using socket = new NetlinkSocket();
-  return await readUnderlay(socket, selectors);
+  const selectors: readonly UnderlaySelector[] =
+    underlay.length > 0
+      ? underlay
+      : [{ kind: "address", address: await defaultVtep(socket, parseServerUrl(server).host) }];
+  const { vteps } = await withDetection(() => readUnderlay(socket, { selectors }));
+  return { selectors, vteps };
+}
+
+/** Waits for duplicate address detection, which a host that just came up has not ended. */
+async function withDetection(read: () => Promise<UnderlayState>): Promise<UnderlayState> {
+  const deadline = systemClock.monotonic() + detectionTimeout;
+  for (;;) {
+    const isLate = systemClock.monotonic() >= deadline;
+    try {
+      const state = await read();
+      if (!state.isAwaited || isLate) return state;
+    } catch (error) {
+      if (isLate || !(error instanceof WeftError) || error.code !== "unavailable") throw error;
+    }
+    await new Promise<void>((resolve) => systemClock.after(detectionPause, resolve));
+  }
 }
 
 function check(

@@ -22,6 +22,11 @@ const impossible: readonly (readonly [prefix: Cidr, what: string])[] = [
  * one can. Agent and server judge by this alone.
  */
 export function vtepObstacle(address: IpAddress): string | undefined {
-  const [, what] = impossible.find(([prefix]) => cidrContains(prefix, address)) ?? [];
+  const what = impossibleVtep(address);
   return what === undefined ? undefined : `${address} is ${what}`;
+}
+
+/** What an address is at which no tunnel can end: `a loopback address (RFC …)`. Undefined: one can. */
+export function impossibleVtep(address: IpAddress): string | undefined {
+  return impossible.find(([prefix]) => cidrContains(prefix, address))?.[1];
 }

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
-import { joinTestNode, refusal, startTestServer, type TestServer } from "../../test/support/server.ts";
+import { createToken, joinTestNode, refusal, startTestServer, type TestServer } from "../../test/support/server.ts";
+import { joinServer } from "../api/join.ts";
 import { connectNode } from "../api/transport.ts";
 import { seconds } from "../base/duration.ts";
 import { ip } from "../base/ip.ts";
@@ -59,7 +60,7 @@ test("a connection that is given up fails the calls under way, also while it is 
 test("a connection comes from the address that is asked for, and from any where that cannot be", async (t) => {
   const server = await startTestServer(t, { vtepPrefixes: [] });
   await server.admin.setNode({ name: "h1", approved: { ipv4: "192.0.2.1" } });
-  const { credentials } = await joinTestNode(t, server, 1);
+  const credentials = await joinServer({ url: server.url, token: await createToken(server), node: "h1" });
   for (const [local, source] of [
     ["127.0.0.2", /comes from 127\.0\.0\.2,/],
     // Nobody here has it.
@@ -70,5 +71,6 @@ test("a connection comes from the address that is asked for, and from any where 
     t.after(() => connection.close());
     const call = connection.client.register({ vtepIpv4: "192.0.2.9", underlayMtu: 1500 });
     await assert.rejects(call, refusal("failed-precondition", source));
+    connection.close();
   }
 });

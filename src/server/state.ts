@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { type Cidr, cidrFamily } from "../base/cidr.ts";
+import type { Cidr } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { AddressPool } from "../model/allocation.ts";
-import { effectiveMtu, minimumMtu } from "../model/mtu.ts";
+import { usableMtu } from "../model/mtu.ts";
 import type { Block, Endpoint, Network, Node, NodeSettings, Tenant, Vni } from "../model/resources.ts";
 import type { Change, Entry } from "../store/store.ts";
 import { History } from "./history.ts";
@@ -295,13 +295,11 @@ export class State {
   }
 
   /**
-   * Octets of the largest inner packet on every node. Where the nodes cannot carry what is asked for, the network's
-   * own MTU, or the least that its subnets need: new endpoints are refused on such a node, those that exist stay.
+   * Octets of the largest inner packet on every node; see {@link usableMtu} for where the nodes cannot carry what is asked
+   * for: new endpoints are refused on such a node, those that exist stay.
    */
   mtuOf(network: Network): number {
-    const mtu = effectiveMtu(network, this.nodesOf(network));
-    if (mtu.ok) return mtu.value;
-    return network.mtu ?? Math.max(...network.subnets.map((subnet) => minimumMtu[cidrFamily(subnet)]));
+    return usableMtu(network, this.nodesOf(network)).mtu;
   }
 
   #applyNetwork(name: string, change: Change, emit: (change: StateChange) => void): void {

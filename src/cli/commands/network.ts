@@ -54,14 +54,23 @@ interface CreateOptions extends ChangeOptions {
   readonly underlay?: Network["underlay"];
 }
 
-const columns: readonly Column<Network>[] = [
+/** A network, and what its nodes make of it. */
+interface NetworkRow extends Network {
+  /** Octets of the largest inner packet that every node sends now; absent while there is no node. */
+  readonly effectiveMtu?: number;
+  /** Why that is not what was asked for. */
+  readonly problem?: string;
+}
+
+const columns: readonly Column<NetworkRow>[] = [
   { header: "name", value: (row) => row.name },
   { header: "tenant", value: (row) => row.tenant },
   { header: "mode", value: (row) => row.mode },
   { header: "encapsulation", value: (row) => row.encapsulation },
   { header: "vni", value: (row) => row.vni },
-  { header: "mtu", value: (row) => row.mtu ?? "auto" },
+  { header: "mtu", value: mtuText },
   { header: "subnets", value: (row) => row.subnets.join(", ") },
+  { header: "problem", value: (row) => row.problem },
 ];
 
 export function registerNetwork(program: Command): void {
@@ -122,8 +131,10 @@ export function registerNetwork(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (options: WithServer & WithOutput) => {
-      const { serverClient, ofKind } = await import("../admin.ts");
-      const networks = ofKind("network", (await serverClient(options.server).list({ kind: "network" })).resources);
+      const [{ serverClient, ofKind }, rowOf] = await Promise.all([import("../admin.ts"), rowsOf(options.server)]);
+      const networks = ofKind("network", (await serverClient(options.server).list({ kind: "network" })).resources).map(
+        rowOf,
+      );
       await show(options.output, networks, (surface) => renderTable(columns, networks, surface));
     });
   examples(list, "weft network list", "weft network list -o json");
@@ -134,9 +145,10 @@ export function registerNetwork(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (name: string, options: WithServer & WithOutput) => {
-      const { network: found, blocks, ...hosting } = await findNetwork(options.server, name);
+      const { network: declared, blocks, ...hosting } = await findNetwork(options.server, name);
+      const found = (await rowsOf(options.server))(declared);
       const { multicast } = found;
-      const { effectiveMtu, mtuNode, hosts } = hosting;
+      const { mtuNode, hosts } = hosting;
       const shown = found.mode === "l2" ? { ...found, ...hosting } : { ...found, blocks, ...hosting };
       await show(options.output, shown, (surface) =>
         renderFields(
@@ -148,8 +160,9 @@ export function registerNetwork(program: Command): void {
             ["vni", found.vni],
             ["subnets", found.subnets],
             ["gateways", found.gateways],
-            ["mtu", found.mtu ?? "auto"],
-            ["effective mtu", mtuNode === "" ? undefined : `${effectiveMtu}, smallest underlay: node ${mtuNode}`],
+            ["mtu", mtuText(found)],
+            ["smallest underlay", mtuNode === "" ? undefined : `node ${mtuNode}`],
+            ["problem", found.problem],
             ["port", found.port === 0 ? undefined : found.port],
             ["underlay", found.underlay],
             ["flood", found.flood],
@@ -347,6 +360,38 @@ function blockSize(text: string): number {
 
 function onOrOff(is: boolean): string {
   return is ? "on" : "off";
+}
+
+/** Adds to networks what the server's nodes make of their MTU. */
+async function rowsOf(server: string): Promise<(network: Network) => NetworkRow> {
+  const [{ serverClient, ofKind, nodeSettingsOf }, { usableMtu }, { missingLabels }] = await Promise.all([
+    import("../admin.ts"),
+    import("../../model/mtu.ts"),
+    import("../../model/node-selector.ts"),
+  ]);
+  const client = serverClient(server);
+  const { resources, nodeSettings } = await client.list({ kind: "node" });
+  const nodes = ofKind("node", resources);
+  const labels = new Map(nodeSettings.map((settings) => [settings.name, nodeSettingsOf(settings).labels]));
+  const tenants = new Map(
+    ofKind("tenant", (await client.list({ kind: "tenant" })).resources).map((tenant) => [tenant.name, tenant]),
+  );
+  return (network) => {
+    const able = nodes.filter(
+      ({ name, vtepAddresses }) =>
+        vtepAddresses[network.underlay] !== undefined &&
+        missingLabels(network, tenants.get(network.tenant), labels.get(name)).length === 0,
+    );
+    if (able.length === 0) return network;
+    const { mtu, problem } = usableMtu(network, able);
+    return { ...network, effectiveMtu: mtu, ...(problem === undefined ? {} : { problem: problem.message }) };
+  };
+}
+
+/** What is asked for, and what it comes to where that is something else. */
+function mtuText({ mtu, effectiveMtu }: NetworkRow): string {
+  const asked = mtu ?? "auto";
+  return effectiveMtu === undefined || effectiveMtu === mtu ? `${asked}` : `${asked} (${effectiveMtu})`;
 }
 
 async function findNetwork(server: string, name: string) {
