@@ -152,6 +152,11 @@ export declare type Network = Message<"weft.v1.Network"> & {
    * @generated from field: bool host_access = 22;
    */
   hostAccess: boolean;
+
+  /**
+   * @generated from field: bool vlan_tags = 25;
+   */
+  vlanTags: boolean;
 };
 
 /**
