@@ -208,6 +208,7 @@ export class DesiredState {
       arpSuppression: network.arpSuppression,
       learning: network.learning,
       localLearning: network.learningLimit > 0,
+      vlanTags: network.vlanTags,
       ageing: network.ageing,
       staticVteps: network.vteps,
       ...(multicast === undefined ? {} : { multicast }),

@@ -56,6 +56,7 @@ const network: Network = {
   ageing: 60,
   crossSubnet: false,
   egress: false,
+  vlanTags: true,
   hostAccess: false,
 };
 const routed: Network = {
@@ -68,6 +69,7 @@ const routed: Network = {
   flood: "head-end",
   arpSuppression: true,
   learningLimit: 0,
+  vlanTags: false,
   crossSubnet: true,
   egress: true,
   hostAccess: true,

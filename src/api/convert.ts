@@ -74,6 +74,7 @@ export function networkToMessage(network: NetworkDraft): NetworkMessage {
     learning: network.learning,
     learningLimit: network.learningLimit,
     ageing: network.ageing,
+    vlanTags: network.vlanTags,
     crossSubnet: network.crossSubnet,
     egress: network.egress,
     hostAccess: network.hostAccess,

@@ -78,6 +78,8 @@ const changes: [name: string, create: string, ...steps: [set: string, difference
       "arpSuppression: false -> true; discovery: static -> control-plane; vteps: [192.0.2.7, 192.0.2.8] -> []; learning: data-plane -> control-plane",
     ],
     ["--learning-limit 16 --ageing 60", "learningLimit: 0 -> 16; ageing: 300 -> 60"],
+    ["--vlan-tags", "vlanTags: false -> true"],
+    ["--no-vlan-tags", "vlanTags: true -> false"],
     [
       "--learning-limit 0 --learning data-plane",
       "arpSuppression: true -> false; learning: control-plane -> data-plane; learningLimit: 16 -> 0",

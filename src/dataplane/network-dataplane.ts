@@ -19,8 +19,9 @@ import {
   type Route,
 } from "../netlink/index.ts";
 import { bridgeAddresses, bridgeChanges, ensureBridge } from "./bridge-device.ts";
+import { confirmed, LocalNeighbours } from "./bridge-neighbours.ts";
 import { endpointPort, isPortAs, tunnelPort } from "./bridge-port.ts";
-import { BridgedRows, confirmed } from "./bridged-rows.ts";
+import { BridgedRows } from "./bridged-rows.ts";
 import type { DesiredNetwork } from "./desired.ts";
 import type { DevicePlace } from "./device-changes.ts";
 import { plannedTunnels } from "./encapsulation/tunnel.ts";
@@ -61,6 +62,8 @@ export class NetworkDataplane {
   readonly tunnels = new Tunnels();
   readonly #place: NetworkPlace;
   readonly #rows: BridgedRows | RoutedRows;
+  /** Of a layer-3 network; in one of layer 2 they are among the {@link #rows}. */
+  readonly #localNeighbours: LocalNeighbours | undefined;
   readonly #flood: FloodLists;
   #bridge = 0;
   readonly #ports = new Map<string, { readonly index: number; readonly inode: number; readonly mac: MacAddress }>();
@@ -82,6 +85,8 @@ export class NetworkDataplane {
       desired.settings.mode === "l2"
         ? new BridgedRows(desired, { socket, tunnels, bridgeIndex: () => this.#bridge, groupOf, report })
         : new RoutedRows(desired, { socket, tunnels, groupOf, uplink, report });
+    if (desired.settings.mode === "l3")
+      this.#localNeighbours = new LocalNeighbours(desired, { socket, bridgeIndex: () => this.#bridge, report });
   }
 
   get bridgeIndex(): number {
@@ -208,6 +213,7 @@ export class NetworkDataplane {
     if (this.#unknown)
       await this.#place.problems.attempt(`tables of network ${name}`, async () => {
         await this.#rows.compare();
+        await this.#localNeighbours?.compare();
         this.#unknown = false;
       });
     await this.#programRows();
@@ -241,6 +247,7 @@ export class NetworkDataplane {
 
   /** A row went away. Tells whether there is something to restore. */
   onRowDeleted(row: Row): boolean {
+    if ("ip" in row && this.#localNeighbours?.onChanged(row) === true) return true;
     if ("destination" in row || "ip" in row) return this.#rows.onDeleted(row);
     if (row.mac === zeroMac) {
       if (!this.#flood.onDeleted(row)) return false;
@@ -260,6 +267,7 @@ export class NetworkDataplane {
 
   /** Somebody else, or traffic, wrote a row. Tells whether it must be written again as it shall be. */
   onRowWritten(row: Row): boolean {
+    if ("ip" in row && this.#localNeighbours?.onChanged(row) === true) return true;
     if (!("destination" in row) && !("ip" in row)) {
       const port = this.#idByPort.get(row.index);
       if (port !== undefined && this.desired.local(port)?.mac !== row.mac) {
@@ -410,7 +418,8 @@ export class NetworkDataplane {
     const { desired } = this;
     const object = `rows of network ${desired.settings.name}`;
     await this.#place.problems.attempt(object, async () => {
-      const failure = await this.#rows.program();
+      const failures = [await this.#localNeighbours?.program(), await this.#rows.program()];
+      const failure = failures.find((each) => each !== undefined);
       if (failure === undefined) return;
       if (isErrno(failure, "ENODEV")) desired.devicesChanged = true;
       throw failure;

@@ -1,6 +1,6 @@
 import { WeftError } from "../base/errors.ts";
 import { isErrno, type NetworkNamespace } from "../linux/index.ts";
-import { namespaceName } from "../model/names.ts";
+import { endpointPortName, namespaceName } from "../model/names.ts";
 import {
   deleteLink,
   type EventMessage,
@@ -136,6 +136,9 @@ export class TenantDataplane {
       this.networks.set(desired.settings.name, this.#makeNetwork(desired));
       this.#filterChanged = true;
     }
+    // Ports that tagged frames may come in by are in the filter one by one.
+    if (wanted.some(({ settings, changedPorts }) => settings.vlanTags && changedPorts.size > 0))
+      this.#filterChanged = true;
     await this.#ensureFilter(wanted);
     const request = requestOf(wanted);
     // Rows lead to the uplink once it is there, and leave it before it goes.
@@ -270,6 +273,12 @@ export class TenantDataplane {
     const filter = {
       forwarded: tunnelsOf(({ settings }) => settings.arpSuppression && !settings.localLearning),
       own: tunnelsOf(({ settings }) => settings.gateways.length > 0),
+      tagged: {
+        ports: wanted
+          .filter(({ settings }) => settings.vlanTags)
+          .flatMap(({ locals }) => Array.from(locals.keys(), endpointPortName)),
+        tunnels: tunnelsOf(({ settings }) => settings.vlanTags),
+      },
     };
     try {
       if (!(await ensureNftTable(this.namespace, suppressionFilterTable(filter)))) return;

@@ -68,6 +68,10 @@ const refused: [fields: object, ...problems: string[]][] = [
     "learning: found control-plane; allowed: data-plane with multicast discovery: hosts without weft tell the server nothing",
   ],
   [
+    { ...l3, vlanTags: true },
+    "vlanTags: found true; allowed: false with mode l3, which routes packets and carries no frames",
+  ],
+  [
     { learning: "data-plane", arpSuppression: true },
     "arpSuppression: found true; allowed: false with data-plane learning: nodes do not know what they would have to answer",
   ],

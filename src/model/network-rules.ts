@@ -146,6 +146,8 @@ function* blockProblems({ mode, blockSize, subnets, gateways }: NetworkPlan): Ge
 
 function* routingProblems(network: NetworkPlan): Generator<FieldProblem> {
   const { mode, encapsulation, subnets, gateways, underlay, crossSubnet } = network;
+  if (network.vlanTags && mode === "l3")
+    yield fieldProblem(["vlanTags"], "true", "false with mode l3, which routes packets and carries no frames");
   if (crossSubnet && (mode !== "l3" || encapsulation === "direct"))
     yield fieldProblem(["crossSubnet"], "true", "false but with mode l3 and an encapsulation for the other nodes");
   if (encapsulation === "direct" || crossSubnet)

@@ -93,6 +93,11 @@ export interface Network {
   readonly learningLimit: number;
   /** Seconds after which a learnt address that was not heard of is forgotten. Default 300. */
   readonly ageing: number;
+  /**
+   * l2: frames with a VLAN tag pass (IEEE 802.1Q and 802.1ad). Default false: a tag of VID 0 is taken off by whoever gets
+   * the frame, and would carry past the node what it answers, or filters, of untagged frames.
+   */
+  readonly vlanTags: boolean;
   /** l3: nodes that share a link route to each other without a tunnel. Default false. */
   readonly crossSubnet: boolean;
   /** Endpoints reach the world outside through their node, behind an address of it (SNAT). Default false. */

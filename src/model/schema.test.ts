@@ -44,6 +44,7 @@ describe("what is left out", () => {
     learning: "control-plane",
     learningLimit: 0,
     ageing: 300,
+    vlanTags: false,
     crossSubnet: false,
     egress: false,
     hostAccess: false,
@@ -152,7 +153,7 @@ const refusals: Row[] = [
   [
     network({ port: -1, gateways: ["10.0.1.1"], vlan: 5 }),
     "port: found -1; allowed: a UDP port, 0 to 65535",
-    "vlan: found a field of this name; allowed: the fields name, tenant, mode, encapsulation, vni, subnets, gateways, blockSize, mtu, port, underlay, flood, arpSuppression, discovery, multicast, vteps, learning, learningLimit, ageing, crossSubnet, egress, hostAccess, nodeSelector",
+    "vlan: found a field of this name; allowed: the fields name, tenant, mode, encapsulation, vni, subnets, gateways, blockSize, mtu, port, underlay, flood, arpSuppression, discovery, multicast, vteps, learning, learningLimit, ageing, vlanTags, crossSubnet, egress, hostAccess, nodeSelector",
     "gateways[0]: found 10.0.1.1; allowed: an address in 10.0.0.0/24",
   ],
   [node({ vtepAddresses: {} }), "vtepAddresses: found neither ipv4 nor ipv6; allowed: one of them at least"],

@@ -180,6 +180,7 @@ const declaredNetworkSchema = fields({
   learning: oneOf("control-plane", "data-plane").optional(),
   learningLimit: integer(0, 4096, "learnt MACs behind one port").default(0),
   ageing: integer(10, 86_400, "seconds").default(300),
+  vlanTags: yesOrNo.default(false),
   crossSubnet: yesOrNo.default(false),
   egress: yesOrNo.default(false),
   hostAccess: yesOrNo.default(false),

@@ -44,6 +44,7 @@ subnets: [10.0.0.0/24, fd00::/64]
         learning: "control-plane",
         learningLimit: 0,
         ageing: 300,
+        vlanTags: false,
         crossSubnet: false,
         egress: false,
         hostAccess: false,

@@ -40,6 +40,7 @@ interface ChangeOptions {
   readonly learning?: Network["learning"];
   readonly learningLimit?: number;
   readonly ageing?: number;
+  readonly vlanTags?: boolean;
   readonly crossSubnet?: boolean;
   readonly egress?: boolean;
   readonly hostAccess?: boolean;
@@ -97,6 +98,7 @@ export function registerNetwork(program: Command): void {
         new Option("--underlay <family>", "IP version of the underlay (default: ipv4)").choices(["ipv4", "ipv6"]),
       ),
   )
+    .option("--vlan-tags", "l2: frames with a VLAN tag pass (default: they are dropped)")
     .option("--cross-subnet", "l3: nodes that share a link route to each other without a tunnel")
     .option("--egress", "endpoints reach the world outside behind an address of their node")
     .option("--host-access", "a node reaches the endpoints on it")
@@ -175,6 +177,7 @@ export function registerNetwork(program: Command): void {
             ["learning", found.learning],
             ["learning limit", found.learningLimit],
             ["ageing", `${found.ageing} s`],
+            ["vlan tags", found.mode === "l2" ? onOrOff(found.vlanTags) : undefined],
             ["cross subnet", found.mode === "l3" ? onOrOff(found.crossSubnet) : undefined],
             ["egress", onOrOff(found.egress)],
             ["host access", onOrOff(found.hostAccess)],
@@ -192,6 +195,8 @@ export function registerNetwork(program: Command): void {
   const set = changeOptions(
     network.command("set <name>").description("change a network; what is not named stays as it is"),
   )
+    .option("--vlan-tags", "l2: frames with a VLAN tag pass")
+    .option("--no-vlan-tags", "they are dropped")
     .option("--cross-subnet", "l3: nodes that share a link route to each other without a tunnel")
     .option("--no-cross-subnet", "all nodes use the tunnel")
     .option("--egress", "endpoints reach the world outside behind an address of their node")
@@ -291,6 +296,7 @@ const plainFields = [
   "learning",
   "learningLimit",
   "ageing",
+  "vlanTags",
   "crossSubnet",
   "egress",
   "hostAccess",

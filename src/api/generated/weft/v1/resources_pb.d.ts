@@ -161,6 +161,11 @@ export declare type Network = Message<"weft.v1.Network"> & {
   hostAccess: boolean;
 
   /**
+   * @generated from field: bool vlan_tags = 25;
+   */
+  vlanTags: boolean;
+
+  /**
    * Labels that a node must have to host the network, beside those that the tenant asks for; none: no others.
    *
    * @generated from field: map<string, string> node_selector = 40;
