@@ -74,6 +74,7 @@ export class NodeDataplane {
     this.#underlay = new UnderlayDataplane({
       instance: options.instance,
       namespace: options.underlay,
+      clock: options.clock,
       report: this.#report,
       onDamage: () => this.#trigger(),
       onOverrun: () => this.#onOverrun(),
@@ -230,10 +231,16 @@ export class NodeDataplane {
   }
 
   async #prepareUnderlay(): Promise<void> {
-    const renewed = await this.#underlay.addNexthops(this.#nexthopVteps());
-    if (renewed.size > 0)
-      for (const tenant of this.#tenants.values())
-        for (const network of tenant.networks.values()) network.onNexthopRenewed(renewed);
+    let refusal: unknown;
+    try {
+      const renewed = await this.#underlay.addNexthops(this.#nexthopVteps());
+      if (renewed.size > 0)
+        for (const tenant of this.#tenants.values())
+          for (const network of tenant.networks.values()) network.onNexthopRenewed(renewed);
+    } catch (error) {
+      // The filter is set all the same: other VTEPs' tunnels are there.
+      refusal = error;
+    }
     const networks = [...this.#desired.values()];
     const ofMulticast = networks.filter(({ settings }) => settings.multicast !== undefined);
     this.#underlay.tunnelPorts = sorted(networks.flatMap((network) => portsOf(network, () => true)));
@@ -243,6 +250,7 @@ export class NodeDataplane {
       groups: sorted(networks.flatMap(({ settings }) => settings.multicast?.address ?? [])),
       remoteVteps: sorted(networks.flatMap((network) => [...network.peers])),
     });
+    if (refusal !== undefined) throw refusal;
   }
 
   async #reconcileTenant(name: string): Promise<void> {
