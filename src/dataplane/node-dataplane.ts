@@ -74,6 +74,7 @@ export class NodeDataplane {
     this.#underlay = new UnderlayDataplane({
       instance: options.instance,
       namespace: options.underlay,
+      clock: options.clock,
       report: this.#report,
       onDamage: () => this.#trigger(),
       onOverrun: () => this.#onOverrun(),
