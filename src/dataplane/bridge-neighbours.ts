@@ -1,6 +1,6 @@
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
-import { isErrno } from "../linux/index.ts";
+import { isErrno, SystemError } from "../linux/index.ts";
 import {
   deleteNeighbour,
   getNeighbour,
@@ -69,9 +69,10 @@ export class LocalNeighbours {
     });
     changedIps.clear();
     const { failures } = await socket.batch(requests);
-    const real = failures.filter(
-      ({ request, error }) => !((request as (typeof requests)[number]).isDeletion && isErrno(error, "ENOENT")),
-    );
+    const real = failures.filter(({ request, error }) => {
+      const { isDeletion } = request as (typeof requests)[number];
+      return !(isDeletion ? isErrno(error, "ENOENT") : isWithoutIpv6(error));
+    });
     for (const { request } of real) changedIps.add((request as (typeof requests)[number]).ip);
     for (const ip of this.#damaged)
       report({
@@ -95,6 +96,11 @@ export class LocalNeighbours {
   #has(ip: IpAddress): Promise<boolean> {
     return hasNeighbour(this.#place.socket, this.#place.bridgeIndex(), ip, this.#desired.neighbourMac(ip));
   }
+}
+
+/** The bridge has no IPv6, as where its MTU is below 1280 octets (RFC 8200 §5): nobody is asked for a neighbour there. */
+export function isWithoutIpv6(error: Error): boolean {
+  return error instanceof SystemError && error.kernelMessage?.includes("IPv6 is disabled on this device") === true;
 }
 
 /**

@@ -16,7 +16,7 @@ import {
   replaceFdbEntry,
   replaceNeighbour,
 } from "../netlink/index.ts";
-import { confirmed, hasNeighbour, neighbourOf, wholeAgain } from "./bridge-neighbours.ts";
+import { confirmed, hasNeighbour, isWithoutIpv6, neighbourOf, wholeAgain } from "./bridge-neighbours.ts";
 import type { DesiredNetwork, RemoteEndpoint } from "./desired.ts";
 import { weftProtocol } from "./ownership.ts";
 import type { Report } from "./report.ts";
@@ -230,7 +230,8 @@ export class BridgedRows implements Rows {
   }
 }
 
-/** Deleting what is gone already. */
+/** Deleting what is gone already, and IPv6 where there is none. */
 function isHarmless({ request, error }: BatchFailure): boolean {
-  return isErrno(error, "ENOENT") && request.type === deleteNeighbour(0, "0.0.0.0" as IpAddress).type;
+  const isDeletion = request.type === deleteNeighbour(0, "0.0.0.0" as IpAddress).type;
+  return isDeletion ? isErrno(error, "ENOENT") : isWithoutIpv6(error);
 }

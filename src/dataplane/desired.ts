@@ -2,6 +2,7 @@ import { type Cidr, cidrContains, type InterfaceAddress, networkAddress } from "
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import type { Learning, NetworkMode, Vni } from "../model/index.ts";
+import { minimumMtu } from "../model/mtu.ts";
 import type { Transport } from "../model/names.ts";
 
 /** The group that a network floods to, and the underlay interface that joins it. */
@@ -138,6 +139,11 @@ export class DesiredNetwork {
     const { transport, learning } = settings;
     // Other tunnels and other learning mean other places for every row.
     if (!sameTransport(before.transport, transport) || before.learning !== learning) this.markRows();
+    // With an MTU that IPv6 can use come its rows.
+    if (before.mtu < minimumMtu[6] && settings.mtu >= minimumMtu[6]) {
+      this.markRows();
+      this.#markLocalIps();
+    }
   }
 
   putRemote(endpoint: RemoteEndpoint): void {
