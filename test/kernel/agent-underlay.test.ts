@@ -180,6 +180,7 @@ test("frames of a tunnel from an address that is no VTEP stay outside", async (t
 });
 
 test("a VTEP address on the loopback interface has the MTU of the routes to the other nodes, and follows them", async () => {
+  await lab.admin.setNode({ name: "h2", approved: { ipv4: "198.51.100.2", ipv6: "2001:db8::2" } });
   await inLab(lab, "h2", "ip", "addr", "add", "198.51.100.2/32", "dev", "lo");
   await inLab(lab, "h1", "ip", "route", "add", "198.51.100.2", "via", "192.0.2.2", "mtu", "1400");
   await lab.stop("h2");
