@@ -199,7 +199,9 @@ for (const { network, vni, family, header, subnets, filter } of [
         readonly dst: string;
         readonly lladdr: string;
       }[];
-      const expected = theirs.endpoint.ips.map((address) => `${address} ${theirs.endpoint.mac}`).sort();
+      const expected = [mine, theirs]
+        .flatMap(({ endpoint }) => endpoint.ips.map((address) => `${address} ${endpoint.mac}`))
+        .sort();
       assert.deepEqual(known.map(({ dst, lladdr }) => `${dst} ${lladdr}`).sort(), expected);
       assert.deepEqual(rows.map(({ key, actual }) => `${key} ${actual}`).sort(), expected);
       assert.deepEqual([...new Set(rows.map(({ state }) => state))], ["same"]);
