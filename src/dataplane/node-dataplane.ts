@@ -103,7 +103,6 @@ export class NodeDataplane {
       present.settings.mode === settings.mode;
     if (isSame) {
       present.setSettings(settings);
-      this.#tenants.get(settings.tenant)?.settingsChanged();
       return present;
     }
     this.removeNetwork(settings.name);

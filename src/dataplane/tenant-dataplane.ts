@@ -30,7 +30,9 @@ import {
 } from "../netlink/index.ts";
 import type { DesiredNetwork } from "./desired.ts";
 import { takesFromAll, tunnelPattern } from "./encapsulation/tunnel.ts";
-import { ensureNftTable } from "./filter/nftables.ts";
+import { KeptTable } from "./filter/kept-table.ts";
+import type { NftTable } from "./filter/nftables.ts";
+import { routingFilterName, routingFilterTable } from "./filter/routing-filter.ts";
 import { suppressionFilterName, suppressionFilterTable } from "./filter/suppression-filter.ts";
 import { watchFilters } from "./filter/watch-filters.ts";
 import { LinkTable } from "./link-table.ts";
@@ -66,14 +68,12 @@ export class TenantDataplane {
   readonly #options: TenantOptions;
   readonly #events: EventSocket;
   readonly #filterEvents: EventSocket;
+  readonly #suppressionFilter: KeptTable;
+  readonly #routingFilter: KeptTable;
   /** There from the first network on that needs it. */
   #uplink: Uplink | undefined;
   /** The last that was told of each device, not judged yet. */
   readonly #linkEvents = new Map<number, Link | undefined>();
-  #filterChanged = true;
-  /** Somebody else touched the filter: its repair is worth an event. */
-  #filterDamaged = false;
-  #filterWrites = 0;
   #containerWrites = 0;
 
   private constructor(options: TenantOptions, namespace: NetworkNamespace, socket: NetlinkSocket) {
@@ -95,9 +95,12 @@ export class TenantDataplane {
       onEvent: (message) => this.#onEvent(message),
       onOverrun: options.onOverrun,
     });
+    const keptTable = (table: string): KeptTable =>
+      new KeptTable({ namespace, object: `nft table ${table} of tenant ${options.tenant}`, report: options.report });
+    this.#suppressionFilter = keptTable(`bridge ${suppressionFilterName}`);
+    this.#routingFilter = keptTable(`inet ${routingFilterName}`);
     this.#filterEvents = watchFilters(namespace, () => {
-      this.#filterChanged = true;
-      this.#filterDamaged = true;
+      this.#distrustFilters();
       options.onDamage();
     });
   }
@@ -113,19 +116,15 @@ export class TenantDataplane {
   }
 
   get writes(): number {
-    return this.socket.writes + this.#filterWrites + this.#containerWrites + (this.#uplink?.writes ?? 0);
+    const filterWrites = this.#suppressionFilter.writes + this.#routingFilter.writes;
+    return this.socket.writes + filterWrites + this.#containerWrites + (this.#uplink?.writes ?? 0);
   }
 
   /** Everything will be compared with the kernel at the next opportunity. */
   distrust(): void {
-    this.#filterChanged = true;
+    this.#distrustFilters();
     this.#uplink?.distrust();
     for (const network of this.networks.values()) network.distrust();
-  }
-
-  /** A setting that the filter depends on changed. */
-  settingsChanged(): void {
-    this.#filterChanged = true;
   }
 
   /** Makes the namespace equal to the `wanted` networks of this tenant. */
@@ -134,12 +133,10 @@ export class TenantDataplane {
     for (const desired of wanted) {
       if (this.networks.get(desired.settings.name)?.desired === desired) continue;
       this.networks.set(desired.settings.name, this.#makeNetwork(desired));
-      this.#filterChanged = true;
     }
-    // Ports that tagged frames may come in by are in the filter one by one.
-    if (wanted.some(({ settings, changedPorts }) => settings.vlanTags && changedPorts.size > 0))
-      this.#filterChanged = true;
-    await this.#ensureFilter(wanted);
+    // Nothing comes up before these: the namespace routes whatever is sent to it.
+    await this.#routingFilter.ensure(routingFilterTable(wanted.map(({ settings }) => settings)));
+    await this.#suppressionFilter.ensure(suppressionFilterOf(wanted));
     const request = requestOf(wanted);
     // Rows lead to the uplink once it is there, and leave it before it goes.
     if (!isEmptyRequest(request)) await this.#ensureUplink(request);
@@ -162,7 +159,6 @@ export class TenantDataplane {
       if (isWanted(network.desired)) continue;
       await network.remove();
       this.networks.delete(name);
-      this.#filterChanged = true;
     }
   }
 
@@ -260,41 +256,9 @@ export class TenantDataplane {
     return new Uplink({ instance, tenant, namespace, socket, underlay: host, report, onDamage });
   }
 
-  async #ensureFilter(wanted: readonly DesiredNetwork[]): Promise<void> {
-    if (!this.#filterChanged) return;
-    const isRepair = this.#filterDamaged;
-    this.#filterChanged = false;
-    this.#filterDamaged = false;
-    const tunnelsOf = (isMeant: (network: DesiredNetwork) => boolean): string[] =>
-      wanted
-        .filter((network) => network.settings.mode === "l2" && isMeant(network))
-        .flatMap(tunnelPatterns)
-        .sort();
-    const filter = {
-      forwarded: tunnelsOf(({ settings }) => settings.arpSuppression && !settings.localLearning),
-      own: tunnelsOf(({ settings }) => settings.gateways.length > 0),
-      tagged: {
-        ports: wanted
-          .filter(({ settings }) => settings.vlanTags)
-          .flatMap(({ locals }) => Array.from(locals.keys(), endpointPortName)),
-        tunnels: tunnelsOf(({ settings }) => settings.vlanTags),
-      },
-    };
-    try {
-      if (!(await ensureNftTable(this.namespace, suppressionFilterTable(filter)))) return;
-    } catch (error) {
-      this.#filterChanged = true;
-      this.#filterDamaged = isRepair;
-      throw error;
-    }
-    this.#filterWrites++;
-    if (isRepair)
-      this.#options.report({
-        level: "warning",
-        kind: "repaired",
-        object: `nft table bridge ${suppressionFilterName} of tenant ${this.#options.tenant}`,
-        message: "had been changed or removed; set again",
-      });
+  #distrustFilters(): void {
+    this.#suppressionFilter.distrust();
+    this.#routingFilter.distrust();
   }
 
   #makeNetwork(desired: DesiredNetwork): NetworkDataplane {
@@ -380,6 +344,24 @@ export class TenantDataplane {
     for (const network of this.networks.values()) if (network.ownsIndex(index)) return network;
     return undefined;
   }
+}
+
+function suppressionFilterOf(wanted: readonly DesiredNetwork[]): NftTable {
+  const tunnelsOf = (isMeant: (network: DesiredNetwork) => boolean): string[] =>
+    wanted
+      .filter((network) => network.settings.mode === "l2" && isMeant(network))
+      .flatMap(tunnelPatterns)
+      .sort();
+  return suppressionFilterTable({
+    forwarded: tunnelsOf(({ settings }) => settings.arpSuppression && !settings.localLearning),
+    own: tunnelsOf(({ settings }) => settings.gateways.length > 0),
+    tagged: {
+      ports: wanted
+        .filter(({ settings }) => settings.vlanTags)
+        .flatMap(({ locals }) => Array.from(locals.keys(), endpointPortName)),
+      tunnels: tunnelsOf(({ settings }) => settings.vlanTags),
+    },
+  });
 }
 
 /** The tunnels of a network as the filter matches them. */

@@ -406,6 +406,62 @@ P`),
     );
   });
 
+  it("follows the interface that packets leave by, whichever routing table chose it", needed, async (t) => {
+    const { host, outside } = makeSite(t);
+    await serve(t, outside, 9000, outsideAddresses);
+    host.shell("ip route flush default; ip -6 route flush default");
+    // As VPN clients do: addresses without a subnet, in the main table no route.
+    for (const vpn of [1, 2, 3, 4]) {
+      host.shell(`
+        ip link add vpn${vpn} type veth peer name vpn${vpn} netns ${outside.name}
+        ip link set vpn${vpn} addrgenmode none up
+        ip addr add 10.98.${vpn}.1/32 dev vpn${vpn}
+        ip addr add fd98:${vpn}::1/64 dev vpn${vpn} noprefixroute nodad`);
+      outside.shell(`
+        ip link set vpn${vpn} up
+        ip addr add 10.98.${vpn}.2/24 dev vpn${vpn}
+        ip addr add fd98:${vpn}::2/64 dev vpn${vpn} nodad`);
+    }
+    const route = (vpn: number, ipv4: string, ipv6: string, table: string): string => `
+      ip route add ${ipv4} via 10.98.${vpn}.2 dev vpn${vpn} onlink table ${table}
+      ip -6 route add ${ipv6} via fd98:${vpn}::2 dev vpn${vpn} onlink table ${table}`;
+    const rule = (text: string): string => `ip rule add ${text}; ip -6 rule add ${text}`;
+    const forwarding = (vpn: number): string => host.shell(`cat /proc/sys/net/ipv4/conf/vpn${vpn}/forwarding`).trim();
+    const blue = makeTenant(t, host, blueish("blue"));
+    const leavesBy = async (vpn: number): Promise<void> => {
+      await eventually(`vpn${vpn} forwards`, () => forwarding(vpn) === "1", 5_000);
+      await eventually("nothing is left to do", () => !blue.uplink.hasWork, 5_000);
+      for (const [address, source] of [
+        ["203.0.113.9", `10.98.${vpn}.1`],
+        ["2001:db8::9", `fd98:${vpn}::1`],
+      ] as const) {
+        const answer = await ask(t, blue.container, "udp", address, 9000);
+        assert.ok(answer.startsWith(`from ${source} `), `${address} by vpn${vpn}: ${answer}`);
+      }
+    };
+    host.shell(`
+      ${route(1, "default", "default", "101")}
+      ${rule("pref 100 not fwmark 51820 lookup 101")}
+      ${rule("pref 10 lookup main suppress_prefixlength 0")}
+      ${route(2, "default", "default", "102")}`);
+    await blue.apply(egress);
+    await leavesBy(1);
+    assert.equal(forwarding(2), "0", "no rule chooses its table");
+    // What comes later is followed, too: a rule, a route, and the two halves of everywhere.
+    host.shell(rule("pref 90 lookup 102"));
+    await leavesBy(2);
+    host.shell(rule("pref 80 lookup 103"));
+    host.shell(route(3, "default", "default", "103"));
+    await leavesBy(3);
+    host.shell(`
+      ${route(4, "0.0.0.0/1", "::/1", "main")}
+      ${route(4, "128.0.0.0/1", "8000::/1", "main")}
+      ${rule("pref 70 lookup main")}`);
+    await leavesBy(4);
+    await blue.apply(nothing);
+    assert.deepEqual([1, 2, 3, 4].map(forwarding), ["0", "0", "0", "0"]);
+  });
+
   it("lets nothing out without egress", needed, async (t) => {
     const { host, outside } = makeSite(t);
     await serve(t, outside, 9000, outsideAddresses);

@@ -18,6 +18,7 @@ import {
   RTM_DELROUTE,
   RTM_NEWLINK,
   RTM_NEWROUTE,
+  RTM_NEWRULE,
   readAddress,
   readLink,
   readLinkHeader,
@@ -31,7 +32,7 @@ import type { Report } from "../report.ts";
 import { choosePair, knownPair, type PairAddresses } from "./addresses.ts";
 import { hostFilterTable } from "./host-filter.ts";
 import { ensureForwarding, type ForwardingDevices, forwardingTable, releaseForwarding } from "./host-forwarding.ts";
-import { isOwnRoute, isSameRoute, planHostRoutes } from "./host-routes.ts";
+import { isOwnRoute, isSameRoute, planHostRoutes, widestDefault } from "./host-routes.ts";
 import { hostDevice, hostTable, routeMetric, type UplinkIdentity } from "./identity.ts";
 import {
   addressesOf,
@@ -46,6 +47,7 @@ import {
   sideOf,
 } from "./pair.ts";
 import { families, isEmptyRequest, needsDefaultRoute, passesHost, type UplinkRequest } from "./request.ts";
+import { mainTable, tablesInUse } from "./routing-tables.ts";
 import { tenantFilterTable, tenantTable } from "./tenant-filter.ts";
 import { watchTables } from "./watch-tables.ts";
 
@@ -78,8 +80,7 @@ interface Pair {
   readonly mtu: number;
 }
 
-/** linux/rtnetlink.h: RT_TABLE_MAIN; RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF, RTM_NEWNETCONF: forwarding was switched. */
-const mainTable = 254;
+/** linux/rtnetlink.h: RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF, RTM_NEWNETCONF: forwarding was switched. */
 const netconfGroups = [24, 25] as const;
 const RTM_NEWNETCONF = 80;
 /** linux/netconf.h: NETCONFA_IFINDEX, the first attribute behind `struct netconfmsg`; NETCONFA_IFINDEX_ALL. */
@@ -124,13 +125,13 @@ export class Uplink {
     this.#options = options;
     this.#place = { identity, tenant: { namespace, socket }, underlay };
     this.#metric = routeMetric(identity);
-    const { link, ipv4Address, ipv6Address, ipv4Route, ipv6Route } = eventGroup;
+    const { link, ipv4Address, ipv6Address, ipv4Route, ipv6Route, ipv4Rule, ipv6Rule } = eventGroup;
     const groups = [link, ipv4Address, ipv6Address, ipv4Route, ipv6Route];
     const onOverrun = (): void => this.#damage(...parts);
     this.#sockets = [
       new EventSocket({
         namespace: underlay.namespace,
-        groups: [...groups, ...netconfGroups],
+        groups: [...groups, ipv4Rule, ipv6Rule, ...netconfGroups],
         onEvent: (message) => this.#onHostEvent(message),
         onOverrun,
       }),
@@ -323,7 +324,9 @@ export class Uplink {
 
   async #ensureForwarding(request: UplinkRequest, links: readonly Link[], routes: readonly Route[]): Promise<void> {
     const { underlay, identity } = this.#place;
-    const { indexes, names } = forwardingDevices(request, links, routes, hostDevice(identity));
+    const used = { 4: await tablesInUse(underlay.socket, 4), 6: await tablesInUse(underlay.socket, 6) };
+    const leading = routes.filter(({ destination, table }) => used[cidrFamily(destination)].has(table ?? mainTable));
+    const { indexes, names } = forwardingDevices(request, links, leading, hostDevice(identity));
     const direct = [...this.#hostRoutes.values()].flatMap(({ nexthops }) =>
       nexthops.flatMap(({ index }) => index ?? []),
     );
@@ -363,12 +366,13 @@ export class Uplink {
   #onHostEvent(message: EventMessage): void {
     const { type, bytes, view, start, end } = message;
     if (this.#pair === undefined) return;
-    if (type === RTM_NEWNETCONF) {
+    if (type === RTM_NEWRULE) this.#damage("forwarding");
+    else if (type === RTM_NEWNETCONF) {
       if (this.#watchedDevices.has(netconfIndex(view, start, end))) this.#damage("forwarding");
     } else if (type === RTM_NEWROUTE || type === RTM_DELROUTE) {
       // The host may have many routes that change all the time.
       const isOurs = bytes[start + rtmProtocol] === weftProtocol;
-      if (!isOurs && (bytes[start + rtmDestinationLength] ?? 0) > 0) return;
+      if (!isOurs && (bytes[start + rtmDestinationLength] ?? 0) > widestDefault) return;
       const route = readRoute(bytes, view, start, end);
       if (route === undefined) return;
       if (isOurs) this.#judgeRoute(route, type, this.#hostRoutes, isOwnRoute(route, this.#metric));
@@ -476,7 +480,7 @@ function defaultRoutes(request: UplinkRequest, addresses: PairAddresses, index: 
 
 /**
  * Where packets that the host forwards for the tenant come in: the uplink, and every device that the host routes
- * through, by which the outside answers.
+ * through, by which the outside answers. `routes`: of the tables that are in use.
  */
 function forwardingDevices(
   request: UplinkRequest,
@@ -490,8 +494,8 @@ function forwardingDevices(
   for (const family of families) {
     if (!passesHost(request, family)) continue;
     const found = new Set<string>();
-    for (const { destination, table, type, nexthops } of routes) {
-      if (table !== mainTable || type !== routeType.unicast || cidrFamily(destination) !== family) continue;
+    for (const { destination, type, nexthops } of routes) {
+      if (type !== routeType.unicast || cidrFamily(destination) !== family) continue;
       for (const { index = 0 } of nexthops) {
         const link = byIndex.get(index);
         if (link === undefined || link.name === "lo" || isOwnLink(link)) continue;
