@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import type { IpAddress } from "../base/ip.ts";
-import { type MacAddress, mac, macFromBytes } from "../base/mac.ts";
-import type { Vni } from "../model/index.ts";
+import { type MacAddress, macFromBytes } from "../base/mac.ts";
 import type { Link } from "../netlink/index.ts";
 
 /**
@@ -24,15 +23,6 @@ export function isOwnLink(link: Link): boolean {
 /** The alias of each device, and the mark of a tenant's namespace on its loopback device: for people, and by instance. */
 export function aliasOf(instance: string): string {
   return `weft:${instance}`;
-}
-
-/**
- * The MAC of a network's bridge and tunnel: locally administered and the same on every node, so that a gateway on
- * the bridge is the same neighbour wherever an endpoint moves.
- */
-export function networkMac(vni: Vni): MacAddress {
-  const hex = vni.toString(16).padStart(6, "0");
-  return mac(`02:57:00:${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4, 6)}`);
 }
 
 /**
