@@ -270,6 +270,7 @@ export class NodeDataplane {
 
   async #openTenant(name: string): Promise<TenantDataplane> {
     const tenant = await TenantDataplane.open({
+      clock: this.#options.clock,
       instance: this.#options.instance,
       tenant: name,
       underlay: this.#underlay,

@@ -1,3 +1,4 @@
+import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import { isErrno, type NetworkNamespace } from "../linux/index.ts";
 import { endpointPortName, namespaceName } from "../model/names.ts";
@@ -47,6 +48,7 @@ import { isEmptyRequest, type UplinkRequest } from "./uplink/request.ts";
 import { Uplink } from "./uplink/uplink.ts";
 
 export interface TenantOptions {
+  readonly clock: Clock;
   readonly instance: string;
   readonly tenant: string;
   readonly underlay: UnderlayDataplane;
@@ -200,6 +202,7 @@ export class TenantDataplane {
 
   /** Lets go of the kernel, which stays as it is. */
   close(): void {
+    for (const network of this.networks.values()) network.close();
     this.#events.close();
     this.#filterEvents.close();
     this.#uplink?.close();
@@ -262,8 +265,9 @@ export class TenantDataplane {
   }
 
   #makeNetwork(desired: DesiredNetwork): NetworkDataplane {
-    const { instance, underlay, problems, report } = this.#options;
+    const { clock, instance, underlay, problems, report } = this.#options;
     return new NetworkDataplane(desired, {
+      clock,
       instance,
       namespace: this.namespace,
       socket: this.socket,
