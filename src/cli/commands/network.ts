@@ -40,6 +40,7 @@ interface ChangeOptions {
   readonly ageing?: number;
   readonly crossSubnet?: boolean;
   readonly egress?: boolean;
+  readonly egressBlocked?: readonly Cidr[];
   readonly hostAccess?: boolean;
 }
 interface CreateOptions extends ChangeOptions {
@@ -157,6 +158,7 @@ export function registerNetwork(program: Command): void {
             ["ageing", `${found.ageing} s`],
             ["cross subnet", found.mode === "l3" ? onOrOff(found.crossSubnet) : undefined],
             ["egress", onOrOff(found.egress)],
+            ["egress blocked", found.egress ? listOrNone(found.egressBlocked) : undefined],
             ["host access", onOrOff(found.hostAccess)],
             ["block size", found.mode === "l3" ? found.blockSize : undefined],
             ["blocks", blocks.map(({ cidr, node }) => `${cidr} on ${node}`)],
@@ -202,6 +204,7 @@ export function registerNetwork(program: Command): void {
     "weft network set web --mtu auto --flood none",
     "weft network set web --encapsulation geneve",
     "weft network set web --learning-limit 16 --ageing 120",
+    "weft network set web --egress --egress-blocked 169.254.0.0/16,10.0.0.0/8",
   );
 
   addDelete(network, "network", "<name...>", "delete networks that have no endpoints");
@@ -249,7 +252,12 @@ function changeOptions(command: Command): Command {
       ]),
     )
     .option("--learning-limit <count>", "MACs learnt behind one port and published (default: 0)", integer(0, 4096))
-    .option("--ageing <seconds>", "when what was learnt is forgotten (default: 300)", integer(10, 86_400));
+    .option("--ageing <seconds>", "when what was learnt is forgotten (default: 300)", integer(10, 86_400))
+    .option(
+      "--egress-blocked <prefixes>",
+      "with egress: what endpoints do not reach all the same, prefixes with commas between; none; default: link-local addresses and the metadata services of clouds",
+      blockedPrefixes,
+    );
 }
 
 /** Options that are fields of the same name. */
@@ -265,6 +273,7 @@ const plainFields = [
   "ageing",
   "crossSubnet",
   "egress",
+  "egressBlocked",
   "hostAccess",
 ] as const;
 
@@ -319,6 +328,10 @@ function mtu(text: string): number | "auto" {
   }
 }
 
+function blockedPrefixes(text: string): readonly Cidr[] {
+  return text === "none" ? [] : text.split(",").flatMap((prefix) => prefixes(prefix, undefined));
+}
+
 function multicastGroup(text: string): IpAddress | "auto" {
   return text === "auto" ? text : address(text);
 }
@@ -327,6 +340,10 @@ function blockSize(text: string): number {
   const size = integer(4, 65_536)(text);
   if (Number.isInteger(Math.log2(size))) return size;
   throw new InvalidArgumentError("Allowed: a power of two, 4 to 65536");
+}
+
+function listOrNone(list: readonly string[]): readonly string[] | string {
+  return list.length === 0 ? "none" : list;
 }
 
 function onOrOff(is: boolean): string {

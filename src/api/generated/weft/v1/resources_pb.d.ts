@@ -152,6 +152,13 @@ export declare type Network = Message<"weft.v1.Network"> & {
    * @generated from field: bool host_access = 22;
    */
   hostAccess: boolean;
+
+  /**
+   * Unset: the default list. Set and empty: nothing is blocked.
+   *
+   * @generated from field: weft.v1.EgressBlocked egress_blocked = 41;
+   */
+  egressBlocked?: EgressBlocked | undefined;
 };
 
 /**
@@ -159,6 +166,22 @@ export declare type Network = Message<"weft.v1.Network"> & {
  * Use `create(NetworkSchema)` to create a new message.
  */
 export declare const NetworkSchema: GenMessage<Network>;
+
+/**
+ * @generated from message weft.v1.EgressBlocked
+ */
+export declare type EgressBlocked = Message<"weft.v1.EgressBlocked"> & {
+  /**
+   * @generated from field: repeated string prefixes = 1;
+   */
+  prefixes: string[];
+};
+
+/**
+ * Describes the message weft.v1.EgressBlocked.
+ * Use `create(EgressBlockedSchema)` to create a new message.
+ */
+export declare const EgressBlockedSchema: GenMessage<EgressBlocked>;
 
 /**
  * @generated from message weft.v1.Multicast

@@ -10,7 +10,7 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file weft/v1/resources.proto.
  */
 export const file_weft_v1_resources = /*@__PURE__*/
-  fileDesc("Chd3ZWZ0L3YxL3Jlc291cmNlcy5wcm90bxIHd2VmdC52MSIpCgZUZW5hbnQSDAoEbmFtZRgBIAEoCRIRCglwbGFjZW1lbnQYAiABKAkivAMKB05ldHdvcmsSDAoEbmFtZRgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSDAoEbW9kZRgDIAEoCRIVCg1lbmNhcHN1bGF0aW9uGAQgASgJEgsKA3ZuaRgFIAEoDRIPCgdzdWJuZXRzGAYgAygJEhAKCGdhdGV3YXlzGAcgAygJEgsKA210dRgIIAEoDRIMCgRwb3J0GAkgASgNEhAKCHVuZGVybGF5GAogASgJEg0KBWZsb29kGAsgASgJEhwKD2FycF9zdXBwcmVzc2lvbhgMIAEoCEgAiAEBEhIKCmJsb2NrX3NpemUYDSABKA0SEQoJZGlzY292ZXJ5GA4gASgJEiUKCW11bHRpY2FzdBgPIAEoCzISLndlZnQudjEuTXVsdGljYXN0Eg0KBXZ0ZXBzGBAgAygJEhAKCGxlYXJuaW5nGBEgASgJEhYKDmxlYXJuaW5nX2xpbWl0GBIgASgNEg4KBmFnZWluZxgTIAEoDRIUCgxjcm9zc19zdWJuZXQYFCABKAgSDgoGZWdyZXNzGBUgASgIEhMKC2hvc3RfYWNjZXNzGBYgASgIQhIKEF9hcnBfc3VwcHJlc3Npb24iOgoJTXVsdGljYXN0Eg0KBWdyb3VwGAEgASgJEgsKA3R0bBgCIAEoDRIRCglpbnRlcmZhY2UYAyABKAkiSAoFQmxvY2sSDwoHbmV0d29yaxgBIAEoCRIMCgRub2RlGAIgASgJEgwKBGNpZHIYAyABKAkSEgoKZ2VuZXJhdGlvbhgEIAEoDSK+AQoETm9kZRIMCgRuYW1lGAEgASgJEhEKCXZ0ZXBfaXB2NBgCIAEoCRIRCgl2dGVwX2lwdjYYAyABKAkSFAoMdW5kZXJsYXlfbXR1GAQgASgNEikKBmxhYmVscxgFIAMoCzIZLndlZnQudjEuTm9kZS5MYWJlbHNFbnRyeRISCgpnZW5lcmF0aW9uGAYgASgNGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiiQEKCEVuZHBvaW50EgoKAmlkGAEgASgJEg8KB25ldHdvcmsYAiABKAkSDAoEbm9kZRgDIAEoCRILCgNtYWMYBCABKAkSCwoDaXBzGAUgAygJEhIKCmF0dGFjaG1lbnQYBiABKAkSEAoIc2VxdWVuY2UYByABKAQSEgoKbGVhcm50X2lwcxgIIAMoCWIGcHJvdG8z");
+  fileDesc("Chd3ZWZ0L3YxL3Jlc291cmNlcy5wcm90bxIHd2VmdC52MSIpCgZUZW5hbnQSDAoEbmFtZRgBIAEoCRIRCglwbGFjZW1lbnQYAiABKAki7AMKB05ldHdvcmsSDAoEbmFtZRgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSDAoEbW9kZRgDIAEoCRIVCg1lbmNhcHN1bGF0aW9uGAQgASgJEgsKA3ZuaRgFIAEoDRIPCgdzdWJuZXRzGAYgAygJEhAKCGdhdGV3YXlzGAcgAygJEgsKA210dRgIIAEoDRIMCgRwb3J0GAkgASgNEhAKCHVuZGVybGF5GAogASgJEg0KBWZsb29kGAsgASgJEhwKD2FycF9zdXBwcmVzc2lvbhgMIAEoCEgAiAEBEhIKCmJsb2NrX3NpemUYDSABKA0SEQoJZGlzY292ZXJ5GA4gASgJEiUKCW11bHRpY2FzdBgPIAEoCzISLndlZnQudjEuTXVsdGljYXN0Eg0KBXZ0ZXBzGBAgAygJEhAKCGxlYXJuaW5nGBEgASgJEhYKDmxlYXJuaW5nX2xpbWl0GBIgASgNEg4KBmFnZWluZxgTIAEoDRIUCgxjcm9zc19zdWJuZXQYFCABKAgSDgoGZWdyZXNzGBUgASgIEhMKC2hvc3RfYWNjZXNzGBYgASgIEi4KDmVncmVzc19ibG9ja2VkGCkgASgLMhYud2VmdC52MS5FZ3Jlc3NCbG9ja2VkQhIKEF9hcnBfc3VwcHJlc3Npb24iIQoNRWdyZXNzQmxvY2tlZBIQCghwcmVmaXhlcxgBIAMoCSI6CglNdWx0aWNhc3QSDQoFZ3JvdXAYASABKAkSCwoDdHRsGAIgASgNEhEKCWludGVyZmFjZRgDIAEoCSJICgVCbG9jaxIPCgduZXR3b3JrGAEgASgJEgwKBG5vZGUYAiABKAkSDAoEY2lkchgDIAEoCRISCgpnZW5lcmF0aW9uGAQgASgNIr4BCgROb2RlEgwKBG5hbWUYASABKAkSEQoJdnRlcF9pcHY0GAIgASgJEhEKCXZ0ZXBfaXB2NhgDIAEoCRIUCgx1bmRlcmxheV9tdHUYBCABKA0SKQoGbGFiZWxzGAUgAygLMhkud2VmdC52MS5Ob2RlLkxhYmVsc0VudHJ5EhIKCmdlbmVyYXRpb24YBiABKA0aLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKJAQoIRW5kcG9pbnQSCgoCaWQYASABKAkSDwoHbmV0d29yaxgCIAEoCRIMCgRub2RlGAMgASgJEgsKA21hYxgEIAEoCRILCgNpcHMYBSADKAkSEgoKYXR0YWNobWVudBgGIAEoCRIQCghzZXF1ZW5jZRgHIAEoBBISCgpsZWFybnRfaXBzGAggAygJYgZwcm90bzM");
 
 /**
  * Describes the message weft.v1.Tenant.
@@ -27,30 +27,37 @@ export const NetworkSchema = /*@__PURE__*/
   messageDesc(file_weft_v1_resources, 1);
 
 /**
+ * Describes the message weft.v1.EgressBlocked.
+ * Use `create(EgressBlockedSchema)` to create a new message.
+ */
+export const EgressBlockedSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_resources, 2);
+
+/**
  * Describes the message weft.v1.Multicast.
  * Use `create(MulticastSchema)` to create a new message.
  */
 export const MulticastSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 2);
+  messageDesc(file_weft_v1_resources, 3);
 
 /**
  * Describes the message weft.v1.Block.
  * Use `create(BlockSchema)` to create a new message.
  */
 export const BlockSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 3);
+  messageDesc(file_weft_v1_resources, 4);
 
 /**
  * Describes the message weft.v1.Node.
  * Use `create(NodeSchema)` to create a new message.
  */
 export const NodeSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 4);
+  messageDesc(file_weft_v1_resources, 5);
 
 /**
  * Describes the message weft.v1.Endpoint.
  * Use `create(EndpointSchema)` to create a new message.
  */
 export const EndpointSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 5);
+  messageDesc(file_weft_v1_resources, 6);
 
