@@ -4,9 +4,15 @@ import { type NetworkNamespace, readNetworkSysctl, writeNetworkSysctl } from "..
  * Every device that appears in a tenant's namespace is quiet from its first moment: no addresses, no router discovery.
  * The namespace routes between its networks; answers may come another way than questions went (a network that changes
  * its tunnels, nodes that share a link), so that the way back is no proof of a source.
+ *
+ * Tunnels tell the routes through them what the path below carries, and what is forwarded must heed it: nobody else
+ * would tell the sender. What arrives as "fragmentation needed" tells nothing, because any endpoint can send it, and
+ * the namespace sends no packets of its own that could be too big.
  */
 const sysctls: Readonly<Record<string, string>> = {
   "ipv4/ip_forward": "1",
+  "ipv4/ip_forward_use_pmtu": "1",
+  "ipv4/ip_no_pmtu_disc": "2",
   "ipv6/conf/all/forwarding": "1",
   "ipv4/conf/all/rp_filter": "0",
   "ipv4/conf/default/rp_filter": "0",

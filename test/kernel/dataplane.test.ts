@@ -291,11 +291,11 @@ describe("dataplane of two nodes", requires("nft-inet"), () => {
     [
       "settings that the kernel says nothing of, at the next comparison",
       () => {
-        inTenant(1, "sysctl -qw net.ipv6.conf.default.accept_ra=1");
+        inTenant(1, "sysctl -qw net.ipv6.conf.default.accept_ra=1 net.ipv4.ip_forward_use_pmtu=0");
         void dataplane(1).audit();
       },
-      /sysctl net\.ipv6\.conf\.default\.accept_ra of tenant blue/,
-      () => inTenant(1, "sysctl -n net.ipv6.conf.default.accept_ra") === "0\n",
+      /sysctl net\.ipv4\.ip_forward_use_pmtu of tenant blue/,
+      () => inTenant(1, "sysctl -n net.ipv6.conf.default.accept_ra net.ipv4.ip_forward_use_pmtu") === "0\n1\n",
     ],
     [
       "name of the namespace",
