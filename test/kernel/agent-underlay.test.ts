@@ -194,6 +194,21 @@ const giveProgram = `
   s.on("error", (error) => console.log("failed: " + error.code)).on("data", (answer) => console.log("arrived: " + answer));
   s.end(Buffer.alloc(Number(octets)));`;
 
+/** Tells a gateway that its answer, which never was, to another endpoint was too big for 600 octets. RFC 1191 §4. */
+const forgeProgram = `
+import socket, struct, sys
+gateway, other = sys.argv[1:]
+def checksum(data):
+  total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+  total = (total >> 16) + (total & 65535)
+  return ~(total + (total >> 16)) & 65535
+def summed(data, at): return data[:at] + struct.pack("!H", checksum(data)) + data[at + 2:]
+answer = summed(struct.pack("!BBHHH", 0, 0, 0, 1, 1) + bytes(8), 2)
+header = struct.pack("!BBHHHBBH", 69, 0, 1028, 1, 0x4000, 64, 1, 0) + socket.inet_aton(gateway) + socket.inet_aton(other)
+error = summed(struct.pack("!BBHI", 3, 4, 0, 600) + summed(header, 10) + answer, 2)
+socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).sendto(error, (gateway, 0))
+`;
+
 test("layer-3 networks heed what the path carries, where no host's link says it", async (t) => {
   const octets = 4_000_000;
   const places: { near: string; far: string; addresses: readonly string[] }[] = [];
@@ -205,6 +220,9 @@ test("layer-3 networks heed what the path carries, where no host's link says it"
     places.push({ near, far, addresses: ips });
   }
   await idle(lab, "h1", "h2");
+  // What an endpoint says of the path of others is nothing to go by.
+  await inLab(lab, "far-a", "python3", "-c", forgeProgram, "10.3.0.1", "10.3.0.66");
+  assert.ok(await crosses("far-a", "10.3.0.66", 1450), "a forged error was believed");
   // The server's host becomes the router between the two.
   const router = [
     "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
