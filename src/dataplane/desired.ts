@@ -44,6 +44,8 @@ export interface NetworkSettings {
   readonly gateways: readonly InterfaceAddress[];
   /** Endpoints reach the outside through this node. */
   readonly egress: boolean;
+  /** Prefixes that they do not reach all the same. */
+  readonly egressBlocked: readonly Cidr[];
   /** This node reaches the endpoints on it. */
   readonly hostAccess: boolean;
 }

@@ -19,6 +19,7 @@ import {
   RTM_NEWADDR,
   RTM_NEWLINK,
   RTM_NEWNEIGH,
+  RTM_NEWNETCONF,
   RTM_NEWROUTE,
   readAddress,
   readBridgePort,
@@ -26,6 +27,7 @@ import {
   readLink,
   readLinkHeader,
   readNeighbour,
+  readNetconfIndex,
   readRoute,
   withoutNewNeighbours,
 } from "../netlink/index.ts";
@@ -41,6 +43,7 @@ import { NetworkDataplane, type PortTraffic } from "./network-dataplane.ts";
 import { isOwnLink, weftProtocol } from "./ownership.ts";
 import type { Problems, Report } from "./report.ts";
 import { ensureNamespaceName, openTenantNamespace, removeTenantNamespace } from "./tenant-namespace.ts";
+import { ensureTenantSysctls } from "./tenant-sysctls.ts";
 import type { UnderlayDataplane } from "./underlay-dataplane.ts";
 import { tenantDevice } from "./uplink/identity.ts";
 import { requestOf } from "./uplink/networks-request.ts";
@@ -76,6 +79,9 @@ export class TenantDataplane {
   #uplink: Uplink | undefined;
   /** The last that was told of each device, not judged yet. */
   readonly #linkEvents = new Map<number, Link | undefined>();
+  /** Somebody may have touched the namespace's settings. */
+  #sysctlsChanged = false;
+  #sysctlWrites = 0;
   #containerWrites = 0;
 
   private constructor(options: TenantOptions, namespace: NetworkNamespace, socket: NetlinkSocket) {
@@ -91,6 +97,8 @@ export class TenantDataplane {
         eventGroup.ipv6Address,
         eventGroup.ipv4Route,
         eventGroup.ipv6Route,
+        eventGroup.ipv4Netconf,
+        eventGroup.ipv6Netconf,
       ],
       // A hundred thousand rows of our own are not news.
       filter: withoutNewNeighbours(neighbourFlag.externallyLearned),
@@ -119,12 +127,14 @@ export class TenantDataplane {
 
   get writes(): number {
     const filterWrites = this.#suppressionFilter.writes + this.#routingFilter.writes;
-    return this.socket.writes + filterWrites + this.#containerWrites + (this.#uplink?.writes ?? 0);
+    const ownWrites = this.socket.writes + this.#containerWrites + this.#sysctlWrites;
+    return ownWrites + filterWrites + (this.#uplink?.writes ?? 0);
   }
 
   /** Everything will be compared with the kernel at the next opportunity. */
   distrust(): void {
     this.#distrustFilters();
+    this.#sysctlsChanged = true;
     this.#uplink?.distrust();
     for (const network of this.networks.values()) network.distrust();
   }
@@ -132,6 +142,7 @@ export class TenantDataplane {
   /** Makes the namespace equal to the `wanted` networks of this tenant. */
   async reconcile(wanted: readonly DesiredNetwork[]): Promise<void> {
     this.#ensureName();
+    this.#ensureSysctls();
     for (const desired of wanted) {
       if (this.networks.get(desired.settings.name)?.desired === desired) continue;
       this.networks.set(desired.settings.name, this.#makeNetwork(desired));
@@ -219,6 +230,20 @@ export class TenantDataplane {
       object: `network namespace ${this.namespace.label}`,
       message: "its name had been deleted; named again",
     });
+  }
+
+  #ensureSysctls(): void {
+    if (!this.#sysctlsChanged) return;
+    this.#sysctlsChanged = false;
+    for (const { name, found, wanted } of ensureTenantSysctls(this.namespace)) {
+      this.#sysctlWrites++;
+      this.#options.report({
+        level: "warning",
+        kind: "repaired",
+        object: `sysctl ${name} of tenant ${this.#options.tenant}`,
+        message: `had been changed to ${found}; set to ${wanted} again`,
+      });
+    }
   }
 
   /** A tunnel without its source filter would be open to everyone: it waits. */
@@ -313,6 +338,11 @@ export class TenantDataplane {
       const network = entry === undefined ? undefined : this.#networkOf(entry.index);
       if (entry === undefined || network === undefined) return;
       if (type === RTM_DELNEIGH ? network.onRowDeleted(entry) : network.onRowWritten(entry)) this.#options.onDamage();
+    } else if (type === RTM_NEWNETCONF) {
+      // Devices that appear tell of theirs, too.
+      if (readNetconfIndex(view, start, end) >= 0) return;
+      this.#sysctlsChanged = true;
+      this.#options.onDamage();
     } else if (type === RTM_NEWLINK || type === RTM_DELLINK) {
       const { index, isBridgePort } = readLinkHeader(view, start, end);
       const network = this.#networkOf(index);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
-import { cidr } from "../../src/base/cidr.ts";
+import { type Cidr, cidr } from "../../src/base/cidr.ts";
 import { ip } from "../../src/base/ip.ts";
 import type { DataplaneEvent } from "../../src/dataplane/index.ts";
 import { ensureForwarding, releaseForwarding } from "../../src/dataplane/uplink/host-forwarding.ts";
@@ -8,6 +8,7 @@ import { hostDevice, hostTable } from "../../src/dataplane/uplink/identity.ts";
 import { removeLeftoverUplinks } from "../../src/dataplane/uplink/leftovers.ts";
 import type { UplinkRequest } from "../../src/dataplane/uplink/request.ts";
 import { Uplink } from "../../src/dataplane/uplink/uplink.ts";
+import { defaultEgressBlocked } from "../../src/model/index.ts";
 import { NetlinkSocket, replaceRoute } from "../../src/netlink/index.ts";
 import { BackgroundProgram } from "../support/cluster.ts";
 import { requires } from "../support/kernel.ts";
@@ -20,7 +21,7 @@ const neededOnce = requires("quick processes", "nft-inet", "nft-nat");
 const settings = { tunnelPorts: [4789, 8472, 6081, 40_000], mtu: 1500 };
 const instance = `u${process.pid}`;
 
-const nothing: UplinkRequest = { hostAccess: [], egress: [], direct: [], directInward: [] };
+const nothing: UplinkRequest = { hostAccess: [], egress: [], egressBlocked: [], direct: [], directInward: [] };
 
 /** The networks of a tenant on a node: one bridge with a container behind it. Weft's own bridges are not what is tested. */
 interface Tenant {
@@ -135,7 +136,14 @@ const blueish = (name: string): TenantPlan => ({
   gateways: ["10.0.0.1/24", "fd00::1/64"],
   addresses: ["10.0.0.7/24", "fd00::7/64"],
 });
-const egress: UplinkRequest = { ...nothing, egress: [cidr("10.0.0.0/24"), cidr("fd00::/64")] };
+const egress: UplinkRequest = {
+  ...nothing,
+  egress: [cidr("10.0.0.0/24"), cidr("fd00::/64")],
+  egressBlocked: [cidr("10.0.0.0/24"), cidr("fd00::/64")].map((source) => ({
+    source,
+    destinations: defaultEgressBlocked,
+  })),
+};
 const hostAccess: UplinkRequest = {
   ...nothing,
   hostAccess: [
@@ -329,7 +337,7 @@ P`);
     const { host, outside } = makeSite(t);
     const there = await serve(t, outside, 9000, outsideAddresses);
     const blue = makeTenant(t, host, blueish("blue"));
-    await blue.apply({ ...hostAccess, egress: egress.egress });
+    await blue.apply({ ...egress, hostAccess: hostAccess.hostAccess });
     for (const place of [host, outside])
       place.shell(`nft -f - <<'N'
         table inet probe {
@@ -485,12 +493,57 @@ P`),
     await Promise.all(attempts);
     await capture.end("SIGINT");
     assert.equal(capture.output.trim(), "");
-    // Egress is for what it names, and never for link-local addresses.
-    outside.shell("ip addr add 169.254.169.254/32 dev lo");
-    assert.match(host.shell("ping -c1 -W1 169.254.169.254"), / 1 received/);
+    // Egress is for what it names.
     blue.container.shell("ip addr add 10.0.0.70/24 dev eth0");
     assert.match(blue.container.shell("ping -c1 -W1 -I 10.0.0.70 203.0.113.9"), / 1 received/);
-    assertUnreachable(blue.container, "-I 10.0.0.7 203.0.113.9", "-I 10.0.0.70 169.254.169.254");
+    assertUnreachable(blue.container, "-I 10.0.0.7 203.0.113.9");
+  });
+
+  it("refuses what each network's egress leaves out, such as metadata services of clouds", needed, async (t) => {
+    const { host, outside } = makeSite(t);
+    const metadata = ["169.254.169.254", "100.100.100.200", "168.63.129.16", "fd00:ec2::254"];
+    for (const address of metadata) outside.shell(`ip addr add ${address} dev lo`);
+    const blue = makeTenant(t, host, blueish("blue"));
+    // Two networks, as far as the uplink can tell.
+    const [strict, open] = [
+      ["10.0.0.7", "fd00::7"],
+      ["10.0.0.70", "fd00::1:70"],
+    ];
+    blue.container.shell("ip addr add 10.0.0.70/24 dev eth0; ip addr add fd00::1:70/64 dev eth0 nodad");
+    const prefixes = ["10.0.0.0/26", "fd00::/112", "10.0.0.64/26", "fd00::1:0/112"].map(cidr);
+    const apply = (ofOpen: readonly Cidr[]): Promise<void> =>
+      blue.apply({
+        ...nothing,
+        egress: prefixes,
+        egressBlocked: prefixes.map((source, index) => ({
+          source,
+          destinations: index < 2 ? defaultEgressBlocked : ofOpen,
+        })),
+      });
+    const fromEach = (sources: readonly string[] | undefined, address: string): string =>
+      `-I ${sources?.[address.includes(":") ? 1 : 0]} ${address}`;
+    const assertReaches = (sources: readonly string[] | undefined, addresses: readonly string[]): void => {
+      for (const address of addresses)
+        assert.match(
+          blue.container.shell(`ping -c1 -W2 ${fromEach(sources, address)} || true`),
+          / 1 received/,
+          address,
+        );
+    };
+    await apply([]);
+    assertReaches(strict, outsideAddresses);
+    assertReaches(open, [...outsideAddresses, ...metadata]);
+    assertUnreachable(blue.container, ...metadata.map((address) => fromEach(strict, address)));
+    // It hears so, instead of waiting.
+    assert.match(
+      blue.container.shell("ping -c1 -W2 -I 10.0.0.7 100.100.100.200 || true"),
+      /Packet filtered|Communication prohibited/i,
+    );
+    // Another list takes the place of the default; prefixes in each other are no trouble.
+    await apply(["203.0.113.0/24", "203.0.113.9/32", "2001:db8::/32"].map(cidr));
+    assertReaches(open, metadata);
+    assertUnreachable(blue.container, ...outsideAddresses.map((address) => fromEach(open, address)));
+    assertReaches(strict, outsideAddresses);
   });
 
   it("lets the host reach endpoints, and nobody behind the host", needed, async (t) => {
@@ -521,7 +574,7 @@ P`),
     const blue = makeTenant(t, host, blueish("blue"));
     await bridgeIsUp(blue);
     const before = [stateOf(host), stateOf(blue.namespace)];
-    const request = { ...hostAccess, egress: egress.egress };
+    const request = { ...egress, hostAccess: hostAccess.hostAccess };
     await blue.apply(request);
     const state = [stateOf(host), stateOf(blue.namespace)];
     assert.notDeepEqual(state, before);

@@ -12,16 +12,19 @@ import {
   listAddresses,
   listLinks,
   listRoutes,
+  netconfIndex,
   type Route,
   RTM_DELADDR,
   RTM_DELLINK,
   RTM_DELROUTE,
   RTM_NEWLINK,
+  RTM_NEWNETCONF,
   RTM_NEWROUTE,
   RTM_NEWRULE,
   readAddress,
   readLink,
   readLinkHeader,
+  readNetconfIndex,
   readRoute,
   replaceRoute,
   routeType,
@@ -80,12 +83,6 @@ interface Pair {
   readonly mtu: number;
 }
 
-/** linux/rtnetlink.h: RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF, RTM_NEWNETCONF: forwarding was switched. */
-const netconfGroups = [24, 25] as const;
-const RTM_NEWNETCONF = 80;
-/** linux/netconf.h: NETCONFA_IFINDEX, the first attribute behind `struct netconfmsg`; NETCONFA_IFINDEX_ALL. */
-const NETCONFA_IFINDEX = 1;
-const allDevices = -1;
 /** Offsets in `struct rtmsg`. */
 const rtmDestinationLength = 1;
 const rtmProtocol = 5;
@@ -131,7 +128,7 @@ export class Uplink {
     this.#sockets = [
       new EventSocket({
         namespace: underlay.namespace,
-        groups: [...groups, ipv4Rule, ipv6Rule, ...netconfGroups],
+        groups: [...groups, ipv4Rule, ipv6Rule, eventGroup.ipv4Netconf, eventGroup.ipv6Netconf],
         onEvent: (message) => this.#onHostEvent(message),
         onOverrun,
       }),
@@ -330,7 +327,7 @@ export class Uplink {
     const direct = [...this.#hostRoutes.values()].flatMap(({ nexthops }) =>
       nexthops.flatMap(({ index }) => index ?? []),
     );
-    this.#watchedDevices = new Set([...indexes, ...direct, ...(indexes.length > 0 ? [allDevices] : [])]);
+    this.#watchedDevices = new Set([...indexes, ...direct, ...(indexes.length > 0 ? [netconfIndex.all] : [])]);
     if (names[4].length + names[6].length === 0) return;
     const { guarded, writes } = await ensureForwarding(underlay, names, this.#guarded, this.#options.report);
     this.#guarded = guarded;
@@ -368,7 +365,7 @@ export class Uplink {
     if (this.#pair === undefined) return;
     if (type === RTM_NEWRULE) this.#damage("forwarding");
     else if (type === RTM_NEWNETCONF) {
-      if (this.#watchedDevices.has(netconfIndex(view, start, end))) this.#damage("forwarding");
+      if (this.#watchedDevices.has(readNetconfIndex(view, start, end))) this.#damage("forwarding");
     } else if (type === RTM_NEWROUTE || type === RTM_DELROUTE) {
       // The host may have many routes that change all the time.
       const isOurs = bytes[start + rtmProtocol] === weftProtocol;
@@ -448,12 +445,6 @@ export async function removeFromHost(identity: UplinkIdentity, underlay: Side, p
   if (present.host !== undefined) await removeEnds({ identity, underlay, tenant: underlay }, { host: present.host });
   const writes = Number(await deleteNftTable(namespace, "inet", hostTable(identity)));
   return writes + (await releaseForwarding(underlay));
-}
-
-function netconfIndex(view: DataView, start: number, end: number): number {
-  const attribute = start + 4;
-  const isIndex = attribute + 8 <= end && view.getUint16(attribute + 2, true) === NETCONFA_IFINDEX;
-  return isIndex ? view.getInt32(attribute + 4, true) : allDevices;
 }
 
 /** The device may have taken the route with it. */
