@@ -27,7 +27,7 @@ import {
   readLink,
   readLinkHeader,
   readNeighbour,
-  readNetconfIndex,
+  readNetconf,
   readRoute,
   withoutNewNeighbours,
 } from "../netlink/index.ts";
@@ -142,7 +142,7 @@ export class TenantDataplane {
   /** Makes the namespace equal to the `wanted` networks of this tenant. */
   async reconcile(wanted: readonly DesiredNetwork[]): Promise<void> {
     this.#ensureName();
-    this.#ensureSysctls();
+    await this.#ensureSysctls();
     for (const desired of wanted) {
       if (this.networks.get(desired.settings.name)?.desired === desired) continue;
       this.networks.set(desired.settings.name, this.#makeNetwork(desired));
@@ -232,17 +232,24 @@ export class TenantDataplane {
     });
   }
 
-  #ensureSysctls(): void {
+  async #ensureSysctls(): Promise<void> {
     if (!this.#sysctlsChanged) return;
     this.#sysctlsChanged = false;
-    for (const { name, found, wanted } of ensureTenantSysctls(this.namespace)) {
-      this.#sysctlWrites++;
-      this.#options.report({
-        level: "warning",
-        kind: "repaired",
-        object: `sysctl ${name} of tenant ${this.#options.tenant}`,
-        message: `had been changed to ${found}; set to ${wanted} again`,
-      });
+    try {
+      const links = await this.socket.dump(listLinks());
+      const routing = links.filter((link) => isOwnLink(link) && link.master === undefined).map(({ name }) => name);
+      for (const { name, found, wanted } of ensureTenantSysctls(this.namespace, routing)) {
+        this.#sysctlWrites++;
+        this.#options.report({
+          level: "warning",
+          kind: "repaired",
+          object: `sysctl ${name} of tenant ${this.#options.tenant}`,
+          message: `had been changed to ${found}; set to ${wanted} again`,
+        });
+      }
+    } catch (error) {
+      this.#sysctlsChanged = true;
+      throw error;
     }
   }
 
@@ -339,8 +346,10 @@ export class TenantDataplane {
       if (entry === undefined || network === undefined) return;
       if (type === RTM_DELNEIGH ? network.onRowDeleted(entry) : network.onRowWritten(entry)) this.#options.onDamage();
     } else if (type === RTM_NEWNETCONF) {
+      const { index, forwarding, reversePathFilter } = readNetconf(view, start, end);
       // Devices that appear tell of theirs, too.
-      if (readNetconfIndex(view, start, end) >= 0) return;
+      const isHarmless = forwarding !== 0 && (reversePathFilter ?? 0) === 0;
+      if (index >= 0 && (isHarmless || this.#networkOf(index) === undefined)) return;
       this.#sysctlsChanged = true;
       this.#options.onDamage();
     } else if (type === RTM_NEWLINK || type === RTM_DELLINK) {

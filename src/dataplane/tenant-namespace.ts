@@ -22,7 +22,7 @@ export async function openTenantNamespace(
   const socket = openSocket(namespace);
   try {
     await mark(name, instance, socket);
-    ensureTenantSysctls(namespace);
+    ensureTenantSysctls(namespace, []);
   } catch (error) {
     socket.close();
     namespace.close();

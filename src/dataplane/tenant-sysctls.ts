@@ -27,6 +27,13 @@ const sysctls: Readonly<Record<string, string>> = {
   "bridge/bridge-nf-call-arptables": "0",
 };
 
+/** Of a device that packets are routed through. Filters are the stricter of the device's and that of all. */
+const ofDevice = (device: string): Readonly<Record<string, string>> => ({
+  [`ipv4/conf/${device}/forwarding`]: "1",
+  [`ipv4/conf/${device}/rp_filter`]: "0",
+  [`ipv6/conf/${device}/forwarding`]: "1",
+});
+
 /** A setting that was not as it must be, and is now. */
 export interface SysctlChange {
   /** `net.ipv4.ip_forward` */
@@ -35,10 +42,15 @@ export interface SysctlChange {
   readonly wanted: string;
 }
 
-/** Makes the settings of a tenant's namespace so if they are not so; those that this kernel lacks do not matter. */
-export function ensureTenantSysctls(namespace: NetworkNamespace): readonly SysctlChange[] {
+/**
+ * Makes the settings of a tenant's namespace so if they are not so, and those of devices in it that route. Those that
+ * this kernel lacks do not matter, nor those of devices that went away.
+ */
+export function ensureTenantSysctls(namespace: NetworkNamespace, devices: readonly string[]): readonly SysctlChange[] {
   const changes: SysctlChange[] = [];
-  for (const [key, wanted] of Object.entries(sysctls)) {
+  // Those of all devices come first: they set each device's, too.
+  const wantedOfAll = [sysctls, ...devices.map(ofDevice)].flatMap((settings) => Object.entries(settings));
+  for (const [key, wanted] of wantedOfAll) {
     const found = readNetworkSysctl(namespace, key);
     if (found === undefined || found === wanted) continue;
     writeNetworkSysctl(namespace, key, wanted);

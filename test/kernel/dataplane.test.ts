@@ -355,6 +355,12 @@ describe("dataplane of two nodes", requires("nft-inet"), () => {
       () => /^1$/m.test(inTenant(1, "sysctl -n net.ipv6.conf.all.forwarding")),
     ],
     [
+      "forwarding of one device",
+      () => inTenant(1, `sysctl -qw net.ipv4.conf.br${vni}.forwarding=0 net.ipv4.conf.br${vni}.rp_filter=1`),
+      new RegExp(`sysctl net\\.ipv4\\.conf\\.br${vni}\\.rp_filter of tenant blue`),
+      () => inTenant(1, `sysctl -n net.ipv4.conf.br${vni}.forwarding net.ipv4.conf.br${vni}.rp_filter`) === "1\n0\n",
+    ],
+    [
       "settings that the kernel says nothing of, at the next comparison",
       () => {
         inTenant(1, "sysctl -qw net.ipv6.conf.default.accept_ra=1 net.ipv4.ip_forward_use_pmtu=0");

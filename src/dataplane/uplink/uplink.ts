@@ -24,7 +24,7 @@ import {
   readAddress,
   readLink,
   readLinkHeader,
-  readNetconfIndex,
+  readNetconf,
   readRoute,
   replaceRoute,
   routeType,
@@ -365,7 +365,7 @@ export class Uplink {
     if (this.#pair === undefined) return;
     if (type === RTM_NEWRULE) this.#damage("forwarding");
     else if (type === RTM_NEWNETCONF) {
-      if (this.#watchedDevices.has(readNetconfIndex(view, start, end))) this.#damage("forwarding");
+      if (this.#watchedDevices.has(readNetconf(view, start, end).index)) this.#damage("forwarding");
     } else if (type === RTM_NEWROUTE || type === RTM_DELROUTE) {
       // The host may have many routes that change all the time.
       const isOurs = bytes[start + rtmProtocol] === weftProtocol;
