@@ -35,7 +35,7 @@ import type { DesiredNetwork } from "./desired.ts";
 import { takesFromAll, tunnelPattern } from "./encapsulation/tunnel.ts";
 import { KeptTable } from "./filter/kept-table.ts";
 import type { NftTable } from "./filter/nftables.ts";
-import { routingFilterName, routingFilterTable } from "./filter/routing-filter.ts";
+import { handedUpTable, routingFilterName, routingFilterTable } from "./filter/routing-filter.ts";
 import { suppressionFilterName, suppressionFilterTable } from "./filter/suppression-filter.ts";
 import { watchFilters } from "./filter/watch-filters.ts";
 import { LinkTable } from "./link-table.ts";
@@ -74,6 +74,7 @@ export class TenantDataplane {
   readonly #events: EventSocket;
   readonly #filterEvents: EventSocket;
   readonly #suppressionFilter: KeptTable;
+  readonly #handedUpFilter: KeptTable;
   readonly #routingFilter: KeptTable;
   /** There from the first network on that needs it. */
   #uplink: Uplink | undefined;
@@ -108,6 +109,7 @@ export class TenantDataplane {
     const keptTable = (table: string): KeptTable =>
       new KeptTable({ namespace, object: `nft table ${table} of tenant ${options.tenant}`, report: options.report });
     this.#suppressionFilter = keptTable(`bridge ${suppressionFilterName}`);
+    this.#handedUpFilter = keptTable(`bridge ${routingFilterName}`);
     this.#routingFilter = keptTable(`inet ${routingFilterName}`);
     this.#filterEvents = watchFilters(namespace, () => {
       this.#distrustFilters();
@@ -126,7 +128,7 @@ export class TenantDataplane {
   }
 
   get writes(): number {
-    const filterWrites = this.#suppressionFilter.writes + this.#routingFilter.writes;
+    const filterWrites = this.#filters.reduce((sum, { writes }) => sum + writes, 0);
     const ownWrites = this.socket.writes + this.#containerWrites + this.#sysctlWrites;
     return ownWrites + filterWrites + (this.#uplink?.writes ?? 0);
   }
@@ -148,7 +150,9 @@ export class TenantDataplane {
       this.networks.set(desired.settings.name, this.#makeNetwork(desired));
     }
     // Nothing comes up before these: the namespace routes whatever is sent to it.
-    await this.#routingFilter.ensure(routingFilterTable(wanted.map(({ settings }) => settings)));
+    const settings = wanted.map((desired) => desired.settings);
+    await this.#handedUpFilter.ensure(handedUpTable(settings));
+    await this.#routingFilter.ensure(routingFilterTable(settings));
     await this.#suppressionFilter.ensure(suppressionFilterOf(wanted));
     const request = requestOf(wanted);
     // Rows lead to the uplink once it is there, and leave it before it goes.
@@ -291,9 +295,12 @@ export class TenantDataplane {
     return new Uplink({ instance, tenant, namespace, socket, underlay: host, report, onDamage });
   }
 
+  get #filters(): readonly KeptTable[] {
+    return [this.#suppressionFilter, this.#handedUpFilter, this.#routingFilter];
+  }
+
   #distrustFilters(): void {
-    this.#suppressionFilter.distrust();
-    this.#routingFilter.distrust();
+    for (const filter of this.#filters) filter.distrust();
   }
 
   #makeNetwork(desired: DesiredNetwork): NetworkDataplane {

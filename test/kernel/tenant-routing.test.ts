@@ -59,6 +59,19 @@ describe("the router that a tenant's namespace is", requires("nft-inet", "nft-na
           { cidr: cidr("fd04::/122"), isDirect: false },
         ]);
       const digit = settings.vni - 100;
+      if (settings.name === "closed")
+        desired.putLocal({
+          id: "0000000000a8",
+          mac: mac("02:aa:00:00:00:08"),
+          addresses: [
+            { address: ip("10.1.0.8"), prefixLength: 24 },
+            { address: ip("fd01::8"), prefixLength: 64 },
+          ],
+          netns: `/run/netns/${container("sibling").name}`,
+          interface: "eth0",
+          inode: 0,
+          gateways: [],
+        });
       desired.putLocal({
         id: `0000000000a${digit}`,
         mac: mac(`02:aa:00:00:00:0${digit}`),
@@ -81,7 +94,7 @@ describe("the router that a tenant's namespace is", requires("nft-inet", "nft-na
     underlay = makeUnderlay(2);
     const [host, outside] = underlay.hosts as readonly [TestNamespace, TestNamespace];
     host.shell("ip route add default via 10.99.0.2; ip -6 route add default via fd99::2");
-    for (const { name } of networks) containers.set(name, testNamespace(name));
+    for (const name of [...networks.map((each) => each.name), "sibling"]) containers.set(name, testNamespace(name));
     dataplane = await run();
     for (const place of [outside, ...containers.values()])
       place.shell(`nft -f - <<'N'
@@ -120,8 +133,8 @@ N`);
   };
   const bridgeMac = (vni: number): string => inTenant(`ip -br link show br${vni}`).split(/\s+/)[2] ?? "";
 
-  /** Sends echo requests by the MAC of its bridge, whatever the container's own routes and addresses are. */
-  function force(name: string, vni: number, sources: readonly string[], targets: readonly string[]): void {
+  /** Sends echo requests to a MAC, whatever the container's own routes and addresses are. */
+  function force(name: string, receiver: string, sources: readonly string[], targets: readonly string[]): void {
     const place = container(name);
     const gateway = { 4: "10.77.0.1", 6: "fe80::77" } as const;
     place.shell(
@@ -129,7 +142,7 @@ N`);
         .map(
           (family) => `
             ip -${family} rule add pref 7 lookup 7
-            ip neigh replace ${gateway[family]} lladdr ${bridgeMac(vni)} dev eth0
+            ip neigh replace ${gateway[family]} lladdr ${receiver} dev eth0
             ip -${family} route add default via ${gateway[family]} dev eth0 onlink table 7`,
         )
         .join("\n"),
@@ -163,20 +176,48 @@ N`);
 
   it("routes nothing for a network without a gateway", () => {
     const count = heard();
-    force("closed", 101, ["10.1.0.7", "10.2.0.77", "fd01::7", "fd02::77"], [...everybody, "10.3.0.1", "fd03::1"]);
+    force(
+      "closed",
+      bridgeMac(101),
+      ["10.1.0.7", "10.2.0.77", "fd01::7", "fd02::77"],
+      [...everybody, "10.3.0.1", "fd03::1"],
+    );
     assert.equal(heard(), count, "nobody hears of it");
   });
 
   it("routes no source of another network than the bridge's", () => {
     const count = heard();
-    force("near", 103, ["10.2.0.77", "10.1.0.7", "fd02::77", "fd01::7"], everybody);
+    force("near", bridgeMac(103), ["10.2.0.77", "10.1.0.7", "fd02::77", "fd01::7"], everybody);
     force(
       "pods",
-      104,
+      bridgeMac(104),
       ["10.4.0.70", "10.2.0.77", "fd04::70", "fd02::77"],
       ["10.2.0.7", "fd02::7", "10.99.0.2", "fd99::2"],
     );
     assert.equal(heard(), count, "nobody hears of it");
+  });
+
+  it("routes nothing that is sent to the MAC of a port", () => {
+    const count = heard();
+    const port = inTenant("ip -br link show ve0000000000a1").split(/\s+/)[2] ?? "";
+    assert.match(port, /^([0-9a-f]{2}:){5}/);
+    force("closed", port, ["10.1.0.7", "10.2.0.77", "fd01::7"], everybody);
+    assert.equal(heard(), count, "nobody hears of it");
+  });
+
+  it("bridges as ever where somebody loaded br_netfilter later", async () => {
+    const looksAtBridged = (value: 0 | 1): string =>
+      inTenant(`sysctl -qw net.bridge.bridge-nf-call-iptables=${value} net.bridge.bridge-nf-call-ip6tables=${value}`);
+    looksAtBridged(1);
+    try {
+      container("closed").shell("ping -c1 -W2 10.1.0.8; ping -c1 -W2 fd01::8");
+      container("out").shell("ping -c1 -W2 10.3.0.7; ping -c1 -W2 fd03::7; ping -c1 -W2 fd02::1");
+      const count = heard();
+      force("closed", bridgeMac(101), ["10.1.0.7", "10.2.0.77", "fd01::7"], everybody);
+      assert.equal(heard(), count, "nobody hears of it");
+    } finally {
+      looksAtBridged(0);
+    }
   });
 
   it("keeps its filter, and says so when somebody took it away", async () => {

@@ -3,6 +3,7 @@ import type { IpFamily } from "../../base/ip.ts";
 import { bridgeName } from "../../model/names.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { tunnelPattern } from "../encapsulation/tunnel.ts";
+import { networkMac } from "../ownership.ts";
 import { tenantDevice } from "../uplink/identity.ts";
 import { families } from "../uplink/request.ts";
 import * as nft from "../uplink/rules.ts";
@@ -22,7 +23,10 @@ const unspecified = "::";
  * network has a gateway or not, and a router asks nobody where a source belongs. So by a bridge come sources of its
  * gateways' prefixes, by none without a gateway anything; by tunnels of layer-3 networks come sources of whatever the tenant
  * routes, since other nodes have asked the same, and errors of other nodes' routers, whose addresses are their own affair.
- * What comes by the uplink has its own filter. Bridged frames do not pass here.
+ * What comes by the uplink has its own filter.
+ *
+ * Bridged frames pass here only where somebody loaded br_netfilter later. They are not sent to the bridge's MAC, and what else
+ * is handed up {@link handedUpTable} has seen.
  */
 export function routingFilterTable(networks: readonly NetworkSettings[]): NftTable {
   const bound = networks.flatMap(({ vni, gateways }) => {
@@ -41,10 +45,16 @@ export function routingFilterTable(networks: readonly NetworkSettings[]): NftTab
     objects: [
       ...families.flatMap((family) => [boundSet(family, bound), nft.prefixSet("routed", family, routed)]),
       deviceSet("neighbours", ipv6),
+      deviceSet(
+        "bridges",
+        networks.map(({ vni }) => bridgeName(vni)),
+      ),
+      macSet(networks),
       // Intervals, for names that end in a wildcard.
       deviceSet("tunnels", tunnels, ["interval"]),
       nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
       nft.rule("prerouting", nft.match(by, { set: ["lo", tenantDevice].sort() }), nft.accept),
+      nft.rule("prerouting", nft.match(by, "@bridges"), nft.match(receiver, "@macs", "!="), nft.accept),
       ...families.flatMap((family) => [
         nft.rule("prerouting", nft.match({ concat: [by, sourceOf(family)] }, `@bound${family}`), nft.accept),
         nft.rule("prerouting", nft.match(by, "@tunnels"), nft.source(family, `@routed${family}`), nft.accept),
@@ -69,6 +79,40 @@ export function routingFilterTable(networks: readonly NetworkSettings[]): NftTab
   };
 }
 
+/**
+ * What bridges may hand up to the router: what is sent to their own MACs, and requests for neighbours. Frames to the MACs of
+ * their ports they would hand up, too.
+ */
+export function handedUpTable(networks: readonly NetworkSettings[]): NftTable {
+  return {
+    family: "bridge",
+    name: routingFilterName,
+    objects: [
+      macSet(networks),
+      // Not 0: see the suppression filter.
+      nft.chain("input", { type: "filter", hook: "input", prio: -200 }),
+      nft.rule("input", nft.match({ payload: { protocol: "ether", field: "type" } }, "arp"), nft.accept),
+      nft.rule("input", nft.match(receiver, "@macs"), nft.accept),
+      nft.rule(
+        "input",
+        nft.match({ meta: { key: "pkttype" } }, "multicast"),
+        nft.match(
+          { payload: { protocol: "icmpv6", field: "type" } },
+          { set: ["nd-neighbor-solicit", "nd-neighbor-advert"] },
+        ),
+        nft.accept,
+      ),
+      nft.rule("input", nft.drop),
+    ],
+  };
+}
+
+function macSet(networks: readonly NetworkSettings[]): NftObject {
+  const elem = networks.map(({ vni }) => networkMac(vni)).sort();
+  return { set: { name: "macs", type: "ether_addr", ...(elem.length === 0 ? {} : { elem }) } };
+}
+
+const receiver = { payload: { protocol: "ether", field: "daddr" } };
 const by = { meta: { key: "iifname" } };
 const sourceOf = (family: IpFamily): object => ({
   payload: { protocol: family === 4 ? "ip" : "ip6", field: "saddr" },
