@@ -52,8 +52,8 @@ interface Announcement {
  */
 export class Announcements {
   readonly #place: AnnouncementPlace;
-  /** The MAC that endpoints may remember, of addresses for which none was announced since. */
-  readonly #former = new Map<IpAddress, { readonly mac: MacAddress; readonly until: number }>();
+  /** What endpoints may remember of addresses that were not announced since: two different MACs say as much as more. */
+  readonly #former = new Map<IpAddress, { readonly macs: readonly MacAddress[]; readonly until: number }>();
   readonly #first: Announcement[] = [];
   readonly #repetitions: Announcement[] = [];
   #cancel: (() => void) | undefined;
@@ -69,9 +69,9 @@ export class Announcements {
     for (const [address, lost] of former) {
       const known = this.#former.get(address);
       if (known === undefined && this.#place.macOf(address) === lost) continue;
-      const mac = known !== undefined && known.until > now ? known.mac : lost;
+      const others = known !== undefined && known.until > now ? known.macs.filter((mac) => mac !== lost) : [];
       this.#former.delete(address);
-      this.#former.set(address, { mac, until: now + memory });
+      this.#former.set(address, { macs: [lost, ...others.slice(0, 1)], until: now + memory });
     }
     for (const [address, { until }] of this.#former) {
       if (until > now && this.#former.size <= memorySize) break;
@@ -86,7 +86,7 @@ export class Announcements {
     if (former === undefined || mac === undefined) return;
     this.#former.delete(address);
     const since = this.#place.clock.monotonic();
-    if (former.mac === mac || former.until <= since || this.#isClosed) return;
+    if (former.macs.every((each) => each === mac) || former.until <= since || this.#isClosed) return;
     if (this.#first.length + this.#repetitions.length >= queueSize) return;
     this.#first.push({ address, mac, since });
     // Otherwise the next turn is due already.

@@ -116,6 +116,8 @@ export class DesiredNetwork {
   readonly #locals = new Map<string, LocalEndpoint>();
   readonly #localsByIp = new Map<IpAddress, LocalEndpoint>();
   readonly #learnt = new Map<string, LearntEndpoint>();
+  /** Addresses that were found behind ports here. */
+  readonly #learntMacs = new Map<IpAddress, MacAddress>();
   /** Endpoints at whose ports nothing is learnt for a while: it was too much. */
   readonly #deaf = new Set<string>();
   readonly #blocks = new Map<Cidr, RemoteBlock>();
@@ -192,6 +194,7 @@ export class DesiredNetwork {
 
   putLearnt(endpoint: LearntEndpoint): void {
     this.removeRemote(endpoint.id);
+    this.#setLearntIps(this.#learnt.get(endpoint.id), endpoint);
     this.#learnt.set(endpoint.id, endpoint);
   }
 
@@ -205,6 +208,7 @@ export class DesiredNetwork {
       this.#localsByIp.set(address, endpoint);
     }
     if (before !== undefined) this.#forgetIps(before);
+    this.#setLearntIps(learntOf(before), learntOf(endpoint));
     this.changedPorts.add(endpoint.id);
   }
 
@@ -235,6 +239,7 @@ export class DesiredNetwork {
   }
 
   removeLocal(id: string): void {
+    this.#setLearntIps(this.#learnt.get(id) ?? learntOf(this.#locals.get(id)), undefined);
     this.#learnt.delete(id);
     this.#deaf.delete(id);
     const endpoint = this.#locals.get(id);
@@ -272,7 +277,7 @@ export class DesiredNetwork {
     return (this.localsByIp.get(ip) ?? this.remotesByIp.get(ip))?.mac;
   }
 
-  /** The MAC that an address has, whether or not the bridge need know. */
+  /** The MAC that an address has, whether or not the bridge need know. None of what was learnt here, which told so itself. */
   macOf(ip: IpAddress): MacAddress | undefined {
     return (this.#localsByIp.get(ip) ?? this.remotesByIp.get(ip))?.mac;
   }
@@ -370,9 +375,18 @@ export class DesiredNetwork {
       }
   }
 
+  #setLearntIps(before: LearntIps | undefined, after: LearntIps | undefined): void {
+    for (const ip of before?.ips ?? []) {
+      if (this.#learntMacs.get(ip) !== before?.mac || (after?.mac === before?.mac && after?.ips.includes(ip))) continue;
+      this.#leaveMac(ip);
+      this.#learntMacs.delete(ip);
+    }
+    for (const ip of after?.ips ?? []) if (after !== undefined) this.#learntMacs.set(ip, after.mac);
+  }
+
   #leaveMac(ip: IpAddress): void {
     const { mode, learning } = this.settings;
-    const mac = this.macOf(ip);
+    const mac = this.macOf(ip) ?? this.#learntMacs.get(ip);
     if (mode === "l2" && learning === "control-plane" && mac !== undefined && !this.formerMacs.has(ip))
       this.formerMacs.set(ip, mac);
   }
@@ -395,6 +409,12 @@ export class DesiredNetwork {
       this.devicesChanged = true;
     }
   }
+}
+
+type LearntIps = Pick<LearntEndpoint, "mac" | "ips">;
+
+function learntOf(endpoint: LocalEndpoint | undefined): LearntIps | undefined {
+  return endpoint?.learntIps === undefined ? undefined : { mac: endpoint.mac, ips: endpoint.learntIps };
 }
 
 const noMacs: ReadonlyMap<MacAddress, RemoteEndpoint> = new Map();

@@ -234,6 +234,43 @@ test("further addresses of a declared MAC are published with its endpoint, whose
   await inLab(lab, "b", "ip", "addr", "del", "10.1.6.1/16", "dev", "eth0");
 });
 
+test("a virtual address that goes to another MAC on another host, and back, is found by the containers of all hosts at once", async () => {
+  const address = "10.1.6.2";
+  const of = async (name: string) => (await endpoints("late")).find(({ id }) => id === ids.get(name));
+  const macs = { b: (await of("b"))?.mac ?? "", c: (await of("c"))?.mac ?? "" };
+  // A witness beside each, so that all must be told by their own hosts.
+  const witnesses = { "by-a": "h1", "by-b": "h2", "by-c": "h3" };
+  for (const [name, host] of Object.entries(witnesses)) {
+    lab.addContainer(name);
+    await lab.attach(name, host, "late");
+    await inLab(lab, name, "sysctl", "-qw", "net.ipv4.neigh.eth0.base_reachable_time_ms=3600000");
+  }
+  for (const [from, to] of [
+    ["c", "b"],
+    ["b", "c"],
+    ["c", "b"],
+  ] as const) {
+    await inLab(lab, from, "ip", "addr", "flush", "dev", "eth0", "to", address);
+    await inLab(lab, to, "ip", "addr", "add", `${address}/16`, "dev", "eth0");
+    using namespace = lab.namespace(to);
+    const raw = await RawInterface.open(namespace, "eth0");
+    raw.send(announcement(mac(macs[to]), address));
+    raw.close();
+    await until(async () => assert.ok((await of(to))?.learntIps.includes(address)));
+    for (const name of Object.keys(witnesses))
+      await until(async () => {
+        await inLab(lab, name, "ping", "-c", "1", "-W", "1", address);
+        assert.match(await inLab(lab, name, "ip", "neigh", "show", address), new RegExp(macs[to]));
+      });
+  }
+  await inLab(lab, "b", "ip", "addr", "del", `${address}/16`, "dev", "eth0");
+  for (const [name, host] of Object.entries(witnesses)) {
+    await lab.detach(name, host, "late");
+    lab.removeContainer(name);
+  }
+  await idle(lab, "h1", "h2", "h3");
+});
+
 test("a guest that moves behind a port of another host is followed, and keeps its endpoint", async () => {
   const before = await endpointOf("late", g1.mac);
   assert.equal(before?.node, "h1");
