@@ -1,4 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
+import type { NetworkState } from "../api/convert.ts";
+import type { InPlaceProgress, WaitInPlaceRequest } from "../api/generated/weft/v1/readiness_pb.js";
 import type { Credentials } from "../api/transport.ts";
 import type { Clock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
@@ -15,9 +17,11 @@ import { EventLog } from "./event-log.ts";
 import { saveCredentials } from "./identity-files.ts";
 import { IncomingState } from "./incoming-state.ts";
 import { LocalLearning } from "./learning/local-learning.ts";
+import { Readiness } from "./readiness.ts";
 import { type Attachment, Replica, type ReplicaChange } from "./replica.ts";
 import { Session, type SessionChange } from "./session.ts";
 import { readUnderlay, type UnderlayState, watchUnderlay } from "./underlay.ts";
+import { wayEvent } from "./way-events.ts";
 
 export interface AgentOptions {
   readonly server: string;
@@ -43,6 +47,7 @@ export class Agent {
   readonly desired: DesiredState;
   readonly attachments: Attachments;
   readonly learning: LocalLearning;
+  readonly readiness: Readiness;
   readonly attached = new Map<string, Attachment>();
   /** By the clock that never goes back. */
   readonly startedAt: number;
@@ -98,13 +103,19 @@ export class Agent {
       },
       onTraffic: (event) => this.learning.onTraffic(event),
       onTrafficMissed: () => this.learning.onTrafficMissed(),
+      onPass: (moment) => this.readiness.onPass(moment),
     });
     this.desired = new DesiredState({
       node: options.node,
       dataplane: this.dataplane,
       attachments: this.attached,
+    });
+    this.readiness = new Readiness({
+      desired: this.desired,
+      dataplane: this.dataplane,
       clock: options.clock,
-      onStep: () => this.#dataplaneChanged(this.dataplane.changed()),
+      logger: options.logger,
+      client: () => (this.#connected ? this.#session.connection?.client : undefined),
     });
     this.#session = new Session({
       url: options.server,
@@ -191,12 +202,29 @@ export class Agent {
       : { state: "disconnected", error: this.#serverError?.message ?? "" };
   }
 
+  /** What the server says of the nodes that share networks with this one. */
+  waitInPlace(
+    { networks, revision }: Pick<WaitInPlaceRequest, "networks" | "revision">,
+    signal: AbortSignal,
+  ): AsyncIterable<InPlaceProgress> {
+    const { connection } = this.#session;
+    if (this.#connected && connection !== undefined)
+      return connection.client.waitInPlace({ networks, revision }, { signal });
+    throw new WeftError({
+      code: "unavailable",
+      attempted: `wait for ${networks.join(", ")} to be in place on all nodes`,
+      reason: "the agent has no connection to the server, which knows",
+      hint: "see weft status for why",
+    });
+  }
+
   /** The kernel stays as it is. */
   async close(): Promise<void> {
     this.#session.close();
     this.#cancelSave?.();
     this.#underlayWatch.close();
     this.learning.close();
+    this.readiness.close();
     await this.dataplane.close();
     this.#replica.close();
     this.#underlaySocket.close();
@@ -327,7 +355,11 @@ export class Agent {
   }
 
   #apply(changes: readonly ReplicaChange[], revision: number): void {
-    for (const change of changes) this.desired.apply(change);
+    for (const change of changes) {
+      if (change.kind === "network") this.#noteWay(change.state);
+      this.desired.apply(change);
+    }
+    this.readiness.told(changes, revision);
     const kernel = this.#revision === 0 ? this.dataplane.start() : this.dataplane.changed();
     // The kernel is under way; the disk follows in the same turn.
     this.#revision = revision;
@@ -339,6 +371,11 @@ export class Agent {
         waiting.resolve();
       }
     this.#dataplaneChanged(kernel);
+  }
+
+  #noteWay(state: NetworkState): void {
+    const event = wayEvent(this.desired.networks.get(state.network.name), state);
+    if (event !== undefined) this.events.add(event);
   }
 
   #dataplaneChanged(pass: Promise<void>): void {
@@ -373,6 +410,7 @@ export class Agent {
     });
     this.options.logger.info({ server: this.options.server }, "connected");
     this.learning.connected();
+    this.readiness.connected();
   }
 
   #onDisconnected(error: WeftError): void {

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "node:test";
 import { cidr } from "../base/cidr.ts";
-import { ManualClock } from "../base/clock.ts";
 import { type IpAddress, type Ipv4Address, type Ipv6Address, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import { DesiredNetwork } from "../dataplane/desired.ts";
@@ -33,8 +32,6 @@ class FakeDataplane implements Pick<NodeDataplane, "networks" | "putNetwork" | "
 let dataplane: FakeDataplane;
 let attachments: Map<string, Attachment>;
 let desired: DesiredState;
-let clock: ManualClock;
-let steps: number;
 
 function setVteps(vteps: UnderlayPlace["vteps"]): void {
   desired.setUnderlay({
@@ -48,14 +45,10 @@ function setVteps(vteps: UnderlayPlace["vteps"]): void {
 beforeEach(() => {
   dataplane = new FakeDataplane();
   attachments = new Map();
-  clock = new ManualClock();
-  steps = 0;
   desired = new DesiredState({
     node: "h0",
     dataplane: dataplane as unknown as NodeDataplane,
     attachments,
-    clock,
-    onStep: () => steps++,
   });
   setVteps({ ipv4: ip("192.0.2.100") as Ipv4Address });
 });

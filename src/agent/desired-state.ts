@@ -1,7 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import type { NetworkState } from "../api/convert.ts";
 import { type Cidr, cidrContains, cidrOf, type InterfaceAddress, prefixLengthOf } from "../base/cidr.ts";
-import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { DesiredNetwork, NetworkSettings, NodeDataplane } from "../dataplane/index.ts";
@@ -11,7 +10,7 @@ import { declaredIps } from "../model/resources.ts";
 import { blockGateway } from "../model/subnet.ts";
 import type { Attachment, ReplicaChange } from "./replica.ts";
 import type { UnderlayState } from "./underlay.ts";
-import { type Way, type WayNow, Ways, wayOf } from "./ways.ts";
+import { type Way, type WayNow, waysNow } from "./ways.ts";
 
 /** What of the underlay decides how networks are carried. */
 export type UnderlayPlace = Pick<UnderlayState, "vteps" | "interfaceIndex" | "interfaces" | "prefixes">;
@@ -24,7 +23,6 @@ export class DesiredState {
   readonly #node: string;
   readonly #dataplane: NodeDataplane;
   readonly #attachments: ReadonlyMap<string, Attachment>;
-  readonly #ways: Ways;
   readonly #nodes = new Map<string, Node>();
   readonly #networks = new Map<string, NetworkState>();
   /** Endpoints whose node has no VTEP for their network, until it has one. */
@@ -35,23 +33,14 @@ export class DesiredState {
   readonly #blocks = new Map<string, Map<Cidr, Block>>();
   #underlay: UnderlayPlace = { vteps: {}, interfaceIndex: 0, interfaces: new Map(), prefixes: [] };
 
-  /** `onStep`: the desired state went on by itself, with time. */
   constructor(options: {
     readonly node: string;
     readonly dataplane: NodeDataplane;
     readonly attachments: ReadonlyMap<string, Attachment>;
-    readonly clock: Clock;
-    readonly onStep: () => void;
   }) {
     this.#node = options.node;
     this.#dataplane = options.dataplane;
     this.#attachments = options.attachments;
-    this.#ways = new Ways(options.clock, (network) => {
-      const state = this.#networks.get(network);
-      if (state === undefined) return;
-      this.#putNetwork(state);
-      options.onStep();
-    });
   }
 
   get networks(): ReadonlyMap<string, NetworkState> {
@@ -74,7 +63,8 @@ export class DesiredState {
 
   /** While a network changes the way its packets travel: the ways that are received on beside the one that is sent on. */
   standbyOf(network: string): readonly Way[] {
-    return this.#ways.now(network)?.standby ?? [];
+    const state = this.#networks.get(network);
+    return state === undefined ? [] : waysNow(state).standby;
   }
 
   setUnderlay(underlay: UnderlayPlace): void {
@@ -91,7 +81,6 @@ export class DesiredState {
       case "network-removed":
         this.#networks.delete(change.name);
         this.#blocks.delete(change.name);
-        this.#ways.forget(change.name);
         for (const endpoints of [this.#own, this.#unplaced])
           for (const { id, network } of endpoints.values()) if (network === change.name) endpoints.delete(id);
         this.#dataplane.removeNetwork(change.name);
@@ -133,8 +122,7 @@ export class DesiredState {
   }
 
   #putNetwork(state: NetworkState): void {
-    const now = this.#ways.want(state.network.name, wayOf(state.network), state.effectiveMtu);
-    const settings = this.#settingsOf(state.network, now);
+    const settings = this.#settingsOf(state.network, waysNow(state));
     if (settings === undefined) return;
     const known = this.#dataplane.networks.get(settings.name);
     const before = known?.settings;
@@ -251,7 +239,7 @@ export class DesiredState {
     const state = this.#networks.get(networkName);
     const network = this.#dataplane.networks.get(networkName);
     if (state?.network.mode !== "l3" || network === undefined) return;
-    const { way, standby } = this.#ways.want(networkName, wayOf(state.network), state.effectiveMtu);
+    const { way, standby } = waysNow(state);
     const isDirect = [way, ...standby].some((each) => each.isDirect);
     network.setLocalBlocks(this.#ownBlocks(networkName).map((cidr) => ({ cidr, isDirect })));
     for (const [cidr, block] of this.blocksOf(networkName)) this.#placeRemoteBlock(state.network, network, cidr, block);
@@ -265,7 +253,7 @@ export class DesiredState {
     }
     const state = this.#networks.get(name);
     if (state === undefined) return;
-    const { way, standby } = this.#ways.want(name, wayOf(state.network), state.effectiveMtu);
+    const { way, standby } = waysNow(state);
     const isDirect = this.#isDirect(way, vtep);
     const isFromLink = isDirect || standby.some((other) => this.#isDirect(other, vtep));
     const wanted = { cidr, node: block.node, vtep, isDirect, isFromLink };

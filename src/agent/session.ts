@@ -144,7 +144,7 @@ export class Session {
     try {
       const { revision, networks } = this.#handlers.resume();
       const stream = connection.client.watch(
-        { revision: BigInt(revision), networks: [...networks] },
+        { revision: BigInt(revision), networks: [...networks], reports: true },
         { signal: watch.signal },
       );
       let connected = false;

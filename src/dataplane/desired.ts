@@ -299,8 +299,13 @@ export class DesiredNetwork {
   }
 
   get hasChanges(): boolean {
-    const { changedMacs, changedIps, changedPorts, changedBlocks } = this;
-    return this.devicesChanged || [changedMacs, changedIps, changedPorts, changedBlocks].some((set) => set.size > 0);
+    return this.changedPorts.size > 0 || this.hasChangesOfWays;
+  }
+
+  /** Whether anything but ports of this node is to be looked at: devices, and rows that lead to other nodes. */
+  get hasChangesOfWays(): boolean {
+    const { changedMacs, changedIps, changedBlocks } = this;
+    return this.devicesChanged || [changedMacs, changedIps, changedBlocks].some((set) => set.size > 0);
   }
 
   /** A row whose MAC or IP another endpoint has taken over meanwhile stays with that one. */

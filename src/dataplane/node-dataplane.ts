@@ -30,6 +30,8 @@ export interface NodeDataplaneOptions {
   readonly onTraffic?: (event: PortTraffic) => void;
   /** Some of that may have been missed. */
   readonly onTrafficMissed?: () => void;
+  /** Told when a pass begins, which does all that is desired by then, and when it has ended. */
+  readonly onPass?: (moment: "began" | "ended") => void;
 }
 
 /** Where a network is in the kernel. */
@@ -129,8 +131,10 @@ export class NodeDataplane {
   changed(): Promise<void> {
     if (this.#closed || !this.#started) return Promise.resolve();
     if (this.#running === undefined) {
+      this.#options.onPass?.("began");
       this.#running = this.#pass().finally(() => {
         this.#running = undefined;
+        this.#options.onPass?.("ended");
         if (this.#again) {
           this.#again = false;
           this.#trigger();

@@ -94,6 +94,11 @@ export interface Network {
   readonly egress: boolean;
   /** A node reaches the endpoints on it. Default false. */
   readonly hostAccess: boolean;
+  /**
+   * Seconds that each phase of a change of encapsulation, port or crossSubnet waits for nodes that do not have the one
+   * before in place. Default 30.
+   */
+  readonly changeTimeout: number;
 }
 
 /** The part of an l3 network's subnet that one node owns: its endpoints have addresses of it, others route to it. */

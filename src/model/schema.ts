@@ -162,6 +162,7 @@ const networkDraftSchema = fields({
   crossSubnet: yesOrNo.default(false),
   egress: yesOrNo.default(false),
   hostAccess: yesOrNo.default(false),
+  changeTimeout: integer(1, 3_600, "seconds").default(30),
 });
 const networkSchema = networkDraftSchema.extend({ vni });
 

@@ -47,6 +47,7 @@ subnets: [10.0.0.0/24, fd00::/64]
         crossSubnet: false,
         egress: false,
         hostAccess: false,
+        changeTimeout: 30,
       },
     ],
   });

@@ -14,6 +14,7 @@ import { WeftError } from "../base/errors.ts";
 import type { Endpoint, Network, Node, Tenant } from "../model/resources.ts";
 import { parseNetworkDraft, parseTenant } from "../model/schema.ts";
 import type { Administration, Declaration, Outcome, ResourceKind } from "./administration.ts";
+import { readinessToMessage, waitFor } from "./readiness-service.ts";
 import { type Control, valid } from "./services.ts";
 
 const kinds: readonly ResourceKind[] = ["tenant", "network", "node", "endpoint"];
@@ -75,12 +76,20 @@ export function adminRoutes(
       const contacts = resources.flatMap(({ resource }) => {
         if (resource.case !== "node") return [];
         const { connected, lastSeen } = ledger.fanout.contactOf(resource.value.name);
-        return [{ node: resource.value.name, connected, lastSeen: BigInt(lastSeen) }];
+        const { networks, behind } = ledger.readiness.countsOf(resource.value.name);
+        return [{ node: resource.value.name, connected, lastSeen: BigInt(lastSeen), networks, networksBehind: behind }];
       });
       const [only] = resources;
       const name = request.name !== "" && only?.resource.case === "network" ? only.resource.value.name : "";
       const blocks = [...(state.networks.get(name)?.ownedBlocks() ?? [])].sort((a, b) => compareCidr(a.cidr, b.cidr));
-      return { resources, revision: BigInt(state.revision), contacts, blocks: blocks.map(blockToMessage) };
+      const entry = state.networks.get(name);
+      return {
+        resources,
+        revision: BigInt(state.revision),
+        contacts,
+        blocks: blocks.map(blockToMessage),
+        ...(entry === undefined ? {} : { readiness: readinessToMessage(ledger, entry) }),
+      };
     },
 
     async delete(request) {
@@ -92,6 +101,18 @@ export function adminRoutes(
       const lifetime = request.lifetime === 0n ? defaultTokenLifetime : milliseconds(Number(request.lifetime));
       const { token, expires } = await identities.createToken(lifetime);
       return { token, expires: BigInt(expires) };
+    },
+
+    waitInPlace(request, context) {
+      const unknown = request.networks.find((name) => !state.networks.has(name));
+      if (unknown !== undefined)
+        throw new WeftError({
+          code: "not-found",
+          attempted: "wait for what is in place",
+          reason: `there is no network ${unknown}`,
+          hint: "list the networks with: weft network list",
+        });
+      return waitFor(ledger, request, context.signal);
     },
 
     getStatus() {

@@ -9,6 +9,7 @@ import {
   tenantFromMessage,
   tenantToMessage,
 } from "../api/convert.ts";
+import { networkChangeFromMessage, networkChangeToMessage } from "../api/convert-change.ts";
 import {
   BlockRecordSchema,
   IdentityRecordSchema,
@@ -16,11 +17,13 @@ import {
   QuarantineRecordSchema,
   TokenRecordSchema,
 } from "../api/generated/weft/storage/v1/records_pb.js";
+import { NetworkChangeSchema } from "../api/generated/weft/v1/readiness_pb.js";
 import { EndpointSchema, NetworkSchema, NodeSchema, TenantSchema } from "../api/generated/weft/v1/resources_pb.js";
 import type { Cidr } from "../base/cidr.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { unwrap } from "../base/result.ts";
+import type { NetworkChange } from "../model/phase.ts";
 import type { Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
 import type { Operation } from "../store/store.ts";
 
@@ -28,6 +31,8 @@ import type { Operation } from "../store/store.ts";
 export const keys = {
   tenant: (name: string) => `/tenants/${name}`,
   network: (name: string) => `/networks/${name}`,
+  /** The change of the network's way that is under way. */
+  change: (network: string) => `/changes/${network}`,
   node: (name: string) => `/nodes/${name}`,
   endpoint: (network: string, id: string) => `/endpoints/${network}/${id}`,
   block: (network: string, cidr: Cidr) => `/blocks/${network}/${cidr}`,
@@ -57,6 +62,11 @@ export const tenantCodec: Codec<Tenant> = {
 export const networkCodec: Codec<Network> = {
   encode: (network) => toBinary(NetworkSchema, networkToMessage(network)),
   decode: (bytes) => unwrap(networkFromMessage(fromBinary(NetworkSchema, bytes))),
+};
+
+export const changeCodec: Codec<NetworkChange> = {
+  encode: (change) => toBinary(NetworkChangeSchema, networkChangeToMessage(change)),
+  decode: (bytes) => unwrap(networkChangeFromMessage(fromBinary(NetworkChangeSchema, bytes))),
 };
 
 export const nodeCodec: Codec<Node> = {

@@ -10,6 +10,7 @@ import type { Store } from "../store/store.ts";
 import { adminRoutes } from "./admin-service.ts";
 import { Administration } from "./administration.ts";
 import { Blocks } from "./blocks.ts";
+import { Changes } from "./changes.ts";
 import { Endpoints } from "./endpoints.ts";
 import { notFound, observabilityHandler } from "./http.ts";
 import { Identities } from "./identities.ts";
@@ -84,6 +85,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const learned = new Learned(ledger, identities);
     const control: Control = { ledger, identities, endpoints, learned, nodes };
     const administration = new Administration(ledger, endpoints, nodes);
+    const changes = new Changes(ledger);
+    cleanup.push(async () => changes.close());
     const metrics = new Metrics(ledger);
     const adapter: Omit<ConnectNodeAdapterOptions, "routes"> = {
       interceptors: [observe({ metrics, logger, clock })],

@@ -23,6 +23,7 @@ import type { Learned } from "./learned.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Nodes } from "./nodes.ts";
+import { readinessService } from "./readiness-service.ts";
 
 /** What a node may send in one request, at most. */
 const limits = { deletedIds: 10_000, watchedNetworks: 10_000, labels: 64, learnedAddresses: 1_000 } as const;
@@ -116,12 +117,15 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       };
     },
 
+    ...readinessService(control, caller),
+
     async *watch(request, context) {
       const attempted = "watch the networks of a node";
       const peer = caller(context, attempted);
       identities.requireCurrent(peer, attempted);
       requireAtMost(limits.watchedNetworks, request.networks.length, "networks", attempted);
       const watcher = ledger.fanout.open(peer, request);
+      ledger.readiness.connected(peer.name, request.reports);
       ledger.logger.info({ node: peer.name, revision: Number(request.revision) }, "node connected");
       const onAbort = (): void => watcher.end("done");
       context.signal.addEventListener("abort", onAbort);
@@ -133,6 +137,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
         cancelExpiry();
         context.signal.removeEventListener("abort", onAbort);
         ledger.fanout.close(watcher);
+        ledger.readiness.disconnected(peer.name);
         ledger.logger.info({ node: peer.name }, "node disconnected");
       }
     },

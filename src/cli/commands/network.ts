@@ -18,7 +18,9 @@ import {
   type WithServer,
 } from "../options.ts";
 import { show } from "../output.ts";
+import { readinessFields, readinessLines } from "../readiness.ts";
 import { type Column, renderFields, renderTable } from "../table.ts";
+import { type WithWait, waitInPlace, waitOption } from "../wait.ts";
 import { addDelete } from "./delete.ts";
 
 /** What can change while the network is in use; absent: it stays. */
@@ -41,6 +43,7 @@ interface ChangeOptions {
   readonly crossSubnet?: boolean;
   readonly egress?: boolean;
   readonly hostAccess?: boolean;
+  readonly changeTimeout?: number;
 }
 interface CreateOptions extends ChangeOptions {
   readonly tenant: string;
@@ -130,9 +133,10 @@ export function registerNetwork(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (name: string, options: WithServer & WithOutput) => {
-      const { network: found, blocks } = await findNetwork(options.server, name);
+      const { network: found, blocks, readiness } = await findNetwork(options.server, name);
       const { multicast } = found;
-      await show(options.output, found.mode === "l2" ? found : { ...found, blocks }, (surface) =>
+      const shown = { ...found, ...(found.mode === "l2" ? {} : { blocks }), readiness };
+      await show(options.output, shown, (surface) =>
         renderFields(
           [
             ["name", found.name],
@@ -158,8 +162,10 @@ export function registerNetwork(program: Command): void {
             ["cross subnet", found.mode === "l3" ? onOrOff(found.crossSubnet) : undefined],
             ["egress", onOrOff(found.egress)],
             ["host access", onOrOff(found.hostAccess)],
+            ["change timeout", `${found.changeTimeout} s`],
             ["block size", found.mode === "l3" ? found.blockSize : undefined],
             ["blocks", blocks.map(({ cidr, node }) => `${cidr} on ${node}`)],
+            ...readinessLines(readiness),
           ],
           surface,
         ),
@@ -176,8 +182,9 @@ export function registerNetwork(program: Command): void {
     .option("--no-egress", "they do not")
     .option("--host-access", "a node reaches the endpoints on it")
     .option("--no-host-access", "it does not")
+    .addOption(waitOption())
     .addOption(serverOption())
-    .action(async (name: string, options: ChangeOptions & WithServer) => {
+    .action(async (name: string, options: ChangeOptions & WithServer & WithWait) => {
       const changes = changesOf(options);
       if (Object.keys(changes).length === 0)
         throw new UsageError(`change network ${name}`, "nothing to change was named", "weft network set --help");
@@ -195,12 +202,16 @@ export function registerNetwork(program: Command): void {
         process.stdout.write(
           `network ${name} ${result.outcome}\n${result.differences.map((difference) => `  ${difference}\n`).join("")}`,
         );
+      if (options.wait !== undefined)
+        await waitInPlace(`network ${name}`, options.wait, (signal) =>
+          serverClient(options.server).waitInPlace({ networks: [name], revision: answer.revision }, { signal }),
+        );
     });
   examples(
     set,
     "weft network set web --mtu 1400",
     "weft network set web --mtu auto --flood none",
-    "weft network set web --encapsulation geneve",
+    "weft network set web --encapsulation geneve --wait",
     "weft network set web --learning-limit 16 --ageing 120",
   );
 
@@ -249,7 +260,12 @@ function changeOptions(command: Command): Command {
       ]),
     )
     .option("--learning-limit <count>", "MACs learnt behind one port and published (default: 0)", integer(0, 4096))
-    .option("--ageing <seconds>", "when what was learnt is forgotten (default: 300)", integer(10, 86_400));
+    .option("--ageing <seconds>", "when what was learnt is forgotten (default: 300)", integer(10, 86_400))
+    .option(
+      "--change-timeout <seconds>",
+      "how long each phase of a change of encapsulation or port waits for nodes (default: 30)",
+      integer(1, 3_600),
+    );
 }
 
 /** Options that are fields of the same name. */
@@ -266,6 +282,7 @@ const plainFields = [
   "crossSubnet",
   "egress",
   "hostAccess",
+  "changeTimeout",
 ] as const;
 
 /** The fields that were named. `mtu: undefined` is named too: it means computed. */
@@ -336,11 +353,16 @@ function onOrOff(is: boolean): string {
 async function findNetwork(
   server: string,
   name: string,
-): Promise<{ readonly network: Network; readonly blocks: readonly Block[] }> {
+): Promise<{
+  readonly network: Network;
+  readonly blocks: readonly Block[];
+  readonly readiness: ReturnType<typeof readinessFields>;
+}> {
   const { serverClient, ofKind, blockOf } = await import("../admin.ts");
   const answer = await serverClient(server).list({ kind: "network", name });
   const [network] = ofKind("network", answer.resources);
-  if (network !== undefined) return { network, blocks: answer.blocks.map(blockOf) };
+  if (network !== undefined)
+    return { network, blocks: answer.blocks.map(blockOf), readiness: readinessFields(answer.readiness) };
   throw new WeftError({
     code: "not-found",
     attempted: `show network ${name}`,

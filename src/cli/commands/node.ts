@@ -22,6 +22,7 @@ export function registerNode(program: Command): void {
             { header: "vtep ipv4", value: (row) => row.vtepAddresses.ipv4 },
             { header: "vtep ipv6", value: (row) => row.vtepAddresses.ipv6 },
             { header: "underlay mtu", value: (row) => row.underlayMtu },
+            { header: "in place", value: inPlaceOf },
             { header: "last seen", value: (row) => row.lastSeen },
           ],
           nodes,
@@ -47,6 +48,7 @@ export function registerNode(program: Command): void {
               ["vtep ipv6", found.vtepAddresses.ipv6],
               ["underlay mtu", found.underlayMtu],
               ["generation", found.generation],
+              ["in place", inPlaceOf(found)],
               ["last seen", found.lastSeen],
               ["labels", Object.entries(found.labels).map(([label, text]) => `${label}=${text}`)],
             ],
@@ -67,8 +69,14 @@ async function findNodes(server: string, name: string) {
   return ofKind("node", answer.resources).map((node) => ({
     ...node,
     connected: contacts.get(node.name)?.connected ?? false,
+    networks: contacts.get(node.name)?.networks ?? 0,
+    networksBehind: contacts.get(node.name)?.networksBehind ?? 0,
     lastSeen: instant(contacts.get(node.name)?.lastSeen ?? 0n),
   }));
+}
+
+function inPlaceOf(node: { readonly networks: number; readonly networksBehind: number }): string {
+  return `${node.networks - node.networksBehind} of ${node.networks}`;
 }
 
 function stateOf(node: { readonly connected: boolean }): string {

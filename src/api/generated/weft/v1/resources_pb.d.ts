@@ -152,6 +152,13 @@ export declare type Network = Message<"weft.v1.Network"> & {
    * @generated from field: bool host_access = 22;
    */
   hostAccess: boolean;
+
+  /**
+   * Seconds; 0: the default.
+   *
+   * @generated from field: uint32 change_timeout = 30;
+   */
+  changeTimeout: number;
 };
 
 /**
