@@ -167,9 +167,9 @@ it("no packet is lost while a node takes 20 s for a change", requires("nft-inet"
   });
 });
 
-const restarts = requires("nft-inet", "quick processes");
+const onQuickMachines = requires("nft-inet", "quick processes");
 
-it("no packet is lost when server and agents start again during a change", restarts, async (t) => {
+it("no packet is lost when server and agents start again during a change", onQuickMachines, async (t) => {
   const name = "again";
   await underTraffic(t, { name, vni: 111, tenant: name, changeTimeout: 600, ...dual(11) }, "h3", async () => {
     await withoutAgent3(async () => {
@@ -185,7 +185,7 @@ it("no packet is lost when server and agents start again during a change", resta
   });
 });
 
-it("a change that is not in place in time is told with the names of those behind", requires("nft-inet"), async () => {
+it("a change that is not in place in time is told with the names of those behind", onQuickMachines, async () => {
   const name = "late";
   await createNetworks(lab, [{ name, vni: 112, tenant: name, ...dual(12) }]);
   for (const host of hosts) {
