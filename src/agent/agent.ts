@@ -1,14 +1,16 @@
+import { X509Certificate } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import type { NetworkState } from "../api/convert.ts";
 import type { InPlaceProgress, WaitInPlaceRequest } from "../api/generated/weft/v1/readiness_pb.js";
 import type { Credentials } from "../api/transport.ts";
 import type { Clock } from "../base/clock.ts";
-import { seconds } from "../base/duration.ts";
+import { milliseconds, seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
+import type { IpAddress } from "../base/ip.ts";
 import type { Logger } from "../base/logger.ts";
-import { NodeDataplane } from "../dataplane/index.ts";
+import { NodeDataplane, Problems, type Report } from "../dataplane/index.ts";
 import { listMulticastGroups, NetworkNamespace } from "../linux/index.ts";
-import type { Endpoint } from "../model/resources.ts";
+import type { Endpoint, Network, Node } from "../model/resources.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import { Attachments } from "./attachments.ts";
@@ -38,12 +40,17 @@ export interface AgentOptions {
 const arrivalTimeout = seconds(15);
 const saveAgain = seconds(5);
 const claimLater = seconds(5);
+const lookInterval = seconds(10);
+/** Changes of the underlay come in groups. */
+const shortestUnderlayPause = milliseconds(200);
 
 /** The node agent: keeps the kernel of this node as the server says, and as it last said while it cannot be reached. */
 export class Agent {
   readonly options: AgentOptions;
   readonly events: EventLog;
   readonly dataplane: NodeDataplane;
+  /** What is not as it should be apart from the kernel. */
+  readonly problems: Problems;
   readonly desired: DesiredState;
   readonly attachments: Attachments;
   readonly learning: LocalLearning;
@@ -51,6 +58,7 @@ export class Agent {
   readonly attached = new Map<string, Attachment>();
   /** By the clock that never goes back. */
   readonly startedAt: number;
+  readonly #report: Report;
   readonly #replica: Replica;
   readonly #underlayNamespace: NetworkNamespace;
   readonly #underlaySocket: NetlinkSocket;
@@ -68,9 +76,14 @@ export class Agent {
   #claimsWanted = false;
   /** Changes that are not on disk yet. */
   #unsaved: ReplicaChange[] = [];
+  #cancelLook: () => void = () => {};
   #cancelSave: (() => void) | undefined;
   readonly #waiting = new Set<{ readonly revision: number; readonly resolve: () => void }>();
   #underlayCheck: Promise<void> | undefined;
+  /** Something changed that the check under way may not have seen. */
+  #underlayCheckWanted = false;
+  #underlayPause = shortestUnderlayPause;
+  #closed = false;
 
   private constructor(
     options: AgentOptions,
@@ -90,17 +103,19 @@ export class Agent {
     this.#underlay = parts.underlay;
     this.#revision = parts.replica.revision;
     for (const attachment of parts.replica.attachments()) this.attached.set(attachment.id, attachment);
+    this.#report = (event) => {
+      this.events.add(event);
+      options.logger[event.level === "error" ? "error" : event.level === "warning" ? "warn" : "info"](
+        { object: event.object, kind: event.kind },
+        event.message,
+      );
+    };
+    this.problems = new Problems(this.#report, options.clock);
     this.dataplane = new NodeDataplane({
       instance: options.instance,
       underlay: parts.namespace,
       clock: options.clock,
-      report: (event) => {
-        this.events.add(event);
-        options.logger[event.level === "error" ? "error" : event.level === "warning" ? "warn" : "info"](
-          { object: event.object, kind: event.kind },
-          event.message,
-        );
-      },
+      report: this.#report,
       onTraffic: (event) => this.learning.onTraffic(event),
       onTrafficMissed: () => this.learning.onTrafficMissed(),
       onPass: (moment) => this.readiness.onPass(moment),
@@ -129,6 +144,7 @@ export class Agent {
         onConnected: () => this.#onConnected(),
         onDisconnected: (error) => this.#onDisconnected(error),
         onRenewed: (credentials) => saveCredentials(options.dataDirectory, credentials),
+        onOtherRefused: (address) => this.#onOtherRefused(address),
       },
     });
     this.attachments = new Attachments({
@@ -154,6 +170,13 @@ export class Agent {
       connection: () => (this.#connected ? this.#session.connection : undefined),
       revision: () => this.#revision,
     });
+    parts.replica.onRewritten = () =>
+      this.#report({
+        level: "warning",
+        kind: "repaired",
+        object: "agent database",
+        message: "its file was deleted while the agent ran, and has been written anew",
+      });
     this.#underlayWatch = watchUnderlay(parts.namespace, () => this.#underlayChanged());
   }
 
@@ -166,8 +189,15 @@ export class Agent {
     const socket = new NetlinkSocket({ namespace });
     let replica: Replica | undefined;
     try {
-      const underlay = await readUnderlay(socket, options.underlay);
       replica = new Replica(options.dataDirectory);
+      replica.requireOwner({
+        node: options.node,
+        authority: new X509Certificate(options.credentials.caCertificate).fingerprint256,
+        instance: options.instance,
+      });
+      const networks = [...replica.networks()].map(({ network }) => network);
+      const peers = peersOf(options.node, replica.nodes(), networks);
+      const underlay = await readUnderlay(socket, { selectors: options.underlay, peers });
       const agent = new Agent(options, { replica, namespace, socket, underlay });
       await agent.#begin();
       return agent;
@@ -199,7 +229,7 @@ export class Agent {
   get serverState(): { readonly state: "connected" | "disconnected"; readonly error: string } {
     return this.#connected
       ? { state: "connected", error: "" }
-      : { state: "disconnected", error: this.#serverError?.message ?? "" };
+      : { state: "disconnected", error: textOf(this.#serverError) };
   }
 
   /** What the server says of the nodes that share networks with this one. */
@@ -220,8 +250,10 @@ export class Agent {
 
   /** The kernel stays as it is. */
   async close(): Promise<void> {
+    this.#closed = true;
     this.#session.close();
     this.#cancelSave?.();
+    this.#cancelLook();
     this.#underlayWatch.close();
     this.learning.close();
     this.readiness.close();
@@ -233,9 +265,19 @@ export class Agent {
 
   async #begin(): Promise<void> {
     await this.#useUnderlay(this.#underlay);
+    this.#tellRemarks();
     this.attachments.abandonPending();
     if (this.#replica.revision > 0) this.#load();
     void this.#session.run();
+    this.#lookAfterDatabase();
+  }
+
+  /** Somebody may delete the file while nothing is written. */
+  #lookAfterDatabase(): void {
+    this.#cancelLook = this.options.clock.after(lookInterval, () => {
+      if (!this.#replica.isInPlace) this.#save([]);
+      this.#lookAfterDatabase();
+    });
   }
 
   /** The last state that the server told. Whatever it says later, the endpoints of this node work again from here on. */
@@ -360,6 +402,8 @@ export class Agent {
       this.desired.apply(change);
     }
     this.readiness.told(changes, revision);
+    // The ways to nodes that came, or went, decide the MTU, too.
+    if (changes.some(({ kind }) => kind.startsWith("node") || kind === "network")) this.#underlayChanged();
     const kernel = this.#revision === 0 ? this.dataplane.start() : this.dataplane.changed();
     // The kernel is under way; the disk follows in the same turn.
     this.#revision = revision;
@@ -409,18 +453,37 @@ export class Agent {
       message: `connected to ${this.options.server}`,
     });
     this.options.logger.info({ server: this.options.server }, "connected");
+    this.problems.cleared(this.#identityObject);
     this.learning.connected();
     this.readiness.connected();
+  }
+
+  /** Something that the operator should know and nothing needs to be done about. */
+  notice(object: string, message: string): void {
+    this.#report({ level: "warning", kind: "adjusted", object, message });
+  }
+
+  get #identityObject(): string {
+    return `identity of node ${this.options.node}`;
+  }
+
+  #onOtherRefused(address: string): void {
+    const message = `another host, ${address}, tried to be node ${this.options.node} and was refused: it has a copy of this node's data directory`;
+    this.events.add({ level: "error", kind: "refused", object: this.#identityObject, message });
+    this.options.logger.error({ address, object: this.#identityObject }, message);
   }
 
   #onDisconnected(error: WeftError): void {
     const isNews = this.#connected || this.#serverError?.message !== error.message;
     this.#connected = false;
     this.#serverError = error;
+    // What only somebody can mend is a problem; that the server is away is none.
+    if (error.code === "in-use")
+      this.problems.failed(this.#identityObject, new Error(`${error.message}; try: ${error.hint}`));
     if (!isNews) return;
-    this.events.add({ level: "warning", kind: "disconnected", object: "server", message: error.message });
+    this.events.add({ level: "warning", kind: "disconnected", object: "server", message: textOf(error) });
     this.options.logger.warn(
-      { server: this.options.server, error: error.message },
+      { server: this.options.server, error: textOf(error) },
       "not connected; the dataplane stays as it is",
     );
   }
@@ -456,9 +519,13 @@ export class Agent {
     this.desired.setUnderlay(underlay);
   }
 
-  /** An interface or address changed: the MTU may have, and with it everyone's. */
+  /** An interface, an address, a route or a node changed: the MTU may have, and with it everyone's. */
   #underlayChanged(): void {
-    if (this.#underlayCheck !== undefined) return;
+    if (this.#underlayCheck !== undefined) {
+      this.#underlayCheckWanted = true;
+      return;
+    }
+    this.#underlayCheckWanted = false;
     this.#underlayCheck = this.#checkUnderlay()
       .then(() => this.dataplane.problems.cleared("VTEP address"))
       .catch((error: unknown) =>
@@ -466,27 +533,70 @@ export class Agent {
       )
       .finally(() => {
         this.#underlayCheck = undefined;
+        if (this.#underlayCheckWanted && !this.#closed) this.#underlayChanged();
       });
   }
 
   async #checkUnderlay(): Promise<void> {
-    await new Promise<void>((resolve) => this.options.clock.after(seconds(0.2), resolve));
+    const { clock } = this.options;
+    await new Promise<void>((resolve) => clock.after(this.#underlayPause, resolve));
+    if (this.#closed) return;
+    // What changes from here on is looked at once more.
+    this.#underlayCheckWanted = false;
+    const began = clock.monotonic();
     const before = this.#underlay;
-    const underlay = await readUnderlay(this.#underlaySocket, this.options.underlay, before.vteps);
-    if (isDeepStrictEqual(underlay, before)) return;
+    const peers = peersOf(
+      this.options.node,
+      this.desired.nodes.values(),
+      Array.from(this.desired.networks.values(), ({ network }) => network),
+    );
+    const underlay = await readUnderlay(this.#underlaySocket, { selectors: this.options.underlay, peers, before });
+    // A routing daemon may change thousands of routes each second: looking at them takes a small part of the time.
+    const cost = clock.monotonic() - began;
+    this.#underlayPause = milliseconds(Math.max(shortestUnderlayPause, cost * 20));
+    if (this.#closed || isDeepStrictEqual(underlay, before)) return;
     const { vteps, mtu, interfaceName } = underlay;
-    const { interfaces, ...place } = before;
-    if (isDeepStrictEqual({ ...underlay, interfaces }, { ...place, interfaces })) {
-      // Some device of the host came or went that carries no tunnel.
+    if (isDeepStrictEqual(placeOf(underlay), placeOf(before))) {
+      // Some device of the host came or went that carries no tunnel, or a VTEP came onto a link or left it.
       this.#underlay = underlay;
       this.desired.setUnderlay(underlay);
     } else {
       this.options.logger.info({ vteps, mtu, interface: interfaceName }, "the underlay changed");
       await this.#useUnderlay(underlay);
     }
+    this.#tellRemarks(before.remarks);
     this.#dataplaneChanged(this.dataplane.changed());
     // Each conversation begins with what this node is; one that goes on is told.
     if (!isDeepStrictEqual(vteps, before.vteps)) this.#session.reconnect();
     else if (mtu !== before.mtu) await this.#session.register();
   }
+
+  /** What speaks against VTEP addresses that are used all the same, unless it was told `before`. */
+  #tellRemarks(before: readonly string[] = []): void {
+    for (const message of this.#underlay.remarks) {
+      if (before.includes(message)) continue;
+      this.events.add({ level: "warning", kind: "adjusted", object: "VTEP address", message });
+      this.options.logger.warn({ object: "VTEP address" }, message);
+    }
+  }
+}
+
+/** What of the underlay the dataplane itself rests on. */
+function placeOf({ vteps, mtu, interfaceIndex, interfaceName }: UnderlayState): object {
+  return { vteps, mtu, interfaceIndex, interfaceName };
+}
+
+/** The VTEP addresses that this node sends to, or may. */
+function peersOf(self: string, nodes: Iterable<Node>, networks: readonly Pick<Network, "vteps">[]): Set<IpAddress> {
+  const peers = new Set<IpAddress>(networks.flatMap(({ vteps }) => vteps));
+  for (const { name, vtepAddresses } of nodes) {
+    if (name === self) continue;
+    for (const address of [vtepAddresses.ipv4, vtepAddresses.ipv6]) if (address !== undefined) peers.add(address);
+  }
+  return peers;
+}
+
+/** The error with what to do next: whoever reads it has no other place to find that. */
+function textOf(error: WeftError | undefined): string {
+  return error === undefined ? "" : `${error.message}${error.hint === undefined ? "" : `; try: ${error.hint}`}`;
 }

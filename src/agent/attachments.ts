@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
 import { endpointFromMessage } from "../api/convert.ts";
 import type { NodeConnection } from "../api/transport.ts";
 import type { Clock } from "../base/clock.ts";
@@ -8,7 +7,14 @@ import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { unwrap } from "../base/result.ts";
 import type { NodeDataplane } from "../dataplane/index.ts";
-import { isErrno, NetworkNamespace, namedNamespacePath } from "../linux/index.ts";
+import {
+  canonicalNamespacePath,
+  isErrno,
+  isPathOfThisProcess,
+  NetworkNamespace,
+  namedNamespacePath,
+  namespaceInodeAt,
+} from "../linux/index.ts";
 import { parseInterfaceName } from "../model/names.ts";
 import { declaredIps, type Endpoint } from "../model/resources.ts";
 import { getLink, NetlinkSocket } from "../netlink/index.ts";
@@ -23,6 +29,17 @@ export interface AttachRequest {
   /** Empty: the server chooses. */
   readonly mac: string;
   readonly ips: readonly string[];
+  /** As {@link Attachment.routePriority}; 0: after those that are attached in the same namespace. */
+  readonly routePriority: number;
+}
+
+/** Where an interface is to go, looked at and found fit. */
+interface Place {
+  readonly netns: string;
+  /** The namespace that the path must go on meaning; 0: whichever it means. */
+  readonly inode: number;
+  /** The namespace that it means now. */
+  readonly currentInode: number;
 }
 
 export interface AttachmentsOptions {
@@ -43,8 +60,7 @@ const requestTimeout = seconds(10);
 const settleAgain = seconds(5);
 /** Passes of the dataplane that an attachment waits for; one does unless others are attached at the same time. */
 const mostPasses = 10;
-/** Paths of the agent itself, whoever reads them. */
-const ownPath = /^\/proc\/(self|thread-self)\//;
+const lastRoutePriority = 99_999;
 
 /** Puts endpoints into namespaces and takes them away again: whole, or not at all. */
 export class Attachments {
@@ -55,21 +71,29 @@ export class Attachments {
 
   constructor(options: AttachmentsOptions) {
     this.#options = options;
+    // An earlier version kept names as they were spelt, and held a namespace of that name to be gone when it was made anew.
+    for (const attachment of options.attachments.values()) {
+      const netns = canonicalNamespacePath(attachment.netns);
+      if (netns !== attachment.netns) options.attachments.set(attachment.id, { ...attachment, netns, inode: 0 });
+    }
   }
 
   /** Resolves when packets can flow on this node. Nothing stays behind when it rejects. */
   async attach(request: AttachRequest): Promise<Endpoint> {
     const attempted = `attach ${request.netns} to network ${request.network} as ${request.interface}`;
-    const inode = await this.#checkPlace(request, attempted);
+    const { netns, inode, currentInode } = await this.#checkPlace(request, attempted);
     const connection = this.#requireConnection(attempted);
-    const place = `${request.netns} ${request.interface}`;
-    if (this.#busy.has(place))
+    const key = `${currentInode} ${request.interface}`;
+    if (this.#busy.has(key))
       throw new WeftError({ code: "already-exists", attempted, reason: "the same is being attached right now" });
-    this.#busy.add(place);
+    const present = attachmentsIn(currentInode, [...this.#options.attachments.values()]);
+    const routePriority = chooseRoutePriority(request.routePriority, present, attempted);
+    this.#busy.add(key);
     const id = randomBytes(6).toString("hex");
     try {
       // On disk before the server hears of it: after a crash the claim is found and given back.
-      const attachment = { id, network: request.network, netns: request.netns, interface: request.interface, inode };
+      const { network, interface: name } = request;
+      const attachment = { id, network, netns, interface: name, inode, routePriority };
       this.#put({ ...attachment, state: "pending" });
       const answer = await connection.client.createEndpoint(
         { id, network: request.network, attachment: "netns", mac: request.mac, ips: [...request.ips] },
@@ -85,33 +109,33 @@ export class Attachments {
         level: "info",
         kind: "attached",
         object: `endpoint ${id} of network ${request.network}`,
-        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) in ${request.netns} as ${request.interface}`,
+        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) in ${netns} as ${request.interface}`,
       });
       return endpoint;
     } catch (error) {
       await this.#release(id);
       throw error;
     } finally {
-      this.#busy.delete(place);
+      this.#busy.delete(key);
     }
   }
 
   /** The endpoint that was there; `undefined` when there was none. The server is told now, or when it can be reached. */
   async detach(network: string, netns: string, interfaceName: string): Promise<string | undefined> {
-    const attachment = [...this.#options.attachments.values()].find(
-      (candidate) =>
-        candidate.network === network &&
-        candidate.netns === netns &&
-        candidate.interface === interfaceName &&
-        isInPlace(candidate),
+    const candidates = [...this.#options.attachments.values()].filter(
+      (candidate) => candidate.network === network && candidate.interface === interfaceName && isInPlace(candidate),
     );
+    // A namespace has many paths; of one that is gone there is only the path that it was attached by.
+    const path = canonicalNamespacePath(netns);
+    const attachment =
+      attachmentsIn(namespaceInodeAt(netns), candidates)[0] ?? candidates.find((candidate) => candidate.netns === path);
     if (attachment === undefined) return undefined;
     await this.#release(attachment.id);
     this.#options.events.add({
       level: "info",
       kind: "detached",
       object: `endpoint ${attachment.id} of network ${network}`,
-      message: `taken out of ${netns}`,
+      message: `taken out of ${attachment.netns}`,
     });
     return attachment.id;
   }
@@ -239,7 +263,7 @@ export class Attachments {
     await this.settleWithServer();
   }
 
-  async #checkPlace(request: AttachRequest, attempted: string): Promise<number> {
+  async #checkPlace(request: AttachRequest, attempted: string): Promise<Place> {
     const name = parseInterfaceName(request.interface);
     if (!name.ok)
       throw new WeftError({
@@ -247,24 +271,16 @@ export class Attachments {
         attempted,
         reason: `interface: found "${request.interface}"; allowed: ${name.error}`,
       });
-    if (!existsSync(request.netns))
-      throw new WeftError({
-        code: "not-found",
-        attempted,
-        reason: `network namespace ${request.netns} does not exist`,
-        hint: "list namespaces with: ip netns list",
-      });
-    using namespace = NetworkNamespace.open(request.netns);
-    if (ownPath.test(request.netns) || this.#options.dataplane.isOwnNamespace(namespace.inode))
+    using namespace = openNamespace(request.netns, attempted);
+    if (isPathOfThisProcess(request.netns) || this.#options.dataplane.isOwnNamespace(namespace.inode))
       throw new WeftError({
         code: "invalid-argument",
         attempted,
         reason: "that is the underlay's namespace or one that weft made for a tenant",
         hint: "attach the namespace of a container: its name, or /proc/PID/ns/net of one of its processes",
       });
-    const taken = [...this.#options.attachments.values()].find(
-      (each) => each.netns === request.netns && each.interface === request.interface && isInPlace(each),
-    );
+    const present = attachmentsIn(namespace.inode, [...this.#options.attachments.values()]);
+    const taken = present.find((each) => each.interface === request.interface && isInPlace(each));
     if (taken !== undefined)
       throw new WeftError({
         code: "already-exists",
@@ -273,12 +289,13 @@ export class Attachments {
         hint: `detach it first: weft detach ${taken.network} --netns ${namespace.label} --interface ${request.interface}`,
       });
     // A name stands for whatever bears it, also after a reboot; any other path must go on meaning this namespace.
-    const inode = request.netns.startsWith(namedNamespacePath("")) ? 0 : namespace.inode;
+    const netns = canonicalNamespacePath(request.netns);
+    const inode = netns.startsWith(namedNamespacePath("")) ? 0 : namespace.inode;
     using socket = new NetlinkSocket({ namespace });
     try {
       await socket.get(getLink({ name: request.interface }));
     } catch (error) {
-      if (isErrno(error, "ENODEV")) return inode;
+      if (isErrno(error, "ENODEV")) return { netns, inode, currentInode: namespace.inode };
       throw error;
     }
     throw new WeftError({
@@ -353,4 +370,42 @@ export class Attachments {
       clock.after(settleAgain, () => this.#removeFromDisk(id));
     }
   }
+}
+
+function openNamespace(path: string, attempted: string): NetworkNamespace {
+  try {
+    return NetworkNamespace.open(path);
+  } catch (error) {
+    if (!(error instanceof WeftError)) throw error;
+    const { code, reason, hint } = error;
+    throw new WeftError({ code, attempted, reason, ...(hint === undefined ? {} : { hint }), cause: error });
+  }
+}
+
+/** Those of the attachments that hang in the namespace, by whatever path it was named. */
+function attachmentsIn(inode: number | undefined, attachments: readonly Attachment[]): Attachment[] {
+  if (inode === undefined) return [];
+  return attachments.filter(
+    (each) =>
+      each.state !== "releasing" &&
+      (each.inode === 0 || each.inode === inode) &&
+      namespaceInodeAt(each.netns) === inode,
+  );
+}
+
+function chooseRoutePriority(wanted: number, present: readonly Attachment[], attempted: string): number {
+  const hint = "name another with --route-priority";
+  if (wanted > 0) {
+    const taken = present.find(({ routePriority }) => routePriority === wanted);
+    if (wanted <= lastRoutePriority && taken === undefined) return wanted;
+    const [code, reason] =
+      taken === undefined
+        ? (["invalid-argument", `route priority: found ${wanted}; allowed: 1 to ${lastRoutePriority}`] as const)
+        : (["already-exists", `endpoint ${taken.id} has route priority ${wanted} in the same namespace`] as const);
+    throw new WeftError({ code, attempted, reason, hint });
+  }
+  const next = 1 + Math.max(0, ...present.map(({ routePriority }) => routePriority));
+  if (next <= lastRoutePriority) return next;
+  const reason = `an endpoint in the same namespace has route priority ${lastRoutePriority}, and there is none after it`;
+  throw new WeftError({ code: "exhausted", attempted, reason, hint });
 }

@@ -1,16 +1,19 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "node:test";
 import { cidr } from "../base/cidr.ts";
+import { ManualClock } from "../base/clock.ts";
 import { type IpAddress, type Ipv4Address, type Ipv6Address, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import { DesiredNetwork } from "../dataplane/desired.ts";
 import type { NetworkSettings, NodeDataplane } from "../dataplane/index.ts";
+import { Problems } from "../dataplane/report.ts";
 import { type Endpoint, parseNetwork } from "../model/index.ts";
 import { DesiredState, interfaceAddresses, type UnderlayPlace } from "./desired-state.ts";
 import type { Attachment } from "./replica.ts";
 
 /** The networks of a dataplane, and no kernel. */
-class FakeDataplane implements Pick<NodeDataplane, "networks" | "putNetwork" | "removeNetwork"> {
+class FakeDataplane implements Pick<NodeDataplane, "networks" | "putNetwork" | "removeNetwork" | "problems"> {
+  readonly problems = new Problems(() => {}, new ManualClock());
   readonly networks = new Map<string, DesiredNetwork>();
 
   putNetwork(settings: NetworkSettings): DesiredNetwork {
@@ -36,8 +39,10 @@ let desired: DesiredState;
 function setVteps(vteps: UnderlayPlace["vteps"]): void {
   desired.setUnderlay({
     vteps,
+    mtu: 1500,
     interfaceIndex: 2,
     interfaces: new Map([["eth0", 2]]),
+    onLink: new Map(),
     prefixes: [cidr("192.0.2.0/24")],
   });
 }
@@ -71,7 +76,7 @@ function putNode(name: string, ipv4: string, ipv6?: string): void {
     ipv4: ip(ipv4) as Ipv4Address,
     ...(ipv6 === undefined ? {} : { ipv6: ip(ipv6) as Ipv6Address }),
   };
-  desired.apply({ kind: "node", node: { name, vtepAddresses, underlayMtu: 1500, labels: {}, generation: 1 } });
+  desired.apply({ kind: "node", node: { name, vtepAddresses, underlayMtu: 1500, generation: 1 } });
 }
 
 function putEndpoint(id: string, node: string, network = "blue"): void {
@@ -88,7 +93,8 @@ function putEndpoint(id: string, node: string, network = "blue"): void {
 }
 
 function attachHere(id: string, state: Attachment["state"] = "attached"): void {
-  attachments.set(id, { id, network: "blue", netns: "/run/netns/c", interface: "eth0", state, inode: 0 });
+  const place = { network: "blue", netns: "/run/netns/c", interface: "eth0", inode: 0, routePriority: 1 };
+  attachments.set(id, { id, ...place, state });
 }
 
 function blue(): DesiredNetwork {
@@ -124,6 +130,19 @@ describe("endpoints of other nodes", () => {
     putNode("h1", "192.0.2.12");
     putNode("h2", "192.0.2.11");
     assert.deepEqual(placement(), { e1: "192.0.2.12", e2: "192.0.2.11" });
+  });
+
+  it("have no place while their node has lost its VTEP address to another", () => {
+    putNetwork("blue");
+    putNode("h1", "192.0.2.10");
+    putNode("h2", "192.0.2.11");
+    putEndpoint("e1", "h1");
+    putEndpoint("e2", "h2");
+    desired.apply({ kind: "node", node: { name: "h2", vtepAddresses: {}, underlayMtu: 1500, generation: 1 } });
+    putNode("h1", "192.0.2.11");
+    assert.deepEqual(placement(), { e1: "192.0.2.11" });
+    putNode("h2", "192.0.2.10");
+    assert.deepEqual(placement(), { e1: "192.0.2.11", e2: "192.0.2.10" });
   });
 
   it("wait for the network, for the node, and for its VTEP of the network's family", () => {
@@ -266,4 +285,55 @@ it("gives addresses the prefix length of their subnet, and leaves out those of n
     { address: "10.0.0.9", prefixLength: 24 },
     { address: "fd00::9", prefixLength: 64 },
   ]);
+});
+
+describe("the MTU that the underlay cannot carry", () => {
+  it("is a problem until it is cured, and names the smallest node that is known", () => {
+    const putSmall = (underlayMtu: number) =>
+      desired.apply({
+        kind: "node",
+        node: {
+          name: "h3",
+          vtepAddresses: { ipv4: ip("192.0.2.3") as Ipv4Address },
+          underlayMtu,
+          generation: 1,
+        },
+      });
+    putNetwork("blue", { mtu: 1450 });
+    assert.equal(dataplane.problems.size, 0);
+    putSmall(1400);
+    assert.match(
+      `${dataplane.problems.get("MTU of network blue")?.error.message}`,
+      /node h3 has an underlay MTU of 1400/,
+    );
+    putSmall(1500);
+    assert.equal(dataplane.problems.size, 0);
+  });
+
+  it("is a problem, too, where the smallest node is not known here", () => {
+    putNetwork("blue", { mtu: 1450, effectiveMtu: 1350 });
+    assert.match(`${dataplane.problems.get("MTU of network blue")?.error.message}`, /asks for 1450, .* carries 1350/);
+    desired.apply({ kind: "network-removed", name: "blue" });
+    assert.equal(dataplane.problems.size, 0);
+  });
+
+  it("routes say who is on a link, against what the prefixes of interfaces say", () => {
+    const isDirect = () => [...blue().blocks.values()].map((block) => block.isDirect);
+    putNetwork("blue", { mode: "l3", encapsulation: "gre", crossSubnet: true, subnets: ["10.0.0.0/16"] });
+    putNode("h1", "203.0.113.1");
+    desired.apply({
+      kind: "block",
+      block: { network: "blue", node: "h1", cidr: cidr("10.0.1.0/26"), generation: 1 },
+    });
+    assert.deepEqual(isDirect(), [false]);
+    desired.setUnderlay({
+      vteps: { ipv4: ip("192.0.2.100") as Ipv4Address },
+      mtu: 1500,
+      interfaceIndex: 2,
+      interfaces: new Map([["eth0", 2]]),
+      onLink: new Map([[ip("203.0.113.1"), true]]),
+      prefixes: [cidr("192.0.2.0/24")],
+    });
+    assert.deepEqual(isDirect(), [true]);
+  });
 });

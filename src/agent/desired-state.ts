@@ -3,8 +3,9 @@ import type { NetworkState } from "../api/convert.ts";
 import { type Cidr, cidrContains, cidrOf, type InterfaceAddress, prefixLengthOf } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
-import type { DesiredNetwork, NetworkSettings, NodeDataplane } from "../dataplane/index.ts";
+import type { DesiredNetwork, NetworkSettings, NodeDataplane, RemoteEndpoint } from "../dataplane/index.ts";
 import type { Block, Endpoint, Network, Node } from "../model/index.ts";
+import { maximumMtu, usableMtu } from "../model/mtu.ts";
 import { defaultGroup } from "../model/network-rules.ts";
 import { declaredIps } from "../model/resources.ts";
 import { blockGateway } from "../model/subnet.ts";
@@ -13,7 +14,10 @@ import type { UnderlayState } from "./underlay.ts";
 import { type Way, type WayNow, waysNow } from "./ways.ts";
 
 /** What of the underlay decides how networks are carried. */
-export type UnderlayPlace = Pick<UnderlayState, "vteps" | "interfaceIndex" | "interfaces" | "prefixes">;
+export type UnderlayPlace = Pick<
+  UnderlayState,
+  "vteps" | "mtu" | "interfaceIndex" | "interfaces" | "onLink" | "prefixes"
+>;
 
 /**
  * Turns what the server says into what the dataplane shall do: which endpoints are this node's and hang where, and
@@ -31,7 +35,14 @@ export class DesiredState {
   readonly #own = new Map<string, Endpoint>();
   /** Blocks of all nodes, by network. */
   readonly #blocks = new Map<string, Map<Cidr, Block>>();
-  #underlay: UnderlayPlace = { vteps: {}, interfaceIndex: 0, interfaces: new Map(), prefixes: [] };
+  #underlay: UnderlayPlace = {
+    vteps: {},
+    mtu: maximumMtu,
+    interfaceIndex: 0,
+    interfaces: new Map(),
+    onLink: new Map(),
+    prefixes: [],
+  };
 
   constructor(options: {
     readonly node: string;
@@ -81,6 +92,7 @@ export class DesiredState {
       case "network-removed":
         this.#networks.delete(change.name);
         this.#blocks.delete(change.name);
+        this.#dataplane.problems.forget((object) => object === mtuObject(change.name));
         for (const endpoints of [this.#own, this.#unplaced])
           for (const { id, network } of endpoints.values()) if (network === change.name) endpoints.delete(id);
         this.#dataplane.removeNetwork(change.name);
@@ -90,6 +102,7 @@ export class DesiredState {
         break;
       case "node-removed":
         this.#nodes.delete(change.name);
+        for (const state of this.#networks.values()) this.#judgeMtu(state);
         break;
       case "endpoint":
         this.#place(change.endpoint);
@@ -121,7 +134,22 @@ export class DesiredState {
     if (endpoint !== undefined) this.#place(endpoint);
   }
 
+  /** A network that asks for more than the underlay carries is set to less, or loses what is larger: that is told. */
+  #judgeMtu({ network, change, effectiveMtu }: NetworkState): void {
+    const object = mtuObject(network.name);
+    const others = [...this.#nodes.values()].filter(
+      ({ name, vtepAddresses }) => name !== this.#node && vtepAddresses[network.underlay] !== undefined,
+    );
+    const { problem } = usableMtu(network, [{ name: this.#node, underlayMtu: this.#underlay.mtu }, ...others]);
+    if (problem !== undefined) this.#dataplane.problems.failed(object, problem);
+    // While its way changes, a network's MTU is what every way carries.
+    else if (network.mtu !== undefined && change === undefined && effectiveMtu < network.mtu)
+      this.#dataplane.problems.failed(object, elsewhere(network.name, network.mtu, effectiveMtu));
+    else this.#dataplane.problems.cleared(object);
+  }
+
   #putNetwork(state: NetworkState): void {
+    this.#judgeMtu(state);
     const settings = this.#settingsOf(state.network, waysNow(state));
     if (settings === undefined) return;
     const known = this.#dataplane.networks.get(settings.name);
@@ -169,6 +197,7 @@ export class DesiredState {
       arpSuppression: network.arpSuppression,
       learning: network.learning,
       localLearning: network.learningLimit > 0,
+      vlanTags: network.vlanTags,
       ageing: network.ageing,
       staticVteps: network.vteps,
       ...(multicast === undefined ? {} : { multicast }),
@@ -262,14 +291,19 @@ export class DesiredState {
 
   /** Without a tunnel everybody is; else those on a link of this node. */
   #isDirect({ transport, isDirect }: Way, vtep: IpAddress): boolean {
-    return (
-      isDirect && (transport === undefined || this.#underlay.prefixes.some((prefix) => cidrContains(prefix, vtep)))
-    );
+    return isDirect && (transport === undefined || this.#isOnLink(vtep));
+  }
+
+  /** As the routes say. A VTEP that is new has not been looked up; it is on a link if an address of this node says so. */
+  #isOnLink(vtep: IpAddress): boolean {
+    const { onLink, prefixes } = this.#underlay;
+    return onLink.get(vtep) ?? prefixes.some((prefix) => cidrContains(prefix, vtep));
   }
 
   #putNode(node: Node): void {
     const before = this.#nodes.get(node.name);
     this.#nodes.set(node.name, node);
+    if (before?.underlayMtu !== node.underlayMtu) for (const state of this.#networks.values()) this.#judgeMtu(state);
     for (const endpoint of [...this.#unplaced.values()]) if (endpoint.node === node.name) this.#place(endpoint);
     if (node.name === this.#node) return;
     for (const [networkName, blocks] of this.#blocks)
@@ -278,11 +312,22 @@ export class DesiredState {
     for (const family of ["ipv4", "ipv6"] as const) {
       const vtep = node.vtepAddresses[family];
       const old = before.vtepAddresses[family];
-      if (old === undefined || vtep === undefined || old === vtep) continue;
+      if (old === undefined || old === vtep) continue;
       for (const network of this.#dataplane.networks.values())
-        for (const remote of [...network.remotes.values()])
-          if (remote.node === node.name && remote.vtep === old) network.putRemote({ ...remote, vtep });
+        for (const remote of [...network.remotes.values()]) {
+          if (remote.node !== node.name || remote.vtep !== old) continue;
+          if (vtep === undefined) this.#displace(remote, network);
+          else network.putRemote({ ...remote, vtep });
+        }
     }
+  }
+
+  /** Its node has no VTEP any more: the address is another node's. It waits for the node to say where it is. */
+  #displace({ id, mac, ips, node, isLearnt }: RemoteEndpoint, network: DesiredNetwork): void {
+    network.remove(id);
+    const attachment = isLearnt === true ? "learned" : "netns";
+    const endpoint: Endpoint = { id, network: network.settings.name, node, mac, ips, attachment, sequence: 0 };
+    this.#unplaced.set(id, endpoint);
   }
 
   #place(endpoint: Endpoint): void {
@@ -317,6 +362,7 @@ export class DesiredState {
       netns: attachment.netns,
       interface: attachment.interface,
       inode: attachment.inode,
+      routePriority: attachment.routePriority,
       gateways: network.settings.gateways
         .filter(({ address, prefixLength }) =>
           endpoint.ips.some((ip) => cidrContains(cidrOf(address, prefixLength), ip)),
@@ -346,6 +392,20 @@ export class DesiredState {
       ...(endpoint.attachment === "learned" ? { isLearnt: true } : {}),
     });
   }
+}
+
+function mtuObject(network: string): string {
+  return `MTU of network ${network}`;
+}
+
+/** The node that carries less shares no network with this one, so that it is not known here. */
+function elsewhere(network: string, asked: number, carried: number): WeftError {
+  return new WeftError({
+    code: "failed-precondition",
+    attempted: `compute the MTU of network ${network}`,
+    reason: `it asks for ${asked}, and the node with the smallest underlay MTU carries ${carried}`,
+    hint: "see weft node list; raise the underlay MTU of that node, or set the network's mtu to what it carries",
+  });
 }
 
 const noBlocks: ReadonlyMap<Cidr, Block> = new Map();

@@ -1,25 +1,10 @@
-import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Credentials } from "../api/transport.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import { writeFileDurably } from "../linux/durable-file.ts";
+import { readPrivateFile } from "../linux/private-files.ts";
 
 const files = { certificate: "node.crt", privateKey: "node.key", caCertificate: "ca.crt" } as const;
-
-/** Makes the agent's directories, for root alone. */
-export function prepareDirectory(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw new WeftError({
-      code: "failed-precondition",
-      attempted: `make the directory ${path}`,
-      reason: messageOf(error),
-      hint: "give directories that root may write to, by --data-dir and --run-dir",
-      cause: error,
-    });
-  }
-}
 
 /** The private key that a join was begun with, so that a join whose answer was lost can be repeated; `undefined`: none. */
 export function loadPrivateKey(directory: string): string | undefined {
@@ -48,9 +33,9 @@ export function saveCredentials(directory: string, credentials: Credentials): vo
 
 function read(path: string): string | undefined {
   try {
-    return readFileSync(path, "utf8");
+    return readPrivateFile(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (error instanceof WeftError) throw error;
     throw new WeftError({
       code: "failed-precondition",
       attempted: `read ${path}`,

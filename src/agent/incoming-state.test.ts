@@ -29,7 +29,7 @@ const block = (prefix: string): SessionChange => ({
 });
 const node = (name: string): SessionChange => ({
   kind: "node",
-  node: { name, vtepAddresses: {}, underlayMtu: 1500, labels: {}, generation: 1 },
+  node: { name, vtepAddresses: {}, underlayMtu: 1500, generation: 1 },
 });
 
 /** Each change in a word or two. */

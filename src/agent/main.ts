@@ -1,38 +1,48 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pino } from "pino";
 import { generatePrivateKey } from "../api/certificate-request.ts";
 import { joinServer } from "../api/join.ts";
 import { closeHttpServer } from "../api/local-server.ts";
+import { nodeOfCertificateText } from "../api/node-uri.ts";
 import { type Credentials, parseServerUrl } from "../api/transport.ts";
 import { systemClock } from "../base/clock.ts";
-import { WeftError } from "../base/errors.ts";
+import { milliseconds, seconds } from "../base/duration.ts";
+import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
+import { preparePrivateDirectory, readPrivateFile } from "../linux/private-files.ts";
 import { parseInstanceName, parseNodeName } from "../model/names.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import { Agent } from "./agent.ts";
-import {
-  loadCredentials,
-  loadPrivateKey,
-  prepareDirectory,
-  saveCredentials,
-  savePrivateKey,
-} from "./identity-files.ts";
+import { defaultVtep } from "./default-vtep.ts";
+import { loadCredentials, loadPrivateKey, saveCredentials, savePrivateKey } from "./identity-files.ts";
 import { serveAgent } from "./socket.ts";
-import { addressTowards, readUnderlay, type UnderlayState } from "./underlay.ts";
+import { readUnderlay, type UnderlayState } from "./underlay.ts";
 
 export interface RunAgentOptions {
   /** `https://ADDRESS:PORT`. */
   readonly server: string;
   /** Needed once; a node that has joined ignores it. */
   readonly token?: string;
-  readonly name: string;
-  /** VTEP addresses. None: the address that this host uses towards the server. */
+  /** A file that holds the token, `-`: standard input; read when it is needed. */
+  readonly tokenFile?: string;
+  /** The token stood on the command line, where every user of the host can read it. */
+  readonly isTokenExposed: boolean;
+  /** The node's name as the operator wants it; absent: {@link defaultName}. A node that has joined has that of its certificate. */
+  readonly name?: string;
+  /** By the host's name. Throws when that cannot be a node's. */
+  readonly defaultName: () => string;
+  /** VTEP addresses. None: see {@link defaultVtep}. */
   readonly underlay: readonly UnderlaySelector[];
   readonly dataDir: string;
   readonly runDir: string;
   readonly instance: string;
 }
+
+/** Duplicate address detection takes up to two seconds (RFC 4862 §5.1, §5.4.2); a link that comes up may take some more. */
+const detectionTimeout = seconds(8);
+const detectionPause = milliseconds(200);
 
 /**
  * Runs the node agent until SIGTERM or SIGINT; logs JSON lines on standard error. The kernel stays as it is when the
@@ -51,18 +61,24 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   destination.on("error", () => {});
   const logger = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
   check("--instance", options.instance, parseInstanceName);
-  check("--name", options.name, parseNodeName);
-  const { host } = parseServerUrl(options.server);
-  const selectors: readonly UnderlaySelector[] =
-    options.underlay.length > 0 ? options.underlay : [{ kind: "address", address: await addressTowards(host) }];
-  const { vteps } = await requireVteps(selectors);
-  prepareDirectory(options.dataDir);
-  prepareDirectory(options.runDir);
-  const credentials = loadCredentials(options.dataDir) ?? (await joinFirst(options, logger));
+  if (options.isTokenExposed)
+    logger.warn(
+      {},
+      "a token given by --token can be read by every user of this host in the list of processes; give it by --token-file or WEFT_TOKEN",
+    );
+  if (options.name !== undefined) check("--name", options.name, parseNodeName);
+  const hint = "give directories that root may write to, by --data-dir and --run-dir";
+  preparePrivateDirectory(options.dataDir, "the data directory", hint);
+  preparePrivateDirectory(options.runDir, "the run directory", hint);
+  const known = loadCredentials(options.dataDir);
+  const joined = known === undefined ? undefined : requireName(known, options);
+  const { selectors, vteps } = await requireVteps(options);
+  const name = joined ?? options.name ?? options.defaultName();
+  const credentials = known ?? (await joinFirst({ ...options, name }, logger));
   const agent = await Agent.start({
     server: options.server,
     credentials,
-    node: options.name,
+    node: name,
     instance: options.instance,
     underlay: selectors,
     dataDirectory: options.dataDir,
@@ -78,7 +94,8 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
     await agent.close();
     throw error;
   }
-  logger.info({ node: options.name, socket: socketPath, vteps }, "the agent runs");
+  if (joined !== undefined && options.name === undefined) noticeHostName(agent, joined, options.defaultName);
+  logger.info({ node: name, socket: socketPath, vteps }, "the agent runs");
   for (const signal of ["SIGTERM", "SIGINT"] as const)
     process.once(signal, () => {
       logger.info({ signal }, "stopping; the dataplane stays as it is");
@@ -91,26 +108,106 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
 }
 
 /** The first certificate. The key is on disk before it is asked for, so that a join whose answer is lost can be repeated. */
-async function joinFirst(options: RunAgentOptions, logger: Logger): Promise<Credentials> {
-  if (options.token === undefined || options.token === "")
+async function joinFirst(options: RunAgentOptions & { readonly name: string }, logger: Logger): Promise<Credentials> {
+  const token = options.tokenFile === undefined ? options.token : readToken(options.tokenFile);
+  if (token === undefined || token === "")
     throw new WeftError({
       code: "unauthenticated",
       attempted: `join ${options.server} as node ${options.name}`,
       reason: "this node has not joined yet and there is no token",
-      hint: "make one on the server with: weft token create; then give it by --token",
+      hint: "make one on the server with: weft token create; then give it by --token-file or WEFT_TOKEN",
     });
   const privateKey = loadPrivateKey(options.dataDir) ?? (await generatePrivateKey());
   savePrivateKey(options.dataDir, privateKey);
-  const credentials = await joinServer({ url: options.server, token: options.token, node: options.name, privateKey });
+  const credentials = await joinServer({ url: options.server, token, node: options.name, privateKey });
   saveCredentials(options.dataDir, credentials);
   logger.info({ node: options.name, server: options.server }, "joined");
   return credentials;
 }
 
+function readToken(path: string): string {
+  const attempted = `read the token from ${path}`;
+  try {
+    const text = path === "-" ? readFileSync(0, "utf8") : readPrivateFile(path);
+    if (text !== undefined) return text.trim();
+  } catch (error) {
+    if (error instanceof WeftError) throw error;
+    throw new WeftError({ code: "failed-precondition", attempted, reason: messageOf(error), cause: error });
+  }
+  throw new WeftError({
+    code: "not-found",
+    attempted,
+    reason: "there is no such file",
+    hint: "make one on the server with: ( umask 077; weft token create > FILE )",
+  });
+}
+
+/**
+ * The name that the node has joined with. Under another one it would take its own endpoints for another node's, and
+ * remove them from its containers.
+ */
+function requireName({ certificate }: Credentials, { name, dataDir }: RunAgentOptions): string {
+  const joined = nodeOfCertificateText(certificate)?.name;
+  const file = join(dataDir, "node.crt");
+  if (joined === undefined)
+    throw new WeftError({
+      code: "failed-precondition",
+      attempted: `read ${file}`,
+      reason: "it is no certificate of a node",
+      hint: `remove it, and start the agent with a new token from: weft token create`,
+    });
+  if (name !== undefined && name !== joined)
+    throw new WeftError({
+      code: "failed-precondition",
+      attempted: `run the agent as node ${name}`,
+      reason: `${dataDir} is that of node ${joined}, which this host has joined as`,
+      hint: `start it with --name ${joined} (WEFT_NODE) or without a name; to join as ${name} instead, detach the endpoints of this node, stop the agent, delete ${dataDir} and give it a new token`,
+    });
+  return joined;
+}
+
+/** A host that was given another name stays the node that it is: nothing depends on the two being the same. */
+function noticeHostName(agent: Agent, joined: string, defaultName: () => string): void {
+  let host: string;
+  try {
+    host = defaultName();
+  } catch {
+    return;
+  }
+  if (host !== joined)
+    agent.notice(
+      `node ${joined}`,
+      `this host's name is ${host}; it has joined as node ${joined} and goes on as that one`,
+    );
+}
+
 /** Before a token is spent on a node that could not run. */
-async function requireVteps(selectors: readonly UnderlaySelector[]): Promise<UnderlayState> {
+async function requireVteps({
+  underlay,
+  server,
+}: RunAgentOptions): Promise<Pick<UnderlayState, "vteps"> & { readonly selectors: readonly UnderlaySelector[] }> {
   using socket = new NetlinkSocket();
-  return await readUnderlay(socket, selectors);
+  const selectors: readonly UnderlaySelector[] =
+    underlay.length > 0
+      ? underlay
+      : [{ kind: "address", address: await defaultVtep(socket, parseServerUrl(server).host) }];
+  const { vteps } = await withDetection(() => readUnderlay(socket, { selectors }));
+  return { selectors, vteps };
+}
+
+/** Waits for duplicate address detection, which a host that just came up has not ended. */
+async function withDetection(read: () => Promise<UnderlayState>): Promise<UnderlayState> {
+  const deadline = systemClock.monotonic() + detectionTimeout;
+  for (;;) {
+    const isLate = systemClock.monotonic() >= deadline;
+    try {
+      const state = await read();
+      if (!state.isAwaited || isLate) return state;
+    } catch (error) {
+      if (isLate || !(error instanceof WeftError) || error.code !== "unavailable") throw error;
+    }
+    await new Promise<void>((resolve) => systemClock.after(detectionPause, resolve));
+  }
 }
 
 function check(

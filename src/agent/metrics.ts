@@ -42,7 +42,7 @@ const metrics: readonly Metric[] = [
     name: "weft_agent_problems",
     type: "gauge",
     help: "Kernel objects that are not as they should be",
-    read: ({ dataplane }) => dataplane.problems.size,
+    read: ({ dataplane, problems }) => dataplane.problems.size + problems.size,
   },
   {
     name: "weft_agent_networks",

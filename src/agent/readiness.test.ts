@@ -14,13 +14,18 @@ import type { DesiredState } from "./desired-state.ts";
 import { Readiness } from "./readiness.ts";
 import type { ReplicaChange } from "./replica.ts";
 
+function desiredOf(tenant: string): DesiredNetwork {
+  const transport = { encapsulation: "vxlan", port: 4789 } as const;
+  return new DesiredNetwork({ name: "blue", tenant, transport, learning: "control-plane" } as NetworkSettings);
+}
+
 /** One agent with a network, whose kernel does what the test says. */
 function agent() {
   const network = unwrap(parseNetwork({ name: "blue", tenant: "acme", vni: 100, subnets: ["10.0.0.0/16"] }));
-  const desired = new DesiredNetwork({ name: "blue" } as NetworkSettings);
+  const desired = desiredOf("acme");
   const kernel = { desired, isCarried: true };
-  const problems = new Problems(() => {});
   const clock = new ManualClock();
+  const problems = new Problems(() => {}, clock);
   const calls: string[] = [];
   let answer = async (): Promise<{ pause: number }> => ({ pause: 0 });
   const readiness = new Readiness({
@@ -108,6 +113,36 @@ it("what fails holds the network back and is told, until it is mended", async ()
   problems.failed("tenant acme", new Error("no namespace"));
   await pass();
   assert.deepEqual(take(), ["blue 7 tenant acme: no namespace"]);
+});
+
+for (const object of ["underlay", "nexthops", "uplink of tenant acme", "protection of network blue"])
+  it(`a problem of the ${object} holds the network back`, async () => {
+    const { pass, tell, take, problems } = agent();
+    tell(7);
+    problems.failed(object, new Error("ENOSPC"));
+    await pass();
+    assert.deepEqual(take(), [`blue 0 ${object}: ENOSPC`]);
+  });
+
+it("what had a network's name before holds it back, other removals do not", async () => {
+  const { pass, tell, take, problems, desired, kernel } = agent();
+  tell(7);
+  kernel.desired = desiredOf("old");
+  problems.failed("removals of tenant acme", new Error("of no concern"));
+  problems.failed("removals of tenant old", new Error("EBUSY"));
+  await pass();
+  assert.deepEqual(take(), ["blue 0 removals of tenant old: EBUSY"]);
+  kernel.desired = desired;
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+});
+
+it("an MTU that nodes do not carry is told and holds back nothing", async () => {
+  const { pass, tell, take, problems } = agent();
+  tell(7);
+  problems.failed("MTU of network blue", new Error("too much"));
+  await pass();
+  assert.deepEqual(take(), ["blue 7 MTU of network blue: too much"]);
 });
 
 it("an endpoint that fails is told and holds back nothing else", async () => {

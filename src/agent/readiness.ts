@@ -139,10 +139,11 @@ export class Readiness {
     return [...ports].every((id) => this.#dataplane.problems.get(`endpoint ${id} of network ${name}`) !== undefined);
   }
 
-  /** `blocking`: more failed than single endpoints. */
+  /** `blocking`: more failed than single endpoints, or an MTU that was asked for. */
   #problemsOf(name: string): { readonly blocking: boolean; readonly problem: string } {
     const state = this.#desired.networks.get(name);
-    if (state === undefined || !this.#dataplane.networks.has(name)) {
+    const desired = this.#dataplane.networks.get(name);
+    if (state === undefined || desired === undefined) {
       const family = state?.network.underlay ?? "";
       return {
         blocking: true,
@@ -151,18 +152,17 @@ export class Readiness {
     }
     const { tenant } = state.network;
     const own = `network ${name}`;
+    const placed = this.#dataplane.network(name)?.dataplane.desired;
+    const shared = new Set(["underlay", `tenant ${tenant}`, `uplink of tenant ${tenant}`]);
+    if (desired.usesNexthops) shared.add("nexthops");
+    // What had the name before is yet to go.
+    if (placed !== undefined && placed !== desired) shared.add(`removals of tenant ${placed.settings.tenant}`);
     const texts: string[] = [];
     let blocking = false;
     for (const { object, error } of this.#dataplane.problems.list()) {
-      const isOfEndpoint = object.startsWith("endpoint ") && object.endsWith(` of ${own}`);
-      const isBlocking =
-        object === own ||
-        (object.endsWith(` of ${own}`) && !isOfEndpoint) ||
-        object === `tenant ${tenant}` ||
-        object === `uplink of tenant ${tenant}` ||
-        object === "underlay";
-      if (!isOfEndpoint && !isBlocking) continue;
-      blocking ||= isBlocking;
+      const isOwn = object === own || object.endsWith(` of ${own}`);
+      if (!isOwn && !shared.has(object)) continue;
+      blocking ||= !isOwn || !(object.startsWith("endpoint ") || object === `MTU of ${own}`);
       texts.push(`${object}: ${error.message}`);
     }
     const more = texts.length > 3 ? `; and ${texts.length - 3} more` : "";

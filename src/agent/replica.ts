@@ -1,4 +1,4 @@
-import { chmodSync } from "node:fs";
+import { closeSync, existsSync, openSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -18,6 +18,8 @@ import { BlockSchema, EndpointSchema, NodeSchema } from "../api/generated/weft/v
 import type { Cidr } from "../base/cidr.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import { err, type Result } from "../base/result.ts";
+import { FilesInPlace } from "../linux/file-in-place.ts";
+import { requirePrivate } from "../linux/private-files.ts";
 import type { Block, Endpoint, Node } from "../model/index.ts";
 
 /** Where an endpoint of this node hangs. */
@@ -35,6 +37,8 @@ export interface Attachment {
   readonly state: "pending" | "attached" | "releasing" | "unclaimed";
   /** The namespace itself, where the path may come to mean another one; 0 for a name, which stands for whatever bears it. */
   readonly inode: number;
+  /** 1 to 99,999: of several networks of one container the one with the lowest gives the default route. */
+  readonly routePriority: number;
 }
 
 /** Whether the endpoint hangs in its namespace, whatever the server knows of it. */
@@ -53,7 +57,16 @@ export type ReplicaChange =
   | { readonly kind: "block"; readonly block: Block }
   | { readonly kind: "block-removed"; readonly network: string; readonly cidr: Cidr };
 
-const schemaVersion = 2;
+/** Whose state a database holds. Under another identity it would be taken for what the server wants gone. */
+export interface ReplicaOwner {
+  readonly node: string;
+  /** SHA-256 of the certificate of the installation's authority. */
+  readonly authority: string;
+  /** Of the agent that programmed the kernel from it: another one would not find what that one made. */
+  readonly instance: string;
+}
+
+const schemaVersion = 3;
 
 /**
  * What this node needs to bring its endpoints back without the server: the last complete state that the server told,
@@ -61,17 +74,21 @@ const schemaVersion = 2;
  */
 export class Replica {
   readonly #file: string;
-  readonly #database: DatabaseSync;
+  /** Called when the file was gone and has been written anew. */
+  onRewritten: () => void = () => {};
+  #database: DatabaseSync;
   #damagedRows = 0;
-  readonly #statements: Readonly<Record<keyof typeof sql, StatementSync>>;
+  #statements: Readonly<Record<keyof typeof sql, StatementSync>>;
+  #files: FilesInPlace;
 
   constructor(dataDirectory: string) {
     const file = join(dataDirectory, "agent.db");
     this.#file = file;
     try {
-      this.#database = new DatabaseSync(file);
-      chmodSync(file, 0o600);
-      this.#database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
+      for (const part of ["", "-wal", "-shm", "-journal"])
+        requirePrivate(`${file}${part}`, `open the agent's database ${file}`);
+      if (!existsSync(file)) closeSync(openSync(file, "wx", 0o600));
+      this.#database = openDatabase(file);
       this.#prepareSchema(file);
     } catch (error) {
       if (error instanceof WeftError) throw error;
@@ -89,9 +106,50 @@ export class Replica {
         cause: error,
       });
     }
-    this.#statements = Object.fromEntries(
-      Object.entries(sql).map(([name, text]) => [name, this.#database.prepare(text)]),
-    ) as Record<keyof typeof sql, StatementSync>;
+    this.#statements = prepareStatements(this.#database);
+    this.#files = this.#filesInPlace();
+  }
+
+  /** Whether what is written is found again at the next start. */
+  get isInPlace(): boolean {
+    return this.#files.lost() === undefined;
+  }
+
+  /** Takes a new database for this owner, one of weft 0.1 as well; throws when it is another's. */
+  requireOwner(owner: ReplicaOwner): void {
+    this.#write(() => this.#database.exec(ownerTable));
+    const known = this.#database.prepare("SELECT node, authority, instance FROM owner").get() as
+      | ReplicaOwner
+      | undefined;
+    if (known === undefined) {
+      const { node, authority, instance } = owner;
+      const statement = this.#database.prepare("INSERT INTO owner VALUES (1, ?, ?, ?)");
+      this.#write(() => statement.run(node, authority, instance));
+      return;
+    }
+    const attempted = `use the agent's database ${this.#file}`;
+    const anew = `detach this node's endpoints with the agent that made it, or delete ${this.#file} if none are left`;
+    if (known.node !== owner.node)
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: `it holds the state of node ${known.node}; this agent is node ${owner.node}`,
+        hint: anew,
+      });
+    if (known.authority !== owner.authority)
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: "it holds the state of another installation: its servers have another authority",
+        hint: anew,
+      });
+    if (known.instance !== owner.instance)
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: `it is that of instance ${known.instance}; what that one made in the kernel would stay for ever beside that of instance ${owner.instance}`,
+        hint: `start the agent with --instance ${known.instance}, or give this one another --data-dir`,
+      });
   }
 
   /** The revision of the last complete state; 0: the server was never heard. */
@@ -150,8 +208,10 @@ export class Replica {
   }
 
   putAttachment(attachment: Attachment): void {
-    const { id, network, netns, state, inode } = attachment;
-    this.#write(() => this.#statements.putAttachment.run(id, network, netns, attachment.interface, state, inode));
+    const { id, network, netns, state, inode, routePriority } = attachment;
+    this.#write(() =>
+      this.#statements.putAttachment.run(id, network, netns, attachment.interface, state, inode, routePriority),
+    );
   }
 
   deleteAttachment(id: string): void {
@@ -176,6 +236,48 @@ export class Replica {
         cause: error,
       });
     }
+    const lost = this.#files.lost();
+    if (lost !== undefined) this.#restore(lost);
+  }
+
+  #filesInPlace(): FilesInPlace {
+    return new FilesInPlace([this.#file, `${this.#file}-wal`]);
+  }
+
+  /** Everything is in the deleted files still, which are open here: it is written to new ones. Another's file is left alone. */
+  #restore({ path, how }: { readonly path: string; readonly how: "deleted" | "replaced" }): void {
+    const attempted = `write the agent's database ${this.#file}`;
+    if (how === "replaced")
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: `${path} was replaced while the agent ran; its state is in memory alone`,
+        hint: `move what is there away, and the agent writes ${this.#file} anew`,
+      });
+    const anew = `${this.#file}.new`;
+    const mask = process.umask(0o077);
+    try {
+      rmSync(anew, { force: true });
+      this.#database.prepare("VACUUM INTO ?").run(anew);
+      // A log that was left would be taken for the new file's.
+      for (const suffix of ["-wal", "-shm", "-journal"]) rmSync(`${this.#file}${suffix}`, { force: true });
+      renameSync(anew, this.#file);
+      this.#database.close();
+      this.#database = openDatabase(this.#file);
+      this.#statements = prepareStatements(this.#database);
+      this.#files = this.#filesInPlace();
+    } catch (error) {
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: `${path} was deleted while the agent ran, and cannot be written anew: ${messageOf(error)}`,
+        hint: "make its directory again, and see whether the disk has space; the state is in memory alone until then",
+        cause: error,
+      });
+    } finally {
+      process.umask(mask);
+    }
+    this.onRewritten();
   }
 
   /** A row that cannot be read was damaged on disk. It is counted, and the others are read. */
@@ -232,8 +334,9 @@ export class Replica {
   #prepareSchema(file: string): void {
     const { user_version: version } = this.#database.prepare("PRAGMA user_version").get() as { user_version: number };
     if (version === schemaVersion) return;
-    if (version === 1) {
-      this.#database.exec(`BEGIN; ${blockTable} PRAGMA user_version = ${schemaVersion}; COMMIT;`);
+    if (version === 1 || version === 2) {
+      const missing = version === 1 ? [blockTable, addRoutePriority] : [addRoutePriority];
+      this.#database.exec(`BEGIN; ${missing.join("\n")} PRAGMA user_version = ${schemaVersion}; COMMIT;`);
       return;
     }
     if (version !== 0)
@@ -252,7 +355,7 @@ export class Replica {
       CREATE INDEX endpoints_by_network ON endpoints (network);
       CREATE TABLE attachments (
         id TEXT PRIMARY KEY, network TEXT NOT NULL, netns TEXT NOT NULL, interface TEXT NOT NULL, state TEXT NOT NULL,
-        inode INTEGER NOT NULL
+        inode INTEGER NOT NULL, routePriority INTEGER NOT NULL
       ) STRICT, WITHOUT ROWID;
       ${blockTable}
       PRAGMA user_version = ${schemaVersion};
@@ -260,9 +363,28 @@ export class Replica {
   }
 }
 
+function openDatabase(file: string): DatabaseSync {
+  const database = new DatabaseSync(file);
+  database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
+  return database;
+}
+
+function prepareStatements(database: DatabaseSync): Readonly<Record<keyof typeof sql, StatementSync>> {
+  const prepared = Object.entries(sql).map(([name, text]) => [name, database.prepare(text)]);
+  return Object.fromEntries(prepared) as Record<keyof typeof sql, StatementSync>;
+}
+
+const ownerTable = `CREATE TABLE IF NOT EXISTS owner (
+  id INTEGER PRIMARY KEY CHECK (id = 1), node TEXT NOT NULL, authority TEXT NOT NULL, instance TEXT NOT NULL
+) STRICT;`;
+
 const blockTable = `CREATE TABLE blocks (
   network TEXT NOT NULL, cidr TEXT NOT NULL, block BLOB NOT NULL, PRIMARY KEY (network, cidr)
 ) STRICT, WITHOUT ROWID;`;
+
+/** In which order they were attached is not known any more; each gets a number of its own. */
+const addRoutePriority = `ALTER TABLE attachments ADD COLUMN routePriority INTEGER NOT NULL DEFAULT 1;
+UPDATE attachments SET routePriority = (SELECT count(*) FROM attachments AS others WHERE others.id <= attachments.id);`;
 
 const sql = {
   readRevision: "SELECT revision AS value FROM state",
@@ -285,7 +407,8 @@ const sql = {
   deleteBlocksOf: "DELETE FROM blocks WHERE network = ?",
   listBlocks: "SELECT block FROM blocks",
   listBlockCidrs: "SELECT cidr FROM blocks WHERE network = ?",
-  putAttachment: "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+  putAttachment:
+    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
   deleteAttachment: "DELETE FROM attachments WHERE id = ?",
-  listAttachments: "SELECT id, network, netns, interface, state, inode FROM attachments",
+  listAttachments: "SELECT id, network, netns, interface, state, inode, routePriority FROM attachments",
 } as const;

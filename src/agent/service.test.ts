@@ -27,6 +27,7 @@ test("a wall clock that steps back does not disturb the status", async () => {
     credentials: { certificate: certificate.toString("pem") },
     attached: new Map(),
     desired: { own: new Map(), networks: new Map() },
+    problems: { list: () => [] },
     dataplane: { inSync: true, writes: 0, repairs: 0, networks: new Map(), problems: { list: () => [] } },
   } as unknown as Agent;
   clock.advance(seconds(5));

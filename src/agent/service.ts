@@ -105,6 +105,7 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
     endpoints: [...desired.own.values()].filter(isDeclared).map((endpoint) => {
       const attachment = agent.attached.get(endpoint.id);
       const problem = dataplane.problems.get(`endpoint ${endpoint.id} of network ${endpoint.network}`);
+      const note = dataplane.network(endpoint.network)?.dataplane.noteOf(endpoint.id) ?? "";
       const isPending = dataplane.networks.get(endpoint.network)?.changedPorts.has(endpoint.id) ?? true;
       return {
         endpoint: endpointToMessage(endpoint),
@@ -112,12 +113,14 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
         interface: attachment?.interface ?? "",
         port: endpointPortName(endpoint.id),
         state: problem !== undefined ? "failed" : isPending ? "pending" : "done",
-        reason: problem?.error.message ?? "",
+        reason: problem?.error.message ?? note,
       };
     }),
-    problems: dataplane.problems
-      .list()
-      .map(({ object, error }) => ({ object, state: "failed", reason: error.message })),
+    problems: [...agent.problems.list(), ...dataplane.problems.list()].map(({ object, error }) => ({
+      object,
+      state: "failed",
+      reason: error.message,
+    })),
     certificateExpires: BigInt(certificateValidity(agent.credentials.certificate).until),
     uptime: BigInt(Math.round(options.clock.monotonic() - agent.startedAt)),
     residentMemory: BigInt(process.memoryUsage.rss()),

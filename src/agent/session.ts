@@ -1,12 +1,13 @@
-import { randomInt } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import { blockFromMessage, endpointFromMessage, networkStateFromMessage, nodeFromMessage } from "../api/convert.ts";
 import type { WatchChange } from "../api/generated/weft/v1/node_pb.js";
 import { certificateValidity, renewCertificate } from "../api/join.ts";
 import { type Credentials, connectNode, type NodeConnection } from "../api/transport.ts";
 import type { Cidr } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
-import { type Duration, milliseconds, seconds } from "../base/duration.ts";
+import { type Duration, milliseconds, minutes, seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
+import type { IpAddress } from "../base/ip.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Result } from "../base/result.ts";
 import type { ReplicaChange } from "./replica.ts";
@@ -33,12 +34,18 @@ export interface SessionHandlers {
   onConnected(connection: NodeConnection): void;
   onDisconnected(error: WeftError): void;
   onRenewed(credentials: Credentials): void;
+  /** Another agent, at `address`, tried to speak as this node. */
+  onOtherRefused(address: string): void;
 }
 
 const shortestPause = milliseconds(200);
 const longestPause = seconds(5);
 /** Refused for good as far as one can know: asking often helps nobody. */
 const refusedPause = seconds(30);
+/** A certificate that the server does not accept is renewed at once, whatever this host's clock says; again after this. */
+const renewAgain = minutes(5);
+/** Clocks jump, and machines sleep: what is due by the wall clock is looked at this often. */
+const longestTimer = minutes(1);
 
 /**
  * The agent's side of the conversation with the server: one connection with one watch, made again when it breaks.
@@ -50,7 +57,15 @@ export class Session {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #stop = new AbortController();
+  /** Tells this process from others that have the same certificate. */
+  readonly #incarnation = new Uint8Array(randomBytes(16));
+  /** Another agent speaks as this node, or did a moment ago. */
+  #wasRefused = false;
   #credentials: Credentials;
+  #renewedAt = Number.NEGATIVE_INFINITY;
+  /** When the server last did not accept the certificate, and it was to be renewed for that. */
+  #disputedAt = Number.NEGATIVE_INFINITY;
+  #mustRenew = false;
   #connection: NodeConnection | undefined;
   #watch: AbortController | undefined;
   #renewing = false;
@@ -80,7 +95,7 @@ export class Session {
 
   /** Tells the server anew who and where this node is: its addresses or MTU changed. */
   async register(): Promise<void> {
-    await this.#connection?.client.register(this.#handlers.registration(), { timeoutMs: seconds(10) });
+    await this.#connection?.client.register(this.#registration(), { timeoutMs: seconds(10) });
   }
 
   /** Begins the conversation anew, from the address that this host has now: the old one's connection would hang until it times out. */
@@ -120,7 +135,8 @@ export class Session {
       if (this.#stop.signal.aborted) return;
       this.#handlers.onDisconnected(failure);
       if (this.#clock.monotonic() - began > longestPause) pause = shortestPause;
-      const refused = failure.code === "permission-denied" || failure.code === "unauthenticated";
+      this.#wasRefused ||= failure.code === "in-use";
+      const refused = failure.code === "permission-denied" || (failure.code === "unauthenticated" && !this.#disputed());
       // Spread out, so that a server that comes back is not met by all nodes at once.
       await this.#sleep(((refused ? refusedPause : pause) * (0.5 + randomInt(1_000) / 1_000)) as Duration);
       pause = Math.min(pause * 2, longestPause) as Duration;
@@ -135,22 +151,32 @@ export class Session {
 
   async #converse(): Promise<void> {
     await this.#renewIfDue();
-    const connection = connectNode({ url: this.#url, credentials: this.#credentials });
+    const registration = this.#handlers.registration();
+    const { vtepIpv4, vtepIpv6 } = registration;
+    const localAddresses = [vtepIpv4, vtepIpv6].filter((address) => address !== "") as IpAddress[];
+    const connection = connectNode({ url: this.#url, credentials: this.#credentials, localAddresses });
     this.#connection = connection;
-    await connection.client.register(this.#handlers.registration(), { timeoutMs: seconds(10) });
+    await connection.client.register(this.#registration(), { timeoutMs: seconds(10) });
     const watch = new AbortController();
     this.#watch = watch;
     const cancelRenewal = this.#scheduleRenewal(watch);
     try {
       const { revision, networks } = this.#handlers.resume();
       const stream = connection.client.watch(
-        { revision: BigInt(revision), networks: [...networks], reports: true },
+        {
+          revision: BigInt(revision),
+          networks: [...networks],
+          reports: true,
+          incarnation: this.#incarnation,
+          wasRefused: this.#wasRefused,
+        },
         { signal: watch.signal },
       );
       let connected = false;
       for await (const message of stream) {
         if (!connected) {
           connected = true;
+          this.#wasRefused = false;
           this.#handlers.onConnected(connection);
         }
         this.#handlers.onChanges(
@@ -167,22 +193,48 @@ export class Session {
     }
   }
 
+  #registration() {
+    return { ...this.#handlers.registration(), incarnation: this.#incarnation, wasRefused: this.#wasRefused };
+  }
+
+  /** Whether the certificate, which the server does not accept, is renewed for that at once: it was not lately. */
+  #disputed(): boolean {
+    const now = this.#clock.monotonic();
+    if (now - this.#disputedAt < renewAgain) return false;
+    this.#disputedAt = now;
+    this.#mustRenew = true;
+    return true;
+  }
+
   /** A certificate is renewed when two thirds of its life are over; the connection is then made anew with it. */
   #scheduleRenewal(watch: AbortController): () => void {
+    const wait = (): (() => void) =>
+      this.#clock.after(Math.min(Math.max(this.#untilRenewal(), 1_000), longestTimer) as Duration, () => {
+        if (this.#untilRenewal() > 0) {
+          cancel = wait();
+          return;
+        }
+        this.#renewing = true;
+        watch.abort();
+      });
+    let cancel = wait();
+    return () => cancel();
+  }
+
+  /** Milliseconds. A host whose clock is ahead finds each new certificate old: it is renewed twelve times in its life at most. */
+  #untilRenewal(): number {
     const { from, until } = certificateValidity(this.#credentials.certificate);
-    const due = from + ((until - from) * 2) / 3 - this.#clock.now();
-    return this.#clock.after(Math.min(Math.max(due, 1_000), 2 ** 31 - 1) as Duration, () => {
-      this.#renewing = true;
-      watch.abort();
-    });
+    const byWallClock = from + ((until - from) * 2) / 3 - this.#clock.now();
+    return Math.max(byWallClock, this.#renewedAt + (until - from) / 24 - this.#clock.monotonic());
   }
 
   async #renewIfDue(): Promise<void> {
-    const { from, until } = certificateValidity(this.#credentials.certificate);
-    if (this.#clock.now() < from + ((until - from) * 2) / 3) return;
+    if (!this.#mustRenew && this.#untilRenewal() > 0) return;
+    this.#mustRenew = false;
     const connection = connectNode({ url: this.#url, credentials: this.#credentials });
     try {
       this.#credentials = await renewCertificate(connection.client, this.#credentials);
+      this.#renewedAt = this.#clock.monotonic();
       this.#handlers.onRenewed(this.#credentials);
     } finally {
       connection.close();
@@ -215,6 +267,9 @@ export class Session {
         return [{ kind: "node-removed", name: change.value }];
       case "nodesBegin":
         return [{ kind: "nodes-begin" }];
+      case "agentRefused":
+        this.#handlers.onOtherRefused(change.value);
+        return [];
       default:
         return [];
     }

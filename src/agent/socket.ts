@@ -3,6 +3,7 @@ import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { toConnectError } from "../api/errors.ts";
 import { AgentService } from "../api/generated/weft/v1/agent_pb.js";
 import { createHttpServer, listenUnix } from "../api/local-server.ts";
+import { refuseMalformed } from "../api/malformed.ts";
 import type { Agent } from "./agent.ts";
 import { metricsContentType, metricsText } from "./metrics.ts";
 import { agentService } from "./service.ts";
@@ -12,6 +13,9 @@ export async function serveAgent(agent: Agent, path: string): Promise<Server> {
   const commands = connectNodeAdapter({
     routes: (router) => {
       router.service(AgentService, agentService(agent));
+      refuseMalformed(router, (method, error) =>
+        agent.options.logger.info({ method, error }, "malformed request refused"),
+      );
     },
     interceptors: [
       (next) => async (request) => {

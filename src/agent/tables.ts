@@ -127,7 +127,9 @@ export async function listNeighbourRows(dataplane: NodeDataplane, network: Desir
     table.add(links.get(index) ?? "", ip, mac, entries.get(`${index} ${ip}`)?.mac ?? "", origin);
     entries.delete(`${index} ${ip}`);
   };
-  for (const [ip, endpoint] of network.remotesByIp) add(bridgeIndex, ip, endpoint.mac, "control-plane");
+  for (const [ip, endpoint] of network.localsByIp) add(bridgeIndex, ip, endpoint.mac, "declared");
+  for (const [ip, endpoint] of network.remotesByIp)
+    if (!network.localsByIp.has(ip)) add(bridgeIndex, ip, endpoint.mac, "control-plane");
   for (const { index, ip, mac } of place.dataplane.nextHops) add(index, ip, mac ?? "", "control-plane");
   const learnt = [
     ...network.learnt.values(),

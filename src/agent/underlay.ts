@@ -1,63 +1,56 @@
-import { createSocket } from "node:dgram";
-import { once } from "node:events";
-import { type Cidr, cidrContains, cidrOf } from "../base/cidr.ts";
+import { type Cidr, cidrOf } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
-import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address, parseIp } from "../base/ip.ts";
+import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address } from "../base/ip.ts";
 import type { NetworkNamespace } from "../linux/index.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
-import {
-  EventSocket,
-  eventGroup,
-  type InterfaceAddressEntry,
-  type Link,
-  listAddresses,
-  listLinks,
-  type NetlinkSocket,
-} from "../netlink/index.ts";
+import { EventSocket, eventGroup, listAddresses, listLinks, type NetlinkSocket } from "../netlink/index.ts";
+import { leadsNowhere, readPaths } from "./underlay-paths.ts";
+import { chooseVteps } from "./vtep-choice.ts";
 
 /** This node's place on the underlay. */
 export interface UnderlayState {
   readonly vteps: { readonly ipv4?: Ipv4Address; readonly ipv6?: Ipv6Address };
-  /** The interface that has the first VTEP address. */
+  /**
+   * The interface that carries tunnels: the one that has the first VTEP address, or, where that is on a loopback or dummy
+   * interface, one that packets to the other nodes leave by.
+   */
   readonly interfaceIndex: number;
   readonly interfaceName: string;
-  /** The smallest MTU of the interfaces that have VTEP addresses. */
+  /**
+   * Octets of the largest packet that goes to every other node in one piece, as far as this host knows: the smallest MTU
+   * of the interfaces that have VTEP addresses, of the routes to the other nodes' and of the links that these lead to.
+   */
   readonly mtu: number;
-  /** What is on the links of the interfaces that have VTEP addresses. */
+  /** For VTEPs that there is a route to: whether they are on a link of this node. */
+  readonly onLink: ReadonlyMap<IpAddress, boolean>;
+  /** What is on the links of the interfaces that have VTEP addresses: of VTEPs that nobody has looked up yet. */
   readonly prefixes: readonly Cidr[];
   /** All interfaces of this host by name. */
   readonly interfaces: ReadonlyMap<string, number>;
+  /** What speaks against addresses that were given all the same. */
+  readonly remarks: readonly string[];
+  /** Duplicate address detection of an address is under way, and until it has ended there is none of that family. */
+  readonly isAwaited: boolean;
 }
 
-/** linux/rtnetlink.h: RT_SCOPE_UNIVERSE. */
-const globalScope = 0;
+export interface UnderlayQuestion {
+  readonly selectors: readonly UnderlaySelector[];
+  /** VTEP addresses of the other nodes. */
+  readonly peers?: Iterable<IpAddress>;
+  /** What it was until now: addresses stay as long as they are there and meant, and so does the interface. */
+  readonly before?: UnderlayState;
+}
 
 /**
- * Looks the VTEP addresses up on this host's interfaces, one of each family at most; says which selector has none.
- * `before`: the addresses until now, which stay as long as they are there and meant.
+ * Looks the VTEP addresses up on this host's interfaces, one of each family at most, and the ways from there to the other
+ * nodes. Throws when a selector has none.
  */
-export async function readUnderlay(
-  socket: NetlinkSocket,
-  selectors: readonly UnderlaySelector[],
-  before: UnderlayState["vteps"] = {},
-): Promise<UnderlayState> {
+export async function readUnderlay(socket: NetlinkSocket, question: UnderlayQuestion): Promise<UnderlayState> {
+  const { selectors, peers = [], before } = question;
   const present = await socket.dump(listAddresses());
   const links = await socket.dump(listLinks());
-  const vteps: { ipv4?: Ipv4Address; ipv6?: Ipv6Address } = {};
-  const chosen: Link[] = [];
-  for (const selector of selectors) {
-    const candidates = present.filter((entry) => isMeant(selector, entry, links));
-    if (candidates.length === 0) throw nothingFound(selector);
-    for (const family of [4, 6] as const) {
-      const ofFamily = candidates.filter(({ address }) => familyOf(address) === family);
-      const entry = ofFamily.find(({ address }) => address === before[`ipv${family}`]) ?? ofFamily[0];
-      const link = links.find(({ index }) => index === entry?.index);
-      if (entry === undefined || link === undefined || vteps[`ipv${family}`] !== undefined) continue;
-      if (family === 4) vteps.ipv4 = entry.address as Ipv4Address;
-      else vteps.ipv6 = entry.address as Ipv6Address;
-      chosen.push(link);
-    }
-  }
+  const known = [before?.vteps.ipv4, before?.vteps.ipv6].filter((address) => address !== undefined);
+  const { chosen, isAwaited } = chooseVteps(selectors, present, links, known);
   const [first] = chosen;
   if (first === undefined)
     throw new WeftError({
@@ -66,91 +59,53 @@ export async function readUnderlay(
       reason: "no address was given",
       hint: "give one by --underlay",
     });
-  const indexes = new Set(chosen.map(({ index }) => index));
+  const vteps: { ipv4?: Ipv4Address; ipv6?: Ipv6Address } = {};
+  const onLink = new Map<IpAddress, boolean>();
+  let mtu = Number.POSITIVE_INFINITY;
+  let carrier = first.link.index;
+  for (const { address, link } of chosen) {
+    if (familyOf(address) === 4) vteps.ipv4 = address as Ipv4Address;
+    else vteps.ipv6 = address as Ipv6Address;
+    const paths = await readPaths(socket, address, peers, links);
+    for (const [peer, isOnLink] of paths.onLink) onLink.set(peer, isOnLink);
+    mtu = Math.min(mtu, leadsNowhere(link) || paths.onLink.size > 0 ? paths.mtu : link.mtu);
+    if (!leadsNowhere(link)) mtu = Math.min(mtu, link.mtu);
+    else if (address === first.address)
+      carrier =
+        before !== undefined && paths.interfaces.has(before.interfaceIndex)
+          ? before.interfaceIndex
+          : (paths.interfaceIndex ?? carrier);
+  }
+  const indexes = new Set(chosen.map(({ link }) => link.index));
   return {
     vteps,
-    interfaceIndex: first.index,
-    interfaceName: first.name,
-    mtu: Math.min(...chosen.map(({ mtu }) => mtu)),
+    interfaceIndex: carrier,
+    interfaceName: links.find(({ index }) => index === carrier)?.name ?? "",
+    mtu,
+    onLink,
     prefixes: present
       .filter(({ index }) => indexes.has(index))
       .map(({ address, prefixLength }) => cidrOf(address, prefixLength)),
     interfaces: new Map(links.map(({ name, index }) => [name, index])),
+    remarks: chosen.flatMap(({ remark }) => remark ?? []),
+    isAwaited,
   };
 }
 
-function isMeant(
-  selector: UnderlaySelector,
-  { index, address, scope }: InterfaceAddressEntry,
-  links: readonly Link[],
-): boolean {
-  switch (selector.kind) {
-    case "address":
-      return address === selector.address;
-    case "prefix":
-      return cidrContains(selector.prefix, address);
-    case "interface":
-      return scope === globalScope && links.find((link) => link.index === index)?.name === selector.name;
-  }
-}
-
-function nothingFound(selector: UnderlaySelector): WeftError {
-  switch (selector.kind) {
-    case "address":
-      return new WeftError({
-        code: "failed-precondition",
-        attempted: `use ${selector.address} as VTEP address`,
-        reason: "no interface of this host has it",
-        hint: "give an address that `ip address` shows, by --underlay",
-      });
-    case "prefix":
-      return new WeftError({
-        code: "failed-precondition",
-        attempted: `find a VTEP address in ${selector.prefix}`,
-        reason: "no interface of this host has an address of it",
-        hint: "give a prefix that holds an address that `ip address` shows, by --underlay",
-      });
-    case "interface":
-      return new WeftError({
-        code: "failed-precondition",
-        attempted: `use the address of interface ${selector.name} as VTEP address`,
-        reason: "this host has no such interface, or it has no address of global scope",
-        hint: "see `ip address`, and give an interface or an address by --underlay",
-      });
-  }
-}
-
-/** Calls back when an interface or address of the underlay changes. */
+/** Calls back when an interface, an address or a route of the underlay changes. */
 export function watchUnderlay(namespace: NetworkNamespace, onChange: () => void): { close(): void } {
   return new EventSocket({
     namespace,
-    groups: [eventGroup.link, eventGroup.ipv4Address, eventGroup.ipv6Address],
+    groups: [
+      eventGroup.link,
+      eventGroup.ipv4Address,
+      eventGroup.ipv6Address,
+      eventGroup.ipv4Route,
+      eventGroup.ipv6Route,
+      eventGroup.ipv4Rule,
+      eventGroup.ipv6Rule,
+    ],
     onEvent: onChange,
     onOverrun: onChange,
   });
-}
-
-/** The address that this host uses towards another: what a VTEP should have where nothing else is said. Nothing is sent. */
-export async function addressTowards(host: string): Promise<IpAddress> {
-  const attempted = `find this host's address towards ${host}`;
-  const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
-  try {
-    const connected = once(socket, "connect");
-    socket.connect(9, host);
-    await connected;
-    const address = parseIp(socket.address().address);
-    if (address.ok) return address.value;
-    throw new WeftError({ code: "internal", attempted, reason: address.error });
-  } catch (error) {
-    if (error instanceof WeftError) throw error;
-    throw new WeftError({
-      code: "failed-precondition",
-      attempted,
-      reason: error instanceof Error ? error.message : String(error),
-      hint: "give the VTEP address by --underlay",
-      cause: error,
-    });
-  } finally {
-    socket.close();
-  }
 }

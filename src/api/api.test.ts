@@ -57,6 +57,7 @@ const network: Network = {
   ageing: 60,
   crossSubnet: false,
   egress: false,
+  vlanTags: true,
   hostAccess: false,
 };
 const routed: Network = {
@@ -69,6 +70,7 @@ const routed: Network = {
   flood: "head-end",
   arpSuppression: true,
   learningLimit: 0,
+  vlanTags: false,
   crossSubnet: true,
   egress: true,
   hostAccess: true,
@@ -91,7 +93,6 @@ const node: Node = {
   name: "h1",
   vtepAddresses: { ipv4: ip("192.0.2.1") as Ipv4Address, ipv6: ip("2001:db8::1") as Ipv6Address },
   underlayMtu: 1500,
-  labels: { rack: "7" },
   generation: 3,
 };
 const endpoint: Endpoint = {

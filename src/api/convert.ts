@@ -6,7 +6,7 @@ import { parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import type { NetworkChange } from "../model/phase.ts";
 import { formatProblem } from "../model/problem.ts";
-import type { Block, Endpoint, Network, Node, Tenant } from "../model/resources.ts";
+import type { Block, Endpoint, Network, Node, NodeSettings, Tenant, VtepAddresses } from "../model/resources.ts";
 import { type NetworkDraft, parseNetwork } from "../model/schema.ts";
 import { networkChangeFromMessage, networkChangeToMessage } from "./convert-change.ts";
 import { type NetworkState as NetworkStateMessage, NetworkStateSchema } from "./generated/weft/v1/node_pb.js";
@@ -19,6 +19,8 @@ import {
   NetworkSchema,
   type Node as NodeMessage,
   NodeSchema,
+  type NodeSettings as NodeSettingsMessage,
+  NodeSettingsSchema,
   type Tenant as TenantMessage,
   TenantSchema,
 } from "./generated/weft/v1/resources_pb.js";
@@ -36,12 +38,14 @@ export interface NetworkState {
 type Decoded<Value> = Result<Value, WeftError>;
 
 export function tenantToMessage(tenant: Tenant): TenantMessage {
-  return create(TenantSchema, { name: tenant.name, placement: tenant.placement });
+  const { name, placement, nodeSelector = {} } = tenant;
+  return create(TenantSchema, { name, placement, nodeSelector: { ...nodeSelector } });
 }
 
 export function tenantFromMessage(message: TenantMessage): Decoded<Tenant> {
   if (message.placement !== "own") return wrong("tenant", message.name, `unknown placement "${message.placement}"`);
-  return ok({ name: message.name, placement: "own" });
+  const { name, nodeSelector } = message;
+  return ok({ name, placement: "own", ...(Object.keys(nodeSelector).length === 0 ? {} : { nodeSelector }) });
 }
 
 /** Also of a network whose VNI the server is to choose. */
@@ -74,10 +78,12 @@ export function networkToMessage(network: NetworkDraft): NetworkMessage {
     learning: network.learning,
     learningLimit: network.learningLimit,
     ageing: network.ageing,
+    vlanTags: network.vlanTags,
     crossSubnet: network.crossSubnet,
     egress: network.egress,
     hostAccess: network.hostAccess,
     changeTimeout: network.changeTimeout,
+    nodeSelector: { ...network.nodeSelector },
   });
 }
 
@@ -132,7 +138,6 @@ export function nodeToMessage(node: Node): NodeMessage {
     vtepIpv4: node.vtepAddresses.ipv4 ?? "",
     vtepIpv6: node.vtepAddresses.ipv6 ?? "",
     underlayMtu: node.underlayMtu,
-    labels: { ...node.labels },
     generation: node.generation,
   });
 }
@@ -144,16 +149,25 @@ export function nodeFromMessage(message: NodeMessage): Decoded<Node> {
     name: message.name,
     vtepAddresses: vteps.value,
     underlayMtu: message.underlayMtu,
-    labels: message.labels,
     generation: message.generation,
   });
+}
+
+export function nodeSettingsToMessage(name: string, { labels, approved }: NodeSettings): NodeSettingsMessage {
+  const { ipv4 = "", ipv6 = "" } = approved;
+  return create(NodeSettingsSchema, { name, labels: { ...labels }, approved: { ipv4, ipv6 } });
+}
+
+export function nodeSettingsFromMessage({ name, labels, approved }: NodeSettingsMessage): Decoded<NodeSettings> {
+  const vteps = vtepAddresses({ vtepIpv4: approved?.ipv4 ?? "", vtepIpv6: approved?.ipv6 ?? "" });
+  return vteps.ok ? ok({ labels, approved: vteps.value }) : wrong("settings of node", name, vteps.error);
 }
 
 /** The VTEP addresses of a node; an empty text is an absent address. */
 function vtepAddresses(message: {
   readonly vtepIpv4: string;
   readonly vtepIpv6: string;
-}): Result<Node["vtepAddresses"], string> {
+}): Result<VtepAddresses, string> {
   const result: { ipv4?: Ipv4Address; ipv6?: Ipv6Address } = {};
   if (message.vtepIpv4 !== "") {
     const address = parseIp(message.vtepIpv4);

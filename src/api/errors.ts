@@ -1,11 +1,13 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { type ErrorCode, messageOf, WeftError } from "../base/errors.ts";
 import { ErrorDetailSchema } from "./generated/weft/v1/errors_pb.js";
+import { isMalformed, malformedError } from "./malformed.ts";
 
 const connectCodes: Readonly<Record<ErrorCode, Code>> = {
   "invalid-argument": Code.InvalidArgument,
   "not-found": Code.NotFound,
   "already-exists": Code.AlreadyExists,
+  "in-use": Code.Aborted,
   "failed-precondition": Code.FailedPrecondition,
   exhausted: Code.ResourceExhausted,
   "permission-denied": Code.PermissionDenied,
@@ -27,7 +29,7 @@ errorCodes.set(Code.OutOfRange, "invalid-argument");
  * Anything else is a bug and becomes `internal`; its message is kept, its stack is not sent.
  */
 export function toConnectError(thrown: unknown): ConnectError {
-  if (thrown instanceof ConnectError) return thrown;
+  if (thrown instanceof ConnectError) return isMalformed(thrown) ? malformedError(thrown) : thrown;
   if (!(thrown instanceof WeftError))
     return new ConnectError(messageOf(thrown), Code.Internal, undefined, undefined, thrown);
   const detail = {

@@ -1,4 +1,4 @@
-import { unlinkSync } from "node:fs";
+import { lstatSync, unlinkSync } from "node:fs";
 import { createServer, type RequestListener, type Server } from "node:http";
 import { connect } from "node:net";
 import { WeftError } from "../base/errors.ts";
@@ -13,6 +13,15 @@ export function createHttpServer(handler: RequestListener): Server {
  */
 export async function listenUnix(server: Server, path: string, who: "server" | "agent"): Promise<void> {
   const attempted = `listen on ${path}`;
+  // What connecting would follow, or removing destroy.
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found !== undefined && !found.isSocket())
+    throw new WeftError({
+      code: "failed-precondition",
+      attempted,
+      reason: found.isSymbolicLink() ? "a symbolic link is there" : "a file that is no socket is there",
+      hint: "see what it is, and move it away",
+    });
   if (await isAnswered(path, attempted))
     throw new WeftError({
       code: "already-exists",

@@ -5,11 +5,15 @@ import {
   connect as connectHttp2,
   type OutgoingHttpHeaders,
 } from "node:http2";
+import { isIP } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { seconds } from "../base/duration.ts";
+import { familyOf, type IpAddress } from "../base/ip.ts";
 
 /** TCP alone would wait for minutes when packets to the server are dropped. */
 const connectTimeout = seconds(5);
+/** Where packets from an address that was asked for do not come back, the connection is opened from any address soon. */
+const boundConnectTimeout = seconds(2);
 /** A server that has not answered a ping when the next one is due is gone: noticed within 10 s. */
 const pingInterval = seconds(5);
 
@@ -21,6 +25,14 @@ export interface SessionTls {
   readonly ca: string;
   readonly cert?: string;
   readonly key?: string;
+  /** Addresses of this host that the server should see, tried in turn; then any. Those of another family than `host` are not. */
+  readonly localAddresses?: readonly IpAddress[];
+}
+
+interface Connection {
+  readonly opened: Promise<ClientHttp2Session>;
+  /** The session that is open, or being opened. */
+  session: ClientHttp2Session | undefined;
 }
 
 /**
@@ -31,7 +43,7 @@ export interface SessionTls {
 export class Session {
   readonly authority: string;
   readonly #tls: SessionTls;
-  #current: { readonly session: ClientHttp2Session; readonly opened: Promise<ClientHttp2Session> } | undefined;
+  #current: Connection | undefined;
 
   constructor(authority: string, tls: SessionTls) {
     this.authority = authority;
@@ -61,13 +73,41 @@ export class Session {
     session?.destroy(Object.assign(new Error("the connection was given up"), { code: "ECONNABORTED" }));
   }
 
-  #open(): { readonly session: ClientHttp2Session; readonly opened: Promise<ClientHttp2Session> } {
-    const session = connectHttp2(this.authority, { createConnection: () => openSocket(this.#tls) });
+  #open(): Connection {
     const { promise: opened, resolve, reject } = Promise.withResolvers<ClientHttp2Session>();
+    const connection: Connection = { opened, session: undefined };
+    const { host, localAddresses = [] } = this.#tls;
+    const usable = localAddresses.filter((address) => isIP(host) === 0 || isIP(host) === familyOf(address));
+    this.#attempt(connection, [...usable, undefined]).then(resolve, reject);
+    return connection;
+  }
+
+  /** Opens it from the first of the addresses from which that is possible; undefined: any. */
+  async #attempt(
+    connection: Connection,
+    [local, ...others]: readonly (IpAddress | undefined)[],
+  ): Promise<ClientHttp2Session> {
+    try {
+      return await this.#openFrom(connection, local);
+    } catch (error) {
+      // Given up meanwhile, or nothing is left to try.
+      if (this.#current !== connection) throw error;
+      if (others.length > 0) return this.#attempt(connection, others);
+      this.#current = undefined;
+      throw error;
+    }
+  }
+
+  #openFrom(connection: Connection, local: IpAddress | undefined): Promise<ClientHttp2Session> {
+    const session = connectHttp2(this.authority, { createConnection: () => openSocket(this.#tls, local) });
+    connection.session = session;
+    const { promise: opened, resolve, reject } = Promise.withResolvers<ClientHttp2Session>();
+    let isOpen = false;
     const forget = (): void => {
-      if (this.#current?.session === session) this.#current = undefined;
+      if (isOpen && this.#current?.session === session) this.#current = undefined;
     };
     session.once("connect", () => {
+      isOpen = true;
       keepAlive(session);
       resolve(session);
     });
@@ -80,13 +120,16 @@ export class Session {
       forget();
       reject(Object.assign(new Error("the connection was closed"), { code: "ECONNRESET" }));
     });
-    return { session, opened };
+    return opened;
   }
 }
 
-function openSocket(tls: SessionTls): TLSSocket {
-  const socket = connectTls({ ...tls, minVersion: "TLSv1.3", ALPNProtocols: ["h2"] });
-  socket.setTimeout(connectTimeout, () => socket.destroy(timedOut("the connection timed out")));
+function openSocket({ localAddresses, ...tls }: SessionTls, local: IpAddress | undefined): TLSSocket {
+  const binding = local === undefined ? {} : { localAddress: local, family: familyOf(local) };
+  const socket = connectTls({ ...tls, ...binding, minVersion: "TLSv1.3", ALPNProtocols: ["h2"] });
+  const onTimeout = (): unknown => socket.destroy(timedOut("the connection timed out"));
+  socket.setTimeout(local === undefined ? connectTimeout : boundConnectTimeout, onTimeout);
+  socket.once("connect", () => socket.setTimeout(connectTimeout));
   socket.once("secureConnect", () => socket.setTimeout(0));
   return socket;
 }

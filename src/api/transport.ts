@@ -1,13 +1,16 @@
 import { existsSync } from "node:fs";
 import type { DescService } from "@bufbuild/protobuf";
-import { type CallOptions, type Client, createClient, type Transport } from "@connectrpc/connect";
+import { type CallOptions, type Client, Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
+import { type Duration, formatDuration, milliseconds, seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
+import type { IpAddress } from "../base/ip.ts";
 import { fromConnectError } from "./errors.ts";
 import { AdminService } from "./generated/weft/v1/admin_pb.js";
 import { AgentService } from "./generated/weft/v1/agent_pb.js";
+import { ErrorDetailSchema } from "./generated/weft/v1/errors_pb.js";
 import { NodeService } from "./generated/weft/v1/node_pb.js";
-import { Session } from "./session.ts";
+import { Session, type SessionTls } from "./session.ts";
 
 /**
  * The DNS name in the certificate of every control server. Clients ask for it whatever address they dial: the CA
@@ -17,6 +20,19 @@ export const serverName = "server.weft";
 
 /** Octets of the largest message that a client accepts. A watch batch of 1,000 endpoints is about 150 kB. */
 const readMaxBytes = 64 << 20;
+
+/** A call that gets no answer for so long has failed, unless its caller says otherwise. A process that is stopped holds its socket open and never answers. */
+const answerTimeout = seconds(30);
+const answerTimeouts: Readonly<Record<string, Duration>> = {
+  // Needs nothing but the process itself.
+  GetStatus: seconds(10),
+  // Waits for the server, the kernel and a container.
+  Attach: seconds(60),
+  Detach: seconds(60),
+  // Thousands of resources in one transaction.
+  Apply: seconds(60),
+};
+
 /** The control server's admin API on its root-only Unix socket `server.sock`. All methods throw {@link WeftError} only. */
 export function serverClient(socketPath: string): Client<typeof AdminService> {
   if (socketPath.includes("://"))
@@ -57,18 +73,21 @@ export function connectNode(options: {
   /** `https://ADDRESS:PORT`. */
   readonly url: string;
   readonly credentials: Credentials;
+  /** The node's VTEP addresses: the connection comes from one of them if that is possible, which proves that it has it. */
+  readonly localAddresses?: readonly IpAddress[];
 }): NodeConnection {
   return tlsConnection(options.url, {
     ca: options.credentials.caCertificate,
     cert: options.credentials.certificate,
     key: options.credentials.privateKey,
+    localAddresses: options.localAddresses ?? [],
   });
 }
 
 /** As {@link connectNode}, with what TLS needs given directly; without `cert` the connection can only join. */
 export function tlsConnection(
   url: string,
-  tls: { readonly ca: string; readonly cert?: string; readonly key?: string },
+  tls: Pick<SessionTls, "ca" | "cert" | "key" | "localAddresses">,
 ): NodeConnection {
   const session = new Session(url, { ...tls, ...parseServerUrl(url), servername: serverName });
   const transport = createConnectTransport({ httpVersion: "2", baseUrl: url, sessionManager: session, readMaxBytes });
@@ -106,6 +125,11 @@ function explainUnix(socketPath: string, who: "server" | "agent", method: string
   const option = who === "server" ? "--server or WEFT_SERVER" : "--agent or WEFT_AGENT";
   const unavailable = (reason: string, hint: string): WeftError =>
     new WeftError({ code: "unavailable", attempted, reason, hint, cause: thrown });
+  if (isTimeout(thrown))
+    return unavailable(
+      thrown.rawMessage,
+      `the ${who} runs and does not answer: it is stopped, hangs or is overloaded; see its log, and restart it`,
+    );
   switch (systemErrorCode(thrown)) {
     case "ENOENT":
       return unavailable(
@@ -133,6 +157,14 @@ function explainUnix(socketPath: string, who: "server" | "agent", method: string
 /** What a failed call over TLS means to the operator. */
 export function explainTls(url: string, method: string, thrown: unknown): WeftError {
   const attempted = `${method}: connect to the server at ${url}`;
+  if (isTimeout(thrown))
+    return new WeftError({
+      code: "unavailable",
+      attempted,
+      reason: thrown.rawMessage,
+      hint: "see whether the server is stopped or overloaded, and the network between",
+      cause: thrown,
+    });
   const code = systemErrorCode(thrown);
   const make = (kind: "unavailable" | "unauthenticated", reason: string, hint: string): WeftError =>
     new WeftError({ code: kind, attempted, reason, hint, cause: thrown });
@@ -157,7 +189,7 @@ export function explainTls(url: string, method: string, thrown: unknown): WeftEr
       return make("unavailable", "the server closed the connection", "see the server's log; trying again may help");
     case "CERT_HAS_EXPIRED":
     case "CERT_NOT_YET_VALID":
-      return make("unauthenticated", "the server's certificate is not valid now", "compare the clocks of both hosts");
+      return make("unauthenticated", "the server's certificate is not valid now", clockHint());
     case undefined:
       return fromConnectError(thrown, `${method} at ${url}`);
     default:
@@ -171,11 +203,36 @@ export function explainTls(url: string, method: string, thrown: unknown): WeftEr
   }
 }
 
+function clockHint(): string {
+  return `compare the clocks of both hosts: this one's says ${new Date().toISOString()}`;
+}
+
 /** The `code` of the error of the operating system, TLS or HTTP/2 below `thrown`; undefined when the peer answered. */
 function systemErrorCode(thrown: unknown): string | undefined {
   for (let error = thrown; error instanceof Error; error = error.cause)
     if ("code" in error && typeof error.code === "string") return error.code;
   return undefined;
+}
+
+function isTimeout(thrown: unknown): thrown is ConnectError {
+  return (
+    thrown instanceof ConnectError &&
+    thrown.code === Code.DeadlineExceeded &&
+    thrown.findDetails(ErrorDetailSchema).length === 0
+  );
+}
+
+/** How long was waited is what the caller wants to know. */
+function withTime(thrown: unknown, waited: Duration): unknown {
+  return isTimeout(thrown)
+    ? new ConnectError(
+        `no answer within ${formatDuration(waited)}`,
+        Code.DeadlineExceeded,
+        undefined,
+        undefined,
+        thrown,
+      )
+    : thrown;
 }
 
 type Explain = (method: string, thrown: unknown) => WeftError;
@@ -193,10 +250,12 @@ function withWeftErrors<Service extends DescService>(
     if (call === undefined) continue;
     wrapped[method.localName] =
       method.methodKind === "unary"
-        ? (input, options) =>
-            (call(input, options) as Promise<unknown>).catch((error) => {
-              throw explain(method.name, error);
-            })
+        ? (input, options) => {
+            const timeoutMs = options?.timeoutMs ?? answerTimeouts[method.name] ?? answerTimeout;
+            return (call(input, { ...options, timeoutMs }) as Promise<unknown>).catch((error) => {
+              throw explain(method.name, withTime(error, milliseconds(timeoutMs)));
+            });
+          }
         : (input, options) =>
             explainedStream(call(input, options) as AsyncIterable<unknown>, (error) => explain(method.name, error));
   }

@@ -10,6 +10,22 @@ export interface Clock {
   after(delay: Duration, action: () => void): () => void;
 }
 
+/** The wall clock is looked at this often for what is due by it: it jumps, and does not wake timers when it does. */
+const lookAgain = 60_000 as Duration;
+
+/** Calls `action` once when the wall clock has reached `moment`, within a minute also after it jumped there. Returns how to cancel. */
+export function atMoment(clock: Clock, moment: number, action: () => void): () => void {
+  const wait = (): (() => void) => {
+    const remaining = Math.max(0, moment - clock.now()) as Duration;
+    return clock.after(Math.min(remaining, lookAgain) as Duration, () => {
+      if (clock.now() >= moment) action();
+      else cancel = wait();
+    });
+  };
+  let cancel = wait();
+  return () => cancel();
+}
+
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),

@@ -9,6 +9,8 @@ export type ErrorCode =
   | "not-found"
   /** The name, address, VNI or place is taken. */
   | "already-exists"
+  /** Somebody else is what the caller would be: another agent speaks as its node. */
+  | "in-use"
   /** The state forbids it now: a network that still has endpoints, an agent that has not joined. */
   | "failed-precondition"
   /** No address, port or identifier is left. */

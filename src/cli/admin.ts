@@ -9,14 +9,18 @@ import {
   networkFromMessage,
   networkToMessage,
   nodeFromMessage,
+  nodeSettingsFromMessage,
   tenantFromMessage,
   tenantToMessage,
 } from "../api/convert.ts";
 import type { Resource as ResourceMessage, ResourceSchema } from "../api/generated/weft/v1/admin_pb.js";
-import type { Block as BlockMessage } from "../api/generated/weft/v1/resources_pb.js";
+import type {
+  Block as BlockMessage,
+  NodeSettings as NodeSettingsMessage,
+} from "../api/generated/weft/v1/resources_pb.js";
 import { WeftError } from "../base/errors.ts";
 import { unwrap } from "../base/result.ts";
-import type { Block } from "../model/resources.ts";
+import type { Block, NodeSettings } from "../model/resources.ts";
 import type { DeclaredResource, Resource } from "../model/yaml.ts";
 
 export { serverClient } from "../api/transport.ts";
@@ -45,6 +49,10 @@ export function resourceFromMessage(message: ResourceMessage): Resource {
 
 export function blockOf(message: BlockMessage): Block {
   return unwrap(blockFromMessage(message));
+}
+
+export function nodeSettingsOf(message: NodeSettingsMessage | undefined): NodeSettings {
+  return message === undefined ? { labels: {}, approved: {} } : unwrap(nodeSettingsFromMessage(message));
 }
 
 /** The resource of this kind, without its kind: what `list` and `show` of a kind print. */

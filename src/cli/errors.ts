@@ -20,6 +20,10 @@ export class UsageError extends Error {
 
 /** What to print on standard error for anything that a command threw, and the status to exit with. */
 export function explain(thrown: unknown): { readonly text: string; readonly status: number } {
+  if (thrown instanceof AggregateError) {
+    const parts = thrown.errors.map(explain);
+    return { text: parts.map(({ text }) => text).join(""), status: exitStatus.failed };
+  }
   if (thrown instanceof UsageError) return { text: lines(thrown), status: exitStatus.usage };
   if (thrown instanceof WeftError) return { text: lines(thrown), status: exitStatus.failed };
   // Nobody foresaw this one: whoever repairs it needs to know where it came from.

@@ -70,6 +70,16 @@ for (const [words, error] of failures)
     assert.equal(result.stdout, "");
   });
 
+test("escape sequences in what was given do not reach the terminal", () => {
+  const { stderr, status } = weft(["attach", "web", "--netns", "a\u001b]0;owned\u0007\u001b[2J"]);
+  assert.match(
+    stderr,
+    /^weft: attach \/run\/netns\/a\ufffd\]0;owned\ufffd\ufffd\[2J to network web: there is no such namespace\n/,
+  );
+  assert.ok(!stderr.includes("\u001b"));
+  assert.equal(status, 1);
+});
+
 test("all problems of a file are named with their lines, and nothing is asked of the server", () => {
   const file = join(directory, "bad.yaml");
   writeFileSync(file, "kind: network\nname: web\ntenant: blue\nsubnets: [10.0.0.1/24]\nmtu: big\n");

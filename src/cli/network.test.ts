@@ -78,6 +78,8 @@ const changes: [name: string, create: string, ...steps: [set: string, difference
       "arpSuppression: false -> true; discovery: static -> control-plane; vteps: [192.0.2.7, 192.0.2.8] -> []; learning: data-plane -> control-plane",
     ],
     ["--learning-limit 16 --ageing 60", "learningLimit: 0 -> 16; ageing: 300 -> 60"],
+    ["--vlan-tags", "vlanTags: false -> true"],
+    ["--no-vlan-tags", "vlanTags: true -> false"],
     [
       "--learning-limit 0 --learning data-plane",
       "arpSuppression: true -> false; learning: control-plane -> data-plane; learningLimit: 16 -> 0",
@@ -149,7 +151,7 @@ test("show tells all of a network, with the blocks of an l3 network", async (t) 
     { network: "web", node: "h2", cidr: "10.1.0.0/24", generation: 1 },
     { network: "web", node: "h1", cidr: "10.1.9.0/24", generation: 1 },
   ]);
-  assert.match(await done(server, "network list"), /^web +blue +l3 +vxlan +4096 +auto +10\.1\.0\.0\/16$/m);
+  assert.match(await done(server, "network list"), /^web +blue +l3 +vxlan +4096 +auto \(1450\) +10\.1\.0\.0\/16$/m);
   await done(server, "node delete h1");
   assert.equal(JSON.parse(await done(server, "network show web -o json")).blocks.length, 1);
   assert.match(await done(server, "endpoint list"), /ATTACHMENT +IPS\n\S+ +web +h2 +\S+ +netns +10\.1\.0\.2$/m);

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { parseCidr } from "../base/cidr.ts";
+import { type Cidr, parseCidr } from "../base/cidr.ts";
 import { parseDuration } from "../base/duration.ts";
 import { parseIp } from "../base/ip.ts";
 import { parseMac } from "../base/mac.ts";
@@ -55,6 +55,9 @@ function values<Value>(parse: (text: string) => Result<Value, string>) {
 export const address = value(parseIp);
 export const addresses = values(parseIp);
 export const prefixes = values(parseCidr);
+/** Prefixes with commas between; the option can be repeated. */
+export const prefixList = (text: string, previous: readonly Cidr[] | undefined): readonly Cidr[] =>
+  text.split(",").reduce<readonly Cidr[]>((list, part) => prefixes(part.trim(), list), previous ?? []);
 export const macAddress = value(parseMac);
 export const duration = value(parseDuration);
 export const interfaceName = value(allowed(parseInterfaceName));

@@ -1,12 +1,13 @@
 import { type Surface, surfaceOf } from "./table.ts";
+import { print } from "./terminal.ts";
 
 export const outputFormats = ["table", "json", "yaml"] as const;
 export type OutputFormat = (typeof outputFormats)[number];
 
 /** Prints `value` in the wanted form. `table` makes the form for people. */
 export async function show(format: OutputFormat, value: unknown, table: (surface: Surface) => string): Promise<void> {
-  if (format === "table") process.stdout.write(table(outputSurface()));
-  else if (format === "json") process.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);
+  if (format === "table") print(table(outputSurface()));
+  else if (format === "json") process.stdout.write(`${toJson(value, 2)}\n`);
   else process.stdout.write(await toYaml(value));
 }
 
@@ -16,13 +17,21 @@ export async function showNext(
   value: unknown,
   line: (surface: Surface) => string,
 ): Promise<void> {
-  if (format === "table") process.stdout.write(line(outputSurface()));
-  else if (format === "json") process.stdout.write(`${JSON.stringify(value)}\n`);
+  if (format === "table") print(line(outputSurface()));
+  else if (format === "json") process.stdout.write(`${toJson(value)}\n`);
   else process.stdout.write(`---\n${await toYaml(value)}`);
 }
 
 function outputSurface(): Surface {
   return surfaceOf(process.stdout, process.env);
+}
+
+/** As JSON.stringify, which leaves DEL and the C1 control characters as they are. */
+function toJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, undefined, indent).replace(
+    /[\u007f-\u009f]/g,
+    (control) => `\\u00${control.charCodeAt(0).toString(16)}`,
+  );
 }
 
 async function toYaml(value: unknown): Promise<string> {

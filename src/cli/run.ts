@@ -1,6 +1,7 @@
 import { type Command, CommanderError } from "commander";
 import { exitStatus, explain, UsageError } from "./errors.ts";
 import { createProgram } from "./program.ts";
+import { printError } from "./terminal.ts";
 
 /** Runs one command line, `words` being what follows `weft`; errors go to standard error, the exit status to the process. */
 export async function run(words: readonly string[]): Promise<void> {
@@ -15,7 +16,7 @@ export async function run(words: readonly string[]): Promise<void> {
       return;
     }
     const { text, status } = explain(error instanceof CommanderError ? wrongUsage(program, words, error) : error);
-    process.stderr.write(text);
+    printError(text);
     process.exitCode = status;
   }
 }

@@ -1,3 +1,5 @@
+import { printable } from "./terminal.ts";
+
 /** One column of a table. */
 export interface Column<Row> {
   /** Shown in upper case. */
@@ -95,7 +97,7 @@ export function renderFields(
   const width = Math.max(0, ...present.map(([name]) => name.length));
   const lines = present.flatMap(([name, value]) => {
     const texts = Array.isArray(value) ? value : [String(value)];
-    return texts.map((text: string, index) => {
+    return texts.map(textOf).map((text: string, index) => {
       const label = (index === 0 ? name.toUpperCase() : "").padEnd(width);
       return `${paint(label, "dim", surface)}${gap}${paint(text, tones.get(text), surface)}`;
     });
@@ -120,6 +122,5 @@ function fit(widths: number[], limit: number): void {
 
 /** The cell's text, with what would disturb the terminal made visible. */
 function textOf(value: string | number | undefined): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-  return value === undefined ? "" : String(value).replace(/[\u0000-\u001f\u007f-\u009f]/g, "\ufffd");
+  return value === undefined ? "" : printable(String(value));
 }

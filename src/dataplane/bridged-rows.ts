@@ -7,10 +7,8 @@ import {
   deleteNeighbour,
   type FdbEntry,
   getFdbEntry,
-  getNeighbour,
   listFdbEntries,
   listNeighbours,
-  type Neighbour,
   type NetlinkSocket,
   neighbourFlag,
   neighbourState,
@@ -18,6 +16,7 @@ import {
   replaceFdbEntry,
   replaceNeighbour,
 } from "../netlink/index.ts";
+import { confirmed, hasNeighbour, isWithoutIpv6, neighbourOf, wholeAgain } from "./bridge-neighbours.ts";
 import type { DesiredNetwork, RemoteEndpoint } from "./desired.ts";
 import { weftProtocol } from "./ownership.ts";
 import type { Report } from "./report.ts";
@@ -42,7 +41,8 @@ const confirmAtMost = 512;
 
 /**
  * The rows of a layer-2 network: for each remote endpoint an FDB entry of the bridge for the tunnel's port, with it one
- * of the tunnel's own table where that serves all VTEPs, and a permanent neighbour for each of its addresses.
+ * of the tunnel's own table where that serves all VTEPs, and a permanent neighbour for each of its addresses. For
+ * endpoints of this node the neighbours alone: their FDB entries go with their ports.
  */
 export class BridgedRows implements Rows {
   readonly #desired: DesiredNetwork;
@@ -57,7 +57,7 @@ export class BridgedRows implements Rows {
   }
 
   async compare(): Promise<void> {
-    const { locals, learnt, remotesByMac, remotesByIp, changedMacs, changedIps } = this.#desired;
+    const { locals, learnt, remotesByMac, remotesByIp, localsByIp, changedMacs, changedIps } = this.#desired;
     const { socket, tunnels, groupOf } = this.#place;
     const bridge = this.#place.bridgeIndex();
     const sharedTunnel = tunnels.shared?.index;
@@ -69,6 +69,7 @@ export class BridgedRows implements Rows {
       localMacs: new Set([...locals.values(), ...learnt.values()].map((endpoint) => endpoint.mac)),
       remotesByMac,
       remotesByIp,
+      localsByIp,
       groupOf,
     });
     const filter = sharedTunnel === undefined ? { master: bridge } : { index: sharedTunnel };
@@ -90,6 +91,8 @@ export class BridgedRows implements Rows {
   async program(): Promise<Error | undefined> {
     const { changedMacs, changedIps } = this.#desired;
     if (changedMacs.size === 0 && changedIps.size === 0) return undefined;
+    for (const ip of await wholeAgain(this.#desired, this.#damagedIps, (each) => this.#hasNeighbour(each)))
+      this.#damagedIps.delete(ip);
     const macs = [...changedMacs];
     const ips = [...changedIps];
     changedMacs.clear();
@@ -117,10 +120,10 @@ export class BridgedRows implements Rows {
   }
 
   onWritten(row: Row): boolean {
-    const { remotesByMac, remotesByIp, changedMacs, changedIps } = this.#desired;
+    const { remotesByMac, changedMacs, changedIps } = this.#desired;
     if ("destination" in row) return false;
     if ("ip" in row) {
-      if (row.index !== this.#place.bridgeIndex() || !remotesByIp.has(row.ip)) return false;
+      if (row.index !== this.#place.bridgeIndex() || this.#desired.neighbourMac(row.ip) === undefined) return false;
       changedIps.add(row.ip);
       this.#damagedIps.add(row.ip);
       return true;
@@ -147,9 +150,8 @@ export class BridgedRows implements Rows {
     return inBridge?.index === tunnel.index;
   }
 
-  async #hasNeighbour(ip: IpAddress): Promise<boolean> {
-    const entry = await confirmed(() => this.#place.socket.get(getNeighbour(this.#place.bridgeIndex(), ip)));
-    return entry?.mac !== undefined && entry.mac === this.#desired.remotesByIp.get(ip)?.mac;
+  #hasNeighbour(ip: IpAddress): Promise<boolean> {
+    return hasNeighbour(this.#place.socket, this.#place.bridgeIndex(), ip, this.#desired.neighbourMac(ip));
   }
 
   /**
@@ -182,12 +184,11 @@ export class BridgedRows implements Rows {
     ips: readonly IpAddress[],
     surplus: readonly FdbEntry[],
   ): Generator<RowRequest> {
-    const { remotesByMac, remotesByIp, changedMacs } = this.#desired;
+    const { remotesByMac, changedMacs } = this.#desired;
     const bridge = this.#place.bridgeIndex();
     for (const ip of ips) {
-      const endpoint = remotesByIp.get(ip);
-      if (endpoint !== undefined)
-        yield Object.assign(replaceNeighbour(neighbourOf(bridge, ip, endpoint)), { row: { ip } });
+      const mac = this.#desired.neighbourMac(ip);
+      if (mac !== undefined) yield Object.assign(replaceNeighbour(neighbourOf(bridge, ip, mac)), { row: { ip } });
     }
     for (const mac of macs) {
       const endpoint = remotesByMac.get(mac);
@@ -198,7 +199,9 @@ export class BridgedRows implements Rows {
       else yield Object.assign(replaceFdbEntry(entry), { row: { mac } });
     }
     for (const entry of surplus) yield Object.assign(deleteFdbEntry(entry), { row: { mac: entry.mac } });
-    for (const ip of ips) if (!remotesByIp.has(ip)) yield Object.assign(deleteNeighbour(bridge, ip), { row: { ip } });
+    for (const ip of ips)
+      if (this.#desired.neighbourMac(ip) === undefined)
+        yield Object.assign(deleteNeighbour(bridge, ip), { row: { ip } });
   }
 
   #remoteEntry(endpoint: RemoteEndpoint): FdbEntry | undefined {
@@ -227,28 +230,8 @@ export class BridgedRows implements Rows {
   }
 }
 
-function neighbourOf(index: number, ip: IpAddress, { mac }: RemoteEndpoint): Neighbour {
-  return {
-    index,
-    ip,
-    mac,
-    state: neighbourState.permanent,
-    flags: neighbourFlag.externallyLearned,
-    protocol: weftProtocol,
-  };
-}
-
-/** Deleting what is gone already. */
+/** Deleting what is gone already, and IPv6 where there is none. */
 function isHarmless({ request, error }: BatchFailure): boolean {
-  return isErrno(error, "ENOENT") && request.type === deleteNeighbour(0, "0.0.0.0" as IpAddress).type;
-}
-
-/** The object, or `undefined` when there is none. */
-export async function confirmed<Value>(look: () => Promise<Value>): Promise<Value | undefined> {
-  try {
-    return await look();
-  } catch (error) {
-    if (isErrno(error, "ENOENT") || isErrno(error, "ENODEV")) return undefined;
-    throw error;
-  }
+  const isDeletion = request.type === deleteNeighbour(0, "0.0.0.0" as IpAddress).type;
+  return isDeletion ? isErrno(error, "ENOENT") : isWithoutIpv6(error);
 }

@@ -1,16 +1,35 @@
-import { type Cidr, cidr, cidrContains } from "../base/cidr.ts";
-import { familyOf } from "../base/ip.ts";
-import { listRoutes, type NetlinkSocket, type Request, type Route, replaceRoute } from "../netlink/index.ts";
+import { type Cidr, cidr, cidrContains, cidrFamily } from "../base/cidr.ts";
+import { familyOf, type IpAddress } from "../base/ip.ts";
+import { isErrno } from "../linux/index.ts";
+import {
+  deleteRoute,
+  listRoutes,
+  type NetlinkSocket,
+  type Request,
+  type Route,
+  replaceRoute,
+} from "../netlink/index.ts";
 import type { LocalEndpoint, NetworkSettings } from "./desired.ts";
 import { weftProtocol } from "./ownership.ts";
 
 /** linux/rtnetlink.h: RT_TABLE_MAIN. */
 const mainTable = 254;
+/** net/ipv6_route.h: IP6_RT_PRIO_USER, what an IPv6 route has that was written without a metric. An IPv4 route has 0. */
+const unspecifiedMetric = { 4: 0, 6: 1024 } as const;
 const everything = { 4: cidr("0.0.0.0/0"), 6: cidr("::/0") } as const;
 
 /**
+ * Metrics of default routes, to which the attachment's priority is added. They are higher than those that people and programs
+ * use: a default route of somebody else's wins. What leads to the world wins over what leads no further than the
+ * tenant's other networks.
+ */
+const outsideMetric = 100_000;
+const insideMetric = 200_000;
+
+/**
  * Routes of a container whose node is its gateway: to the network's subnets, which reach beyond the block that is on its
- * link, and to everything else unless it has a default route of somebody else's, such as of another interface.
+ * link, and to everything else. Each attachment has a default route of its own, so that of several networks the next one
+ * serves at once when the best one goes. Routes of weft's that are not wanted on this interface go; nobody else's is touched.
  */
 export async function ensureContainerRoutes(
   endpoint: LocalEndpoint,
@@ -18,27 +37,72 @@ export async function ensureContainerRoutes(
   index: number,
   inside: NetlinkSocket,
 ): Promise<void> {
-  const { gateways = [] } = endpoint;
-  if (gateways.length === 0) return;
-  const present = (await inside.dump(listRoutes())).filter((route) => route.table === mainTable);
-  const requests: Request[] = [];
-  for (const gateway of gateways) {
-    const family = familyOf(gateway);
-    const isOnLink = (subnet: Cidr): boolean =>
-      endpoint.addresses.some(
-        ({ address, prefixLength }) => `${prefixLength}` === subnet.split("/")[1] && cidrContains(subnet, address),
-      );
-    const subnets = network.subnets.filter((subnet) => cidrContains(subnet, gateway) && !isOnLink(subnet));
-    for (const destination of [...subnets, everything[family]]) {
-      const wanted: Route = { destination, protocol: weftProtocol, nexthops: [{ index, gateway }] };
-      const others = present.filter((route) => route.destination === destination);
-      const isThere = others.some(({ nexthops: [hop] }) => hop?.index === index && hop.gateway === gateway);
-      const isTaken =
-        destination === everything[family] &&
-        others.some((route) => route.protocol !== weftProtocol || route.nexthops[0]?.index !== index);
-      if (!isThere && !isTaken) requests.push(replaceRoute(wanted));
+  const { written, removed } = planContainerRoutes(endpoint, network, index, await inside.dump(listRoutes()));
+  const requests: Request[] = [...written.map(replaceRoute), ...removed.map(deleteRoute)];
+  const { failures } = await inside.batch(requests);
+  const failure = failures.find(({ error }) => !isErrno(error, "ESRCH"));
+  if (failure !== undefined) throw failure.error;
+}
+
+/** What is to be written and then removed, so that of the `present` routes those of weft's on this interface are as wanted. */
+export function planContainerRoutes(
+  endpoint: LocalEndpoint,
+  network: NetworkSettings,
+  index: number,
+  present: readonly Route[],
+): { readonly written: readonly Route[]; readonly removed: readonly Route[] } {
+  const isOwn = ({ protocol, nexthops }: Route): boolean =>
+    protocol === weftProtocol && nexthops.length === 1 && nexthops[0]?.index === index;
+  const main = present.filter(({ table }) => table === mainTable);
+  const written: Route[] = [];
+  const kept = new Set<Route>();
+  for (const wanted of wantedRoutes(endpoint, network, index)) {
+    const rivals = main.filter((route) => route.destination === wanted.destination);
+    const there = rivals.find((route) => isOwn(route) && isAsWanted(route, wanted, network));
+    if (there !== undefined) kept.add(there);
+    else {
+      const atItsPlace = rivals.filter((route) => metricOf(route) === metricOf(wanted));
+      for (const replaced of atItsPlace.filter(isOwn)) kept.add(replaced);
+      if (atItsPlace.every(isOwn)) written.push(wanted);
     }
   }
-  const { failures } = await inside.batch(requests);
-  if (failures[0] !== undefined) throw failures[0].error;
+  return { written, removed: main.filter((route) => isOwn(route) && !kept.has(route)) };
+}
+
+function* wantedRoutes(endpoint: LocalEndpoint, network: NetworkSettings, index: number): Generator<Route> {
+  const isOnLink = (subnet: Cidr): boolean =>
+    endpoint.addresses.some(
+      ({ address, prefixLength }) => `${prefixLength}` === subnet.split("/")[1] && cidrContains(subnet, address),
+    );
+  const priority = (network.egress ? outsideMetric : insideMetric) + (endpoint.routePriority ?? 1);
+  // Of several blocks of an endpoint's addresses the first one's gateway serves.
+  const seen = new Set<Cidr>();
+  for (const gateway of endpoint.gateways ?? []) {
+    const toAll = everything[familyOf(gateway)];
+    const toSubnets = network.subnets.filter((subnet) => cidrContains(subnet, gateway) && !isOnLink(subnet));
+    for (const destination of [...toSubnets, toAll]) {
+      if (seen.has(destination)) continue;
+      seen.add(destination);
+      const route = { destination, protocol: weftProtocol, nexthops: [{ index, gateway }] };
+      yield destination === toAll ? { ...route, priority } : route;
+    }
+  }
+}
+
+/**
+ * A default route that leads to the world as weft wrote it before it gave metrics stays as long as its network does:
+ * with another metric connections might leave by another network.
+ */
+function isAsWanted(route: Route, wanted: Route, { egress }: NetworkSettings): boolean {
+  if (gatewayOf(route) !== gatewayOf(wanted)) return false;
+  const isOfEarlierVersion = egress && metricOf(route) === unspecifiedMetric[cidrFamily(route.destination)];
+  return metricOf(route) === metricOf(wanted) || isOfEarlierVersion;
+}
+
+function gatewayOf({ nexthops: [hop] }: Route): IpAddress | undefined {
+  return hop?.gateway;
+}
+
+function metricOf({ priority, destination }: Route): number {
+  return priority ?? unspecifiedMetric[cidrFamily(destination)];
 }

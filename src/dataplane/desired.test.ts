@@ -142,6 +142,33 @@ it("marks every row, port and flood entry that a sequence of changes touched", (
   );
 });
 
+it("knows its own endpoints by address where it resolves or suppresses, whoever had the address before", () => {
+  const network = new DesiredNetwork(settings);
+  const here = (id: number, ...numbers: number[]): LocalEndpoint => ({
+    ...local(id),
+    addresses: numbers.map((last) => ({ address: ip(`10.0.0.${last}`), prefixLength: 24 })),
+  });
+  const macs = (): (string | undefined)[] =>
+    [1, 2, 3].map((last) => network.neighbourMac(ip(`10.0.0.${last}`))?.slice(-5));
+  network.putRemote(remote(1, 1, [1, 2], 2));
+  network.putLocal(here(2, 2, 3));
+  assert.deepEqual(macs(), ["00:01", "01:02", "01:02"]);
+  // The next owner is told of before the end of the one before.
+  network.putLocal(here(3, 3));
+  network.removeLocal("e2");
+  assert.deepEqual(macs(), ["00:01", "00:01", "01:03"]);
+  network.changedIps.clear();
+  network.setSettings({ ...settings, arpSuppression: false });
+  assert.deepEqual(macs(), ["00:01", "00:01", undefined]);
+  assert.deepEqual([...network.changedIps], [ip("10.0.0.3")]);
+  network.setSettings({
+    ...settings,
+    arpSuppression: false,
+    gateways: [{ address: ip("10.0.0.9"), prefixLength: 24 }],
+  });
+  assert.deepEqual(macs(), ["00:01", "00:01", "01:03"]);
+});
+
 it("has device work at first and after a change of settings", () => {
   const network = new DesiredNetwork(settings);
   assert.ok(network.devicesChanged);

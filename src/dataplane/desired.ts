@@ -2,6 +2,7 @@ import { type Cidr, cidrContains, type InterfaceAddress, networkAddress } from "
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import type { Learning, NetworkMode, Vni } from "../model/index.ts";
+import { minimumMtu } from "../model/mtu.ts";
 import type { Transport } from "../model/names.ts";
 
 /** The group that a network floods to, and the underlay interface that joins it. */
@@ -32,6 +33,8 @@ export interface NetworkSettings {
   readonly learning: Learning;
   /** Whether MACs behind ports are learnt that nobody declared. */
   readonly localLearning: boolean;
+  /** Whether frames with a VLAN tag pass. */
+  readonly vlanTags: boolean;
   /** Seconds after which what was learnt and not heard of is forgotten. */
   readonly ageing: number;
   /** VTEPs that are told by the network itself, among them such as do not run weft. */
@@ -70,6 +73,8 @@ export interface LocalEndpoint {
   readonly inode: number;
   /** This node's addresses towards which its default routes go; none: it gets none. */
   readonly gateways?: readonly IpAddress[];
+  /** 1 to 99,999, default 1: of several networks of one container the one with the lowest gives the default route. */
+  readonly routePriority?: number;
 }
 
 /** An endpoint of this node that was found behind a port and never declared: the bridge has its MAC from the traffic. */
@@ -107,6 +112,7 @@ export class DesiredNetwork {
   readonly #byMac = new Map<MacAddress, RemoteEndpoint>();
   readonly #byIp = new Map<IpAddress, RemoteEndpoint>();
   readonly #locals = new Map<string, LocalEndpoint>();
+  readonly #localsByIp = new Map<IpAddress, LocalEndpoint>();
   readonly #learnt = new Map<string, LearntEndpoint>();
   /** Endpoints at whose ports nothing is learnt for a while: it was too much. */
   readonly #deaf = new Set<string>();
@@ -129,9 +135,15 @@ export class DesiredNetwork {
     const before = this.settings;
     this.settings = settings;
     this.devicesChanged = true;
+    if (resolvesLocals(before) !== resolvesLocals(settings)) this.#markLocalIps();
     const { transport, learning } = settings;
     // Other tunnels and other learning mean other places for every row.
     if (!sameTransport(before.transport, transport) || before.learning !== learning) this.markRows();
+    // With an MTU that IPv6 can use come its rows.
+    if (before.mtu < minimumMtu[6] && settings.mtu >= minimumMtu[6]) {
+      this.markRows();
+      this.#markLocalIps();
+    }
   }
 
   putRemote(endpoint: RemoteEndpoint): void {
@@ -177,7 +189,13 @@ export class DesiredNetwork {
 
   putLocal(endpoint: LocalEndpoint): void {
     this.removeRemote(endpoint.id);
+    const before = this.#locals.get(endpoint.id);
     this.#locals.set(endpoint.id, endpoint);
+    for (const { address } of endpoint.addresses) {
+      if (this.#localsByIp.get(address)?.mac !== endpoint.mac) this.changedIps.add(address);
+      this.#localsByIp.set(address, endpoint);
+    }
+    if (before !== undefined) this.#forgetIps(before);
     this.changedPorts.add(endpoint.id);
   }
 
@@ -213,6 +231,7 @@ export class DesiredNetwork {
     const endpoint = this.#locals.get(id);
     if (endpoint === undefined) return;
     this.#locals.delete(id);
+    this.#forgetIps(endpoint);
     this.changedPorts.add(id);
   }
 
@@ -232,6 +251,16 @@ export class DesiredNetwork {
   /** Neighbours of the bridge: IP → remote endpoint. */
   get remotesByIp(): ReadonlyMap<IpAddress, RemoteEndpoint> {
     return this.settings.learning === "control-plane" ? this.#byIp : noIps;
+  }
+
+  /** Neighbours of the bridge: IP → endpoint here that was given the address. None where the bridge need not know. */
+  get localsByIp(): ReadonlyMap<IpAddress, LocalEndpoint> {
+    return resolvesLocals(this.settings) ? this.#localsByIp : noLocals;
+  }
+
+  /** The MAC that the bridge shall have for an address. */
+  neighbourMac(ip: IpAddress): MacAddress | undefined {
+    return (this.localsByIp.get(ip) ?? this.remotesByIp.get(ip))?.mac;
   }
 
   /** Endpoints here that were learnt, by id. */
@@ -285,6 +314,7 @@ export class DesiredNetwork {
   markRows(): void {
     for (const mac of this.#byMac.keys()) this.changedMacs.add(mac);
     for (const ip of this.#byIp.keys()) this.changedIps.add(ip);
+    this.#markLocalIps();
     for (const cidr of this.#blocks.keys()) this.changedBlocks.add(cidr);
   }
 
@@ -296,6 +326,12 @@ export class DesiredNetwork {
 
   markPorts(): void {
     for (const id of this.#locals.keys()) this.changedPorts.add(id);
+  }
+
+  /** FDB entries refer to VTEPs by nexthops. Only VXLAN has such: other tunnels have one VTEP each. */
+  get usesNexthops(): boolean {
+    const { transport, learning } = this.settings;
+    return transport?.encapsulation === "vxlan" && learning === "control-plane";
   }
 
   get hasChanges(): boolean {
@@ -319,6 +355,18 @@ export class DesiredNetwork {
     this.#leavePeer(endpoint.vtep);
   }
 
+  #forgetIps(endpoint: LocalEndpoint): void {
+    for (const { address } of endpoint.addresses)
+      if (this.#localsByIp.get(address) === endpoint) {
+        this.#localsByIp.delete(address);
+        this.changedIps.add(address);
+      }
+  }
+
+  #markLocalIps(): void {
+    for (const ip of this.#localsByIp.keys()) this.changedIps.add(ip);
+  }
+
   #usePeer(vtep: IpAddress): void {
     const users = this.#vteps.get(vtep) ?? 0;
     this.#vteps.set(vtep, users + 1);
@@ -337,6 +385,15 @@ export class DesiredNetwork {
 
 const noMacs: ReadonlyMap<MacAddress, RemoteEndpoint> = new Map();
 const noIps: ReadonlyMap<IpAddress, RemoteEndpoint> = new Map();
+const noLocals: ReadonlyMap<IpAddress, LocalEndpoint> = new Map();
+
+/**
+ * Whether the bridge holds this node's own endpoints as neighbours: as a gateway it sends to them, and nobody else shall
+ * tell it where; with suppression it keeps questions for them from the tunnels.
+ */
+function resolvesLocals({ gateways, arpSuppression }: NetworkSettings): boolean {
+  return gateways.length > 0 || arpSuppression;
+}
 
 function sameTransport(a: Transport | undefined, b: Transport | undefined): boolean {
   return a?.encapsulation === b?.encapsulation && a?.port === b?.port;

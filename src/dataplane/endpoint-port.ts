@@ -1,6 +1,5 @@
-import { existsSync } from "node:fs";
 import { WeftError } from "../base/errors.ts";
-import { isErrno, NetworkNamespace, readNetworkSysctl, writeNetworkSysctl } from "../linux/index.ts";
+import { isErrno, NetworkNamespace } from "../linux/index.ts";
 import { bridgeName, endpointPortName } from "../model/names.ts";
 import {
   changeLink,
@@ -10,6 +9,7 @@ import {
   type Link,
   listAddresses,
   type NetlinkSocket,
+  namespaceIdOf,
   neighbourFlag,
   neighbourState,
   type Request,
@@ -17,10 +17,12 @@ import {
   replaceFdbEntry,
 } from "../netlink/index.ts";
 import { endpointPort, isPortAs } from "./bridge-port.ts";
+import { ensureIpv6, withoutIpv6 } from "./container-ipv6.ts";
 import { ensureContainerRoutes } from "./container-routes.ts";
 import type { LocalEndpoint, NetworkSettings } from "./desired.ts";
 import type { LinkTable } from "./link-table.ts";
-import { aliasOf, weftGroup, weftProtocol } from "./ownership.ts";
+import { portAliasOf, weftGroup, weftProtocol } from "./ownership.ts";
+import type { DataplaneEvent } from "./report.ts";
 
 /** Where an endpoint's port goes. */
 export interface PortPlace {
@@ -34,6 +36,18 @@ export interface PortPlace {
   readonly underlayInode: number;
 }
 
+/** How an endpoint's port is. */
+export interface EndpointPort {
+  readonly index: number;
+  /** The namespace that the other end is in, as {@link NetworkNamespace.inode}. */
+  readonly inode: number;
+  readonly written: boolean;
+  /** What was found otherwise inside, and what was done. */
+  readonly changes: readonly Pick<DataplaneEvent, "kind" | "message">[];
+  /** What is otherwise than asked for, and is left so. */
+  readonly notes: readonly string[];
+}
+
 /**
  * The endpoint's veth pair: one end a port of the bridge, the other in the container's namespace with its MAC and
  * addresses. Whatever of it is there and right stays as it is. The interface is complete before it comes up.
@@ -43,22 +57,24 @@ export async function ensureEndpointPort(
   network: NetworkSettings,
   place: PortPlace,
   links: LinkTable,
-): Promise<{ readonly index: number; readonly written: boolean }> {
+): Promise<EndpointPort> {
   const name = endpointPortName(endpoint.id);
-  using container = openContainer(endpoint, place);
+  using container = openContainer(endpoint, network, place);
   using inside = place.openSocket(container);
   const before = place.socket.writes + inside.writes;
   let port = await links.find(name);
-  if (port !== undefined && !(await hasInterface(inside, endpoint))) {
-    // The other end went another way: its namespace was replaced by a new one under the same path.
-    await place.socket.execute(deleteLink({ name }));
-    port = undefined;
+  let end = port === undefined ? undefined : await findEnd(port, place, container, inside);
+  if (port === undefined || end === undefined) {
+    if (port !== undefined) await removeStrayPort(port, endpoint, network, place, container);
+    port = await createPort(endpoint, network, place, container);
+    end = await findEnd(port, place, container, inside);
+    if (end === undefined) throw movedAway(endpoint, network, container);
   }
-  if (port === undefined) port = await createPort(endpoint, network, place, container);
-  await ensureInside(endpoint, network, container, inside);
-  const { failures } = await place.socket.batch(portChanges(port, network, place));
+  const { inode } = container;
+  const { failures } = await place.socket.batch(portChanges(port, network, { ...place, inode }));
   if (failures[0] !== undefined) throw explainPortFailure(failures[0].error, network);
-  return { index: port.index, written: place.socket.writes + inside.writes > before };
+  const { changes, notes } = await ensureInside(endpoint, network, container, inside, end);
+  return { index: port.index, inode, written: place.socket.writes + inside.writes > before, changes, notes };
 }
 
 /** Keeps the endpoint's MAC at its port: nobody else's frames can take it away. */
@@ -101,22 +117,69 @@ async function createPort(
   return place.socket.get(getLink({ name }));
 }
 
-/** Whether the device is as {@link ensureEndpointPort} leaves it. */
-export function isPortSettled(
+/** The container's end of the pair, whatever its name and MAC are by now; `undefined`: it is in another namespace. */
+async function findEnd(
   port: Link,
+  place: PortPlace,
+  container: NetworkNamespace,
+  inside: NetlinkSocket,
+): Promise<Link | undefined> {
+  if (port.link === undefined || port.linkNamespaceId !== (await namespaceIdOf(place.socket, container)))
+    return undefined;
+  try {
+    const end = await inside.get(getLink({ index: port.link }));
+    // Numbers of namespaces and devices are given anew: the end knows the port as the port knows it.
+    return end.info.kind === "veth" && end.link === port.index ? end : undefined;
+  } catch (error) {
+    if (isErrno(error, "ENODEV")) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * A port whose other end is in another namespace than the endpoint's path means. Where that was replaced by a new one
+ * under the same path, the port goes, since its end is where nobody wants it. Where somebody moved the end, it stays.
+ */
+async function removeStrayPort(
+  port: Link,
+  endpoint: LocalEndpoint,
   network: NetworkSettings,
-  place: Pick<PortPlace, "instance" | "bridgeIndex">,
-): boolean {
+  place: PortPlace,
+  container: NetworkNamespace,
+): Promise<void> {
+  const wasPutHere = endpoint.inode !== 0 || port.alias === portAliasOf(place.instance, container.inode);
+  if (wasPutHere) throw movedAway(endpoint, network, container);
+  await place.socket.execute(deleteLink({ index: port.index })).catch((error: unknown) => {
+    // It goes by itself with the namespace of its other end.
+    if (!isErrno(error, "ENODEV")) throw error;
+  });
+}
+
+function movedAway(endpoint: LocalEndpoint, network: NetworkSettings, container: NetworkNamespace): WeftError {
+  return new WeftError({
+    code: "failed-precondition",
+    attempted: `keep endpoint ${endpoint.id} in ${container.label}`,
+    reason: `somebody has moved its interface ${endpoint.interface} into another network namespace`,
+    hint: `move it back, or detach it: ${detachCommand(endpoint, network)}`,
+  });
+}
+
+function detachCommand(endpoint: LocalEndpoint, network: NetworkSettings): string {
+  return `weft detach ${network.name} --netns ${endpoint.netns} --interface ${endpoint.interface}`;
+}
+
+/** Whether the device is as {@link ensureEndpointPort} leaves it. */
+export function isPortSettled(port: Link, network: NetworkSettings, place: SettledPlace): boolean {
   return portChanges(port, network, place).next().done === true;
 }
 
-function* portChanges(
-  port: Link,
-  network: NetworkSettings,
-  place: Pick<PortPlace, "instance" | "bridgeIndex">,
-): Generator<Request> {
+/** What the settings of a port follow from beside the network's; `inode`: of the namespace that the other end is in. */
+type SettledPlace = Pick<PortPlace, "instance" | "bridgeIndex"> & Pick<EndpointPort, "inode">;
+
+function* portChanges(port: Link, network: NetworkSettings, place: SettledPlace): Generator<Request> {
   const reference = { index: port.index };
-  if (port.alias !== aliasOf(place.instance)) yield changeLink(reference, { alias: aliasOf(place.instance) });
+  const alias = portAliasOf(place.instance, place.inode);
+  if (port.alias !== alias) yield changeLink(reference, { alias });
   if (port.master !== place.bridgeIndex) yield changeLink(reference, { master: place.bridgeIndex });
   if (port.mtu !== network.mtu) yield changeLink(reference, { mtu: network.mtu });
   const settings = endpointPort(network);
@@ -130,48 +193,58 @@ async function ensureInside(
   network: NetworkSettings,
   container: NetworkNamespace,
   inside: NetlinkSocket,
-): Promise<void> {
-  const link = await inside.get(getLink({ name: endpoint.interface }));
+  link: Link,
+): Promise<Pick<EndpointPort, "changes" | "notes">> {
   const reference = { index: link.index };
-  for (const setting of ["accept_ra", "accept_dad"]) {
-    const key = `ipv6/conf/${endpoint.interface}/${setting}`;
-    const value = readNetworkSysctl(container, key);
-    if (value !== undefined && value !== "0") writeNetworkSysctl(container, key, "0");
+  const changes: EndpointPort["changes"][number][] = [];
+  const notes: string[] = [];
+  const execute = async (requests: readonly Request[]): Promise<void> => {
+    const { failures } = await inside.batch(requests);
+    if (failures[0] !== undefined) throw failures[0].error;
+  };
+  // A new name takes the interface down, and with it what whoever renamed it has built on it.
+  if (link.name !== endpoint.interface)
+    notes.push(`interface ${endpoint.interface} has been renamed to ${link.name}, and is left so`);
+  const settings: Request[] = [];
+  if (link.mac !== endpoint.mac) {
+    settings.push(changeLink(reference, { mac: endpoint.mac }));
+    changes.push({
+      kind: "repaired",
+      message: `MAC address of ${link.name} had been changed to ${link.mac}; set back`,
+    });
   }
-  const requests: Request[] = [];
-  if (link.mac !== endpoint.mac) requests.push(changeLink(reference, { mac: endpoint.mac }));
-  if (link.mtu !== network.mtu) requests.push(changeLink(reference, { mtu: network.mtu }));
+  if (link.mtu !== network.mtu) settings.push(changeLink(reference, { mtu: network.mtu }));
+  await execute(settings);
+  const ipv6 = ensureIpv6(endpoint, container, link.name);
+  if (ipv6.change !== undefined) changes.push({ kind: "adjusted", message: ipv6.change });
+  if (ipv6.lack !== undefined) notes.push(ipv6.lack);
+  const usable = ipv6.lack === undefined ? endpoint : withoutIpv6(endpoint);
   const addresses = await inside.dump(listAddresses({ index: link.index }));
-  for (const { address, prefixLength } of endpoint.addresses)
+  const requests: Request[] = [];
+  for (const { address, prefixLength } of usable.addresses)
     if (!addresses.some((there) => there.address === address && there.prefixLength === prefixLength))
       requests.push(replaceAddress({ index: link.index, address, prefixLength, withoutDad: true }));
   if (!link.up) requests.push(changeLink(reference, { up: true }));
-  const { failures } = await inside.batch(requests);
-  if (failures[0] !== undefined) throw failures[0].error;
-  await ensureContainerRoutes(endpoint, network, link.index, inside);
-}
-
-async function hasInterface(inside: NetlinkSocket, endpoint: LocalEndpoint): Promise<boolean> {
-  try {
-    const link = await inside.get(getLink({ name: endpoint.interface }));
-    return link.info.kind === "veth" && link.mac === endpoint.mac;
-  } catch (error) {
-    if (isErrno(error, "ENODEV")) return false;
-    throw error;
-  }
+  await execute(requests);
+  await ensureContainerRoutes(usable, network, link.index, inside);
+  return { changes, notes };
 }
 
 /** The namespace that the endpoint belongs to. A path can come to mean another: the process ended, its number was reused. */
-function openContainer(endpoint: LocalEndpoint, place: PortPlace): NetworkNamespace {
-  const attempted = `put endpoint ${endpoint.id} into ${endpoint.netns}`;
+function openContainer(endpoint: LocalEndpoint, network: NetworkSettings, place: PortPlace): NetworkNamespace {
+  const isOfProcess = /^\/proc\/\d+\//.test(endpoint.netns);
   const gone = new WeftError({
     code: "not-found",
-    attempted,
-    reason: "the namespace is gone",
-    hint: "detach the endpoint, or bring the namespace back",
+    attempted: `put endpoint ${endpoint.id} into ${endpoint.netns}`,
+    reason: isOfProcess ? "the namespace is gone: its process has ended" : "the namespace is gone",
+    hint: `${isOfProcess ? "detach the endpoint" : "bring the namespace back, or detach the endpoint"}: ${detachCommand(endpoint, network)}`,
   });
-  if (!existsSync(endpoint.netns)) throw gone;
-  const container = NetworkNamespace.open(endpoint.netns);
+  let container: NetworkNamespace;
+  try {
+    container = NetworkNamespace.open(endpoint.netns);
+  } catch (error) {
+    throw error instanceof WeftError && error.code === "not-found" ? gone : error;
+  }
   const isAnother = endpoint.inode !== 0 && endpoint.inode !== container.inode;
   const isWefts = container.inode === place.underlayInode || container.inode === place.namespace.inode;
   if (!isAnother && !isWefts) return container;

@@ -1,5 +1,5 @@
-export type { DesiredNetwork, NetworkSettings } from "./desired.ts";
+export type { DesiredNetwork, NetworkSettings, RemoteEndpoint } from "./desired.ts";
 export { tunnelPattern } from "./encapsulation/tunnel.ts";
 export type { PortTraffic } from "./network-dataplane.ts";
 export { type NetworkPlacement, NodeDataplane } from "./node-dataplane.ts";
-export type { DataplaneEvent } from "./report.ts";
+export { type DataplaneEvent, Problems, type Report } from "./report.ts";

@@ -19,12 +19,13 @@ import {
   type Route,
 } from "../netlink/index.ts";
 import { bridgeAddresses, bridgeChanges, ensureBridge } from "./bridge-device.ts";
+import { confirmed, LocalNeighbours } from "./bridge-neighbours.ts";
 import { endpointPort, isPortAs, tunnelPort } from "./bridge-port.ts";
-import { BridgedRows, confirmed } from "./bridged-rows.ts";
+import { BridgedRows } from "./bridged-rows.ts";
 import type { DesiredNetwork } from "./desired.ts";
 import type { DevicePlace } from "./device-changes.ts";
 import { plannedTunnels } from "./encapsulation/tunnel.ts";
-import { ensureEndpointPort, isPortSettled, localFdbRequest } from "./endpoint-port.ts";
+import { type EndpointPort, ensureEndpointPort, isPortSettled, localFdbRequest } from "./endpoint-port.ts";
 import { FloodLists } from "./flood-lists.ts";
 import type { LinkTable } from "./link-table.ts";
 import { isOwnLink } from "./ownership.ts";
@@ -61,9 +62,13 @@ export class NetworkDataplane {
   readonly tunnels = new Tunnels();
   readonly #place: NetworkPlace;
   readonly #rows: BridgedRows | RoutedRows;
+  /** Of a layer-3 network; in one of layer 2 they are among the {@link #rows}. */
+  readonly #localNeighbours: LocalNeighbours | undefined;
   readonly #flood: FloodLists;
   #bridge = 0;
-  readonly #ports = new Map<string, { readonly index: number; readonly mac: MacAddress }>();
+  readonly #ports = new Map<string, { readonly index: number; readonly inode: number; readonly mac: MacAddress }>();
+  /** Of endpoints here: what is otherwise than asked for in their containers, and is left so. */
+  readonly #notes = new Map<string, string>();
   /** What the kernel's tables hold is not known; they are compared before anything is written. */
   #unknown = true;
   readonly #idByPort = new Map<number, string>();
@@ -80,6 +85,8 @@ export class NetworkDataplane {
       desired.settings.mode === "l2"
         ? new BridgedRows(desired, { socket, tunnels, bridgeIndex: () => this.#bridge, groupOf, report })
         : new RoutedRows(desired, { socket, tunnels, groupOf, uplink, report });
+    if (desired.settings.mode === "l3")
+      this.#localNeighbours = new LocalNeighbours(desired, { socket, bridgeIndex: () => this.#bridge, report });
   }
 
   get bridgeIndex(): number {
@@ -89,6 +96,11 @@ export class NetworkDataplane {
   /** The endpoint whose port has this index. */
   endpointAt(index: number): string | undefined {
     return this.#idByPort.get(index);
+  }
+
+  /** What is otherwise than asked for in the container of an endpoint, and is left so; empty: nothing. */
+  noteOf(endpoint: string): string {
+    return this.#notes.get(endpoint) ?? "";
   }
 
   /** Of a layer-3 network: what there are routes to. */
@@ -130,11 +142,8 @@ export class NetworkDataplane {
     const { instance } = this.#place;
     const id = this.#idByPort.get(index);
     if (id !== undefined) {
-      if (
-        link !== undefined &&
-        isPortSettled(link, desired.settingsOfPort(id), { instance, bridgeIndex: this.#bridge })
-      )
-        return false;
+      const place = { instance, bridgeIndex: this.#bridge, inode: this.#ports.get(id)?.inode ?? 0 };
+      if (link !== undefined && isPortSettled(link, desired.settingsOfPort(id), place)) return false;
       if (desired.local(id) === undefined) return false;
       desired.changedPorts.add(id);
     } else {
@@ -200,21 +209,24 @@ export class NetworkDataplane {
     if (desired.devicesChanged || this.#unknown) {
       // What changes while this is under way marks it again.
       desired.devicesChanged = false;
-      const isDone = await this.#guard(`network ${name}`, () => this.#ensureDevices(links, isRepair));
+      const isDone = await this.#place.problems.attempt(`network ${name}`, () => this.#ensureDevices(links, isRepair));
       if (!isDone) desired.devicesChanged = true;
       // Without a bridge there is nothing to do more; a tunnel that fails leaves the other tunnels' rows to be done.
       if (this.#bridge === 0) return;
     }
     await this.#ensurePorts(links, isRepair);
     if (this.#unknown)
-      await this.#guard(`tables of network ${name}`, async () => {
+      await this.#place.problems.attempt(`tables of network ${name}`, async () => {
         await this.#rows.compare();
+        await this.#localNeighbours?.compare();
         this.#unknown = false;
       });
     await this.#programRows();
     // A port whose namespace is gone for good keeps no old tunnel.
     if (!desired.hasChangesOfWays)
-      await this.#guard(`tunnels of network ${name}`, () => this.tunnels.removeSurplus(desired, this.#place));
+      await this.#place.problems.attempt(`tunnels of network ${name}`, () =>
+        this.tunnels.removeSurplus(desired, this.#place),
+      );
   }
 
   /** Takes the network off this node; the reverse order of making it. */
@@ -241,6 +253,7 @@ export class NetworkDataplane {
 
   /** A row went away. Tells whether there is something to restore. */
   onRowDeleted(row: Row): boolean {
+    if ("ip" in row && this.#localNeighbours?.onChanged(row) === true) return true;
     if ("destination" in row || "ip" in row) return this.#rows.onDeleted(row);
     if (row.mac === zeroMac) {
       if (!this.#flood.onDeleted(row)) return false;
@@ -260,6 +273,7 @@ export class NetworkDataplane {
 
   /** Somebody else, or traffic, wrote a row. Tells whether it must be written again as it shall be. */
   onRowWritten(row: Row): boolean {
+    if ("ip" in row && this.#localNeighbours?.onChanged(row) === true) return true;
     if (!("destination" in row) && !("ip" in row)) {
       const port = this.#idByPort.get(row.index);
       if (port !== undefined && this.desired.local(port)?.mac !== row.mac) {
@@ -341,7 +355,7 @@ export class NetworkDataplane {
     desired.changedPorts.clear();
     for (const id of ids) {
       const object = `endpoint ${id} of network ${desired.settings.name}`;
-      const done = await this.#guard(object, async () => {
+      const done = await this.#place.problems.attempt(object, async () => {
         const endpoint = desired.local(id);
         if (endpoint === undefined) return this.#removePort(id);
         const port = await ensureEndpointPort(
@@ -350,12 +364,14 @@ export class NetworkDataplane {
           { ...place, bridgeIndex: this.#bridge },
           links,
         );
-        let repaired = port.written;
+        let repaired = port.written && port.changes.length === 0;
         if (!(await this.#hasLocalFdb(endpoint.mac, port.index))) {
           await place.socket.execute(localFdbRequest(endpoint, port.index));
           repaired = true;
         }
-        this.#rememberPort(id, port.index, endpoint.mac);
+        this.#rememberPort(id, { ...port, mac: endpoint.mac });
+        for (const change of port.changes) place.report({ level: "warning", object, ...change });
+        this.#note(id, object, port.notes);
         if (isRepair && repaired)
           place.report({
             level: "warning",
@@ -373,10 +389,21 @@ export class NetworkDataplane {
     return entry !== undefined && entry.index === index && (entry.flags & neighbourFlag.externallyLearned) !== 0;
   }
 
-  #rememberPort(id: string, index: number, mac: MacAddress): void {
+  #rememberPort(id: string, { index, inode, mac }: Pick<EndpointPort, "index" | "inode"> & { mac: MacAddress }): void {
     this.#forgetPort(id);
-    this.#ports.set(id, { index, mac });
+    this.#ports.set(id, { index, inode, mac });
     this.#idByPort.set(index, id);
+  }
+
+  /** Told once, and again when it changes. */
+  #note(id: string, object: string, notes: readonly string[]): void {
+    const note = notes.join("; ");
+    const before = this.noteOf(id);
+    if (note === before) return;
+    this.#notes.set(id, note);
+    const { report } = this.#place;
+    if (note !== "") report({ level: "warning", kind: "adjusted", object, message: note });
+    else report({ level: "info", kind: "recovered", object, message: `no more: ${before}` });
   }
 
   #forgetPort(id: string): void {
@@ -387,6 +414,7 @@ export class NetworkDataplane {
 
   async #removePort(id: string): Promise<void> {
     this.#forgetPort(id);
+    this.#notes.delete(id);
     await this.#place.socket.execute(deleteLink({ name: endpointPortName(id) })).catch((error: unknown) => {
       if (!isErrno(error, "ENODEV")) throw error;
     });
@@ -395,22 +423,12 @@ export class NetworkDataplane {
   async #programRows(): Promise<void> {
     const { desired } = this;
     const object = `rows of network ${desired.settings.name}`;
-    const failure = await this.#rows.program();
-    if (failure === undefined) return this.#place.problems.cleared(object);
-    if (isErrno(failure, "ENODEV")) desired.devicesChanged = true;
-    this.#place.problems.failed(object, failure);
-  }
-
-  /** One failed object does not stop the others. */
-  async #guard(object: string, action: () => Promise<void>): Promise<boolean> {
-    try {
-      await action();
-      this.#place.problems.cleared(object);
-      return true;
-    } catch (error) {
-      if (!(error instanceof Error)) throw error;
-      this.#place.problems.failed(object, error);
-      return false;
-    }
+    await this.#place.problems.attempt(object, async () => {
+      const failures = [await this.#localNeighbours?.program(), await this.#rows.program()];
+      const failure = failures.find((each) => each !== undefined);
+      if (failure === undefined) return;
+      if (isErrno(failure, "ENODEV")) desired.devicesChanged = true;
+      throw failure;
+    });
   }
 }

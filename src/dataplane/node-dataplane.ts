@@ -14,9 +14,8 @@ import { Problems, type Report } from "./report.ts";
 import { TenantDataplane } from "./tenant-dataplane.ts";
 import { UnderlayDataplane } from "./underlay-dataplane.ts";
 
-/** After a failure work is tried again this soon, then after twice that, up to the longest pause. */
-const firstRetry = milliseconds(100);
-const longestRetry = milliseconds(15_000);
+/** Work that is left although nothing failed is looked at again after this. */
+const workRetry = milliseconds(100);
 /** Everything is compared with the kernel this often, whatever events said. */
 const auditInterval = minutes(5);
 
@@ -63,7 +62,8 @@ export class NodeDataplane {
   #closed = false;
   #running: Promise<void> | undefined;
   #again = false;
-  #retryPause: Duration = firstRetry;
+  /** What failed a moment ago is to be tried by the next pass all the same. */
+  #retryAll = false;
   #cancelRetry: (() => void) | undefined;
 
   constructor(options: NodeDataplaneOptions) {
@@ -72,10 +72,11 @@ export class NodeDataplane {
       if (event.kind === "repaired") this.#repairs++;
       options.report(event);
     };
-    this.#problems = new Problems(this.#report);
+    this.#problems = new Problems(this.#report, options.clock);
     this.#underlay = new UnderlayDataplane({
       instance: options.instance,
       namespace: options.underlay,
+      clock: options.clock,
       report: this.#report,
       onDamage: () => this.#trigger(),
       onOverrun: () => this.#onOverrun(),
@@ -129,6 +130,12 @@ export class NodeDataplane {
 
   /** Does what the changes ask for. Resolves when a pass that began after this call has ended. */
   changed(): Promise<void> {
+    this.#retryAll = true;
+    return this.#run();
+  }
+
+  /** Does what is to be done; what failed lately waits until it is due. */
+  #run(): Promise<void> {
     if (this.#closed || !this.#started) return Promise.resolve();
     if (this.#running === undefined) {
       this.#options.onPass?.("began");
@@ -150,7 +157,7 @@ export class NodeDataplane {
   audit(): Promise<void> {
     this.#underlay.distrust();
     for (const tenant of this.#tenants.values()) tenant.distrust();
-    return this.changed();
+    return this.#run();
   }
 
   /** The network's place in the kernel; `undefined` until it has one. */
@@ -216,33 +223,41 @@ export class NodeDataplane {
 
   async #pass(): Promise<void> {
     this.#cancelRetry?.();
-    const failuresBefore = this.#problems.size;
+    const problems = this.#problems;
+    problems.beginPass();
+    if (this.#retryAll) problems.retryAll();
+    this.#retryAll = false;
     // First what leaves: its VNI may be another network's by now.
     for (const [name, tenant] of this.#tenants)
-      await this.#guard(`tenant ${name}`, () => this.#removeFrom(name, tenant));
-    if (!this.#pruned) await this.#guard("leftovers", () => this.#prune());
-    await this.#guard("underlay", () => this.#prepareUnderlay());
+      await problems.attempt(`removals of tenant ${name}`, () => this.#removeFrom(name, tenant));
+    if (!this.#pruned) await problems.attempt("leftovers", () => this.#prune());
+    await problems.attempt("nexthops", () => this.#addNexthops());
+    await problems.attempt("underlay", () => this.#ensureSourceFilter());
     for (const name of new Set([...this.#desired.values()].map((network) => network.settings.tenant)))
-      await this.#guard(`tenant ${name}`, () => this.#reconcileTenant(name));
-    this.#problems.forget((object) => this.#isOfNoTenant(object));
-    if (this.#pruned) await this.#guard("nexthops", () => this.#underlay.removeNexthops(this.#nexthopVteps()));
-    if (this.#problems.size > 0 || this.#hasWork) {
-      if (failuresBefore === 0) this.#retryPause = firstRetry;
-      this.#cancelRetry = this.#options.clock.after(this.#retryPause, () => this.#trigger());
-      this.#retryPause = Math.min(this.#retryPause * 2, longestRetry) as Duration;
-    } else this.#retryPause = firstRetry;
+      await problems.attempt(`tenant ${name}`, () => this.#reconcileTenant(name));
+    problems.forget((object) => this.#isOfNoTenant(object));
+    if (this.#pruned)
+      await problems.attempt("leftover nexthops", () => this.#underlay.removeNexthops(this.#nexthopVteps()));
+    const pause = problems.nextRetry ?? (this.#hasWork ? workRetry : undefined);
+    if (pause !== undefined) this.#cancelRetry = this.#options.clock.after(pause, () => this.#trigger());
   }
 
-  async #prepareUnderlay(): Promise<void> {
+  async #addNexthops(): Promise<void> {
     const renewed = await this.#underlay.addNexthops(this.#nexthopVteps());
     if (renewed.size > 0)
       for (const tenant of this.#tenants.values())
         for (const network of tenant.networks.values()) network.onNexthopRenewed(renewed);
+  }
+
+  async #ensureSourceFilter(): Promise<void> {
     const networks = [...this.#desired.values()];
     const ofMulticast = networks.filter(({ settings }) => settings.multicast !== undefined);
     this.#underlay.tunnelPorts = sorted(networks.flatMap((network) => portsOf(network, () => true)));
     await this.#underlay.ensureSourceFilter({
       ports: sorted(networks.flatMap((network) => portsOf(network, takesFromAll))),
+      vnis: sorted(
+        networks.filter((each) => portsOf(each, takesFromAll).length > 0).map(({ settings }) => settings.vni),
+      ),
       openPorts: sorted(ofMulticast.flatMap((network) => portsOf(network, takesFromAll))),
       groups: sorted(networks.flatMap(({ settings }) => settings.multicast?.address ?? [])),
       remoteVteps: sorted(networks.flatMap((network) => [...network.peers])),
@@ -333,12 +348,11 @@ export class NodeDataplane {
     return name !== undefined && !this.#tenants.has(name) && this.#networksOf(name).length === 0;
   }
 
-  /** VTEPs that FDB entries refer to. Only VXLAN has such: other tunnels have one VTEP each. */
+  /** VTEPs that FDB entries refer to. */
   #nexthopVteps(): ReadonlySet<IpAddress> {
     const vteps = new Set<IpAddress>();
     for (const network of this.#desired.values())
-      if (network.settings.transport?.encapsulation === "vxlan" && network.settings.learning === "control-plane")
-        for (const vtep of network.remoteVteps) vteps.add(vtep);
+      if (network.usesNexthops) for (const vtep of network.remoteVteps) vteps.add(vtep);
     return vteps;
   }
 
@@ -355,7 +369,7 @@ export class NodeDataplane {
   }
 
   #trigger(): void {
-    this.changed().catch((error: unknown) =>
+    this.#run().catch((error: unknown) =>
       this.#report({ level: "error", kind: "failed", object: "dataplane", message: messageOf(error) }),
     );
   }
@@ -370,16 +384,6 @@ export class NodeDataplane {
     };
     arm();
     return () => cancel();
-  }
-
-  async #guard(object: string, action: () => Promise<void>): Promise<void> {
-    try {
-      await action();
-      this.#problems.cleared(object);
-    } catch (error) {
-      if (!(error instanceof Error)) throw error;
-      this.#problems.failed(object, error);
-    }
   }
 }
 

@@ -26,6 +26,11 @@ export function aliasOf(instance: string): string {
   return `weft:${instance}`;
 }
 
+/** The alias of an endpoint's port: also of which namespace, by its inode number, the other end was put into. */
+export function portAliasOf(instance: string, inode: number): string {
+  return `${aliasOf(instance)} net:[${inode}]`;
+}
+
 /**
  * The MAC of a network's bridge and tunnel: locally administered and the same on every node, so that a gateway on
  * the bridge is the same neighbour wherever an endpoint moves.

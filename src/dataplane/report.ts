@@ -1,3 +1,10 @@
+import type { Clock } from "../base/clock.ts";
+import { type Duration, milliseconds } from "../base/duration.ts";
+
+/** After a failure an object is tried again this soon, then after twice that, up to the longest pause. */
+const firstRetry = milliseconds(100);
+const longestRetry = milliseconds(15_000);
+
 /** What the dataplane tells of its work, for the operator's event log. */
 export interface DataplaneEvent {
   readonly level: "info" | "warning" | "error";
@@ -17,25 +24,81 @@ export interface Problem {
   readonly attempts: number;
 }
 
-/** The objects that are not as they should be; each is reported once when it fails and once when it is well again. */
-export class Problems {
-  readonly #problems = new Map<string, Problem>();
-  readonly #report: Report;
+interface Waiting extends Problem {
+  readonly pause: Duration;
+  /** By the monotonic clock. */
+  readonly retryAt: number;
+}
 
-  constructor(report: Report) {
+/**
+ * The objects that are not as they should be; each is reported once when it fails and once when it is well again. Each
+ * waits by itself before it is tried again: events that its own failed work or another's made do not bring it forward.
+ */
+export class Problems {
+  readonly #problems = new Map<string, Waiting>();
+  readonly #report: Report;
+  readonly #clock: Clock;
+  /** When the pass that is under way began, by the monotonic clock: what is due is judged by this one moment. */
+  #passBegan = 0;
+
+  constructor(report: Report, clock: Clock) {
     this.#report = report;
+    this.#clock = clock;
   }
 
   failed(object: string, error: Error): void {
     const before = this.#problems.get(object);
-    this.#problems.set(object, { object, error, attempts: (before?.attempts ?? 0) + 1 });
+    const pause = before === undefined ? firstRetry : milliseconds(Math.min(before.pause * 2, longestRetry));
+    const retryAt = this.#clock.monotonic() + pause;
+    this.#problems.set(object, { object, error, attempts: (before?.attempts ?? 0) + 1, pause, retryAt });
     if (before?.error.message !== error.message)
       this.#report({ level: "error", kind: "failed", object, message: error.message });
   }
 
+  /** To be called only when the object itself is known to be as it should be. */
   cleared(object: string): void {
     if (!this.#problems.delete(object)) return;
     this.#report({ level: "info", kind: "recovered", object, message: `${object} is as it should be again` });
+  }
+
+  /** Does the work on an object and records how it ended; tells whether the object is as it should be. One that failed a moment ago is left alone. */
+  async attempt(object: string, work: () => Promise<void>): Promise<boolean> {
+    if (this.isWaiting(object)) return false;
+    try {
+      await work();
+      this.cleared(object);
+      return true;
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      this.failed(object, error);
+      return false;
+    }
+  }
+
+  /** Whether the object failed so lately that it is not to be tried yet. */
+  isWaiting(object: string): boolean {
+    const problem = this.#problems.get(object);
+    return problem !== undefined && problem.retryAt > this.#passBegan;
+  }
+
+  /** Another look at everything begins; what is due by now may be tried. */
+  beginPass(): void {
+    this.#passBegan = this.#clock.monotonic();
+  }
+
+  /** What is desired has changed: nothing waits any longer. */
+  retryAll(): void {
+    for (const [object, problem] of this.#problems)
+      this.#problems.set(object, { ...problem, retryAt: this.#passBegan });
+  }
+
+  /** When the next object is to be tried again; `undefined`: there are no problems. */
+  get nextRetry(): Duration | undefined {
+    if (this.#problems.size === 0) return undefined;
+    const now = this.#clock.monotonic();
+    // What was due and was not tried depends on something else, whose own time comes.
+    const waiting = [...this.#problems.values()].filter(({ retryAt }) => retryAt > this.#passBegan);
+    return milliseconds(Math.max(0, Math.min(longestRetry, ...waiting.map(({ retryAt }) => retryAt - now))));
   }
 
   /** Objects that nobody wants any more have no problems. */

@@ -30,6 +30,7 @@ function desiredRows(placement: Placement, localMacs: readonly MacAddress[] = []
     localMacs: new Set(localMacs),
     remotesByMac: new Map(endpoints.map((endpoint) => [endpoint.mac, endpoint])),
     remotesByIp: new Map(endpoints.map((endpoint) => [ipOf(endpoint.number), endpoint])),
+    localsByIp: new Map(),
     groupOf,
   };
 }

@@ -15,6 +15,7 @@ export interface DesiredRows {
   readonly localMacs: ReadonlySet<MacAddress>;
   readonly remotesByMac: ReadonlyMap<MacAddress, { readonly mac: MacAddress; readonly vtep: IpAddress }>;
   readonly remotesByIp: ReadonlyMap<IpAddress, { readonly mac: MacAddress }>;
+  readonly localsByIp: ReadonlyMap<IpAddress, { readonly mac: MacAddress }>;
   /** The FDB nexthop group of a VTEP. */
   readonly groupOf: (vtep: IpAddress) => number | undefined;
 }
@@ -63,18 +64,20 @@ export class RowComparison {
 
   observeNeighbour(entry: Neighbour): void {
     if (entry.index !== this.#desired.bridge || (entry.flags & neighbourFlag.externallyLearned) === 0) return;
-    const endpoint = this.#desired.remotesByIp.get(entry.ip);
+    const { localsByIp, remotesByIp } = this.#desired;
+    const endpoint = localsByIp.get(entry.ip) ?? remotesByIp.get(entry.ip);
     if (endpoint === undefined) this.#surplusNeighbours.push(entry);
     else if (entry.mac === endpoint.mac) this.#neighbours.add(entry.ip);
   }
 
   plan(): RowPlan {
-    const { remotesByMac, remotesByIp, sharedTunnel } = this.#desired;
+    const { remotesByMac, remotesByIp, localsByIp, sharedTunnel } = this.#desired;
     const macs: MacAddress[] = [];
     for (const mac of remotesByMac.keys())
       if (!this.#inBridge.has(mac) || (sharedTunnel !== undefined && !this.#inTunnel.has(mac))) macs.push(mac);
     const ips: IpAddress[] = [];
     for (const ip of remotesByIp.keys()) if (!this.#neighbours.has(ip)) ips.push(ip);
+    for (const ip of localsByIp.keys()) if (!this.#neighbours.has(ip) && !remotesByIp.has(ip)) ips.push(ip);
     return { macs, ips, surplusFdb: this.#surplusFdb, surplusNeighbours: this.#surplusNeighbours };
   }
 }

@@ -1,6 +1,6 @@
 import { WeftError } from "../base/errors.ts";
 import { isErrno, type NetworkNamespace } from "../linux/index.ts";
-import { namespaceName } from "../model/names.ts";
+import { endpointPortName, namespaceName } from "../model/names.ts";
 import {
   deleteLink,
   type EventMessage,
@@ -136,6 +136,9 @@ export class TenantDataplane {
       this.networks.set(desired.settings.name, this.#makeNetwork(desired));
       this.#filterChanged = true;
     }
+    // Ports that tagged frames may come in by are in the filter one by one.
+    if (wanted.some(({ settings, changedPorts }) => settings.vlanTags && changedPorts.size > 0))
+      this.#filterChanged = true;
     await this.#ensureFilter(wanted);
     const request = requestOf(wanted);
     // Rows lead to the uplink once it is there, and leave it before it goes.
@@ -225,11 +228,15 @@ export class TenantDataplane {
     const { name, transport, standby } = network.desired.settings;
     const all = [...standby, ...(transport === undefined ? [] : [transport])];
     const open = all.find((each) => takesFromAll(each) && !underlay.protects(each.port));
-    if (open === undefined) return true;
+    const object = `protection of network ${name}`;
+    if (open === undefined) {
+      problems.cleared(object);
+      return true;
+    }
     const reason = `the source filter for UDP port ${open.port} could not be set`;
     const hint = "see the problem of the underlay in weft status";
     problems.failed(
-      `network ${name}`,
+      object,
       new WeftError({ code: "failed-precondition", attempted: `bring up network ${name}`, reason, hint }),
     );
     return false;
@@ -240,14 +247,10 @@ export class TenantDataplane {
     const { underlay, problems, tenant } = this.#options;
     if (this.#uplink === undefined && isEmptyRequest(request)) return;
     this.#uplink ??= this.#makeUplink();
-    const object = `uplink of tenant ${tenant}`;
-    try {
-      await this.#uplink.reconcile(request, { tunnelPorts: underlay.tunnelPorts, mtu: underlay.mtu });
-      problems.cleared(object);
-    } catch (error) {
-      if (!(error instanceof Error)) throw error;
-      problems.failed(object, error);
-    }
+    const uplink = this.#uplink;
+    await problems.attempt(`uplink of tenant ${tenant}`, () =>
+      uplink.reconcile(request, { tunnelPorts: underlay.tunnelPorts, mtu: underlay.mtu }),
+    );
   }
 
   #makeUplink(): Uplink {
@@ -270,6 +273,12 @@ export class TenantDataplane {
     const filter = {
       forwarded: tunnelsOf(({ settings }) => settings.arpSuppression && !settings.localLearning),
       own: tunnelsOf(({ settings }) => settings.gateways.length > 0),
+      tagged: {
+        ports: wanted
+          .filter(({ settings }) => settings.vlanTags)
+          .flatMap(({ locals }) => Array.from(locals.keys(), endpointPortName)),
+        tunnels: tunnelsOf(({ settings }) => settings.vlanTags),
+      },
     };
     try {
       if (!(await ensureNftTable(this.namespace, suppressionFilterTable(filter)))) return;

@@ -19,6 +19,7 @@ export function networkSettings(changes: Partial<NetworkSettings> = {}): Network
     arpSuppression: true,
     learning: "control-plane",
     localLearning: false,
+    vlanTags: false,
     ageing: 300,
     staticVteps: [],
     gateways: [],

@@ -1,11 +1,11 @@
+import type { Clock } from "../base/clock.ts";
 import type { IpAddress } from "../base/ip.ts";
-import { isErrno, type NetworkNamespace } from "../linux/index.ts";
+import type { NetworkNamespace } from "../linux/index.ts";
 import {
   type EventMessage,
   EventSocket,
   eventGroup,
   getLink,
-  listNexthops,
   NetlinkSocket,
   RTM_DELNEXTHOP,
   RTM_NEWNEXTHOP,
@@ -14,10 +14,11 @@ import {
 import type { OffloadLimits } from "./device-changes.ts";
 import { deleteNftTable, ensureNftTable } from "./filter/nftables.ts";
 import { type SourceFilter, sourceFilterName, sourceFilterTable } from "./filter/source-filter.ts";
+import { VtepRoutes } from "./filter/vtep-paths.ts";
 import { watchFilters } from "./filter/watch-filters.ts";
 import type { Report } from "./report.ts";
+import { VtepNexthops } from "./tables/vtep-nexthops.ts";
 import { removeLeftoverUplinks } from "./uplink/leftovers.ts";
-import { VtepNexthops } from "./vtep-nexthops.ts";
 
 /** Octets; of an underlay interface that was not told yet. RFC 894. */
 const defaultMtu = 1500;
@@ -25,6 +26,7 @@ const defaultMtu = 1500;
 export interface UnderlayOptions {
   readonly instance: string;
   readonly namespace: NetworkNamespace;
+  readonly clock: Clock;
   readonly report: Report;
   /** Something was damaged, and marked for repair. */
   readonly onDamage: () => void;
@@ -40,28 +42,29 @@ export class UnderlayDataplane {
   readonly #events: EventSocket;
   readonly #filterEvents: EventSocket;
   readonly #nexthops: VtepNexthops;
+  readonly #routes: VtepRoutes;
   #localVteps: readonly IpAddress[] = [];
   #offload: OffloadLimits = {};
   #mtu = defaultMtu;
   /** UDP ports of all tunnels of this node. */
   tunnelPorts: readonly number[] = [];
-  #nexthopsChanged = true;
   #filterChanged = true;
   #filterKey = "";
   #protectedPorts: ReadonlySet<number> = new Set();
   #filterWrites = 0;
 
   constructor(options: UnderlayOptions) {
-    const { namespace, instance, onDamage, onOverrun } = options;
+    const { namespace, instance, clock, onDamage, onOverrun } = options;
     this.#options = options;
-    this.#nexthops = new VtepNexthops(instance);
     this.socket = new NetlinkSocket({ namespace });
+    this.#nexthops = new VtepNexthops({ instance, socket: this.socket, clock });
     this.#events = new EventSocket({
       namespace,
       groups: [eventGroup.nexthop],
       onEvent: (message) => this.#onEvent(message),
       onOverrun,
     });
+    this.#routes = new VtepRoutes(namespace, this.socket, onDamage);
     this.#filterEvents = watchFilters(namespace, () => {
       this.#filterChanged = true;
       onDamage();
@@ -106,26 +109,19 @@ export class UnderlayDataplane {
 
   /** The VTEP of an FDB nexthop group. */
   vtepOf(group: number): IpAddress | undefined {
-    for (const [vtep, nexthop] of this.#nexthops.vteps) if (nexthop.group === group) return vtep;
-    return undefined;
+    return this.#nexthops.vtepOf(group);
   }
 
   /** Everything will be compared with the kernel at the next opportunity. */
   distrust(): void {
     this.#filterChanged = true;
-    this.#nexthopsChanged = true;
+    this.#nexthops.distrust();
+    this.#routes.distrust();
   }
 
   /** Nexthops for all `vteps`. Returns those that had been removed: the kernel dropped all rows that used them. */
   async addNexthops(vteps: ReadonlySet<IpAddress>): Promise<ReadonlySet<IpAddress>> {
-    const isNew = (vtep: IpAddress): boolean => this.#nexthops.groupOf(vtep) === undefined;
-    if (!this.#nexthopsChanged && ![...vteps].some(isNew)) return new Set();
-    const known = new Set(this.#nexthops.vteps.keys());
-    const plan = this.#nexthops.planAddition(vteps, await this.socket.dump(listNexthops()));
-    const { failures } = await this.socket.batch(plan.requests);
-    if (failures[0] !== undefined) throw failures[0].error;
-    this.#nexthopsChanged = false;
-    const renewed = new Set(plan.renewed.filter((vtep) => known.has(vtep)));
+    const renewed = await this.#nexthops.add(vteps);
     for (const vtep of renewed)
       this.#options.report({
         level: "warning",
@@ -138,16 +134,13 @@ export class UnderlayDataplane {
 
   /** Removes the nexthops of VTEPs that no row leads to any more. */
   async removeNexthops(wanted: ReadonlySet<IpAddress>): Promise<void> {
-    if ([...this.#nexthops.vteps.keys()].every((vtep) => wanted.has(vtep))) return;
-    const requests = this.#nexthops.planRemoval(wanted, await this.socket.dump(listNexthops()));
-    const { failures } = await this.socket.batch(requests);
-    const failure = failures.find(({ error }) => !isErrno(error, "ENOENT"));
-    if (failure !== undefined) throw failure.error;
+    await this.#nexthops.keepOnly(wanted);
   }
 
   /** Lets nobody send to the tunnel ports of this node but those that the filter names. */
-  async ensureSourceFilter(wanted: Omit<SourceFilter, "instance" | "localVteps">): Promise<void> {
-    const filter: SourceFilter = { ...wanted, instance: this.#options.instance, localVteps: this.#localVteps };
+  async ensureSourceFilter(wanted: Omit<SourceFilter, "instance" | "localVteps" | "paths">): Promise<void> {
+    const paths = await this.#routes.paths(wanted.remoteVteps);
+    const filter: SourceFilter = { ...wanted, instance: this.#options.instance, localVteps: this.#localVteps, paths };
     const key = JSON.stringify(filter);
     if (!this.#filterChanged && key === this.#filterKey) return;
     const isRepair = key === this.#filterKey;
@@ -180,7 +173,7 @@ export class UnderlayDataplane {
 
   async #writeSourceFilter(filter: SourceFilter, isRepair: boolean): Promise<void> {
     const { instance, namespace, report } = this.#options;
-    if (filter.ports.length === 0) {
+    if (filter.ports.length === 0 && filter.remoteVteps.length === 0) {
       if (await deleteNftTable(namespace, "inet", sourceFilterName(instance))) this.#filterWrites++;
       return;
     }
@@ -199,6 +192,7 @@ export class UnderlayDataplane {
   /** Lets go of the kernel, which stays as it is. */
   close(): void {
     this.#events.close();
+    this.#routes.close();
     this.#filterEvents.close();
     this.socket.close();
   }
@@ -206,9 +200,6 @@ export class UnderlayDataplane {
   #onEvent({ type, bytes, view, start, end }: EventMessage): void {
     if (type !== RTM_DELNEXTHOP && type !== RTM_NEWNEXTHOP) return;
     const nexthop = readNexthop(bytes, view, start, end);
-    if (nexthop === undefined || !this.#nexthops.ownsId(nexthop.id)) return;
-    if (type === RTM_NEWNEXTHOP && this.#nexthops.isAsPlanned(nexthop)) return;
-    this.#nexthopsChanged = true;
-    this.#options.onDamage();
+    if (nexthop !== undefined && this.#nexthops.observe(nexthop, type === RTM_DELNEXTHOP)) this.#options.onDamage();
   }
 }

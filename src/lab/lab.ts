@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { agentClient, serverClient } from "../api/transport.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
+import { writeFileDurably } from "../linux/durable-file.ts";
 import {
   createNamedNamespace,
   deleteNamedNamespace,
@@ -10,9 +11,18 @@ import {
   namedNamespaceExists,
   namedNamespacePath,
 } from "../linux/index.ts";
+import { preparePrivateDirectory } from "../linux/private-files.ts";
 import { type LabNames, labNames } from "./names.ts";
 import { isRunning, type LabProcess, pause, signalProcess, startProcess, stopProcesses, tailOf } from "./process.ts";
-import { hostAddresses, makeHost, makeServerHost, makeSwitch, removeNamespaces, serverAddress } from "./underlay.ts";
+import {
+  hostAddresses,
+  makeHost,
+  makeServerHost,
+  makeSwitch,
+  removeNamespaces,
+  serverAddress,
+  vtepPrefixes,
+} from "./underlay.ts";
 
 export interface LabOptions {
   /** Several labs stand beside each other by name. Default `lab`. */
@@ -78,7 +88,7 @@ export class Lab {
         hint: "give the lab another name, or delete them with: ip netns delete NAME",
       });
     const hosts = Array.from({ length: options.hosts ?? 3 }, (_, index) => `h${index + 1}`);
-    mkdirSync(names.directory, { recursive: true, mode: 0o700 });
+    preparePrivateDirectory(names.directory, "the lab's directory", "see who may write there");
     const lab = new Lab(names, { hosts, processes: [] });
     lab.#save();
     try {
@@ -150,6 +160,8 @@ export class Lab {
       `${serverAddress}:${serverPort}`,
       "--data-dir",
       join(this.names.directory, "server"),
+      "--vtep-prefix",
+      vtepPrefixes.join(","),
     ];
     const started = this.#start("server", this.names.server, parameters);
     await this.#answering("server", started, async () => {
@@ -164,13 +176,15 @@ export class Lab {
     const directory = join(this.names.directory, host);
     const { ipv4, ipv6 } = hostAddresses(Number(host.slice(1)));
     const joined = existsSync(join(directory, "node.crt"));
-    const token = joined ? [] : ["--token", (await this.admin.createToken({ lifetime: 60_000n })).token];
     mkdirSync(join(directory, "run"), { recursive: true, mode: 0o700 });
+    const tokenFile = join(directory, "token");
+    if (!joined) writeFileDurably(tokenFile, (await this.admin.createToken({ lifetime: 60_000n })).token);
     const started = this.#start(host, this.names.host(host), [
       "agent",
       "--server",
       `https://${serverAddress}:${serverPort}`,
-      ...token,
+      "--token-file",
+      tokenFile,
       "--name",
       host,
       "--underlay",
@@ -307,8 +321,7 @@ export class Lab {
   /** Whole or not at all: `weft lab down` must find what there is. */
   #save(): void {
     const file = join(this.names.directory, "lab.json");
-    writeFileSync(`${file}.new`, JSON.stringify(this.#record), { mode: 0o600 });
-    renameSync(`${file}.new`, file);
+    writeFileDurably(file, JSON.stringify(this.#record));
   }
 }
 

@@ -16,6 +16,8 @@ import type { LabNames } from "./names.ts";
 /** RFC 5737 and RFC 3849: addresses for documentation, which no real network has. */
 const ipv4Prefix = "192.0.2.";
 const ipv6Prefix = "2001:db8::";
+/** Where the hosts have their addresses. */
+export const vtepPrefixes = [`${ipv4Prefix}0/24`, `${ipv6Prefix}/64`] as const;
 const serverNumber = 254;
 
 export interface HostAddresses {

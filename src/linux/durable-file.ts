@@ -1,12 +1,18 @@
-import { closeSync, fsyncSync, openSync, renameSync, writeSync } from "node:fs";
+import { closeSync, constants, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 
-/** Writes a file that is, after a crash at any moment, either as before or complete; readable by the owner alone. */
+/**
+ * Writes a file that is, after a crash at any moment, either as before or complete; readable by the owner alone. A
+ * symbolic link at `path`, or left where it is made, is replaced and never followed.
+ */
 export function writeFileDurably(path: string, text: string): void {
   const temporary = `${path}.new`;
-  const file = openSync(temporary, "w", 0o600);
+  // What a crash left, or somebody put there.
+  rmSync(temporary, { force: true });
+  const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  const file = openSync(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
   try {
-    writeSync(file, text);
+    writeFileSync(file, text);
     fsyncSync(file);
   } finally {
     closeSync(file);

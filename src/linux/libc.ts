@@ -20,7 +20,9 @@ export const libc = {
     "intptr_t recvfrom(int fd, _Out_ void *bytes, size_t length, int flags, _Out_ void *address, _Inout_ unsigned int *addressLength)",
   ),
   close: library.func("int close(int fd)"),
+  ioctl: library.func("int ioctl(int fd, unsigned long request)"),
   setns: library.func("int setns(int fd, int kind)"),
+  memfdCreate: library.func("int memfd_create(const char *name, unsigned int flags)"),
   unshare: library.func("int unshare(int flags)"),
   mount: library.func(
     "int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)",

@@ -1,6 +1,19 @@
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readdirSync, readlinkSync, rmSync, statSync, unlinkSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+} from "node:fs";
 import { readdir } from "node:fs/promises";
+import { basename, dirname } from "node:path";
 import { WeftError } from "../base/errors.ts";
 import { checked } from "./descriptor.ts";
 import { lastErrno, libc } from "./libc.ts";
@@ -13,6 +26,10 @@ const MS_BIND = 0x1000;
 const MS_REC = 0x4000;
 const MS_SHARED = 0x10_0000;
 const MNT_DETACH = 2;
+/** asm-generic/fcntl.h: a descriptor of the place alone. Whatever is there (a FIFO, a device) is not opened and cannot block. */
+const O_PATH = 0o1000_0000;
+/** linux/nsfs.h: which CLONE_NEW… a namespace's descriptor is of. */
+const NS_GET_NSTYPE = 0xb703;
 /** NSFS_MAGIC objects: each namespace is an inode; its number names it while it lives. */
 const namedDirectory = "/run/netns";
 
@@ -56,30 +73,22 @@ export class NetworkNamespace {
   }
 
   static #openPath(path: string, label: string): NetworkNamespace {
-    let fd: number;
+    const attempted = `open network namespace ${label}`;
+    let fd: number | undefined;
     try {
-      fd = openSync(path, "r");
+      fd = openIfOnNsfs(path);
     } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code;
-      throw new WeftError({
-        code: code === "ENOENT" ? "not-found" : "permission-denied",
-        attempted: `open network namespace ${label}`,
-        reason: code === "ENOENT" ? `${path} does not exist` : `${path}: ${code}`,
-        hint: code === "ENOENT" ? "list namespaces with: ip netns list" : "run as root",
-        cause: error,
-      });
+      throw explainOpenFailure(error, path, attempted);
     }
-    const inode = inodeOfNamespace(fd);
-    if (inode === undefined) {
-      closeSync(fd);
-      throw new WeftError({
-        code: "invalid-argument",
-        attempted: `open network namespace ${label}`,
-        reason: `${path} is not a network namespace`,
-        hint: "give the name of a namespace (ip netns list) or a path such as /proc/PID/ns/net",
-      });
-    }
-    return new NetworkNamespace(label, fd, inode);
+    if (fd !== undefined && libc.ioctl(fd, NS_GET_NSTYPE) === CLONE_NEWNET)
+      return new NetworkNamespace(label, fd, fstatSync(fd).ino);
+    if (fd !== undefined) closeSync(fd);
+    throw new WeftError({
+      code: "invalid-argument",
+      attempted,
+      reason: `${path} is not a network namespace`,
+      hint: "give the name of a namespace (ip netns list) or a path such as /proc/PID/ns/net",
+    });
   }
 
   /** Runs `action` with this thread inside the namespace. `action` must be synchronous. */
@@ -120,6 +129,38 @@ export function namedNamespacePath(name: string): string {
   return `${namedDirectory}/${name}`;
 }
 
+/**
+ * The path under /run/netns that a path means whose directory that is, however it is spelt: `/var/run/netns/red`,
+ * `/run/netns/../netns/red`; also when there is nothing of this name yet or any more. Other paths stay as they are.
+ */
+export function canonicalNamespacePath(path: string): string {
+  try {
+    const isNamed = realpathSync.native(dirname(path)) === realpathSync.native(namedDirectory);
+    return isNamed ? namedNamespacePath(basename(path)) : path;
+  } catch {
+    return path;
+  }
+}
+
+/** Whether the path leads through what /proc has of this process, however it is spelt: whoever else reads it means himself. */
+export function isPathOfThisProcess(path: string): boolean {
+  try {
+    return `${realpathSync.native(dirname(path))}/`.startsWith(`/proc/${process.pid}/`);
+  } catch {
+    return false;
+  }
+}
+
+/** The inode number of the namespace that a path means now, as {@link NetworkNamespace.inode}; `undefined`: none. */
+export function namespaceInodeAt(path: string): number | undefined {
+  try {
+    const status = statSync(path);
+    return status.dev === nsfsDevice() ? status.ino : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Names under /run/netns that are namespaces, in no order. */
 export async function listNamedNamespaces(): Promise<string[]> {
   return (await readdir(namedDirectory).catch(() => [] as string[])).filter(namedNamespaceExists);
@@ -127,11 +168,7 @@ export async function listNamedNamespaces(): Promise<string[]> {
 
 /** Whether the name stands for a namespace now. A leftover file without one does not count. */
 export function namedNamespaceExists(name: string): boolean {
-  try {
-    return statSync(namedNamespacePath(name)).dev === nsfsDevice();
-  } catch {
-    return false;
-  }
+  return namespaceInodeAt(namedNamespacePath(name)) !== undefined;
 }
 
 /**
@@ -145,7 +182,7 @@ export function createNamedNamespace(name: string): void {
   if (namedNamespaceExists(name)) {
     throw new SystemError({ operation, errno: 17 });
   }
-  closeSync(openSync(path, "a", 0o444));
+  makeMountPoint(path);
   try {
     const home = openSync("/proc/thread-self/ns/net", "r");
     try {
@@ -170,7 +207,7 @@ export function nameNamespace(namespace: NetworkNamespace, name: string): void {
   shareNamedDirectory(operation);
   if (namedNamespaceExists(name)) throw new SystemError({ operation, errno: 17 });
   const path = namedNamespacePath(name);
-  closeSync(openSync(path, "a", 0o444));
+  makeMountPoint(path);
   if (libc.mount(`/proc/self/fd/${namespace.fd}`, path, "none", MS_BIND, null) !== 0) {
     const failure = new SystemError({ operation, errno: lastErrno() });
     rmSync(path, { force: true });
@@ -208,16 +245,39 @@ export function processesIn(namespace: NetworkNamespace): number[] {
     });
 }
 
-function inodeOfNamespace(fd: number): number | undefined {
-  const kind = /^(\w+):\[\d+\]$/.exec(readlinkSync(`/proc/self/fd/${fd}`))?.[1];
-  if (kind !== undefined && kind !== "net") return undefined;
-  // A bind mount reads as its own path; what counts is that it lies on nsfs and setns takes it.
-  const status = statSync(`/proc/self/fd/${fd}`);
-  return status.dev === nsfsDevice() ? status.ino : undefined;
+/** Opens what is at the path only after it was seen to be a namespace, of whichever kind: nothing else is touched. */
+function openIfOnNsfs(path: string): number | undefined {
+  const place = openSync(path, O_PATH);
+  try {
+    return fstatSync(place).dev === nsfsDevice() ? openSync(`/proc/self/fd/${place}`, "r") : undefined;
+  } finally {
+    closeSync(place);
+  }
 }
 
+function explainOpenFailure(error: unknown, path: string, attempted: string): WeftError {
+  const { code = String(error) } = error as NodeJS.ErrnoException;
+  const isAbsent = ["ENOENT", "ENOTDIR", "ESRCH"].includes(code);
+  const isForbidden = ["EACCES", "EPERM"].includes(code);
+  return new WeftError({
+    code: isAbsent ? "not-found" : isForbidden ? "permission-denied" : "invalid-argument",
+    attempted,
+    reason: isAbsent ? `${path} does not exist` : `${path}: ${code}`,
+    hint: isForbidden ? "run as root" : "list namespaces with: ip netns list",
+    cause: error,
+  });
+}
+
+let deviceOfNsfs: number | undefined;
 function nsfsDevice(): number {
-  return statSync("/proc/self/ns/net").dev;
+  deviceOfNsfs ??= statSync("/proc/self/ns/net").dev;
+  return deviceOfNsfs;
+}
+
+/** The file that a namespace is mounted on; one that a crash left will do. */
+function makeMountPoint(path: string): void {
+  const { O_CREAT, O_WRONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  closeSync(openSync(path, O_CREAT | O_WRONLY | O_NOFOLLOW | O_NONBLOCK, 0o444));
 }
 
 /** What `ip netns` does too: mounts below /run/netns spread to other mount namespaces, whichever came first. */

@@ -8,12 +8,11 @@ import {
   checkNetworkDeletion,
   checkNewNetwork,
   checkNewTenant,
-  checkNodeRegistration,
   checkTenantDeletion,
   chooseVni,
 } from "./conflicts.ts";
-import type { Network, Node, Tenant } from "./resources.ts";
-import { type NetworkDraft, parseNetwork, parseNetworkDraft, parseNode } from "./schema.ts";
+import type { Network, Tenant } from "./resources.ts";
+import { type NetworkDraft, parseNetwork, parseNetworkDraft } from "./schema.ts";
 
 function expectOk<Value>(result: { ok: true; value: Value } | { ok: false; error: unknown }): Value {
   assert.ok(result.ok, JSON.stringify(result));
@@ -22,8 +21,6 @@ function expectOk<Value>(result: { ok: true; value: Value } | { ok: false; error
 const base = { name: "blue-net", tenant: "blue", vni: 100, subnets: ["10.0.0.0/24", "fd00::/64"] };
 const network = (fields: object = {}): Network => expectOk(parseNetwork({ ...base, ...fields }));
 const draft = (fields: object = {}): NetworkDraft => expectOk(parseNetworkDraft({ ...base, ...fields }));
-const node = (name: string, ipv4: string, ipv6?: string): Node =>
-  expectOk(parseNode({ name, vtepAddresses: { ipv4, ipv6 }, underlayMtu: 1500, generation: 1 }));
 
 const tenants: Tenant[] = [
   { name: "blue", placement: "own" },
@@ -251,19 +248,6 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
     "delete a network with endpoints",
     checkNetworkDeletion("blue-net", endpoints),
     [["failed-precondition", "delete network blue-net: it has endpoints: 0123456789ab on h1", "detach them first"]],
-  ],
-  ["register again", checkNodeRegistration(node("h1", "192.0.2.1"), [node("h1", "192.0.2.1")]), []],
-  ["register another", checkNodeRegistration(node("h2", "192.0.2.2"), [node("h1", "192.0.2.1")]), []],
-  [
-    "VTEP address taken",
-    checkNodeRegistration(node("h2", "192.0.2.2", "2001:db8::1"), [node("h1", "192.0.2.1", "2001:db8::1")]),
-    [
-      [
-        "already-exists",
-        "register node h2: node h1 has the VTEP address 2001:db8::1",
-        "give each node an underlay address of its own, or delete node h1 when it is gone",
-      ],
-    ],
   ],
 ];
 describe("conflicts", () => {

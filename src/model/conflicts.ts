@@ -4,8 +4,8 @@ import { err, ok, type Result } from "../base/result.ts";
 import { maxVni } from "./names.ts";
 import { combinationProblems } from "./network-rules.ts";
 import { formatProblem } from "./problem.ts";
-import type { Block, Endpoint, Network, Node, Tenant, Vni } from "./resources.ts";
-import type { NetworkDraft, NodeDraft } from "./schema.ts";
+import type { Block, Endpoint, Network, Tenant, Vni } from "./resources.ts";
+import type { NetworkDraft } from "./schema.ts";
 
 /**
  * The first VNI that the server chooses. Those below are left to operators, who like to number networks as they
@@ -137,22 +137,6 @@ export function checkNetworkDeletion(name: string, endpoints: Iterable<Pick<Endp
   return [new WeftError({ code: "failed-precondition", attempted: `delete network ${name}`, reason, hint })];
 }
 
-/** Why the node cannot be as it says: two nodes with one VTEP address would get each other's packets. */
-export function checkNodeRegistration(node: NodeDraft, nodes: Iterable<Node>): WeftError[] {
-  const errors: WeftError[] = [];
-  for (const other of nodes) {
-    if (other.name === node.name) continue;
-    for (const family of ["ipv4", "ipv6"] as const) {
-      const address = node.vtepAddresses[family];
-      if (address === undefined || address !== other.vtepAddresses[family]) continue;
-      const reason = `node ${other.name} has the VTEP address ${address}`;
-      const hint = `give each node an underlay address of its own, or delete node ${other.name} when it is gone`;
-      errors.push(new WeftError({ code: "already-exists", attempted: `register node ${node.name}`, reason, hint }));
-    }
-  }
-  return errors;
-}
-
 function overlaps(attempted: string, network: NetworkDraft, other: Network): WeftError[] {
   if (other.tenant !== network.tenant) return [];
   const errors: WeftError[] = [];
@@ -205,7 +189,11 @@ function clashes(attempted: string, network: NetworkDraft, other: Network): Weft
 }
 
 /** Its subnets are in the host's own routing table. */
-function isRoutedByHost({ hostAccess, encapsulation, crossSubnet }: NetworkDraft): boolean {
+export function isRoutedByHost({
+  hostAccess,
+  encapsulation,
+  crossSubnet,
+}: Pick<Network, "hostAccess" | "encapsulation" | "crossSubnet">): boolean {
   return hostAccess || crossSubnet || encapsulation === "direct";
 }
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { cidr } from "../base/cidr.ts";
 import type { IpFamily } from "../base/ip.ts";
-import { effectiveMtu, headerSize, innerMtu, type MtuNetwork } from "./mtu.ts";
+import { effectiveMtu, headerSize, innerMtu, type MtuNetwork, usableMtu } from "./mtu.ts";
 import type { Encapsulation, UnderlayFamily } from "./resources.ts";
 
 describe("header size", () => {
@@ -86,5 +86,30 @@ describe("effective MTU", () => {
     it(name, () => {
       const result = effectiveMtu(candidate, among);
       assert.equal(result.ok ? result.value : `${result.error.message} — ${result.error.hint}`, expected);
+    });
+});
+
+describe("usable MTU", () => {
+  const network: MtuNetwork = { name: "n", encapsulation: "vxlan", underlay: "ipv4", subnets: [cidr("10.0.0.0/24")] };
+  const ipv6 = [cidr("fd00::/64")];
+  const node = (underlayMtu: number) => ({ name: "h2", underlayMtu });
+  const table: [string, MtuNetwork, ReturnType<typeof node>[], number, RegExp | undefined][] = [
+    ["is the effective one where that fits", network, [node(1400)], 1350, undefined],
+    ["is what the nodes carry where more is asked for", { ...network, mtu: 1450 }, [node(1400)], 1350, /asks for 1450/],
+    [
+      "is what IPv6 needs where the nodes carry less",
+      { ...network, subnets: ipv6 },
+      [node(1300)],
+      1280,
+      /IPv6 needs 1280/,
+    ],
+    ["is what IPv6 needs, not what is asked for", { ...network, subnets: ipv6, mtu: 1400 }, [node(1300)], 1280, /1280/],
+  ];
+  for (const [name, candidate, nodes, mtu, problem] of table)
+    it(name, () => {
+      const usable = usableMtu(candidate, nodes);
+      assert.equal(usable.mtu, mtu);
+      if (problem === undefined) assert.equal(usable.problem, undefined);
+      else assert.match(`${usable.problem?.message}`, problem);
     });
 });

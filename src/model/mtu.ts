@@ -97,3 +97,20 @@ export function effectiveMtu(
   const hint = `set the network's mtu to ${available.value} or less, or raise the underlay MTU of node ${smallest.name} to ${network.mtu + header}`;
   return err(new WeftError({ code: "failed-precondition", attempted, reason, hint }));
 }
+
+/**
+ * Octets of the largest inner IP packet that a network is set to, whatever its nodes can carry: where that is less than
+ * what is asked for, what they can, so that everything that fits arrives; but never less than its IP versions need.
+ */
+export function usableMtu(
+  network: MtuNetwork,
+  nodes: Iterable<Pick<Node, "name" | "underlayMtu">>,
+): { readonly mtu: number; readonly problem?: WeftError } {
+  const all = [...nodes];
+  const wanted = effectiveMtu(network, all);
+  if (wanted.ok) return { mtu: wanted.value };
+  const { mtu: _asked, ...rest } = network;
+  const carried = effectiveMtu(rest, all);
+  const least = Math.max(...network.subnets.map((subnet) => minimumMtu[cidrFamily(subnet)]));
+  return { mtu: carried.ok ? carried.value : least, problem: wanted.error };
+}

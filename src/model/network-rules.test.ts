@@ -68,6 +68,10 @@ const refused: [fields: object, ...problems: string[]][] = [
     "learning: found control-plane; allowed: data-plane with multicast discovery: hosts without weft tell the server nothing",
   ],
   [
+    { ...l3, vlanTags: true },
+    "vlanTags: found true; allowed: false with mode l3, which routes packets and carries no frames",
+  ],
+  [
     { learning: "data-plane", arpSuppression: true },
     "arpSuppression: found true; allowed: false with data-plane learning: nodes do not know what they would have to answer",
   ],
@@ -84,11 +88,9 @@ const refused: [fields: object, ...problems: string[]][] = [
   [{ discovery: "static" }, "vteps: found none; allowed: one VTEP at least with static discovery"],
   [{ vteps: ["192.0.2.7"] }, "vteps: found a list; allowed: none with discovery other than static"],
   [
-    { ...listed, vteps: ["192.0.2.7", "2001:db8::1", "239.1.1.1", "192.0.2.7", "0.0.0.0"] },
-    "vteps[1]: found 2001:db8::1; allowed: an IPv4 unicast address, as the underlay is",
-    "vteps[2]: found 239.1.1.1; allowed: an IPv4 unicast address, as the underlay is",
-    "vteps[3]: found 192.0.2.7; allowed: each VTEP once",
-    "vteps[4]: found 0.0.0.0; allowed: an IPv4 unicast address, as the underlay is",
+    { ...listed, vteps: ["192.0.2.7", "2001:db8::1", "192.0.2.7"] },
+    "vteps[1]: found 2001:db8::1; allowed: an IPv4 address, as the underlay is",
+    "vteps[2]: found 192.0.2.7; allowed: each VTEP once",
   ],
   [
     { ...multicast, learningLimit: 1 },

@@ -53,13 +53,6 @@ export function isMulticast(address: IpAddress): boolean {
   return familyOf(address) === 4 ? first >= 224 && first <= 239 : /^ff/.test(address);
 }
 
-/** Whether a tunnel can end at the address: it is one host's, and means the same on every link. */
-export function isVtepAddress(address: IpAddress): boolean {
-  // Link-local addresses (fe80::/10) mean nothing without an interface.
-  if (familyOf(address) === 6) return !/^(::$|ff|fe[89ab])/.test(address);
-  return isUnicastFirstOctet(Number(address.split(".")[0]));
-}
-
 /** Neither "this network" (0, RFC 1122 §3.2.1.3) nor multicast, reserved or broadcast (224…255). */
 export function isUnicastFirstOctet(octet: number): boolean {
   return octet >= 1 && octet <= 223;
@@ -127,8 +120,8 @@ function* discoveryProblems(network: NetworkPlan): Generator<FieldProblem> {
   if (discovery !== "static" && vteps.length > 0)
     yield fieldProblem(["vteps"], "a list", "none with discovery other than static");
   for (const [index, vtep] of vteps.entries()) {
-    if (familyOf(vtep) !== version || !isVtepAddress(vtep))
-      yield fieldProblem(["vteps", index], vtep, `an ${nameOf(version)} unicast address, as the underlay is`);
+    if (familyOf(vtep) !== version)
+      yield fieldProblem(["vteps", index], vtep, `an ${nameOf(version)} address, as the underlay is`);
     if (vteps.indexOf(vtep) < index) yield fieldProblem(["vteps", index], vtep, "each VTEP once");
   }
   if (network.learningLimit > 0 && (mode === "l3" || learning === "data-plane"))
@@ -153,6 +146,8 @@ function* blockProblems({ mode, blockSize, subnets, gateways }: NetworkPlan): Ge
 
 function* routingProblems(network: NetworkPlan): Generator<FieldProblem> {
   const { mode, encapsulation, subnets, gateways, underlay, crossSubnet } = network;
+  if (network.vlanTags && mode === "l3")
+    yield fieldProblem(["vlanTags"], "true", "false with mode l3, which routes packets and carries no frames");
   if (crossSubnet && (mode !== "l3" || encapsulation === "direct"))
     yield fieldProblem(["crossSubnet"], "true", "false but with mode l3 and an encapsulation for the other nodes");
   if (encapsulation === "direct" || crossSubnet)

@@ -16,7 +16,12 @@ export interface Tenant {
   readonly name: string;
   /** `own`: a network namespace of its own on each node. */
   readonly placement: "own";
+  /** Which nodes may host the tenant's networks. Absent: every node. */
+  readonly nodeSelector?: NodeSelector;
 }
+
+/** Labels that a node must have, each with this value. Nodes get labels from the administrator: {@link NodeSettings}. */
+export type NodeSelector = Readonly<Record<string, string>>;
 
 /**
  * `l2`: one flat subnet over all nodes, an endpoint keeps its addresses wherever it moves. `l3`: each node owns blocks
@@ -88,12 +93,19 @@ export interface Network {
   readonly learningLimit: number;
   /** Seconds after which a learnt address that was not heard of is forgotten. Default 300. */
   readonly ageing: number;
+  /**
+   * l2: frames with a VLAN tag pass (IEEE 802.1Q and 802.1ad). Default false: a tag of VID 0 is taken off by whoever gets
+   * the frame, and would carry past the node what it answers, or filters, of untagged frames.
+   */
+  readonly vlanTags: boolean;
   /** l3: nodes that share a link route to each other without a tunnel. Default false. */
   readonly crossSubnet: boolean;
   /** Endpoints reach the world outside through their node, behind an address of it (SNAT). Default false. */
   readonly egress: boolean;
   /** A node reaches the endpoints on it. Default false. */
   readonly hostAccess: boolean;
+  /** Which nodes may come to host it, beside what its tenant asks for. Absent: every node that the tenant's allows. */
+  readonly nodeSelector?: NodeSelector;
   /**
    * Seconds that each phase of a change of encapsulation, port or crossSubnet waits for nodes that do not have the one
    * before in place. Default 30.
@@ -110,16 +122,29 @@ export interface Block {
   readonly generation: number;
 }
 
+/** VTEP addresses of one node. */
+export interface VtepAddresses {
+  readonly ipv4?: Ipv4Address;
+  readonly ipv6?: Ipv6Address;
+}
+
 /** A host that runs an agent. */
 export interface Node {
   readonly name: string;
-  /** Its VTEP addresses; one at least. */
-  readonly vtepAddresses: { readonly ipv4?: Ipv4Address; readonly ipv6?: Ipv6Address };
+  /** One at least when it registers; none, or fewer, once another node has proved to have its address by now. */
+  readonly vtepAddresses: VtepAddresses;
   /** Octets of the largest IP packet that the node's underlay interface takes. */
   readonly underlayMtu: number;
-  readonly labels: Readonly<Record<string, string>>;
   /** Raised each time that a node of this name joins. An older generation may write nothing any more. */
   readonly generation: number;
+}
+
+/** What the administrator says of a node. The node cannot write it. */
+export interface NodeSettings {
+  /** What {@link NodeSelector}s ask for. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** VTEP addresses that the node may register without proof. */
+  readonly approved: VtepAddresses;
 }
 
 /** How an endpoint hangs on its node: in a namespace, or found behind a port and never declared. */

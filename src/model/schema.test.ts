@@ -10,6 +10,7 @@ import {
   parseNetworkDraft,
   parseNode,
   parseNodeDraft,
+  parseNodeSettings,
   parseTenant,
 } from "./schema.ts";
 
@@ -43,6 +44,7 @@ describe("what is left out", () => {
     learning: "control-plane",
     learningLimit: 0,
     ageing: 300,
+    vlanTags: false,
     crossSubnet: false,
     egress: false,
     hostAccess: false,
@@ -55,7 +57,7 @@ describe("what is left out", () => {
   });
   it("of a node", () => {
     const node = { ...nodeBase, vtepAddresses: { ipv4: "192.0.2.1", ipv6: undefined } };
-    assert.deepEqual(parseNode(node), ok({ ...nodeBase, labels: {} }));
+    assert.deepEqual(parseNode(node), ok(nodeBase));
   });
   it("of an endpoint", () =>
     assert.deepEqual(parseEndpoint(endpointBase), ok({ ...endpointBase, attachment: "netns", sequence: 0 })));
@@ -83,22 +85,26 @@ const labels =
   "labels, each a name of 1 to 128 letters, digits, dots, slashes, hyphens and underscores with a text of at most 255 characters";
 const network = (fields: object) => parseNetwork({ ...networkBase, ...fields });
 const node = (fields: object) => parseNode({ ...nodeBase, ...fields });
+const settings = (fields: object) => parseNodeSettings({ labels: {}, approved: {}, ...fields });
 const endpoint = (fields: object) => parseEndpoint({ ...endpointBase, ...fields });
 const subnet = (text: string) => network({ subnets: [text] });
 
 type Row = [Result<unknown, FieldProblem[]>, ...problems: string[]];
 const refusals: Row[] = [
-  [parseTenant("blue"), 'found "blue"; allowed: the fields name, placement'],
-  [parseTenant([]), "found an empty list; allowed: the fields name, placement"],
+  [parseTenant("blue"), 'found "blue"; allowed: the fields name, placement, nodeSelector'],
+  [parseTenant([]), "found an empty list; allowed: the fields name, placement, nodeSelector"],
   [parseTenant({}), `name: found nothing; allowed: ${label(40)}`],
   [parseTenant({ name: "Blue" }), `name: found "Blue"; allowed: ${label(40)}`],
   [parseTenant({ name: 100 }), `name: found 100; allowed: ${label(40)}, in quotes`],
   [parseTenant({ name: "A".repeat(100) }), `name: found "${"A".repeat(80)}…"; allowed: ${label(40)}`],
   [parseTenant({ name: "a", placement: "host" }), 'placement: found "host"; allowed: own'],
-  [parseTenant({ name: "a", colour: 1 }), "colour: found a field of this name; allowed: the fields name, placement"],
+  [
+    parseTenant({ name: "a", colour: 1 }),
+    "colour: found a field of this name; allowed: the fields name, placement, nodeSelector",
+  ],
   [
     parseTenant(JSON.parse('{"name": "a", "__proto__": {}}')),
-    "__proto__: found a field of this name; allowed: the fields name, placement",
+    "__proto__: found a field of this name; allowed: the fields name, placement, nodeSelector",
   ],
   [network({ name: "a".repeat(64) }), `name: found "${"a".repeat(64)}"; allowed: ${label(63)}`],
   [network({ tenant: null }), `tenant: found null; allowed: ${label(40)}`],
@@ -148,33 +154,44 @@ const refusals: Row[] = [
   [
     network({ port: -1, gateways: ["10.0.1.1"], vlan: 5 }),
     "port: found -1; allowed: a UDP port, 0 to 65535",
-    "vlan: found a field of this name; allowed: the fields name, tenant, mode, encapsulation, vni, subnets, gateways, blockSize, mtu, port, underlay, flood, arpSuppression, discovery, multicast, vteps, learning, learningLimit, ageing, crossSubnet, egress, hostAccess, changeTimeout",
+    "vlan: found a field of this name; allowed: the fields name, tenant, mode, encapsulation, vni, subnets, gateways, blockSize, mtu, port, underlay, flood, arpSuppression, discovery, multicast, vteps, learning, learningLimit, ageing, vlanTags, crossSubnet, egress, hostAccess, nodeSelector, changeTimeout",
     "gateways[0]: found 10.0.1.1; allowed: an address in 10.0.0.0/24",
   ],
   [node({ vtepAddresses: {} }), "vtepAddresses: found neither ipv4 nor ipv6; allowed: one of them at least"],
   [node({ vtepAddresses: undefined }), "vtepAddresses: found nothing; allowed: the fields ipv4, ipv6"],
-  ...["224.0.0.1", "0.0.0.0", "255.255.255.255", "2001:db8::1"].map(
+  ...["2001:db8::1", "192.0.2", ""].map(
     (text): Row => [
       node({ vtepAddresses: { ipv4: text } }),
-      `vtepAddresses.ipv4: found "${text}"; allowed: an IPv4 unicast address of the node's underlay`,
+      `vtepAddresses.ipv4: found "${text}"; allowed: an IPv4 address of the node that other nodes reach`,
     ],
   ),
-  ...["::", "ff02::1", "fe80::1", "192.0.2.1"].map(
-    (text): Row => [
-      node({ vtepAddresses: { ipv6: text } }),
-      `vtepAddresses.ipv6: found "${text}"; allowed: an IPv6 unicast address of the node's underlay that is not link-local`,
-    ],
-  ),
-  [node({ underlayMtu: 65_537 }), "underlayMtu: found 65537; allowed: octets of an underlay IP packet, 68 to 65536"],
-  [node({ labels: { "a b": "" } }), `labels.a b: found a label of this name; allowed: ${labels}`],
   [
-    node({ labels: { rack: "\n" } }),
+    node({ vtepAddresses: { ipv4: "127.0.0.1", ipv6: "::ffff:127.0.0.1" } }),
+    'vtepAddresses.ipv4: found "127.0.0.1"; allowed: an IPv4 address of the node that other nodes reach, and 127.0.0.1 is a loopback address (RFC 1122 §3.2.1.3)',
+    'vtepAddresses.ipv6: found "::ffff:127.0.0.1"; allowed: an IPv6 address of the node that other nodes reach, and ::ffff:7f00:1 is an IPv4-mapped address (RFC 4291 §2.5.5.2)',
+  ],
+  [
+    parseNetworkDraft({ ...networkBase, discovery: "static", vteps: ["239.1.1.1", "127.0.0.1"] }),
+    'vteps[0]: found "239.1.1.1"; allowed: an address of a host that nodes reach, and 239.1.1.1 is a multicast address (RFC 5771)',
+    'vteps[1]: found "127.0.0.1"; allowed: an address of a host that nodes reach, and 127.0.0.1 is a loopback address (RFC 1122 §3.2.1.3)',
+  ],
+  [
+    network({ nodeSelector: { zone: "\n" } }),
+    'nodeSelector.zone: found "\\n"; allowed: at most 255 characters without control characters',
+  ],
+  [settings({ labels: { "a b": "" } }), `labels.a b: found a label of this name; allowed: ${labels}`],
+  [
+    settings({ labels: { rack: "\n" } }),
     'labels.rack: found "\\n"; allowed: at most 255 characters without control characters',
+  ],
+  [
+    settings({ approved: { ipv6: "fe80::1" } }),
+    'approved.ipv6: found "fe80::1"; allowed: an IPv6 address of the node that other nodes reach, and fe80::1 is a link-local address (RFC 4291 §2.5.6)',
   ],
   [node({ generation: -1 }), "generation: found -1; allowed: a generation, 0 to 4294967295"],
   [
     parseNodeDraft(nodeBase),
-    "generation: found a field of this name; allowed: the fields name, vtepAddresses, underlayMtu, labels",
+    "generation: found a field of this name; allowed: the fields name, vtepAddresses, underlayMtu",
   ],
   [endpoint({ id: "0123456789AB" }), 'id: found "0123456789AB"; allowed: 12 hexadecimal digits, lower case'],
   ...["01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "0200.5e10.0001"].map(

@@ -14,10 +14,11 @@ import {
   parseTenantName,
   type TextParser,
 } from "./names.ts";
-import { combinationProblems, encapsulations, isUnicastFirstOctet, isVtepAddress } from "./network-rules.ts";
+import { combinationProblems, encapsulations, isUnicastFirstOctet } from "./network-rules.ts";
 import { describeFound, type FieldProblem, fieldProblem } from "./problem.ts";
-import type { Endpoint, Network, Node, Tenant, Vni } from "./resources.ts";
+import type { Endpoint, Network, Node, NodeSettings, Tenant, Vni } from "./resources.ts";
 import { reservedReason } from "./subnet.ts";
+import { vtepObstacle } from "./vtep-address.ts";
 
 /** A network as an operator asks for it: without a VNI the server chooses one. */
 export type NetworkDraft = Omit<Network, "vni"> & { readonly vni?: Vni };
@@ -86,19 +87,28 @@ const parseSubnet: TextParser<Cidr> = (input) => {
 /** 2000::/3 and fc00::/7, by the first group of the canonical text. */
 const unicastIpv6 = [/^[23][0-9a-f]{3}:/, /^f[cd][0-9a-f]{2}:/];
 
-const parseIpv4Vtep: TextParser<Ipv4Address> = (input) => {
-  const address = parseIp(input);
-  const valid = address.ok && familyOf(address.value) === 4 && isVtepAddress(address.value);
-  return valid ? ok(address.value as Ipv4Address) : err("an IPv4 unicast address of the node's underlay");
-};
+/** An address at which a tunnel can end; `allowed` says of which kind. */
+function parseVtep<Address extends IpAddress>(
+  allowed: string,
+  isMeant: (address: IpAddress) => boolean,
+): TextParser<Address> {
+  return (input) => {
+    const address = parseIp(input);
+    if (!address.ok || !isMeant(address.value)) return err(allowed);
+    const obstacle = vtepObstacle(address.value);
+    return obstacle === undefined ? ok(address.value as Address) : err(`${allowed}, and ${obstacle}`);
+  };
+}
 
-const parseIpv6Vtep: TextParser<Ipv6Address> = (input) => {
-  const address = parseIp(input);
-  const valid = address.ok && familyOf(address.value) === 6 && isVtepAddress(address.value);
-  return valid
-    ? ok(address.value as Ipv6Address)
-    : err("an IPv6 unicast address of the node's underlay that is not link-local");
-};
+const parseIpv4Vtep = parseVtep<Ipv4Address>(
+  "an IPv4 address of the node that other nodes reach",
+  (address) => familyOf(address) === 4,
+);
+const parseIpv6Vtep = parseVtep<Ipv6Address>(
+  "an IPv6 address of the node that other nodes reach",
+  (address) => familyOf(address) === 6,
+);
+const parseStaticVtep = parseVtep<IpAddress>("an address of a host that nodes reach", () => true);
 
 const parseAddress: TextParser<IpAddress> = (input) => {
   const address = parseIp(input);
@@ -134,9 +144,20 @@ const multicastSchema = fields({
 
 const yesOrNo = z.boolean({ error: "true or false" });
 
-const tenantSchema = fields({ name: text(parseTenantName), placement: oneOf("own").default("own") });
+const labels = z.record(text(parseLabelName), text(parseLabelValue), { error: labelAllowed });
+/** Nothing asked for is no selector. */
+const nodeSelector = labels
+  .transform((selector) => (Object.keys(selector).length === 0 ? undefined : selector))
+  .optional();
 
-const networkDraftSchema = fields({
+const tenantSchema = fields({
+  name: text(parseTenantName),
+  placement: oneOf("own").default("own"),
+  nodeSelector,
+});
+
+/** A network that was declared is as it is: a later version may judge what can be declared anew. */
+const declaredNetworkSchema = fields({
   name: text(parseNetworkName),
   tenant: text(parseTenantName),
   mode: oneOf("l2", "l3").default("l2"),
@@ -159,24 +180,36 @@ const networkDraftSchema = fields({
   learning: oneOf("control-plane", "data-plane").optional(),
   learningLimit: integer(0, 4096, "learnt MACs behind one port").default(0),
   ageing: integer(10, 86_400, "seconds").default(300),
+  vlanTags: yesOrNo.default(false),
   crossSubnet: yesOrNo.default(false),
   egress: yesOrNo.default(false),
   hostAccess: yesOrNo.default(false),
+  nodeSelector,
   changeTimeout: integer(1, 3_600, "seconds").default(30),
 });
-const networkSchema = networkDraftSchema.extend({ vni });
+const networkDraftSchema = declaredNetworkSchema.extend({
+  vteps: z.array(text(parseStaticVtep), { error: listOfVteps }).default([]),
+});
+const networkSchema = declaredNetworkSchema.extend({ vni });
+
+const vtepAddresses = fields({
+  ipv4: text(parseIpv4Vtep).optional(),
+  ipv6: text(parseIpv6Vtep).optional(),
+}).transform(withoutUndefined);
 
 const nodeShape = {
   name: text(parseNodeName),
-  vtepAddresses: fields({ ipv4: text(parseIpv4Vtep).optional(), ipv6: text(parseIpv6Vtep).optional() }).transform(
-    withoutUndefined,
-  ),
-  // 65536 is the MTU of the loopback interface.
-  underlayMtu: integer(minimumMtu[4], 65_536, "octets of an underlay IP packet"),
-  labels: z.record(text(parseLabelName), text(parseLabelValue), { error: labelAllowed }).default({}),
+  vtepAddresses,
+  // What a node may begin to say is judged with what it said before: see node-registration.ts.
+  underlayMtu: integer(1, 0xffff_ffff, "octets of an underlay IP packet"),
 };
 const nodeDraftSchema = fields(nodeShape);
 const nodeSchema = fields({ ...nodeShape, generation: integer(0, 0xffff_ffff, "a generation") });
+
+const nodeSettingsSchema = fields({
+  labels,
+  approved: vtepAddresses,
+});
 
 const endpointDraftSchema = fields({
   id: text(parseEndpointId),
@@ -241,6 +274,10 @@ export function parseNode(input: unknown): Result<Node, FieldProblem[]> {
 
 export function parseNodeDraft(input: unknown): Result<NodeDraft, FieldProblem[]> {
   return parseWith(nodeDraftSchema, input, nodeProblems);
+}
+
+export function parseNodeSettings(input: unknown): Result<NodeSettings, FieldProblem[]> {
+  return parseWith(nodeSettingsSchema, input);
 }
 
 export function parseEndpoint(input: unknown): Result<Endpoint, FieldProblem[]> {

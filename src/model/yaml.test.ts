@@ -44,6 +44,7 @@ subnets: [10.0.0.0/24, fd00::/64]
         learning: "control-plane",
         learningLimit: 0,
         ageing: 300,
+        vlanTags: false,
         crossSubnet: false,
         egress: false,
         hostAccess: false,
@@ -80,22 +81,22 @@ const refusals: [name: string, text: string, ...problems: string[]][] = [
   [
     "an unknown field",
     "kind: tenant\nname: a\ncolour: blue",
-    "f:3:9: colour: found a field of this name; allowed: the fields name, placement",
+    "f:3:9: colour: found a field of this name; allowed: the fields name, placement, nodeSelector",
   ],
   [
     "a key that is no text",
     "? [a]\n: b\nkind: tenant\nname: a",
-    "f:1:1: [ a ]: found a field of this name; allowed: the fields name, placement",
+    "f:1:1: [ a ]: found a field of this name; allowed: the fields name, placement, nodeSelector",
   ],
   [
     "__proto__",
     "kind: tenant\nname: a\n__proto__: {}",
-    "f:3:12: __proto__: found a field of this name; allowed: the fields name, placement",
+    "f:3:12: __proto__: found a field of this name; allowed: the fields name, placement, nodeSelector",
   ],
   [
     "a merge key",
     "<<: {name: a}\nkind: tenant\nname: a",
-    "f:1:5: <<: found a field of this name; allowed: the fields name, placement",
+    "f:1:5: <<: found a field of this name; allowed: the fields name, placement, nodeSelector",
   ],
   [
     "all problems of all documents",
@@ -235,7 +236,6 @@ describe("export", () => {
         name: "h1",
         vtepAddresses: {},
         underlayMtu: 1500,
-        labels: { rack: "a1" },
         generation: 2,
       },
       {
@@ -255,8 +255,6 @@ describe("export", () => {
 name: h1
 vtepAddresses: {}
 underlayMtu: 1500
-labels:
-  rack: a1
 generation: 2
 ---
 kind: endpoint

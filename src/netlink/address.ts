@@ -12,8 +12,13 @@ const RTM_GETADDR = 22;
 const AF_INET = 2;
 const AF_INET6 = 10;
 
-/** linux/if_addr.h: flags of an address. */
+/** linux/if_addr.h: flags of an address. Of an IPv4 address the first means something else. */
+const IFA_F_TEMPORARY = 0x01;
 const IFA_F_NODAD = 0x02;
+const IFA_F_OPTIMISTIC = 0x04;
+const IFA_F_DADFAILED = 0x08;
+const IFA_F_DEPRECATED = 0x20;
+const IFA_F_TENTATIVE = 0x40;
 const IFA_F_PERMANENT = 0x80;
 const IFA_F_NOPREFIXROUTE = 0x200;
 
@@ -51,6 +56,14 @@ export interface InterfaceAddressEntry {
   readonly scope?: number;
   /** Not learnt from router advertisements or DHCP. Reported only. */
   readonly permanent?: boolean;
+  /** Made up for some hours, so that this host is not recognised (RFC 8981). Reported only. */
+  readonly temporary?: boolean;
+  /** Its preferred lifetime is over: no new communication shall use it (RFC 4862 §5.5.4). Reported only. */
+  readonly deprecated?: boolean;
+  /** Not usable until duplicate address detection has ended (RFC 4862 §5.4). Reported only. */
+  readonly tentative?: boolean;
+  /** Another host has the address, as duplicate address detection found. Reported only. */
+  readonly duplicate?: boolean;
 }
 
 /** Gives a device an address, or changes the one that it has. /31 and /127 are links of two hosts (RFC 3021, RFC 6164). */
@@ -112,6 +125,12 @@ export function readAddress(
     withoutDad: (flags & IFA_F_NODAD) !== 0,
     ...((flags & IFA_F_NOPREFIXROUTE) === 0 ? {} : { withoutPrefixRoute: true }),
     permanent: (flags & IFA_F_PERMANENT) !== 0,
+    ...(fixed.family === AF_INET6 && (flags & IFA_F_TEMPORARY) !== 0 ? { temporary: true } : {}),
+    ...((flags & IFA_F_DEPRECATED) === 0 ? {} : { deprecated: true }),
+    ...((flags & (IFA_F_TENTATIVE | IFA_F_OPTIMISTIC | IFA_F_DADFAILED)) === IFA_F_TENTATIVE
+      ? { tentative: true }
+      : {}),
+    ...((flags & IFA_F_DADFAILED) === 0 ? {} : { duplicate: true }),
   };
 }
 

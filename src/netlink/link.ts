@@ -18,6 +18,7 @@ const RTM_SETLINK = 19;
 
 /** linux/if.h: `enum net_device_flags`. */
 const IFF_UP = 0x1;
+const IFF_LOOPBACK = 0x8;
 const IFF_LOWER_UP = 0x1_0000;
 /** Link messages of this family are about bridge ports. */
 const AF_BRIDGE = 7;
@@ -214,6 +215,8 @@ export interface Link {
   /** Administratively up. */
   readonly up: boolean;
   readonly carrier: boolean;
+  /** What is sent through it comes back to this host. */
+  readonly loopback?: boolean;
   readonly master?: number;
   readonly link?: number;
   readonly linkNamespaceId?: number;
@@ -337,6 +340,7 @@ export function readLink(bytes: Uint8Array, view: DataView, start: number, end: 
     group: values.group ?? 0,
     up: (fixed.flags & IFF_UP) !== 0,
     carrier: (fixed.flags & IFF_LOWER_UP) !== 0,
+    ...((fixed.flags & IFF_LOOPBACK) === 0 ? {} : { loopback: true }),
     info: info ?? {},
     ...(mac === undefined ? {} : { mac }),
     ...(alias === undefined ? {} : { alias }),

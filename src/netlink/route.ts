@@ -120,6 +120,7 @@ const metricsSchema = new AttributeSchema("RTAX", { mtu: u32(2), advertisedMss: 
 /** linux/rtnetlink.h: `RTA_*`. */
 const schema = new AttributeSchema("RTA", {
   destination: ipAddress(1),
+  source: ipAddress(2),
   interfaceIndex: u32(4),
   gateway: ipAddress(5),
   priority: u32(6),
@@ -213,8 +214,11 @@ export function listRoutes(): Query<Route> {
   };
 }
 
-/** The route that packets to an address take. */
-export function lookUpRoute(destination: Cidr): Query<Route> {
+/**
+ * The route that packets to an address take; of those that this host sends from `source`, if it is given: rules may
+ * choose a table by it.
+ */
+export function lookUpRoute(destination: Cidr, source?: IpAddress): Query<Route> {
   return {
     type: RTM_GETROUTE,
     flags: 0,
@@ -223,12 +227,18 @@ export function lookUpRoute(destination: Cidr): Query<Route> {
       header.write(writer, {
         family: cidrFamily(destination) === 4 ? AF_INET : AF_INET6,
         destinationLength: prefixLengthOf(destination),
+        ...(source === undefined ? {} : { sourceLength: familyOf(source) === 4 ? 32 : 128 }),
         flags: RTM_F_FIB_MATCH,
       });
-      schema.write(writer, { destination: networkAddress(destination) });
+      schema.write(writer, { destination: networkAddress(destination), source });
     },
     read: readRoute,
   };
+}
+
+/** The device on whose link the destination itself is; `undefined` when it is reached through a router, or not at all. */
+export function linkOfRoute({ nexthops: [nexthop, another] }: Pick<Route, "nexthops">): number | undefined {
+  return nexthop?.gateway === undefined && another === undefined ? nexthop?.index : undefined;
 }
 
 /** Reads the payload of RTM_NEWROUTE or RTM_DELROUTE; `undefined` for what is no unicast IP route of a table. */

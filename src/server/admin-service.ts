@@ -4,18 +4,28 @@ import {
   endpointToMessage,
   networkFields,
   networkToMessage,
+  nodeSettingsToMessage,
   nodeToMessage,
   tenantToMessage,
 } from "../api/convert.ts";
-import { AdminService, type ListRequest, type Resource } from "../api/generated/weft/v1/admin_pb.js";
+import {
+  AdminService,
+  type ListRequest,
+  type Resource,
+  type SetNodeRequest,
+} from "../api/generated/weft/v1/admin_pb.js";
 import { compareCidr } from "../base/cidr.ts";
 import { hours, milliseconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
-import type { Endpoint, Network, Node, Tenant } from "../model/resources.ts";
-import { parseNetworkDraft, parseTenant } from "../model/schema.ts";
+import { parseNodeName } from "../model/names.ts";
+import type { Endpoint, Network, Node, NodeSettings, Tenant } from "../model/resources.ts";
+import { parseNetworkDraft, parseNodeSettings, parseTenant } from "../model/schema.ts";
 import type { Administration, Declaration, Outcome, ResourceKind } from "./administration.ts";
+import type { NodeSettingsChange } from "./nodes.ts";
 import { readinessToMessage, waitFor } from "./readiness-service.ts";
+import { missingOn } from "./selection.ts";
 import { type Control, valid } from "./services.ts";
+import type { NetworkEntry, State } from "./state.ts";
 
 const kinds: readonly ResourceKind[] = ["tenant", "network", "node", "endpoint"];
 const defaultTokenLifetime = hours(1);
@@ -66,7 +76,8 @@ export function adminRoutes(
       add("node", nodes, nodeResource);
       if (wanted.includes("endpoint"))
         resources.push(...endpointsOf(control, request).map((endpoint) => endpointResource(endpoint)));
-      if (request.name !== "" && resources.length === 0)
+      const nodeSettings = wanted.includes("node") ? settingsOf(control, request.name) : [];
+      if (request.name !== "" && resources.length === 0 && nodeSettings.length === 0)
         throw new WeftError({
           code: "not-found",
           attempted: `show ${request.kind || "resource"} ${request.name}`,
@@ -77,7 +88,19 @@ export function adminRoutes(
         if (resource.case !== "node") return [];
         const { connected, lastSeen } = ledger.fanout.contactOf(resource.value.name);
         const { networks, behind } = ledger.readiness.countsOf(resource.value.name);
-        return [{ node: resource.value.name, connected, lastSeen: BigInt(lastSeen), networks, networksBehind: behind }];
+        const { address, refused } = control.conversations.of(resource.value.name);
+        return [
+          {
+            node: resource.value.name,
+            connected,
+            networks,
+            networksBehind: behind,
+            lastSeen: BigInt(lastSeen),
+            address,
+            refusedAddress: refused?.address ?? "",
+            refusedAt: BigInt(refused?.at ?? 0),
+          },
+        ];
       });
       const [only] = resources;
       const name = request.name !== "" && only?.resource.case === "network" ? only.resource.value.name : "";
@@ -88,8 +111,16 @@ export function adminRoutes(
         revision: BigInt(state.revision),
         contacts,
         blocks: blocks.map(blockToMessage),
+        nodeSettings,
+        ...hostingOf(control, request, name),
         ...(entry === undefined ? {} : { readiness: readinessToMessage(ledger, entry) }),
       };
+    },
+
+    async setNode(request) {
+      const { name, change } = nodeChangeOf(request);
+      const { settings, revision } = await administration.setNode(name, change);
+      return { settings: nodeSettingsToMessage(name, settings), revision: BigInt(revision) };
     },
 
     async delete(request) {
@@ -167,6 +198,63 @@ function requireKind(kind: string, verb: string): ResourceKind {
   });
 }
 
+/** Of one network who hosts it and who sets its MTU, of one node what it hosts; `network` is the one asked for, if it is one. */
+function hostingOf({ ledger: { state } }: Control, request: ListRequest, network: string) {
+  const entry = state.networks.get(network);
+  if (entry !== undefined)
+    return {
+      hosts: [...entry.hosts.keys()].sort().map((node) => hostOf(state, entry, node)),
+      effectiveMtu: entry.effectiveMtu,
+      mtuNode: smallestMtu(state.nodesOf(entry.network)),
+    };
+  if (request.name === "" || request.kind !== "node") return {};
+  const hosted = [...(state.hosted.get(request.name) ?? [])].map((each) => hostOf(state, each, request.name));
+  return { hosted: hosted.sort((a, b) => (a.network < b.network ? -1 : 1)) };
+}
+
+function hostOf(state: State, entry: NetworkEntry, node: string) {
+  const host = entry.hosts.get(node);
+  return {
+    network: entry.network.name,
+    node,
+    endpoints: host?.endpoints.size ?? 0,
+    blocks: host?.blocks ?? 0,
+    missingLabels: missingOn(state, entry.network, node).map(({ label, value }) => `${label}=${value}`),
+  };
+}
+
+function smallestMtu(nodes: Iterable<Node>): string {
+  const [first] = [...nodes].sort((a, b) => a.underlayMtu - b.underlayMtu || (a.name < b.name ? -1 : 1));
+  return first?.name ?? "";
+}
+
+/** Of all nodes, or of one: those that have joined and have none among them. */
+function settingsOf({ ledger: { state } }: Control, name: string) {
+  const none: NodeSettings = { labels: {}, approved: {} };
+  return [...new Set([...state.nodes.keys(), ...state.nodeSettings.keys()])]
+    .filter((node) => name === "" || node === name)
+    .sort()
+    .map((node) => nodeSettingsToMessage(node, state.nodeSettings.get(node)?.value ?? none));
+}
+
+/** What an administrator says of a node, checked field by field. */
+function nodeChangeOf({ name, labels, removedLabels, approved }: SetNodeRequest) {
+  const attempted = `set node ${JSON.stringify(name.slice(0, 80))}`;
+  const node = parseNodeName(name);
+  if (!node.ok) throw new WeftError({ code: "invalid-argument", attempted, reason: `the name is not ${node.error}` });
+  const vteps = Object.entries({ ipv4: approved?.ipv4 ?? "", ipv6: approved?.ipv6 ?? "" });
+  const settings = valid(
+    parseNodeSettings({ labels, approved: Object.fromEntries(vteps.filter(([, address]) => address !== "")) }),
+    attempted,
+  );
+  const change: NodeSettingsChange = {
+    labels: settings.labels,
+    removedLabels,
+    ...(approved === undefined ? {} : { approved: settings.approved }),
+  };
+  return { name, change };
+}
+
 /** The endpoints asked for, ordered by network and id. */
 function endpointsOf({ ledger: { state } }: Control, request: ListRequest): Endpoint[] {
   if (request.network !== "" && !state.networks.has(request.network))
@@ -193,8 +281,8 @@ function endpointsOf({ ledger: { state } }: Control, request: ListRequest): Endp
 function declarationOf({ resource }: Resource): Declaration {
   switch (resource.case) {
     case "tenant": {
-      const { name, placement } = resource.value;
-      const input = { name, ...(placement === "" ? {} : { placement }) };
+      const { name, placement, nodeSelector } = resource.value;
+      const input = { name, nodeSelector, ...(placement === "" ? {} : { placement }) };
       return { kind: "tenant", tenant: valid(parseTenant(input), `declare tenant ${name}`) };
     }
     case "network":

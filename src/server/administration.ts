@@ -8,13 +8,14 @@ import {
   chooseVni,
 } from "../model/conflicts.ts";
 import { effectiveMtu } from "../model/mtu.ts";
+import { checkVtepsOutside } from "../model/node-registration.ts";
 import { beginChange } from "../model/phase.ts";
-import type { Network, Tenant, Vni } from "../model/resources.ts";
+import type { Network, Node, Tenant, Vni } from "../model/resources.ts";
 import type { NetworkDraft } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import { type Endpoints, releasedKeys } from "./endpoints.ts";
 import type { Ledger } from "./ledger.ts";
-import type { Nodes } from "./nodes.ts";
+import type { NodeSettingsChange, Nodes } from "./nodes.ts";
 import { changeCodec, keys, networkCodec, put, putOwner, remove, tenantCodec } from "./records.ts";
 import { requireNone } from "./refusal.ts";
 import type { NetworkEntry } from "./state.ts";
@@ -68,6 +69,11 @@ export class Administration {
           revision = await this.#deleteOne(kind, name);
       return revision;
     });
+  }
+
+  /** What the administrator says of a node, which may be yet to join. */
+  setNode(name: string, change: NodeSettingsChange) {
+    return this.#exclusively(() => this.#nodes.set(name, change));
   }
 
   #deleteOne(kind: ResourceKind, name: string): Promise<number> {
@@ -172,9 +178,14 @@ class Plan {
 
   #addTenant(tenant: Tenant): Outcome {
     const known = this.#tenants.get(tenant.name);
-    // A tenant has no field that could differ yet.
-    if (known !== undefined && this.#mayExist)
-      return { kind: "tenant", tenant: known, outcome: "unchanged", differences: [] };
+    if (known !== undefined && this.#mayExist) {
+      const differences = differencesOf(known, tenant);
+      if (differences.length === 0) return { kind: "tenant", tenant: known, outcome: "unchanged", differences };
+      this.#tenants.set(tenant.name, tenant);
+      const key = keys.tenant(tenant.name);
+      this.#put(key, this.#ledger.state.tenants.get(tenant.name)?.revision ?? 0, put(key, tenantCodec, tenant));
+      return { kind: "tenant", tenant, outcome: "changed", differences };
+    }
     requireNone(checkNewTenant(tenant, this.#tenants.values()));
     this.#tenants.set(tenant.name, tenant);
     this.#put(keys.tenant(tenant.name), 0, put(keys.tenant(tenant.name), tenantCodec, tenant));
@@ -184,7 +195,10 @@ class Plan {
   #addNetwork(draft: NetworkDraft): Outcome {
     const before = this.#networks.get(draft.name);
     if (before !== undefined && this.#mayExist) return this.#changeNetwork(before, draft);
-    requireNone(checkNewNetwork(draft, this.#tenants.values(), this.#networks.values()));
+    requireNone([
+      ...checkNewNetwork(draft, this.#tenants.values(), this.#networks.values()),
+      ...checkVtepsOutside(draft, undefined, this.#nodes()),
+    ]);
     const network: Network = { ...draft, vni: draft.vni ?? this.#chooseVni() };
     this.#requireCarried(network);
     this.#vnis.add(network.vni);
@@ -202,9 +216,16 @@ class Plan {
     if (differences.length === 0) return { kind: "network", network: before, outcome: "unchanged", differences };
     const isReplanned = before.subnets.join() !== network.subnets.join() || before.blockSize !== network.blockSize;
     if (entry !== undefined && isReplanned) requireNonePending(entry, `change network ${before.name}`);
-    requireNone(
-      checkNetworkChange(before, draft, this.#networks.values(), entry?.endpoints() ?? [], entry?.ownedBlocks() ?? []),
-    );
+    requireNone([
+      ...checkNetworkChange(
+        before,
+        draft,
+        this.#networks.values(),
+        entry?.endpoints() ?? [],
+        entry?.ownedBlocks() ?? [],
+      ),
+      ...checkVtepsOutside(draft, before, this.#nodes()),
+    ]);
     this.#requireCarried(network);
     this.#networks.set(network.name, network);
     if (entry !== undefined) this.#changeWay(entry, network);
@@ -226,6 +247,10 @@ class Plan {
     this.#put(key, changeRevision, put(key, changeCodec, next));
   }
 
+  *#nodes(): Iterable<Node> {
+    for (const { value } of this.#ledger.state.nodes.values()) yield value;
+  }
+
   #chooseVni(): Vni {
     const vni = chooseVni(this.#vnis);
     if (!vni.ok) throw vni.error;
@@ -242,8 +267,9 @@ class Plan {
   /** Writing the tenant anew makes plans of other servers fail that rest on its networks: no overlap, no loss. */
   #touchTenant(name: string): void {
     const known = this.#ledger.state.tenants.get(name);
-    if (known === undefined) return;
-    this.#put(keys.tenant(name), known.revision, put(keys.tenant(name), tenantCodec, known.value));
+    const tenant = this.#tenants.get(name);
+    if (known === undefined || tenant === undefined) return;
+    this.#put(keys.tenant(name), known.revision, put(keys.tenant(name), tenantCodec, tenant));
   }
 
   #put(key: string, revision: number, operation: Operation): void {
@@ -278,11 +304,15 @@ function requireNonePending(entry: NetworkEntry, attempted: string): void {
 }
 
 /** What the absence of a field means. */
-const whenAbsent: { readonly [field in keyof Network]?: string } = { mtu: "computed", multicast: "none" };
+const whenAbsent: { readonly [field in keyof Network]?: string } = {
+  mtu: "computed",
+  multicast: "none",
+  nodeSelector: "every node",
+};
 
 /** One line for each field that differs: `mtu: 1450 -> 8950`. */
-function differencesOf(before: Network, after: Network): string[] {
-  const fields = new Set([...Object.keys(before), ...Object.keys(after)]) as Set<keyof Network>;
+function differencesOf<Resource extends Partial<Network>>(before: Resource, after: Resource): string[] {
+  const fields = new Set([...Object.keys(before), ...Object.keys(after)]) as Set<keyof Resource & keyof Network>;
   const lines: string[] = [];
   for (const field of fields) {
     const [old, now] = [before, after].map((network) => shown(network[field] ?? whenAbsent[field]));

@@ -1,13 +1,14 @@
+import type { NodeIdentity } from "../api/node-uri.ts";
 import type { Cidr } from "../base/cidr.ts";
 import { formatDuration, milliseconds, seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import type { BlockNeed } from "../model/subnet-pool.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import type { Identities } from "./identities.ts";
-import type { NodeIdentity } from "./identity/node-identity.ts";
 import type { Ledger } from "./ledger.ts";
 import { type BlockState, blockCodec, keys, put } from "./records.ts";
 import { Repetition } from "./repetition.ts";
+import { requireSelected } from "./selection.ts";
 import type { NetworkEntry, StoredBlock } from "./state.ts";
 
 /** Blocks released in one transaction. */
@@ -78,6 +79,7 @@ export class Blocks {
     const { block } = need;
     if (block === undefined) throw await this.#exhausted(caller.name, entry, need, attempted);
     const identity = this.#identities.requireCurrent(caller, attempted);
+    requireSelected(this.#ledger.state, entry.network, caller.name, attempted);
     const { name } = entry.network;
     const known = entry.blocks.get(block);
     const pool = entry.pool.blocksAt(block);

@@ -1,3 +1,4 @@
+import type { NodeIdentity } from "../api/node-uri.ts";
 import { seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
@@ -8,10 +9,10 @@ import type { EndpointDraft } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import type { Blocks } from "./blocks.ts";
 import type { Identities } from "./identities.ts";
-import type { NodeIdentity } from "./identity/node-identity.ts";
 import { contended, type Ledger } from "./ledger.ts";
 import { blockCodec, endpointCodec, keys, put, putOwner, quarantineCodec, remove } from "./records.ts";
 import { Repetition } from "./repetition.ts";
+import { requireSelected } from "./selection.ts";
 import { type NetworkEntry, quarantineTime, type State, type StoredBlock, type StoredEndpoint } from "./state.ts";
 
 /** How often a claim is made anew when others changed what it rests on. */
@@ -116,6 +117,7 @@ export class Endpoints {
     for (let failures = 0; failures < attemptLimit; ) {
       const identity = this.#identities.requireCurrent(caller, attempted);
       const entry = requireNetwork(this.#ledger.state, draft.network, attempted);
+      requireSelected(this.#ledger.state, entry.network, caller.name, attempted);
       this.#requireCapable(caller.name, entry, attempted);
       const { clock } = this.#ledger;
       const request = { ...draft, node: caller.name };

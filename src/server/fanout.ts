@@ -1,9 +1,10 @@
 import { networkStateToMessage } from "../api/convert.ts";
 import type { WatchRequest } from "../api/generated/weft/v1/node_pb.js";
+import type { NodeIdentity } from "../api/node-uri.ts";
 import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
+import type { IpAddress } from "../base/ip.ts";
 import type { Endpoint } from "../model/resources.ts";
-import type { NodeIdentity } from "./identity/node-identity.ts";
 import type { NetworkEntry, State, StateChange } from "./state.ts";
 import {
   blockChange,
@@ -46,6 +47,11 @@ export class Fanout {
     return { connected, lastSeen: connected ? this.#clock.now() : (this.#lastSeen.get(node) ?? 0) };
   }
 
+  /** Where the connection comes from on which the node watches now. */
+  sourceOf(node: string): IpAddress | undefined {
+    return this.#watchers.get(node)?.source;
+  }
+
   /** The changes that wait for the slowest watcher. */
   get longestQueue(): number {
     let longest = 0;
@@ -54,7 +60,11 @@ export class Fanout {
   }
 
   /** Begins a stream: the state of the node's networks first. An older stream of the same node ends. */
-  open(identity: NodeIdentity, request: Pick<WatchRequest, "revision" | "networks">): Watcher {
+  open(
+    identity: NodeIdentity,
+    request: Pick<WatchRequest, "revision" | "networks">,
+    source: IpAddress | undefined,
+  ): Watcher {
     this.#watchers.get(identity.name)?.end(
       new WeftError({
         code: "failed-precondition",
@@ -63,7 +73,7 @@ export class Fanout {
         hint: "if two hosts run as this node, give one of them another name and a token of its own",
       }),
     );
-    const watcher = new Watcher(identity.name, identity.generation);
+    const watcher = new Watcher(identity.name, identity.generation, source);
     this.#watchers.set(identity.name, watcher);
     this.#begin(watcher, Number(request.revision), new Set(request.networks));
     return watcher;
@@ -87,6 +97,13 @@ export class Fanout {
           hint: "watch again from the last complete revision",
         }),
       );
+  }
+
+  /** Tells a node, if it watches, what is no change of the state. */
+  tell(node: string, change: WatchChangeInit): void {
+    const watcher = this.#watchers.get(node);
+    watcher?.push(change);
+    watcher?.flush(this.#state.revision);
   }
 
   /** One change, told while the state is exactly as of it. */

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
+import type { NodeIdentity } from "../api/node-uri.ts";
 import { formatToken, parseToken } from "../api/token.ts";
 import { equalBytes } from "../base/bytes.ts";
 import { type Duration, formatDuration, hours, minutes, seconds } from "../base/duration.ts";
@@ -10,7 +11,7 @@ import {
   type CertificateRequest,
   readCertificateRequest,
 } from "./identity/certificate-authority.ts";
-import { expiredError, type NodeIdentity, type PeerCertificate } from "./identity/node-identity.ts";
+import { expiredError, type PeerCertificate } from "./identity/node-identity.ts";
 import type { Ledger } from "./ledger.ts";
 import { type Identity, identityCodec, keys, nodeCodec, put, remove, tokenCodec } from "./records.ts";
 import { Repetition } from "./repetition.ts";

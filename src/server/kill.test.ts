@@ -29,7 +29,7 @@ const program = `
 async function start(listen: string, dataDir: string): Promise<{ process: ChildProcess; address: string }> {
   const server = spawn(
     process.execPath,
-    ["--input-type=module", "--eval", program, JSON.stringify({ listen, dataDir })],
+    ["--input-type=module", "--eval", program, JSON.stringify({ listen, dataDir, vtepPrefixes: ["192.0.2.0/24"] })],
     { stdio: ["ignore", "ignore", "pipe"] },
   );
   const lines: string[] = [];

@@ -1,3 +1,4 @@
+import type { NodeIdentity } from "../api/node-uri.ts";
 import { seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
@@ -7,10 +8,10 @@ import type { LearnedAddress } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import { nextSequence, requireNetwork } from "./endpoints.ts";
 import type { Identities } from "./identities.ts";
-import type { NodeIdentity } from "./identity/node-identity.ts";
 import type { Ledger } from "./ledger.ts";
 import { MoveLimiter } from "./move-limiter.ts";
 import { endpointCodec, keys, put, putOwner, quarantineCodec, remove } from "./records.ts";
+import { requireSelected } from "./selection.ts";
 import type { NetworkEntry, State } from "./state.ts";
 
 /** Addresses published in one transaction. */
@@ -67,6 +68,8 @@ export class Learned {
         revision = await this.#ledger.commit(attempted, () => {
           const identity = this.#identities.requireCurrent(caller, attempted);
           const current = requireLearning(state, network, attempted);
+          // Behind the ports of a node that hosts the network already nothing begins.
+          if (!current.hosts.has(caller.name)) requireSelected(state, current.network, caller.name, attempted);
           plan = new Plan(state, current, caller.name, this.#moves);
           planned = chunk.map((address) => plan?.add(address) ?? refused("", 0));
           const { conditions, operations } = plan.transaction(this.#ledger.clock.now());

@@ -29,6 +29,7 @@ const attemptLimit = 10;
 const loadedPrefixes = [
   "/identities/",
   "/nodes/",
+  "/node-settings/",
   "/tenants/",
   "/networks/",
   "/changes/",

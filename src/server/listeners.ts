@@ -1,6 +1,5 @@
-import { mkdirSync } from "node:fs";
 import { isIP, type Server } from "node:net";
-import { messageOf, WeftError } from "../base/errors.ts";
+import { WeftError } from "../base/errors.ts";
 import { err, ok, type Result } from "../base/result.ts";
 
 /** Where to listen for TCP connections. */
@@ -38,21 +37,6 @@ export async function listenTcp(server: Server, address: ListenAddress): Promise
   await listening(server, attempted, () => server.listen({ host: address.host, port: address.port }));
   const bound = server.address();
   return typeof bound === "object" && bound !== null ? { host: address.host, port: bound.port } : address;
-}
-
-/** Makes the server's data directory, for its user alone, when there is none. */
-export function prepareDataDirectory(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw new WeftError({
-      code: "failed-precondition",
-      attempted: `make the data directory ${path}`,
-      reason: messageOf(error),
-      hint: "give a directory that the server's user may write to",
-      cause: error,
-    });
-  }
 }
 
 function listening(server: Server, attempted: string, listen: () => void): Promise<void> {

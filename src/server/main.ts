@@ -1,4 +1,5 @@
 import { pino } from "pino";
+import type { Cidr } from "../base/cidr.ts";
 import { messageOf } from "../base/errors.ts";
 import { startServer } from "./server.ts";
 
@@ -8,6 +9,8 @@ export interface RunServerOptions {
   readonly dataDir: string;
   /** `ADDR:PORT` for Prometheus; absent: on the admin socket only. */
   readonly metrics?: string;
+  /** Where VTEP addresses of nodes must lie; none: each must be proved or approved. */
+  readonly vtepPrefixes?: readonly Cidr[];
 }
 
 /**

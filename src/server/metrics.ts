@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { Conversations } from "./conversations.ts";
 import type { Ledger } from "./ledger.ts";
 
 /** What the server tells of itself, in the text format of Prometheus. */
@@ -6,7 +7,7 @@ export class Metrics {
   readonly #registry = new Registry();
   readonly #durations: Histogram<"method" | "code">;
 
-  constructor(ledger: Ledger) {
+  constructor(ledger: Ledger, conversations: Conversations) {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry });
     const gauge = (name: string, help: string, read: () => number): void => {
@@ -49,6 +50,15 @@ export class Metrics {
       collect() {
         this.reset();
         this.inc(ledger.commits);
+      },
+    });
+    new Counter({
+      name: "weft_server_agents_refused_total",
+      help: "Requests refused because another agent speaks as the node: two hosts with one identity",
+      registers,
+      collect() {
+        this.reset();
+        this.inc(conversations.refused);
       },
     });
     this.#durations = new Histogram({

@@ -1,67 +1,161 @@
+import type { NodeIdentity } from "../api/node-uri.ts";
+import type { Cidr } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
-import { checkNodeRegistration } from "../model/conflicts.ts";
-import type { Node } from "../model/resources.ts";
+import { type Displaced, judgeRegistration, vtepsOf } from "../model/node-registration.ts";
+import type { Node, NodeSettings } from "../model/resources.ts";
 import type { NodeDraft } from "../model/schema.ts";
 import type { Condition, Operation } from "../store/store.ts";
 import type { Blocks } from "./blocks.ts";
 import type { Endpoints } from "./endpoints.ts";
 import type { Identities } from "./identities.ts";
-import type { NodeIdentity } from "./identity/node-identity.ts";
 import type { Ledger } from "./ledger.ts";
-import { identityCodec, keys, nodeCodec, put, putOwner, remove } from "./records.ts";
+import { identityCodec, keys, nodeCodec, nodeSettingsCodec, put, putOwner, remove } from "./records.ts";
 import { requireNone } from "./refusal.ts";
 
-/** The nodes: what they say of themselves, and their removal. */
+/** Labels of one node at most. */
+const labelLimit = 64;
+
+/** What shall become of a node's settings; what is absent stays. */
+export interface NodeSettingsChange {
+  readonly labels: NodeSettings["labels"];
+  readonly removedLabels: readonly string[];
+  readonly approved?: NodeSettings["approved"];
+}
+
+/** The nodes: what they say of themselves, what the administrator says of them, and their removal. */
 export class Nodes {
   readonly #ledger: Ledger;
   readonly #identities: Identities;
   readonly #endpoints: Endpoints;
   readonly #blocks: Blocks;
+  readonly #vtepPrefixes: readonly Cidr[];
 
-  constructor(ledger: Ledger, identities: Identities, endpoints: Endpoints, blocks: Blocks) {
+  /** `vtepPrefixes`: where VTEP addresses must lie; none: each must be proved or approved. */
+  constructor(
+    ledger: Ledger,
+    identities: Identities,
+    endpoints: Endpoints,
+    blocks: Blocks,
+    vtepPrefixes: readonly Cidr[],
+  ) {
     this.#ledger = ledger;
     this.#identities = identities;
     this.#endpoints = endpoints;
     this.#blocks = blocks;
+    this.#vtepPrefixes = vtepPrefixes;
   }
 
-  /** Takes over a node's VTEP addresses, underlay MTU and labels. Nothing is written when they are as before. */
-  async register(caller: NodeIdentity, draft: Omit<NodeDraft, "name">): Promise<Node> {
+  /**
+   * Takes over a node's VTEP addresses and underlay MTU. Nothing is written when they are as before. `source`: where the
+   * connection comes from on which it says so.
+   */
+  async register(caller: NodeIdentity, draft: Omit<NodeDraft, "name">, source: IpAddress | undefined): Promise<Node> {
     const attempted = `register node ${caller.name}`;
     const { state } = this.#ledger;
     const node: Node = { ...draft, name: caller.name, generation: caller.generation };
+    let displaced: readonly Displaced[] = [];
     await this.#ledger.commit(attempted, () => {
       const identity = this.#identities.requireCurrent(caller, attempted);
       const known = state.nodes.get(caller.name);
       if (known !== undefined && sameNode(known.value, node)) return { conditions: [], operations: [] };
-      const others = Array.from(state.nodes.values(), (other) => other.value);
-      requireNone(checkNodeRegistration(node, others));
+      const judgement = judgeRegistration(node, {
+        known: known?.value,
+        source,
+        approved: state.nodeSettings.get(node.name)?.value.approved ?? {},
+        vtepPrefixes: this.#vtepPrefixes,
+        nodes: Array.from(state.nodes.values(), (other) => other.value),
+        sourceOf: (other) => this.#ledger.fanout.sourceOf(other),
+        networks: Array.from(state.networks.values(), ({ network }) => network),
+      });
+      requireNone(judgement.refusals);
+      displaced = judgement.displaced;
       const conditions: Condition[] = [
         { key: keys.identity(node.name), revision: identity.revision },
         { key: keys.node(node.name), revision: known?.revision ?? 0 },
       ];
       const operations: Operation[] = [put(keys.node(node.name), nodeCodec, node)];
       const before = new Set(known === undefined ? [] : vtepsOf(known.value));
+      for (const { node: other, lost } of displaced) {
+        const key = keys.node(other.name);
+        conditions.push({ key, revision: state.nodes.get(other.name)?.revision ?? 0 });
+        operations.push(put(key, nodeCodec, without(other, lost)));
+      }
+      const inherited = new Set(displaced.flatMap(({ lost }) => lost));
       for (const address of vtepsOf(node)) {
         if (before.delete(address)) continue;
-        conditions.push({ key: keys.vtep(address), revision: 0 });
+        // Of what another loses that one's own revision vouches.
+        if (!inherited.has(address)) conditions.push({ key: keys.vtep(address), revision: 0 });
         operations.push(putOwner(keys.vtep(address), node.name));
       }
       for (const address of before) operations.push(remove(keys.vtep(address)));
       return { conditions, operations };
     });
+    for (const { node: other, lost } of displaced)
+      this.#ledger.logger.warn(
+        { node: node.name, addresses: lost, formerly: other.name, source },
+        "VTEP addresses went to another node, which has them now",
+      );
     return node;
   }
 
+  /** Takes over what the administrator says of a node, which may be yet to join. */
+  async set(name: string, change: NodeSettingsChange): Promise<{ settings: NodeSettings; revision: number }> {
+    const attempted = `set node ${name}`;
+    const { state } = this.#ledger;
+    const key = keys.nodeSettings(name);
+    let settings: NodeSettings = { labels: {}, approved: {} };
+    const revision = await this.#ledger.commit(attempted, () => {
+      const known = state.nodeSettings.get(name);
+      const { labels = {}, approved = {} } = known?.value ?? {};
+      const kept = Object.entries(labels).filter(([label]) => !change.removedLabels.includes(label));
+      settings = {
+        labels: { ...Object.fromEntries(kept), ...change.labels },
+        approved: change.approved ?? approved,
+      };
+      this.#requireFit(name, settings, attempted);
+      const isEmpty =
+        Object.keys(settings.labels).length === 0 && vtepsOf({ vtepAddresses: settings.approved }).length === 0;
+      if (isEmpty && known === undefined) return { conditions: [], operations: [] };
+      return {
+        conditions: [{ key, revision: known?.revision ?? 0 }],
+        operations: [isEmpty ? remove(key) : put(key, nodeSettingsCodec, settings)],
+      };
+    });
+    this.#ledger.logger.info({ node: name, ...settings }, "settings of a node changed");
+    return { settings, revision };
+  }
+
+  /** An address that two nodes may register unproved would be contested for ever. */
+  #requireFit(name: string, settings: NodeSettings, attempted: string): void {
+    const count = Object.keys(settings.labels).length;
+    if (count > labelLimit)
+      throw new WeftError({
+        code: "invalid-argument",
+        attempted,
+        reason: `${count} labels are more than ${labelLimit}`,
+        hint: `remove some: weft node set ${name} --label NAME-`,
+      });
+    for (const [other, { value }] of this.#ledger.state.nodeSettings)
+      for (const address of other === name ? [] : vtepsOf({ vtepAddresses: settings.approved }))
+        if (Object.values(value.approved).includes(address))
+          throw new WeftError({
+            code: "already-exists",
+            attempted,
+            reason: `${address} is approved for node ${other}`,
+            hint: `withdraw that first: weft node set ${other} --no-vtep`,
+          });
+  }
+
   /**
-   * Removes a node: its certificate is refused from now on, its endpoints and blocks are released. Cut short by a crash, it is
-   * completed by deleting the node again.
+   * Removes a node: its certificate is refused from now on, its endpoints and blocks are released, what was set for it is
+   * forgotten. Cut short by a crash, it is completed by deleting the node again.
    */
   async delete(name: string): Promise<number> {
     const attempted = `delete node ${name}`;
     const { state } = this.#ledger;
-    if (!state.nodes.has(name) && (state.identities.get(name)?.value.revoked ?? true))
+    const isKnown = state.nodes.has(name) || state.nodeSettings.has(name);
+    if (!isKnown && (state.identities.get(name)?.value.revoked ?? true))
       throw new WeftError({
         code: "not-found",
         attempted,
@@ -83,30 +177,33 @@ export class Nodes {
     await this.#endpoints.releaseAny(ids, attempted);
     await this.#blocks.releaseNode(name, attempted);
     return this.#ledger.commit(attempted, () => {
-      const known = state.nodes.get(name);
-      if (known === undefined) return { conditions: [], operations: [] };
-      const key = keys.node(name);
-      return {
-        conditions: [{ key, revision: known.revision }],
-        operations: [remove(key), ...vtepsOf(known.value).map((address) => remove(keys.vtep(address)))],
+      const conditions: Condition[] = [];
+      const operations: Operation[] = [];
+      const forget = (key: string, known: { readonly revision: number } | undefined): void => {
+        if (known === undefined) return;
+        conditions.push({ key, revision: known.revision });
+        operations.push(remove(key));
       };
+      const known = state.nodes.get(name);
+      forget(keys.node(name), known);
+      for (const address of known === undefined ? [] : vtepsOf(known.value))
+        operations.push(remove(keys.vtep(address)));
+      forget(keys.nodeSettings(name), state.nodeSettings.get(name));
+      return { conditions, operations };
     });
   }
 }
 
-function vtepsOf(node: Node): IpAddress[] {
-  const { ipv4, ipv6 } = node.vtepAddresses;
-  return [ipv4, ipv6].filter((address) => address !== undefined);
-}
-
 function sameNode(a: Node, b: Node): boolean {
-  const labels = Object.entries(a.labels);
   return (
     a.vtepAddresses.ipv4 === b.vtepAddresses.ipv4 &&
     a.vtepAddresses.ipv6 === b.vtepAddresses.ipv6 &&
     a.underlayMtu === b.underlayMtu &&
-    a.generation === b.generation &&
-    labels.length === Object.keys(b.labels).length &&
-    labels.every(([name, value]) => b.labels[name] === value)
+    a.generation === b.generation
   );
+}
+
+function without({ vtepAddresses, ...rest }: Node, lost: readonly IpAddress[]): Node {
+  const kept = Object.entries(vtepAddresses).filter(([, address]) => !lost.includes(address));
+  return { ...rest, vtepAddresses: Object.fromEntries(kept) };
 }

@@ -3,7 +3,6 @@ import { networkChangeToMessage } from "../api/convert-change.ts";
 import type { NodeService } from "../api/generated/weft/v1/node_pb.js";
 import type { InPlaceProgress, NetworkReadiness } from "../api/generated/weft/v1/readiness_pb.js";
 import { WeftError } from "../base/errors.ts";
-import type { Identities } from "./identities.ts";
 import type { PeerCertificate } from "./identity/node-identity.ts";
 import type { Ledger } from "./ledger.ts";
 import { mostBehind, type Progress, progressUntilInPlace } from "./progress.ts";
@@ -18,15 +17,15 @@ type ProgressInit = Omit<InPlaceProgress, "$typeName" | "$unknown" | "behind"> &
 
 /** What nodes tell and ask of what is in place. */
 export function readinessService(
-  { ledger, identities }: { readonly ledger: Ledger; readonly identities: Identities },
-  caller: (context: HandlerContext, attempted: string) => PeerCertificate,
+  ledger: Ledger,
+  /** Who calls, if no other agent speaks as its node. */
+  writer: (context: HandlerContext, attempted: string) => PeerCertificate,
 ): Pick<ServiceImpl<typeof NodeService>, "reportInPlace" | "waitInPlace"> {
   const waits = new Map<string, number>();
   return {
     reportInPlace(request, context) {
       const attempted = "report what is in place";
-      const peer = caller(context, attempted);
-      identities.requireCurrent(peer, attempted);
+      const peer = writer(context, attempted);
       requireFew(limits.reportedNetworks, request.networks.length, attempted);
       const reports = request.networks.map(({ network, revision, problem }) => ({
         network,
@@ -38,8 +37,7 @@ export function readinessService(
 
     async *waitInPlace(request, context) {
       const attempted = "wait for what is in place";
-      const peer = caller(context, attempted);
-      identities.requireCurrent(peer, attempted);
+      const peer = writer(context, attempted);
       requireFew(limits.waitedNetworks, request.networks.length, attempted);
       for (const name of request.networks)
         if (ledger.state.networks.get(name)?.hosts.has(peer.name) !== true)

@@ -13,6 +13,7 @@ import { networkChangeFromMessage, networkChangeToMessage } from "../api/convert
 import {
   BlockRecordSchema,
   IdentityRecordSchema,
+  NodeSettingsRecordSchema,
   OwnerRecordSchema,
   QuarantineRecordSchema,
   TokenRecordSchema,
@@ -20,11 +21,11 @@ import {
 import { NetworkChangeSchema } from "../api/generated/weft/v1/readiness_pb.js";
 import { EndpointSchema, NetworkSchema, NodeSchema, TenantSchema } from "../api/generated/weft/v1/resources_pb.js";
 import type { Cidr } from "../base/cidr.ts";
-import type { IpAddress } from "../base/ip.ts";
+import type { IpAddress, Ipv4Address, Ipv6Address } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { unwrap } from "../base/result.ts";
 import type { NetworkChange } from "../model/phase.ts";
-import type { Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
+import type { Endpoint, Network, Node, NodeSettings, Tenant, Vni } from "../model/resources.ts";
 import type { Operation } from "../store/store.ts";
 
 /** The keys of the store. Names, ids and addresses hold no slash, a prefix holds one. */
@@ -34,6 +35,7 @@ export const keys = {
   /** The change of the network's way that is under way. */
   change: (network: string) => `/changes/${network}`,
   node: (name: string) => `/nodes/${name}`,
+  nodeSettings: (node: string) => `/node-settings/${node}`,
   endpoint: (network: string, id: string) => `/endpoints/${network}/${id}`,
   block: (network: string, cidr: Cidr) => `/blocks/${network}/${cidr}`,
   /** Who holds a number or an address; each can be held once. */
@@ -72,6 +74,24 @@ export const changeCodec: Codec<NetworkChange> = {
 export const nodeCodec: Codec<Node> = {
   encode: (node) => toBinary(NodeSchema, nodeToMessage(node)),
   decode: (bytes) => unwrap(nodeFromMessage(fromBinary(NodeSchema, bytes))),
+};
+
+export const nodeSettingsCodec: Codec<NodeSettings> = {
+  encode: ({ labels, approved: { ipv4 = "", ipv6 = "" } }) =>
+    toBinary(
+      NodeSettingsRecordSchema,
+      create(NodeSettingsRecordSchema, { labels: { ...labels }, approvedIpv4: ipv4, approvedIpv6: ipv6 }),
+    ),
+  decode: (bytes) => {
+    const { labels, approvedIpv4, approvedIpv6 } = fromBinary(NodeSettingsRecordSchema, bytes);
+    return {
+      labels,
+      approved: {
+        ...(approvedIpv4 === "" ? {} : { ipv4: approvedIpv4 as Ipv4Address }),
+        ...(approvedIpv6 === "" ? {} : { ipv6: approvedIpv6 as Ipv6Address }),
+      },
+    };
+  },
 };
 
 export const endpointCodec: Codec<Endpoint> = {

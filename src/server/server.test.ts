@@ -16,6 +16,7 @@ import {
   temporaryDirectory,
 } from "../../test/support/server.ts";
 import { serverClient } from "../api/transport.ts";
+import { cidr } from "../base/cidr.ts";
 import { silentLogger } from "../base/logger.ts";
 import { MemoryStore, SqliteStore } from "../store/index.ts";
 import { formatListenAddress, parseListenAddress } from "./listeners.ts";
@@ -40,13 +41,14 @@ function get(
 
 test("state and identities outlast a restart on SQLite", async (t) => {
   const dataDir = temporaryDirectory(t);
-  const first = await startServer({ listen: "127.0.0.1:0", dataDir, logger: silentLogger });
+  const vtepPrefixes = [cidr("192.0.2.0/24")];
+  const first = await startServer({ listen: "127.0.0.1:0", dataDir, vtepPrefixes, logger: silentLogger });
   const server = { server: first, url: `https://${first.address}`, dataDir, admin: serverClient(first.adminSocket) };
   const node = await joinTestNode(t, server, 1);
   await createNetwork(server, "blue", "10.0.0.0/24");
   const { endpoint } = await node.client.createEndpoint({ id: endpointId(1), network: "blue" });
   await first.close();
-  const second = await startServer({ listen: first.address, dataDir, logger: silentLogger });
+  const second = await startServer({ listen: first.address, dataDir, vtepPrefixes, logger: silentLogger });
   t.after(() => second.close());
   const again = await nodeClient(t, server, node.credentials).createEndpoint({ id: endpointId(1), network: "blue" });
   assert.deepEqual(again.endpoint, endpoint);
@@ -107,6 +109,20 @@ test("a store that fails makes the server not ready", async (t) => {
   while (failure === undefined) await new Promise((resolve) => setTimeout(resolve, 1));
   assert.equal((await get({ socketPath: server.server.adminSocket }, "/readyz"))[0], 503);
   await assert.rejects(server.admin.createToken({}), refusal("unavailable", /store is closed/));
+});
+
+test("with its database deleted, the server changes nothing, says what to do, and is not ready", async (t) => {
+  const dataDir = temporaryDirectory(t);
+  const server = await startTestServer(t, { dataDir, store: new SqliteStore(join(dataDir, "weft.db")) });
+  await createNetwork(server, "blue", "10.0.0.0/24");
+  rmSync(join(dataDir, "weft.db"));
+  assert.equal((await get({ socketPath: server.server.adminSocket }, "/readyz"))[0], 503);
+  await assert.rejects(
+    createNetwork(server, "red", "10.1.0.0/24"),
+    (error: { reason: string; hint?: string }) =>
+      /weft\.db was deleted/.test(error.reason) && /weft\.db\.rescued/.test(error.hint ?? ""),
+  );
+  assert.equal((await server.admin.list({ kind: "network" })).resources.length, 1);
 });
 
 test("a socket left by a crash is replaced, a live one is not", async (t) => {

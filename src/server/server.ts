@@ -2,24 +2,30 @@ import type { Server as HttpServer } from "node:http";
 import { join } from "node:path";
 import { type ConnectNodeAdapterOptions, connectNodeAdapter } from "@connectrpc/connect-node";
 import { closeHttpServer, createHttpServer, listenUnix } from "../api/local-server.ts";
+import { refuseMalformed } from "../api/malformed.ts";
 import { weftVersion } from "../api/version.ts";
+import type { Cidr } from "../base/cidr.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
+import { seconds } from "../base/duration.ts";
 import type { Logger } from "../base/logger.ts";
+import { preparePrivateDirectory } from "../linux/private-files.ts";
 import { SqliteStore } from "../store/index.ts";
 import type { Store } from "../store/store.ts";
 import { adminRoutes } from "./admin-service.ts";
 import { Administration } from "./administration.ts";
 import { Blocks } from "./blocks.ts";
 import { Changes } from "./changes.ts";
+import { Conversations } from "./conversations.ts";
 import { Endpoints } from "./endpoints.ts";
 import { notFound, observabilityHandler } from "./http.ts";
 import { Identities } from "./identities.ts";
 import { CertificateAuthority } from "./identity/certificate-authority.ts";
 import { Learned } from "./learned.ts";
 import { Ledger } from "./ledger.ts";
-import { formatListenAddress, listenTcp, prepareDataDirectory, requireListenAddress } from "./listeners.ts";
+import { formatListenAddress, listenTcp, requireListenAddress } from "./listeners.ts";
 import { Metrics } from "./metrics.ts";
 import { Nodes } from "./nodes.ts";
+import { Repetition } from "./repetition.ts";
 import { type Control, nodeRoutes, observe } from "./services.ts";
 import { requestLimit, startTlsListener } from "./tls-listener.ts";
 
@@ -32,6 +38,8 @@ export interface ServerOptions {
   readonly store?: Store;
   /** `ADDR:PORT` for /metrics, /healthz and /readyz without TLS. Default: on the admin socket only. */
   readonly metrics?: string;
+  /** Where VTEP addresses of nodes must lie. Default: each must be proved by the node's connection, or approved. */
+  readonly vtepPrefixes?: readonly Cidr[];
   readonly clock?: Clock;
   readonly logger: Logger;
   /** Called once when the store fails and nothing can be served any more. */
@@ -52,12 +60,15 @@ export interface RunningServer {
 /** Calls under way get this long, in milliseconds, when the server stops. */
 const closeGrace = 1_500;
 
+/** How often the server looks whether its store's files are in their place, apart from each write. */
+const storeCheckInterval = seconds(10);
+
 /** Starts the control server. Throws {@link WeftError} when an address or the data directory cannot be used. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { dataDir, logger, clock = systemClock } = options;
   const listen = requireListenAddress(options.listen, "--listen");
   const metricsListen = options.metrics === undefined ? undefined : requireListenAddress(options.metrics, "--metrics");
-  prepareDataDirectory(dataDir);
+  preparePrivateDirectory(dataDir, "the data directory", "give a directory that the server's user may write to");
   // What has been opened is closed in reverse, whether the server stops or its start fails.
   const cleanup: (() => Promise<unknown>)[] = [];
   const close = async (): Promise<void> => {
@@ -65,33 +76,48 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   };
   try {
     const adminSocket = join(dataDir, "server.sock");
-    let isReady = true;
+    let isRunning = true;
     const authority = await CertificateAuthority.open(dataDir, clock);
     const store = options.store ?? new SqliteStore(join(dataDir, "weft.db"));
     if (options.store === undefined) cleanup.push(() => store.close());
     const ledger = await Ledger.open({ store, clock, logger });
     cleanup.push(() => ledger.close());
     ledger.onFailure = (error) => {
-      isReady = false;
+      isRunning = false;
       options.onFailure?.(error);
     };
+    const isReady = (): boolean => isRunning && store.failure === undefined;
+    let isToldOf = false;
+    const storeCheck = new Repetition(ledger, storeCheckInterval, "look after the store", async () => {
+      const { failure } = store;
+      if (failure === undefined || isToldOf) return;
+      isToldOf = true;
+      logger.error({ error: failure.message, hint: failure.hint }, "the store is lost; nothing is changed any more");
+    });
+    cleanup.push(() => storeCheck.stop());
     const identities = new Identities(ledger, authority);
     cleanup.push(() => identities.close());
     const blocks = new Blocks(ledger, identities);
     cleanup.push(() => blocks.close());
     const endpoints = new Endpoints(ledger, identities, blocks);
     cleanup.push(() => endpoints.close());
-    const nodes = new Nodes(ledger, identities, endpoints, blocks);
+    const nodes = new Nodes(ledger, identities, endpoints, blocks, options.vtepPrefixes ?? []);
     const learned = new Learned(ledger, identities);
-    const control: Control = { ledger, identities, endpoints, learned, nodes };
+    const conversations = new Conversations(ledger, (node, address) =>
+      ledger.fanout.tell(node, { change: { case: "agentRefused", value: address } }),
+    );
+    const control: Control = { ledger, identities, conversations, endpoints, learned, nodes };
     const administration = new Administration(ledger, endpoints, nodes);
     const changes = new Changes(ledger);
     cleanup.push(async () => changes.close());
-    const metrics = new Metrics(ledger);
+    const metrics = new Metrics(ledger, conversations);
     const adapter: Omit<ConnectNodeAdapterOptions, "routes"> = {
       interceptors: [observe({ metrics, logger, clock })],
       readMaxBytes: requestLimit,
     };
+
+    const onMalformed = (method: string, error: string): void =>
+      logger.info({ method, error }, "malformed request refused");
 
     // All listeners close at the same time: each may take the whole grace.
     const listeners: (() => Promise<void>)[] = [];
@@ -102,10 +128,13 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const admin = createHttpServer(
       observabilityHandler(
         metrics,
-        () => isReady,
+        isReady,
         connectNodeAdapter({
           ...adapter,
-          routes: (router) => adminRoutes(router, { ...control, administration, version: weftVersion() }),
+          routes: (router) => {
+            adminRoutes(router, { ...control, administration, version: weftVersion() });
+            refuseMalformed(router, onMalformed);
+          },
         }),
       ),
     );
@@ -114,7 +143,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 
     let metricsAddress: string | undefined;
     if (metricsListen !== undefined) {
-      const server = createHttpServer(observabilityHandler(metrics, () => isReady, notFound));
+      const server = createHttpServer(observabilityHandler(metrics, isReady, notFound));
       metricsAddress = formatListenAddress(await listenTcp(server, metricsListen));
       listenHttp(server);
     }
@@ -124,7 +153,13 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       authority,
       clock,
       logger,
-      handler: { ...adapter, routes: (router) => nodeRoutes(router, control) },
+      handler: {
+        ...adapter,
+        routes: (router) => {
+          nodeRoutes(router, control);
+          refuseMalformed(router, onMalformed);
+        },
+      },
     });
     listeners.push(() => {
       ledger.fanout.closeAll();

@@ -1,5 +1,6 @@
 import {
   Code,
+  ConnectError,
   type ConnectRouter,
   createContextKey,
   type HandlerContext,
@@ -9,13 +10,14 @@ import {
 import { endpointToMessage, networkStateToMessage, nodeToMessage } from "../api/convert.ts";
 import { toConnectError } from "../api/errors.ts";
 import { NodeService } from "../api/generated/weft/v1/node_pb.js";
-import type { Clock } from "../base/clock.ts";
-import { milliseconds } from "../base/duration.ts";
+import { atMoment, type Clock } from "../base/clock.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Result } from "../base/result.ts";
 import { type FieldProblem, formatProblem } from "../model/problem.ts";
 import { parseEndpointDraft, parseLearnedAddress, parseNodeDraft } from "../model/schema.ts";
+import type { Connection } from "./connection.ts";
+import type { Claim, Conversations } from "./conversations.ts";
 import type { Endpoints } from "./endpoints.ts";
 import type { Identities } from "./identities.ts";
 import { expiredError, type PeerCertificate, requireValid } from "./identity/node-identity.ts";
@@ -26,15 +28,26 @@ import type { Nodes } from "./nodes.ts";
 import { readinessService } from "./readiness-service.ts";
 
 /** What a node may send in one request, at most. */
-const limits = { deletedIds: 10_000, watchedNetworks: 10_000, labels: 64, learnedAddresses: 1_000 } as const;
+const limits = {
+  deletedIds: 10_000,
+  watchedNetworks: 10_000,
+  learnedAddresses: 1_000,
+  incarnation: 32,
+} as const;
+
+const noOctets = new Uint8Array();
 
 /** The certificate that the connection of a request proved. */
 export const peerKey = createContextKey<PeerCertificate | undefined>(undefined);
+
+/** The connection of a request. */
+export const connectionKey = createContextKey<Connection | undefined>(undefined);
 
 /** What the services act on. */
 export interface Control {
   readonly ledger: Ledger;
   readonly identities: Identities;
+  readonly conversations: Conversations;
   readonly endpoints: Endpoints;
   readonly learned: Learned;
   readonly nodes: Nodes;
@@ -42,9 +55,21 @@ export interface Control {
 
 /** The API for nodes. Who calls is known from the certificate alone, never from a message. */
 export function nodeRoutes(router: ConnectRouter, control: Control): void {
-  const { ledger, identities, endpoints, learned, nodes } = control;
+  const { ledger, identities, conversations, endpoints, learned, nodes } = control;
   const caller = (context: HandlerContext, attempted: string): PeerCertificate =>
     requireValid(context.values.get(peerKey), attempted, ledger.clock);
+  const claimOf = (
+    peer: PeerCertificate,
+    context: HandlerContext,
+    { incarnation, wasRefused }: { readonly incarnation: Uint8Array; readonly wasRefused: boolean },
+  ): Claim => ({ node: peer, incarnation, wasRefused, connection: context.values.get(connectionKey) as Connection });
+  /** Who calls, if no other agent speaks as its node. */
+  const writer = (context: HandlerContext, attempted: string): PeerCertificate => {
+    const peer = caller(context, attempted);
+    identities.requireCurrent(peer, attempted);
+    conversations.requireHolder(claimOf(peer, context, { incarnation: noOctets, wasRefused: false }), attempted);
+    return peer;
+  };
   const service: ServiceImpl<typeof NodeService> = {
     join: (request) => identities.join(request.token, request.node, request.certificateRequest),
 
@@ -59,20 +84,28 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
 
     async register(request, context) {
       const attempted = "register a node";
-      const { name } = caller(context, attempted);
-      const { vtepIpv4, vtepIpv6, underlayMtu, labels } = request;
-      requireAtMost(limits.labels, Object.keys(labels).length, "labels", attempted);
+      const peer = caller(context, attempted);
+      const { name } = peer;
+      const { vtepIpv4, vtepIpv6, underlayMtu } = request;
+      requireAtMost(limits.incarnation, request.incarnation.length, "octets of an incarnation", attempted);
       const vtepAddresses = {
         ...(vtepIpv4 === "" ? {} : { ipv4: vtepIpv4 }),
         ...(vtepIpv6 === "" ? {} : { ipv6: vtepIpv6 }),
       };
-      const draft = valid(parseNodeDraft({ name, vtepAddresses, underlayMtu, labels }), `register node ${name}`);
-      return { node: nodeToMessage(await nodes.register(caller(context, attempted), draft)) };
+      const draft = valid(
+        parseNodeDraft({ name, vtepAddresses, underlayMtu }),
+        `register node ${name}`,
+        "give the agent an address of the underlay by --underlay",
+      );
+      identities.requireCurrent(peer, attempted);
+      await conversations.admit(claimOf(peer, context, request), `register node ${name}`);
+      const source = context.values.get(connectionKey)?.source;
+      return { node: nodeToMessage(await nodes.register(caller(context, attempted), draft, source)) };
     },
 
     async createEndpoint(request, context) {
       const attempted = "create an endpoint";
-      const peer = caller(context, attempted);
+      const peer = writer(context, attempted);
       const { id, network, attachment, mac, ips } = request;
       const draft = valid(
         parseEndpointDraft({
@@ -94,14 +127,14 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
 
     async deleteEndpoints(request, context) {
       const attempted = "delete endpoints";
-      const peer = caller(context, attempted);
+      const peer = writer(context, attempted);
       requireAtMost(limits.deletedIds, request.ids.length, "ids", attempted);
       return { revision: BigInt(await endpoints.release(peer, request.ids)) };
     },
 
     async publishLearned(request, context) {
       const attempted = "publish learnt addresses";
-      const peer = caller(context, attempted);
+      const peer = writer(context, attempted);
       requireAtMost(limits.learnedAddresses, request.addresses.length, "addresses", attempted);
       const addresses = request.addresses.map(({ id, mac, ips }, index) =>
         valid(parseLearnedAddress({ id, mac, ips }), `${attempted}, number ${index}`),
@@ -117,20 +150,23 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       };
     },
 
-    ...readinessService(control, caller),
+    ...readinessService(ledger, writer),
 
     async *watch(request, context) {
       const attempted = "watch the networks of a node";
       const peer = caller(context, attempted);
       identities.requireCurrent(peer, attempted);
       requireAtMost(limits.watchedNetworks, request.networks.length, "networks", attempted);
-      const watcher = ledger.fanout.open(peer, request);
+      requireAtMost(limits.incarnation, request.incarnation.length, "octets of an incarnation", attempted);
+      await conversations.admit(claimOf(peer, context, request), `watch as node ${peer.name}`);
+      // It may have been deleted meanwhile, and only those that watch are told.
+      identities.requireCurrent(peer, attempted);
+      const watcher = ledger.fanout.open(peer, request, context.values.get(connectionKey)?.source);
       ledger.readiness.connected(peer.name, request.reports);
       ledger.logger.info({ node: peer.name, revision: Number(request.revision) }, "node connected");
       const onAbort = (): void => watcher.end("done");
       context.signal.addEventListener("abort", onAbort);
-      const remaining = milliseconds(Math.max(0, peer.expires - ledger.clock.now()));
-      const cancelExpiry = ledger.clock.after(remaining, () => watcher.end(expiredError(peer, attempted)));
+      const cancelExpiry = atMoment(ledger.clock, peer.expires, () => watcher.end(expiredError(peer, attempted)));
       try {
         yield* watcher.messages();
       } finally {
@@ -152,12 +188,13 @@ function requireAtMost(limit: number, count: number, what: string, attempted: st
 }
 
 /** The value, or an error that names each field that is not as it must be. */
-export function valid<Value>(result: Result<Value, FieldProblem[]>, attempted: string): Value {
+export function valid<Value>(result: Result<Value, FieldProblem[]>, attempted: string, hint?: string): Value {
   if (result.ok) return result.value;
   throw new WeftError({
     code: "invalid-argument",
     attempted,
     reason: result.error.map(formatProblem).join("; "),
+    ...(hint === undefined ? {} : { hint }),
   });
 }
 
@@ -175,6 +212,8 @@ export function observe(options: {
       const error = toConnectError(thrown);
       if (error.code === Code.Internal || error.code === Code.Unknown)
         logger.error({ method, error: thrown instanceof Error ? thrown.stack : messageOf(thrown) }, "request failed");
+      else if (thrown instanceof ConnectError && thrown !== error)
+        logger.info({ method, error: error.rawMessage }, "malformed request refused");
       else logger.debug({ method, error: error.rawMessage }, "request refused");
       metrics.observeRequest(method, Code[error.code], (clock.monotonic() - started) / 1_000);
       throw error;

@@ -1,13 +1,13 @@
 import { randomBytes } from "node:crypto";
-import { type Cidr, cidrFamily } from "../base/cidr.ts";
+import type { Cidr } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { AddressPool } from "../model/allocation.ts";
-import { effectiveMtu, minimumMtu } from "../model/mtu.ts";
+import { usableMtu } from "../model/mtu.ts";
 import type { NetworkChange } from "../model/phase.ts";
-import type { Block, Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
+import type { Block, Endpoint, Network, Node, NodeSettings, Tenant, Vni } from "../model/resources.ts";
 import type { Change, Entry } from "../store/store.ts";
 import { History } from "./history.ts";
 import {
@@ -19,10 +19,12 @@ import {
   identityCodec,
   networkCodec,
   nodeCodec,
+  nodeSettingsCodec,
   type Quarantine,
   quarantineCodec,
   tenantCodec,
 } from "./records.ts";
+import { missingOn } from "./selection.ts";
 
 /**
  * How long a released address is not given out by itself: longer than other hosts of the tenant hold the MAC of the
@@ -159,6 +161,8 @@ export class State {
   readonly networks = new Map<string, NetworkEntry>();
   readonly vnis = new Map<Vni, string>();
   readonly nodes = new Map<string, Versioned<Node>>();
+  /** Also of nodes that are yet to join. */
+  readonly nodeSettings = new Map<string, Versioned<NodeSettings>>();
   readonly identities = new Map<string, Versioned<Identity>>();
   readonly endpoints = new Map<string, StoredEndpoint>();
   /** The networks that a node hosts. */
@@ -205,6 +209,7 @@ export class State {
     const [, kind, name = "", ...rest] = change.key.split("/");
     switch (kind) {
       case "tenants":
+        this.#mtuIsStale = true;
         if (change.value === undefined) this.tenants.delete(name);
         else this.tenants.set(name, { value: tenantCodec.decode(change.value), revision: change.revision });
         break;
@@ -216,6 +221,11 @@ export class State {
         break;
       case "nodes":
         this.#applyNode(name, change, emit);
+        break;
+      case "node-settings":
+        this.#mtuIsStale = true;
+        if (change.value === undefined) this.nodeSettings.delete(name);
+        else this.nodeSettings.set(name, { value: nodeSettingsCodec.decode(change.value), revision: change.revision });
         break;
       case "identities":
         this.#applyIdentity(name, change, emit);
@@ -274,26 +284,30 @@ export class State {
   #stopHosting(entry: NetworkEntry, node: string): boolean {
     if (entry.hosts.get(node)?.isEmpty !== true) return false;
     entry.hosts.delete(node);
+    if (missingOn(this, entry.network, node).length > 0) this.#mtuIsStale = true;
     const hosted = this.hosted.get(node);
     hosted?.delete(entry);
     if (hosted?.size === 0) this.hosted.delete(node);
     return true;
   }
 
-  /** The nodes that can take part in a network: those with a VTEP of its underlay family. */
-  *nodesOf(network: Pick<Network, "underlay">): Iterable<Node> {
+  /** The nodes that can take part in a network: those with a VTEP of its underlay family that may host it, or do. */
+  *nodesOf(network: Pick<Network, "name" | "tenant" | "underlay" | "nodeSelector">): Iterable<Node> {
+    const entry = this.networks.get(network.name);
     for (const { value: node } of this.nodes.values())
-      if (node.vtepAddresses[network.underlay] !== undefined) yield node;
+      if (
+        node.vtepAddresses[network.underlay] !== undefined &&
+        (missingOn(this, network, node.name).length === 0 || entry?.hosts.has(node.name) === true)
+      )
+        yield node;
   }
 
   /**
-   * Octets of the largest inner packet on every node. Where the nodes cannot carry what is asked for, the network's
-   * own MTU, or the least that its subnets need: new endpoints are refused on such a node, those that exist stay.
+   * Octets of the largest inner packet on every node; see {@link usableMtu} for where the nodes cannot carry what is asked
+   * for: new endpoints are refused on such a node, those that exist stay.
    */
   mtuOf(network: Network): number {
-    const mtu = effectiveMtu(network, this.nodesOf(network));
-    if (mtu.ok) return mtu.value;
-    return network.mtu ?? Math.max(...network.subnets.map((subnet) => minimumMtu[cidrFamily(subnet)]));
+    return usableMtu(network, this.nodesOf(network)).mtu;
   }
 
   /** While the way changes, what fits every way that anybody may send on. */

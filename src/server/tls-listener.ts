@@ -12,17 +12,15 @@ import type { TLSSocket } from "node:tls";
 import { createContextValues } from "@connectrpc/connect";
 import { type ConnectNodeAdapterOptions, connectNodeAdapter } from "@connectrpc/connect-node";
 import type { Clock } from "../base/clock.ts";
-import { milliseconds, seconds } from "../base/duration.ts";
+import { seconds } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
-import {
-  type CertificateAuthority,
-  type ServerCertificate,
-  serverCertificateLifetime,
-} from "./identity/certificate-authority.ts";
+import { Connection } from "./connection.ts";
+import type { CertificateAuthority, ServerCertificate } from "./identity/certificate-authority.ts";
 import { type PeerCertificate, peerCertificate } from "./identity/node-identity.ts";
 import { type ListenAddress, listenTcp } from "./listeners.ts";
-import { peerKey } from "./services.ts";
+import { Repetition } from "./repetition.ts";
+import { connectionKey, peerKey } from "./services.ts";
 
 /** Against slow and hostile peers. */
 const limits = {
@@ -38,6 +36,9 @@ const limits = {
   /** A peer that does not answer a ping until the next one is gone. */
   pingInterval: seconds(10),
 } as const;
+
+/** The wall clock may jump, and does not go on for timers while a machine sleeps: it is looked at this often. */
+const certificateCheck = seconds(1);
 
 /** Octets of the largest request. */
 export const requestLimit = 4 << 20;
@@ -61,8 +62,9 @@ export async function startTlsListener(options: {
   const { authority, clock, logger } = options;
   const names = certificateNames(options.listen.host);
   const peers: Peers = new WeakMap();
+  let certificate = await authority.issueServer(names);
   const secureServerOptions: SecureServerOptions & Pick<ServerOptions, "headersTimeout" | "requestTimeout"> = {
-    ...contextOf(await authority.issueServer(names), authority),
+    ...contextOf(certificate, authority),
     allowHTTP1: true,
     requestCert: true,
     // Join has no certificate yet, and who has an expired one is told so instead of being cut off.
@@ -76,7 +78,10 @@ export async function startTlsListener(options: {
     secureServerOptions,
     connectNodeAdapter({
       ...options.handler,
-      contextValues: (request) => createContextValues().set(peerKey, peerOf(request, peers, authority)),
+      contextValues: (request) => {
+        const { peer, connection } = peerOf(request, peers, authority);
+        return createContextValues().set(peerKey, peer).set(connectionKey, connection);
+      },
     }),
   );
   server.maxConnections = limits.connections;
@@ -90,22 +95,17 @@ export async function startTlsListener(options: {
   server.on("tlsClientError", (error) => logger.debug({ error: error.message }, "TLS handshake failed"));
   server.on("sessionError", (error) => logger.debug({ error: messageOf(error) }, "connection failed"));
   const calls = followCalls(server);
-  let cancelRenewal = (): void => {};
-  const scheduleRenewal = (): void => {
-    cancelRenewal = clock.after(milliseconds((serverCertificateLifetime * 2) / 3), () => {
-      authority
-        .issueServer(names)
-        .then((next) => server.setSecureContext(contextOf(next, authority)))
-        .catch((error: unknown) => logger.error({ error: messageOf(error) }, "renewing the certificate failed"))
-        .finally(scheduleRenewal);
-    });
-  };
   const address = await listenTcp(server, options.listen);
-  scheduleRenewal();
+  const renewal = new Repetition(options, certificateCheck, "renew the server's certificate", async () => {
+    if (!certificate.isRenewalDue(clock.now())) return;
+    certificate = await authority.issueServer(names);
+    server.setSecureContext(contextOf(certificate, authority));
+    logger.info({ expires: new Date(certificate.expires).toISOString() }, "the server has a new certificate");
+  });
   return {
     address,
     async close(grace) {
-      cancelRenewal();
+      await renewal.stop();
       const cutOff = setTimeout(() => calls.cutOff(), grace);
       await calls.ended();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -166,21 +166,26 @@ function contextOf(certificate: ServerCertificate, authority: CertificateAuthori
 
 type NodeServerRequest = Parameters<NonNullable<ConnectNodeAdapterOptions["contextValues"]>>[0];
 
-type Peers = WeakMap<object, { readonly peer: PeerCertificate | undefined }>;
+interface Peer {
+  readonly peer: PeerCertificate | undefined;
+  readonly connection: Connection;
+}
+
+type Peers = WeakMap<object, Peer>;
 
 /** A connection's certificate is read once, at its first request. */
-function peerOf(
-  request: NodeServerRequest,
-  peers: Peers,
-  authority: CertificateAuthority,
-): PeerCertificate | undefined {
-  const connection = ("stream" in request ? request.stream.session : undefined) ?? request.socket;
-  let known = peers.get(connection);
+function peerOf(request: NodeServerRequest, peers: Peers, authority: CertificateAuthority): Peer {
+  const session = "stream" in request ? request.stream.session : undefined;
+  const key = session ?? request.socket;
+  let known = peers.get(key);
   if (known === undefined) {
-    known = { peer: peerCertificate(request.socket as TLSSocket, authority.publicKey) };
-    peers.set(connection, known);
+    known = {
+      peer: peerCertificate(request.socket as TLSSocket, authority.publicKey),
+      connection: new Connection(request.socket, session),
+    };
+    peers.set(key, known);
   }
-  return known.peer;
+  return known;
 }
 
 /** Ends a session whose peer is gone without a word: pulled cable, crashed host. */

@@ -255,6 +255,7 @@ test("a large network is sent in messages of at most 1,000 changes, complete wit
   const watcher = new Fanout(state, new ManualClock()).open(
     { name: "h1", generation: 1 },
     { revision: 0n, networks: [] },
+    undefined,
   );
   const sizes: [number, boolean][] = [];
   for await (const { changes, complete } of watcher.messages()) {
@@ -271,7 +272,7 @@ test("a large network is sent in messages of at most 1,000 changes, complete wit
 test("a watcher that does not read is ended with an error that it can retry, in bounded memory", async () => {
   const state = filledState(1);
   const fanout = new Fanout(state, new ManualClock());
-  const watcher = fanout.open({ name: "h1", generation: 1 }, { revision: 0n, networks: [] });
+  const watcher = fanout.open({ name: "h1", generation: 1 }, { revision: 0n, networks: [] }, undefined);
   for (let index = 1; index < 30_000; index++) {
     addEndpoint(state, index + 2, index, "h2", fanout);
     state.settle(index + 2, () => {});

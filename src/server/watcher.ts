@@ -2,6 +2,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { blockToMessage, endpointToMessage, networkStateToMessage, nodeToMessage } from "../api/convert.ts";
 import { type WatchChangeSchema, type WatchResponse, WatchResponseSchema } from "../api/generated/weft/v1/node_pb.js";
 import { WeftError } from "../base/errors.ts";
+import type { IpAddress } from "../base/ip.ts";
 import type { Block, Endpoint, Node } from "../model/resources.ts";
 import type { NetworkEntry } from "./state.ts";
 
@@ -35,6 +36,8 @@ interface Snapshot {
 export class Watcher {
   readonly node: string;
   readonly generation: number;
+  /** Where its connection comes from. */
+  readonly source: IpAddress | undefined;
   #parts: Part[] = [];
   #partsWeight = 0;
   #queue: Segment[] = [];
@@ -42,9 +45,10 @@ export class Watcher {
   #wake: (() => void) | undefined;
   #ended: WeftError | "done" | undefined;
 
-  constructor(node: string, generation: number) {
+  constructor(node: string, generation: number, source: IpAddress | undefined) {
     this.node = node;
     this.generation = generation;
+    this.source = source;
   }
 
   /** Changes that wait to be sent. */

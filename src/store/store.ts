@@ -1,3 +1,5 @@
+import type { WeftError } from "../base/errors.ts";
+
 /**
  * What the control server keeps its state in: an ordered map from keys to values with one revision for each
  * committed transaction, in the manner of etcd v3. All implementations pass the same contract suite.
@@ -8,6 +10,8 @@
 export interface Store {
   /** The revision of the last commit; 0 when nothing was ever written. */
   readonly revision: number;
+  /** Why nothing can be written any more until the process is restarted; undefined: nothing is known against it. */
+  readonly failure?: WeftError | undefined;
   /** The entries whose keys start with `prefix`, ordered by key, as of one revision. */
   range(prefix: string): Promise<RangeResult>;
   /** The entry of one key. */

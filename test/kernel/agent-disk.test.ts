@@ -124,7 +124,7 @@ test("a full data directory: rows still come, attaching is refused whole, detach
   await lab.stop("h1");
   const saved = `${directory}.saved`;
   cpSync(directory, saved, { recursive: true });
-  execFileSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", directory]);
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", directory]);
   const unmount = (): void => {
     if (readFileSync("/proc/self/mounts", "utf8").includes(` ${directory} tmpfs`))
       execFileSync("umount", ["-l", directory]);

@@ -3,9 +3,11 @@
  * exit status is 1 for failure and 2 for wrong usage; and nothing is left behind.
  */
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, test } from "node:test";
+import { agentClient } from "../../src/api/transport.ts";
 import { keyPairOf } from "../../src/api/x509.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { hours } from "../../src/base/duration.ts";
@@ -41,6 +43,7 @@ await lab.attach("a", "h1", "web", { ips: ["10.1.0.9", "fd01::9"] });
 await inSync(lab, "h1");
 const container = lab.names.container("b");
 const temporary = testDirectory(file);
+execFileSync("mkfifo", [join(temporary, "fifo")]);
 
 let footprintBefore: string[] = [];
 beforeEach(async () => {
@@ -111,6 +114,18 @@ const attachments: readonly {
     words: ["web", "--netns", "/etc/hostname"],
     status: 1,
     patterns: ["/etc/hostname", "not a network namespace", "try: "],
+  },
+  {
+    what: "a FIFO, which would block whoever opens it",
+    words: ["web", "--netns", join(temporary, "fifo")],
+    status: 1,
+    patterns: ["fifo", "not a network namespace", "try: "],
+  },
+  {
+    what: "a route priority out of bounds",
+    words: ["web", "--netns", container, "--route-priority", "100000"],
+    status: 2,
+    patterns: ["--route-priority", "1 to 99999"],
   },
   {
     what: "an interface name longer than the kernel's 15 octets",
@@ -236,6 +251,7 @@ test("agent: a token that was used", async () => {
     ...["--instance", `${lab.names.lab}y`, "--token", token],
     ...["--data-dir", join(temporary, "first"), "--run-dir", join(temporary, "first", "run")],
   ]);
+  await first.said(/token given by --token can be read by every user/);
   await first.said(/"msg":"joined"/);
   await first.end();
   await lab.admin.delete({ resources: [{ kind: "node", name: "h8" }] });
@@ -265,8 +281,45 @@ test("agent: an underlay address that this host does not have", async () => {
 
 test("agent: the data directory of one that runs", async () => {
   const directory = join(lab.names.directory, "h2");
-  const { finished } = await runAgent(["--data-dir", directory]);
+  const { finished } = await runAgent(["--data-dir", directory, "--name", "h2"]);
   await assertRefused(finished, 1, directory, "another agent uses it", "--data-dir");
+});
+
+test("agent: a node that is given another name, or another instance", async () => {
+  const directory = join(lab.names.directory, "h2");
+  await lab.stop("h2");
+  footprintBefore = await settledFootprint(lab);
+  const renamed = await runAgent(["--data-dir", directory, "--name", "other"]);
+  await assertRefused(renamed.finished, 1, "node other", "node h2", "--name h2");
+  const elsewhere = await runAgent(["--data-dir", directory, "--name", "h2"]);
+  const instance = lab.names.instance("h2");
+  await assertRefused(elsewhere.finished, 1, `instance ${instance}`, `${lab.names.lab}x`, `--instance ${instance}`);
+  await lab.startAgent("h2");
+  await inSync(lab, "h2");
+});
+
+test("agent: a copy of a node that runs is refused; both say so, and the node's endpoints stay", async () => {
+  const directory = join(temporary, "copy");
+  mkdirSync(directory, { mode: 0o700 });
+  for (const name of ["node.key", "node.crt", "ca.crt"])
+    copyFileSync(join(lab.names.directory, "h1", name), join(directory, name));
+  const run = join(directory, "run");
+  const copy = new BackgroundProgram(file, lab.namespace("h2"), weftProgram, [
+    ...["agent", "--server", "https://192.0.2.254:7400", "--name", "h1", "--underlay", "192.0.2.2"],
+    ...["--instance", `${lab.names.lab}z`, "--data-dir", directory, "--run-dir", run],
+  ]);
+  await copy.said(/another agent runs as this node/);
+  const { problems, serverState } = await agentClient(join(run, "agent.sock")).getStatus({});
+  assert.equal(serverState, "disconnected");
+  assert.match(problems.map(({ object, reason }) => `${object}: ${reason}`).join(), /identity of node h1: .*--name/);
+  await copy.end();
+  const { output } = await weft(["events", "--agent", lab.agentSocket("h1")]);
+  assert.match(output, /error +refused +identity of node h1 +another host, 192\.0\.2\.2, tried to be node h1/);
+  const { output: shown } = await admin("node", "show", "h1");
+  assert.match(shown, /VTEP IPV4 +192\.0\.2\.1\n/);
+  assert.match(shown, /SECOND AGENT +192\.0\.2\.2 refused at/);
+  const status = await lab.agent("h1").getStatus({});
+  assert.deepEqual([status.serverState, status.endpoints.length], ["connected", 1]);
 });
 
 test("attach: with the server gone", async () => {

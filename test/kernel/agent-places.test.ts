@@ -1,7 +1,7 @@
 /** Where endpoints are put: into the namespace that was meant, and into none of weft's or the node's own. */
 import assert from "node:assert/strict";
 import { rmSync, symlinkSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { test } from "node:test";
 import { namedNamespacePath } from "../../src/linux/index.ts";
 import {
@@ -14,6 +14,7 @@ import {
   testLab,
   theWholeFile,
   until,
+  weftJson,
 } from "../support/cluster.ts";
 import { footprint, settledFootprint } from "../support/cluster-footprint.ts";
 import { fileRequires } from "../support/kernel.ts";
@@ -48,6 +49,45 @@ for (const [what, path] of [
     await assert.rejects(attach(path), /the underlay's namespace or one that weft made for a tenant/);
     assert.deepEqual(await footprint(lab), before);
   });
+
+test("a namespace is the same however its path is spelt", async (t) => {
+  lab.addContainer("c");
+  const name = lab.names.container("c");
+  const path = namedNamespacePath(name);
+  const link = join(paths, "spelt");
+  symlinkSync(path, link);
+  using c = lab.namespace("c");
+  const inside = new BackgroundProgram(t, c, "sh", ["-c", "echo $$; read line"]);
+  await inside.said(/\d+\n/);
+  const spellings = [
+    path,
+    `/var/run/netns/${name}`,
+    `/run/netns/../netns/${name}`,
+    relative(process.cwd(), path),
+    link,
+    `/proc/${inside.output.trim()}/ns/net`,
+  ];
+  for (const [index, spelling] of spellings.entries()) {
+    const other = spellings[(index + 1) % spellings.length] as string;
+    const words = (netns: string) => ["--netns", netns, "--interface", "over0", "--agent", lab.agentSocket("h1")];
+    const { endpoint } = await weftJson(["attach", "web", ...words(spelling)]);
+    await assert.rejects(
+      attach(other.startsWith("/") ? other : path),
+      /endpoint [0-9a-f]{12} of network web is attached there/,
+    );
+    assert.equal((await weftJson(["detach", "web", ...words(other)])).endpoint, endpoint.id, `${spelling} by ${other}`);
+  }
+  await inside.end();
+  // The name stands for whatever bears it, by whatever spelling it was given.
+  const { endpoint } = await attach(`/var/run/netns/${name}`);
+  c.close();
+  lab.removeContainer("c");
+  lab.addContainer("c");
+  await until(async () => assert.match(await links("c"), /over0/));
+  lab.removeContainer("c");
+  assert.equal((await detach(`/var/run/netns/${name}`)).endpoint, endpoint?.id);
+  await inSync(lab, "h1");
+});
 
 /** The endpoint of `path` failed, since its namespace is gone, and `place` has nothing of it. */
 async function assertGone(id: string, place: string): Promise<void> {
@@ -99,6 +139,8 @@ test("the namespace of a process goes with it, and detaching works", async (t) =
   const { endpoint } = await attach(path);
   await container.end("SIGKILL");
   await assertGone(endpoint?.id ?? "", "h1");
+  const [failed] = (await lab.agent("h1").getStatus({})).problems;
+  assert.match(failed?.reason ?? "", /its process has ended/);
   assert.equal((await detach(path)).endpoint, endpoint?.id);
   await inSync(lab, "h1");
 });

@@ -178,3 +178,18 @@ test("frames of a tunnel from an address that is no VTEP stay outside", async (t
   await capture.end("SIGINT");
   assert.equal(capture.output.match(/02:00:de:ad:be:ef/g)?.length, 1, "the VTEP's frame alone came in");
 });
+
+test("a VTEP address on the loopback interface has the MTU of the routes to the other nodes, and follows them", async () => {
+  await lab.admin.setNode({ name: "h2", approved: { ipv4: "198.51.100.2", ipv6: "2001:db8::2" } });
+  await inLab(lab, "h2", "ip", "addr", "add", "198.51.100.2/32", "dev", "lo");
+  await inLab(lab, "h1", "ip", "route", "add", "198.51.100.2", "via", "192.0.2.2", "mtu", "1400");
+  await lab.stop("h2");
+  await lab.startAgent("h2", "198.51.100.2,2001:db8::2");
+  await assertMtu(1350, 1330);
+  assert.equal((await lab.agent("h2").getStatus({})).underlayMtu, 1500);
+  await until(async () => assert.ok(await crosses("a", "10.1.0.2", 1350)));
+  await inLab(lab, "h1", "ip", "route", "replace", "198.51.100.2", "via", "192.0.2.2");
+  await assertMtu(1450, 1430);
+  await until(async () => assert.ok(await crosses("a", "10.1.0.2", 1450)));
+  await inSync(lab, "h1", "h2");
+});

@@ -265,6 +265,49 @@ it("sets its filters again when nft failed, as soon as it works", async () => {
   }
 });
 
+it("sets its source filter again where no temporary file can be written", async (t) => {
+  await running();
+  const before = sourceFilter();
+  const { TMPDIR } = process.env;
+  t.after(() => {
+    if (TMPDIR === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = TMPDIR;
+  });
+  process.env.TMPDIR = join(bin, "none");
+  host().shell(`${nft} delete table inet weft-${instance}`);
+  await eventually("the table is back", () => sourceFilter() === before, 10_000);
+  await settled(dataplane);
+  assert.deepEqual(
+    events.map(({ kind, object }) => `${kind} ${object}`),
+    [`repaired nft table inet weft-${instance}`],
+  );
+});
+
+it("does not try a filter that cannot be set each time that something happens, and tells it once", async () => {
+  await running();
+  writeFileSync(broken, "");
+  for (const [object, remove] of [
+    ["underlay", () => host().shell(`${nft} delete table inet weft-${instance}`)],
+    ["tenant blue", () => inTenant("blue", `${nft} delete table bridge weft`)],
+  ] as const) {
+    remove();
+    await eventually(`a problem of ${object}`, () => problems().includes(object));
+  }
+  for (let number = 0; number < 20; number++) {
+    host().shell(`${nft} add table inet foreign; ${nft} delete table inet foreign`);
+    inTenant("blue", `${nft} add table inet foreign; ${nft} delete table inet foreign`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  for (const { object, attempts } of dataplane.problems.list())
+    assert.ok(attempts <= 8, `${attempts} attempts for ${object}`);
+  assert.deepEqual(events.map(({ kind, object }) => `${kind} ${object}`).sort(), [
+    "failed tenant blue",
+    "failed underlay",
+  ]);
+  rmSync(broken);
+  await settled(dataplane);
+});
+
 it("brings no tunnel up without its source filter, and leaves the others up", async () => {
   await running();
   writeFileSync(broken, "");

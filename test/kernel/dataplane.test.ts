@@ -3,13 +3,14 @@ import { execFileSync } from "node:child_process";
 import { after, before, describe, it } from "node:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { ip } from "../../src/base/ip.ts";
-import { mac } from "../../src/base/mac.ts";
+import { mac, macToBytes } from "../../src/base/mac.ts";
 import { type DataplaneEvent, type NetworkSettings, NodeDataplane } from "../../src/dataplane/index.ts";
 import { networkSettings } from "../../src/dataplane/testing.ts";
 import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
 import { requires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
+import { RawInterface } from "../support/raw-frames.ts";
 import { eventually, makeUnderlay, settled, type Underlay } from "../support/underlay.ts";
 
 const vni = 4242 as Vni;
@@ -128,6 +129,61 @@ describe("dataplane of two nodes", requires("nft-inet"), () => {
     assert.doesNotMatch(text, /ARP|neighbor solicitation|neighbor advertisement/);
   });
 
+  // Whoever gets a frame with a tag of VID 0 takes it for an untagged one.
+  it("drops frames with a VLAN tag, and carries them where the network allows it, but for address resolution in priority tags", async () => {
+    const from = await RawInterface.open(container(2).namespace, "eth0");
+    const to = await RawInterface.open(container(1).namespace, "eth0");
+    const header = { destination: endpoints[0].mac, source: endpoints[1].mac };
+    const type = (octets: string): Uint8Array =>
+      Buffer.concat([macToBytes(header.destination), macToBytes(header.source), Buffer.from(octets, "hex")]);
+    const forged = "0001080006040002" + "02aa00000066" + "0a000002" + "02aa00000001" + "0a000001";
+    const solicitation = `6000000000183aff${"fe80".padEnd(32, "1")}${"ff02".padEnd(32, "1")}8700${"0".repeat(44)}`;
+    const frames = {
+      "ARP, VID 0": type(`810000000806${forged}`),
+      "ARP, VID 0 of 802.1ad": type(`88a800000806${forged}`),
+      "ARP, VID 0 twice": type(`81000000810000000806${forged}`),
+      "ARP, VID 0 in 802.1ad": type(`88a80000810000000806${forged}`),
+      "neighbour solicitation, VID 0": type(`8100000086dd${solicitation}`),
+      "VID 5": type("8100000588b5".padEnd(120, "0")),
+      untagged: type("88b5".padEnd(120, "f")),
+    };
+    /** What of it arrives; the untagged frame is the last that was sent. */
+    const arriving = async (): Promise<string[]> => {
+      to.received();
+      for (const frame of Object.values(frames)) from.send(frame);
+      const arrived: string[] = [];
+      await eventually("the untagged frame arrives", () => {
+        for (const frame of to.received()) {
+          // The kernel shows a frame without its outer tag.
+          const payload = Buffer.from(frame.subarray(12)).toString("hex");
+          for (const [name, sent] of Object.entries(frames)) {
+            const content = Buffer.from(sent.subarray(12)).toString("hex");
+            if (payload === content || `${content.slice(0, 8)}${payload}` === content) arrived.push(name);
+          }
+        }
+        return arrived.includes("untagged");
+      });
+      return arrived;
+    };
+    const allow = async (vlanTags: boolean): Promise<void> => {
+      for (const node of [1, 2]) {
+        dataplane(node).putNetwork({ ...settingsOf(node), vlanTags });
+        await dataplane(node).changed();
+        await settled(dataplane(node));
+      }
+    };
+    try {
+      assert.deepEqual(await arriving(), ["untagged"]);
+      await allow(true);
+      assert.deepEqual(await arriving(), ["VID 5", "untagged"]);
+      await allow(false);
+      assert.deepEqual(await arriving(), ["untagged"]);
+    } finally {
+      from.close();
+      to.close();
+    }
+  });
+
   it("lets nobody in who is no VTEP", async () => {
     const stranger = testNamespace("stranger");
     try {
@@ -160,6 +216,10 @@ describe("dataplane of two nodes", requires("nft-inet"), () => {
     assert.match(fdb, /00:00:00:00:00:00 dst 10\.99\.0\.2 .*self/);
     // One entry for each MAC, and not another one for a VLAN that nobody asked for.
     assert.doesNotMatch(inTenant(1, `bridge fdb show br br${vni}`), /vlan/);
+    const neighbours = inTenant(1, `ip neigh show dev br${vni}`);
+    for (const { ip: v4, ip6, mac: address } of endpoints)
+      for (const one of [v4, ip6])
+        assert.match(neighbours, new RegExp(`^${one} lladdr ${address} extern_learn PERMANENT`, "m"));
   });
 
   // Kernels tell of what is written in ways of their own; none of it may look like damage.
@@ -206,6 +266,12 @@ describe("dataplane of two nodes", requires("nft-inet"), () => {
       () => inTenant(1, `ip neigh del 10.0.0.2 dev br${vni}`),
       /neighbour 10\.0\.0\.2/,
       () => /PERMANENT/.test(inTenant(1, `ip neigh show 10.0.0.2 dev br${vni} || true`)),
+    ],
+    [
+      "neighbour that is an endpoint here",
+      () => inTenant(1, `ip neigh replace 10.0.0.1 lladdr 02:aa:00:00:00:66 dev br${vni}`),
+      /neighbour 10\.0\.0\.1/,
+      () => /02:aa:00:00:00:01 .*PERMANENT/.test(inTenant(1, `ip neigh show 10.0.0.1 dev br${vni} || true`)),
     ],
     [
       "flood entry",

@@ -58,6 +58,9 @@ test("a server and two agents come up by their commands, and nodes join with tok
   for (const [index, host] of (["h1", "h2"] as const).entries()) {
     const token = await admin("token", "create");
     assert.match(token.output, /^weft-\S+\n$/, "the token alone is on standard output");
+    // The connection proves the IPv4 address; the other one is approved, before the node joins.
+    const approved = await admin("node", "set", host, "--vtep", `fd99::${index + 1}`);
+    assert.equal(approved.status, 0, approved.complaints);
     const agent = new BackgroundProgram(file, hosts[host].namespace, weftProgram, [
       "agent",
       ...["--server", "https://10.99.0.3:7400", "--token", token.output.trim(), "--name", host],
@@ -196,7 +199,9 @@ for (const { network, vni, family, header, subnets, filter } of [
         readonly dst: string;
         readonly lladdr: string;
       }[];
-      const expected = theirs.endpoint.ips.map((address) => `${address} ${theirs.endpoint.mac}`).sort();
+      const expected = [mine, theirs]
+        .flatMap(({ endpoint }) => endpoint.ips.map((address) => `${address} ${endpoint.mac}`))
+        .sort();
       assert.deepEqual(known.map(({ dst, lladdr }) => `${dst} ${lladdr}`).sort(), expected);
       assert.deepEqual(rows.map(({ key, actual }) => `${key} ${actual}`).sort(), expected);
       assert.deepEqual([...new Set(rows.map(({ state }) => state))], ["same"]);

@@ -228,6 +228,7 @@ async function moveBehindRouter(): Promise<void> {
      ip address add 198.51.100.3/24 dev eth0; ip route add default via 198.51.100.253`,
   );
   for (const place of ["h1", "h2", "server"]) await inside(place, "ip route add 198.51.100.0/24 via 192.0.2.253");
+  await lab.admin.setNode({ name: "h3", approved: { ipv4: "198.51.100.3" } });
   await lab.startAgent("h3", "eth0");
 }
 

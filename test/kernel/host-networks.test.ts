@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { runProgram } from "../../src/lab/process.ts";
+import { namedNamespacePath } from "../../src/linux/index.ts";
 import {
   BackgroundProgram,
   createNetworks,
@@ -130,6 +131,104 @@ test("a container cannot send in the node's name to another node's tunnel", asyn
     );
   });
   assert.equal(capture.trim(), "");
+});
+
+test("a container on several networks leaves by the first that leads to the world, and by the next when that goes", async () => {
+  const out1 = { name: "out1", mode: "l3", subnets: ["10.24.0.0/16", "fd24::/64"] };
+  const out2 = { name: "out2", gateways: ["10.25.0.1", "fd25::1"], subnets: ["10.25.0.0/24", "fd25::/64"] };
+  await createNetworks(
+    lab,
+    [out1, out2].map((network) => ({ ...network, egress: true })),
+  );
+  lab.addContainer("many");
+  const netns = namedNamespacePath(lab.names.container("many"));
+  const h1 = () => lab.agent("h1");
+  const attach = (network: string, name: string, routePriority = 0) =>
+    h1().attach({ network, netns, interface: name, mac: "", ips: [], routePriority });
+  const routes = (): Promise<string> =>
+    inLab(lab, "many", "sh", "-c", "ip route show proto 119; ip -6 route show proto 119");
+  /** The interface by which packets to the world leave, over IPv4 and IPv6. */
+  const exits = async (): Promise<string> => {
+    const found = await inLab(
+      lab,
+      "many",
+      "sh",
+      "-c",
+      "for to in 198.51.100.1 2001:db8:9::1; do ip -o route get $to 2>&1 || true; done",
+    );
+    return found
+      .trim()
+      .split("\n")
+      .map((line) => /dev (\w+)/.exec(line)?.[1] ?? "none")
+      .join(" ");
+  };
+  await attach("near", "near");
+  await attach("out1", "out1");
+  await attach("out2", "out2");
+  assert.equal(await exits(), "out1 out1");
+  assert.equal(await callerSeen("many", "192.0.2.254"), "::ffff:192.0.2.1\n");
+  await assert.rejects(attach("open", "open", 2), /endpoint \w+ has route priority 2 in the same namespace/);
+
+  await createNetworks(lab, [{ ...out1, egress: false }]);
+  await until(async () => assert.equal(await exits(), "out2 out2"));
+  assert.equal(await callerSeen("many", "2001:db8::fe"), "2001:db8::1\n");
+  await createNetworks(lab, [{ ...out1, egress: true }]);
+  await until(async () => assert.equal(await exits(), "out1 out1"));
+
+  await idle(lab, "h1");
+  const before = await routes();
+  lab.kill("h1");
+  await lab.startAgent("h1");
+  await idle(lab, "h1");
+  assert.equal(await routes(), before);
+  assert.equal((await h1().getStatus({})).netlinkWrites, 0n);
+
+  await h1().detach({ network: "out1", netns, interface: "out1" });
+  assert.equal(await exits(), "out2 out2");
+  await attach("out1", "out1", 1_000);
+  assert.equal(await exits(), "out2 out2");
+  await h1().detach({ network: "out2", netns, interface: "out2" });
+  assert.equal(await exits(), "out1 out1");
+
+  // An earlier version wrote its route without a metric: it serves on, and goes with what it is for.
+  await inLab(
+    lab,
+    "many",
+    "sh",
+    "-c",
+    "ip route add $(ip route show default dev out1 | sed 's/metric.*//') dev out1 proto 119",
+  );
+  await inLab(lab, "many", "sh", "-c", "ip route del default metric 101000");
+  lab.kill("h1");
+  await lab.startAgent("h1");
+  await idle(lab, "h1");
+  assert.match(
+    await inLab(lab, "many", "ip", "route", "show", "default", "dev", "out1"),
+    /^default via 10\.24\.\d+\.1 proto 119 \n$/,
+  );
+  await createNetworks(lab, [{ ...out1, egress: false }]);
+  await until(async () => {
+    const defaults = await inLab(lab, "many", "ip", "route", "show", "default");
+    assert.match(
+      defaults,
+      /^default via \S+ dev near proto 119 metric 200001 \ndefault via \S+ dev out1 proto 119 metric 201000 \n$/,
+    );
+  });
+
+  // Somebody else's is left, and wins.
+  await inLab(lab, "many", "ip", "route", "add", "default", "dev", "near", "metric", "90000");
+  lab.kill("h1");
+  await lab.startAgent("h1");
+  await idle(lab, "h1");
+  assert.match(await inLab(lab, "many", "ip", "-o", "route", "get", "198.51.100.1"), /^198\.51\.100\.1 dev near/);
+  for (const network of ["near", "out1"]) await h1().detach({ network, netns, interface: network });
+  assert.equal(await routes(), "");
+  await lab.admin.delete({ resources: [out1, out2].map(({ name }) => ({ kind: "network", name })) });
+  await until(async () => {
+    const { networks } = await h1().getStatus({});
+    assert.ok(!networks.some(({ name }) => name.startsWith("out")));
+  });
+  await idle(lab, "h1");
 });
 
 test("an agent that starts again with nothing to change writes nothing", async () => {

@@ -2,23 +2,38 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, openSync, readFileSync, readlinkSync } from "node:fs";
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import {
+  canonicalNamespacePath,
   createNamedNamespace,
   deleteNamedNamespace,
   isErrno,
+  isPathOfThisProcess,
   listNamedNamespaces,
   NetworkNamespace,
   namedNamespaceExists,
   namedNamespacePath,
   nameNamespace,
+  namespaceInodeAt,
   processesIn,
   readNetworkSysctl,
   writeNetworkSysctl,
 } from "../../src/linux/index.ts";
 import { testNamespace } from "../support/namespaces.ts";
 
+const sources = join(import.meta.dirname, "../../src");
 const here = (): string => readlinkSync("/proc/thread-self/ns/net");
 
 test("a namespace that was made is known to ip, and one that ip made is known here", async (t) => {
@@ -97,17 +112,72 @@ test("what is no network namespace is refused by name", (t) => {
     code: "not-found",
     message: /open network namespace there-is-none-of-this-name/,
   });
-  for (const path of ["/proc/self/ns/mnt", "/etc/hostname"])
+  const directory = mkdtempSync(join(tmpdir(), "weft-test-"));
+  const bound = join(directory, "uts");
+  writeFileSync(bound, "");
+  execFileSync("mount", ["--bind", "/proc/self/ns/uts", bound]);
+  t.after(() => {
+    execFileSync("umount", [bound]);
+    rmSync(directory, { recursive: true });
+  });
+  for (const path of ["/proc/self/ns/mnt", bound, "/etc/hostname", "/dev/tty", directory])
     assert.throws(() => NetworkNamespace.open(path), {
       code: "invalid-argument",
       message: /is not a network namespace/,
     });
+  const looped = join(directory, "loop");
+  symlinkSync(looped, looped);
+  assert.throws(() => NetworkNamespace.open(looped), { code: "invalid-argument", message: /loop: ELOOP/ });
   const leftover = `leftover-${process.pid}`;
   closeSync(openSync(namedNamespacePath(leftover), "a"));
   t.after(() => deleteNamedNamespace(leftover));
   assert.equal(namedNamespaceExists(leftover), false);
   createNamedNamespace(leftover);
   assert.equal(namedNamespaceExists(leftover), true);
+});
+
+test("a FIFO is refused, and blocks nobody", (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "weft-test-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const fifo = join(directory, "fifo");
+  execFileSync("mkfifo", [fifo]);
+  // In a process of its own: one that blocks in open() cannot tell that the test took too long.
+  const script = `import("${sources}/linux/namespace.ts").then(({ NetworkNamespace }) => NetworkNamespace.open("${fifo}")).catch((error) => console.log(error.message));`;
+  assert.match(
+    execFileSync(process.execPath, ["-e", script], { encoding: "utf8", timeout: 60_000 }),
+    /is not a network namespace/,
+  );
+  const name = `fifo-${process.pid}`;
+  execFileSync("mkfifo", [namedNamespacePath(name)]);
+  t.after(() => rmSync(namedNamespacePath(name)));
+  assert.equal(namedNamespaceExists(name), false);
+  assert.throws(() => createNamedNamespace(name), { code: "ENXIO" });
+});
+
+test("a name under /run/netns is known however its path is spelt", (t) => {
+  using made = testNamespace("spelt");
+  const path = namedNamespacePath(made.name);
+  for (const spelling of [
+    path,
+    `/var/run/netns/${made.name}`,
+    `/run/netns/../netns//${made.name}`,
+    `/proc/self/root${path}`,
+  ])
+    assert.equal(canonicalNamespacePath(spelling), path);
+  assert.equal(canonicalNamespacePath("/var/run/netns/there-is-none"), "/run/netns/there-is-none");
+  const directory = mkdtempSync(join(tmpdir(), "weft-test-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const link = join(directory, "link");
+  symlinkSync(path, link);
+  // Whoever made the link may lead it elsewhere: it is no spelling of the name.
+  for (const other of [link, "/proc/1/ns/net", "/no/such/directory/net"])
+    assert.equal(canonicalNamespacePath(other), other);
+  for (const same of [path, link]) assert.equal(namespaceInodeAt(same), made.namespace.inode);
+  for (const none of ["/etc/hostname", "/no/such/file"]) assert.equal(namespaceInodeAt(none), undefined);
+  for (const own of ["/proc/self/ns/net", "/proc//thread-self/ns/net", `/proc/${process.pid}/fd/3`])
+    assert.equal(isPathOfThisProcess(own), true);
+  for (const other of [path, "/proc/1/ns/net", "/proc/self/root/run/netns/red"])
+    assert.equal(isPathOfThisProcess(other), false);
 });
 
 test("sysctls are those of the namespace", () => {

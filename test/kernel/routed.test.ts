@@ -112,6 +112,13 @@ test("a node holds a route, a next hop and an FDB entry for each other node, how
   assert.deepEqual(fdb.map(({ desired }) => desired).sort(), ["192.0.2.2", "192.0.2.3"]);
   for (const row of [...routes, ...fdb, ...(await table("h1", "neighbours", "pods"))])
     assert.ok(row.state === "same" || row.origin === "kernel", JSON.stringify(row));
+  assert.deepEqual(
+    (await table("h1", "neighbours", "pods"))
+      .filter(({ origin }) => origin === "declared")
+      .map(({ key, state }) => [key, state]),
+    [...ipsOf("a1"), ...ipsOf("a2")].map((key) => [key, "same"]),
+    "nobody tells the gateway where its endpoints are",
+  );
   const before = await inTenant(lab, "h1", "acme", "ip", "route", "show", "proto", "119");
   lab.addContainer("b2");
   await lab.attach("b2", "h2", "pods");

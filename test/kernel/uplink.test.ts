@@ -216,6 +216,30 @@ function assertUnreachable(place: TestNamespace, ...targets: readonly string[]):
   assert.equal(place.shell(`${pings.join("\n")}\nwait`), "", "nobody answers");
 }
 
+/** Sends an ICMP error about a datagram that never was: to, from, its source and destination, type, code, MTU. */
+const forgeProgram = `
+import socket, struct, sys
+to, source, inner, innerPort, target, targetPort, kind, code, mtu = sys.argv[1:]
+is6 = ":" in to
+family = socket.AF_INET6 if is6 else socket.AF_INET
+raw = lambda address: socket.inet_pton(family, address)
+def checksum(data):
+  total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+  total = (total >> 16) + (total & 65535)
+  return ~(total + (total >> 16)) & 65535
+udp = struct.pack("!HHHH", int(innerPort), int(targetPort), 1008, 0) + bytes(8)
+if is6:
+  about = struct.pack("!IHBB", 6 << 28, 1008, 17, 64) + raw(inner) + raw(target) + udp
+else:
+  head = struct.pack("!BBHHHBBH", 69, 0, 1028, 1, 0x4000, 64, 17, 0) + raw(inner) + raw(target)
+  about = head[:10] + struct.pack("!H", checksum(head)) + head[12:] + udp
+error = struct.pack("!BBHI", int(kind), int(code), 0, int(mtu)) + about
+if not is6: error = error[:2] + struct.pack("!H", checksum(error)) + error[4:]
+s = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_ICMPV6 if is6 else socket.IPPROTO_ICMP)
+s.bind((source, 0))
+s.sendto(error, (to, 0))
+`;
+
 const hostAddressOf = (address: string): string => (address.includes(":") ? "fd99::1" : "10.99.0.1");
 const outsideAddresses = ["203.0.113.9", "2001:db8::9"] as const;
 
@@ -294,11 +318,92 @@ describe("uplink of a tenant", () => {
       blue.container.shell(`python3 - <<'P'
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_RAW, ${protocol})
-s.sendto(b"\\x08\\x00" + b"\\x00" * 38, ("10.99.0.2", 0))
+s.sendto(b"\\x08\\x00\\xf7\\xff" + b"\\x00" * 36, ("10.99.0.2", 0))
 P`);
     await capture.said(/ICMP echo request/);
     await capture.end("SIGINT");
     for (const line of capture.output.trim().split("\n")) assert.match(line, /ICMP/);
+  });
+
+  it("lets no endpoint tell the path MTU to the host, nor speak under an address of its own", needed, async (t) => {
+    const { host, outside } = makeSite(t);
+    const there = await serve(t, outside, 9000, outsideAddresses);
+    const blue = makeTenant(t, host, blueish("blue"));
+    await blue.apply({ ...hostAccess, egress: egress.egress });
+    for (const place of [host, outside])
+      place.shell(`nft -f - <<'N'
+        table inet probe {
+          chain input {
+            type filter hook input priority 10
+            meta l4proto icmp icmp type destination-unreachable icmp code frag-needed counter comment "big4"
+            meta l4proto ipv6-icmp icmpv6 type packet-too-big counter comment "big6"
+            ip saddr 10.0.0.0/24 counter comment "own4"
+            ip6 saddr fd00::/64 counter comment "own6"
+            icmp type destination-unreachable icmp code port-unreachable counter comment "port4"
+            icmpv6 type destination-unreachable icmpv6 code port-unreachable counter comment "port6"
+          }
+        }
+N`);
+    const count = (place: TestNamespace, comment: string): number =>
+      Number(
+        new RegExp(`packets (\\d+) bytes \\d+ comment "${comment}"`).exec(
+          place.shell("nft list table inet probe"),
+        )?.[1],
+      );
+    const forge = (to: string, from: string, about: readonly [string, number, string, number], ...error: number[]) =>
+      blue.container.shell(`python3 - ${[to, from, ...about, ...error].join(" ")} <<'P'
+${forgeProgram}P`);
+    const assertNone = (): void => {
+      // Behind what was sent before.
+      assert.match(
+        blue.container.shell("ping -c1 -W2 203.0.113.9; ping -c1 -W2 10.99.0.1"),
+        / 1 received(.|\n)* 1 received/,
+      );
+      for (const place of [host, outside])
+        for (const what of ["big4", "big6", "own4", "own6"])
+          assert.equal(count(place, what), 0, `${place === host ? "host" : "outside"}: ${what}`);
+    };
+    for (const [own, outer, hostSide, world] of [
+      ["10.0.0.7", "10.99.0.2", "10.99.0.1", "203.0.113.9"],
+      ["fd00::7", "fd99::2", "fd99::1", "2001:db8::9"],
+    ] as const) {
+      const tooBig = own.includes(":") ? [2, 0, 1280] : [3, 4, 552];
+      const noPort = own.includes(":") ? [1, 4, 0] : [3, 3, 0];
+      // As if a tunnel's packet had been too big, to another host and to this one.
+      forge(outer, own, [outer, 5000, hostSide, 4789], ...tooBig);
+      forge(hostSide, own, [hostSide, 5000, outer, 4789], ...tooBig);
+      assertNone();
+      // About a connection that there is: what it means for it is told, and nothing about the path.
+      const answered = new RegExp(`hello from ${hostSide} (\\d+)`);
+      assert.match(await ask(t, blue.container, "udp", world, 9000, 7777), /^from/);
+      await there.said(answered);
+      forge(world, own, [world, 9000, own, 7777], ...tooBig);
+      forge(world, own, [world, 9000, own, 7777], ...noPort);
+      const family = own.includes(":") ? 6 : 4;
+      await eventually("the error about a connection", () => count(outside, `port${family}`) === 1);
+    }
+    assertNone();
+    // The host hears of its own questions.
+    for (const [address, gateway] of [
+      ["10.0.0.7", "10.0.0.1"],
+      ["fd00::7", "fd00::1"],
+    ] as const) {
+      assert.match(host.shell(`ping -c1 -W2 ${address}`), / 1 received/);
+      assert.equal(await ask(t, host, "tcp", address, 9999), "ECONNREFUSED", gateway);
+    }
+    assert.equal(
+      host.shell(`python3 - <<'P'
+import socket
+for family, address in ((socket.AF_INET, "10.0.0.7"), (socket.AF_INET6, "fd00::7")):
+  s = socket.socket(family, socket.SOCK_DGRAM)
+  s.settimeout(5)
+  s.connect((address, 9999))
+  s.send(b"x")
+  try: s.recv(1)
+  except ConnectionRefusedError: print("refused")
+P`),
+      "refused\nrefused\n",
+    );
   });
 
   it("lets nothing out without egress", needed, async (t) => {

@@ -1,4 +1,5 @@
 import type { TestContext } from "node:test";
+import { cidr } from "../../src/base/cidr.ts";
 import { ManualClock } from "../../src/base/clock.ts";
 import { type Ipv4Address, ip } from "../../src/base/ip.ts";
 import { silentLogger } from "../../src/base/logger.ts";
@@ -26,7 +27,7 @@ export async function openAuthority(t: TestContext, store: Store = new MemorySto
   const blocks = new Blocks(ledger, identities);
   const endpoints = new Endpoints(ledger, identities, blocks);
   const learned = new Learned(ledger, identities);
-  const nodes = new Nodes(ledger, identities, endpoints, blocks);
+  const nodes = new Nodes(ledger, identities, endpoints, blocks, [cidr("10.255.0.0/16")]);
   const administration = new Administration(ledger, endpoints, nodes);
   let isOpen = true;
   const close = async (): Promise<void> => {
@@ -55,7 +56,7 @@ export async function addNodes({ ledger, nodes }: Authority, count: number): Pro
       operations: [put(keys.identity(caller.name), identityCodec, { generation: 1, revoked: false })],
     }));
     const ipv4 = ip(`10.255.${number >> 8}.${number & 0xff}`) as Ipv4Address;
-    await nodes.register(caller, { vtepAddresses: { ipv4 }, underlayMtu: 1500, labels: {} });
+    await nodes.register(caller, { vtepAddresses: { ipv4 }, underlayMtu: 1500 }, undefined);
   }
 }
 

@@ -19,8 +19,12 @@ export async function wantedTables(lab: Lab, host: string, networkName: string):
   const vteps = new Map<string, string>();
   let underlay = "ipv4";
   let vni = 0;
+  let hasLocalNeighbours = false;
   for (const { resource } of resources)
-    if (resource.case === "network" && resource.value.name === networkName) ({ underlay, vni } = resource.value);
+    if (resource.case === "network" && resource.value.name === networkName) {
+      ({ underlay, vni } = resource.value);
+      hasLocalNeighbours = resource.value.arpSuppression === true || resource.value.gateways.length > 0;
+    }
   for (const { resource } of resources)
     if (resource.case === "node")
       vteps.set(resource.value.name, underlay === "ipv4" ? resource.value.vtepIpv4 : resource.value.vtepIpv6);
@@ -28,9 +32,11 @@ export async function wantedTables(lab: Lab, host: string, networkName: string):
   const flood = new Set<string>();
   for (const { resource } of endpoints.resources) {
     if (resource.case !== "endpoint") continue;
-    const { id, node, mac, ips } = resource.value;
+    const { id, node, mac, ips, learntIps, attachment } = resource.value;
     if (node === host) {
       lines.push(`bridge ${mac} dev ve${id}`);
+      if (hasLocalNeighbours && attachment !== "learned")
+        for (const ip of ips) if (!learntIps.includes(ip)) lines.push(`neighbour ${ip} ${mac} PERMANENT`);
       continue;
     }
     const vtep = vteps.get(node) ?? "";

@@ -5,10 +5,11 @@ import type { TestContext } from "node:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
 import type { AdminService } from "../../src/api/generated/weft/v1/admin_pb.js";
-import type { NodeService, WatchResponse } from "../../src/api/generated/weft/v1/node_pb.js";
+import type { NodeService, WatchRequestSchema, WatchResponse } from "../../src/api/generated/weft/v1/node_pb.js";
 import type { NetworkSchema } from "../../src/api/generated/weft/v1/resources_pb.js";
 import { joinServer } from "../../src/api/join.ts";
 import { type Credentials, connectNode, serverClient } from "../../src/api/transport.ts";
+import { cidr } from "../../src/base/cidr.ts";
 import type { WeftError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { type RunningServer, type ServerOptions, startServer } from "../../src/server/server.ts";
@@ -44,6 +45,8 @@ export async function startTestServer(t: TestContext, options: Partial<ServerOpt
     dataDir,
     store: new MemoryStore(),
     logger: silentLogger,
+    // Nodes of tests are nowhere: their connections come from loopback.
+    vtepPrefixes: [cidr("192.0.2.0/24"), cidr("2001:db8::/64")],
     ...options,
   });
   t.after(() => server.close());
@@ -111,7 +114,7 @@ export class TestWatch {
   constructor(
     t: TestContext,
     client: Client<typeof NodeService>,
-    request: { revision?: bigint; networks?: string[] } = {},
+    request: MessageInitShape<typeof WatchRequestSchema> = {},
   ) {
     this.#done = this.#run(client.watch(request, { signal: this.#abort.signal }));
     t.after(() => this.stop());
@@ -178,6 +181,8 @@ function lineOf(change: WatchResponse["changes"][number]["change"]): string {
       return `no endpoint ${change.value.network}/${change.value.id}`;
     case "block":
       return `block ${change.value.network} ${change.value.cidr} of ${change.value.node}, generation ${change.value.generation}`;
+    case "agentRefused":
+      return `refused ${change.value}`;
     case "blockRemoved":
       return `no block ${change.value.network} ${change.value.cidr}`;
     default:

@@ -8,6 +8,7 @@ import { requireRoot } from "../privilege.ts";
 interface AgentCommandOptions {
   readonly server: string;
   readonly token?: string;
+  readonly tokenFile?: string;
   readonly name?: string;
   readonly underlay?: readonly UnderlaySelector[];
   readonly dataDir: string;
@@ -22,9 +23,21 @@ export function registerAgent(program: Command): void {
     .addOption(
       new Option("--server <url>", "the control server: https://ADDRESS:PORT").env("WEFT_SERVER").makeOptionMandatory(),
     )
-    .addOption(new Option("--token <token>", "one-use token to join with; ignored once joined").env("WEFT_TOKEN"))
     .addOption(
-      new Option("--name <node>", "the node's name (default: the host's name)").env("WEFT_NODE").argParser(nodeName),
+      new Option(
+        "--token-file <file>",
+        "one-use token to join with, in a file of root's alone, -: from standard input; ignored once joined",
+      ).env("WEFT_TOKEN_FILE"),
+    )
+    .addOption(
+      new Option("--token <token>", "the token itself: every user can read a command line, so better not")
+        .env("WEFT_TOKEN")
+        .conflicts("tokenFile"),
+    )
+    .addOption(
+      new Option("--name <node>", "the node's name (default: the host's name); must stay once joined")
+        .env("WEFT_NODE")
+        .argParser(nodeName),
     )
     .addOption(
       new Option(
@@ -48,13 +61,20 @@ export function registerAgent(program: Command): void {
     )
     .action(async (options: AgentCommandOptions) => {
       requireRoot("run the agent");
-      const name = options.name ?? nameOfHost();
+      // What the agent starts, such as nft, shall not inherit it.
+      delete process.env.WEFT_TOKEN;
+      const isTokenExposed = command.getOptionValueSource("token") === "cli";
       const { runAgent } = await import("../../agent/main.ts");
-      process.exitCode = await runAgent({ ...options, name, underlay: options.underlay ?? [] });
+      process.exitCode = await runAgent({
+        ...options,
+        defaultName: nameOfHost,
+        isTokenExposed,
+        underlay: options.underlay ?? [],
+      });
     });
   examples(
     command,
-    "weft agent --server https://192.0.2.10:7400 --token weft-...",
+    "weft agent --server https://192.0.2.10:7400 --token-file /etc/weft/token",
     "weft agent --server https://192.0.2.10:7400 --name h1 --underlay 192.0.2.1,2001:db8::1",
     "weft agent --server https://192.0.2.10:7400 --underlay ens3",
   );

@@ -1,4 +1,5 @@
 import { stat } from "node:fs/promises";
+import { isAbsolute } from "node:path";
 import { type Command, Option } from "commander";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
@@ -7,6 +8,7 @@ import {
   addresses,
   agentOption,
   examples,
+  integer,
   interfaceName,
   macAddress,
   outputOption,
@@ -27,13 +29,23 @@ export function registerAttach(program: Command): void {
   )
     .option("--ip <address>", "the endpoint's address; repeat it for both families (default: chosen)", addresses)
     .option("--mac <address>", "the endpoint's MAC address (default: chosen)", macAddress)
+    .option(
+      "--route-priority <number>",
+      "of a container's networks the lowest gives its default route (default: after those attached before)",
+      integer(1, 99_999),
+    )
     .addOption(waitOption())
     .addOption(agentOption())
     .addOption(outputOption())
     .action(
       async (
         network: string,
-        options: PlaceOptions & WithWait & { readonly ip?: readonly IpAddress[]; readonly mac?: MacAddress },
+        options: PlaceOptions &
+          WithWait & {
+            readonly ip?: readonly IpAddress[];
+            readonly mac?: MacAddress;
+            readonly routePriority?: number;
+          },
       ) => {
         const netns = namespacePath(options.netns);
         await requireNamespace(`attach ${netns} to network ${network}`, netns);
@@ -44,6 +56,7 @@ export function registerAttach(program: Command): void {
           interface: options.interface,
           mac: options.mac ?? "",
           ips: [...(options.ip ?? [])],
+          routePriority: options.routePriority ?? 0,
         });
         const { endpoint, mtu, addresses: given } = plain(answer);
         const shown = { endpoint, netns, interface: answer.interface, mtu, addresses: given };
@@ -94,9 +107,10 @@ function placeOptions(command: Command): Command {
     );
 }
 
-/** A name stands for the file that `ip netns` keeps for it. */
+/** A name stands for the file that `ip netns` keeps for it. The agent has another working directory than the caller. */
 function namespacePath(nameOrPath: string): string {
-  return nameOrPath.includes("/") ? nameOrPath : `/run/netns/${nameOrPath}`;
+  if (!nameOrPath.includes("/")) return `/run/netns/${nameOrPath}`;
+  return isAbsolute(nameOrPath) ? nameOrPath : `${process.cwd()}/${nameOrPath}`;
 }
 
 async function requireNamespace(attempted: string, path: string): Promise<void> {

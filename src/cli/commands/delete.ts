@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { examples, serverOption, type WithServer } from "../options.ts";
+import { print } from "../terminal.ts";
 
 /** Adds the command that deletes resources of one kind. */
 export function addDelete(
@@ -15,7 +16,7 @@ export function addDelete(
     .action(async (given: readonly string[], options: WithServer) => {
       const { serverClient } = await import("../../api/transport.ts");
       await serverClient(options.server).delete({ resources: given.map((name) => ({ kind, name })) });
-      process.stdout.write(given.map((name) => `${kind} ${name} deleted\n`).join(""));
+      print(given.map((name) => `${kind} ${name} deleted\n`).join(""));
     });
   examples(command, `weft ${kind} delete ${{ tenant: "blue", network: "web", node: "h1" }[kind]}`);
 }

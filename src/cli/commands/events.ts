@@ -12,7 +12,10 @@ export function registerEvents(program: Command): void {
     .addOption(outputOption())
     .action(async (options: WithAgent & WithOutput & { readonly follow?: boolean }) => {
       const { agentClient } = await import("../../api/transport.ts");
-      for await (const message of agentClient(options.agent).watchEvents({ follow: options.follow ?? false })) {
+      const client = agentClient(options.agent);
+      // A series without an end may begin late: this asks in time whether anybody is there.
+      await client.getStatus({});
+      for await (const message of client.watchEvents({ follow: options.follow ?? false })) {
         const { level, kind, object } = message;
         const event = { time: instant(message.time), level, kind, object, message: message.message };
         await showNext(options.output, event, (surface) => {

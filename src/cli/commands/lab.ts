@@ -5,6 +5,7 @@ import { examples, outputOption, type WithOutput } from "../options.ts";
 import { show } from "../output.ts";
 import { requireRoot } from "../privilege.ts";
 import { renderTable } from "../table.ts";
+import { print } from "../terminal.ts";
 
 interface WithName {
   readonly name: string;
@@ -23,7 +24,7 @@ export function registerLab(program: Command): void {
       requireRoot("bring up a lab");
       const { Lab } = await import("../../lab/lab.ts");
       const { setScene } = await import("../../lab/scenario.ts");
-      const progress = (step: string): void => void process.stdout.write(`  ${step}\n`);
+      const progress = (step: string): void => void print(`  ${step}\n`);
       const standing = await interruptible(
         () => Lab.up({ ...options, progress }),
         (made) => made?.down(),
@@ -33,7 +34,7 @@ export function registerLab(program: Command): void {
         () => standing.down(),
       );
       const name = options.name === "lab" ? "" : ` --name ${options.name}`;
-      process.stdout.write(
+      print(
         `\nThe lab stands. Try:\n` +
           `  weft lab run${name} blue1 -- ping 10.0.0.2\n` +
           `  weft lab run${name} h1 -- weft status\n` +
@@ -96,7 +97,7 @@ export function registerLab(program: Command): void {
     .action(async (options: WithName) => {
       requireRoot("remove a lab");
       await (await openLab(options.name)).down();
-      process.stdout.write(`lab ${options.name} removed\n`);
+      print(`lab ${options.name} removed\n`);
     });
   examples(down, "weft lab down");
 

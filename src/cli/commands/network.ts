@@ -3,7 +3,7 @@ import type { Cidr } from "../../base/cidr.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import { defaultGroup } from "../../model/network-rules.ts";
-import type { Block, Network } from "../../model/resources.ts";
+import type { Network } from "../../model/resources.ts";
 import { UsageError } from "../errors.ts";
 import {
   address,
@@ -20,8 +20,10 @@ import {
 import { show } from "../output.ts";
 import { readinessFields, readinessLines } from "../readiness.ts";
 import { type Column, renderFields, renderTable } from "../table.ts";
+import { print } from "../terminal.ts";
 import { type WithWait, waitInPlace, waitOption } from "../wait.ts";
 import { addDelete } from "./delete.ts";
+import { labelTexts, nodeSelector, outside } from "./node-options.ts";
 
 /** What can change while the network is in use; absent: it stays. */
 interface ChangeOptions {
@@ -40,10 +42,13 @@ interface ChangeOptions {
   readonly learning?: Network["learning"];
   readonly learningLimit?: number;
   readonly ageing?: number;
+  readonly vlanTags?: boolean;
   readonly crossSubnet?: boolean;
   readonly egress?: boolean;
   readonly hostAccess?: boolean;
   readonly changeTimeout?: number;
+  /** False: every node. */
+  readonly nodeSelector?: Network["nodeSelector"] | false;
 }
 interface CreateOptions extends ChangeOptions {
   readonly tenant: string;
@@ -53,14 +58,23 @@ interface CreateOptions extends ChangeOptions {
   readonly underlay?: Network["underlay"];
 }
 
-const columns: readonly Column<Network>[] = [
+/** A network, and what its nodes make of it. */
+interface NetworkRow extends Network {
+  /** Octets of the largest inner packet that every node sends now; absent while there is no node. */
+  readonly effectiveMtu?: number;
+  /** Why that is not what was asked for. */
+  readonly problem?: string;
+}
+
+const columns: readonly Column<NetworkRow>[] = [
   { header: "name", value: (row) => row.name },
   { header: "tenant", value: (row) => row.tenant },
   { header: "mode", value: (row) => row.mode },
   { header: "encapsulation", value: (row) => row.encapsulation },
   { header: "vni", value: (row) => row.vni },
-  { header: "mtu", value: (row) => row.mtu ?? "auto" },
+  { header: "mtu", value: mtuText },
   { header: "subnets", value: (row) => row.subnets.join(", ") },
+  { header: "problem", value: (row) => row.problem },
 ];
 
 export function registerNetwork(program: Command): void {
@@ -87,6 +101,7 @@ export function registerNetwork(program: Command): void {
         new Option("--underlay <family>", "IP version of the underlay (default: ipv4)").choices(["ipv4", "ipv6"]),
       ),
   )
+    .option("--vlan-tags", "l2: frames with a VLAN tag pass (default: they are dropped)")
     .option("--cross-subnet", "l3: nodes that share a link route to each other without a tunnel")
     .option("--egress", "endpoints reach the world outside behind an address of their node")
     .option("--host-access", "a node reaches the endpoints on it")
@@ -121,8 +136,10 @@ export function registerNetwork(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (options: WithServer & WithOutput) => {
-      const { serverClient, ofKind } = await import("../admin.ts");
-      const networks = ofKind("network", (await serverClient(options.server).list({ kind: "network" })).resources);
+      const [{ serverClient, ofKind }, rowOf] = await Promise.all([import("../admin.ts"), rowsOf(options.server)]);
+      const networks = ofKind("network", (await serverClient(options.server).list({ kind: "network" })).resources).map(
+        rowOf,
+      );
       await show(options.output, networks, (surface) => renderTable(columns, networks, surface));
     });
   examples(list, "weft network list", "weft network list -o json");
@@ -133,9 +150,11 @@ export function registerNetwork(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (name: string, options: WithServer & WithOutput) => {
-      const { network: found, blocks, readiness } = await findNetwork(options.server, name);
+      const { network: declared, blocks, ...hosting } = await findNetwork(options.server, name);
+      const found = (await rowsOf(options.server))(declared);
       const { multicast } = found;
-      const shown = { ...found, ...(found.mode === "l2" ? {} : { blocks }), readiness };
+      const { mtuNode, hosts, readiness } = hosting;
+      const shown = found.mode === "l2" ? { ...found, ...hosting } : { ...found, blocks, ...hosting };
       await show(options.output, shown, (surface) =>
         renderFields(
           [
@@ -146,7 +165,9 @@ export function registerNetwork(program: Command): void {
             ["vni", found.vni],
             ["subnets", found.subnets],
             ["gateways", found.gateways],
-            ["mtu", found.mtu ?? "auto"],
+            ["mtu", mtuText(found)],
+            ["smallest underlay", mtuNode === "" ? undefined : `node ${mtuNode}`],
+            ["problem", found.problem],
             ["port", found.port === 0 ? undefined : found.port],
             ["underlay", found.underlay],
             ["flood", found.flood],
@@ -159,12 +180,15 @@ export function registerNetwork(program: Command): void {
             ["learning", found.learning],
             ["learning limit", found.learningLimit],
             ["ageing", `${found.ageing} s`],
+            ["vlan tags", found.mode === "l2" ? onOrOff(found.vlanTags) : undefined],
             ["cross subnet", found.mode === "l3" ? onOrOff(found.crossSubnet) : undefined],
             ["egress", onOrOff(found.egress)],
             ["host access", onOrOff(found.hostAccess)],
             ["change timeout", `${found.changeTimeout} s`],
             ["block size", found.mode === "l3" ? found.blockSize : undefined],
             ["blocks", blocks.map(({ cidr, node }) => `${cidr} on ${node}`)],
+            ["node selector", labelTexts(found.nodeSelector)],
+            ["hosts", hosts.map(({ node, missingLabels }) => `${node}${outside(missingLabels)}`)],
             ...readinessLines(readiness),
           ],
           surface,
@@ -176,12 +200,15 @@ export function registerNetwork(program: Command): void {
   const set = changeOptions(
     network.command("set <name>").description("change a network; what is not named stays as it is"),
   )
+    .option("--vlan-tags", "l2: frames with a VLAN tag pass")
+    .option("--no-vlan-tags", "they are dropped")
     .option("--cross-subnet", "l3: nodes that share a link route to each other without a tunnel")
     .option("--no-cross-subnet", "all nodes use the tunnel")
     .option("--egress", "endpoints reach the world outside behind an address of their node")
     .option("--no-egress", "they do not")
     .option("--host-access", "a node reaches the endpoints on it")
     .option("--no-host-access", "it does not")
+    .option("--no-node-selector", "every node may host it")
     .addOption(waitOption())
     .addOption(serverOption())
     .action(async (name: string, options: ChangeOptions & WithServer & WithWait) => {
@@ -199,7 +226,7 @@ export function registerNetwork(program: Command): void {
         resources: [declaration({ kind: "network", ...draft.value })],
       });
       for (const result of answer.results)
-        process.stdout.write(
+        print(
           `network ${name} ${result.outcome}\n${result.differences.map((difference) => `  ${difference}\n`).join("")}`,
         );
       if (options.wait !== undefined)
@@ -265,6 +292,11 @@ function changeOptions(command: Command): Command {
       "--change-timeout <seconds>",
       "how long each phase of a change of encapsulation or port waits for nodes (default: 30)",
       integer(1, 3_600),
+    )
+    .option(
+      "--node-selector <label>",
+      "NAME=VALUE: which nodes may host it; repeat it (default: every node)",
+      nodeSelector,
     );
 }
 
@@ -279,6 +311,7 @@ const plainFields = [
   "learning",
   "learningLimit",
   "ageing",
+  "vlanTags",
   "crossSubnet",
   "egress",
   "hostAccess",
@@ -300,6 +333,7 @@ function changesOf(options: ChangeOptions): Record<string, unknown> {
     ...(gateway === undefined ? {} : { gateways: gateway }),
     ...(size === undefined ? {} : { mtu: size === "auto" ? undefined : size }),
     ...(vtep === undefined ? {} : { vteps: vtep }),
+    ...(options.nodeSelector === undefined ? {} : { nodeSelector: options.nodeSelector || {} }),
     ...(Object.keys(multicast).length === 0 ? {} : { multicast }),
   };
 }
@@ -350,19 +384,56 @@ function onOrOff(is: boolean): string {
   return is ? "on" : "off";
 }
 
-async function findNetwork(
-  server: string,
-  name: string,
-): Promise<{
-  readonly network: Network;
-  readonly blocks: readonly Block[];
-  readonly readiness: ReturnType<typeof readinessFields>;
-}> {
+/** Adds to networks what the server's nodes make of their MTU. */
+async function rowsOf(server: string): Promise<(network: Network) => NetworkRow> {
+  const [{ serverClient, ofKind, nodeSettingsOf }, { usableMtu }, { missingLabels }] = await Promise.all([
+    import("../admin.ts"),
+    import("../../model/mtu.ts"),
+    import("../../model/node-selector.ts"),
+  ]);
+  const client = serverClient(server);
+  const { resources, nodeSettings } = await client.list({ kind: "node" });
+  const nodes = ofKind("node", resources);
+  const labels = new Map(nodeSettings.map((settings) => [settings.name, nodeSettingsOf(settings).labels]));
+  const tenants = new Map(
+    ofKind("tenant", (await client.list({ kind: "tenant" })).resources).map((tenant) => [tenant.name, tenant]),
+  );
+  return (network) => {
+    const able = nodes.filter(
+      ({ name, vtepAddresses }) =>
+        vtepAddresses[network.underlay] !== undefined &&
+        missingLabels(network, tenants.get(network.tenant), labels.get(name)).length === 0,
+    );
+    if (able.length === 0) return network;
+    const { mtu, problem } = usableMtu(network, able);
+    return { ...network, effectiveMtu: mtu, ...(problem === undefined ? {} : { problem: problem.message }) };
+  };
+}
+
+/** What is asked for, and what it comes to where that is something else. */
+function mtuText({ mtu, effectiveMtu }: NetworkRow): string {
+  const asked = mtu ?? "auto";
+  return effectiveMtu === undefined || effectiveMtu === mtu ? `${asked}` : `${asked} (${effectiveMtu})`;
+}
+
+async function findNetwork(server: string, name: string) {
   const { serverClient, ofKind, blockOf } = await import("../admin.ts");
   const answer = await serverClient(server).list({ kind: "network", name });
   const [network] = ofKind("network", answer.resources);
   if (network !== undefined)
-    return { network, blocks: answer.blocks.map(blockOf), readiness: readinessFields(answer.readiness) };
+    return {
+      network,
+      blocks: answer.blocks.map(blockOf),
+      effectiveMtu: answer.effectiveMtu,
+      mtuNode: answer.mtuNode,
+      readiness: readinessFields(answer.readiness),
+      hosts: answer.hosts.map(({ node, endpoints, blocks, missingLabels }) => ({
+        node,
+        endpoints,
+        blocks,
+        missingLabels,
+      })),
+    };
   throw new WeftError({
     code: "not-found",
     attempted: `show network ${name}`,

@@ -1,8 +1,17 @@
 import type { Command } from "commander";
+import type { IpAddress } from "../../base/ip.ts";
+import { UsageError } from "../errors.ts";
 import { examples, outputOption, serverOption, type WithOutput, type WithServer } from "../options.ts";
 import { instant, show } from "../output.ts";
 import { renderFields, renderTable } from "../table.ts";
 import { addDelete } from "./delete.ts";
+import { addressPair, labelChanges, labelTexts, outside } from "./node-options.ts";
+
+interface SetOptions extends WithServer, WithOutput {
+  readonly label?: readonly string[];
+  /** False: no address is approved any more. */
+  readonly vtep?: readonly IpAddress[] | false;
+}
 
 export function registerNode(program: Command): void {
   const node = program.command("node").description("hosts that run an agent; a node joins by itself");
@@ -24,6 +33,11 @@ export function registerNode(program: Command): void {
             { header: "underlay mtu", value: (row) => row.underlayMtu },
             { header: "in place", value: inPlaceOf },
             { header: "last seen", value: (row) => row.lastSeen },
+            { header: "labels", value: (row) => labelTexts(row.labels).join(", ") },
+            { header: "approved", value: (row) => Object.values(row.approved).join(", ") },
+            ...(nodes.some(({ refused }) => refused !== undefined)
+              ? [{ header: "second agent", value: refusedOf }]
+              : []),
           ],
           nodes,
           surface,
@@ -50,7 +64,11 @@ export function registerNode(program: Command): void {
               ["generation", found.generation],
               ["in place", inPlaceOf(found)],
               ["last seen", found.lastSeen],
-              ["labels", Object.entries(found.labels).map(([label, text]) => `${label}=${text}`)],
+              ["address", found.address],
+              ["second agent", refusedOf(found)],
+              ["labels", labelTexts(found.labels)],
+              ["approved vteps", Object.values(found.approved)],
+              ["hosts", found.hosted.map(({ network, missingLabels }) => `${network}${outside(missingLabels)}`)],
             ],
             surface,
           ),
@@ -58,27 +76,111 @@ export function registerNode(program: Command): void {
     });
   examples(one, "weft node show h1");
 
+  const set = node
+    .command("set <name>")
+    .description("say what a node is and where it may be, also before it joins; what is not named stays")
+    .option("--label <label>", "NAME=VALUE: what node selectors ask for; NAME- takes it away; repeat it", collect)
+    .option(
+      "--vtep <addresses>",
+      "ADDRESS[,ADDRESS6]: VTEP addresses that the node may have without proof",
+      addressPair,
+    )
+    .option("--no-vtep", "none but what is proved")
+    .addOption(serverOption())
+    .addOption(outputOption())
+    .action(async (name: string, { label, vtep, ...options }: SetOptions) => {
+      if (label === undefined && vtep === undefined)
+        throw new UsageError(`set node ${name}`, "nothing to set was named", "weft node set --help");
+      const { serverClient, nodeSettingsOf } = await import("../admin.ts");
+      const answer = await serverClient(options.server).setNode({
+        name,
+        ...labelChanges(name, label ?? []),
+        ...(vtep === undefined ? {} : { approved: vtepMessage(vtep || []) }),
+      });
+      const settings = { name, ...nodeSettingsOf(answer.settings) };
+      await show(options.output, settings, (surface) =>
+        renderFields(
+          [
+            ["name", name],
+            ["labels", labelTexts(settings.labels)],
+            ["approved vteps", Object.values(settings.approved)],
+          ],
+          surface,
+        ),
+      );
+    });
+  examples(
+    set,
+    "weft node set h1 --label zone=a --label rack-",
+    "weft node set h1 --vtep 192.0.2.1,2001:db8::1",
+    "weft node set h1 --no-vtep",
+  );
+
   addDelete(node, "node", "<name...>", "delete nodes, their endpoints and blocks; their certificates are good no more");
 }
 
-/** The node of this name, or all, each with what the server knows of its connection. */
+function collect(text: string, previous: readonly string[] | undefined): readonly string[] {
+  return [...(previous ?? []), text];
+}
+
+function vtepMessage(addresses: readonly IpAddress[]): { readonly ipv4: string; readonly ipv6: string } {
+  return {
+    ipv4: addresses.find((address) => !address.includes(":")) ?? "",
+    ipv6: addresses.find((address) => address.includes(":")) ?? "",
+  };
+}
+
+/** The node of this name, or all, those that are yet to join among them; each with what the server knows of its connection. */
 async function findNodes(server: string, name: string) {
-  const { serverClient, ofKind } = await import("../admin.ts");
+  const { serverClient, ofKind, nodeSettingsOf } = await import("../admin.ts");
   const answer = await serverClient(server).list({ kind: "node", name });
   const contacts = new Map(answer.contacts.map((contact) => [contact.node, contact]));
-  return ofKind("node", answer.resources).map((node) => ({
-    ...node,
-    connected: contacts.get(node.name)?.connected ?? false,
-    networks: contacts.get(node.name)?.networks ?? 0,
-    networksBehind: contacts.get(node.name)?.networksBehind ?? 0,
-    lastSeen: instant(contacts.get(node.name)?.lastSeen ?? 0n),
-  }));
+  const nodes = new Map(ofKind("node", answer.resources).map((node) => [node.name, node]));
+  return answer.nodeSettings.map((settings) => {
+    const contact = contacts.get(settings.name) ?? noContact;
+    const { connected, networks, networksBehind, lastSeen, address, refusedAddress, refusedAt } = contact;
+    return {
+      name: settings.name,
+      vtepAddresses: {},
+      ...nodes.get(settings.name),
+      ...nodeSettingsOf(settings),
+      hosted: answer.hosted.map(({ network, endpoints, blocks, missingLabels }) => ({
+        network,
+        endpoints,
+        blocks,
+        missingLabels,
+      })),
+      hasJoined: nodes.has(settings.name),
+      connected,
+      networks,
+      networksBehind,
+      lastSeen: instant(lastSeen),
+      ...(address === "" ? {} : { address }),
+      ...(refusedAddress === "" ? {} : { refused: { address: refusedAddress, at: instant(refusedAt) } }),
+    };
+  });
+}
+
+const noContact = {
+  connected: false,
+  networks: 0,
+  networksBehind: 0,
+  lastSeen: 0n,
+  address: "",
+  refusedAddress: "",
+  refusedAt: 0n,
+};
+
+/** Another host that has this node's identity, too. */
+function refusedOf({ refused }: { readonly refused?: { readonly address: string; readonly at: string | undefined } }) {
+  return refused === undefined ? undefined : `${refused.address} refused at ${refused.at}`;
 }
 
 function inPlaceOf(node: { readonly networks: number; readonly networksBehind: number }): string {
   return `${node.networks - node.networksBehind} of ${node.networks}`;
 }
 
-function stateOf(node: { readonly connected: boolean }): string {
+function stateOf(node: { readonly connected: boolean; readonly hasJoined: boolean }): string {
+  if (!node.hasJoined) return "not joined";
   return node.connected ? "connected" : "disconnected";
 }

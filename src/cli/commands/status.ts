@@ -41,16 +41,26 @@ export function registerStatus(program: Command): void {
               : "run it as root: nobody else sees their sockets",
         });
       const { agentClient, serverClient } = await import("../../api/transport.ts");
-      const [agent, server] = await Promise.all([
+      const [agentAnswer, serverAnswer] = await Promise.allSettled([
         wantsAgent ? agentStatus(agentClient(options.agent)) : undefined,
         wantsServer ? serverStatus(serverClient(options.server)) : undefined,
       ]);
-      await show(options.output, { agent, server }, (surface) =>
-        [
-          ...(agent === undefined ? [] : [agentText(agent, surface)]),
-          ...(server === undefined ? [] : [serverText(server, surface)]),
-        ].join("\n"),
+      const agent = agentAnswer.status === "fulfilled" ? agentAnswer.value : undefined;
+      const server = serverAnswer.status === "fulfilled" ? serverAnswer.value : undefined;
+      const failures = [agentAnswer, serverAnswer].flatMap((answer) =>
+        answer.status === "rejected" ? [answer.reason as unknown] : [],
       );
+      // What one of them said is worth as much when the other does not answer.
+      const isAnswered = agent !== undefined || server !== undefined;
+      if (isAnswered)
+        await show(options.output, { agent, server }, (surface) =>
+          [
+            ...(agent === undefined ? [] : [agentText(agent, surface)]),
+            ...(server === undefined ? [] : [serverText(server, surface)]),
+          ].join("\n"),
+        );
+      if (failures.length === 1) throw failures[0];
+      if (failures.length > 1) throw new AggregateError(failures);
     });
   examples(status, "weft status", "weft status -o json", "weft status --agent /run/weft/agent.sock");
 }

@@ -4,6 +4,12 @@ import { examples, outputOption, serverOption, type WithOutput, type WithServer 
 import { show } from "../output.ts";
 import { renderFields, renderTable } from "../table.ts";
 import { addDelete } from "./delete.ts";
+import { labelTexts, nodeSelector } from "./node-options.ts";
+
+interface SelectorOptions {
+  /** False: every node. */
+  readonly nodeSelector?: Readonly<Record<string, string>> | false;
+}
 
 export function registerTenant(program: Command): void {
   const tenant = program.command("tenant").description("owners of networks");
@@ -11,21 +17,45 @@ export function registerTenant(program: Command): void {
   const create = tenant
     .command("create <name>")
     .description("create a tenant")
+    .option("--node-selector <label>", "NAME=VALUE: which nodes may host its networks; repeat it", nodeSelector)
     .addOption(serverOption())
     .addOption(outputOption())
-    .action(async (name: string, options: WithServer & WithOutput) => {
+    .action(async (name: string, options: SelectorOptions & WithServer & WithOutput) => {
       const [{ serverClient, declaration, ofKind }, { parseTenant, formatProblem }] = await Promise.all([
         import("../admin.ts"),
         import("../../model/index.ts"),
       ]);
-      const draft = parseTenant({ name });
+      const draft = parseTenant({ name, nodeSelector: options.nodeSelector || undefined });
       if (!draft.ok) throw new UsageError(`create tenant ${name}`, draft.error.map(formatProblem).join("; "));
       const answer = await serverClient(options.server).create({
         resources: [declaration({ kind: "tenant", ...draft.value })],
       });
       await show(options.output, ofKind("tenant", answer.resources)[0], () => `tenant ${name} created\n`);
     });
-  examples(create, "weft tenant create blue");
+  examples(create, "weft tenant create blue", "weft tenant create blue --node-selector zone=a");
+
+  const set = tenant
+    .command("set <name>")
+    .description("change which nodes may come to host a tenant's networks; what is there stays")
+    .option("--node-selector <label>", "NAME=VALUE: a label that they must have; repeat it", nodeSelector)
+    .option("--no-node-selector", "every node may")
+    .addOption(serverOption())
+    .action(async (name: string, options: SelectorOptions & WithServer) => {
+      if (options.nodeSelector === undefined)
+        throw new UsageError(`change tenant ${name}`, "nothing to change was named", "weft tenant set --help");
+      const [{ serverClient, declaration, ofKind }, { parseTenant, formatProblem }] = await Promise.all([
+        import("../admin.ts"),
+        import("../../model/index.ts"),
+      ]);
+      const client = serverClient(options.server);
+      const [before] = ofKind("tenant", (await client.list({ kind: "tenant", name })).resources);
+      const draft = parseTenant({ ...before, nodeSelector: options.nodeSelector || undefined });
+      if (!draft.ok) throw new UsageError(`change tenant ${name}`, draft.error.map(formatProblem).join("; "));
+      const answer = await client.apply({ resources: [declaration({ kind: "tenant", ...draft.value })] });
+      for (const { outcome, differences } of answer.results)
+        process.stdout.write(`tenant ${name} ${outcome}\n${differences.map((line) => `  ${line}\n`).join("")}`);
+    });
+  examples(set, "weft tenant set blue --node-selector zone=a", "weft tenant set blue --no-node-selector");
 
   const list = tenant
     .command("list")
@@ -64,6 +94,7 @@ export function registerTenant(program: Command): void {
           [
             ["name", shown.name],
             ["placement", shown.placement],
+            ["node selector", labelTexts(shown.nodeSelector)],
             ["networks", shown.networks],
           ],
           surface,

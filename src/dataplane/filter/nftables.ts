@@ -1,12 +1,10 @@
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { closeSync } from "node:fs";
 import { text } from "node:stream/consumers";
 import { isDeepStrictEqual } from "node:util";
 import { WeftError } from "../../base/errors.ts";
-import type { NetworkNamespace } from "../../linux/index.ts";
+import { memoryFile, type NetworkNamespace } from "../../linux/index.ts";
 
 /** One object of nftables' JSON schema, libnftables-json(5), in the form in which `nft -j list` prints it. */
 export type NftObject = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -70,7 +68,7 @@ export async function readNftSets(
 }
 
 /** The names of all tables of a family. */
-export async function listNftTables(namespace: NetworkNamespace, family: NftTable["family"]): Promise<string[]> {
+export async function listNftTables(namespace: NetworkNamespace, family: string): Promise<string[]> {
   const listing = await runNft(namespace, `list nft tables of ${family}`, ["-j", "list", "tables", family], "");
   const parsed = JSON.parse(listing) as { nftables: { table?: { name: string } }[] };
   return parsed.nftables.flatMap(({ table }) => (table === undefined ? [] : [table.name]));
@@ -123,7 +121,8 @@ async function listNftTable(namespace: NetworkNamespace, family: string, name: s
       "",
     );
   } catch (error) {
-    if (error instanceof WeftError && /No such file or directory/.test(error.reason)) return undefined;
+    // What nft says of a table that is not there is for people, in words of their language.
+    if (!(await listNftTables(namespace, family)).includes(name)) return undefined;
     throw error;
   }
   const parsed = JSON.parse(listing) as { nftables: Record<string, unknown>[] };
@@ -170,7 +169,8 @@ async function runNft(
   input: string,
 ): Promise<string> {
   const attempted = `${operation} in ${namespace.label}`;
-  const inputFile = openInput(input);
+  // nft opens its standard input anew, which works for files and not for the sockets that Node makes.
+  const inputFile = memoryFile("nft-input", input);
   let child: ChildProcess;
   try {
     child = namespace.spawn("nft", parameters, { stdio: [inputFile, "pipe", "pipe"] });
@@ -195,16 +195,4 @@ async function runNft(
     reason: missing ? "the program nft is not installed" : complaints.trim().split("\n")[0] || failure,
     ...(missing ? { hint: "install the Debian package nftables" } : {}),
   });
-}
-
-/** nft opens its standard input anew, which works for files and not for the sockets that Node makes. The file has no name. */
-function openInput(input: string): number {
-  const directory = mkdtempSync(join(tmpdir(), "weft-nft-"));
-  try {
-    const fd = openSync(join(directory, "input"), "wx+", 0o600);
-    writeFileSync(fd, input);
-    return fd;
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
 }

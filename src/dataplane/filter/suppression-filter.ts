@@ -22,31 +22,70 @@ export interface SuppressionFilter {
    * would be answered to another node, and is never asked across.
    */
   readonly own: readonly string[];
+  /** Where frames with a VLAN tag may come in: by ports of endpoints, and by tunnels, written as {@link forwarded} are. */
+  readonly tagged: { readonly ports: readonly string[]; readonly tunnels: readonly string[] };
 }
 
-/** Address resolution never leaves the node through these tunnels. */
-export function suppressionFilterTable({ forwarded, own }: SuppressionFilter): NftTable {
+/** Address resolution never leaves the node through these tunnels, and frames with a VLAN tag pass where they may alone. */
+export function suppressionFilterTable({ forwarded, own, tagged }: SuppressionFilter): NftTable {
   const chain = (name: string): NftObject => ({
     chain: { name, type: "filter", hook: name, prio: NF_BR_PRI_FILTER_BRIDGED, policy: "accept" },
   });
-  const drops = (name: string, tunnels: readonly string[]): NftObject[] =>
+  const drop = (name: string, ...conditions: readonly NftObject[]): NftObject => ({
+    rule: { chain: name, expr: [...conditions, { counter: null }, { drop: null }] },
+  });
+  const drops = (
+    name: string,
+    tunnels: readonly string[],
+    conditions: readonly (readonly NftObject[])[],
+  ): NftObject[] =>
     tunnels.flatMap((tunnel) =>
-      [arp, neighbourDiscovery].map((condition) => ({
-        rule: {
-          chain: name,
-          expr: [match({ meta: { key: "oifname" } }, tunnel), condition, { counter: null }, { drop: null }],
-        },
-      })),
+      conditions.map((each) => drop(name, match({ meta: { key: "oifname" } }, tunnel), ...each)),
     );
+  const acceptFrom = (interfaces: string): NftObject => ({
+    rule: { chain: taggedChain, expr: [match({ meta: { key: "iifname" } }, interfaces), { accept: null }] },
+  });
+  const hasTaggedPorts = tagged.ports.length > 0;
   return {
     family: "bridge",
     name: suppressionFilterName,
-    objects: [chain("forward"), chain("output"), ...drops("forward", forwarded), ...drops("output", own)],
+    objects: [
+      ...(hasTaggedPorts ? [{ set: { name: "tagged", type: "ifname", elem: [...tagged.ports] } }] : []),
+      chain("prerouting"),
+      chain("forward"),
+      chain("output"),
+      { chain: { name: taggedChain } },
+      { rule: { chain: "prerouting", expr: [match(etherType, vlanTypes), { jump: { target: taggedChain } }] } },
+      ...drops("forward", forwarded, addressResolution),
+      ...drops(
+        "forward",
+        forwarded.filter((tunnel) => tagged.tunnels.includes(tunnel)),
+        [arpBehindTag, neighbourDiscovery].map((condition) => [priorityTag, condition]),
+      ),
+      ...drops("output", own, addressResolution),
+      // A priority tag around another tag means nothing, and hides from the rules above what is inside.
+      drop(taggedChain, match(etherType, "8021ad"), priorityTag),
+      drop(taggedChain, priorityTag, match(behindTagType, vlanTypes)),
+      ...(hasTaggedPorts ? [acceptFrom("@tagged")] : []),
+      ...tagged.tunnels.map(acceptFrom),
+      drop(taggedChain),
+    ],
   };
 }
 
-const arp = match({ payload: { protocol: "ether", field: "type" } }, "arp");
+const taggedChain = "tagged";
+const etherType = { payload: { protocol: "ether", field: "type" } };
+/** The EtherType behind an 802.1Q tag. */
+const behindTagType = { payload: { protocol: "vlan", field: "type" } };
+const vlanTypes = { set: ["8021q", "8021ad"] };
+
+/** VID 0: the tag gives a priority alone, and whoever gets the frame takes it for an untagged one. IEEE 802.1Q-2018 table 9-2. */
+const priorityTag = match({ payload: { protocol: "vlan", field: "id" } }, 0);
+
+const arp = match(etherType, "arp");
+const arpBehindTag = match(behindTagType, "arp");
 const neighbourDiscovery = match(
   { payload: { protocol: "icmpv6", field: "type" } },
   { set: ["nd-neighbor-solicit", "nd-neighbor-advert"] },
 );
+const addressResolution = [[arp], [neighbourDiscovery]];

@@ -1,7 +1,7 @@
 import { cidrFamily, cidrOf, prefixLengthOf } from "../../base/cidr.ts";
 import { familyOf } from "../../base/ip.ts";
 import type { NftObject, NftTable } from "../filter/nftables.ts";
-import type { PairAddresses } from "./addresses.ts";
+import { linkLocal, type PairAddresses } from "./addresses.ts";
 import { hostDevice, hostTable, type UplinkIdentity } from "./identity.ts";
 import { families, type UplinkRequest } from "./request.ts";
 import * as nft from "./rules.ts";
@@ -34,8 +34,15 @@ export function hostFilterTable(
         ),
         nft.prefixSet("inward", family, directInward),
         nft.prefixSet("gateways", family, sources),
+        nft.prefixSet(
+          "access",
+          family,
+          hostAccess.map(({ prefix }) => prefix),
+        ),
       ]),
       nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
+      nft.chain("arrival", { type: "filter", hook: "prerouting", prio: nft.hookPriority.mangle }),
+      nft.chain("tenant"),
       nft.chain("forward", { type: "filter", hook: "forward", prio: nft.hookPriority.filter }),
       nft.chain("inward"),
       nft.chain("postrouting", { type: "nat", hook: "postrouting", prio: nft.hookPriority.sourceNat }),
@@ -58,6 +65,8 @@ export function hostFilterTable(
           nft.notrack,
         ),
       ]),
+      nft.rule("arrival", nft.from(device), nft.goTo("tenant")),
+      ...fromTenant(addresses),
       nft.rule("forward", nft.from(device), nft.to(device), nft.drop),
       nft.rule("forward", nft.to(device), nft.goTo("inward")),
       ...families.map((family) =>
@@ -94,6 +103,38 @@ function noTunnels(device: string): NftObject[] {
       nft.drop,
     ),
     nft.rule("prerouting", nft.from(device), nft.protocolIn(ipip, sixInFour, gre), nft.drop),
+  ];
+}
+
+/**
+ * Under which addresses a tenant speaks, to the host itself and through it: those of the pair's end and of blocks that have no
+ * tunnel, and in answers to the host's own questions those that were asked. Whatever a translation has missed goes no further.
+ */
+function fromTenant(addresses: PairAddresses): NftObject[] {
+  return [
+    ...families.flatMap((family) => [
+      nft.rule(
+        "tenant",
+        nft.source(family, `@inward${family}`),
+        nft.destination(family, `@direct${family}`),
+        nft.accept,
+      ),
+      // Of the tenant's router, about packets between blocks, which nobody tracks.
+      nft.rule(
+        "tenant",
+        nft.source(family, addresses[family].tenant),
+        nft.destination(family, `@direct${family}`),
+        nft.icmpErrors[family],
+        nft.accept,
+      ),
+    ]),
+    nft.rule("tenant", nft.isInvalid, nft.drop),
+    ...families.flatMap((family) => [
+      nft.rule("tenant", nft.source(family, addresses[family].tenant), nft.accept),
+      nft.rule("tenant", nft.source(family, `@access${family}`), nft.isAnswer, nft.accept),
+    ]),
+    nft.rule("tenant", nft.source(6, linkLocal.tenant), nft.accept),
+    nft.rule("tenant", nft.drop),
   ];
 }
 

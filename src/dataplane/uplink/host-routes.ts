@@ -1,7 +1,7 @@
 import { type Cidr, cidrFamily, prefixLengthOf } from "../../base/cidr.ts";
 import { WeftError } from "../../base/errors.ts";
 import { familyOf, type IpAddress, ipToBigInt } from "../../base/ip.ts";
-import { type Route, routeType } from "../../netlink/index.ts";
+import { linkOfRoute, type Route, routeType } from "../../netlink/index.ts";
 import { weftProtocol } from "../ownership.ts";
 import type { PairAddresses } from "./addresses.ts";
 import { routeMetric, type UplinkIdentity } from "./identity.ts";
@@ -128,8 +128,7 @@ function linkOf(address: IpAddress, links: readonly SpannedRoute[]): number | un
   for (const { route, first, last, family: other } of links)
     if (other === family && first <= value && value <= last)
       if (best === undefined || isBetter(route, best)) best = route;
-  const [nexthop, another] = best?.nexthops ?? [];
-  return nexthop?.gateway === undefined && another === undefined ? nexthop?.index : undefined;
+  return best === undefined ? undefined : linkOfRoute(best);
 }
 
 function isBetter(route: Route, than: Route): boolean {

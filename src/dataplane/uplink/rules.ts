@@ -4,8 +4,8 @@ import type { NftObject } from "../filter/nftables.ts";
 
 /** Words of nftables for the filters of an uplink, in the form in which `nft -j list` prints them. libnftables-json(5). */
 
-/** linux/netfilter_ipv4.h: before connection tracking, among the filters, where sources are translated. */
-export const hookPriority = { raw: -300, filter: 0, sourceNat: 100 } as const;
+/** linux/netfilter_ipv4.h: before connection tracking, just behind it, among the filters, where sources are translated. */
+export const hookPriority = { raw: -300, mangle: -150, filter: 0, sourceNat: 100 } as const;
 
 /** IANA protocol numbers. */
 export const ipProtocol = { ipip: 4, tcp: 6, udp: 17, sixInFour: 41, gre: 47 } as const;
@@ -52,6 +52,9 @@ export const isAnswer: readonly object[] = [
   match({ ct: { key: "state" } }, ["established", "related"], "in"),
 ];
 
+/** What connection tracking can make nothing of: no translation touches it. */
+export const isInvalid: object = match({ ct: { key: "state" } }, "invalid", "in");
+
 /** ICMP errors: without them neither path MTU discovery nor a quick end of hopeless attempts. RFC 4890 §4.3. */
 export const icmpErrors: Readonly<Record<IpFamily, object>> = {
   4: match(
@@ -66,6 +69,15 @@ export const icmpErrors: Readonly<Record<IpFamily, object>> = {
       set: ["destination-unreachable", "packet-too-big", "time-exceeded", "parameter-problem"],
     },
   ),
+};
+
+/** "Fragmentation needed" (RFC 1191 §4) and "packet too big" (RFC 8201 §4). */
+export const tooBig: Readonly<Record<IpFamily, readonly object[]>> = {
+  4: [
+    match({ payload: { protocol: "icmp", field: "type" } }, "destination-unreachable"),
+    match({ payload: { protocol: "icmp", field: "code" } }, "frag-needed"),
+  ],
+  6: [match({ payload: { protocol: "icmpv6", field: "type" } }, "packet-too-big")],
 };
 
 export function prefix(value: Cidr): string | object {

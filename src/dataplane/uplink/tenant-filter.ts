@@ -14,6 +14,9 @@ const linkLocalSpace = cidr("169.254.0.0/16");
 /**
  * What passes between a tenant's networks and its uplink, and under which addresses. Behind the uplink subnets of
  * tenants may be the same, so egress leaves with the address of the tenant's end, which no other tenant has.
+ *
+ * To the outside endpoints are the host, and the path MTU to the host is not theirs to tell: whoever believed them would
+ * cut what he sends to the host itself, its tunnels among it.
  */
 export function tenantFilterTable(request: UplinkRequest, addresses: PairAddresses): NftTable {
   const { hostAccess, egress, direct, directInward } = request;
@@ -51,7 +54,9 @@ export function tenantFilterTable(request: UplinkRequest, addresses: PairAddress
       nft.rule("forward", nft.to(tenantDevice), nft.goTo("outward")),
       nft.rule("forward", nft.from(tenantDevice), nft.goTo("inward")),
       ...forEachFamily((family) => nft.rule("outward", ...between(family, "inward", "direct"), nft.accept)),
+      nft.rule("outward", nft.isInvalid, nft.drop),
       nft.rule("outward", nft.isAnswer, nft.accept),
+      ...forEachFamily((family) => nft.rule("outward", nft.tooBig[family], nft.drop)),
       nft.rule("outward", nft.destination(4, nft.prefix(linkLocalSpace)), refuse),
       ...forEachFamily((family) => nft.rule("outward", nft.source(family, `@egress${family}`), nft.accept)),
       nft.rule("outward", refuse),

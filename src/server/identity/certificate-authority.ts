@@ -1,8 +1,9 @@
 import { createHash, type KeyObject, randomBytes, type webcrypto, X509Certificate } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { isIP } from "node:net";
 import { join } from "node:path";
 import { generatePrivateKey } from "../../api/certificate-request.ts";
+import { nodeUri } from "../../api/node-uri.ts";
 import { serverName } from "../../api/transport.ts";
 import { keyAlgorithm, keyPairOf, x509 } from "../../api/x509.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -10,11 +11,11 @@ import { type Duration, hours } from "../../base/duration.ts";
 import { messageOf, WeftError } from "../../base/errors.ts";
 import { err, ok, type Result } from "../../base/result.ts";
 import { writeFileDurably } from "../../linux/durable-file.ts";
-import { nodeUri } from "./node-identity.ts";
+import { readPrivateFile } from "../../linux/private-files.ts";
 
 /** Node certificates are short-lived so that a stolen one is soon worthless; nodes renew at two thirds of it. */
 const nodeCertificateLifetime = hours(24);
-export const serverCertificateLifetime = hours(7 * 24);
+const serverCertificateLifetime = hours(7 * 24);
 const authorityLifetime = hours(10 * 365 * 24);
 /** Certificates are good from this long before their making, for hosts whose clocks are late. */
 const backdated = hours(24);
@@ -26,6 +27,8 @@ export interface ServerCertificate {
   readonly privateKey: string;
   /** Milliseconds since 1970. */
   readonly expires: number;
+  /** Whether two thirds of its life are over at `now`, or it was made while the clock was far ahead of that. */
+  isRenewalDue(now: number): boolean;
 }
 
 /**
@@ -57,14 +60,15 @@ export class CertificateAuthority {
     const certificateFile = join(directory, "ca.crt");
     try {
       // The certificate is written last, and nobody has been given one before both are there.
-      if (!existsSync(certificateFile)) {
+      if (lstatSync(certificateFile, { throwIfNoEntry: false }) === undefined) {
         const keyText = await generatePrivateKey();
         writeFileDurably(keyFile, keyText);
         writeFileDurably(certificateFile, await makeAuthorityCertificate(await keyPairOf(keyText), clock));
       }
-      const keys = await keyPairOf(readFileSync(keyFile, "utf8"));
-      return new CertificateAuthority(readFileSync(certificateFile, "utf8"), keys, clock);
+      const keys = await keyPairOf(read(keyFile));
+      return new CertificateAuthority(read(certificateFile), keys, clock);
     } catch (error) {
+      if (error instanceof WeftError) throw error;
       throw new WeftError({
         code: "failed-precondition",
         attempted: `open the certificate authority in ${directory}`,
@@ -79,6 +83,7 @@ export class CertificateAuthority {
   async issueServer(addresses: readonly string[]): Promise<ServerCertificate> {
     const privateKey = await generatePrivateKey();
     const { publicKey } = await keyPairOf(privateKey);
+    const made = this.#clock.now();
     const names = new Set([serverName, "localhost", ...addresses]);
     const certificate = await this.#issue(publicKey, serverName, serverCertificateLifetime, [
       new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
@@ -90,6 +95,7 @@ export class CertificateAuthority {
       chain: `${certificate.toString("pem")}\n${this.certificate}`,
       privateKey,
       expires: certificate.notAfter.getTime(),
+      isRenewalDue: (now) => now >= made + (serverCertificateLifetime * 2) / 3 || now < made - backdated / 2,
     };
   }
 
@@ -155,13 +161,20 @@ export async function readCertificateRequest(der: Uint8Array): Promise<Result<Ce
   }
 }
 
+function read(path: string): string {
+  const text = readPrivateFile(path);
+  if (text === undefined) throw new Error(`there is no ${path}`);
+  return text;
+}
+
 async function makeAuthorityCertificate(keys: webcrypto.CryptoKeyPair, clock: Clock): Promise<string> {
   const now = clock.now();
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
     // Distinct names keep the authorities of two installations apart in logs and trust stores.
     name: [{ CN: [`weft ${randomBytes(4).toString("hex")}`] }],
-    notBefore: new Date(now - backdated),
+    // Nodes keep it for as long as it lives: one made while the clock was ahead must be good once that is set right.
+    notBefore: new Date(now - authorityLifetime),
     notAfter: new Date(now + authorityLifetime),
     keys,
     signingAlgorithm: keyAlgorithm,

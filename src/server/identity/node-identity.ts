@@ -1,36 +1,25 @@
 import { createHash, type KeyObject, type X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
+import { type NodeIdentity, nodeOfCertificate } from "../../api/node-uri.ts";
 import type { Clock } from "../../base/clock.ts";
 import { WeftError } from "../../base/errors.ts";
-import { parseNodeName } from "../../model/names.ts";
-
-/** Who a node is, by its certificate. */
-export interface NodeIdentity {
-  readonly name: string;
-  /** Of the certificate; writes nothing when the node has joined again since. */
-  readonly generation: number;
-}
 
 /** A node's certificate as its connection proved it. */
 export interface PeerCertificate extends NodeIdentity {
   /** Milliseconds since 1970. */
+  readonly begins: number;
   readonly expires: number;
   /** SHA-256 of the key's SubjectPublicKeyInfo (DER). */
   readonly publicKeyHash: Buffer;
 }
 
-/** The URI that names a node in its certificate's subject alternative name: `weft://node/NAME/GENERATION`. */
-export function nodeUri(identity: NodeIdentity): string {
-  return `weft://node/${identity.name}/${identity.generation}`;
-}
-
 /**
- * The certificate that the peer of a TLS connection proved to hold, expired or not; undefined when it showed none
+ * The certificate that the peer of a TLS connection proved to hold, be its time now or not; undefined when it showed none
  * that `authority` signed for a node. The socket must have been accepted with `requestCert` and the CA as only trust.
  */
 export function peerCertificate(socket: TLSSocket, authority: KeyObject): PeerCertificate | undefined {
-  const expired = String(socket.authorizationError) === "CERT_HAS_EXPIRED";
-  if (!socket.authorized && !expired) return undefined;
+  const isOfAnotherTime = /^CERT_(HAS_EXPIRED|NOT_YET_VALID)$/.test(String(socket.authorizationError));
+  if (!socket.authorized && !isOfAnotherTime) return undefined;
   const certificate = socket.getPeerX509Certificate();
   // OpenSSL tells only the last error that it found: an expired certificate may be a forged one as well.
   if (certificate === undefined || !certificate.verify(authority)) return undefined;
@@ -38,11 +27,11 @@ export function peerCertificate(socket: TLSSocket, authority: KeyObject): PeerCe
 }
 
 function readPeerCertificate(certificate: X509Certificate): PeerCertificate | undefined {
-  const match = /^URI:weft:\/\/node\/([a-z0-9-]+)\/(\d{1,10})$/.exec(certificate.subjectAltName ?? "");
-  if (match === null || !parseNodeName(match[1] as string).ok) return undefined;
+  const node = nodeOfCertificate(certificate);
+  if (node === undefined) return undefined;
   return {
-    name: match[1] as string,
-    generation: Number(match[2]),
+    ...node,
+    begins: certificate.validFromDate.getTime(),
     expires: certificate.validToDate.getTime(),
     publicKeyHash: createHash("sha256")
       .update(certificate.publicKey.export({ format: "der", type: "spki" }))
@@ -60,6 +49,14 @@ export function requireValid(peer: PeerCertificate | undefined, attempted: strin
       hint: "join first, with a token from: weft token create",
     });
   if (clock.now() >= peer.expires) throw expiredError(peer, attempted);
+  // It was made while this host's clock was ahead of what it says now.
+  if (clock.now() < peer.begins)
+    throw new WeftError({
+      code: "unauthenticated",
+      attempted,
+      reason: `the certificate of node ${peer.name} is valid from ${new Date(peer.begins).toISOString()} on, and the server's clock says ${new Date(clock.now()).toISOString()}`,
+      hint: "the agent renews it by itself; see that the server's clock is right",
+    });
   return peer;
 }
 

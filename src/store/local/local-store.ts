@@ -59,6 +59,10 @@ export class LocalStore implements Store {
     return this.#tables.revision;
   }
 
+  get failure(): WeftError | undefined {
+    return this.#tables.loss;
+  }
+
   async range(prefix: string): Promise<RangeResult> {
     this.#checkOpen(`read the entries under ${JSON.stringify(prefix)}`);
     checkPrefix(prefix, "read the entries under a prefix");

@@ -1,3 +1,4 @@
+import type { WeftError } from "../../base/errors.ts";
 import type { Change, Entry, WatchBatch } from "../store.ts";
 
 /**
@@ -9,6 +10,8 @@ export interface Tables {
   readonly revision: number;
   /** Changes up to and including this revision are forgotten; 0 at first. */
   readonly compactedRevision: number;
+  /** As {@link Store.failure}. */
+  readonly loss?: WeftError | undefined;
   get(key: string): Entry | undefined;
   /** The revision that last changed the key; 0: the key does not exist. */
   revisionOf(key: string): number;

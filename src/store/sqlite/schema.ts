@@ -1,6 +1,7 @@
 import { accessSync, closeSync, constants, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { WeftError } from "../../base/errors.ts";
+import { requirePrivate } from "../../linux/private-files.ts";
 import { failureOf } from "./failure.ts";
 
 /** `PRAGMA application_id` of a weft store: "weft" in ASCII. */
@@ -38,6 +39,7 @@ export function openDatabase(file: string): DatabaseSync {
   const attempted = `open the store ${file}`;
   let database: DatabaseSync | undefined;
   try {
+    for (const part of ["", "-wal", "-shm", "-journal"]) requirePrivate(`${file}${part}`, attempted);
     createPrivately(file);
     // Asked first, since SQLite reports a file that it may not write as an I/O error.
     accessSync(file, constants.R_OK | constants.W_OK);

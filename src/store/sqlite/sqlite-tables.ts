@@ -1,4 +1,6 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { messageOf, WeftError } from "../../base/errors.ts";
+import { FilesInPlace } from "../../linux/file-in-place.ts";
 import type { Tables } from "../local/tables.ts";
 import type { Change, Entry, WatchBatch } from "../store.ts";
 import { failureOf } from "./failure.ts";
@@ -10,6 +12,8 @@ export class SqliteTables implements Tables {
   readonly #file: string;
   readonly #database: DatabaseSync;
   readonly #statements: Statements;
+  readonly #files: FilesInPlace;
+  #loss: WeftError | undefined;
 
   constructor(file: string) {
     this.#file = file;
@@ -20,6 +24,7 @@ export class SqliteTables implements Tables {
       if (state === undefined) throw new Error("its table state has no row");
       this.#revision = state.revision;
       this.#compactedRevision = state.compacted_revision;
+      this.#files = new FilesInPlace([file, `${file}-wal`]);
     } catch (error) {
       this.#database.close();
       throw failureOf(error, `open the store ${file}`);
@@ -32,6 +37,12 @@ export class SqliteTables implements Tables {
 
   get compactedRevision(): number {
     return this.#compactedRevision;
+  }
+
+  get loss(): WeftError | undefined {
+    const lost = this.#loss === undefined ? this.#files.lost() : undefined;
+    if (lost !== undefined) this.#loss = this.#explainLoss(lost);
+    return this.#loss;
   }
 
   get(key: string): Entry | undefined {
@@ -97,6 +108,7 @@ export class SqliteTables implements Tables {
 
   #write(doing: string, action: () => void): void {
     this.#attempt(doing, () => {
+      this.#requireInPlace(doing);
       this.#statements.begin.run();
       try {
         action();
@@ -106,6 +118,35 @@ export class SqliteTables implements Tables {
         if (this.#database.isTransaction) this.#statements.rollback.run();
         throw error;
       }
+      // What went into a file that nobody finds again must not be acknowledged.
+      this.#requireInPlace(doing);
+    });
+  }
+
+  #requireInPlace(doing: string): void {
+    const { loss } = this;
+    if (loss === undefined) return;
+    const { code, reason, hint = "" } = loss;
+    throw new WeftError({ code, attempted: `${doing} the store ${this.#file}`, reason, hint });
+  }
+
+  /** The state is still whole in the files that this process has open: it is saved beside them, once. */
+  #explainLoss({ path, how }: { readonly path: string; readonly how: string }): WeftError {
+    const rescued = `${this.#file}.rescued`;
+    const before = process.umask(0o077);
+    let hint = `what it held was saved as ${rescued}: stop the server, remove ${this.#file} and ${this.#file}-wal if they are there, move ${rescued} to ${this.#file}, and start the server again`;
+    try {
+      this.#database.prepare("VACUUM INTO ?").run(rescued);
+    } catch (error) {
+      hint = `save tenants and networks with weft export, stop the server, restore its data directory from a backup, and start it again (a copy could not be saved as ${rescued}: ${messageOf(error)})`;
+    } finally {
+      process.umask(before);
+    }
+    return new WeftError({
+      code: "unavailable",
+      attempted: `use the store ${this.#file}`,
+      reason: `${path} was ${how} while the server ran; nothing is written any more`,
+      hint,
     });
   }
 

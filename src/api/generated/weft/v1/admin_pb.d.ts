@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Block, Endpoint, Network, Node, Tenant } from "./resources_pb.js";
+import type { Block, Endpoint, Network, Node, NodeSettings, Tenant, VtepAddresses } from "./resources_pb.js";
 import type { InPlaceProgressSchema, NetworkReadiness, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
@@ -254,6 +254,41 @@ export declare type ListResponse = Message<"weft.v1.ListResponse"> & {
   blocks: Block[];
 
   /**
+   * Of each node listed, and of nodes that are yet to join.
+   *
+   * @generated from field: repeated weft.v1.NodeSettings node_settings = 5;
+   */
+  nodeSettings: NodeSettings[];
+
+  /**
+   * The nodes that host it, ordered by name, when one network was asked for by its name.
+   *
+   * @generated from field: repeated weft.v1.NetworkHost hosts = 6;
+   */
+  hosts: NetworkHost[];
+
+  /**
+   * Of that network: octets of the largest inner packet on every node.
+   *
+   * @generated from field: uint32 effective_mtu = 7;
+   */
+  effectiveMtu: number;
+
+  /**
+   * The node that sets it, because its underlay carries least; empty: none has joined.
+   *
+   * @generated from field: string mtu_node = 8;
+   */
+  mtuNode: string;
+
+  /**
+   * What a node hosts, when one node was asked for by its name.
+   *
+   * @generated from field: repeated weft.v1.NetworkHost hosted = 9;
+   */
+  hosted: NetworkHost[];
+
+  /**
    * When one network was asked for by its name.
    *
    * @generated from field: weft.v1.NetworkReadiness readiness = 20;
@@ -266,6 +301,46 @@ export declare type ListResponse = Message<"weft.v1.ListResponse"> & {
  * Use `create(ListResponseSchema)` to create a new message.
  */
 export declare const ListResponseSchema: GenMessage<ListResponse>;
+
+/**
+ * A node in a network.
+ *
+ * @generated from message weft.v1.NetworkHost
+ */
+export declare type NetworkHost = Message<"weft.v1.NetworkHost"> & {
+  /**
+   * @generated from field: string network = 1;
+   */
+  network: string;
+
+  /**
+   * @generated from field: string node = 2;
+   */
+  node: string;
+
+  /**
+   * @generated from field: uint32 endpoints = 3;
+   */
+  endpoints: number;
+
+  /**
+   * @generated from field: uint32 blocks = 4;
+   */
+  blocks: number;
+
+  /**
+   * Labels that network or tenant ask for and that the node has not, as `zone=a`. Not empty: it is there from before.
+   *
+   * @generated from field: repeated string missing_labels = 5;
+   */
+  missingLabels: string[];
+};
+
+/**
+ * Describes the message weft.v1.NetworkHost.
+ * Use `create(NetworkHostSchema)` to create a new message.
+ */
+export declare const NetworkHostSchema: GenMessage<NetworkHost>;
 
 /**
  * Whether a node watches now; goes with each node listed.
@@ -289,6 +364,26 @@ export declare type NodeContact = Message<"weft.v1.NodeContact"> & {
    * @generated from field: uint64 last_seen = 3;
    */
   lastSeen: bigint;
+
+  /**
+   * Where its agent connects from; empty: it does not.
+   *
+   * @generated from field: string address = 4;
+   */
+  address: string;
+
+  /**
+   * Where another agent was that tried to be this node and was refused, and when it last did. Empty: there was none
+   * since the server started.
+   *
+   * @generated from field: string refused_address = 5;
+   */
+  refusedAddress: string;
+
+  /**
+   * @generated from field: uint64 refused_at = 6;
+   */
+  refusedAt: bigint;
 
   /**
    * The networks that it hosts, and how many of these are not in place in its kernel.
@@ -340,6 +435,60 @@ export declare type DeleteResponse = Message<"weft.v1.DeleteResponse"> & {
  * Use `create(DeleteResponseSchema)` to create a new message.
  */
 export declare const DeleteResponseSchema: GenMessage<DeleteResponse>;
+
+/**
+ * @generated from message weft.v1.SetNodeRequest
+ */
+export declare type SetNodeRequest = Message<"weft.v1.SetNodeRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: map<string, string> labels = 2;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * @generated from field: repeated string removed_labels = 3;
+   */
+  removedLabels: string[];
+
+  /**
+   * Unset: stays. Without an address: none is approved any more.
+   *
+   * @generated from field: weft.v1.VtepAddresses approved = 4;
+   */
+  approved?: VtepAddresses | undefined;
+};
+
+/**
+ * Describes the message weft.v1.SetNodeRequest.
+ * Use `create(SetNodeRequestSchema)` to create a new message.
+ */
+export declare const SetNodeRequestSchema: GenMessage<SetNodeRequest>;
+
+/**
+ * @generated from message weft.v1.SetNodeResponse
+ */
+export declare type SetNodeResponse = Message<"weft.v1.SetNodeResponse"> & {
+  /**
+   * @generated from field: weft.v1.NodeSettings settings = 1;
+   */
+  settings?: NodeSettings | undefined;
+
+  /**
+   * @generated from field: uint64 revision = 2;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message weft.v1.SetNodeResponse.
+ * Use `create(SetNodeResponseSchema)` to create a new message.
+ */
+export declare const SetNodeResponseSchema: GenMessage<SetNodeResponse>;
 
 /**
  * @generated from message weft.v1.CreateTokenRequest
@@ -491,6 +640,16 @@ export declare const AdminService: GenService<{
     methodKind: "unary";
     input: typeof DeleteRequestSchema;
     output: typeof DeleteResponseSchema;
+  },
+  /**
+   * Says something of a node, which may be yet to join. What is not named stays.
+   *
+   * @generated from rpc weft.v1.AdminService.SetNode
+   */
+  setNode: {
+    methodKind: "unary";
+    input: typeof SetNodeRequestSchema;
+    output: typeof SetNodeResponseSchema;
   },
   /**
    * @generated from rpc weft.v1.AdminService.CreateToken

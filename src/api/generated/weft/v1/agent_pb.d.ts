@@ -44,6 +44,13 @@ export declare type AttachRequest = Message<"weft.v1.AttachRequest"> & {
    * @generated from field: repeated string ips = 5;
    */
   ips: string[];
+
+  /**
+   * Of several networks of one container the lowest, 1 to 99999, gives the default route; 0: after those that are there.
+   *
+   * @generated from field: uint32 route_priority = 6;
+   */
+  routePriority: number;
 };
 
 /**

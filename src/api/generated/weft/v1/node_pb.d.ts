@@ -122,9 +122,18 @@ export declare type RegisterRequest = Message<"weft.v1.RegisterRequest"> & {
   underlayMtu: number;
 
   /**
-   * @generated from field: map<string, string> labels = 4;
+   * Random octets that the agent makes at each start: another process of the same node has others. At most 32.
+   *
+   * @generated from field: bytes incarnation = 8;
    */
-  labels: { [key: string]: string };
+  incarnation: Uint8Array;
+
+  /**
+   * The server refused this process, because another one spoke as its node, since it last was connected.
+   *
+   * @generated from field: bool was_refused = 9;
+   */
+  wasRefused: boolean;
 };
 
 /**
@@ -373,6 +382,18 @@ export declare type WatchRequest = Message<"weft.v1.WatchRequest"> & {
   networks: string[];
 
   /**
+   * As in RegisterRequest.
+   *
+   * @generated from field: bytes incarnation = 8;
+   */
+  incarnation: Uint8Array;
+
+  /**
+   * @generated from field: bool was_refused = 9;
+   */
+  wasRefused: boolean;
+
+  /**
    * The caller reports what is in place. One that does not changes ways by a clock of its own.
    *
    * @generated from field: bool reports = 20;
@@ -493,6 +514,14 @@ export declare type WatchChange = Message<"weft.v1.WatchChange"> & {
      */
     value: BlockReference;
     case: "blockRemoved";
+  } | {
+    /**
+     * Another agent tried to be this node and was refused: its address. Says nothing of the state.
+     *
+     * @generated from field: string agent_refused = 15;
+     */
+    value: string;
+    case: "agentRefused";
   } | { case: undefined; value?: undefined };
 };
 

@@ -25,6 +25,13 @@ export declare type Tenant = Message<"weft.v1.Tenant"> & {
    * @generated from field: string placement = 2;
    */
   placement: string;
+
+  /**
+   * Labels that a node must have to host the tenant's networks, all of them; none: every node may.
+   *
+   * @generated from field: map<string, string> node_selector = 3;
+   */
+  nodeSelector: { [key: string]: string };
 };
 
 /**
@@ -154,11 +161,23 @@ export declare type Network = Message<"weft.v1.Network"> & {
   hostAccess: boolean;
 
   /**
+   * @generated from field: bool vlan_tags = 25;
+   */
+  vlanTags: boolean;
+
+  /**
    * Seconds; 0: the default.
    *
    * @generated from field: uint32 change_timeout = 30;
    */
   changeTimeout: number;
+
+  /**
+   * Labels that a node must have to host the network, beside those that the tenant asks for; none: no others.
+   *
+   * @generated from field: map<string, string> node_selector = 40;
+   */
+  nodeSelector: { [key: string]: string };
 };
 
 /**
@@ -255,11 +274,6 @@ export declare type Node = Message<"weft.v1.Node"> & {
   underlayMtu: number;
 
   /**
-   * @generated from field: map<string, string> labels = 5;
-   */
-  labels: { [key: string]: string };
-
-  /**
    * @generated from field: uint32 generation = 6;
    */
   generation: number;
@@ -270,6 +284,59 @@ export declare type Node = Message<"weft.v1.Node"> & {
  * Use `create(NodeSchema)` to create a new message.
  */
 export declare const NodeSchema: GenMessage<Node>;
+
+/**
+ * What the administrator says of a node. Nodes cannot write it.
+ *
+ * @generated from message weft.v1.NodeSettings
+ */
+export declare type NodeSettings = Message<"weft.v1.NodeSettings"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: map<string, string> labels = 2;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * VTEP addresses that the node may register without proof.
+   *
+   * @generated from field: weft.v1.VtepAddresses approved = 3;
+   */
+  approved?: VtepAddresses | undefined;
+};
+
+/**
+ * Describes the message weft.v1.NodeSettings.
+ * Use `create(NodeSettingsSchema)` to create a new message.
+ */
+export declare const NodeSettingsSchema: GenMessage<NodeSettings>;
+
+/**
+ * An empty text is an absent address.
+ *
+ * @generated from message weft.v1.VtepAddresses
+ */
+export declare type VtepAddresses = Message<"weft.v1.VtepAddresses"> & {
+  /**
+   * @generated from field: string ipv4 = 1;
+   */
+  ipv4: string;
+
+  /**
+   * @generated from field: string ipv6 = 2;
+   */
+  ipv6: string;
+};
+
+/**
+ * Describes the message weft.v1.VtepAddresses.
+ * Use `create(VtepAddressesSchema)` to create a new message.
+ */
+export declare const VtepAddressesSchema: GenMessage<VtepAddresses>;
 
 /**
  * @generated from message weft.v1.Endpoint

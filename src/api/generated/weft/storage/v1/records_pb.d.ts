@@ -75,6 +75,36 @@ export declare type IdentityRecord = Message<"weft.storage.v1.IdentityRecord"> &
 export declare const IdentityRecordSchema: GenMessage<IdentityRecord>;
 
 /**
+ * /node-settings/NODE: what the administrator says of a node, which may be yet to join.
+ *
+ * @generated from message weft.storage.v1.NodeSettingsRecord
+ */
+export declare type NodeSettingsRecord = Message<"weft.storage.v1.NodeSettingsRecord"> & {
+  /**
+   * @generated from field: map<string, string> labels = 1;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * Empty: no address of this family is approved.
+   *
+   * @generated from field: string approved_ipv4 = 2;
+   */
+  approvedIpv4: string;
+
+  /**
+   * @generated from field: string approved_ipv6 = 3;
+   */
+  approvedIpv6: string;
+};
+
+/**
+ * Describes the message weft.storage.v1.NodeSettingsRecord.
+ * Use `create(NodeSettingsRecordSchema)` to create a new message.
+ */
+export declare const NodeSettingsRecordSchema: GenMessage<NodeSettingsRecord>;
+
+/**
  * /vnis/VNI (owner: a network), /vteps/ADDRESS (a node), /addresses/NETWORK/IP and /macs/NETWORK/MAC (an endpoint).
  *
  * @generated from message weft.storage.v1.OwnerRecord

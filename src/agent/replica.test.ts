@@ -1,0 +1,110 @@
+import assert from "node:assert/strict";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { type TestContext, test } from "node:test";
+import { refusal } from "../../test/support/server.ts";
+import { Replica } from "./replica.ts";
+
+const attachment = {
+  network: "web",
+  netns: "/run/netns/c1",
+  interface: "eth0",
+  state: "attached",
+  inode: 0,
+  routePriority: 1,
+} as const;
+const owner = { node: "h1", authority: "AA:BB", instance: "weft" };
+
+function temporaryDirectory(t: TestContext): string {
+  const path = mkdtempSync(join(tmpdir(), "weft-replica-"));
+  t.after(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+test("a database serves its node, installation and instance alone", (t) => {
+  const directory = temporaryDirectory(t);
+  const made = new Replica(directory);
+  made.requireOwner(owner);
+  made.close();
+  const replica = new Replica(directory);
+  t.after(() => replica.close());
+  replica.requireOwner(owner);
+  for (const [other, reason] of [
+    [{ node: "h2" }, /state of node h1; this agent is node h2/],
+    [{ authority: "CC" }, /another installation/],
+    [{ instance: "lab" }, /that of instance weft/],
+  ] as const)
+    assert.throws(() => replica.requireOwner({ ...owner, ...other }), refusal("failed-precondition", reason));
+});
+
+for (const [what, lose] of [
+  ["the file", (file: string) => rmSync(file)],
+  ["the file and its log", (file: string) => [file, `${file}-wal`].map((path) => rmSync(path))],
+  ["its log", (file: string) => rmSync(`${file}-wal`)],
+] as const)
+  test(`a database that lost ${what} is written anew, with all that it held`, (t) => {
+    const directory = temporaryDirectory(t);
+    const file = join(directory, "agent.db");
+    const replica = new Replica(directory);
+    replica.requireOwner(owner);
+    replica.putAttachment({ ...attachment, id: "000000000001" });
+    let rewritten = 0;
+    replica.onRewritten = () => rewritten++;
+    lose(file);
+    assert.equal(replica.isInPlace, false);
+    replica.putAttachment({ ...attachment, id: "000000000002" });
+    replica.putAttachment({ ...attachment, id: "000000000003" });
+    assert.equal(rewritten, 1);
+    assert.equal(replica.isInPlace, true);
+    // As after kill -9: what is on disk counts.
+    const copy = temporaryDirectory(t);
+    for (const suffix of ["", "-wal"]) copyFileSync(`${file}${suffix}`, join(copy, `agent.db${suffix}`));
+    replica.close();
+    for (const place of [directory, copy]) {
+      const again = new Replica(place);
+      again.requireOwner(owner);
+      assert.deepEqual(
+        again.attachments().map(({ id }) => id),
+        ["000000000001", "000000000002", "000000000003"],
+      );
+      again.close();
+    }
+  });
+
+test("a database that was replaced, or whose directory is gone, keeps nothing and says so, until it can", (t) => {
+  const top = temporaryDirectory(t);
+  const directory = join(top, "agent");
+  mkdirSync(directory);
+  const file = join(directory, "agent.db");
+  const replica = new Replica(directory);
+  t.after(() => replica.close());
+  renameSync(file, `${file}.moved`);
+  writeFileSync(file, "theirs");
+  const put = () => replica.putAttachment({ ...attachment, id: "000000000001" });
+  assert.throws(put, refusal("failed-precondition", /was replaced while the agent ran/));
+  assert.equal(readFileSync(file, "utf8"), "theirs");
+  rmSync(directory, { recursive: true });
+  assert.throws(put, refusal("failed-precondition", /was deleted while the agent ran, and cannot be written anew/));
+  mkdirSync(directory);
+  put();
+  assert.ok(replica.isInPlace);
+});
+
+test("attachments of an earlier version get route priorities, each its own", (t) => {
+  const directory = temporaryDirectory(t);
+  const path = join(directory, "agent.db");
+  new Replica(directory).close();
+  const earlier = new DatabaseSync(path);
+  earlier.exec(`ALTER TABLE attachments DROP COLUMN routePriority; PRAGMA user_version = 2;
+    INSERT INTO attachments VALUES ('b', 'web', '/run/netns/c', 'eth0', 'attached', 0);
+    INSERT INTO attachments VALUES ('a', 'db', '/run/netns/c', 'eth1', 'attached', 0);`);
+  earlier.close();
+  const replica = new Replica(directory);
+  t.after(() => replica.close());
+  assert.deepEqual(
+    replica.attachments().map(({ id, routePriority }) => `${id} ${routePriority}`),
+    ["a 1", "b 2"],
+  );
+});

@@ -1,0 +1,126 @@
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import { cidr } from "../base/cidr.ts";
+import { ip } from "../base/ip.ts";
+import { mac } from "../base/mac.ts";
+import type { Route } from "../netlink/index.ts";
+import { planContainerRoutes } from "./container-routes.ts";
+import type { LocalEndpoint } from "./desired.ts";
+import { networkSettings } from "./testing.ts";
+
+const own = 5;
+const endpoint: LocalEndpoint = {
+  id: "e1",
+  mac: mac("02:00:00:00:00:01"),
+  addresses: [
+    { address: ip("10.8.0.2"), prefixLength: 26 },
+    { address: ip("fd08::2"), prefixLength: 122 },
+  ],
+  netns: "/run/netns/c",
+  interface: "eth0",
+  inode: 0,
+  gateways: [ip("10.8.0.1"), ip("fd08::1")],
+  routePriority: 3,
+};
+const subnets = [cidr("10.8.0.0/16"), cidr("fd08::/64")];
+const inside = networkSettings({ mode: "l3", subnets });
+const outside = { ...inside, egress: true };
+
+/** A route of the main table: `DESTINATION via GATEWAY dev INDEX [metric METRIC] [proto PROTOCOL]`, as `ip` writes it. */
+function route(text: string): Route {
+  const words = text.split(" ");
+  const after = (word: string): string | undefined =>
+    words.includes(word) ? words[words.indexOf(word) + 1] : undefined;
+  const metric = after("metric");
+  return {
+    destination: cidr(words[0] as string),
+    table: 254,
+    protocol: Number(after("proto") ?? 119),
+    nexthops: [{ gateway: ip(after("via") as string), index: Number(after("dev")) }],
+    ...(metric === undefined ? {} : { priority: Number(metric) }),
+  };
+}
+
+function text({ destination, nexthops: [hop], priority, protocol }: Route): string {
+  const metric = priority === undefined ? "" : ` metric ${priority}`;
+  return `${destination} via ${hop?.gateway} dev ${hop?.index}${metric}${protocol === 119 ? "" : ` proto ${protocol}`}`;
+}
+
+const toSubnets = ["10.8.0.0/16 via 10.8.0.1 dev 5", "fd08::/64 via fd08::1 dev 5 metric 1024"];
+const out = ["0.0.0.0/0 via 10.8.0.1 dev 5 metric 100003", "::/0 via fd08::1 dev 5 metric 100003"];
+const within = ["0.0.0.0/0 via 10.8.0.1 dev 5 metric 200003", "::/0 via fd08::1 dev 5 metric 200003"];
+const unmetered = ["0.0.0.0/0 via 10.8.0.1 dev 5", "::/0 via fd08::1 dev 5 metric 1024"];
+const foreign = ["0.0.0.0/0 via 10.9.0.1 dev 6", "::/0 via fd09::1 dev 6 metric 1024 proto 9"];
+const siblings = ["0.0.0.0/0 via 10.9.0.1 dev 6 metric 100001", "::/0 via fd09::1 dev 6 metric 100001"];
+const asNew = ["10.8.0.0/16 via 10.8.0.1 dev 5", "fd08::/64 via fd08::1 dev 5"];
+
+const cases: readonly {
+  readonly what: string;
+  readonly network?: typeof outside;
+  readonly endpoint?: LocalEndpoint;
+  readonly present: readonly string[];
+  readonly written?: readonly string[];
+  readonly removed?: readonly string[];
+}[] = [
+  { what: "nothing there: all are written", present: [], written: [...asNew, ...out].sort() },
+  { what: "all there: nothing is written", present: [...toSubnets, ...out] },
+  {
+    what: "a default route of another network stands beside",
+    present: [...toSubnets, ...siblings],
+    written: out,
+  },
+  { what: "somebody else's stands beside, and wins", present: [...toSubnets, ...foreign], written: out },
+  {
+    what: "without egress one that leads no further than the tenant comes after all that lead to the world",
+    network: inside,
+    present: toSubnets,
+    written: within,
+  },
+  {
+    what: "egress ended: the other kind takes its place, and then it goes",
+    network: inside,
+    present: [...toSubnets, ...out],
+    written: within,
+    removed: out,
+  },
+  {
+    what: "no gateway any more: all of weft's on this interface go, and no others",
+    endpoint: { ...endpoint, gateways: [] },
+    present: [...toSubnets, ...out, ...siblings, ...foreign, "192.0.2.0/24 via 10.8.0.9 dev 5 proto 3"],
+    removed: [...toSubnets, ...out],
+  },
+  { what: "one of an earlier version that leads to the world stays", present: [...toSubnets, ...unmetered] },
+  {
+    what: "one of an earlier version that leads nowhere is replaced",
+    network: inside,
+    present: [...toSubnets, ...unmetered],
+    written: within,
+    removed: unmetered,
+  },
+  {
+    what: "one to a gateway that is none any more is replaced in place",
+    present: [...toSubnets, "0.0.0.0/0 via 10.8.0.65 dev 5 metric 100003", out[1] as string],
+    written: [out[0] as string],
+  },
+  {
+    what: "somebody else's at the very place is left",
+    present: [...toSubnets, "0.0.0.0/0 via 10.9.0.1 dev 6 metric 100003 proto 4", out[1] as string],
+  },
+  {
+    what: "somebody else's route to the subnet is left",
+    present: ["10.8.0.0/16 via 10.9.0.1 dev 6 proto 4", toSubnets[1] as string, ...out],
+  },
+  {
+    what: "two blocks have one default route",
+    endpoint: { ...endpoint, gateways: [ip("10.8.0.1"), ip("10.8.0.65")] },
+    present: [],
+    written: [asNew[0] as string, "0.0.0.0/0 via 10.8.0.1 dev 5 metric 100003"],
+  },
+];
+for (const { what, network = outside, present, written = [], removed = [], ...rest } of cases)
+  it(`routes of a container: ${what}`, () => {
+    const plan = planContainerRoutes(rest.endpoint ?? endpoint, network, own, present.map(route));
+    const sorted = (lines: readonly string[]): string[] => [...lines].sort();
+    assert.deepEqual(sorted(plan.written.map(text)), sorted(written));
+    assert.deepEqual(sorted(plan.removed.map(text)), sorted(removed));
+  });

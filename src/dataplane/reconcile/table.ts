@@ -1,0 +1,50 @@
+import type { Query, Request } from "../../netlink/index.ts";
+
+/** The row is wanted, and what it leads through is not there yet. Whoever brings that marks the row again. */
+export const notYet = Symbol("not yet");
+
+/**
+ * One kind of rows that the kernel holds: what is wanted, and how they are seen and changed. A table is data to the
+ * {@link Reconciler}; it remembers nothing of the kernel and knows no loops.
+ */
+export interface Table<Key, Row> {
+  /** What one row is called in events and problems: `route`. */
+  readonly kind: string;
+  /** The keys of all rows that are wanted, each once. */
+  keys(): Iterable<Key>;
+  /** The row as it shall be; `undefined`: none shall be. A look-up into desired state, not a copy of it. */
+  wanted(key: Key): Row | typeof notYet | undefined;
+  keyOf(row: Row): Key;
+  /** What shows all rows, others' among them. */
+  list(): readonly Query<Row>[];
+  /** What shows one row as it shall be, should a listing have missed it; absent: listings miss nothing. */
+  get?(row: Row): readonly Query<Row>[];
+  /** Entries of the kernel that make one row, told one by one. Default 1. */
+  readonly parts?: number;
+  /** Which of its {@link parts} an entry is, from 0 on. */
+  partOf?(row: Row): number;
+  /** Whether weft wrote the row, by its mark and its place. Others' are neither judged surplus nor taken away. */
+  isOwn(row: Row): boolean;
+  /** Whether what the kernel has is, for its part, what is wanted. */
+  same(wanted: Row, actual: Row): boolean;
+  /** Makes the row, or makes the one that is there so. */
+  put(row: Row): Request;
+  remove(row: Row): Request;
+  /** Rows that the kernel may still hold of a key that is wanted no more: known, or to be asked for. */
+  left(key: Key): readonly Row[] | Promise<readonly Row[]>;
+  /** The key as people know it: `10.8.0.64/26`. */
+  nameOf(key: Key): string;
+  /** As `ip`, `bridge` or `nft` would print it. */
+  text(row: Row): string;
+}
+
+/** A row of which a change was refused, until the change is done or wanted no more. */
+export interface RowFailure<Key> {
+  readonly key: Key;
+  readonly error: Error;
+  /** By the clock that never goes back, milliseconds: of the first refusal. */
+  readonly since: number;
+  readonly attempts: number;
+  /** When it is tried again by itself. */
+  readonly due: number;
+}
