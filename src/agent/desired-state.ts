@@ -203,6 +203,7 @@ export class DesiredState {
       ...(multicast === undefined ? {} : { multicast }),
       gateways: this.#gatewaysOf(network),
       egress: network.egress,
+      egressBlocked: network.egressBlocked,
       hostAccess: network.hostAccess,
     };
   }

@@ -6,6 +6,7 @@ import { cidr } from "../base/cidr.ts";
 import { type ErrorCode, WeftError } from "../base/errors.ts";
 import { type Ipv4Address, type Ipv6Address, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
+import { defaultEgressBlocked } from "../model/egress-blocked.ts";
 import type { Block, Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
 import {
   blockFromMessage,
@@ -57,6 +58,7 @@ const network: Network = {
   ageing: 60,
   crossSubnet: false,
   egress: false,
+  egressBlocked: [],
   vlanTags: true,
   hostAccess: false,
 };
@@ -73,6 +75,7 @@ const routed: Network = {
   vlanTags: false,
   crossSubnet: true,
   egress: true,
+  egressBlocked: [cidr("169.254.0.0/16"), cidr("fd00:ec2::/32")],
   hostAccess: true,
 };
 const flooded: Network = {
@@ -104,6 +107,13 @@ const endpoint: Endpoint = {
   attachment: "netns",
   sequence: 5,
 };
+
+test("a network that says nothing of what egress leaves out has the default list", () => {
+  const message = networkToMessage(routed);
+  delete message.egressBlocked;
+  const read = networkFromMessage(fromBinary(NetworkSchema, toBinary(NetworkSchema, message)));
+  assert.deepEqual(read, { ok: true, value: { ...routed, egressBlocked: defaultEgressBlocked } });
+});
 
 test("resources cross the wire unchanged", () => {
   const { mtu: _, ...computed } = network;

@@ -81,6 +81,7 @@ export function networkToMessage(network: NetworkDraft): NetworkMessage {
     vlanTags: network.vlanTags,
     crossSubnet: network.crossSubnet,
     egress: network.egress,
+    egressBlocked: { prefixes: [...network.egressBlocked] },
     hostAccess: network.hostAccess,
     changeTimeout: network.changeTimeout,
     nodeSelector: { ...network.nodeSelector },
@@ -94,8 +95,12 @@ export function networkFromMessage(message: NetworkMessage): Decoded<Network> {
 }
 
 /** What a message says of a network, unchecked. Fields that are empty were left out: they get their defaults. */
-export function networkFields({ multicast, ...message }: NetworkMessage): Record<string, unknown> {
-  return { ...given(message), ...(multicast === undefined ? {} : { multicast: given(multicast) }) };
+export function networkFields({ multicast, egressBlocked, ...message }: NetworkMessage): Record<string, unknown> {
+  return {
+    ...given(message),
+    ...(multicast === undefined ? {} : { multicast: given(multicast) }),
+    ...(egressBlocked === undefined ? {} : { egressBlocked: egressBlocked.prefixes }),
+  };
 }
 
 /** The fields of a message that are set; false and empty lists are. */

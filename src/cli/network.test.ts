@@ -97,6 +97,16 @@ const changes: [name: string, create: string, ...steps: [set: string, difference
       "blockSize: 16 -> 32; crossSubnet: true -> false; hostAccess: true -> false",
     ],
   ],
+  [
+    "what egress leaves out",
+    `${create} --mode l3 --egress`,
+    [
+      "--egress-blocked 169.254.0.0/16,fd00:ec2::/32",
+      "egressBlocked: [169.254.0.0/16, fd00:ec2::254/128, 100.100.100.200/32, 168.63.129.16/32] -> [169.254.0.0/16, fd00:ec2::/32]",
+    ],
+    ["--egress-blocked none", "egressBlocked: [169.254.0.0/16, fd00:ec2::/32] -> []"],
+    ["--mtu 1400", "mtu: computed -> 1400"],
+  ],
 ];
 
 for (const [name, line, ...steps] of changes)
@@ -123,6 +133,8 @@ const refusals: [line: string, status: number, reason: RegExp][] = [
     /multicast\.group: found 10\.0\.0\.1; allowed: an IPv4 multicast/,
   ],
   [`${create} --multicast-group nowhere`, 2, /"nowhere" is not/],
+  [`${create} --egress-blocked 169.254.0.0`, 2, /"169\.254\.0\.0" is not/],
+  [`${create} --egress-blocked 0.0.0.0/0`, 2, /egressBlocked\[0\]: found "?0\.0\.0\.0\/0"?; allowed: a prefix/],
   ["network set absent --egress", 1, /show network absent: there is none of this name/],
 ];
 
@@ -164,7 +176,7 @@ test("what is exported can be applied again and changes nothing", async (t) => {
     "network create flooded --tenant blue --subnet 10.2.0.0/24 --discovery multicast --multicast-interface eth1 --port 8472",
     "network create listed --tenant blue --subnet 10.3.0.0/24 --discovery static --vtep 192.0.2.7",
     "network create learnt --tenant blue --subnet 10.4.0.0/24 --learning-limit 8 --gateway 10.4.0.1 --egress",
-    "network create routed --tenant blue --subnet 10.5.0.0/24 --subnet fd00::/64 --mode l3 --encapsulation ipip --block-size 16",
+    "network create routed --tenant blue --subnet 10.5.0.0/24 --subnet fd00::/64 --mode l3 --encapsulation ipip --block-size 16 --egress-blocked none",
     "network create direct --tenant blue --subnet 10.6.0.0/24 --mode l3 --encapsulation direct --host-access",
   ])
     await done(server, line);

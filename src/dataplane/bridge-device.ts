@@ -1,6 +1,7 @@
 import type { InterfaceAddress } from "../base/cidr.ts";
 import { familyOf } from "../base/ip.ts";
 import { linkLocalOf } from "../base/link-local.ts";
+import { networkMac } from "../model/endpoint-mac.ts";
 import { bridgeName } from "../model/names.ts";
 import {
   type BridgeSettings,
@@ -15,7 +16,7 @@ import {
 } from "../netlink/index.ts";
 import type { NetworkSettings } from "./desired.ts";
 import { applyChanges, type DevicePlace, isMarked, wrongKind } from "./device-changes.ts";
-import { aliasOf, networkMac, weftGroup } from "./ownership.ts";
+import { aliasOf, weftGroup } from "./ownership.ts";
 
 /** The bridge of a network with the addresses that it answers for as a gateway. */
 export async function ensureBridge(

@@ -16,6 +16,7 @@ import {
   replaceFdbEntry,
   replaceNeighbour,
 } from "../netlink/index.ts";
+import type { Announcements } from "./announcements.ts";
 import { confirmed, hasNeighbour, isWithoutIpv6, neighbourOf, wholeAgain } from "./bridge-neighbours.ts";
 import type { DesiredNetwork, RemoteEndpoint } from "./desired.ts";
 import { weftProtocol } from "./ownership.ts";
@@ -31,6 +32,7 @@ export interface BridgedPlace {
   /** The FDB nexthop group of a VTEP. */
   readonly groupOf: (vtep: IpAddress) => number | undefined;
   readonly report: Report;
+  readonly announcements: Announcements;
 }
 
 /** A request that knows which row it is for, so that a failure finds its row again. */
@@ -89,7 +91,9 @@ export class BridgedRows implements Rows {
 
   /** Neighbour before FDB when rows come, FDB before neighbour when they go: no packet meets half an entry. */
   async program(): Promise<Error | undefined> {
-    const { changedMacs, changedIps } = this.#desired;
+    const { changedMacs, changedIps, formerMacs } = this.#desired;
+    this.#place.announcements.left(formerMacs);
+    formerMacs.clear();
     if (changedMacs.size === 0 && changedIps.size === 0) return undefined;
     for (const ip of await wholeAgain(this.#desired, this.#damagedIps, (each) => this.#hasNeighbour(each)))
       this.#damagedIps.delete(ip);
@@ -105,6 +109,7 @@ export class BridgedRows implements Rows {
       if (row.mac !== undefined) changedMacs.add(row.mac);
       if (row.ip !== undefined) changedIps.add(row.ip);
     }
+    for (const ip of ips) if (!changedIps.has(ip)) this.#place.announcements.programmed(ip);
     for (const mac of this.#damagedMacs) this.#reportRepair(`FDB entry ${mac}`);
     for (const ip of this.#damagedIps) this.#reportRepair(`neighbour ${ip}`);
     this.#damagedMacs.clear();

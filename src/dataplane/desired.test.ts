@@ -169,6 +169,25 @@ it("knows its own endpoints by address where it resolves or suppresses, whoever 
   assert.deepEqual(macs(), ["00:01", "00:01", "01:03"]);
 });
 
+it("keeps the first MAC that an address lost, whichever of its owners it goes from and to", () => {
+  const network = new DesiredNetwork(settings);
+  const here = { ...local(3), addresses: [{ address: ip("10.0.0.1"), prefixLength: 24 }] };
+  const former = () => [...network.formerMacs].map(([address, lost]) => `${address} ${lost.slice(-5)}`);
+  network.putRemote(remote(1, 1, [1, 2], 2));
+  assert.deepEqual(former(), [], "it had none before");
+  network.putLocal(here);
+  network.removeRemote("e1");
+  assert.deepEqual(former(), ["10.0.0.1 00:01", "10.0.0.2 00:01"]);
+  network.formerMacs.clear();
+  network.putRemote(remote(2, 2, [1], 2));
+  network.removeLocal("e3");
+  assert.deepEqual(former(), ["10.0.0.1 01:03"]);
+  network.formerMacs.clear();
+  network.setSettings({ ...settings, mode: "l3" });
+  network.removeRemote("e2");
+  assert.deepEqual(former(), []);
+});
+
 it("has device work at first and after a change of settings", () => {
   const network = new DesiredNetwork(settings);
   assert.ok(network.devicesChanged);

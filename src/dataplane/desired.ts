@@ -44,6 +44,8 @@ export interface NetworkSettings {
   readonly gateways: readonly InterfaceAddress[];
   /** Endpoints reach the outside through this node. */
   readonly egress: boolean;
+  /** Prefixes that they do not reach all the same. */
+  readonly egressBlocked: readonly Cidr[];
   /** This node reaches the endpoints on it. */
   readonly hostAccess: boolean;
 }
@@ -124,6 +126,11 @@ export class DesiredNetwork {
   readonly changedIps = new Set<IpAddress>();
   readonly changedPorts = new Set<string>();
   readonly changedBlocks = new Set<Cidr>();
+  /**
+   * Of a layer-2 network whose endpoints are all told: addresses that lost a MAC, and which, since somebody last took
+   * note and cleared it.
+   */
+  readonly formerMacs = new Map<IpAddress, MacAddress>();
   /** The flood list, the device settings: all but rows. */
   devicesChanged = true;
 
@@ -154,6 +161,7 @@ export class DesiredNetwork {
     this.#byMac.set(endpoint.mac, endpoint);
     this.changedMacs.add(endpoint.mac);
     for (const ip of endpoint.ips) {
+      if (this.macOf(ip) !== endpoint.mac) this.#leaveMac(ip);
       this.#byIp.set(ip, endpoint);
       this.changedIps.add(ip);
     }
@@ -193,6 +201,7 @@ export class DesiredNetwork {
     this.#locals.set(endpoint.id, endpoint);
     for (const { address } of endpoint.addresses) {
       if (this.#localsByIp.get(address)?.mac !== endpoint.mac) this.changedIps.add(address);
+      if (this.macOf(address) !== endpoint.mac) this.#leaveMac(address);
       this.#localsByIp.set(address, endpoint);
     }
     if (before !== undefined) this.#forgetIps(before);
@@ -261,6 +270,11 @@ export class DesiredNetwork {
   /** The MAC that the bridge shall have for an address. */
   neighbourMac(ip: IpAddress): MacAddress | undefined {
     return (this.localsByIp.get(ip) ?? this.remotesByIp.get(ip))?.mac;
+  }
+
+  /** The MAC that an address has, whether or not the bridge need know. */
+  macOf(ip: IpAddress): MacAddress | undefined {
+    return (this.#localsByIp.get(ip) ?? this.remotesByIp.get(ip))?.mac;
   }
 
   /** Endpoints here that were learnt, by id. */
@@ -349,7 +363,10 @@ export class DesiredNetwork {
     if (this.#byMac.get(endpoint.mac) === endpoint) this.#byMac.delete(endpoint.mac);
     this.changedMacs.add(endpoint.mac);
     for (const ip of endpoint.ips) {
-      if (this.#byIp.get(ip) === endpoint) this.#byIp.delete(ip);
+      if (this.#byIp.get(ip) === endpoint) {
+        this.#leaveMac(ip);
+        this.#byIp.delete(ip);
+      }
       this.changedIps.add(ip);
     }
     this.#leavePeer(endpoint.vtep);
@@ -358,9 +375,17 @@ export class DesiredNetwork {
   #forgetIps(endpoint: LocalEndpoint): void {
     for (const { address } of endpoint.addresses)
       if (this.#localsByIp.get(address) === endpoint) {
+        this.#leaveMac(address);
         this.#localsByIp.delete(address);
         this.changedIps.add(address);
       }
+  }
+
+  #leaveMac(ip: IpAddress): void {
+    const { mode, learning } = this.settings;
+    const mac = this.macOf(ip);
+    if (mode === "l2" && learning === "control-plane" && mac !== undefined && !this.formerMacs.has(ip))
+      this.formerMacs.set(ip, mac);
   }
 
   #markLocalIps(): void {

@@ -1,8 +1,8 @@
 import type { Cidr } from "../base/cidr.ts";
+import type { Clock } from "../base/clock.ts";
 import type { IpAddress, IpFamily } from "../base/ip.ts";
 import { type MacAddress, zeroMac } from "../base/mac.ts";
-import type { NetworkNamespace } from "../linux/index.ts";
-import { isErrno } from "../linux/index.ts";
+import { isErrno, type NetworkNamespace, PacketSender } from "../linux/index.ts";
 import { bridgeName, endpointPortName } from "../model/names.ts";
 import {
   type BridgePortSettings,
@@ -18,6 +18,7 @@ import {
   neighbourState,
   type Route,
 } from "../netlink/index.ts";
+import { Announcements } from "./announcements.ts";
 import { bridgeAddresses, bridgeChanges, ensureBridge } from "./bridge-device.ts";
 import { confirmed, LocalNeighbours } from "./bridge-neighbours.ts";
 import { endpointPort, isPortAs, tunnelPort } from "./bridge-port.ts";
@@ -35,6 +36,7 @@ import type { Row } from "./rows.ts";
 import { Tunnels, tunnelChanges } from "./tunnels.ts";
 
 export interface NetworkPlace extends DevicePlace {
+  readonly clock: Clock;
   readonly openSocket: (namespace: NetworkNamespace) => NetlinkSocket;
   readonly underlayInode: number;
   /** The FDB nexthop group of a VTEP. */
@@ -64,6 +66,8 @@ export class NetworkDataplane {
   readonly #rows: BridgedRows | RoutedRows;
   /** Of a layer-3 network; in one of layer 2 they are among the {@link #rows}. */
   readonly #localNeighbours: LocalNeighbours | undefined;
+  /** Of a layer-2 network. */
+  readonly #announcements: Announcements;
   readonly #flood: FloodLists;
   #bridge = 0;
   readonly #ports = new Map<string, { readonly index: number; readonly inode: number; readonly mac: MacAddress }>();
@@ -78,12 +82,26 @@ export class NetworkDataplane {
   constructor(desired: DesiredNetwork, place: NetworkPlace) {
     this.desired = desired;
     this.#place = place;
-    const { socket, groupOf, uplink, report } = place;
+    const { clock, namespace, socket, groupOf, uplink, report } = place;
     const { tunnels } = this;
     this.#flood = new FloodLists(desired, socket, report);
+    this.#announcements = new Announcements({
+      clock,
+      openSender: () => new PacketSender(namespace),
+      ports: () => this.#ports.values(),
+      macOf: (ip) => desired.macOf(ip),
+      onFailure: ({ message }) =>
+        report({
+          level: "warning",
+          kind: "failed",
+          object: `announcements of network ${desired.settings.name}`,
+          message,
+        }),
+    });
+    const announcements = this.#announcements;
     this.#rows =
       desired.settings.mode === "l2"
-        ? new BridgedRows(desired, { socket, tunnels, bridgeIndex: () => this.#bridge, groupOf, report })
+        ? new BridgedRows(desired, { socket, tunnels, bridgeIndex: () => this.#bridge, groupOf, report, announcements })
         : new RoutedRows(desired, { socket, tunnels, groupOf, uplink, report });
     if (desired.settings.mode === "l3")
       this.#localNeighbours = new LocalNeighbours(desired, { socket, bridgeIndex: () => this.#bridge, report });
@@ -231,6 +249,7 @@ export class NetworkDataplane {
 
   /** Takes the network off this node; the reverse order of making it. */
   async remove(): Promise<void> {
+    this.close();
     const { socket } = this.#place;
     const names = [
       ...[...this.#ports.keys()].map(endpointPortName),
@@ -249,6 +268,11 @@ export class NetworkDataplane {
     await this.#rows.withdraw();
     const own = `network ${this.desired.settings.name}`;
     this.#place.problems.forget((object) => object === own || object.endsWith(` of ${own}`));
+  }
+
+  /** Nothing is sent any more. */
+  close(): void {
+    this.#announcements.close();
   }
 
   /** A row went away. Tells whether there is something to restore. */

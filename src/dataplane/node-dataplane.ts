@@ -105,7 +105,6 @@ export class NodeDataplane {
       present.settings.mode === settings.mode;
     if (isSame) {
       present.setSettings(settings);
-      this.#tenants.get(settings.tenant)?.settingsChanged();
       return present;
     }
     this.removeNetwork(settings.name);
@@ -275,6 +274,7 @@ export class NodeDataplane {
 
   async #openTenant(name: string): Promise<TenantDataplane> {
     const tenant = await TenantDataplane.open({
+      clock: this.#options.clock,
       instance: this.#options.instance,
       tenant: name,
       underlay: this.#underlay,

@@ -1,14 +1,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import type { Vni } from "../model/index.ts";
 import type { Link } from "../netlink/index.ts";
-import { aliasOf, isOwnLink, networkMac, nexthopRange, weftGroup } from "./ownership.ts";
-
-it("gives a network a locally administered MAC that holds its VNI", () => {
-  assert.equal(networkMac(1 as Vni), "02:57:00:00:00:01");
-  assert.equal(networkMac(0x12_34_56 as Vni), "02:57:00:12:34:56");
-  assert.equal(networkMac(0xff_ff_ff as Vni), "02:57:00:ff:ff:ff");
-});
+import { aliasOf, isOwnLink, nexthopRange, weftGroup } from "./ownership.ts";
 
 it("knows its own devices by their group, not by name or alias", () => {
   const link: Link = {

@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import type { IpAddress } from "../base/ip.ts";
-import { type MacAddress, mac, macFromBytes } from "../base/mac.ts";
-import type { Vni } from "../model/index.ts";
+import { type MacAddress, macFromBytes } from "../base/mac.ts";
 import type { Link } from "../netlink/index.ts";
 
 /**
@@ -29,15 +28,6 @@ export function aliasOf(instance: string): string {
 /** The alias of an endpoint's port: also of which namespace, by its inode number, the other end was put into. */
 export function portAliasOf(instance: string, inode: number): string {
   return `${aliasOf(instance)} net:[${inode}]`;
-}
-
-/**
- * The MAC of a network's bridge and tunnel: locally administered and the same on every node, so that a gateway on
- * the bridge is the same neighbour wherever an endpoint moves.
- */
-export function networkMac(vni: Vni): MacAddress {
-  const hex = vni.toString(16).padStart(6, "0");
-  return mac(`02:57:00:${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4, 6)}`);
 }
 
 /**

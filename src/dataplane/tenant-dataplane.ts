@@ -1,3 +1,4 @@
+import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import { isErrno, type NetworkNamespace } from "../linux/index.ts";
 import { endpointPortName, namespaceName } from "../model/names.ts";
@@ -18,6 +19,7 @@ import {
   RTM_NEWADDR,
   RTM_NEWLINK,
   RTM_NEWNEIGH,
+  RTM_NEWNETCONF,
   RTM_NEWROUTE,
   readAddress,
   readBridgePort,
@@ -25,12 +27,15 @@ import {
   readLink,
   readLinkHeader,
   readNeighbour,
+  readNetconf,
   readRoute,
   withoutNewNeighbours,
 } from "../netlink/index.ts";
 import type { DesiredNetwork } from "./desired.ts";
 import { takesFromAll, tunnelPattern } from "./encapsulation/tunnel.ts";
-import { ensureNftTable } from "./filter/nftables.ts";
+import { KeptTable } from "./filter/kept-table.ts";
+import type { NftTable } from "./filter/nftables.ts";
+import { routingFilterName, routingFilterTable } from "./filter/routing-filter.ts";
 import { suppressionFilterName, suppressionFilterTable } from "./filter/suppression-filter.ts";
 import { watchFilters } from "./filter/watch-filters.ts";
 import { LinkTable } from "./link-table.ts";
@@ -38,6 +43,7 @@ import { NetworkDataplane, type PortTraffic } from "./network-dataplane.ts";
 import { isOwnLink, weftProtocol } from "./ownership.ts";
 import type { Problems, Report } from "./report.ts";
 import { ensureNamespaceName, openTenantNamespace, removeTenantNamespace } from "./tenant-namespace.ts";
+import { ensureTenantSysctls } from "./tenant-sysctls.ts";
 import type { UnderlayDataplane } from "./underlay-dataplane.ts";
 import { tenantDevice } from "./uplink/identity.ts";
 import { requestOf } from "./uplink/networks-request.ts";
@@ -45,6 +51,7 @@ import { isEmptyRequest, type UplinkRequest } from "./uplink/request.ts";
 import { Uplink } from "./uplink/uplink.ts";
 
 export interface TenantOptions {
+  readonly clock: Clock;
   readonly instance: string;
   readonly tenant: string;
   readonly underlay: UnderlayDataplane;
@@ -66,14 +73,15 @@ export class TenantDataplane {
   readonly #options: TenantOptions;
   readonly #events: EventSocket;
   readonly #filterEvents: EventSocket;
+  readonly #suppressionFilter: KeptTable;
+  readonly #routingFilter: KeptTable;
   /** There from the first network on that needs it. */
   #uplink: Uplink | undefined;
   /** The last that was told of each device, not judged yet. */
   readonly #linkEvents = new Map<number, Link | undefined>();
-  #filterChanged = true;
-  /** Somebody else touched the filter: its repair is worth an event. */
-  #filterDamaged = false;
-  #filterWrites = 0;
+  /** Somebody may have touched the namespace's settings. */
+  #sysctlsChanged = false;
+  #sysctlWrites = 0;
   #containerWrites = 0;
 
   private constructor(options: TenantOptions, namespace: NetworkNamespace, socket: NetlinkSocket) {
@@ -89,15 +97,20 @@ export class TenantDataplane {
         eventGroup.ipv6Address,
         eventGroup.ipv4Route,
         eventGroup.ipv6Route,
+        eventGroup.ipv4Netconf,
+        eventGroup.ipv6Netconf,
       ],
       // A hundred thousand rows of our own are not news.
       filter: withoutNewNeighbours(neighbourFlag.externallyLearned),
       onEvent: (message) => this.#onEvent(message),
       onOverrun: options.onOverrun,
     });
+    const keptTable = (table: string): KeptTable =>
+      new KeptTable({ namespace, object: `nft table ${table} of tenant ${options.tenant}`, report: options.report });
+    this.#suppressionFilter = keptTable(`bridge ${suppressionFilterName}`);
+    this.#routingFilter = keptTable(`inet ${routingFilterName}`);
     this.#filterEvents = watchFilters(namespace, () => {
-      this.#filterChanged = true;
-      this.#filterDamaged = true;
+      this.#distrustFilters();
       options.onDamage();
     });
   }
@@ -113,33 +126,30 @@ export class TenantDataplane {
   }
 
   get writes(): number {
-    return this.socket.writes + this.#filterWrites + this.#containerWrites + (this.#uplink?.writes ?? 0);
+    const filterWrites = this.#suppressionFilter.writes + this.#routingFilter.writes;
+    const ownWrites = this.socket.writes + this.#containerWrites + this.#sysctlWrites;
+    return ownWrites + filterWrites + (this.#uplink?.writes ?? 0);
   }
 
   /** Everything will be compared with the kernel at the next opportunity. */
   distrust(): void {
-    this.#filterChanged = true;
+    this.#distrustFilters();
+    this.#sysctlsChanged = true;
     this.#uplink?.distrust();
     for (const network of this.networks.values()) network.distrust();
-  }
-
-  /** A setting that the filter depends on changed. */
-  settingsChanged(): void {
-    this.#filterChanged = true;
   }
 
   /** Makes the namespace equal to the `wanted` networks of this tenant. */
   async reconcile(wanted: readonly DesiredNetwork[]): Promise<void> {
     this.#ensureName();
+    await this.#ensureSysctls();
     for (const desired of wanted) {
       if (this.networks.get(desired.settings.name)?.desired === desired) continue;
       this.networks.set(desired.settings.name, this.#makeNetwork(desired));
-      this.#filterChanged = true;
     }
-    // Ports that tagged frames may come in by are in the filter one by one.
-    if (wanted.some(({ settings, changedPorts }) => settings.vlanTags && changedPorts.size > 0))
-      this.#filterChanged = true;
-    await this.#ensureFilter(wanted);
+    // Nothing comes up before these: the namespace routes whatever is sent to it.
+    await this.#routingFilter.ensure(routingFilterTable(wanted.map(({ settings }) => settings)));
+    await this.#suppressionFilter.ensure(suppressionFilterOf(wanted));
     const request = requestOf(wanted);
     // Rows lead to the uplink once it is there, and leave it before it goes.
     if (!isEmptyRequest(request)) await this.#ensureUplink(request);
@@ -162,7 +172,6 @@ export class TenantDataplane {
       if (isWanted(network.desired)) continue;
       await network.remove();
       this.networks.delete(name);
-      this.#filterChanged = true;
     }
   }
 
@@ -204,6 +213,7 @@ export class TenantDataplane {
 
   /** Lets go of the kernel, which stays as it is. */
   close(): void {
+    for (const network of this.networks.values()) network.close();
     this.#events.close();
     this.#filterEvents.close();
     this.#uplink?.close();
@@ -220,6 +230,27 @@ export class TenantDataplane {
       object: `network namespace ${this.namespace.label}`,
       message: "its name had been deleted; named again",
     });
+  }
+
+  async #ensureSysctls(): Promise<void> {
+    if (!this.#sysctlsChanged) return;
+    this.#sysctlsChanged = false;
+    try {
+      const links = await this.socket.dump(listLinks());
+      const routing = links.filter((link) => isOwnLink(link) && link.master === undefined).map(({ name }) => name);
+      for (const { name, found, wanted } of ensureTenantSysctls(this.namespace, routing)) {
+        this.#sysctlWrites++;
+        this.#options.report({
+          level: "warning",
+          kind: "repaired",
+          object: `sysctl ${name} of tenant ${this.#options.tenant}`,
+          message: `had been changed to ${found}; set to ${wanted} again`,
+        });
+      }
+    } catch (error) {
+      this.#sysctlsChanged = true;
+      throw error;
+    }
   }
 
   /** A tunnel without its source filter would be open to everyone: it waits. */
@@ -260,46 +291,15 @@ export class TenantDataplane {
     return new Uplink({ instance, tenant, namespace, socket, underlay: host, report, onDamage });
   }
 
-  async #ensureFilter(wanted: readonly DesiredNetwork[]): Promise<void> {
-    if (!this.#filterChanged) return;
-    const isRepair = this.#filterDamaged;
-    this.#filterChanged = false;
-    this.#filterDamaged = false;
-    const tunnelsOf = (isMeant: (network: DesiredNetwork) => boolean): string[] =>
-      wanted
-        .filter((network) => network.settings.mode === "l2" && isMeant(network))
-        .flatMap(tunnelPatterns)
-        .sort();
-    const filter = {
-      forwarded: tunnelsOf(({ settings }) => settings.arpSuppression && !settings.localLearning),
-      own: tunnelsOf(({ settings }) => settings.gateways.length > 0),
-      tagged: {
-        ports: wanted
-          .filter(({ settings }) => settings.vlanTags)
-          .flatMap(({ locals }) => Array.from(locals.keys(), endpointPortName)),
-        tunnels: tunnelsOf(({ settings }) => settings.vlanTags),
-      },
-    };
-    try {
-      if (!(await ensureNftTable(this.namespace, suppressionFilterTable(filter)))) return;
-    } catch (error) {
-      this.#filterChanged = true;
-      this.#filterDamaged = isRepair;
-      throw error;
-    }
-    this.#filterWrites++;
-    if (isRepair)
-      this.#options.report({
-        level: "warning",
-        kind: "repaired",
-        object: `nft table bridge ${suppressionFilterName} of tenant ${this.#options.tenant}`,
-        message: "had been changed or removed; set again",
-      });
+  #distrustFilters(): void {
+    this.#suppressionFilter.distrust();
+    this.#routingFilter.distrust();
   }
 
   #makeNetwork(desired: DesiredNetwork): NetworkDataplane {
-    const { instance, underlay, problems, report } = this.#options;
+    const { clock, instance, underlay, problems, report } = this.#options;
     return new NetworkDataplane(desired, {
+      clock,
       instance,
       namespace: this.namespace,
       socket: this.socket,
@@ -345,6 +345,13 @@ export class TenantDataplane {
       const network = entry === undefined ? undefined : this.#networkOf(entry.index);
       if (entry === undefined || network === undefined) return;
       if (type === RTM_DELNEIGH ? network.onRowDeleted(entry) : network.onRowWritten(entry)) this.#options.onDamage();
+    } else if (type === RTM_NEWNETCONF) {
+      const { index, forwarding, reversePathFilter } = readNetconf(view, start, end);
+      // Devices that appear tell of theirs, too.
+      const isHarmless = forwarding !== 0 && (reversePathFilter ?? 0) === 0;
+      if (index >= 0 && (isHarmless || this.#networkOf(index) === undefined)) return;
+      this.#sysctlsChanged = true;
+      this.#options.onDamage();
     } else if (type === RTM_NEWLINK || type === RTM_DELLINK) {
       const { index, isBridgePort } = readLinkHeader(view, start, end);
       const network = this.#networkOf(index);
@@ -380,6 +387,24 @@ export class TenantDataplane {
     for (const network of this.networks.values()) if (network.ownsIndex(index)) return network;
     return undefined;
   }
+}
+
+function suppressionFilterOf(wanted: readonly DesiredNetwork[]): NftTable {
+  const tunnelsOf = (isMeant: (network: DesiredNetwork) => boolean): string[] =>
+    wanted
+      .filter((network) => network.settings.mode === "l2" && isMeant(network))
+      .flatMap(tunnelPatterns)
+      .sort();
+  return suppressionFilterTable({
+    forwarded: tunnelsOf(({ settings }) => settings.arpSuppression && !settings.localLearning),
+    own: tunnelsOf(({ settings }) => settings.gateways.length > 0),
+    tagged: {
+      ports: wanted
+        .filter(({ settings }) => settings.vlanTags)
+        .flatMap(({ locals }) => Array.from(locals.keys(), endpointPortName)),
+      tunnels: tunnelsOf(({ settings }) => settings.vlanTags),
+    },
+  });
 }
 
 /** The tunnels of a network as the filter matches them. */

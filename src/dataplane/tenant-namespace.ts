@@ -5,32 +5,10 @@ import {
   NetworkNamespace,
   namedNamespaceExists,
   nameNamespace,
-  readNetworkSysctl,
-  writeNetworkSysctl,
 } from "../linux/index.ts";
 import { changeLink, getLink, type Link, listLinks, type NetlinkSocket } from "../netlink/index.ts";
 import { aliasOf, isMade } from "./ownership.ts";
-
-/**
- * Every device that appears in a tenant's namespace is quiet from its first moment: no addresses, no router discovery.
- * The namespace routes between its networks; answers may come another way than questions went (a network that changes
- * its tunnels, nodes that share a link), so that the way back is no proof of a source.
- */
-const sysctls: Readonly<Record<string, string>> = {
-  "ipv4/ip_forward": "1",
-  "ipv6/conf/all/forwarding": "1",
-  "ipv4/conf/all/rp_filter": "0",
-  "ipv4/conf/default/rp_filter": "0",
-  "ipv6/conf/default/addr_gen_mode": "1",
-  "ipv6/conf/default/accept_ra": "0",
-  "ipv6/conf/default/accept_dad": "0",
-  "ipv6/conf/default/accept_redirects": "0",
-  "ipv4/conf/default/accept_redirects": "0",
-  // Bridged packets of tenants are not the business of IP filters. Present where br_netfilter is.
-  "bridge/bridge-nf-call-iptables": "0",
-  "bridge/bridge-nf-call-ip6tables": "0",
-  "bridge/bridge-nf-call-arptables": "0",
-};
+import { ensureTenantSysctls } from "./tenant-sysctls.ts";
 
 /** The namespace of a tenant: made, or found and known by the mark on its loopback device. */
 export async function openTenantNamespace(
@@ -44,10 +22,7 @@ export async function openTenantNamespace(
   const socket = openSocket(namespace);
   try {
     await mark(name, instance, socket);
-    for (const [key, value] of Object.entries(sysctls)) {
-      const present = readNetworkSysctl(namespace, key);
-      if (present !== undefined && present !== value) writeNetworkSysctl(namespace, key, value);
-    }
+    ensureTenantSysctls(namespace, []);
   } catch (error) {
     socket.close();
     namespace.close();

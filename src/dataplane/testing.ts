@@ -24,6 +24,7 @@ export function networkSettings(changes: Partial<NetworkSettings> = {}): Network
     staticVteps: [],
     gateways: [],
     egress: false,
+    egressBlocked: [],
     hostAccess: false,
     ...changes,
   };

@@ -15,6 +15,9 @@ export const libc = {
     "int getsockopt(int fd, int level, int name, _Out_ void *value, _Inout_ unsigned int *length)",
   ),
   send: library.func("intptr_t send(int fd, const void *bytes, size_t length, int flags)"),
+  sendto: library.func(
+    "intptr_t sendto(int fd, const void *bytes, size_t length, int flags, const void *address, unsigned int addressLength)",
+  ),
   recv: library.func("intptr_t recv(int fd, _Out_ void *bytes, size_t length, int flags)"),
   recvfrom: library.func(
     "intptr_t recvfrom(int fd, _Out_ void *bytes, size_t length, int flags, _Out_ void *address, _Inout_ unsigned int *addressLength)",

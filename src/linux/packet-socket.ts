@@ -80,10 +80,7 @@ export class PacketSocket {
       checked(libc.setsockopt(this.#fd, SOL_SOCKET, SO_RCVBUFFORCE, octets, 4), operation);
       if (options.withoutOutgoing === true)
         checked(libc.setsockopt(this.#fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, Int32Array.of(1), 4), operation);
-      const view = new DataView(this.#address.buffer);
-      view.setUint16(0, AF_PACKET, true);
-      view.setUint16(2, protocol);
-      view.setInt32(4, interfaceIndex, true);
+      writeAddress(this.#address, interfaceIndex, protocol);
       checked(libc.bind(this.#fd, this.#address, addressLength), operation);
     } catch (error) {
       closeDescriptor(this.#fd);
@@ -136,4 +133,37 @@ export class PacketSocket {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/** Sends frames as they are by interfaces of a namespace; receives none. */
+export class PacketSender {
+  readonly #fd: number;
+  readonly #address = new Uint8Array(addressLength);
+
+  constructor(namespace: NetworkNamespace) {
+    this.#fd = namespace.run(() =>
+      checked(
+        libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
+        `open a packet socket in ${namespace.label}`,
+      ),
+    );
+  }
+
+  /** Sends a frame. It is lost, as frames are, where the interface is down or gone, or its queue full. */
+  send(interfaceIndex: number, frame: Uint8Array): void {
+    writeAddress(this.#address, interfaceIndex, 0);
+    libc.sendto(this.#fd, frame, frame.length, MSG_DONTWAIT, this.#address, addressLength);
+  }
+
+  [Symbol.dispose](): void {
+    closeDescriptor(this.#fd);
+  }
+}
+
+/** linux/if_packet.h: `struct sockaddr_ll` of an interface and an EtherType. */
+function writeAddress(address: Uint8Array, interfaceIndex: number, protocol: number): void {
+  const view = new DataView(address.buffer);
+  view.setUint16(0, AF_PACKET, true);
+  view.setUint16(2, protocol);
+  view.setInt32(4, interfaceIndex, true);
 }

@@ -1,14 +1,19 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import { addressAt, type Cidr, cidr, cidrContains, cidrSize } from "../base/cidr.ts";
 import { seconds } from "../base/duration.ts";
 import { type IpAddress, ip } from "../base/ip.ts";
-import { isGroupMac, isLocalMac, mac } from "../base/mac.ts";
+import { isGroupMac, isLocalMac, mac, macToBytes } from "../base/mac.ts";
 import { AddressPool, type Holding } from "./allocation.ts";
+import { type Hash, networkMac } from "./endpoint-mac.ts";
+import type { Vni } from "./resources.ts";
 import { reservedReason } from "./subnet.ts";
 
 const quarantine = seconds(60);
+
+const sha256: Hash = (text) => createHash("sha256").update(text).digest();
 
 /** Counts up, so that every MAC differs. */
 function counter(): (length: number) => Uint8Array {
@@ -20,15 +25,16 @@ function counter(): (length: number) => Uint8Array {
   };
 }
 
-function poolOf(subnets: string[], gateways: string[] = [], random = counter()): AddressPool {
+function poolOf(subnets: string[], gateways: string[] = [], random = counter(), hash: Hash = sha256): AddressPool {
   const network = {
     name: "blue-net",
+    vni: 7 as Vni,
     mode: "l2",
     blockSize: 64,
     subnets: subnets.map(cidr),
     gateways: gateways.map(ip),
   } as const;
-  return new AddressPool(network, { random, quarantine });
+  return new AddressPool(network, { random, hash, quarantine });
 }
 
 function allocate(pool: AddressPool, id: string, now = 0, ips: string[] = []): Holding {
@@ -187,7 +193,7 @@ describe("MAC addresses", () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 6, maxLength: 6 }), (bytes) => {
         const holding = allocate(
-          poolOf(["10.0.0.0/30"], [], () => bytes),
+          poolOf(["10.0.0.0/30"], [], counter(), () => bytes),
           "a",
         );
         assert.ok(isLocalMac(holding.mac) && !isGroupMac(holding.mac));
@@ -195,9 +201,35 @@ describe("MAC addresses", () => {
     );
   });
 
-  it("are drawn again after a collision, and not for ever", () => {
-    const draws = [1, 1, 2].values();
-    const pool = poolOf(["10.0.0.0/29"], [], () => new Uint8Array(6).fill(draws.next().value ?? 2));
+  it("go with the first address: whoever has it next has its MAC at once, on whichever node", () => {
+    const pool = poolOf(["10.0.0.0/29", "fd00::/64"]);
+    const first = allocate(pool, "a", 0, ["10.0.0.5"]);
+    pool.release(first, 0);
+    assert.notEqual(allocate(pool, "b").mac, first.mac);
+    const again = pool.allocate({ id: "c", node: "h2", ips: [ip("10.0.0.5")] }, 1);
+    assert.ok(again.ok);
+    assert.equal(again.value.mac, first.mac);
+    assert.equal(allocate(poolOf(["10.0.0.0/24"]), "a", 0, ["10.0.0.5"]).mac, first.mac);
+  });
+
+  it("are others when somebody has the address's own, were it asked for or learnt, and when the bridge has it", () => {
+    const own = allocate(poolOf(["10.0.0.0/29"]), "a", 0, ["10.0.0.5"]).mac;
+    const pool = poolOf(["10.0.0.0/29"]);
+    assert.ok(pool.adopt({ id: "learnt", mac: own, ips: [] }).ok);
+    assert.notEqual(allocate(pool, "a", 0, ["10.0.0.5"]).mac, own);
+    const bridge = networkMac(7 as Vni);
+    const hash = () => macToBytes(bridge);
+    assert.notEqual(allocate(poolOf(["10.0.0.0/29"], [], counter(), hash), "a").mac, bridge);
+  });
+
+  it("are drawn after a collision, and not for ever", () => {
+    const draws = [1, 2].values();
+    const pool = poolOf(
+      ["10.0.0.0/29"],
+      [],
+      () => new Uint8Array(6).fill(draws.next().value ?? 2),
+      () => new Uint8Array(6).fill(1),
+    );
     assert.equal(allocate(pool, "a").mac, "02:01:01:01:01:01");
     assert.equal(allocate(pool, "b").mac, "02:02:02:02:02:02");
     assert.match(

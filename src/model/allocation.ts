@@ -5,9 +5,9 @@ import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { BlockPool } from "./block-pool.ts";
-import { isUnicastMac, type RandomBytes, randomMac } from "./endpoint-mac.ts";
+import { addressMac, type Hash, isUnicastMac, networkMac, type RandomBytes, randomMac } from "./endpoint-mac.ts";
 import type { ReleasedAddress } from "./range-pool.ts";
-import type { Endpoint, Network } from "./resources.ts";
+import type { Endpoint, Network, Vni } from "./resources.ts";
 import { type BlockNeed, type SubnetAddresses, SubnetPool } from "./subnet-pool.ts";
 
 /**
@@ -30,10 +30,11 @@ export interface HoldingRequest extends Pick<Endpoint, "id" | "ips"> {
 }
 
 /** The part of a network that decides its addresses. */
-export type AddressPlan = Pick<Network, "name" | "mode" | "subnets" | "gateways" | "blockSize">;
+export type AddressPlan = Pick<Network, "name" | "vni" | "mode" | "subnets" | "gateways" | "blockSize">;
 
 export interface AddressPoolOptions {
   readonly random: RandomBytes;
+  readonly hash: Hash;
   /** Default 60 s. */
   readonly quarantine?: Duration;
 }
@@ -44,16 +45,20 @@ export interface AddressPoolOptions {
  */
 export class AddressPool {
   readonly #network: string;
+  readonly #vni: Vni;
   readonly #subnets: readonly SubnetAddresses[];
   /** The subnets of an l3 network. */
   readonly #blockPools: readonly BlockPool[];
   readonly #macs = new Map<MacAddress, string>();
   readonly #random: RandomBytes;
+  readonly #hash: Hash;
 
   constructor(network: AddressPlan, options: AddressPoolOptions) {
     const { quarantine = defaultQuarantine } = options;
     this.#network = network.name;
+    this.#vni = network.vni;
     this.#random = options.random;
+    this.#hash = options.hash;
     const { subnets, gateways, blockSize } = network;
     this.#blockPools =
       network.mode === "l2" ? [] : subnets.map((subnet) => new BlockPool(subnet, blockSize, quarantine));
@@ -120,7 +125,7 @@ export class AddressPool {
       if (!chosen.ok) return chosen;
       ips.push(chosen.value);
     }
-    const mac = request.mac === undefined ? this.#chooseMac(request.id) : ok(request.mac);
+    const mac = request.mac === undefined ? this.#chooseMac(request.id, ips) : ok(request.mac);
     if (!mac.ok) return mac;
     const holding = { id: request.id, mac: mac.value, ips };
     this.#take(holding);
@@ -281,10 +286,14 @@ export class AddressPool {
     );
   }
 
-  #chooseMac(id: string): Result<MacAddress, WeftError> {
+  /** The first address's own, if it is free: others of the network may remember the address with it. */
+  #chooseMac(id: string, [first]: readonly IpAddress[]): Result<MacAddress, WeftError> {
+    const isFree = (mac: MacAddress) => !this.#macs.has(mac) && mac !== networkMac(this.#vni);
+    const own = first === undefined ? undefined : addressMac(this.#vni, first, this.#hash);
+    if (own !== undefined && isFree(own)) return ok(own);
     for (let tries = 0; tries < maximumMacTries; tries++) {
       const mac = randomMac(this.#random);
-      if (!this.#macs.has(mac)) return ok(mac);
+      if (isFree(mac)) return ok(mac);
     }
     return this.#refuse(
       "internal",

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { describe, it } from "node:test";
 import { cidr } from "../base/cidr.ts";
 import { seconds } from "../base/duration.ts";
 import { ip } from "../base/ip.ts";
 import { AddressPool } from "./allocation.ts";
 import { BlockPool } from "./block-pool.ts";
+import type { Vni } from "./resources.ts";
 import { blockGateway, blockReservedReason } from "./subnet.ts";
 
 const quarantine = seconds(60);
@@ -113,8 +115,12 @@ it("a dropped block gives no addresses, whether the cursor has passed it, is in 
 
 it("300,000 endpoints in 5,000 blocks: the last address is chosen as quickly as the first", (t) => {
   const pool = new AddressPool(
-    { name: "blue", mode: "l3", subnets: [cidr("10.0.0.0/8")], gateways: [], blockSize: 64 },
-    { random: (length) => crypto.getRandomValues(new Uint8Array(length)), quarantine },
+    { name: "blue", vni: 7 as Vni, mode: "l3", subnets: [cidr("10.0.0.0/8")], gateways: [], blockSize: 64 },
+    {
+      random: (length) => crypto.getRandomValues(new Uint8Array(length)),
+      hash: (text) => createHash("sha256").update(text).digest(),
+      quarantine,
+    },
   );
   const times: number[] = [];
   for (let node = 0; node < 5_000; node++) {

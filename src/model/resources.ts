@@ -102,6 +102,8 @@ export interface Network {
   readonly crossSubnet: boolean;
   /** Endpoints reach the world outside through their node, behind an address of it (SNAT). Default false. */
   readonly egress: boolean;
+  /** With `egress`: prefixes that endpoints do not reach all the same. Default {@link defaultEgressBlocked}; may be empty. */
+  readonly egressBlocked: readonly Cidr[];
   /** A node reaches the endpoints on it. Default false. */
   readonly hostAccess: boolean;
   /** Which nodes may come to host it, beside what its tenant asks for. Absent: every node that the tenant's allows. */

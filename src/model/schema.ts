@@ -3,6 +3,7 @@ import { type Cidr, cidrContains, cidrFamily, parseCidr, prefixLengthOf } from "
 import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address, parseIp } from "../base/ip.ts";
 import { type MacAddress, parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
+import { defaultEgressBlocked } from "./egress-blocked.ts";
 import { isUnicastMac } from "./endpoint-mac.ts";
 import { maximumMtu, minimumMtu } from "./mtu.ts";
 import {
@@ -131,6 +132,17 @@ const vni = integer(1, maxVni, "a VNI").transform((value) => value as Vni);
 const listOfSubnets = "a list of one IPv4 prefix, one IPv6 prefix, or one of each";
 const subnets = z.array(text(parseSubnet), { error: listOfSubnets }).min(1, { error: listOfSubnets });
 const gateways = z.array(text(parseAddress), { error: "a list of addresses, at most one of each subnet" }).default([]);
+const blockedPrefix: TextParser<Cidr> = (input) => {
+  const prefix = parseCidr(input);
+  const valid = prefix.ok && prefixLengthOf(prefix.value) > 0;
+  return valid ? prefix : err("a prefix without host bits that is not everything, such as 169.254.0.0/16");
+};
+const maximumBlocked = 256;
+const listOfBlocked = `a list of at most ${maximumBlocked} prefixes`;
+const egressBlocked = z
+  .array(text(blockedPrefix), { error: listOfBlocked })
+  .max(maximumBlocked, { error: listOfBlocked })
+  .default(() => [...defaultEgressBlocked]);
 const mtu = integer(minimumMtu[4], maximumMtu, "octets of an inner IP packet");
 const addresses = z.array(text(parseAddress), { error: "a list of addresses, at most one of each IP family" });
 const attachment = oneOf("netns", "learned").default("netns");
@@ -183,6 +195,7 @@ const declaredNetworkSchema = fields({
   vlanTags: yesOrNo.default(false),
   crossSubnet: yesOrNo.default(false),
   egress: yesOrNo.default(false),
+  egressBlocked,
   hostAccess: yesOrNo.default(false),
   nodeSelector,
   changeTimeout: integer(1, 3_600, "seconds").default(30),

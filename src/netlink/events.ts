@@ -14,6 +14,8 @@ export const eventGroup = {
   ipv6Address: 9,
   ipv6Route: 11,
   ipv6Rule: 19,
+  ipv4Netconf: 24,
+  ipv6Netconf: 25,
   nexthop: 32,
 } as const;
 

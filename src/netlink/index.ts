@@ -25,6 +25,7 @@ export { type IpTunnelSettings, ip6TunnelFlag, ipTunnelProtocol } from "./link-k
 export type { VxlanSettings } from "./link-kinds/vxlan.ts";
 export { namespaceIdOf } from "./namespace-id.ts";
 export * from "./neighbour.ts";
+export { type Netconf, netconfIndex, RTM_NEWNETCONF, readNetconf } from "./netconf.ts";
 export * from "./nexthop.ts";
 export * from "./qdisc.ts";
 export type { Query, Request } from "./request.ts";

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import type { Cidr } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
@@ -95,7 +95,11 @@ export class NetworkEntry {
     this.network = network;
     this.revision = revision;
     this.history = new History(historyFloor);
-    this.pool = new AddressPool(network, { random: randomBytes, quarantine: quarantineTime });
+    this.pool = new AddressPool(network, {
+      random: randomBytes,
+      hash: (text) => createHash("sha256").update(text).digest(),
+      quarantine: quarantineTime,
+    });
   }
 
   *endpoints(): Generator<StoredEndpoint> {

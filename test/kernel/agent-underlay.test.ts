@@ -5,6 +5,7 @@ import { runProgram } from "../../src/lab/process.ts";
 import {
   BackgroundProgram,
   createNetworks,
+  idle,
   inLab,
   inSync,
   pings,
@@ -21,6 +22,8 @@ await createNetworks(lab, [
   { name: "web", tenant: "acme", subnets: ["10.1.0.0/24", "fd01::/64"], vni: 100 },
   { name: "data", tenant: "acme", subnets: ["10.2.0.0/24"], vni: 101, underlay: "ipv6" },
   { name: "other", tenant: "rival", subnets: ["10.1.0.0/24", "fd01::/64"], vni: 200 },
+  { name: "far", tenant: "far", mode: "l3", subnets: ["10.3.0.0/16", "fd03::/64"], vni: 300 },
+  { name: "far6", tenant: "far", mode: "l3", subnets: ["10.4.0.0/16", "fd04::/64"], vni: 301, underlay: "ipv6" },
 ]);
 for (const [container, host, network] of [
   ["a", "h1", "web"],
@@ -192,4 +195,80 @@ test("a VTEP address on the loopback interface has the MTU of the routes to the 
   await assertMtu(1450, 1430);
   await until(async () => assert.ok(await crosses("a", "10.1.0.2", 1450)));
   await inSync(lab, "h1", "h2");
+  await inLab(lab, "h1", "ip", "route", "del", "198.51.100.2");
+  await lab.stop("h2");
+  await lab.startAgent("h2", "192.0.2.2,2001:db8::2");
+  await inSync(lab, "h1", "h2");
+});
+
+/** Takes what comes over TCP, and answers with how much it was. */
+const takeProgram = `
+  require("node:net").createServer({ allowHalfOpen: true }, (s) => {
+    let octets = 0;
+    s.on("error", () => {}).on("data", (data) => { octets += data.length; }).on("end", () => s.end(String(octets)));
+  }).listen(9000, "::", () => console.log("ready"));`;
+const giveProgram = `
+  const [address, octets] = process.argv.slice(1);
+  const s = require("node:net").connect({ host: address, port: 9000, allowHalfOpen: true });
+  s.on("error", (error) => console.log("failed: " + error.code)).on("data", (answer) => console.log("arrived: " + answer));
+  s.end(Buffer.alloc(Number(octets)));`;
+
+/** Tells a gateway that its answer, which never was, to another endpoint was too big for 600 octets. RFC 1191 §4. */
+const forgeProgram = `
+import socket, struct, sys
+gateway, other = sys.argv[1:]
+def checksum(data):
+  total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+  total = (total >> 16) + (total & 65535)
+  return ~(total + (total >> 16)) & 65535
+def summed(data, at): return data[:at] + struct.pack("!H", checksum(data)) + data[at + 2:]
+answer = summed(struct.pack("!BBHHH", 0, 0, 0, 1, 1) + bytes(8), 2)
+header = struct.pack("!BBHHHBBH", 69, 0, 1028, 1, 0x4000, 64, 1, 0) + socket.inet_aton(gateway) + socket.inet_aton(other)
+error = summed(struct.pack("!BBHI", 3, 4, 0, 600) + summed(header, 10) + answer, 2)
+socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).sendto(error, (gateway, 0))
+`;
+
+test("layer-3 networks heed what the path carries, where no host's link says it", async (t) => {
+  const octets = 4_000_000;
+  const places: { near: string; far: string; addresses: readonly string[] }[] = [];
+  for (const network of ["far", "far6"]) {
+    const [near, far] = [`${network}-a`, `${network}-b`];
+    for (const container of [near, far]) lab.addContainer(container);
+    await lab.attach(near, "h1", network);
+    const { ips } = await lab.attach(far, "h2", network);
+    places.push({ near, far, addresses: ips });
+  }
+  await idle(lab, "h1", "h2");
+  // What an endpoint says of the path of others is nothing to go by.
+  await inLab(lab, "far-a", "python3", "-c", forgeProgram, "10.3.0.1", "10.3.0.66");
+  assert.ok(await crosses("far-a", "10.3.0.66", 1450), "a forged error was believed");
+  // The server's host becomes the router between the two.
+  const router = [
+    "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
+    "sysctl -qw net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0",
+    ...["192.0.2.1/32", "192.0.2.2/32", "2001:db8::1/128", "2001:db8::2/128"].map(
+      (host) => `ip route add ${host} dev eth0 mtu lock 1400`,
+    ),
+  ];
+  await inLab(lab, "server", "sh", "-ec", router.join("\n"));
+  for (const [host, other] of [
+    ["h1", "2"],
+    ["h2", "1"],
+  ] as const) {
+    const way = `sysctl -qw net.ipv6.conf.eth0.accept_redirects=0
+      ip route add 192.0.2.${other}/32 via 192.0.2.254
+      ip route add 2001:db8::${other}/128 via 2001:db8::fe`;
+    await inLab(lab, host, "sh", "-ec", way);
+  }
+  for (const { near, far, addresses } of places) {
+    using from = lab.namespace(near);
+    using to = lab.namespace(far);
+    const taker = new BackgroundProgram(t, to, process.execPath, ["-e", takeProgram]);
+    await taker.said(/ready/);
+    for (const address of addresses) {
+      const giver = new BackgroundProgram(t, from, process.execPath, ["-e", giveProgram, address, `${octets}`]);
+      // At 0.3 Mbit/s, as it is where every large packet is lost, it takes 100 s.
+      await giver.said(new RegExp(`arrived: ${octets}`), 30_000);
+    }
+  }
 });

@@ -343,6 +343,33 @@ describe("dataplane of two nodes", requires("nft-inet"), () => {
       () => /arp/.test(inTenant(1, "nft list table bridge weft || true")),
     ],
     [
+      "forwarding of IPv4",
+      () => inTenant(1, "sysctl -qw net.ipv4.ip_forward=0"),
+      /sysctl net\.ipv4\.ip_forward of tenant blue/,
+      () => /^1$/m.test(inTenant(1, "sysctl -n net.ipv4.ip_forward")),
+    ],
+    [
+      "forwarding of IPv6",
+      () => inTenant(1, "sysctl -qw net.ipv6.conf.all.forwarding=0"),
+      /sysctl net\.ipv6\.conf\.all\.forwarding of tenant blue/,
+      () => /^1$/m.test(inTenant(1, "sysctl -n net.ipv6.conf.all.forwarding")),
+    ],
+    [
+      "forwarding of one device",
+      () => inTenant(1, `sysctl -qw net.ipv4.conf.br${vni}.forwarding=0 net.ipv4.conf.br${vni}.rp_filter=1`),
+      new RegExp(`sysctl net\\.ipv4\\.conf\\.br${vni}\\.rp_filter of tenant blue`),
+      () => inTenant(1, `sysctl -n net.ipv4.conf.br${vni}.forwarding net.ipv4.conf.br${vni}.rp_filter`) === "1\n0\n",
+    ],
+    [
+      "settings that the kernel says nothing of, at the next comparison",
+      () => {
+        inTenant(1, "sysctl -qw net.ipv6.conf.default.accept_ra=1 net.ipv4.ip_forward_use_pmtu=0");
+        void dataplane(1).audit();
+      },
+      /sysctl net\.ipv4\.ip_forward_use_pmtu of tenant blue/,
+      () => inTenant(1, "sysctl -n net.ipv6.conf.default.accept_ra net.ipv4.ip_forward_use_pmtu") === "0\n1\n",
+    ],
+    [
       "name of the namespace",
       () => {
         namespaces.push(NetworkNamespace.openNamed(tenantNames[0] as string));

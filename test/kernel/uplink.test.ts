@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
-import { cidr } from "../../src/base/cidr.ts";
+import { type Cidr, cidr } from "../../src/base/cidr.ts";
 import { ip } from "../../src/base/ip.ts";
 import type { DataplaneEvent } from "../../src/dataplane/index.ts";
 import { ensureForwarding, releaseForwarding } from "../../src/dataplane/uplink/host-forwarding.ts";
@@ -8,6 +8,7 @@ import { hostDevice, hostTable } from "../../src/dataplane/uplink/identity.ts";
 import { removeLeftoverUplinks } from "../../src/dataplane/uplink/leftovers.ts";
 import type { UplinkRequest } from "../../src/dataplane/uplink/request.ts";
 import { Uplink } from "../../src/dataplane/uplink/uplink.ts";
+import { defaultEgressBlocked } from "../../src/model/index.ts";
 import { NetlinkSocket, replaceRoute } from "../../src/netlink/index.ts";
 import { BackgroundProgram } from "../support/cluster.ts";
 import { requires } from "../support/kernel.ts";
@@ -20,7 +21,7 @@ const neededOnce = requires("quick processes", "nft-inet", "nft-nat");
 const settings = { tunnelPorts: [4789, 8472, 6081, 40_000], mtu: 1500 };
 const instance = `u${process.pid}`;
 
-const nothing: UplinkRequest = { hostAccess: [], egress: [], direct: [], directInward: [] };
+const nothing: UplinkRequest = { hostAccess: [], egress: [], egressBlocked: [], direct: [], directInward: [] };
 
 /** The networks of a tenant on a node: one bridge with a container behind it. Weft's own bridges are not what is tested. */
 interface Tenant {
@@ -135,7 +136,14 @@ const blueish = (name: string): TenantPlan => ({
   gateways: ["10.0.0.1/24", "fd00::1/64"],
   addresses: ["10.0.0.7/24", "fd00::7/64"],
 });
-const egress: UplinkRequest = { ...nothing, egress: [cidr("10.0.0.0/24"), cidr("fd00::/64")] };
+const egress: UplinkRequest = {
+  ...nothing,
+  egress: [cidr("10.0.0.0/24"), cidr("fd00::/64")],
+  egressBlocked: [cidr("10.0.0.0/24"), cidr("fd00::/64")].map((source) => ({
+    source,
+    destinations: defaultEgressBlocked,
+  })),
+};
 const hostAccess: UplinkRequest = {
   ...nothing,
   hostAccess: [
@@ -329,7 +337,7 @@ P`);
     const { host, outside } = makeSite(t);
     const there = await serve(t, outside, 9000, outsideAddresses);
     const blue = makeTenant(t, host, blueish("blue"));
-    await blue.apply({ ...hostAccess, egress: egress.egress });
+    await blue.apply({ ...egress, hostAccess: hostAccess.hostAccess });
     for (const place of [host, outside])
       place.shell(`nft -f - <<'N'
         table inet probe {
@@ -406,6 +414,62 @@ P`),
     );
   });
 
+  it("follows the interface that packets leave by, whichever routing table chose it", needed, async (t) => {
+    const { host, outside } = makeSite(t);
+    await serve(t, outside, 9000, outsideAddresses);
+    host.shell("ip route flush default; ip -6 route flush default");
+    // As VPN clients do: addresses without a subnet, in the main table no route.
+    for (const vpn of [1, 2, 3, 4]) {
+      host.shell(`
+        ip link add vpn${vpn} type veth peer name vpn${vpn} netns ${outside.name}
+        ip link set vpn${vpn} addrgenmode none up
+        ip addr add 10.98.${vpn}.1/32 dev vpn${vpn}
+        ip addr add fd98:${vpn}::1/64 dev vpn${vpn} noprefixroute nodad`);
+      outside.shell(`
+        ip link set vpn${vpn} up
+        ip addr add 10.98.${vpn}.2/24 dev vpn${vpn}
+        ip addr add fd98:${vpn}::2/64 dev vpn${vpn} nodad`);
+    }
+    const route = (vpn: number, ipv4: string, ipv6: string, table: string): string => `
+      ip route add ${ipv4} via 10.98.${vpn}.2 dev vpn${vpn} onlink table ${table}
+      ip -6 route add ${ipv6} via fd98:${vpn}::2 dev vpn${vpn} onlink table ${table}`;
+    const rule = (text: string): string => `ip rule add ${text}; ip -6 rule add ${text}`;
+    const forwarding = (vpn: number): string => host.shell(`cat /proc/sys/net/ipv4/conf/vpn${vpn}/forwarding`).trim();
+    const blue = makeTenant(t, host, blueish("blue"));
+    const leavesBy = async (vpn: number): Promise<void> => {
+      await eventually(`vpn${vpn} forwards`, () => forwarding(vpn) === "1", 5_000);
+      await eventually("nothing is left to do", () => !blue.uplink.hasWork, 5_000);
+      for (const [address, source] of [
+        ["203.0.113.9", `10.98.${vpn}.1`],
+        ["2001:db8::9", `fd98:${vpn}::1`],
+      ] as const) {
+        const answer = await ask(t, blue.container, "udp", address, 9000);
+        assert.ok(answer.startsWith(`from ${source} `), `${address} by vpn${vpn}: ${answer}`);
+      }
+    };
+    host.shell(`
+      ${route(1, "default", "default", "101")}
+      ${rule("pref 100 not fwmark 51820 lookup 101")}
+      ${rule("pref 10 lookup main suppress_prefixlength 0")}
+      ${route(2, "default", "default", "102")}`);
+    await blue.apply(egress);
+    await leavesBy(1);
+    assert.equal(forwarding(2), "0", "no rule chooses its table");
+    // What comes later is followed, too: a rule, a route, and the two halves of everywhere.
+    host.shell(rule("pref 90 lookup 102"));
+    await leavesBy(2);
+    host.shell(rule("pref 80 lookup 103"));
+    host.shell(route(3, "default", "default", "103"));
+    await leavesBy(3);
+    host.shell(`
+      ${route(4, "0.0.0.0/1", "::/1", "main")}
+      ${route(4, "128.0.0.0/1", "8000::/1", "main")}
+      ${rule("pref 70 lookup main")}`);
+    await leavesBy(4);
+    await blue.apply(nothing);
+    assert.deepEqual([1, 2, 3, 4].map(forwarding), ["0", "0", "0", "0"]);
+  });
+
   it("lets nothing out without egress", needed, async (t) => {
     const { host, outside } = makeSite(t);
     await serve(t, outside, 9000, outsideAddresses);
@@ -429,12 +493,57 @@ P`),
     await Promise.all(attempts);
     await capture.end("SIGINT");
     assert.equal(capture.output.trim(), "");
-    // Egress is for what it names, and never for link-local addresses.
-    outside.shell("ip addr add 169.254.169.254/32 dev lo");
-    assert.match(host.shell("ping -c1 -W1 169.254.169.254"), / 1 received/);
+    // Egress is for what it names.
     blue.container.shell("ip addr add 10.0.0.70/24 dev eth0");
     assert.match(blue.container.shell("ping -c1 -W1 -I 10.0.0.70 203.0.113.9"), / 1 received/);
-    assertUnreachable(blue.container, "-I 10.0.0.7 203.0.113.9", "-I 10.0.0.70 169.254.169.254");
+    assertUnreachable(blue.container, "-I 10.0.0.7 203.0.113.9");
+  });
+
+  it("refuses what each network's egress leaves out, such as metadata services of clouds", needed, async (t) => {
+    const { host, outside } = makeSite(t);
+    const metadata = ["169.254.169.254", "100.100.100.200", "168.63.129.16", "fd00:ec2::254"];
+    for (const address of metadata) outside.shell(`ip addr add ${address} dev lo`);
+    const blue = makeTenant(t, host, blueish("blue"));
+    // Two networks, as far as the uplink can tell.
+    const [strict, open] = [
+      ["10.0.0.7", "fd00::7"],
+      ["10.0.0.70", "fd00::1:70"],
+    ];
+    blue.container.shell("ip addr add 10.0.0.70/24 dev eth0; ip addr add fd00::1:70/64 dev eth0 nodad");
+    const prefixes = ["10.0.0.0/26", "fd00::/112", "10.0.0.64/26", "fd00::1:0/112"].map(cidr);
+    const apply = (ofOpen: readonly Cidr[]): Promise<void> =>
+      blue.apply({
+        ...nothing,
+        egress: prefixes,
+        egressBlocked: prefixes.map((source, index) => ({
+          source,
+          destinations: index < 2 ? defaultEgressBlocked : ofOpen,
+        })),
+      });
+    const fromEach = (sources: readonly string[] | undefined, address: string): string =>
+      `-I ${sources?.[address.includes(":") ? 1 : 0]} ${address}`;
+    const assertReaches = (sources: readonly string[] | undefined, addresses: readonly string[]): void => {
+      for (const address of addresses)
+        assert.match(
+          blue.container.shell(`ping -c1 -W2 ${fromEach(sources, address)} || true`),
+          / 1 received/,
+          address,
+        );
+    };
+    await apply([]);
+    assertReaches(strict, outsideAddresses);
+    assertReaches(open, [...outsideAddresses, ...metadata]);
+    assertUnreachable(blue.container, ...metadata.map((address) => fromEach(strict, address)));
+    // It hears so, instead of waiting.
+    assert.match(
+      blue.container.shell("ping -c1 -W2 -I 10.0.0.7 100.100.100.200 || true"),
+      /Packet filtered|Communication prohibited/i,
+    );
+    // Another list takes the place of the default; prefixes in each other are no trouble.
+    await apply(["203.0.113.0/24", "203.0.113.9/32", "2001:db8::/32"].map(cidr));
+    assertReaches(open, metadata);
+    assertUnreachable(blue.container, ...outsideAddresses.map((address) => fromEach(open, address)));
+    assertReaches(strict, outsideAddresses);
   });
 
   it("lets the host reach endpoints, and nobody behind the host", needed, async (t) => {
@@ -465,7 +574,7 @@ P`),
     const blue = makeTenant(t, host, blueish("blue"));
     await bridgeIsUp(blue);
     const before = [stateOf(host), stateOf(blue.namespace)];
-    const request = { ...hostAccess, egress: egress.egress };
+    const request = { ...egress, hostAccess: hostAccess.hostAccess };
     await blue.apply(request);
     const state = [stateOf(host), stateOf(blue.namespace)];
     assert.notDeepEqual(state, before);

@@ -28,7 +28,7 @@ export function registerAttach(program: Command): void {
     program.command("attach <network>").description("put an interface of a network into a network namespace"),
   )
     .option("--ip <address>", "the endpoint's address; repeat it for both families (default: chosen)", addresses)
-    .option("--mac <address>", "the endpoint's MAC address (default: chosen)", macAddress)
+    .option("--mac <address>", "the endpoint's MAC address (default: follows from its first IP address)", macAddress)
     .option(
       "--route-priority <number>",
       "of a container's networks the lowest gives its default route (default: after those attached before)",

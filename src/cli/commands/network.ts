@@ -45,6 +45,7 @@ interface ChangeOptions {
   readonly vlanTags?: boolean;
   readonly crossSubnet?: boolean;
   readonly egress?: boolean;
+  readonly egressBlocked?: readonly Cidr[];
   readonly hostAccess?: boolean;
   readonly changeTimeout?: number;
   /** False: every node. */
@@ -183,6 +184,7 @@ export function registerNetwork(program: Command): void {
             ["vlan tags", found.mode === "l2" ? onOrOff(found.vlanTags) : undefined],
             ["cross subnet", found.mode === "l3" ? onOrOff(found.crossSubnet) : undefined],
             ["egress", onOrOff(found.egress)],
+            ["egress blocked", found.egress ? listOrNone(found.egressBlocked) : undefined],
             ["host access", onOrOff(found.hostAccess)],
             ["change timeout", `${found.changeTimeout} s`],
             ["block size", found.mode === "l3" ? found.blockSize : undefined],
@@ -240,6 +242,7 @@ export function registerNetwork(program: Command): void {
     "weft network set web --mtu auto --flood none",
     "weft network set web --encapsulation geneve --wait",
     "weft network set web --learning-limit 16 --ageing 120",
+    "weft network set web --egress --egress-blocked 169.254.0.0/16,10.0.0.0/8",
   );
 
   addDelete(network, "network", "<name...>", "delete networks that have no endpoints");
@@ -297,6 +300,11 @@ function changeOptions(command: Command): Command {
       "--node-selector <label>",
       "NAME=VALUE: which nodes may host it; repeat it (default: every node)",
       nodeSelector,
+    )
+    .option(
+      "--egress-blocked <prefixes>",
+      "with egress: what endpoints do not reach all the same, prefixes with commas between; none; default: link-local addresses and the metadata services of clouds",
+      blockedPrefixes,
     );
 }
 
@@ -314,6 +322,7 @@ const plainFields = [
   "vlanTags",
   "crossSubnet",
   "egress",
+  "egressBlocked",
   "hostAccess",
   "changeTimeout",
 ] as const;
@@ -370,6 +379,10 @@ function mtu(text: string): number | "auto" {
   }
 }
 
+function blockedPrefixes(text: string): readonly Cidr[] {
+  return text === "none" ? [] : text.split(",").flatMap((prefix) => prefixes(prefix, undefined));
+}
+
 function multicastGroup(text: string): IpAddress | "auto" {
   return text === "auto" ? text : address(text);
 }
@@ -378,6 +391,10 @@ function blockSize(text: string): number {
   const size = integer(4, 65_536)(text);
   if (Number.isInteger(Math.log2(size))) return size;
   throw new InvalidArgumentError("Allowed: a power of two, 4 to 65536");
+}
+
+function listOrNone(list: readonly string[]): readonly string[] | string {
+  return list.length === 0 ? "none" : list;
 }
 
 function onOrOff(is: boolean): string {

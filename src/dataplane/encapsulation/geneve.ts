@@ -1,8 +1,9 @@
 import { familyOf, type IpAddress } from "../../base/ip.ts";
+import { networkMac } from "../../model/endpoint-mac.ts";
 import { peerTunnelName, type Transport } from "../../model/names.ts";
 import type { GeneveSettings } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
-import { networkMac, routerMac } from "../ownership.ts";
+import { routerMac } from "../ownership.ts";
 import type { TunnelDevice } from "./tunnel-device.ts";
 
 /** linux/if_link.h: `enum ifla_geneve_df`. */

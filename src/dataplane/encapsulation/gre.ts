@@ -1,8 +1,8 @@
 import { familyOf, type IpAddress } from "../../base/ip.ts";
+import { networkMac } from "../../model/endpoint-mac.ts";
 import { peerTunnelName, type Transport } from "../../model/names.ts";
 import { type GreSettings, greFlag, ip6TunnelFlag } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
-import { networkMac } from "../ownership.ts";
 import { outerTtl, type TunnelDevice } from "./tunnel-device.ts";
 
 /** RFC 7637 §3.2: the key is the VSID and eight bits of FlowID, 0 where the sender does not tell flows apart. */

@@ -1,8 +1,9 @@
 import { familyOf } from "../../base/ip.ts";
+import { networkMac } from "../../model/endpoint-mac.ts";
 import { type Transport, tunnelName } from "../../model/names.ts";
 import type { VxlanSettings } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
-import { networkMac, routerMac } from "../ownership.ts";
+import { routerMac } from "../ownership.ts";
 import type { TunnelDevice } from "./tunnel-device.ts";
 
 /** linux/if_link.h: `enum ifla_vxlan_df`. VTEPs must not fragment: RFC 7348 §4.3. */

@@ -6,14 +6,14 @@ import { weftProtocol } from "../ownership.ts";
 import type { PairAddresses } from "./addresses.ts";
 import { routeMetric, type UplinkIdentity } from "./identity.ts";
 import type { UplinkRequest } from "./request.ts";
+import { mainTable } from "./routing-tables.ts";
 import { type Span, spanOf, spansOverlap } from "./span.ts";
 
-/** linux/rtnetlink.h: RT_TABLE_*. */
-const mainTable = 254;
+/** linux/rtnetlink.h: RT_TABLE_LOCAL. */
 const localTable = 255;
 
 /** A default route, or one half of it, as VPN clients have them: what leads everywhere is not about this prefix. */
-const widestDefault = 1;
+export const widestDefault = 1;
 
 export interface HostRouteInput {
   readonly identity: UplinkIdentity;

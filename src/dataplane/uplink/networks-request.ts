@@ -5,9 +5,13 @@ import type { HostAccess, UplinkRequest } from "./request.ts";
 
 /** What the networks of a tenant ask of the host together. */
 export function requestOf(networks: readonly DesiredNetwork[]): UplinkRequest {
+  const withEgress = networks.filter(({ settings }) => settings.egress);
   return {
     hostAccess: networks.flatMap(hostAccessOf),
-    egress: networks.filter(({ settings }) => settings.egress).flatMap(({ settings }) => settings.subnets),
+    egress: withEgress.flatMap(({ settings }) => settings.subnets),
+    egressBlocked: withEgress.flatMap(({ settings: { subnets, egressBlocked } }) =>
+      subnets.map((source) => ({ source, destinations: egressBlocked })),
+    ),
     direct: networks.flatMap(({ blocks }) =>
       [...blocks.values()].filter((block) => block.isFromLink).map(({ cidr, vtep }) => ({ prefix: cidr, vtep })),
     ),

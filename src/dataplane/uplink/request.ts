@@ -19,11 +19,18 @@ export interface DirectBlock {
   readonly vtep: IpAddress;
 }
 
+/** What endpoints of one prefix do not reach, although they have egress. */
+export interface EgressBlock {
+  readonly source: Cidr;
+  readonly destinations: readonly Cidr[];
+}
+
 /** What the networks of one tenant ask of the host. Nothing: no uplink. */
 export interface UplinkRequest {
   readonly hostAccess: readonly HostAccess[];
   /** Prefixes whose endpoints may reach the outside behind the host's address (SNAT). */
   readonly egress: readonly Cidr[];
+  readonly egressBlocked: readonly EgressBlock[];
   readonly direct: readonly DirectBlock[];
   /** Own blocks that other nodes reach without a tunnel: from the `direct` blocks, without NAT. */
   readonly directInward: readonly Cidr[];

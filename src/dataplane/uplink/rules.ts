@@ -37,10 +37,16 @@ export const protocolIn = (...numbers: readonly number[]): object =>
 export const goTo = (target: string): object => ({ goto: { target } });
 
 const header = (family: IpFamily): string => (family === 4 ? "ip" : "ip6");
+const address = (family: IpFamily, field: "saddr" | "daddr"): object => ({
+  payload: { protocol: header(family), field },
+});
 export const source = (family: IpFamily, right: unknown, op?: "==" | "!="): object =>
-  match({ payload: { protocol: header(family), field: "saddr" } }, right, op);
+  match(address(family, "saddr"), right, op);
 export const destination = (family: IpFamily, right: unknown, op?: "==" | "!="): object =>
-  match({ payload: { protocol: header(family), field: "daddr" } }, right, op);
+  match(address(family, "daddr"), right, op);
+/** Both together, as they are in a {@link pairSet}. */
+export const sourceAndDestination = (family: IpFamily, right: string): object =>
+  match({ concat: [address(family, "saddr"), address(family, "daddr")] }, right);
 
 export const sourceNat = (family: IpFamily, address: string): object => ({
   snat: { family: header(family), addr: address },
@@ -88,15 +94,37 @@ export function prefix(value: Cidr): string | object {
 
 /** A set of prefixes of one family; an empty one has no `elem`, neither when it is made nor when it is listed. */
 export function prefixSet(name: string, family: IpFamily, prefixes: readonly Cidr[]): NftObject {
-  const elem = outermost(prefixes.filter((value) => cidrFamily(value) === family)).map(prefix);
-  return {
-    set: {
-      name: `${name}${family}`,
-      type: family === 4 ? "ipv4_addr" : "ipv6_addr",
-      flags: ["interval"],
-      ...(elem.length === 0 ? {} : { elem }),
-    },
-  };
+  return intervalSet(name, family, addressType(family), outermost(ofFamily(prefixes, family)).map(prefix));
+}
+
+/** A set of sources, each with its destinations. Sources do not overlap. */
+export function pairSet(
+  name: string,
+  family: IpFamily,
+  pairs: readonly (readonly [source: Cidr, destinations: readonly Cidr[]])[],
+): NftObject {
+  const type = addressType(family);
+  const elem = pairs
+    .filter(([from]) => cidrFamily(from) === family)
+    .flatMap(([from, destinations]) =>
+      outermost(ofFamily(destinations, family)).map((to) => ({ concat: [prefix(from), prefix(to)] })),
+    );
+  return intervalSet(name, family, [type, type], elem);
+}
+
+function intervalSet(
+  name: string,
+  family: IpFamily,
+  type: string | readonly string[],
+  elem: readonly unknown[],
+): NftObject {
+  return { set: { name: `${name}${family}`, type, flags: ["interval"], ...(elem.length === 0 ? {} : { elem }) } };
+}
+
+const addressType = (family: IpFamily): string => (family === 4 ? "ipv4_addr" : "ipv6_addr");
+
+function ofFamily(prefixes: readonly Cidr[], family: IpFamily): Cidr[] {
+  return prefixes.filter((value) => cidrFamily(value) === family);
 }
 
 /** Without prefixes that lie within others, which nftables refuses in one set. */

@@ -1,4 +1,4 @@
-import { cidr, cidrFamily, prefixLengthOf } from "../../base/cidr.ts";
+import { cidrFamily, prefixLengthOf } from "../../base/cidr.ts";
 import type { NftObject, NftTable } from "../filter/nftables.ts";
 import type { PairAddresses } from "./addresses.ts";
 import { tenantDevice } from "./identity.ts";
@@ -8,9 +8,6 @@ import * as nft from "./rules.ts";
 /** The tenant's namespace is weft's own, so the name needs no instance. The bridges' filter is of another family. */
 export const tenantTable = "weft";
 
-/** RFC 3927 §2.6.2: not to be forwarded. Clouds hand out their credentials there to whom they take for the host. */
-const linkLocalSpace = cidr("169.254.0.0/16");
-
 /**
  * What passes between a tenant's networks and its uplink, and under which addresses. Behind the uplink subnets of
  * tenants may be the same, so egress leaves with the address of the tenant's end, which no other tenant has.
@@ -19,9 +16,14 @@ const linkLocalSpace = cidr("169.254.0.0/16");
  * cut what he sends to the host itself, its tunnels among it.
  */
 export function tenantFilterTable(request: UplinkRequest, addresses: PairAddresses): NftTable {
-  const { hostAccess, egress, direct, directInward } = request;
+  const { hostAccess, egress, egressBlocked, direct, directInward } = request;
   const sets = families.flatMap((family) => [
     nft.prefixSet("egress", family, egress),
+    nft.pairSet(
+      "blocked",
+      family,
+      egressBlocked.map(({ source, destinations }) => [source, destinations]),
+    ),
     nft.prefixSet(
       "direct",
       family,
@@ -57,7 +59,7 @@ export function tenantFilterTable(request: UplinkRequest, addresses: PairAddress
       nft.rule("outward", nft.isInvalid, nft.drop),
       nft.rule("outward", nft.isAnswer, nft.accept),
       ...forEachFamily((family) => nft.rule("outward", nft.tooBig[family], nft.drop)),
-      nft.rule("outward", nft.destination(4, nft.prefix(linkLocalSpace)), refuse),
+      ...forEachFamily((family) => nft.rule("outward", nft.sourceAndDestination(family, `@blocked${family}`), refuse)),
       ...forEachFamily((family) => nft.rule("outward", nft.source(family, `@egress${family}`), nft.accept)),
       nft.rule("outward", refuse),
       ...forEachFamily((family) => nft.rule("inward", ...between(family, "direct", "inward"), nft.accept)),

@@ -12,15 +12,19 @@ import {
   listAddresses,
   listLinks,
   listRoutes,
+  netconfIndex,
   type Route,
   RTM_DELADDR,
   RTM_DELLINK,
   RTM_DELROUTE,
   RTM_NEWLINK,
+  RTM_NEWNETCONF,
   RTM_NEWROUTE,
+  RTM_NEWRULE,
   readAddress,
   readLink,
   readLinkHeader,
+  readNetconf,
   readRoute,
   replaceRoute,
   routeType,
@@ -31,7 +35,7 @@ import type { Report } from "../report.ts";
 import { choosePair, knownPair, type PairAddresses } from "./addresses.ts";
 import { hostFilterTable } from "./host-filter.ts";
 import { ensureForwarding, type ForwardingDevices, forwardingTable, releaseForwarding } from "./host-forwarding.ts";
-import { isOwnRoute, isSameRoute, planHostRoutes } from "./host-routes.ts";
+import { isOwnRoute, isSameRoute, planHostRoutes, widestDefault } from "./host-routes.ts";
 import { hostDevice, hostTable, routeMetric, type UplinkIdentity } from "./identity.ts";
 import {
   addressesOf,
@@ -46,6 +50,7 @@ import {
   sideOf,
 } from "./pair.ts";
 import { families, isEmptyRequest, needsDefaultRoute, passesHost, type UplinkRequest } from "./request.ts";
+import { mainTable, tablesInUse } from "./routing-tables.ts";
 import { tenantFilterTable, tenantTable } from "./tenant-filter.ts";
 import { watchTables } from "./watch-tables.ts";
 
@@ -78,13 +83,6 @@ interface Pair {
   readonly mtu: number;
 }
 
-/** linux/rtnetlink.h: RT_TABLE_MAIN; RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF, RTM_NEWNETCONF: forwarding was switched. */
-const mainTable = 254;
-const netconfGroups = [24, 25] as const;
-const RTM_NEWNETCONF = 80;
-/** linux/netconf.h: NETCONFA_IFINDEX, the first attribute behind `struct netconfmsg`; NETCONFA_IFINDEX_ALL. */
-const NETCONFA_IFINDEX = 1;
-const allDevices = -1;
 /** Offsets in `struct rtmsg`. */
 const rtmDestinationLength = 1;
 const rtmProtocol = 5;
@@ -124,13 +122,13 @@ export class Uplink {
     this.#options = options;
     this.#place = { identity, tenant: { namespace, socket }, underlay };
     this.#metric = routeMetric(identity);
-    const { link, ipv4Address, ipv6Address, ipv4Route, ipv6Route } = eventGroup;
+    const { link, ipv4Address, ipv6Address, ipv4Route, ipv6Route, ipv4Rule, ipv6Rule } = eventGroup;
     const groups = [link, ipv4Address, ipv6Address, ipv4Route, ipv6Route];
     const onOverrun = (): void => this.#damage(...parts);
     this.#sockets = [
       new EventSocket({
         namespace: underlay.namespace,
-        groups: [...groups, ...netconfGroups],
+        groups: [...groups, ipv4Rule, ipv6Rule, eventGroup.ipv4Netconf, eventGroup.ipv6Netconf],
         onEvent: (message) => this.#onHostEvent(message),
         onOverrun,
       }),
@@ -323,11 +321,13 @@ export class Uplink {
 
   async #ensureForwarding(request: UplinkRequest, links: readonly Link[], routes: readonly Route[]): Promise<void> {
     const { underlay, identity } = this.#place;
-    const { indexes, names } = forwardingDevices(request, links, routes, hostDevice(identity));
+    const used = { 4: await tablesInUse(underlay.socket, 4), 6: await tablesInUse(underlay.socket, 6) };
+    const leading = routes.filter(({ destination, table }) => used[cidrFamily(destination)].has(table ?? mainTable));
+    const { indexes, names } = forwardingDevices(request, links, leading, hostDevice(identity));
     const direct = [...this.#hostRoutes.values()].flatMap(({ nexthops }) =>
       nexthops.flatMap(({ index }) => index ?? []),
     );
-    this.#watchedDevices = new Set([...indexes, ...direct, ...(indexes.length > 0 ? [allDevices] : [])]);
+    this.#watchedDevices = new Set([...indexes, ...direct, ...(indexes.length > 0 ? [netconfIndex.all] : [])]);
     if (names[4].length + names[6].length === 0) return;
     const { guarded, writes } = await ensureForwarding(underlay, names, this.#guarded, this.#options.report);
     this.#guarded = guarded;
@@ -363,12 +363,13 @@ export class Uplink {
   #onHostEvent(message: EventMessage): void {
     const { type, bytes, view, start, end } = message;
     if (this.#pair === undefined) return;
-    if (type === RTM_NEWNETCONF) {
-      if (this.#watchedDevices.has(netconfIndex(view, start, end))) this.#damage("forwarding");
+    if (type === RTM_NEWRULE) this.#damage("forwarding");
+    else if (type === RTM_NEWNETCONF) {
+      if (this.#watchedDevices.has(readNetconf(view, start, end).index)) this.#damage("forwarding");
     } else if (type === RTM_NEWROUTE || type === RTM_DELROUTE) {
       // The host may have many routes that change all the time.
       const isOurs = bytes[start + rtmProtocol] === weftProtocol;
-      if (!isOurs && (bytes[start + rtmDestinationLength] ?? 0) > 0) return;
+      if (!isOurs && (bytes[start + rtmDestinationLength] ?? 0) > widestDefault) return;
       const route = readRoute(bytes, view, start, end);
       if (route === undefined) return;
       if (isOurs) this.#judgeRoute(route, type, this.#hostRoutes, isOwnRoute(route, this.#metric));
@@ -446,12 +447,6 @@ export async function removeFromHost(identity: UplinkIdentity, underlay: Side, p
   return writes + (await releaseForwarding(underlay));
 }
 
-function netconfIndex(view: DataView, start: number, end: number): number {
-  const attribute = start + 4;
-  const isIndex = attribute + 8 <= end && view.getUint16(attribute + 2, true) === NETCONFA_IFINDEX;
-  return isIndex ? view.getInt32(attribute + 4, true) : allDevices;
-}
-
 /** The device may have taken the route with it. */
 function expectDone({ failures }: BatchResult): void {
   const failure = failures.find(({ error }) => !isErrno(error, "ESRCH"));
@@ -476,7 +471,7 @@ function defaultRoutes(request: UplinkRequest, addresses: PairAddresses, index: 
 
 /**
  * Where packets that the host forwards for the tenant come in: the uplink, and every device that the host routes
- * through, by which the outside answers.
+ * through, by which the outside answers. `routes`: of the tables that are in use.
  */
 function forwardingDevices(
   request: UplinkRequest,
@@ -490,8 +485,8 @@ function forwardingDevices(
   for (const family of families) {
     if (!passesHost(request, family)) continue;
     const found = new Set<string>();
-    for (const { destination, table, type, nexthops } of routes) {
-      if (table !== mainTable || type !== routeType.unicast || cidrFamily(destination) !== family) continue;
+    for (const { destination, type, nexthops } of routes) {
+      if (type !== routeType.unicast || cidrFamily(destination) !== family) continue;
       for (const { index = 0 } of nexthops) {
         const link = byIndex.get(index);
         if (link === undefined || link.name === "lo" || isOwnLink(link)) continue;

@@ -178,6 +178,13 @@ export declare type Network = Message<"weft.v1.Network"> & {
    * @generated from field: map<string, string> node_selector = 40;
    */
   nodeSelector: { [key: string]: string };
+
+  /**
+   * Unset: the default list. Set and empty: nothing is blocked.
+   *
+   * @generated from field: weft.v1.EgressBlocked egress_blocked = 41;
+   */
+  egressBlocked?: EgressBlocked | undefined;
 };
 
 /**
@@ -185,6 +192,22 @@ export declare type Network = Message<"weft.v1.Network"> & {
  * Use `create(NetworkSchema)` to create a new message.
  */
 export declare const NetworkSchema: GenMessage<Network>;
+
+/**
+ * @generated from message weft.v1.EgressBlocked
+ */
+export declare type EgressBlocked = Message<"weft.v1.EgressBlocked"> & {
+  /**
+   * @generated from field: repeated string prefixes = 1;
+   */
+  prefixes: string[];
+};
+
+/**
+ * Describes the message weft.v1.EgressBlocked.
+ * Use `create(EgressBlockedSchema)` to create a new message.
+ */
+export declare const EgressBlockedSchema: GenMessage<EgressBlocked>;
 
 /**
  * @generated from message weft.v1.Multicast

@@ -1,0 +1,96 @@
+import { type Cidr, cidr, cidrFamily, cidrOf } from "../../base/cidr.ts";
+import type { IpFamily } from "../../base/ip.ts";
+import { bridgeName } from "../../model/names.ts";
+import type { NetworkSettings } from "../desired.ts";
+import { tunnelPattern } from "../encapsulation/tunnel.ts";
+import { tenantDevice } from "../uplink/identity.ts";
+import { families } from "../uplink/request.ts";
+import * as nft from "../uplink/rules.ts";
+import type { NftObject, NftTable } from "./nftables.ts";
+
+/** The tenant's namespace is weft's own, so the name needs no instance. */
+export const routingFilterName = "weft-routing";
+
+/** IANA protocol number. */
+const icmpv6 = 58;
+/** RFC 4291 §2.5.6; RFC 4862 §5.4.2: who tries out an address asks from none. */
+const linkLocal = cidr("fe80::/10");
+const unspecified = "::";
+
+/**
+ * What may enter the router that the namespace is. A bridge hands up each frame that is sent to its MAC, whether the
+ * network has a gateway or not, and a router asks nobody where a source belongs. So by a bridge come sources of its
+ * gateways' prefixes, by none without a gateway anything; by tunnels of layer-3 networks come sources of whatever the tenant
+ * routes, since other nodes have asked the same, and errors of other nodes' routers, whose addresses are their own affair.
+ * What comes by the uplink has its own filter. Bridged frames do not pass here.
+ */
+export function routingFilterTable(networks: readonly NetworkSettings[]): NftTable {
+  const bound = networks.flatMap(({ vni, gateways }) => {
+    const prefixes = gateways.map(({ address, prefixLength }) => cidrOf(address, prefixLength));
+    return [...new Set(prefixes)].map((prefix) => ({ device: bridgeName(vni), prefix }));
+  });
+  const layer3 = networks.filter(({ mode }) => mode === "l3");
+  const tunnels = layer3.flatMap(({ vni, transport, standby }) =>
+    [...standby, ...(transport === undefined ? [] : [transport])].map((each) => tunnelPattern(each, vni)),
+  );
+  const routed = [...layer3.flatMap(({ subnets }) => subnets), ...bound.map(({ prefix }) => prefix)];
+  const ipv6 = bound.filter(({ prefix }) => cidrFamily(prefix) === 6).map(({ device }) => device);
+  return {
+    family: "inet",
+    name: routingFilterName,
+    objects: [
+      ...families.flatMap((family) => [boundSet(family, bound), nft.prefixSet("routed", family, routed)]),
+      deviceSet("neighbours", ipv6),
+      // Intervals, for names that end in a wildcard.
+      deviceSet("tunnels", tunnels, ["interval"]),
+      nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
+      nft.rule("prerouting", nft.match(by, { set: ["lo", tenantDevice].sort() }), nft.accept),
+      ...families.flatMap((family) => [
+        nft.rule("prerouting", nft.match({ concat: [by, sourceOf(family)] }, `@bound${family}`), nft.accept),
+        nft.rule("prerouting", nft.match(by, "@tunnels"), nft.source(family, `@routed${family}`), nft.accept),
+        nft.rule("prerouting", nft.match(by, "@tunnels"), nft.icmpErrors[family], nft.accept),
+      ]),
+      nft.rule(
+        "prerouting",
+        nft.match(by, "@neighbours"),
+        nft.source(6, nft.prefix(linkLocal)),
+        nft.match({ meta: { key: "l4proto" } }, icmpv6),
+        nft.accept,
+      ),
+      nft.rule(
+        "prerouting",
+        nft.match(by, "@neighbours"),
+        nft.source(6, unspecified),
+        nft.match({ payload: { protocol: "icmpv6", field: "type" } }, "nd-neighbor-solicit"),
+        nft.accept,
+      ),
+      nft.rule("prerouting", nft.drop),
+    ],
+  };
+}
+
+const by = { meta: { key: "iifname" } };
+const sourceOf = (family: IpFamily): object => ({
+  payload: { protocol: family === 4 ? "ip" : "ip6", field: "saddr" },
+});
+
+function boundSet(family: IpFamily, bound: readonly { readonly device: string; readonly prefix: Cidr }[]): NftObject {
+  const elem = bound
+    .filter(({ prefix }) => cidrFamily(prefix) === family)
+    .map(({ device, prefix }) => ({ concat: [device, nft.prefix(prefix)] }));
+  return {
+    set: {
+      name: `bound${family}`,
+      type: ["ifname", family === 4 ? "ipv4_addr" : "ipv6_addr"],
+      flags: ["interval"],
+      ...(elem.length === 0 ? {} : { elem }),
+    },
+  };
+}
+
+function deviceSet(name: string, devices: readonly string[], flags?: readonly string[]): NftObject {
+  const elem = [...new Set(devices)].sort();
+  return {
+    set: { name, type: "ifname", ...(flags === undefined ? {} : { flags }), ...(elem.length === 0 ? {} : { elem }) },
+  };
+}
