@@ -1,5 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
+import type { NetworkState } from "../api/convert.ts";
+import type { InPlaceProgress, WaitInPlaceRequest } from "../api/generated/weft/v1/readiness_pb.js";
 import type { Credentials } from "../api/transport.ts";
 import type { Clock } from "../base/clock.ts";
 import { milliseconds, seconds } from "../base/duration.ts";
@@ -17,9 +19,11 @@ import { EventLog } from "./event-log.ts";
 import { saveCredentials } from "./identity-files.ts";
 import { IncomingState } from "./incoming-state.ts";
 import { LocalLearning } from "./learning/local-learning.ts";
+import { Readiness } from "./readiness.ts";
 import { type Attachment, Replica, type ReplicaChange } from "./replica.ts";
 import { Session, type SessionChange } from "./session.ts";
 import { readUnderlay, type UnderlayState, watchUnderlay } from "./underlay.ts";
+import { wayEvent } from "./way-events.ts";
 
 export interface AgentOptions {
   readonly server: string;
@@ -50,6 +54,7 @@ export class Agent {
   readonly desired: DesiredState;
   readonly attachments: Attachments;
   readonly learning: LocalLearning;
+  readonly readiness: Readiness;
   readonly attached = new Map<string, Attachment>();
   /** By the clock that never goes back. */
   readonly startedAt: number;
@@ -113,13 +118,19 @@ export class Agent {
       report: this.#report,
       onTraffic: (event) => this.learning.onTraffic(event),
       onTrafficMissed: () => this.learning.onTrafficMissed(),
+      onPass: (moment) => this.readiness.onPass(moment),
     });
     this.desired = new DesiredState({
       node: options.node,
       dataplane: this.dataplane,
       attachments: this.attached,
+    });
+    this.readiness = new Readiness({
+      desired: this.desired,
+      dataplane: this.dataplane,
       clock: options.clock,
-      onStep: () => this.#dataplaneChanged(this.dataplane.changed()),
+      logger: options.logger,
+      client: () => (this.#connected ? this.#session.connection?.client : undefined),
     });
     this.#session = new Session({
       url: options.server,
@@ -221,6 +232,22 @@ export class Agent {
       : { state: "disconnected", error: textOf(this.#serverError) };
   }
 
+  /** What the server says of the nodes that share networks with this one. */
+  waitInPlace(
+    { networks, revision }: Pick<WaitInPlaceRequest, "networks" | "revision">,
+    signal: AbortSignal,
+  ): AsyncIterable<InPlaceProgress> {
+    const { connection } = this.#session;
+    if (this.#connected && connection !== undefined)
+      return connection.client.waitInPlace({ networks, revision }, { signal });
+    throw new WeftError({
+      code: "unavailable",
+      attempted: `wait for ${networks.join(", ")} to be in place on all nodes`,
+      reason: "the agent has no connection to the server, which knows",
+      hint: "see weft status for why",
+    });
+  }
+
   /** The kernel stays as it is. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -229,6 +256,7 @@ export class Agent {
     this.#cancelLook();
     this.#underlayWatch.close();
     this.learning.close();
+    this.readiness.close();
     await this.dataplane.close();
     this.#replica.close();
     this.#underlaySocket.close();
@@ -369,7 +397,11 @@ export class Agent {
   }
 
   #apply(changes: readonly ReplicaChange[], revision: number): void {
-    for (const change of changes) this.desired.apply(change);
+    for (const change of changes) {
+      if (change.kind === "network") this.#noteWay(change.state);
+      this.desired.apply(change);
+    }
+    this.readiness.told(changes, revision);
     // The ways to nodes that came, or went, decide the MTU, too.
     if (changes.some(({ kind }) => kind.startsWith("node") || kind === "network")) this.#underlayChanged();
     const kernel = this.#revision === 0 ? this.dataplane.start() : this.dataplane.changed();
@@ -383,6 +415,11 @@ export class Agent {
         waiting.resolve();
       }
     this.#dataplaneChanged(kernel);
+  }
+
+  #noteWay(state: NetworkState): void {
+    const event = wayEvent(this.desired.networks.get(state.network.name), state);
+    if (event !== undefined) this.events.add(event);
   }
 
   #dataplaneChanged(pass: Promise<void>): void {
@@ -418,6 +455,7 @@ export class Agent {
     this.options.logger.info({ server: this.options.server }, "connected");
     this.problems.cleared(this.#identityObject);
     this.learning.connected();
+    this.readiness.connected();
   }
 
   /** Something that the operator should know and nothing needs to be done about. */

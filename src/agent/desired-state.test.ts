@@ -35,8 +35,6 @@ class FakeDataplane implements Pick<NodeDataplane, "networks" | "putNetwork" | "
 let dataplane: FakeDataplane;
 let attachments: Map<string, Attachment>;
 let desired: DesiredState;
-let clock: ManualClock;
-let steps: number;
 
 function setVteps(vteps: UnderlayPlace["vteps"]): void {
   desired.setUnderlay({
@@ -52,14 +50,10 @@ function setVteps(vteps: UnderlayPlace["vteps"]): void {
 beforeEach(() => {
   dataplane = new FakeDataplane();
   attachments = new Map();
-  clock = new ManualClock();
-  steps = 0;
   desired = new DesiredState({
     node: "h0",
     dataplane: dataplane as unknown as NodeDataplane,
     attachments,
-    clock,
-    onStep: () => steps++,
   });
   setVteps({ ipv4: ip("192.0.2.100") as Ipv4Address });
 });

@@ -1,7 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import type { NetworkState } from "../api/convert.ts";
 import { type Cidr, cidrContains, cidrOf, type InterfaceAddress, prefixLengthOf } from "../base/cidr.ts";
-import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { DesiredNetwork, NetworkSettings, NodeDataplane, RemoteEndpoint } from "../dataplane/index.ts";
@@ -12,7 +11,7 @@ import { declaredIps } from "../model/resources.ts";
 import { blockGateway } from "../model/subnet.ts";
 import type { Attachment, ReplicaChange } from "./replica.ts";
 import type { UnderlayState } from "./underlay.ts";
-import { type Way, type WayNow, Ways, wayOf } from "./ways.ts";
+import { type Way, type WayNow, waysNow } from "./ways.ts";
 
 /** What of the underlay decides how networks are carried. */
 export type UnderlayPlace = Pick<
@@ -28,7 +27,6 @@ export class DesiredState {
   readonly #node: string;
   readonly #dataplane: NodeDataplane;
   readonly #attachments: ReadonlyMap<string, Attachment>;
-  readonly #ways: Ways;
   readonly #nodes = new Map<string, Node>();
   readonly #networks = new Map<string, NetworkState>();
   /** Endpoints whose node has no VTEP for their network, until it has one. */
@@ -46,23 +44,14 @@ export class DesiredState {
     prefixes: [],
   };
 
-  /** `onStep`: the desired state went on by itself, with time. */
   constructor(options: {
     readonly node: string;
     readonly dataplane: NodeDataplane;
     readonly attachments: ReadonlyMap<string, Attachment>;
-    readonly clock: Clock;
-    readonly onStep: () => void;
   }) {
     this.#node = options.node;
     this.#dataplane = options.dataplane;
     this.#attachments = options.attachments;
-    this.#ways = new Ways(options.clock, (network) => {
-      const state = this.#networks.get(network);
-      if (state === undefined) return;
-      this.#putNetwork(state);
-      options.onStep();
-    });
   }
 
   get networks(): ReadonlyMap<string, NetworkState> {
@@ -85,7 +74,8 @@ export class DesiredState {
 
   /** While a network changes the way its packets travel: the ways that are received on beside the one that is sent on. */
   standbyOf(network: string): readonly Way[] {
-    return this.#ways.now(network)?.standby ?? [];
+    const state = this.#networks.get(network);
+    return state === undefined ? [] : waysNow(state).standby;
   }
 
   setUnderlay(underlay: UnderlayPlace): void {
@@ -102,7 +92,6 @@ export class DesiredState {
       case "network-removed":
         this.#networks.delete(change.name);
         this.#blocks.delete(change.name);
-        this.#ways.forget(change.name);
         this.#dataplane.problems.forget((object) => object === mtuObject(change.name));
         for (const endpoints of [this.#own, this.#unplaced])
           for (const { id, network } of endpoints.values()) if (network === change.name) endpoints.delete(id);
@@ -146,22 +135,22 @@ export class DesiredState {
   }
 
   /** A network that asks for more than the underlay carries is set to less, or loses what is larger: that is told. */
-  #judgeMtu({ network, effectiveMtu }: NetworkState): void {
+  #judgeMtu({ network, change, effectiveMtu }: NetworkState): void {
     const object = mtuObject(network.name);
     const others = [...this.#nodes.values()].filter(
       ({ name, vtepAddresses }) => name !== this.#node && vtepAddresses[network.underlay] !== undefined,
     );
     const { problem } = usableMtu(network, [{ name: this.#node, underlayMtu: this.#underlay.mtu }, ...others]);
     if (problem !== undefined) this.#dataplane.problems.failed(object, problem);
-    else if (network.mtu !== undefined && effectiveMtu < network.mtu)
+    // While its way changes, a network's MTU is what every way carries.
+    else if (network.mtu !== undefined && change === undefined && effectiveMtu < network.mtu)
       this.#dataplane.problems.failed(object, elsewhere(network.name, network.mtu, effectiveMtu));
     else this.#dataplane.problems.cleared(object);
   }
 
   #putNetwork(state: NetworkState): void {
     this.#judgeMtu(state);
-    const now = this.#ways.want(state.network.name, wayOf(state.network), state.effectiveMtu);
-    const settings = this.#settingsOf(state.network, now);
+    const settings = this.#settingsOf(state.network, waysNow(state));
     if (settings === undefined) return;
     const known = this.#dataplane.networks.get(settings.name);
     const before = known?.settings;
@@ -280,7 +269,7 @@ export class DesiredState {
     const state = this.#networks.get(networkName);
     const network = this.#dataplane.networks.get(networkName);
     if (state?.network.mode !== "l3" || network === undefined) return;
-    const { way, standby } = this.#ways.want(networkName, wayOf(state.network), state.effectiveMtu);
+    const { way, standby } = waysNow(state);
     const isDirect = [way, ...standby].some((each) => each.isDirect);
     network.setLocalBlocks(this.#ownBlocks(networkName).map((cidr) => ({ cidr, isDirect })));
     for (const [cidr, block] of this.blocksOf(networkName)) this.#placeRemoteBlock(state.network, network, cidr, block);
@@ -294,7 +283,7 @@ export class DesiredState {
     }
     const state = this.#networks.get(name);
     if (state === undefined) return;
-    const { way, standby } = this.#ways.want(name, wayOf(state.network), state.effectiveMtu);
+    const { way, standby } = waysNow(state);
     const isDirect = this.#isDirect(way, vtep);
     const isFromLink = isDirect || standby.some((other) => this.#isDirect(other, vtep));
     const wanted = { cidr, node: block.node, vtep, isDirect, isFromLink };

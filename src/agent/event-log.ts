@@ -7,6 +7,7 @@ export interface AgentEvent {
   readonly kind:
     | "adjusted"
     | "attached"
+    | "changing"
     | "connected"
     | "detached"
     | "disconnected"

@@ -25,6 +25,7 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
         interface: request.interface,
         mtu: state?.effectiveMtu ?? 0,
         addresses: addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`),
+        revision: BigInt(agent.revision),
       };
     },
     async detach(request) {
@@ -54,6 +55,9 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
       const rows: TableRow[] = [];
       for (const network of networks) rows.push(...(await list(agent.dataplane, network)));
       return { rows };
+    },
+    waitInPlace(request, context) {
+      return agent.waitInPlace(request, context.signal);
     },
     async *watchEvents(request, context) {
       const queue = [...agent.events.recent()];

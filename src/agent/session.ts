@@ -166,6 +166,7 @@ export class Session {
         {
           revision: BigInt(revision),
           networks: [...networks],
+          reports: true,
           incarnation: this.#incarnation,
           wasRefused: this.#wasRefused,
         },

@@ -53,6 +53,7 @@ const network: Network = {
   discovery: "control-plane",
   vteps: [],
   learning: "control-plane",
+  changeTimeout: 45,
   learningLimit: 8,
   ageing: 60,
   crossSubnet: false,

@@ -4,9 +4,11 @@ import { WeftError } from "../base/errors.ts";
 import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address, parseIp } from "../base/ip.ts";
 import { parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
+import type { NetworkChange } from "../model/phase.ts";
 import { formatProblem } from "../model/problem.ts";
 import type { Block, Endpoint, Network, Node, NodeSettings, Tenant, VtepAddresses } from "../model/resources.ts";
 import { type NetworkDraft, parseNetwork } from "../model/schema.ts";
+import { networkChangeFromMessage, networkChangeToMessage } from "./convert-change.ts";
 import { type NetworkState as NetworkStateMessage, NetworkStateSchema } from "./generated/weft/v1/node_pb.js";
 import {
   type Block as BlockMessage,
@@ -28,6 +30,8 @@ export interface NetworkState {
   readonly network: Network;
   /** Octets of the largest inner packet on every node. */
   readonly effectiveMtu: number;
+  /** The change of its way that is under way. */
+  readonly change?: NetworkChange | undefined;
 }
 
 /** What a message that breaks the API's contract gives: code `invalid-argument`. */
@@ -79,6 +83,7 @@ export function networkToMessage(network: NetworkDraft): NetworkMessage {
     egress: network.egress,
     egressBlocked: { prefixes: [...network.egressBlocked] },
     hostAccess: network.hostAccess,
+    changeTimeout: network.changeTimeout,
     nodeSelector: { ...network.nodeSelector },
   });
 }
@@ -115,13 +120,21 @@ export function blockFromMessage({ network, node, cidr, generation }: BlockMessa
 }
 
 export function networkStateToMessage(state: NetworkState): NetworkStateMessage {
-  return create(NetworkStateSchema, { network: networkToMessage(state.network), effectiveMtu: state.effectiveMtu });
+  return create(NetworkStateSchema, {
+    network: networkToMessage(state.network),
+    effectiveMtu: state.effectiveMtu,
+    ...(state.change === undefined ? {} : { change: networkChangeToMessage(state.change) }),
+  });
 }
 
 export function networkStateFromMessage(message: NetworkStateMessage): Decoded<NetworkState> {
   if (message.network === undefined) return wrong("network state", "", "the network is missing");
   const network = networkFromMessage(message.network);
-  return network.ok ? ok({ network: network.value, effectiveMtu: message.effectiveMtu }) : network;
+  if (!network.ok) return network;
+  const state = { network: network.value, effectiveMtu: message.effectiveMtu };
+  if (message.change === undefined) return ok(state);
+  const change = networkChangeFromMessage(message.change);
+  return change.ok ? ok({ ...state, change: change.value }) : change;
 }
 
 export function nodeToMessage(node: Node): NodeMessage {

@@ -347,9 +347,20 @@ export class DesiredNetwork {
     for (const id of this.#locals.keys()) this.changedPorts.add(id);
   }
 
+  /** FDB entries refer to VTEPs by nexthops. Only VXLAN has such: other tunnels have one VTEP each. */
+  get usesNexthops(): boolean {
+    const { transport, learning } = this.settings;
+    return transport?.encapsulation === "vxlan" && learning === "control-plane";
+  }
+
   get hasChanges(): boolean {
-    const { changedMacs, changedIps, changedPorts, changedBlocks } = this;
-    return this.devicesChanged || [changedMacs, changedIps, changedPorts, changedBlocks].some((set) => set.size > 0);
+    return this.changedPorts.size > 0 || this.hasChangesOfWays;
+  }
+
+  /** Whether anything but ports of this node is to be looked at: devices, and rows that lead to other nodes. */
+  get hasChangesOfWays(): boolean {
+    const { changedMacs, changedIps, changedBlocks } = this;
+    return this.devicesChanged || [changedMacs, changedIps, changedBlocks].some((set) => set.size > 0);
   }
 
   /** A row whose MAC or IP another endpoint has taken over meanwhile stays with that one. */

@@ -209,6 +209,11 @@ export class NetworkDataplane {
     this.desired.markPorts();
   }
 
+  /** Whether devices and rows are as desired, whatever is the matter with single ports; surplus tunnels have ended, too. */
+  get isCarried(): boolean {
+    return !this.#unknown && !this.desired.hasChangesOfWays && !this.tunnels.hasSurplus(this.desired);
+  }
+
   get hasWork(): boolean {
     return this.#unknown || this.desired.hasChanges || this.tunnels.hasSurplus(this.desired);
   }
@@ -235,7 +240,8 @@ export class NetworkDataplane {
         this.#unknown = false;
       });
     await this.#programRows();
-    if (!desired.hasChanges)
+    // A port whose namespace is gone for good keeps no old tunnel.
+    if (!desired.hasChangesOfWays)
       await this.#place.problems.attempt(`tunnels of network ${name}`, () =>
         this.tunnels.removeSurplus(desired, this.#place),
       );

@@ -29,6 +29,8 @@ export interface NodeDataplaneOptions {
   readonly onTraffic?: (event: PortTraffic) => void;
   /** Some of that may have been missed. */
   readonly onTrafficMissed?: () => void;
+  /** Told when a pass begins, which does all that is desired by then, and when it has ended. */
+  readonly onPass?: (moment: "began" | "ended") => void;
 }
 
 /** Where a network is in the kernel. */
@@ -135,8 +137,10 @@ export class NodeDataplane {
   #run(): Promise<void> {
     if (this.#closed || !this.#started) return Promise.resolve();
     if (this.#running === undefined) {
+      this.#options.onPass?.("began");
       this.#running = this.#pass().finally(() => {
         this.#running = undefined;
+        this.#options.onPass?.("ended");
         if (this.#again) {
           this.#again = false;
           this.#trigger();
@@ -344,12 +348,11 @@ export class NodeDataplane {
     return name !== undefined && !this.#tenants.has(name) && this.#networksOf(name).length === 0;
   }
 
-  /** VTEPs that FDB entries refer to. Only VXLAN has such: other tunnels have one VTEP each. */
+  /** VTEPs that FDB entries refer to. */
   #nexthopVteps(): ReadonlySet<IpAddress> {
     const vteps = new Set<IpAddress>();
     for (const network of this.#desired.values())
-      if (network.settings.transport?.encapsulation === "vxlan" && network.settings.learning === "control-plane")
-        for (const vtep of network.remoteVteps) vteps.add(vtep);
+      if (network.usesNexthops) for (const vtep of network.remoteVteps) vteps.add(vtep);
     return vteps;
   }
 

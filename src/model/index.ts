@@ -5,6 +5,7 @@ export type { RandomBytes } from "./endpoint-mac.ts";
 export * from "./mtu.ts";
 export * from "./names.ts";
 export * from "./network-rules.ts";
+export * from "./phase.ts";
 export * from "./problem.ts";
 export type { ReleasedAddress } from "./range-pool.ts";
 export type * from "./resources.ts";

@@ -108,6 +108,11 @@ export interface Network {
   readonly hostAccess: boolean;
   /** Which nodes may come to host it, beside what its tenant asks for. Absent: every node that the tenant's allows. */
   readonly nodeSelector?: NodeSelector;
+  /**
+   * Seconds that each phase of a change of encapsulation, port or crossSubnet waits for nodes that do not have the one
+   * before in place. Default 30.
+   */
+  readonly changeTimeout: number;
 }
 
 /** The part of an l3 network's subnet that one node owns: its endpoints have addresses of it, others route to it. */

@@ -198,6 +198,7 @@ const declaredNetworkSchema = fields({
   egressBlocked,
   hostAccess: yesOrNo.default(false),
   nodeSelector,
+  changeTimeout: integer(1, 3_600, "seconds").default(30),
 });
 const networkDraftSchema = declaredNetworkSchema.extend({
   vteps: z.array(text(parseStaticVtep), { error: listOfVteps }).default([]),

@@ -22,6 +22,7 @@ import type { Endpoint, Network, Node, NodeSettings, Tenant } from "../model/res
 import { parseNetworkDraft, parseNodeSettings, parseTenant } from "../model/schema.ts";
 import type { Administration, Declaration, Outcome, ResourceKind } from "./administration.ts";
 import type { NodeSettingsChange } from "./nodes.ts";
+import { readinessToMessage, waitFor } from "./readiness-service.ts";
 import { missingOn } from "./selection.ts";
 import { type Control, valid } from "./services.ts";
 import type { NetworkEntry, State } from "./state.ts";
@@ -86,11 +87,14 @@ export function adminRoutes(
       const contacts = resources.flatMap(({ resource }) => {
         if (resource.case !== "node") return [];
         const { connected, lastSeen } = ledger.fanout.contactOf(resource.value.name);
+        const { networks, behind } = ledger.readiness.countsOf(resource.value.name);
         const { address, refused } = control.conversations.of(resource.value.name);
         return [
           {
             node: resource.value.name,
             connected,
+            networks,
+            networksBehind: behind,
             lastSeen: BigInt(lastSeen),
             address,
             refusedAddress: refused?.address ?? "",
@@ -101,6 +105,7 @@ export function adminRoutes(
       const [only] = resources;
       const name = request.name !== "" && only?.resource.case === "network" ? only.resource.value.name : "";
       const blocks = [...(state.networks.get(name)?.ownedBlocks() ?? [])].sort((a, b) => compareCidr(a.cidr, b.cidr));
+      const entry = state.networks.get(name);
       return {
         resources,
         revision: BigInt(state.revision),
@@ -108,6 +113,7 @@ export function adminRoutes(
         blocks: blocks.map(blockToMessage),
         nodeSettings,
         ...hostingOf(control, request, name),
+        ...(entry === undefined ? {} : { readiness: readinessToMessage(ledger, entry) }),
       };
     },
 
@@ -126,6 +132,18 @@ export function adminRoutes(
       const lifetime = request.lifetime === 0n ? defaultTokenLifetime : milliseconds(Number(request.lifetime));
       const { token, expires } = await identities.createToken(lifetime);
       return { token, expires: BigInt(expires) };
+    },
+
+    waitInPlace(request, context) {
+      const unknown = request.networks.find((name) => !state.networks.has(name));
+      if (unknown !== undefined)
+        throw new WeftError({
+          code: "not-found",
+          attempted: "wait for what is in place",
+          reason: `there is no network ${unknown}`,
+          hint: "list the networks with: weft network list",
+        });
+      return waitFor(ledger, request, context.signal);
     },
 
     getStatus() {

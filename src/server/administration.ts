@@ -9,13 +9,14 @@ import {
 } from "../model/conflicts.ts";
 import { effectiveMtu } from "../model/mtu.ts";
 import { checkVtepsOutside } from "../model/node-registration.ts";
+import { beginChange } from "../model/phase.ts";
 import type { Network, Node, Tenant, Vni } from "../model/resources.ts";
 import type { NetworkDraft } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import { type Endpoints, releasedKeys } from "./endpoints.ts";
 import type { Ledger } from "./ledger.ts";
 import type { NodeSettingsChange, Nodes } from "./nodes.ts";
-import { keys, networkCodec, put, putOwner, remove, tenantCodec } from "./records.ts";
+import { changeCodec, keys, networkCodec, put, putOwner, remove, tenantCodec } from "./records.ts";
 import { requireNone } from "./refusal.ts";
 import type { NetworkEntry } from "./state.ts";
 
@@ -227,12 +228,23 @@ class Plan {
     ]);
     this.#requireCarried(network);
     this.#networks.set(network.name, network);
+    if (entry !== undefined) this.#changeWay(entry, network);
     this.#put(keys.network(network.name), entry?.revision ?? 0, put(keys.network(network.name), networkCodec, network));
     if (entry !== undefined && isReplanned) {
       this.#touchTenant(network.tenant);
       for (const operation of forget(entry)) this.#operations.set(operation.key, operation);
     }
     return { kind: "network", network, outcome: "changed", differences };
+  }
+
+  /** Without hosts nobody sends on the old way, and nothing has to be waited for. */
+  #changeWay(entry: NetworkEntry, after: Network): void {
+    const { network, change, changeRevision, effectiveMtu: mtu, hosts } = entry;
+    if (hosts.size === 0 && change === undefined) return;
+    const next = beginChange(network, change, after, { mtu, now: this.#ledger.clock.now() });
+    if (next === undefined || next === change) return;
+    const key = keys.change(network.name);
+    this.#put(key, changeRevision, put(key, changeCodec, next));
   }
 
   *#nodes(): Iterable<Node> {
@@ -270,12 +282,13 @@ function networksOf(ledger: Ledger): Network[] {
   return Array.from(ledger.state.networks.values(), (entry) => entry.network);
 }
 
-/** Quarantine and blocks end with the subnets. */
+/** Quarantine, blocks and a change under way end with the subnets. */
 function forget(entry: NetworkEntry): Operation[] {
   const { name } = entry.network;
   return [
     ...Array.from(releasedKeys(entry), ({ key }) => remove(key)),
     ...Array.from(entry.blocks.keys(), (cidr) => remove(keys.block(name, cidr))),
+    ...(entry.change === undefined ? [] : [remove(keys.change(name))]),
   ];
 }
 

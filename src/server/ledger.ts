@@ -11,8 +11,9 @@ import {
   type WatchBatch,
 } from "../store/store.ts";
 import { Fanout } from "./fanout.ts";
+import { Readiness } from "./readiness.ts";
 import { Repetition } from "./repetition.ts";
-import { State } from "./state.ts";
+import { State, type StateChange } from "./state.ts";
 
 /** Revisions whose changes the store keeps, for watchers that resume after the server was restarted. */
 const retainedRevisions = 100_000;
@@ -31,6 +32,7 @@ const loadedPrefixes = [
   "/node-settings/",
   "/tenants/",
   "/networks/",
+  "/changes/",
   "/blocks/",
   "/endpoints/",
   "/quarantine/",
@@ -46,6 +48,7 @@ export class Ledger {
   readonly logger: Logger;
   readonly state: State;
   readonly fanout: Fanout;
+  readonly readiness: Readiness;
   /** Called when the store fails under the watch; nothing can be served any more. */
   onFailure: (error: unknown) => void = () => {};
   /** Transactions committed by this process. */
@@ -65,6 +68,7 @@ export class Ledger {
     this.logger = logger;
     this.state = new State(clock);
     this.fanout = new Fanout(this.state, clock);
+    this.readiness = new Readiness(this.state, this.fanout, clock);
     this.#compaction = new Repetition(this, compactionInterval, "compact the store", () => this.#compact());
   }
 
@@ -76,6 +80,7 @@ export class Ledger {
   }): Promise<Ledger> {
     const ledger = new Ledger(options.store, options.clock, options.logger);
     await ledger.#load();
+    ledger.readiness.begin();
     return ledger;
   }
 
@@ -172,7 +177,10 @@ export class Ledger {
   }
 
   #take(batch: WatchBatch, base: number): void {
-    const emit = this.fanout.notice.bind(this.fanout);
+    const emit = (change: StateChange): void => {
+      this.fanout.notice(change);
+      this.readiness.notice(change);
+    };
     for (const change of batch.changes) {
       if (change.revision <= base) this.state.remember(change);
       else this.state.apply(change, emit);
@@ -180,6 +188,7 @@ export class Ledger {
     if (batch.revision <= base) return;
     this.state.settle(batch.revision, emit);
     this.fanout.settle(batch.revision);
+    this.readiness.settle(batch.revision);
     this.#waiters = this.#waiters.filter((waiter) => {
       if (waiter.revision > batch.revision) return true;
       waiter.resolve();

@@ -20,7 +20,7 @@ export class Metrics {
         },
       });
     };
-    const { state, fanout } = ledger;
+    const { state, fanout, readiness } = ledger;
     gauge("weft_server_revision", "Revision of the last commit that is served", () => state.revision);
     gauge("weft_server_networks", "Networks", () => state.networks.size);
     gauge("weft_server_nodes", "Nodes that have registered", () => state.nodes.size);
@@ -28,6 +28,21 @@ export class Metrics {
     gauge("weft_server_endpoints", "Endpoints", () => state.endpoints.size);
     gauge("weft_server_blocks", "Blocks of layer-3 networks that nodes own", () => state.blockCount);
     gauge("weft_server_watch_queue_changes", "Changes that wait for the slowest node", () => fanout.longestQueue);
+    gauge(
+      "weft_server_networks_behind",
+      "Networks that are not in place on all of their nodes that are connected",
+      () => readiness.totals().networks,
+    );
+    gauge(
+      "weft_server_nodes_behind",
+      "Connected nodes that do not have all of their networks in place",
+      () => readiness.totals().nodes,
+    );
+    gauge(
+      "weft_server_networks_changing",
+      "Networks that are changing their encapsulation, port or the like",
+      () => readiness.totals().changing,
+    );
     new Counter({
       name: "weft_server_commits_total",
       help: "Transactions committed by this server",

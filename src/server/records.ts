@@ -9,6 +9,7 @@ import {
   tenantFromMessage,
   tenantToMessage,
 } from "../api/convert.ts";
+import { networkChangeFromMessage, networkChangeToMessage } from "../api/convert-change.ts";
 import {
   BlockRecordSchema,
   IdentityRecordSchema,
@@ -17,11 +18,13 @@ import {
   QuarantineRecordSchema,
   TokenRecordSchema,
 } from "../api/generated/weft/storage/v1/records_pb.js";
+import { NetworkChangeSchema } from "../api/generated/weft/v1/readiness_pb.js";
 import { EndpointSchema, NetworkSchema, NodeSchema, TenantSchema } from "../api/generated/weft/v1/resources_pb.js";
 import type { Cidr } from "../base/cidr.ts";
 import type { IpAddress, Ipv4Address, Ipv6Address } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { unwrap } from "../base/result.ts";
+import type { NetworkChange } from "../model/phase.ts";
 import type { Endpoint, Network, Node, NodeSettings, Tenant, Vni } from "../model/resources.ts";
 import type { Operation } from "../store/store.ts";
 
@@ -29,6 +32,8 @@ import type { Operation } from "../store/store.ts";
 export const keys = {
   tenant: (name: string) => `/tenants/${name}`,
   network: (name: string) => `/networks/${name}`,
+  /** The change of the network's way that is under way. */
+  change: (network: string) => `/changes/${network}`,
   node: (name: string) => `/nodes/${name}`,
   nodeSettings: (node: string) => `/node-settings/${node}`,
   endpoint: (network: string, id: string) => `/endpoints/${network}/${id}`,
@@ -59,6 +64,11 @@ export const tenantCodec: Codec<Tenant> = {
 export const networkCodec: Codec<Network> = {
   encode: (network) => toBinary(NetworkSchema, networkToMessage(network)),
   decode: (bytes) => unwrap(networkFromMessage(fromBinary(NetworkSchema, bytes))),
+};
+
+export const changeCodec: Codec<NetworkChange> = {
+  encode: (change) => toBinary(NetworkChangeSchema, networkChangeToMessage(change)),
+  decode: (bytes) => unwrap(networkChangeFromMessage(fromBinary(NetworkChangeSchema, bytes))),
 };
 
 export const nodeCodec: Codec<Node> = {

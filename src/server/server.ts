@@ -14,6 +14,7 @@ import type { Store } from "../store/store.ts";
 import { adminRoutes } from "./admin-service.ts";
 import { Administration } from "./administration.ts";
 import { Blocks } from "./blocks.ts";
+import { Changes } from "./changes.ts";
 import { Conversations } from "./conversations.ts";
 import { Endpoints } from "./endpoints.ts";
 import { notFound, observabilityHandler } from "./http.ts";
@@ -107,6 +108,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     );
     const control: Control = { ledger, identities, conversations, endpoints, learned, nodes };
     const administration = new Administration(ledger, endpoints, nodes);
+    const changes = new Changes(ledger);
+    cleanup.push(async () => changes.close());
     const metrics = new Metrics(ledger, conversations);
     const adapter: Omit<ConnectNodeAdapterOptions, "routes"> = {
       interceptors: [observe({ metrics, logger, clock })],

@@ -25,6 +25,7 @@ import type { Learned } from "./learned.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Nodes } from "./nodes.ts";
+import { readinessService } from "./readiness-service.ts";
 
 /** What a node may send in one request, at most. */
 const limits = {
@@ -149,6 +150,8 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       };
     },
 
+    ...readinessService(ledger, writer),
+
     async *watch(request, context) {
       const attempted = "watch the networks of a node";
       const peer = caller(context, attempted);
@@ -159,6 +162,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       // It may have been deleted meanwhile, and only those that watch are told.
       identities.requireCurrent(peer, attempted);
       const watcher = ledger.fanout.open(peer, request, context.values.get(connectionKey)?.source);
+      ledger.readiness.connected(peer.name, request.reports);
       ledger.logger.info({ node: peer.name, revision: Number(request.revision) }, "node connected");
       const onAbort = (): void => watcher.end("done");
       context.signal.addEventListener("abort", onAbort);
@@ -169,6 +173,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
         cancelExpiry();
         context.signal.removeEventListener("abort", onAbort);
         ledger.fanout.close(watcher);
+        ledger.readiness.disconnected(peer.name);
         ledger.logger.info({ node: peer.name }, "node disconnected");
       }
     },

@@ -6,12 +6,14 @@ import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { AddressPool } from "../model/allocation.ts";
 import { usableMtu } from "../model/mtu.ts";
+import type { NetworkChange } from "../model/phase.ts";
 import type { Block, Endpoint, Network, Node, NodeSettings, Tenant, Vni } from "../model/resources.ts";
 import type { Change, Entry } from "../store/store.ts";
 import { History } from "./history.ts";
 import {
   type BlockState,
   blockCodec,
+  changeCodec,
   endpointCodec,
   type Identity,
   identityCodec,
@@ -65,6 +67,9 @@ export class NetworkEntry {
   revision: number;
   /** Octets of the largest inner packet on every node. */
   effectiveMtu = 0;
+  /** The change of its way that is under way, and the revision at which the store holds it; 0: there is none. */
+  change: NetworkChange | undefined;
+  changeRevision = 0;
   endpointCount = 0;
   /**
    * The nodes that host it: those with an endpoint in it, and those that own a block of it. The routes to a block lead
@@ -215,6 +220,9 @@ export class State {
       case "networks":
         this.#applyNetwork(name, change, emit);
         break;
+      case "changes":
+        this.#applyChange(name, change, emit);
+        break;
       case "nodes":
         this.#applyNode(name, change, emit);
         break;
@@ -246,7 +254,7 @@ export class State {
     if (!this.#mtuIsStale) return;
     this.#mtuIsStale = false;
     for (const entry of this.networks.values()) {
-      const mtu = this.mtuOf(entry.network);
+      const mtu = this.#mtuNow(entry);
       if (mtu === entry.effectiveMtu) continue;
       entry.effectiveMtu = mtu;
       emit({ kind: "network", entry });
@@ -306,6 +314,13 @@ export class State {
     return usableMtu(network, this.nodesOf(network)).mtu;
   }
 
+  /** While the way changes, what fits every way that anybody may send on. */
+  #mtuNow({ network, change }: NetworkEntry): number {
+    const mtu = this.mtuOf(network);
+    if (change === undefined) return mtu;
+    return Math.min(mtu, change.mtu, ...change.previous.map((way) => this.mtuOf({ ...network, ...way })));
+  }
+
   #applyNetwork(name: string, change: Change, emit: (change: StateChange) => void): void {
     const entry = this.networks.get(name);
     if (change.value === undefined) {
@@ -335,7 +350,17 @@ export class State {
     entry.pool.setGateways(network.gateways, this.#clock.monotonic());
     entry.network = network;
     entry.revision = change.revision;
-    entry.effectiveMtu = this.mtuOf(network);
+    entry.effectiveMtu = this.#mtuNow(entry);
+    emit({ kind: "network", entry });
+  }
+
+  #applyChange(name: string, change: Change, emit: (change: StateChange) => void): void {
+    const entry = this.networks.get(name);
+    if (entry === undefined || entry.changeRevision >= change.revision) return;
+    if (change.value === undefined && entry.change === undefined) return;
+    entry.change = change.value === undefined ? undefined : changeCodec.decode(change.value);
+    entry.changeRevision = change.value === undefined ? 0 : change.revision;
+    entry.effectiveMtu = this.#mtuNow(entry);
     emit({ kind: "network", entry });
   }
 

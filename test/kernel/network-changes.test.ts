@@ -1,50 +1,54 @@
 /** Networks whose encapsulation, port or MTU changes while traffic runs over them. */
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Lab } from "../../src/lab/lab.ts";
-
-import { createNetworks, idle, type NetworkWish, testLab, theWholeFile, until, weft } from "../support/cluster.ts";
+import { createNetworks, type NetworkWish, testLab, theWholeFile, until, weft, weftJson } from "../support/cluster.ts";
 import { inTenant } from "../support/cluster-tables.ts";
 import { startStream, type Traffic } from "../support/cluster-traffic.ts";
+import { inPlace } from "../support/in-place.ts";
 import { type KernelFeature, requires } from "../support/kernel.ts";
 
 const lab = await testLab(theWholeFile(), { hosts: 3 });
 
-/** Changes a network by the command line while UDP and TCP run over it; waits until the old tunnels are gone. */
-async function change(
+const hosts = ["h1", "h2", "h3"] as const;
+
+/** Makes the network with a container on each host; UDP and TCP run over it from h1 to `to` while `meanwhile` does its work. */
+async function underTraffic(
   t: TestContext,
   network: NetworkWish,
-  words: readonly string[],
-  before: () => Promise<void>,
-): Promise<Traffic> {
+  to: (typeof hosts)[number],
+  meanwhile: () => Promise<void>,
+): Promise<void> {
+  const { name } = network;
   await createNetworks(lab, [network]);
-  const addresses: string[] = [];
-  for (const host of ["h1", "h2", "h3"]) {
-    lab.addContainer(`${network.name}-${host}`);
-    addresses.push((await lab.attach(`${network.name}-${host}`, host, network.name)).ips[0] ?? "");
+  let address = "";
+  for (const host of hosts) {
+    lab.addContainer(`${name}-${host}`);
+    const { ips } = await lab.attach(`${name}-${host}`, host, name);
+    if (host === to) address = ips[0] ?? "";
   }
-  await idle(lab, "h1", "h2", "h3");
-  await before();
-  using from = lab.namespace(`${network.name}-h1`);
-  using to = lab.namespace(`${network.name}-h2`);
-  const stream = await startStream(t, from, to, addresses[1] ?? "");
-  await changed(lab, network.name, words);
-  const traffic = await stream.stop();
+  await inPlace(lab, name);
+  using from = lab.namespace(`${name}-h1`);
+  using receiver = lab.namespace(`${name}-${to}`);
+  const stream = await startStream(t, from, receiver, address);
+  await meanwhile();
+  const traffic: Traffic = await stream.stop();
   t.diagnostic(JSON.stringify(traffic));
-  return traffic;
+  for (const host of hosts) await lab.detach(`${name}-${host}`, host, name);
+  assert.equal(traffic.lost, 0);
+  assert.equal(traffic.tcpError, "");
 }
 
+/** Changes a network by the command line; waits until the old tunnels are gone. */
 async function changed(lab: Lab, network: string, words: readonly string[]): Promise<void> {
-  const { status, complaints } = await weft(["network", "set", network, ...words, "--server", lab.serverSocket]);
+  const { server, limit } = { server: ["--server", lab.serverSocket], limit: "10m" };
+  const { status, complaints } = await weft(["network", "set", network, ...words, "--wait", limit, ...server]);
   assert.equal(status, 0, complaints);
-  // The agents hear of it within this time; then they take 10 seconds and what the kernel takes.
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  for (const host of lab.hosts)
-    await until(async () => {
-      const { networks, inSync } = await lab.agent(host).getStatus({});
-      assert.deepEqual(networks.find(({ name }) => name === network)?.standby, [], `${host} has ended the old way`);
-      assert.ok(inSync);
-    }, 30_000);
+  for (const host of lab.hosts) {
+    const { networks } = await lab.agent(host).getStatus({});
+    assert.deepEqual(networks.find(({ name }) => name === network)?.standby, [], `${host} has ended the old way`);
+  }
 }
 
 async function tunnels(host: string, tenant: string): Promise<string[]> {
@@ -106,20 +110,102 @@ const changes: readonly (readonly [
   ],
 ];
 
-// Agents take seconds to end an old way, so side by side, each in a tenant of its own.
+// Side by side, each in a tenant of its own.
 describe("no packet is lost by a change", { concurrency: true }, () => {
   for (const [what, needs, network, words] of changes)
     it(what, requires(...needs), async (t) => {
       const { name } = network;
-      const before = new Set<string>();
-      const traffic = await change(t, { ...network, tenant: name }, words, async () => {
-        for (const device of await tunnels("h1", name)) before.add(device);
+      await underTraffic(t, { ...network, tenant: name }, "h2", async () => {
+        const before = await tunnels("h1", name);
+        await changed(lab, name, words);
+        const kept = (await tunnels("h1", name)).filter((device) => before.includes(device));
+        assert.deepEqual(kept, words.includes("--mtu") ? before : [], "no tunnel of the old way is left");
       });
-      const now = await tunnels("h1", name);
-      for (const host of ["h1", "h2", "h3"]) await lab.detach(`${name}-${host}`, host, name);
-      assert.equal(traffic.lost, 0);
-      assert.equal(traffic.tcpError, "");
-      const kept = now.filter((device) => before.has(device));
-      assert.deepEqual(kept, words.includes("--mtu") ? [...before] : [], "no tunnel of the old way is left");
     });
+});
+
+/** Milliseconds that an agent stands still. */
+const standstill = 20_000;
+
+/** What is done while the agent of h3 does nothing. */
+async function withoutAgent3(action: () => Promise<void>): Promise<void> {
+  const agent = lab.processes.find(({ name }) => name === "h3");
+  assert.ok(agent !== undefined);
+  process.kill(agent.pid, "SIGSTOP");
+  try {
+    await action();
+  } finally {
+    process.kill(agent.pid, "SIGCONT");
+  }
+}
+
+async function setPort(network: string, port: string): Promise<void> {
+  const { status, complaints } = await weft(["network", "set", network, "--port", port, "--server", lab.serverSocket]);
+  assert.equal(status, 0, complaints);
+}
+
+it("no packet is lost while a node takes 20 s for a change", requires("nft-inet"), async (t) => {
+  const name = "slow";
+  await underTraffic(t, { name, vni: 110, tenant: name, changeTimeout: 600, ...dual(10) }, "h3", async () => {
+    await withoutAgent3(async () => {
+      await setPort(name, "8473");
+      await sleep(standstill);
+      await until(async () => {
+        const { readiness } = await weftJson(["network", "show", name, "--server", lab.serverSocket]);
+        assert.equal(readiness.change?.phase, "receive");
+        assert.deepEqual(
+          readiness.behind.map(({ node }: { node: string }) => node),
+          ["h3"],
+        );
+      }, 20_000);
+    });
+    await changed(lab, name, ["--port", "8473"]);
+    const { readiness } = await weftJson(["network", "show", name, "--server", lab.serverSocket]);
+    assert.deepEqual([readiness.inPlace, readiness.nodes, readiness.change], [3, 3, undefined]);
+    for (const node of await weftJson(["node", "list", "--server", lab.serverSocket]))
+      assert.equal(node.networksBehind, 0, node.name);
+  });
+});
+
+const onQuickMachines = requires("nft-inet", "quick processes");
+
+it("no packet is lost when server and agents start again during a change", onQuickMachines, async (t) => {
+  const name = "again";
+  await underTraffic(t, { name, vni: 111, tenant: name, changeTimeout: 600, ...dual(11) }, "h3", async () => {
+    await withoutAgent3(async () => {
+      await setPort(name, "8475");
+      lab.kill("server");
+      await lab.startServer();
+    });
+    for (const host of ["h1", "h3"]) {
+      lab.kill(host);
+      await lab.startAgent(host);
+    }
+    await changed(lab, name, ["--port", "8475"]);
+  });
+});
+
+it("a change that is not in place in time is told with the names of those behind", onQuickMachines, async () => {
+  const name = "late";
+  await createNetworks(lab, [{ name, vni: 112, tenant: name, ...dual(12) }]);
+  for (const host of hosts) {
+    lab.addContainer(`${name}-${host}`);
+    await lab.attach(`${name}-${host}`, host, name);
+  }
+  await inPlace(lab, name);
+  await withoutAgent3(async () => {
+    const words = ["network", "set", name, "--mtu", "1300", "--wait", "3s", "--server", lab.serverSocket];
+    const { status, output, complaints } = await weft(words);
+    assert.equal(status, 1);
+    assert.match(output, /network late changed/);
+    assert.match(complaints, /3 s are over; in place on \d of 3 nodes; behind: .*h3 \(has not reported it yet\)/);
+  });
+  await changed(lab, name, ["--mtu", "1300"]);
+  // An attachment is waited for as well, by way of the agent.
+  lab.addContainer("late-more");
+  const netns = lab.names.container("late-more");
+  const attach = ["attach", name, "--netns", netns, "--wait", "5m", "--agent", lab.agentSocket("h1")];
+  const { status, complaints } = await weft(attach);
+  assert.equal(status, 0, complaints);
+  assert.match(complaints, /in place on 3 of 3 nodes\n$/);
 });

@@ -177,6 +177,9 @@ export async function until(check: () => void | Promise<void>, limit = 5_000): P
   }
 }
 
+/** Milliseconds: ten times what a busy machine takes until agents have done what they have been told. */
+const patience = 60_000;
+
 /** The agent has nothing left to do for what the server has said. */
 export async function inSync(lab: Lab, ...hosts: readonly string[]): Promise<void> {
   const { revision } = await lab.admin.getStatus({});
@@ -186,7 +189,7 @@ export async function inSync(lab: Lab, ...hosts: readonly string[]): Promise<voi
       assert.ok(status.revision >= revision, `${host} is at revision ${status.revision} of ${revision}`);
       assert.deepEqual(status.problems, [], host);
       assert.ok(status.inSync, `${host} is in sync`);
-    }, 10_000);
+    }, patience);
 }
 
 /**
@@ -199,7 +202,7 @@ export async function idle(lab: Lab, ...hosts: readonly string[]): Promise<void>
       const status = await lab.agent(host).getStatus({});
       assert.deepEqual(status.problems, [], host);
       assert.ok(status.inSync && status.serverState === "connected", `${host} is in sync`);
-    }, 10_000);
+    }, patience);
 }
 
 /** A program in a namespace that runs until it is told to stop; gone with `owner` in any case. */

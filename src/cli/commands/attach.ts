@@ -16,6 +16,7 @@ import {
   type WithOutput,
 } from "../options.ts";
 import { plain, show } from "../output.ts";
+import { type WithWait, waitInPlace, waitOption } from "../wait.ts";
 
 interface PlaceOptions extends WithAgent, WithOutput {
   readonly netns: string;
@@ -33,16 +34,18 @@ export function registerAttach(program: Command): void {
       "of a container's networks the lowest gives its default route (default: after those attached before)",
       integer(1, 99_999),
     )
+    .addOption(waitOption())
     .addOption(agentOption())
     .addOption(outputOption())
     .action(
       async (
         network: string,
-        options: PlaceOptions & {
-          readonly ip?: readonly IpAddress[];
-          readonly mac?: MacAddress;
-          readonly routePriority?: number;
-        },
+        options: PlaceOptions &
+          WithWait & {
+            readonly ip?: readonly IpAddress[];
+            readonly mac?: MacAddress;
+            readonly routePriority?: number;
+          },
       ) => {
         const netns = namespacePath(options.netns);
         await requireNamespace(`attach ${netns} to network ${network}`, netns);
@@ -63,11 +66,16 @@ export function registerAttach(program: Command): void {
           () =>
             `${answer.interface} in ${netns}: ${given.join(", ")}, MAC ${endpoint?.mac}, MTU ${mtu}, endpoint ${endpoint?.id}\n`,
         );
+        if (options.wait !== undefined)
+          await waitInPlace(`the endpoint in network ${network}`, options.wait, (signal) =>
+            agentClient(options.agent).waitInPlace({ networks: [network], revision: answer.revision }, { signal }),
+          );
       },
     );
   examples(
     attach,
     "weft attach web --netns red",
+    "weft attach web --netns red --wait 10s",
     "weft attach web --netns /proc/4711/ns/net --interface net1 --ip 10.1.0.7 --mac 02:00:5e:10:00:01",
   );
 

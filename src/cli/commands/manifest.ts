@@ -6,8 +6,9 @@ import type { DeclaredResource } from "../../model/yaml.ts";
 import { examples, outputOption, serverOption, type WithOutput, type WithServer } from "../options.ts";
 import { show } from "../output.ts";
 import { renderTable } from "../table.ts";
+import { type WithWait, waitInPlace, waitOption } from "../wait.ts";
 
-interface FileOptions extends WithServer, WithOutput {
+interface FileOptions extends WithServer, WithOutput, WithWait {
   readonly file: string;
 }
 
@@ -16,10 +17,16 @@ export function registerManifest(program: Command): void {
     .command("apply")
     .description("make the declared tenants and networks so, all or none; what is not declared stays")
     .requiredOption("-f, --file <file>", "YAML; - is standard input")
+    .addOption(waitOption())
     .addOption(serverOption())
     .addOption(outputOption())
     .action((options: FileOptions) => applyFile(options, false));
-  examples(apply, "weft apply -f networks.yaml", "weft export | weft apply -f -");
+  examples(
+    apply,
+    "weft apply -f networks.yaml",
+    "weft apply -f networks.yaml --wait 2m",
+    "weft export | weft apply -f -",
+  );
 
   const diff = program
     .command("diff")
@@ -70,6 +77,13 @@ async function applyFile(options: FileOptions, dryRun: boolean): Promise<void> {
       results,
       surface,
     ),
+  );
+  const networks = results.filter(({ kind }) => kind === "network").map(({ name }) => name);
+  const { wait } = options;
+  if (wait === undefined || networks.length === 0) return;
+  const what = networks.length === 1 ? `network ${networks[0]}` : `${networks.length} networks`;
+  await waitInPlace(what, wait, (signal) =>
+    serverClient(options.server).waitInPlace({ networks, revision: answer.revision }, { signal }),
   );
 }
 

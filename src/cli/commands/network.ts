@@ -18,8 +18,10 @@ import {
   type WithServer,
 } from "../options.ts";
 import { show } from "../output.ts";
+import { readinessFields, readinessLines } from "../readiness.ts";
 import { type Column, renderFields, renderTable } from "../table.ts";
 import { print } from "../terminal.ts";
+import { type WithWait, waitInPlace, waitOption } from "../wait.ts";
 import { addDelete } from "./delete.ts";
 import { labelTexts, nodeSelector, outside } from "./node-options.ts";
 
@@ -45,6 +47,7 @@ interface ChangeOptions {
   readonly egress?: boolean;
   readonly egressBlocked?: readonly Cidr[];
   readonly hostAccess?: boolean;
+  readonly changeTimeout?: number;
   /** False: every node. */
   readonly nodeSelector?: Network["nodeSelector"] | false;
 }
@@ -151,7 +154,7 @@ export function registerNetwork(program: Command): void {
       const { network: declared, blocks, ...hosting } = await findNetwork(options.server, name);
       const found = (await rowsOf(options.server))(declared);
       const { multicast } = found;
-      const { mtuNode, hosts } = hosting;
+      const { mtuNode, hosts, readiness } = hosting;
       const shown = found.mode === "l2" ? { ...found, ...hosting } : { ...found, blocks, ...hosting };
       await show(options.output, shown, (surface) =>
         renderFields(
@@ -183,10 +186,12 @@ export function registerNetwork(program: Command): void {
             ["egress", onOrOff(found.egress)],
             ["egress blocked", found.egress ? listOrNone(found.egressBlocked) : undefined],
             ["host access", onOrOff(found.hostAccess)],
+            ["change timeout", `${found.changeTimeout} s`],
             ["block size", found.mode === "l3" ? found.blockSize : undefined],
             ["blocks", blocks.map(({ cidr, node }) => `${cidr} on ${node}`)],
             ["node selector", labelTexts(found.nodeSelector)],
             ["hosts", hosts.map(({ node, missingLabels }) => `${node}${outside(missingLabels)}`)],
+            ...readinessLines(readiness),
           ],
           surface,
         ),
@@ -206,8 +211,9 @@ export function registerNetwork(program: Command): void {
     .option("--host-access", "a node reaches the endpoints on it")
     .option("--no-host-access", "it does not")
     .option("--no-node-selector", "every node may host it")
+    .addOption(waitOption())
     .addOption(serverOption())
-    .action(async (name: string, options: ChangeOptions & WithServer) => {
+    .action(async (name: string, options: ChangeOptions & WithServer & WithWait) => {
       const changes = changesOf(options);
       if (Object.keys(changes).length === 0)
         throw new UsageError(`change network ${name}`, "nothing to change was named", "weft network set --help");
@@ -225,12 +231,16 @@ export function registerNetwork(program: Command): void {
         print(
           `network ${name} ${result.outcome}\n${result.differences.map((difference) => `  ${difference}\n`).join("")}`,
         );
+      if (options.wait !== undefined)
+        await waitInPlace(`network ${name}`, options.wait, (signal) =>
+          serverClient(options.server).waitInPlace({ networks: [name], revision: answer.revision }, { signal }),
+        );
     });
   examples(
     set,
     "weft network set web --mtu 1400",
     "weft network set web --mtu auto --flood none",
-    "weft network set web --encapsulation geneve",
+    "weft network set web --encapsulation geneve --wait",
     "weft network set web --learning-limit 16 --ageing 120",
     "weft network set web --egress --egress-blocked 169.254.0.0/16,10.0.0.0/8",
   );
@@ -282,6 +292,11 @@ function changeOptions(command: Command): Command {
     .option("--learning-limit <count>", "MACs learnt behind one port and published (default: 0)", integer(0, 4096))
     .option("--ageing <seconds>", "when what was learnt is forgotten (default: 300)", integer(10, 86_400))
     .option(
+      "--change-timeout <seconds>",
+      "how long each phase of a change of encapsulation or port waits for nodes (default: 30)",
+      integer(1, 3_600),
+    )
+    .option(
       "--node-selector <label>",
       "NAME=VALUE: which nodes may host it; repeat it (default: every node)",
       nodeSelector,
@@ -309,6 +324,7 @@ const plainFields = [
   "egress",
   "egressBlocked",
   "hostAccess",
+  "changeTimeout",
 ] as const;
 
 /** The fields that were named. `mtu: undefined` is named too: it means computed. */
@@ -427,6 +443,7 @@ async function findNetwork(server: string, name: string) {
       blocks: answer.blocks.map(blockOf),
       effectiveMtu: answer.effectiveMtu,
       mtuNode: answer.mtuNode,
+      readiness: readinessFields(answer.readiness),
       hosts: answer.hosts.map(({ node, endpoints, blocks, missingLabels }) => ({
         node,
         endpoints,

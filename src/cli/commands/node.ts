@@ -31,6 +31,7 @@ export function registerNode(program: Command): void {
             { header: "vtep ipv4", value: (row) => row.vtepAddresses.ipv4 },
             { header: "vtep ipv6", value: (row) => row.vtepAddresses.ipv6 },
             { header: "underlay mtu", value: (row) => row.underlayMtu },
+            { header: "in place", value: inPlaceOf },
             { header: "last seen", value: (row) => row.lastSeen },
             { header: "labels", value: (row) => labelTexts(row.labels).join(", ") },
             { header: "approved", value: (row) => Object.values(row.approved).join(", ") },
@@ -61,6 +62,7 @@ export function registerNode(program: Command): void {
               ["vtep ipv6", found.vtepAddresses.ipv6],
               ["underlay mtu", found.underlayMtu],
               ["generation", found.generation],
+              ["in place", inPlaceOf(found)],
               ["last seen", found.lastSeen],
               ["address", found.address],
               ["second agent", refusedOf(found)],
@@ -135,7 +137,8 @@ async function findNodes(server: string, name: string) {
   const contacts = new Map(answer.contacts.map((contact) => [contact.node, contact]));
   const nodes = new Map(ofKind("node", answer.resources).map((node) => [node.name, node]));
   return answer.nodeSettings.map((settings) => {
-    const { connected, lastSeen, address, refusedAddress, refusedAt } = contacts.get(settings.name) ?? noContact;
+    const contact = contacts.get(settings.name) ?? noContact;
+    const { connected, networks, networksBehind, lastSeen, address, refusedAddress, refusedAt } = contact;
     return {
       name: settings.name,
       vtepAddresses: {},
@@ -149,6 +152,8 @@ async function findNodes(server: string, name: string) {
       })),
       hasJoined: nodes.has(settings.name),
       connected,
+      networks,
+      networksBehind,
       lastSeen: instant(lastSeen),
       ...(address === "" ? {} : { address }),
       ...(refusedAddress === "" ? {} : { refused: { address: refusedAddress, at: instant(refusedAt) } }),
@@ -156,11 +161,23 @@ async function findNodes(server: string, name: string) {
   });
 }
 
-const noContact = { connected: false, lastSeen: 0n, address: "", refusedAddress: "", refusedAt: 0n };
+const noContact = {
+  connected: false,
+  networks: 0,
+  networksBehind: 0,
+  lastSeen: 0n,
+  address: "",
+  refusedAddress: "",
+  refusedAt: 0n,
+};
 
 /** Another host that has this node's identity, too. */
 function refusedOf({ refused }: { readonly refused?: { readonly address: string; readonly at: string | undefined } }) {
   return refused === undefined ? undefined : `${refused.address} refused at ${refused.at}`;
+}
+
+function inPlaceOf(node: { readonly networks: number; readonly networksBehind: number }): string {
+  return `${node.networks - node.networksBehind} of ${node.networks}`;
 }
 
 function stateOf(node: { readonly connected: boolean; readonly hasJoined: boolean }): string {

@@ -7,6 +7,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Block, Endpoint, Network, Node, NodeSettings, Tenant, VtepAddresses } from "./resources_pb.js";
+import type { InPlaceProgressSchema, NetworkReadiness, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
  * Describes the file weft/v1/admin.proto.
@@ -286,6 +287,13 @@ export declare type ListResponse = Message<"weft.v1.ListResponse"> & {
    * @generated from field: repeated weft.v1.NetworkHost hosted = 9;
    */
   hosted: NetworkHost[];
+
+  /**
+   * When one network was asked for by its name.
+   *
+   * @generated from field: weft.v1.NetworkReadiness readiness = 20;
+   */
+  readiness?: NetworkReadiness | undefined;
 };
 
 /**
@@ -376,6 +384,18 @@ export declare type NodeContact = Message<"weft.v1.NodeContact"> & {
    * @generated from field: uint64 refused_at = 6;
    */
   refusedAt: bigint;
+
+  /**
+   * The networks that it hosts, and how many of these are not in place in its kernel.
+   *
+   * @generated from field: uint32 networks = 20;
+   */
+  networks: number;
+
+  /**
+   * @generated from field: uint32 networks_behind = 21;
+   */
+  networksBehind: number;
 };
 
 /**
@@ -646,6 +666,16 @@ export declare const AdminService: GenService<{
     methodKind: "unary";
     input: typeof GetStatusRequestSchema;
     output: typeof GetStatusResponseSchema;
+  },
+  /**
+   * How far the nodes are that host the networks; ends when all that are connected have changes up to a revision in place.
+   *
+   * @generated from rpc weft.v1.AdminService.WaitInPlace
+   */
+  waitInPlace: {
+    methodKind: "server_streaming";
+    input: typeof WaitInPlaceRequestSchema;
+    output: typeof InPlaceProgressSchema;
   },
 }>;
 

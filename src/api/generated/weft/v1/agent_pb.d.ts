@@ -7,6 +7,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Endpoint } from "./resources_pb.js";
+import type { InPlaceProgressSchema, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
  * Describes the file weft/v1/agent.proto.
@@ -83,6 +84,13 @@ export declare type AttachResponse = Message<"weft.v1.AttachResponse"> & {
    * @generated from field: repeated string addresses = 4;
    */
   addresses: string[];
+
+  /**
+   * The endpoint is part of the state at this revision.
+   *
+   * @generated from field: uint64 revision = 20;
+   */
+  revision: bigint;
 };
 
 /**
@@ -594,7 +602,7 @@ export declare type Event = Message<"weft.v1.Event"> & {
   level: string;
 
   /**
-   * For programs: adjusted, attached, connected, detached, disconnected, failed, learnt, limited, moved, recovered,
+   * For programs: adjusted, attached, changing, connected, detached, disconnected, failed, learnt, limited, moved, recovered,
    * refused, repaired, resynchronised, withdrawn.
    *
    * @generated from field: string kind = 3;
@@ -669,6 +677,16 @@ export declare const AgentService: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchEventsRequestSchema;
     output: typeof EventSchema;
+  },
+  /**
+   * As the server tells it of networks that this node hosts.
+   *
+   * @generated from rpc weft.v1.AgentService.WaitInPlace
+   */
+  waitInPlace: {
+    methodKind: "server_streaming";
+    input: typeof WaitInPlaceRequestSchema;
+    output: typeof InPlaceProgressSchema;
   },
 }>;
 

@@ -7,6 +7,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Block, Endpoint, Network, Node } from "./resources_pb.js";
+import type { InPlaceProgressSchema, NetworkChange, ReportInPlaceRequestSchema, ReportInPlaceResponseSchema, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
  * Describes the file weft/v1/node.proto.
@@ -391,6 +392,13 @@ export declare type WatchRequest = Message<"weft.v1.WatchRequest"> & {
    * @generated from field: bool was_refused = 9;
    */
   wasRefused: boolean;
+
+  /**
+   * The caller reports what is in place. One that does not changes ways by a clock of its own.
+   *
+   * @generated from field: bool reports = 20;
+   */
+  reports: boolean;
 };
 
 /**
@@ -538,6 +546,13 @@ export declare type NetworkState = Message<"weft.v1.NetworkState"> & {
    * @generated from field: uint32 effective_mtu = 2;
    */
   effectiveMtu: number;
+
+  /**
+   * Unset: its way does not change.
+   *
+   * @generated from field: weft.v1.NetworkChange change = 20;
+   */
+  change?: NetworkChange | undefined;
 };
 
 /**
@@ -662,6 +677,26 @@ export declare const NodeService: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchRequestSchema;
     output: typeof WatchResponseSchema;
+  },
+  /**
+   * Up to which revision networks of this node are in its kernel, and what failed. After a watch began: of all of them.
+   *
+   * @generated from rpc weft.v1.NodeService.ReportInPlace
+   */
+  reportInPlace: {
+    methodKind: "unary";
+    input: typeof ReportInPlaceRequestSchema;
+    output: typeof ReportInPlaceResponseSchema;
+  },
+  /**
+   * How far the nodes are that host networks which this node hosts; ends when they have changes up to a revision in place.
+   *
+   * @generated from rpc weft.v1.NodeService.WaitInPlace
+   */
+  waitInPlace: {
+    methodKind: "server_streaming";
+    input: typeof WaitInPlaceRequestSchema;
+    output: typeof InPlaceProgressSchema;
   },
 }>;
 

@@ -166,6 +166,13 @@ export declare type Network = Message<"weft.v1.Network"> & {
   vlanTags: boolean;
 
   /**
+   * Seconds; 0: the default.
+   *
+   * @generated from field: uint32 change_timeout = 30;
+   */
+  changeTimeout: number;
+
+  /**
    * Labels that a node must have to host the network, beside those that the tenant asks for; none: no others.
    *
    * @generated from field: map<string, string> node_selector = 40;

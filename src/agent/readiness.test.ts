@@ -1,0 +1,215 @@
+/** What an agent reports to the server of what is in its kernel. */
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import { ManualClock } from "../base/clock.ts";
+import { seconds } from "../base/duration.ts";
+import { WeftError } from "../base/errors.ts";
+import { silentLogger } from "../base/logger.ts";
+import { unwrap } from "../base/result.ts";
+import { DesiredNetwork, type NetworkSettings } from "../dataplane/desired.ts";
+import type { NodeDataplane } from "../dataplane/index.ts";
+import { Problems } from "../dataplane/report.ts";
+import { parseNetwork } from "../model/schema.ts";
+import type { DesiredState } from "./desired-state.ts";
+import { Readiness } from "./readiness.ts";
+import type { ReplicaChange } from "./replica.ts";
+
+function desiredOf(tenant: string): DesiredNetwork {
+  const transport = { encapsulation: "vxlan", port: 4789 } as const;
+  return new DesiredNetwork({ name: "blue", tenant, transport, learning: "control-plane" } as NetworkSettings);
+}
+
+/** One agent with a network, whose kernel does what the test says. */
+function agent() {
+  const network = unwrap(parseNetwork({ name: "blue", tenant: "acme", vni: 100, subnets: ["10.0.0.0/16"] }));
+  const desired = desiredOf("acme");
+  const kernel = { desired, isCarried: true };
+  const clock = new ManualClock();
+  const problems = new Problems(() => {}, clock);
+  const calls: string[] = [];
+  let answer = async (): Promise<{ pause: number }> => ({ pause: 0 });
+  const readiness = new Readiness({
+    desired: { networks: new Map([["blue", { network, effectiveMtu: 1450 }]]) } as unknown as DesiredState,
+    dataplane: {
+      problems,
+      networks: new Map([["blue", desired]]),
+      network: (name: string) => (name === "blue" ? { dataplane: kernel } : undefined),
+    } as unknown as NodeDataplane,
+    clock,
+    logger: silentLogger,
+    client: () => ({
+      reportInPlace: async ({ networks = [] }) => {
+        calls.push(
+          networks.map(({ network: name, revision, problem }) => `${name} ${revision} ${problem}`.trim()).join(),
+        );
+        return (await answer()) as never;
+      },
+    }),
+  });
+  const change: ReplicaChange = { kind: "network", state: { network, effectiveMtu: 1450 } };
+  const settled = async (): Promise<void> => {
+    for (let turn = 0; turn < 10; turn++) {
+      clock.advance(seconds(0));
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+  };
+  readiness.connected();
+  return {
+    readiness,
+    kernel,
+    desired,
+    problems,
+    clock,
+    settled,
+    tell: (revision: number) => readiness.told([change], revision),
+    /** A pass of the dataplane; `during` happens in it. */
+    async pass(during: () => void = () => {}): Promise<void> {
+      readiness.onPass("began");
+      during();
+      readiness.onPass("ended");
+      await settled();
+    },
+    answerWith(make: () => Promise<{ pause: number }>): void {
+      answer = make;
+    },
+    /** The calls since the last look. */
+    take: () => calls.splice(0),
+  };
+}
+
+it("tells a network's revision when a pass that began with it has ended, and nothing twice", async () => {
+  const { pass, tell, take } = agent();
+  await pass(() => tell(7));
+  assert.deepEqual(take(), []);
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+  await pass();
+  assert.deepEqual(take(), []);
+});
+
+it("what is left to do is not in place, unless it came during the pass", async () => {
+  const { pass, tell, take, kernel } = agent();
+  kernel.isCarried = false;
+  tell(7);
+  await pass();
+  assert.deepEqual(take(), []);
+  await pass(() => tell(8));
+  assert.deepEqual(take(), ["blue 7"]);
+  kernel.isCarried = true;
+  await pass();
+  assert.deepEqual(take(), ["blue 8"]);
+});
+
+it("what fails holds the network back and is told, until it is mended", async () => {
+  const { pass, tell, take, problems } = agent();
+  tell(7);
+  problems.failed("rows of network blue", new Error("ENOBUFS"));
+  problems.failed("network red", new Error("of no concern"));
+  await pass();
+  assert.deepEqual(take(), ["blue 0 rows of network blue: ENOBUFS"]);
+  problems.cleared("rows of network blue");
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+  problems.failed("tenant acme", new Error("no namespace"));
+  await pass();
+  assert.deepEqual(take(), ["blue 7 tenant acme: no namespace"]);
+});
+
+for (const object of ["underlay", "nexthops", "uplink of tenant acme", "protection of network blue"])
+  it(`a problem of the ${object} holds the network back`, async () => {
+    const { pass, tell, take, problems } = agent();
+    tell(7);
+    problems.failed(object, new Error("ENOSPC"));
+    await pass();
+    assert.deepEqual(take(), [`blue 0 ${object}: ENOSPC`]);
+  });
+
+it("what had a network's name before holds it back, other removals do not", async () => {
+  const { pass, tell, take, problems, desired, kernel } = agent();
+  tell(7);
+  kernel.desired = desiredOf("old");
+  problems.failed("removals of tenant acme", new Error("of no concern"));
+  problems.failed("removals of tenant old", new Error("EBUSY"));
+  await pass();
+  assert.deepEqual(take(), ["blue 0 removals of tenant old: EBUSY"]);
+  kernel.desired = desired;
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+});
+
+it("an MTU that nodes do not carry is told and holds back nothing", async () => {
+  const { pass, tell, take, problems } = agent();
+  tell(7);
+  problems.failed("MTU of network blue", new Error("too much"));
+  await pass();
+  assert.deepEqual(take(), ["blue 7 MTU of network blue: too much"]);
+});
+
+it("an endpoint that fails is told and holds back nothing else", async () => {
+  const { pass, tell, take, problems, desired } = agent();
+  tell(7);
+  desired.changedPorts.add("e1");
+  await pass();
+  assert.deepEqual(take(), []);
+  problems.failed("endpoint e1 of network blue", new Error("the namespace is gone"));
+  await pass();
+  assert.deepEqual(take(), ["blue 7 endpoint e1 of network blue: the namespace is gone"]);
+});
+
+it("one call is under way at a time, and what changes meanwhile goes with the next", async () => {
+  const { pass, tell, take, answerWith } = agent();
+  const { promise, resolve } = Promise.withResolvers<{ pause: number }>();
+  answerWith(() => promise);
+  for (const revision of [7, 8, 9]) {
+    tell(revision);
+    await pass();
+  }
+  assert.deepEqual(take(), ["blue 7"]);
+  resolve({ pause: 0 });
+  await pass();
+  assert.deepEqual(take(), ["blue 9"]);
+});
+
+it("waits as long as the server wishes, and tries again after a failure", async () => {
+  const { pass, tell, take, answerWith, clock, settled } = agent();
+  answerWith(async () => ({ pause: 5_000 }));
+  tell(7);
+  await pass();
+  tell(8);
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+  answerWith(() => Promise.reject(new WeftError({ code: "unavailable", attempted: "report", reason: "gone" })));
+  clock.advance(seconds(5));
+  await settled();
+  assert.deepEqual(take(), ["blue 8"]);
+  answerWith(async () => ({ pause: 0 }));
+  clock.advance(seconds(1));
+  await settled();
+  assert.deepEqual(take(), ["blue 8"]);
+});
+
+it("tells all anew on a new connection, and only what that one was told of: the server may have been restored", async () => {
+  const { pass, tell, take, readiness } = agent();
+  tell(70);
+  await pass();
+  readiness.connected();
+  await pass();
+  assert.deepEqual(take(), ["blue 70"]);
+  tell(7);
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+});
+
+it("asks a server of a version that takes no reports once for each connection", async () => {
+  const { pass, tell, take, readiness, answerWith } = agent();
+  answerWith(() => Promise.reject(new WeftError({ code: "unsupported", attempted: "report", reason: "no such call" })));
+  tell(7);
+  await pass();
+  tell(8);
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+  readiness.connected();
+  tell(8);
+  await pass();
+  assert.deepEqual(take(), ["blue 8"]);
+});

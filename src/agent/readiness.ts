@@ -1,0 +1,226 @@
+import type { Client } from "@connectrpc/connect";
+import type { NodeService } from "../api/generated/weft/v1/node_pb.js";
+import type { Clock } from "../base/clock.ts";
+import { type Duration, milliseconds, seconds } from "../base/duration.ts";
+import { messageOf, WeftError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { NodeDataplane } from "../dataplane/index.ts";
+import type { DesiredState } from "./desired-state.ts";
+import type { ReplicaChange } from "./replica.ts";
+
+type Reporter = Pick<Client<typeof NodeService>, "reportInPlace">;
+
+interface Report {
+  /** The kernel is as the state of this revision asks for; 0: not yet. */
+  readonly revision: number;
+  readonly problem: string;
+}
+
+interface Progress {
+  /** The last revision that the server told something of this network with. */
+  told: number;
+  /** What was told when the pass of the dataplane that is under way began. */
+  atStart: number;
+  inPlace: number;
+  problem: string;
+  /** What the server has been told on this connection. */
+  reported: Report | undefined;
+}
+
+const requestTimeout = seconds(10);
+const retryPause = seconds(1);
+/** Networks in one report. */
+const mostNetworks = 1_000;
+
+/**
+ * Tells the server up to which revision each network of this node is in the kernel, and what failed: one call at a
+ * time, and what changes meanwhile goes with the next. Nothing on the node waits for it.
+ */
+export class Readiness {
+  readonly #desired: DesiredState;
+  readonly #dataplane: NodeDataplane;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #client: () => Reporter | undefined;
+  readonly #networks = new Map<string, Progress>();
+  /** Networks of which nothing can have changed need not be looked at. */
+  #hadProblems = false;
+  #reporting = false;
+  #closed = false;
+  /** The server is of a version that takes no reports. */
+  #refused = false;
+  #connections = 0;
+
+  constructor(options: {
+    readonly desired: DesiredState;
+    readonly dataplane: NodeDataplane;
+    readonly clock: Clock;
+    readonly logger: Logger;
+    /** Of the connection to the server, if there is one now. */
+    readonly client: () => Reporter | undefined;
+  }) {
+    this.#desired = options.desired;
+    this.#dataplane = options.dataplane;
+    this.#clock = options.clock;
+    this.#logger = options.logger;
+    this.#client = options.client;
+  }
+
+  /** A new conversation with the server: whichever it is now, it knows nothing, and will tell of each network first. */
+  connected(): void {
+    this.#networks.clear();
+    this.#refused = false;
+    this.#connections++;
+  }
+
+  /** The desired state is complete as of `revision`, with these changes. To be called before the dataplane begins with them. */
+  told(changes: readonly ReplicaChange[], revision: number): void {
+    for (const change of changes)
+      switch (change.kind) {
+        case "network":
+          this.#touch(change.state.network.name, revision);
+          break;
+        case "network-removed":
+          this.#networks.delete(change.name);
+          break;
+        case "endpoint":
+          this.#touch(change.endpoint.network, revision);
+          break;
+        case "block":
+          this.#touch(change.block.network, revision);
+          break;
+        case "endpoint-removed":
+        case "block-removed":
+          if (this.#networks.has(change.network)) this.#touch(change.network, revision);
+          break;
+        case "node":
+          // It may have moved, and with it rows of each network that it shares with this one.
+          for (const name of this.#networks.keys()) this.#touch(name, revision);
+          break;
+      }
+  }
+
+  onPass(moment: "began" | "ended"): void {
+    if (moment === "began") {
+      for (const progress of this.#networks.values()) progress.atStart = progress.told;
+      return;
+    }
+    const hasProblems = this.#dataplane.problems.size > 0;
+    for (const [name, progress] of this.#networks)
+      if (progress.inPlace < progress.told || hasProblems || this.#hadProblems) this.#judge(name, progress);
+    this.#hadProblems = hasProblems;
+    void this.#report();
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  #touch(name: string, revision: number): void {
+    const progress = this.#networks.get(name);
+    if (progress === undefined)
+      this.#networks.set(name, { told: revision, atStart: 0, inPlace: 0, problem: "", reported: undefined });
+    else progress.told = Math.max(progress.told, revision);
+  }
+
+  #judge(name: string, progress: Progress): void {
+    const { blocking, problem } = this.#problemsOf(name);
+    progress.problem = problem;
+    const network = this.#dataplane.network(name)?.dataplane;
+    if (blocking || network === undefined || network.desired !== this.#dataplane.networks.get(name)) return;
+    // What is left to do without anything having failed came during the pass: what it began with is done.
+    const isDone = network.isCarried && this.#portsAreDone(name);
+    if (isDone || progress.atStart < progress.told) progress.inPlace = Math.max(progress.inPlace, progress.atStart);
+  }
+
+  /** Ports that fail hold back nothing else: a container may be gone for good. */
+  #portsAreDone(name: string): boolean {
+    const ports = this.#dataplane.networks.get(name)?.changedPorts ?? [];
+    return [...ports].every((id) => this.#dataplane.problems.get(`endpoint ${id} of network ${name}`) !== undefined);
+  }
+
+  /** `blocking`: more failed than single endpoints, or an MTU that was asked for. */
+  #problemsOf(name: string): { readonly blocking: boolean; readonly problem: string } {
+    const state = this.#desired.networks.get(name);
+    const desired = this.#dataplane.networks.get(name);
+    if (state === undefined || desired === undefined) {
+      const family = state?.network.underlay ?? "";
+      return {
+        blocking: true,
+        problem: `the node has no place for it: no ${family} VTEP address, or no multicast interface`,
+      };
+    }
+    const { tenant } = state.network;
+    const own = `network ${name}`;
+    const placed = this.#dataplane.network(name)?.dataplane.desired;
+    const shared = new Set(["underlay", `tenant ${tenant}`, `uplink of tenant ${tenant}`]);
+    if (desired.usesNexthops) shared.add("nexthops");
+    // What had the name before is yet to go.
+    if (placed !== undefined && placed !== desired) shared.add(`removals of tenant ${placed.settings.tenant}`);
+    const texts: string[] = [];
+    let blocking = false;
+    for (const { object, error } of this.#dataplane.problems.list()) {
+      const isOwn = object === own || object.endsWith(` of ${own}`);
+      if (!isOwn && !shared.has(object)) continue;
+      blocking ||= !isOwn || !(object.startsWith("endpoint ") || object === `MTU of ${own}`);
+      texts.push(`${object}: ${error.message}`);
+    }
+    const more = texts.length > 3 ? `; and ${texts.length - 3} more` : "";
+    return { blocking, problem: texts.slice(0, 3).join("; ") + more };
+  }
+
+  async #report(): Promise<void> {
+    if (this.#reporting || this.#closed) return;
+    this.#reporting = true;
+    try {
+      for (;;) {
+        const client = this.#client();
+        if (client === undefined || this.#refused || this.#closed) return;
+        const pause = await this.#reportOnce(client);
+        if (pause === undefined) return;
+        await new Promise<void>((resolve) => this.#clock.after(pause, resolve));
+      }
+    } finally {
+      this.#reporting = false;
+    }
+  }
+
+  /** When to report again; `undefined`: when there is something to report. */
+  async #reportOnce(client: Reporter): Promise<Duration | undefined> {
+    const connection = this.#connections;
+    const news = [...this.#networks].filter(([, progress]) => isNews(progress)).slice(0, mostNetworks);
+    if (news.length === 0) return undefined;
+    const sent = news.map(([network, progress]) => {
+      const report = { revision: progress.inPlace, problem: progress.problem };
+      return { network, progress, report };
+    });
+    try {
+      const { pause } = await client.reportInPlace(
+        {
+          networks: sent.map(({ network, report: { revision, problem } }) => ({
+            network,
+            revision: BigInt(revision),
+            problem,
+          })),
+        },
+        { timeoutMs: requestTimeout },
+      );
+      if (connection === this.#connections) for (const { progress, report } of sent) progress.reported = report;
+      return milliseconds(pause);
+    } catch (error) {
+      if (connection !== this.#connections) return milliseconds(0);
+      if (error instanceof WeftError && error.code === "unsupported") {
+        this.#refused = true;
+        this.#logger.info({}, "the server is of a version that does not ask what is in place");
+        return undefined;
+      }
+      this.#logger.debug({ error: messageOf(error) }, "could not report what is in place; trying again");
+      return retryPause;
+    }
+  }
+}
+
+/** That a network is not in place yet goes without saying, unless something failed. */
+function isNews({ inPlace, problem, reported }: Progress): boolean {
+  return inPlace !== (reported?.revision ?? 0) || problem !== (reported?.problem ?? "");
+}

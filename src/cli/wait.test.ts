@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { milliseconds, minutes } from "../base/duration.ts";
+import type { WeftError } from "../base/errors.ts";
+import { waitInPlace } from "./wait.ts";
+
+type Progress = ReturnType<typeof step>;
+
+function step(inPlace: number, nodes: number, behind: readonly string[], changing: readonly string[] = []) {
+  return {
+    done: behind.length === 0 && changing.length === 0,
+    nodes,
+    inPlace,
+    behind: behind.map((node) => ({
+      $typeName: "weft.v1.BehindNode" as const,
+      node,
+      connected: true,
+      since: 0n,
+      reason: node === "h3" ? "no such device" : "",
+      network: "web",
+    })),
+    changing: [...changing],
+  };
+}
+
+/** Tells the steps, then is silent until it is ended, unless the last one is done. */
+async function* told(signal: AbortSignal, ...steps: Progress[]): AsyncGenerator<Progress> {
+  yield* steps;
+  if (steps.at(-1)?.done !== true)
+    await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
+
+class Terminal {
+  readonly isTTY: boolean;
+  readonly columns = 50;
+  text = "";
+
+  constructor(isTTY: boolean) {
+    this.isTTY = isTTY;
+  }
+
+  write(text: string): void {
+    this.text += text;
+  }
+}
+
+const steps = [step(1, 3, ["h2", "h3"], ["web: receive"]), step(2, 3, ["h3"], ["web: receive"]), step(3, 3, [])];
+
+test("progress is one line on a terminal, rewritten and cut to its width", async () => {
+  const terminal = new Terminal(true);
+  await waitInPlace("network web", minutes(1), (signal) => told(signal, ...steps), terminal);
+  assert.equal(
+    terminal.text,
+    "\rnetwork web: in place on 1 of 3 nodes; phase of w\x1b[K" +
+      "\rnetwork web: in place on 2 of 3 nodes; phase of w\x1b[K" +
+      "\rnetwork web: in place on 3 of 3 nodes\x1b[K\n",
+  );
+});
+
+test("elsewhere it is lines, a second apart, and the last one always", async () => {
+  const terminal = new Terminal(false);
+  await waitInPlace("network web", minutes(1), (signal) => told(signal, ...steps), terminal);
+  assert.equal(
+    terminal.text,
+    "network web: in place on 1 of 3 nodes; phase of web: receive; behind: h2, h3\n" +
+      "network web: in place on 3 of 3 nodes\n",
+  );
+});
+
+test("when the time is up those behind are named, with what failed", async () => {
+  const waiting = waitInPlace(
+    "network web",
+    milliseconds(50),
+    (signal) => told(signal, ...steps.slice(0, 1)),
+    new Terminal(false),
+  );
+  await assert.rejects(waiting, (error: WeftError) => {
+    assert.match(error.reason, /^50 ms are over; in place on 1 of 3 nodes; .*behind: h2, h3 \(no such device\)$/);
+    return true;
+  });
+});

@@ -1,0 +1,82 @@
+import { Option } from "commander";
+import type { BehindNode, InPlaceProgress } from "../api/generated/weft/v1/readiness_pb.js";
+import { type Duration, formatDuration } from "../base/duration.ts";
+import { WeftError } from "../base/errors.ts";
+import { duration } from "./options.ts";
+
+export interface WithWait {
+  /** Absent: nothing is waited for. */
+  readonly wait?: Duration;
+}
+
+/** Where progress is told: standard error, so that what is shown stays as it is. */
+interface Terminal {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): unknown;
+}
+
+/** Where nothing can be rewritten, a line is written no more often than this, in milliseconds. */
+const linePause = 1_000;
+
+export function waitOption(): Option {
+  return new Option("--wait [duration]", "until it is in place on all connected nodes concerned")
+    .preset("60s")
+    .argParser(duration);
+}
+
+/** Follows the progress to its end. Throws {@link WeftError} with the names of the nodes that are behind when the time is up. */
+export async function waitInPlace(
+  what: string,
+  limit: Duration,
+  ask: (
+    signal: AbortSignal,
+  ) => AsyncIterable<Pick<InPlaceProgress, "done" | "nodes" | "inPlace" | "behind" | "changing">>,
+  terminal: Terminal = process.stderr,
+): Promise<void> {
+  const abort = new AbortController();
+  const timer = setTimeout(() => abort.abort(), limit);
+  let last: Parameters<typeof lineOf>[1] | undefined;
+  let writtenAt = Number.NEGATIVE_INFINITY;
+  const isTerminal = terminal.isTTY === true;
+  try {
+    for await (const progress of ask(abort.signal)) {
+      last = progress;
+      const line = lineOf(what, progress);
+      if (isTerminal) terminal.write(`\r${line.slice(0, (terminal.columns ?? 80) - 1)}\x1b[K`);
+      else if (progress.done || performance.now() - writtenAt > linePause) {
+        terminal.write(`${line}\n`);
+        writtenAt = performance.now();
+      }
+      if (progress.done) return;
+    }
+  } catch (error) {
+    if (!abort.signal.aborted) throw error;
+  } finally {
+    clearTimeout(timer);
+    if (isTerminal && last !== undefined) terminal.write("\n");
+  }
+  throw new WeftError({
+    code: "unavailable",
+    attempted: `wait for ${what} to be in place on all nodes`,
+    reason: abort.signal.aborted
+      ? `${formatDuration(limit)} are over${last === undefined ? "" : `; ${stateOf(last)}${namesOf(last.behind)}`}`
+      : "the server ended the stream",
+    hint: "it goes on without being waited for; see weft network show",
+  });
+}
+
+function lineOf(what: string, progress: Pick<InPlaceProgress, "nodes" | "inPlace" | "behind" | "changing">): string {
+  const names = progress.behind.map(({ node }) => node);
+  return `${what}: ${stateOf(progress)}${names.length === 0 ? "" : `; behind: ${[...new Set(names)].join(", ")}`}`;
+}
+
+function stateOf({ nodes, inPlace, changing }: Pick<InPlaceProgress, "nodes" | "inPlace" | "changing">): string {
+  const phases = changing.length === 0 ? "" : `; phase of ${changing.join(", ")}`;
+  return `in place on ${inPlace} of ${nodes} nodes${phases}`;
+}
+
+function namesOf(behind: readonly Pick<BehindNode, "node" | "reason">[]): string {
+  if (behind.length === 0) return "";
+  return `; behind: ${behind.map(({ node, reason }) => (reason === "" ? node : `${node} (${reason})`)).join(", ")}`;
+}

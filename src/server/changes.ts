@@ -1,0 +1,121 @@
+import { milliseconds, seconds } from "../base/duration.ts";
+import { messageOf } from "../base/errors.ts";
+import { mostNamed, nextPhase } from "../model/phase.ts";
+import type { Ledger } from "./ledger.ts";
+import { changeCodec, keys, put, remove } from "./records.ts";
+import type { NetworkEntry } from "./state.ts";
+
+/** Reports that come together are looked at once. */
+const gatherTime = milliseconds(20);
+/** Nodes that do not come back, and those that change by their own clock, are looked for this often. */
+const lookAgain = seconds(1);
+
+/** The phase that a network is in, as this process saw it begin. */
+interface Course {
+  readonly revision: number;
+  /** When the phase began, by the clock that never goes back. */
+  readonly moment: number;
+  cancel: () => void;
+  advancing: boolean;
+}
+
+/**
+ * Leads changes of networks from phase to phase: each follows when all nodes that are connected have the one before in
+ * place, or when its time is over. Phases are in the store, so that a server that starts again goes on.
+ */
+export class Changes {
+  readonly #ledger: Ledger;
+  readonly #courses = new Map<NetworkEntry, Course>();
+  /** Networks to be looked at in a moment. */
+  readonly #gathered = new Set<NetworkEntry>();
+  readonly #stopListening: () => void;
+  #cancelLook: (() => void) | undefined;
+  #closed = false;
+
+  constructor(ledger: Ledger) {
+    this.#ledger = ledger;
+    this.#stopListening = ledger.readiness.listen((entry) => {
+      if (entry !== undefined) this.#gather(entry);
+      else for (const each of this.#courses.keys()) this.#gather(each);
+    });
+    for (const entry of ledger.state.networks.values()) this.#gather(entry);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#stopListening();
+    this.#cancelLook?.();
+    for (const { cancel } of this.#courses.values()) cancel();
+  }
+
+  #gather(entry: NetworkEntry): void {
+    if (entry.change === undefined && !this.#courses.has(entry)) return;
+    this.#gathered.add(entry);
+    this.#cancelLook ??= this.#ledger.clock.after(gatherTime, () => {
+      this.#cancelLook = undefined;
+      const entries = [...this.#gathered];
+      this.#gathered.clear();
+      for (const each of entries) this.#look(each);
+    });
+  }
+
+  #look(entry: NetworkEntry): void {
+    const { clock, readiness, state } = this.#ledger;
+    const { change, network } = entry;
+    let course = this.#courses.get(entry);
+    if (change === undefined || state.networks.get(network.name) !== entry) {
+      course?.cancel();
+      this.#courses.delete(entry);
+      return;
+    }
+    const limit = seconds(network.changeTimeout);
+    if (course?.revision !== entry.changeRevision) {
+      course?.cancel();
+      // A wall clock that was set back makes nobody wait longer than the limit.
+      const elapsed = Math.min(Math.max(clock.now() - change.since, 0), limit);
+      const moment = clock.monotonic() - elapsed;
+      course = { revision: entry.changeRevision, moment, cancel: () => {}, advancing: false };
+      this.#courses.set(entry, course);
+    }
+    if (course.advancing) return;
+    course.cancel();
+    const elapsed = clock.monotonic() - course.moment;
+    const behind = [...readiness.behindPhase(entry, elapsed)];
+    if (elapsed < limit && behind.some(({ isWaitedFor }) => isWaitedFor)) {
+      const pause = milliseconds(Math.min(lookAgain, Math.max(limit - elapsed, 1)));
+      course.cancel = clock.after(pause, () => this.#gather(entry));
+      return;
+    }
+    const left = behind.map(({ node }) => node).sort();
+    course.advancing = true;
+    void this.#advance(entry, course, left);
+  }
+
+  async #advance(entry: NetworkEntry, course: Course, left: readonly string[]): Promise<void> {
+    const { clock, logger } = this.#ledger;
+    const { name } = entry.network;
+    const phase = entry.change?.phase;
+    try {
+      await this.#ledger.commit(`change network ${name}`, () => {
+        const { change, changeRevision } = entry;
+        if (change === undefined || changeRevision !== course.revision) return { conditions: [], operations: [] };
+        const key = keys.change(name);
+        const next = nextPhase(change, clock.now(), left);
+        return {
+          conditions: [{ key, revision: changeRevision }],
+          operations: [next === undefined ? remove(key) : put(key, changeCodec, next)],
+        };
+      });
+      const details = { network: name, phase, ...(left.length === 0 ? {} : { left: left.slice(0, mostNamed) }) };
+      if (left.length === 0) logger.info(details, "the network's change has gone on: all nodes are in place");
+      else logger.warn(details, `the network's change has gone on without ${left.length} nodes`);
+    } catch (error) {
+      if (this.#closed) return;
+      logger.error({ network: name, error: messageOf(error) }, "could not lead the network's change on");
+      course.cancel = clock.after(lookAgain, () => this.#gather(entry));
+    } finally {
+      course.advancing = false;
+    }
+    if (!this.#closed) this.#gather(entry);
+  }
+}

@@ -1,0 +1,77 @@
+/** What nodes report over the API, and who is told of it. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  createNetwork,
+  endpointId,
+  joinTestNode,
+  refusal,
+  startTestServer,
+  type TestNode,
+  TestWatch,
+} from "../../test/support/server.ts";
+
+async function attach(node: TestNode, number: number): Promise<bigint> {
+  return (await node.client.createEndpoint({ id: endpointId(number), network: "blue" })).revision;
+}
+
+test("the administrator sees how far nodes are, and waits for them", async (t) => {
+  const server = await startTestServer(t);
+  const one = await joinTestNode(t, server, 1);
+  const two = await joinTestNode(t, server, 2);
+  await createNetwork(server, "blue", "10.0.0.0/24");
+  await attach(one, 1);
+  const revision = await attach(two, 2);
+  for (const node of [one, two]) await new TestWatch(t, node.client, {}).reached(revision);
+  const readiness = async () => (await server.admin.list({ kind: "network", name: "blue" })).readiness;
+  assert.deepEqual(
+    (await readiness())?.behind.map(({ node, reason }) => `${node}: ${reason}`),
+    ["h1: its agent is of a version that does not report", "h2: its agent is of a version that does not report"],
+  );
+  const report = async (node: TestNode, problem = "") => {
+    const { revision: now } = await server.admin.getStatus({});
+    return node.client.reportInPlace({ networks: [{ network: "blue", revision: now, problem }] });
+  };
+  assert.ok((await report(one)).pause > 0);
+  await report(two, `endpoint of network blue: ${"x".repeat(10_000)}`);
+  const now = await readiness();
+  assert.deepEqual([now?.nodes, now?.inPlace, now?.behind, now?.failingNodes], [2, 2, [], 1]);
+  assert.equal(now?.failing[0]?.reason.length, 500);
+  const { contacts } = await server.admin.list({ kind: "node" });
+  assert.deepEqual(
+    contacts.map(({ node, networks, networksBehind }) => [node, networks, networksBehind]),
+    [
+      ["h1", 1, 0],
+      ["h2", 1, 0],
+    ],
+  );
+  for await (const { done, inPlace } of server.admin.waitInPlace({ networks: ["blue"], revision }))
+    assert.deepEqual([done, inPlace], [true, 2]);
+});
+
+test("a node speaks of its own networks alone, and is told no reasons of others", async (t) => {
+  const server = await startTestServer(t);
+  const one = await joinTestNode(t, server, 1);
+  const two = await joinTestNode(t, server, 2);
+  await createNetwork(server, "blue", "10.0.0.0/24");
+  const revision = await attach(one, 1);
+  await new TestWatch(t, one.client).reached(revision);
+  // It hosts no such network, and there is none: neither is a failure, for a report may cross a change.
+  await two.client.reportInPlace({ networks: [{ network: "blue", revision: 1_000n }, { network: "none" }] });
+  const wait = async (node: TestNode): Promise<void> => {
+    for await (const { behind } of node.client.waitInPlace({ networks: ["blue"], revision }))
+      for (const { reason } of behind) assert.equal(reason, "");
+  };
+  await assert.rejects(wait(two), refusal("permission-denied", /does not host network blue/));
+  await wait(one);
+  // A revision that the server has not reached is not believed.
+  await one.client.reportInPlace({ networks: [{ network: "blue", revision: 1_000n }] });
+  await attach(one, 2);
+  assert.equal((await server.admin.list({ kind: "network", name: "blue" })).readiness?.inPlace, 0);
+  const many = Array.from({ length: 1_001 }, () => ({ network: "blue" }));
+  await assert.rejects(one.client.reportInPlace({ networks: many }), refusal("invalid-argument", /more than 1000/));
+  const unknown = async (): Promise<void> => {
+    for await (const _ of server.admin.waitInPlace({ networks: ["none"] })) assert.fail("told of no network");
+  };
+  await assert.rejects(unknown(), refusal("not-found", /no network none/));
+});
