@@ -46,12 +46,23 @@ boot() {
     mkdir -p "$modules/lib/modules"
     ln -s "/usr/lib/uml/modules/$release" "$modules/lib/modules/"
   fi
+  # Processors with AMX have registers that this kernel does not know of: see uml-xstate.c.
+  preload=
+  if grep -qw amx_tile /proc/cpuinfo; then
+    preload=$here/../.runtime/uml-xstate.so
+    if [ ! "$preload" -nt "$here/uml-xstate.c" ]; then
+      command -v gcc >/dev/null || fail "gcc is missing, which User-Mode Linux needs on this processor: apt-get install gcc libc6-dev"
+      gcc -O2 -shared -fPIC -o "$work/uml-xstate.so" "$here/uml-xstate.c"
+      mkdir -p "$here/../.runtime"
+      mv "$work/uml-xstate.so" "$preload"
+    fi
+  fi
   # On one processor: its processes take turns at each system call, which goes three times as fast there as across two.
   processor=$(sed -n 's/^Cpus_allowed_list:.*[^0-9]\([0-9]*\)$/\1/p' /proc/self/status)
   # In a process namespace, of which nothing is left when its first process ends; that ends with this script in any case.
   setpriv --pdeathsig KILL timeout -s KILL "${UML_TIMEOUT:-600}" setpriv --pdeathsig KILL \
     unshare --pid --fork --kill-child --mount-proc taskset -c "$processor" \
-    linux.uml "mem=${UML_MEMORY:-2G}" root=/dev/root rootfstype=hostfs rootflags=/ ro quiet \
+    env ${preload:+"LD_PRELOAD=$preload"} linux.uml "mem=${UML_MEMORY:-2G}" root=/dev/root rootfstype=hostfs rootflags=/ ro quiet \
     con=null con0=null,fd:2 con1=null,fd:3 "uml_dir=$work/" umid=uml \
     "init=$here/uml.sh" "uml_work=$work" "uml_here=$PWD" "uml_directory=$directory" "uml_modules=$modules" \
     </dev/null 3>&1 >"$work/console" 2>&1 &
