@@ -52,9 +52,9 @@ boot() {
     preload=$here/../.runtime/uml-xstate.so
     if [ ! "$preload" -nt "$here/uml-xstate.c" ]; then
       command -v gcc >/dev/null || fail "gcc is missing, which User-Mode Linux needs on this processor: apt-get install gcc libc6-dev"
-      gcc -O2 -shared -fPIC -o "$work/uml-xstate.so" "$here/uml-xstate.c"
       mkdir -p "$here/../.runtime"
-      mv "$work/uml-xstate.so" "$preload"
+      gcc -O2 -shared -fPIC -o "$preload.$$" "$here/uml-xstate.c"
+      mv "$preload.$$" "$preload"
     fi
   fi
   # On one processor: its processes take turns at each system call, which goes three times as fast there as across two.
