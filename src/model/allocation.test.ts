@@ -222,6 +222,14 @@ describe("MAC addresses", () => {
     assert.notEqual(allocate(poolOf(["10.0.0.0/29"], [], counter(), hash), "a").mac, bridge);
   });
 
+  it("are not the bridge's, were it asked for", () => {
+    const mac = networkMac(7 as Vni);
+    assert.match(
+      refusal(poolOf(["10.0.0.0/29"]).allocate({ id: "a", node: "h1", mac, ips: [] }, 0)),
+      /^invalid-argument: give MAC 02:57:00:00:00:07 to endpoint a .*: the network's bridges have it — choose another MAC, or none/,
+    );
+  });
+
   it("are drawn after a collision, and not for ever", () => {
     const draws = [1, 2].values();
     const pool = poolOf(

@@ -199,6 +199,13 @@ export class AddressPool {
       const attempted = `give MAC ${mac} to endpoint ${id}`;
       if (!isUnicastMac(mac))
         return this.#refuse("invalid-argument", attempted, "it is no unicast address", "choose another MAC, or none");
+      if (mac === networkMac(this.#vni))
+        return this.#refuse(
+          "invalid-argument",
+          attempted,
+          "the network's bridges have it",
+          "choose another MAC, or none",
+        );
       const owner = this.#macs.get(mac);
       if (owner !== undefined)
         return this.#refuse("already-exists", attempted, `endpoint ${owner} has it`, "choose another MAC, or none");

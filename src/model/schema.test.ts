@@ -79,8 +79,8 @@ it("text forms become canonical", () => {
 
 const label = (longest: number) =>
   `a name of 1 to ${longest} lower-case letters, digits and hyphens that begins and ends with a letter or digit`;
-const ipv4Subnet = "an IPv4 prefix of unicast addresses, /8 to /30, such as 10.0.0.0/24";
-const ipv6Subnet = "an IPv6 prefix of global unicast (2000::/3) or unique local (fc00::/7) addresses, /48 to /126";
+const ipv4Subnet = "an IPv4 prefix of unicast addresses, /8 to /31, such as 10.0.0.0/24";
+const ipv6Subnet = "an IPv6 prefix of global unicast (2000::/3) or unique local (fc00::/7) addresses, /48 to /127";
 const subnetList = "a list of one IPv4 prefix, one IPv6 prefix, or one of each";
 const labels =
   "labels, each a name of 1 to 128 letters, digits, dots, slashes, hyphens and underscores with a text of at most 255 characters";
@@ -136,10 +136,10 @@ const refusals: Row[] = [
   ],
   [subnet("10.0.0.1/24"), 'subnets[0]: found "10.0.0.1/24"; allowed: 10.0.0.0/24, the prefix without host bits'],
   [subnet("10.0.0.0"), 'subnets[0]: found "10.0.0.0"; allowed: a prefix such as 10.0.0.0/24 or fd00:0:0:1::/64'],
-  ...["16.0.0.0/7", "10.0.0.0/31", "0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/8", "240.0.0.0/8"].map(
+  ...["16.0.0.0/7", "10.0.0.0/32", "0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/8", "240.0.0.0/8"].map(
     (text): Row => [subnet(text), `subnets[0]: found "${text}"; allowed: ${ipv4Subnet}`],
   ),
-  ...["fd00::/47", "fd00::/127", "fe80::/64", "ff00::/64", "::/64", "2::/64"].map(
+  ...["fd00::/47", "fd00::/128", "fe80::/64", "ff00::/64", "::/64", "2::/64"].map(
     (text): Row => [subnet(text), `subnets[0]: found "${text}"; allowed: ${ipv6Subnet}`],
   ),
   [network({ gateways: ["10.0.1.1"] }), "gateways[0]: found 10.0.1.1; allowed: an address in 10.0.0.0/24"],

@@ -60,13 +60,13 @@ function fields<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
   return z.strictObject(shape, { error: `the fields ${Object.keys(shape).join(", ")}` });
 }
 
-const ipv4SubnetAllowed = "an IPv4 prefix of unicast addresses, /8 to /30, such as 10.0.0.0/24";
+const ipv4SubnetAllowed = "an IPv4 prefix of unicast addresses, /8 to /31, such as 10.0.0.0/24";
 const ipv6SubnetAllowed =
-  "an IPv6 prefix of global unicast (2000::/3) or unique local (fc00::/7) addresses, /48 to /126";
+  "an IPv6 prefix of global unicast (2000::/3) or unique local (fc00::/7) addresses, /48 to /127";
 
 /**
- * A prefix that endpoints can have addresses of. IPv4: at least two usable addresses, so /30, and no more than a
- * class A network (/8). IPv6: a site's prefix (/48, RFC 6177) down to the last one with room for two endpoints.
+ * A prefix that endpoints can have addresses of. IPv4: at least two usable addresses, so /31 (RFC 3021), and no more than a
+ * class A network (/8). IPv6: a site's prefix (/48, RFC 6177) down to the last one with room for two endpoints (/127, RFC 6164).
  */
 const parseSubnet: TextParser<Cidr> = (input) => {
   const prefix = parseCidr(input);
@@ -78,10 +78,10 @@ const parseSubnet: TextParser<Cidr> = (input) => {
   const length = prefixLengthOf(prefix.value);
   if (cidrFamily(prefix.value) === 4) {
     const first = Number(prefix.value.slice(0, prefix.value.indexOf(".")));
-    const valid = length >= 8 && length <= 30 && isUnicastFirstOctet(first) && first !== 127;
+    const valid = length >= 8 && length <= 31 && isUnicastFirstOctet(first) && first !== 127;
     return valid ? prefix : err(ipv4SubnetAllowed);
   }
-  const valid = length >= 48 && length <= 126 && unicastIpv6.some((range) => range.test(prefix.value));
+  const valid = length >= 48 && length <= 127 && unicastIpv6.some((range) => range.test(prefix.value));
   return valid ? prefix : err(ipv6SubnetAllowed);
 };
 

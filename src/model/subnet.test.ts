@@ -24,6 +24,10 @@ const table: [string, string, string | undefined][] = [
   ["fd00::/120", "fd00::80", anycast],
   ["fd00::/121", "fd00::7f", undefined],
   ["fd00::/126", "fd00::", router],
+  ["10.0.0.0/31", "10.0.0.0", undefined],
+  ["10.0.0.0/31", "10.0.0.1", undefined],
+  ["fd00::/127", "fd00::", undefined],
+  ["fd00::/127", "fd00::1", undefined],
 ];
 describe("reserved addresses", () => {
   for (const [subnet, address, expected] of table)

@@ -15,8 +15,12 @@ export function lastAddress(subnet: Cidr): IpAddress {
   return addressAt(subnet, cidrSize(subnet) - 1n);
 }
 
-/** Why no endpoint and no gateway may have an address of `subnet`, or `undefined` when one may. */
+/**
+ * Why no endpoint and no gateway may have an address of `subnet`, or `undefined` when one may. A subnet of two addresses is
+ * for two: it has no network, broadcast or anycast address. RFC 3021 §2.2, RFC 6164 §6.
+ */
 export function reservedReason(subnet: Cidr, address: IpAddress): string | undefined {
+  if (cidrSize(subnet) === 2n) return undefined;
   if (cidrFamily(subnet) === 4) {
     if (address === networkAddress(subnet)) return "the network address";
     if (address === lastAddress(subnet)) return "the broadcast address";

@@ -3,6 +3,7 @@ import { seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
+import { networkMac } from "../model/endpoint-mac.ts";
 import { declaredIps, type Endpoint } from "../model/resources.ts";
 import type { LearnedAddress } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
@@ -133,6 +134,7 @@ class Plan {
   }
 
   add({ id, mac, ips }: LearnedAddress): LearnedOutcome {
+    if (mac === networkMac(this.#entry.network.vni)) return refused(`the network's bridges have ${mac}`, 0);
     const owner = this.#macs.get(mac) ?? this.#entry.pool.ownerOfMac(mac);
     const known = owner === undefined ? undefined : this.#endpoint(owner);
     if (owner !== undefined && known === undefined)
