@@ -30,6 +30,7 @@ import { type EndpointPort, ensureEndpointPort, isPortSettled, localFdbRequest }
 import { FloodLists } from "./flood-lists.ts";
 import type { LinkTable } from "./link-table.ts";
 import { isOwnLink } from "./ownership.ts";
+import { ensureReceiveBacklog } from "./receive-backlog.ts";
 import type { Problems, Report } from "./report.ts";
 import { RoutedRows } from "./routed-rows.ts";
 import type { Row } from "./rows.ts";
@@ -406,6 +407,7 @@ export class NetworkDataplane {
       });
       if (!done) desired.changedPorts.add(id);
     }
+    ensureReceiveBacklog(this.#ports.size, place.report);
   }
 
   async #hasLocalFdb(mac: MacAddress, index: number): Promise<boolean> {
