@@ -163,7 +163,7 @@ export async function pings(namespace: NetworkNamespace, address: string): Promi
  * Tries again until `check` passes; after `limit` milliseconds it fails as `check` did last. Looking takes a fifth of the
  * time at most: where processes are slow, what is looked at would have none left.
  */
-export async function until(check: () => void | Promise<void>, limit = 5_000): Promise<void> {
+export async function until(check: () => void | Promise<void>, limit = 20_000): Promise<void> {
   const end = performance.now() + limit;
   for (;;) {
     const begin = performance.now();

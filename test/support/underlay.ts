@@ -39,7 +39,7 @@ export function makeUnderlay(count: number, mtu = 1500): Underlay {
 export async function eventually(
   what: string,
   condition: () => boolean | Promise<boolean>,
-  limit = 2_000,
+  limit = 20_000,
 ): Promise<void> {
   const end = performance.now() + limit;
   while (!(await condition())) {
@@ -50,7 +50,7 @@ export async function eventually(
 
 /** Waits until the dataplane says that nothing is left to do. */
 export async function settled(dataplane: NodeDataplane): Promise<void> {
-  await eventually("the dataplane is in sync", () => dataplane.inSync, 10_000).catch((error: Error) => {
+  await eventually("the dataplane is in sync", () => dataplane.inSync, 60_000).catch((error: Error) => {
     throw new Error(
       `${error.message}: ${dataplane.problems
         .list()
