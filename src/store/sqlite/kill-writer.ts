@@ -14,7 +14,7 @@ async function writeForever(): Promise<never> {
   for (;;) {
     const number = next++;
     const value = new TextEncoder().encode(`value of ${number}`);
-    // Synchronous: a line stands in the pipe before the next instruction runs.
+    // Synchronous: a line stands in the file before the next instruction runs.
     writeSync(1, `s ${number}\n`);
     const result = await store.transact({
       conditions: [{ key: `left/${number}`, revision: 0 }],

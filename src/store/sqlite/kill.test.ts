@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -31,17 +32,17 @@ test("kill -9 at any moment loses no acknowledged transaction, halves none and i
 
 /** The lines that a writer printed before it was killed, some moment after its first acknowledgement. */
 async function runAndKill(file: string, first: number): Promise<string[]> {
-  const child = spawn(process.execPath, [writer, file, String(first)], { stdio: ["ignore", "pipe", "inherit"] });
-  let output = "";
-  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
-    output += chunk;
-  });
+  // A file takes what is written at once; a pipe whose reader gets no processor refuses it.
+  const path = `${file}.lines`;
+  const lines = openSync(path, "w");
+  const child = spawn(process.execPath, [writer, file, String(first)], { stdio: ["ignore", lines, "inherit"] });
+  closeSync(lines);
   const closed = once(child, "close");
-  while (!output.includes("\na ") && child.exitCode === null) await delay(1);
+  while (!readFileSync(path, "utf8").includes("\na ") && child.exitCode === null) await delay(1);
   await delay(Math.random() * 30);
   child.kill("SIGKILL");
   assert.deepEqual(await closed, [null, "SIGKILL"]);
-  return output.split("\n").slice(0, -1);
+  return readFileSync(path, "utf8").split("\n").slice(0, -1);
 }
 
 async function verify(store: SqliteStore, acknowledged: Map<number, number>, submitted: Set<number>): Promise<void> {
