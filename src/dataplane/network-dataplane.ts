@@ -30,7 +30,7 @@ import { type EndpointPort, ensureEndpointPort, isPortSettled, localFdbRequest }
 import { FloodLists } from "./flood-lists.ts";
 import type { LinkTable } from "./link-table.ts";
 import { isOwnLink } from "./ownership.ts";
-import { ensureReceiveBacklog } from "./receive-backlog.ts";
+import { ReceiveBacklog } from "./receive-backlog.ts";
 import type { Problems, Report } from "./report.ts";
 import { RoutedRows } from "./routed-rows.ts";
 import type { Row } from "./rows.ts";
@@ -70,6 +70,7 @@ export class NetworkDataplane {
   /** Of a layer-2 network. */
   readonly #announcements: Announcements;
   readonly #flood: FloodLists;
+  readonly #backlog: ReceiveBacklog;
   #bridge = 0;
   readonly #ports = new Map<string, { readonly index: number; readonly inode: number; readonly mac: MacAddress }>();
   /** Of endpoints here: what is otherwise than asked for in their containers, and is left so. */
@@ -86,6 +87,7 @@ export class NetworkDataplane {
     const { clock, namespace, socket, groupOf, uplink, report } = place;
     const { tunnels } = this;
     this.#flood = new FloodLists(desired, socket, report);
+    this.#backlog = new ReceiveBacklog(desired.settings.name, report);
     this.#announcements = new Announcements({
       clock,
       openSender: () => new PacketSender(namespace),
@@ -407,7 +409,7 @@ export class NetworkDataplane {
       });
       if (!done) desired.changedPorts.add(id);
     }
-    ensureReceiveBacklog(this.#ports.size, place.report);
+    this.#backlog.ensure(this.#ports.size);
   }
 
   async #hasLocalFdb(mac: MacAddress, index: number): Promise<boolean> {

@@ -1,4 +1,5 @@
 import { readFileSync, writeFileSync } from "node:fs";
+import { messageOf } from "../base/errors.ts";
 import type { Report } from "./report.ts";
 
 /**
@@ -6,7 +7,7 @@ import type { Report } from "./report.ts";
  * told otherwise. A setting of the whole machine; inside other network namespaces than its first it does not appear.
  * Documentation/admin-guide/sysctl/net.rst
  */
-const backlog = "/proc/sys/net/core/netdev_max_backlog";
+const backlogPath = "/proc/sys/net/core/netdev_max_backlog";
 
 /** From so many ports on a few frames that are flooded at once may be too much. */
 const manyPorts = 250;
@@ -15,21 +16,43 @@ const enough = 4_096;
 
 /**
  * Sees to it that what is flooded to all ports of a bridge arrives at all of them: a question for an address (ARP, neighbour
- * discovery) comes to each port at once, and the last ones would not hear it.
+ * discovery) comes to each port at once, and the last ones would not hear it. Where it cannot, that is told once.
  */
-export function ensureReceiveBacklog(ports: number, report: Report): void {
-  if (ports < manyPorts) return;
-  try {
-    const present = Number(readFileSync(backlog, "utf8"));
-    if (present >= enough) return;
-    writeFileSync(backlog, String(enough));
-    report({
-      level: "info",
-      kind: "adjusted",
-      object: "host",
-      message: `raised net.core.netdev_max_backlog from ${present} to ${enough}: a bridge has ${ports} ports, and a flooded frame goes to all of them at once`,
-    });
-  } catch {
-    // It does not appear here, or may not be written to: then it is for the machine's administrator.
+export class ReceiveBacklog {
+  readonly #network: string;
+  readonly #report: Report;
+  readonly #path: string;
+  #isTold = false;
+
+  constructor(network: string, report: Report, path = backlogPath) {
+    this.#network = network;
+    this.#report = report;
+    this.#path = path;
   }
+
+  /** `ports`: of the network's bridge. */
+  ensure(ports: number): void {
+    if (ports < manyPorts) return;
+    try {
+      const present = Number(readFileSync(this.#path, "utf8"));
+      if (present >= enough) return;
+      writeFileSync(this.#path, String(enough));
+      this.#tell("info", `raised net.core.netdev_max_backlog from ${present} to ${enough}: ${reason(ports)}`);
+    } catch (error) {
+      if (this.#isTold) return;
+      this.#isTold = true;
+      this.#tell(
+        "warning",
+        `net.core.netdev_max_backlog could not be raised to ${enough} (${messageOf(error)}): ${reason(ports)}, and some endpoints may not hear who asks for their addresses; set it on the machine itself: sysctl -w net.core.netdev_max_backlog=${enough}`,
+      );
+    }
+  }
+
+  #tell(level: "info" | "warning", message: string): void {
+    this.#report({ level, kind: "adjusted", object: `host, for network ${this.#network}`, message });
+  }
+}
+
+function reason(ports: number): string {
+  return `the bridge has ${ports} ports, and a flooded frame goes to all of them at once`;
 }

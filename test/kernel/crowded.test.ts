@@ -59,11 +59,11 @@ describe("1,020 endpoints of a network on one node", requires("nft-inet", "quick
   });
 
   after(async () => {
+    writeFileSync(backlog, backlogBefore);
     await dataplane.close();
     deleteNamedNamespace(tenant);
     for (const place of places) place[Symbol.dispose]();
     underlay[Symbol.dispose]();
-    writeFileSync(backlog, backlogBefore);
   });
 
   it("the newest reaches the oldest, and the oldest the newest", () => {
