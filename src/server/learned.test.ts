@@ -20,6 +20,7 @@ import { ManualClock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
 import { ip } from "../base/ip.ts";
 import { type MacAddress, mac } from "../base/mac.ts";
+import { networkMac } from "../model/endpoint-mac.ts";
 import { MoveLimiter } from "./move-limiter.ts";
 
 const macOf = (number: number): MacAddress => mac(`02:00:00:00:00:${number.toString(16).padStart(2, "0")}`);
@@ -52,6 +53,19 @@ async function prepared(t: TestContext, fields: object = {}): Promise<Authority>
     await authority.endpoints.create(nodeIdentity(number), endpointDraft(number, { mac: macOf(0xd0 + number) }));
   return authority;
 }
+
+test("nobody is learnt with the MAC of the network's bridges", async (t) => {
+  const { learned, ledger } = await prepared(t);
+  const { vni } = ledger.state.networks.get("blue")?.network ?? assert.fail();
+  const bridge = networkMac(vni);
+  const { outcomes } = await learned.publish(nodeIdentity(1), "blue", [
+    { id: endpointId(0xa99), mac: bridge, ips: [] },
+  ]);
+  assert.deepEqual(
+    outcomes.map(({ endpoint, reason }) => ({ endpoint, reason })),
+    [{ endpoint: undefined, reason: `the network's bridges have ${bridge}` }],
+  );
+});
 
 test("what is learnt becomes an endpoint, gets and loses addresses, moves, and is withdrawn", async (t) => {
   const authority = await prepared(t);
