@@ -307,7 +307,12 @@ test("an agent that is killed and started again keeps what it published", async 
   }
   await idle(lab, "h1", "h3");
   await sleep(500);
-  assert.deepEqual(await learnt(), before);
+  // A device inside a container may be heard for the first time meanwhile: it solicits routers when its kernel likes.
+  const known = new Set(before.map(({ address }) => address));
+  assert.deepEqual(
+    (await learnt()).filter(({ address }) => known.has(address)),
+    before,
+  );
   assert.equal((await lab.agent("h1").getStatus({})).endpoints.length, 4, "what is declared, alone");
 });
 
