@@ -1,4 +1,5 @@
 import { messageOf, WeftError } from "../base/errors.ts";
+import { printable } from "./terminal.ts";
 
 /** Exit statuses of every command. */
 export const exitStatus = { done: 0, failed: 1, usage: 2 } as const;
@@ -31,7 +32,8 @@ export function explain(thrown: unknown): { readonly text: string; readonly stat
   return { text: `weft: internal error: ${trace}\n`, status: exitStatus.failed };
 }
 
+/** A reason may have lines: the problems of a file, the end of a log. */
 function lines(error: { readonly attempted: string; readonly reason: string; readonly hint: string | undefined }) {
-  const hint = error.hint === undefined ? "" : `  try: ${error.hint}\n`;
-  return `weft: ${error.attempted}: ${error.reason}\n${hint}`;
+  const hint = error.hint === undefined ? "" : `  try: ${printable(error.hint)}\n`;
+  return `weft: ${printable(error.attempted)}: ${error.reason}\n${hint}`;
 }

@@ -80,6 +80,15 @@ test("escape sequences in what was given do not reach the terminal", () => {
   assert.equal(status, 1);
 });
 
+test("what was given cannot borrow weft's colours, nor begin a line of its own", () => {
+  const { stderr } = weft(["attach", "web", "--netns", "a\u001b[31mb\n  try: c"]);
+  assert.match(
+    stderr,
+    /^weft: attach \/run\/netns\/a\ufffd\[31mb\ufffd {2}try: c to network web: there is no such namespace\n {2}try: ip netns/,
+  );
+  assert.ok(!stderr.includes("\u001b"));
+});
+
 test("all problems of a file are named with their lines, and nothing is asked of the server", () => {
   const file = join(directory, "bad.yaml");
   writeFileSync(file, "kind: network\nname: web\ntenant: blue\nsubnets: [10.0.0.1/24]\nmtu: big\n");

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { renderFields, renderTable } from "./table.ts";
-import { printable, printableLines } from "./terminal.ts";
+import { printable, printableError, printableLines } from "./terminal.ts";
 
 const evil = "a\u001b]0;title\u0007\u001b[2J\u009b1A\r\u202eb";
 const harmless = "a\ufffd]0;title\ufffd\ufffd[2J\ufffd1A\ufffd\ufffdb";
@@ -26,3 +26,9 @@ test("cells and fields hold no colours but weft's", () => {
   const table = renderTable([{ header: "name", value: () => word }], [1], surface);
   assert.match(table, /^\ufffd\[31mred$/m);
 });
+
+test("errors have lines and no colours", () =>
+  assert.equal(
+    printableError("weft: \u001b[31mfailed\u001b[0m\n  try: x\n"),
+    "weft: \ufffd[31mfailed\ufffd[0m\n  try: x\n",
+  ));

@@ -10,6 +10,11 @@ export function printable(text: string): string {
   return text.replace(controls, "\ufffd");
 }
 
+/** Errors, which have lines and no colours. */
+export function printableError(text: string): string {
+  return text.replace(controls, (control) => (control === "\n" ? control : "\ufffd"));
+}
+
 /** Whole lines for people: beside their ends and weft's own colours nothing in them controls the terminal. */
 export function printableLines(text: string): string {
   return text.replace(controls, (control, position: number) =>
@@ -23,5 +28,5 @@ export function print(text: string): void {
 }
 
 export function printError(text: string): void {
-  process.stderr.write(printableLines(text));
+  process.stderr.write(printableError(text));
 }

@@ -16,6 +16,7 @@ import {
   type WithOutput,
 } from "../options.ts";
 import { plain, show } from "../output.ts";
+import { printable } from "../terminal.ts";
 import { type WithWait, waitInPlace, waitOption } from "../wait.ts";
 
 interface PlaceOptions extends WithAgent, WithOutput {
@@ -64,7 +65,7 @@ export function registerAttach(program: Command): void {
           options.output,
           shown,
           () =>
-            `${answer.interface} in ${netns}: ${given.join(", ")}, MAC ${endpoint?.mac}, MTU ${mtu}, endpoint ${endpoint?.id}\n`,
+            `${answer.interface} in ${printable(netns)}: ${given.join(", ")}, MAC ${endpoint?.mac}, MTU ${mtu}, endpoint ${endpoint?.id}\n`,
         );
         if (options.wait !== undefined)
           await waitInPlace(`the endpoint in network ${network}`, options.wait, (signal) =>
@@ -90,8 +91,8 @@ export function registerAttach(program: Command): void {
       const { endpoint } = await agentClient(options.agent).detach({ network, netns, interface: options.interface });
       await show(options.output, { endpoint: endpoint === "" ? undefined : endpoint }, () =>
         endpoint === ""
-          ? `nothing of network ${network} was attached as ${options.interface} in ${netns}\n`
-          : `${options.interface} in ${netns}: endpoint ${endpoint} released\n`,
+          ? `nothing of network ${printable(network)} was attached as ${printable(options.interface)} in ${printable(netns)}\n`
+          : `${options.interface} in ${printable(netns)}: endpoint ${endpoint} released\n`,
       );
     });
   examples(detach, "weft detach web --netns red");

@@ -3,6 +3,7 @@ import { UsageError } from "../errors.ts";
 import { examples, outputOption, serverOption, type WithOutput, type WithServer } from "../options.ts";
 import { show } from "../output.ts";
 import { renderFields, renderTable } from "../table.ts";
+import { print } from "../terminal.ts";
 import { addDelete } from "./delete.ts";
 import { labelTexts, nodeSelector } from "./node-options.ts";
 
@@ -53,7 +54,7 @@ export function registerTenant(program: Command): void {
       if (!draft.ok) throw new UsageError(`change tenant ${name}`, draft.error.map(formatProblem).join("; "));
       const answer = await client.apply({ resources: [declaration({ kind: "tenant", ...draft.value })] });
       for (const { outcome, differences } of answer.results)
-        process.stdout.write(`tenant ${name} ${outcome}\n${differences.map((line) => `  ${line}\n`).join("")}`);
+        print(`tenant ${name} ${outcome}\n${differences.map((line) => `  ${line}\n`).join("")}`);
     });
   examples(set, "weft tenant set blue --node-selector zone=a", "weft tenant set blue --no-node-selector");
 
