@@ -1,0 +1,40 @@
+import type { PacketSender } from "../linux/index.ts";
+import type { Transport, TransportOptions } from "../netlink/index.ts";
+
+/** A network namespace of a kernel, held open, and what is done in it. */
+export interface KernelNamespace {
+  /** How the operator knows it: its name, or its path. */
+  readonly label: string;
+  /** Two namespaces are the same if theirs are equal. */
+  readonly inode: number;
+  /** The descriptor by which requests name it: IFLA_NET_NS_FD. */
+  readonly fd: number;
+  /** A netlink socket in it. */
+  openTransport(options: Omit<TransportOptions, "namespace">): Transport;
+  /** A setting below /proc/sys/net, for example `ipv6/conf/eth0/accept_ra`; `undefined`: this kernel has none. */
+  readSysctl(key: string): string | undefined;
+  writeSysctl(key: string, value: string): void;
+  /** Runs nft(8) in it and resolves to what it printed; rejects with what it complained of. */
+  nft(attempted: string, parameters: readonly string[], input: string): Promise<string>;
+  openPacketSender(): Pick<PacketSender, "send" | typeof Symbol.dispose>;
+  close(): void;
+  [Symbol.dispose](): void;
+}
+
+/** The kernel of a machine: its network namespaces by name and path. */
+export interface Kernel {
+  /** A namespace by path: `/run/netns/NAME`, `/proc/PID/ns/net`. */
+  open(path: string): KernelNamespace;
+  openNamed(name: string): KernelNamespace;
+  listNamed(): Promise<readonly string[]>;
+  namedExists(name: string): boolean;
+  createNamed(name: string): void;
+  deleteNamed(name: string): void;
+  /** Gives a namespace that is held open a name (again). EEXIST if it is taken. */
+  name(namespace: KernelNamespace, name: string): void;
+  /** Calls back with each name that appears or vanishes. */
+  watchNamed(onChange: (name: string) => void): { close(): void };
+  /** A setting of the whole machine below /proc/sys/net, which no other namespace shows. */
+  readMachineSysctl(key: string): string | undefined;
+  writeMachineSysctl(key: string, value: string): void;
+}
