@@ -77,7 +77,7 @@ export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork)
     const actual = !isAtTunnel ? "" : tunnel.peer === undefined ? vtepOf(inTunnel) : tunnel.peer;
     table.add(tunnel?.device.name ?? "", mac, endpoint.vtep, actual, "control-plane");
   }
-  for (const { mac, vtep } of place.dataplane.routers) {
+  for (const { mac, vtep } of place.dataplane.rows.routers) {
     const tunnel = tunnels.shared?.device.name;
     if (tunnel === undefined) continue;
     table.add(tunnel, mac, vtep, vtepOf(tunnelEntries.get(mac)), "control-plane");
@@ -130,7 +130,7 @@ export async function listNeighbourRows(dataplane: NodeDataplane, network: Desir
   for (const [ip, endpoint] of network.localsByIp) add(bridgeIndex, ip, endpoint.mac, "declared");
   for (const [ip, endpoint] of network.remotesByIp)
     if (!network.localsByIp.has(ip)) add(bridgeIndex, ip, endpoint.mac, "control-plane");
-  for (const { index, ip, mac } of place.dataplane.nextHops) add(index, ip, mac ?? "", "control-plane");
+  for (const { index, ip, mac } of place.dataplane.rows.nextHops) add(index, ip, mac ?? "", "control-plane");
   const learnt = [
     ...network.learnt.values(),
     ...[...network.locals.values()].map(({ mac, learntIps = [] }) => ({ mac, ips: learntIps })),
@@ -161,8 +161,8 @@ export async function listRouteRows(dataplane: NodeDataplane, network: DesiredNe
     const gateway = route.nexthops[0]?.gateway;
     return gateway === undefined ? deviceOf(route) : `${gateway} ${deviceOf(route)}`;
   };
-  for (const cidr of place.dataplane.routedPrefixes) {
-    const wanted = place.dataplane.routeTo(cidr);
+  for (const cidr of place.dataplane.rows.routedPrefixes) {
+    const wanted = place.dataplane.rows.routeTo(cidr);
     const actual = present.get(cidr);
     present.delete(cidr);
     table.add(

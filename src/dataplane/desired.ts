@@ -1,5 +1,5 @@
 import { type Cidr, cidrContains, type InterfaceAddress, networkAddress } from "../base/cidr.ts";
-import type { IpAddress } from "../base/ip.ts";
+import { familyOf, type IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import type { Learning, NetworkMode, Vni } from "../model/index.ts";
 import { minimumMtu } from "../model/mtu.ts";
@@ -104,6 +104,18 @@ export interface LocalBlock {
   readonly isDirect: boolean;
 }
 
+/** Who looks at the rows that a change touches. */
+export interface RowMarks {
+  /** Where frames for the MAC go. */
+  mac(mac: MacAddress): unknown;
+  /** Which MAC the address has. */
+  ip(ip: IpAddress): unknown;
+  /** Where packets for the block, or the subnet, go. */
+  block(cidr: Cidr): unknown;
+  /** Whether the VTEP, or the group, gets copies of what is flooded. */
+  flooded(vtep: IpAddress): unknown;
+}
+
 /**
  * What one network shall be on this node. Changes mark the rows that they touch, so that the work that follows
  * grows with the change and not with the network.
@@ -123,36 +135,38 @@ export class DesiredNetwork {
   readonly #blocks = new Map<Cidr, RemoteBlock>();
   readonly #localBlocks = new Map<Cidr, LocalBlock>();
   readonly #vteps = new Map<IpAddress, number>();
-  /** Rows that must be looked at. */
-  readonly changedMacs = new Set<MacAddress>();
-  readonly changedIps = new Set<IpAddress>();
   readonly changedPorts = new Set<string>();
-  readonly changedBlocks = new Set<Cidr>();
   /**
    * Of a layer-2 network whose endpoints are all told: addresses that lost a MAC, and which, since somebody last took
    * note and cleared it.
    */
   readonly formerMacs = new Map<IpAddress, MacAddress>();
-  /** The flood list, the device settings: all but rows. */
+  /** Device settings: all but rows. */
   devicesChanged = true;
+  #marks: RowMarks | undefined;
 
   constructor(settings: NetworkSettings) {
     this.settings = settings;
   }
 
+  /** From now on told which rows changes touch; those of before it must look at by itself. */
+  markedBy(marks: RowMarks): void {
+    this.#marks = marks;
+  }
+
   setSettings(settings: NetworkSettings): void {
     const before = this.settings;
+    const flooded = this.floodList;
     this.settings = settings;
     this.devicesChanged = true;
+    for (const vtep of new Set([...flooded, ...this.floodList])) this.#marks?.flooded(vtep);
+    for (const subnet of new Set([...before.subnets, ...settings.subnets])) this.#marks?.block(subnet);
     if (resolvesLocals(before) !== resolvesLocals(settings)) this.#markLocalIps();
     const { transport, learning } = settings;
     // Other tunnels and other learning mean other places for every row.
-    if (!sameTransport(before.transport, transport) || before.learning !== learning) this.markRows();
-    // With an MTU that IPv6 can use come its rows.
-    if (before.mtu < minimumMtu[6] && settings.mtu >= minimumMtu[6]) {
-      this.markRows();
-      this.#markLocalIps();
-    }
+    if (!sameTransport(before.transport, transport) || before.learning !== learning) this.#markRows();
+    // With an MTU that IPv6 can use come its rows, and go with one that it cannot.
+    if (before.mtu < minimumMtu[6] !== settings.mtu < minimumMtu[6]) this.#markRows();
   }
 
   putRemote(endpoint: RemoteEndpoint): void {
@@ -161,11 +175,11 @@ export class DesiredNetwork {
     if (before !== undefined) this.#forget(before);
     this.#remotes.set(endpoint.id, endpoint);
     this.#byMac.set(endpoint.mac, endpoint);
-    this.changedMacs.add(endpoint.mac);
+    this.#marks?.mac(endpoint.mac);
     for (const ip of endpoint.ips) {
       if (this.macOf(ip) !== endpoint.mac) this.#leaveMac(ip);
       this.#byIp.set(ip, endpoint);
-      this.changedIps.add(ip);
+      this.#marks?.ip(ip);
     }
     this.#usePeer(endpoint.vtep);
   }
@@ -173,7 +187,7 @@ export class DesiredNetwork {
   putBlock(block: RemoteBlock): void {
     const before = this.#blocks.get(block.cidr);
     this.#blocks.set(block.cidr, block);
-    this.changedBlocks.add(block.cidr);
+    this.#marks?.block(block.cidr);
     this.#usePeer(block.vtep);
     if (before !== undefined) this.#leavePeer(before.vtep);
   }
@@ -182,11 +196,12 @@ export class DesiredNetwork {
     const block = this.#blocks.get(cidr);
     if (block === undefined) return;
     this.#blocks.delete(cidr);
-    this.changedBlocks.add(cidr);
+    this.#marks?.block(cidr);
     this.#leavePeer(block.vtep);
   }
 
   setLocalBlocks(blocks: readonly LocalBlock[]): void {
+    for (const cidr of [...this.#localBlocks.keys(), ...blocks.map((block) => block.cidr)]) this.#marks?.block(cidr);
     this.#localBlocks.clear();
     for (const block of blocks) this.#localBlocks.set(block.cidr, block);
     this.devicesChanged = true;
@@ -203,7 +218,7 @@ export class DesiredNetwork {
     const before = this.#locals.get(endpoint.id);
     this.#locals.set(endpoint.id, endpoint);
     for (const { address } of endpoint.addresses) {
-      if (this.#localsByIp.get(address)?.mac !== endpoint.mac) this.changedIps.add(address);
+      if (this.#localsByIp.get(address)?.mac !== endpoint.mac) this.#marks?.ip(address);
       if (this.macOf(address) !== endpoint.mac) this.#leaveMac(address);
       this.#localsByIp.set(address, endpoint);
     }
@@ -272,9 +287,24 @@ export class DesiredNetwork {
     return resolvesLocals(this.settings) ? this.#localsByIp : noLocals;
   }
 
-  /** The MAC that the bridge shall have for an address. */
+  /** The MAC that the bridge shall have for an address. It has none for IPv6 where its MTU is too small (RFC 8200 §5). */
   neighbourMac(ip: IpAddress): MacAddress | undefined {
+    if (this.settings.mtu < minimumMtu[6] && familyOf(ip) === 6) return undefined;
     return (this.localsByIp.get(ip) ?? this.remotesByIp.get(ip))?.mac;
+  }
+
+  /** Addresses that the bridge shall have a MAC for, each once. */
+  *neighbourIps(): Iterable<IpAddress> {
+    const { localsByIp, remotesByIp } = this;
+    for (const ip of localsByIp.keys()) if (this.neighbourMac(ip) !== undefined) yield ip;
+    for (const ip of remotesByIp.keys()) if (!localsByIp.has(ip) && this.neighbourMac(ip) !== undefined) yield ip;
+  }
+
+  /** Whether an endpoint here has the MAC: the bridge has it at its port. */
+  hasLocalMac(mac: MacAddress): boolean {
+    for (const endpoint of this.#locals.values()) if (endpoint.mac === mac) return true;
+    for (const endpoint of this.#learnt.values()) if (endpoint.mac === mac) return true;
+    return false;
   }
 
   /** The MAC that an address has, whether or not the bridge need know. None of what was learnt here, which told so itself. */
@@ -324,23 +354,30 @@ export class DesiredNetwork {
     return staticVteps.length > 0 ? staticVteps.filter((vtep) => vtep !== localVtep) : this.remoteVteps;
   }
 
+  /** Whether {@link floodList} has the VTEP or group. */
+  floodsTo(vtep: IpAddress): boolean {
+    const { mode, flood, multicast, staticVteps, localVtep } = this.settings;
+    if (mode === "l3" || flood === "none") return false;
+    if (multicast !== undefined) return multicast.address === vtep;
+    return staticVteps.length > 0 ? staticVteps.includes(vtep) && vtep !== localVtep : this.#vteps.has(vtep);
+  }
+
   /** Whether the prefix lies in one of the network's subnets. */
   owns(prefix: Cidr): boolean {
     return this.settings.subnets.some((subnet) => cidrContains(subnet, networkAddress(prefix)));
   }
 
-  /** Marks everything: the devices are new, or what the kernel has is not known. */
-  markRows(): void {
-    for (const mac of this.#byMac.keys()) this.changedMacs.add(mac);
-    for (const ip of this.#byIp.keys()) this.changedIps.add(ip);
+  #markRows(): void {
+    for (const mac of this.#byMac.keys()) this.#marks?.mac(mac);
+    for (const ip of this.#byIp.keys()) this.#marks?.ip(ip);
     this.#markLocalIps();
-    for (const cidr of this.#blocks.keys()) this.changedBlocks.add(cidr);
+    for (const cidr of this.#blocks.keys()) this.#marks?.block(cidr);
   }
 
   /** Marks what leads to these VTEPs. */
   markRowsTo(vteps: ReadonlySet<IpAddress | undefined>): void {
-    for (const { vtep, mac } of this.#remotes.values()) if (vteps.has(vtep)) this.changedMacs.add(mac);
-    for (const { vtep, cidr } of this.#blocks.values()) if (vteps.has(vtep)) this.changedBlocks.add(cidr);
+    for (const { vtep, mac } of this.#remotes.values()) if (vteps.has(vtep)) this.#marks?.mac(mac);
+    for (const { vtep, cidr } of this.#blocks.values()) if (vteps.has(vtep)) this.#marks?.block(cidr);
   }
 
   markPorts(): void {
@@ -353,26 +390,16 @@ export class DesiredNetwork {
     return transport?.encapsulation === "vxlan" && learning === "control-plane";
   }
 
-  get hasChanges(): boolean {
-    return this.changedPorts.size > 0 || this.hasChangesOfWays;
-  }
-
-  /** Whether anything but ports of this node is to be looked at: devices, and rows that lead to other nodes. */
-  get hasChangesOfWays(): boolean {
-    const { changedMacs, changedIps, changedBlocks } = this;
-    return this.devicesChanged || [changedMacs, changedIps, changedBlocks].some((set) => set.size > 0);
-  }
-
   /** A row whose MAC or IP another endpoint has taken over meanwhile stays with that one. */
   #forget(endpoint: RemoteEndpoint): void {
     if (this.#byMac.get(endpoint.mac) === endpoint) this.#byMac.delete(endpoint.mac);
-    this.changedMacs.add(endpoint.mac);
+    this.#marks?.mac(endpoint.mac);
     for (const ip of endpoint.ips) {
       if (this.#byIp.get(ip) === endpoint) {
         this.#leaveMac(ip);
         this.#byIp.delete(ip);
       }
-      this.changedIps.add(ip);
+      this.#marks?.ip(ip);
     }
     this.#leavePeer(endpoint.vtep);
   }
@@ -382,7 +409,7 @@ export class DesiredNetwork {
       if (this.#localsByIp.get(address) === endpoint) {
         this.#leaveMac(address);
         this.#localsByIp.delete(address);
-        this.changedIps.add(address);
+        this.#marks?.ip(address);
       }
   }
 
@@ -403,13 +430,13 @@ export class DesiredNetwork {
   }
 
   #markLocalIps(): void {
-    for (const ip of this.#localsByIp.keys()) this.changedIps.add(ip);
+    for (const ip of this.#localsByIp.keys()) this.#marks?.ip(ip);
   }
 
   #usePeer(vtep: IpAddress): void {
     const users = this.#vteps.get(vtep) ?? 0;
     this.#vteps.set(vtep, users + 1);
-    if (users === 0) this.devicesChanged = true;
+    if (users === 0) this.#peersChanged(vtep);
   }
 
   #leavePeer(vtep: IpAddress): void {
@@ -417,8 +444,13 @@ export class DesiredNetwork {
     if (users > 0) this.#vteps.set(vtep, users);
     else {
       this.#vteps.delete(vtep);
-      this.devicesChanged = true;
+      this.#peersChanged(vtep);
     }
+  }
+
+  #peersChanged(vtep: IpAddress): void {
+    this.devicesChanged = true;
+    this.#marks?.flooded(vtep);
   }
 }
 

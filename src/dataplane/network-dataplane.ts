@@ -1,7 +1,6 @@
-import type { Cidr } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
 import type { IpAddress, IpFamily } from "../base/ip.ts";
-import { type MacAddress, zeroMac } from "../base/mac.ts";
+import type { MacAddress } from "../base/mac.ts";
 import { isErrno, type NetworkNamespace, PacketSender } from "../linux/index.ts";
 import { bridgeName, endpointPortName } from "../model/names.ts";
 import {
@@ -12,28 +11,23 @@ import {
   getLink,
   type InterfaceAddressEntry,
   type Link,
-  type Neighbour,
   type NetlinkSocket,
   neighbourFlag,
   neighbourState,
-  type Route,
 } from "../netlink/index.ts";
 import { Announcements } from "./announcements.ts";
 import { bridgeAddresses, bridgeChanges, ensureBridge } from "./bridge-device.ts";
-import { confirmed, LocalNeighbours } from "./bridge-neighbours.ts";
 import { endpointPort, isPortAs, tunnelPort } from "./bridge-port.ts";
-import { BridgedRows } from "./bridged-rows.ts";
 import type { DesiredNetwork } from "./desired.ts";
 import type { DevicePlace } from "./device-changes.ts";
 import { plannedTunnels } from "./encapsulation/tunnel.ts";
 import { type EndpointPort, ensureEndpointPort, isPortSettled, localFdbRequest } from "./endpoint-port.ts";
-import { FloodLists } from "./flood-lists.ts";
 import type { LinkTable } from "./link-table.ts";
+import { NetworkRows } from "./network-rows.ts";
 import { isOwnLink } from "./ownership.ts";
 import { ReceiveBacklog } from "./receive-backlog.ts";
+import { lookUp } from "./reconcile/reconciled-table.ts";
 import type { Problems, Report } from "./report.ts";
-import { RoutedRows } from "./routed-rows.ts";
-import type { Row } from "./rows.ts";
 import { Tunnels, tunnelChanges } from "./tunnels.ts";
 
 export interface NetworkPlace extends DevicePlace {
@@ -64,19 +58,14 @@ export class NetworkDataplane {
   readonly desired: DesiredNetwork;
   readonly tunnels = new Tunnels();
   readonly #place: NetworkPlace;
-  readonly #rows: BridgedRows | RoutedRows;
-  /** Of a layer-3 network; in one of layer 2 they are among the {@link #rows}. */
-  readonly #localNeighbours: LocalNeighbours | undefined;
+  readonly rows: NetworkRows;
   /** Of a layer-2 network. */
   readonly #announcements: Announcements;
-  readonly #flood: FloodLists;
   readonly #backlog: ReceiveBacklog;
   #bridge = 0;
   readonly #ports = new Map<string, { readonly index: number; readonly inode: number; readonly mac: MacAddress }>();
   /** Of endpoints here: what is otherwise than asked for in their containers, and is left so. */
   readonly #notes = new Map<string, string>();
-  /** What the kernel's tables hold is not known; they are compared before anything is written. */
-  #unknown = true;
   readonly #idByPort = new Map<number, string>();
   /** Somebody else changed a device: its repair is worth an event. */
   #damaged = false;
@@ -86,7 +75,6 @@ export class NetworkDataplane {
     this.#place = place;
     const { clock, namespace, socket, groupOf, uplink, report } = place;
     const { tunnels } = this;
-    this.#flood = new FloodLists(desired, socket, report);
     this.#backlog = new ReceiveBacklog(desired.settings.name, report);
     this.#announcements = new Announcements({
       clock,
@@ -101,13 +89,23 @@ export class NetworkDataplane {
           message,
         }),
     });
-    const announcements = this.#announcements;
-    this.#rows =
-      desired.settings.mode === "l2"
-        ? new BridgedRows(desired, { socket, tunnels, bridgeIndex: () => this.#bridge, groupOf, report, announcements })
-        : new RoutedRows(desired, { socket, tunnels, groupOf, uplink, report });
-    if (desired.settings.mode === "l3")
-      this.#localNeighbours = new LocalNeighbours(desired, { socket, bridgeIndex: () => this.#bridge, report });
+    this.rows = new NetworkRows({
+      desired,
+      socket,
+      clock,
+      tunnels,
+      groupOf,
+      uplink,
+      bridgeIndex: () => this.#bridge,
+      onNeighbour: (ip) => this.#announcements.programmed(ip),
+      onRepaired: (kind, name) =>
+        report({
+          level: "warning",
+          kind: "repaired",
+          object: `${kind} ${name} of network ${desired.settings.name}`,
+          message: "had been changed or removed; set again",
+        }),
+    });
   }
 
   get bridgeIndex(): number {
@@ -122,26 +120,6 @@ export class NetworkDataplane {
   /** What is otherwise than asked for in the container of an endpoint, and is left so; empty: nothing. */
   noteOf(endpoint: string): string {
     return this.#notes.get(endpoint) ?? "";
-  }
-
-  /** Of a layer-3 network: what there are routes to. */
-  get routedPrefixes(): readonly Cidr[] {
-    return this.#rows instanceof RoutedRows ? [...this.#rows.prefixes()] : [];
-  }
-
-  /** Of a layer-3 network: the route to one of {@link routedPrefixes}, as it shall be; `undefined` until there is a way. */
-  routeTo(prefix: Cidr): Route | undefined {
-    return this.#rows instanceof RoutedRows ? this.#rows.rowsTo(prefix)?.route : undefined;
-  }
-
-  /** Of a layer-3 network: the neighbours that its routes lead to. */
-  get nextHops(): readonly Neighbour[] {
-    return this.#rows instanceof RoutedRows ? this.#rows.neighbours : [];
-  }
-
-  /** Of a layer-3 network: the MACs of other nodes' tunnels. */
-  get routers(): readonly { readonly mac: MacAddress; readonly vtep: IpAddress }[] {
-    return this.#rows instanceof RoutedRows ? this.#rows.routers : [];
   }
 
   ownsIndex(index: number): boolean {
@@ -206,7 +184,7 @@ export class NetworkDataplane {
 
   /** Everything will be compared with the kernel at the next opportunity; what differs by then was damaged. */
   distrust(): void {
-    this.#unknown = true;
+    this.rows.distrust();
     this.#damaged = true;
     this.desired.devicesChanged = true;
     this.desired.markPorts();
@@ -214,11 +192,13 @@ export class NetworkDataplane {
 
   /** Whether devices and rows are as desired, whatever is the matter with single ports; surplus tunnels have ended, too. */
   get isCarried(): boolean {
-    return !this.#unknown && !this.desired.hasChangesOfWays && !this.tunnels.hasSurplus(this.desired);
+    const { desired, rows } = this;
+    return !desired.devicesChanged && rows.isSettled && !this.tunnels.hasSurplus(desired);
   }
 
-  get hasWork(): boolean {
-    return this.#unknown || this.desired.hasChanges || this.tunnels.hasSurplus(this.desired);
+  /** Whether all of it is in the kernel, as far as is known. */
+  get isSettled(): boolean {
+    return this.isCarried && this.desired.changedPorts.size === 0;
   }
 
   /** Does what is to be done; what fails is recorded, stays marked and leaves the rest alone. */
@@ -227,7 +207,7 @@ export class NetworkDataplane {
     const { name } = desired.settings;
     const isRepair = this.#damaged;
     this.#damaged = false;
-    if (desired.devicesChanged || this.#unknown) {
+    if (desired.devicesChanged) {
       // What changes while this is under way marks it again.
       desired.devicesChanged = false;
       const isDone = await this.#place.problems.attempt(`network ${name}`, () => this.#ensureDevices(links, isRepair));
@@ -236,15 +216,9 @@ export class NetworkDataplane {
       if (this.#bridge === 0) return;
     }
     await this.#ensurePorts(links, isRepair);
-    if (this.#unknown)
-      await this.#place.problems.attempt(`tables of network ${name}`, async () => {
-        await this.#rows.compare();
-        await this.#localNeighbours?.compare();
-        this.#unknown = false;
-      });
     await this.#programRows();
     // A port whose namespace is gone for good keeps no old tunnel.
-    if (!desired.hasChangesOfWays)
+    if (!desired.devicesChanged && this.rows.isSettled)
       await this.#place.problems.attempt(`tunnels of network ${name}`, () =>
         this.tunnels.removeSurplus(desired, this.#place),
       );
@@ -268,7 +242,7 @@ export class NetworkDataplane {
       } catch (error) {
         if (!isErrno(error, "ENODEV")) throw error;
       }
-    await this.#rows.withdraw();
+    await this.rows.withdraw();
     const own = `network ${this.desired.settings.name}`;
     this.#place.problems.forget((object) => object === own || object.endsWith(` of ${own}`));
   }
@@ -278,42 +252,22 @@ export class NetworkDataplane {
     this.#announcements.close();
   }
 
-  /** A row went away. Tells whether there is something to restore. */
-  onRowDeleted(row: Row): boolean {
-    if ("ip" in row && this.#localNeighbours?.onChanged(row) === true) return true;
-    if ("destination" in row || "ip" in row) return this.#rows.onDeleted(row);
-    if (row.mac === zeroMac) {
-      if (!this.#flood.onDeleted(row)) return false;
-      this.desired.devicesChanged = true;
-      return true;
-    }
-    const port = this.#idByPort.get(row.index);
-    if (port === undefined) return this.#rows.onDeleted(row);
-    if (this.desired.local(port)?.mac !== row.mac) {
-      this.#tellTraffic(port, row, false);
-      return this.#rows.onDeleted(row);
-    }
-    this.desired.changedPorts.add(port);
+  /** An FDB entry is now so, or gone. Tells whether there is something to restore. */
+  observeFdb(entry: FdbEntry, isGone: boolean): boolean {
+    const port = this.#idByPort.get(entry.index);
+    const owner = port === undefined ? undefined : this.#ownerOf(entry, port, isGone);
+    if (owner === undefined) return this.rows.observeFdb(entry, isGone);
+    this.desired.changedPorts.add(owner);
     this.#damaged = true;
     return true;
   }
 
-  /** Somebody else, or traffic, wrote a row. Tells whether it must be written again as it shall be. */
-  onRowWritten(row: Row): boolean {
-    if ("ip" in row && this.#localNeighbours?.onChanged(row) === true) return true;
-    if (!("destination" in row) && !("ip" in row)) {
-      const port = this.#idByPort.get(row.index);
-      if (port !== undefined && this.desired.local(port)?.mac !== row.mac) {
-        this.#tellTraffic(port, row, true);
-        const owner = this.desired.settings.localLearning ? this.#declaredWith(row.mac) : undefined;
-        if (owner !== undefined) {
-          this.desired.changedPorts.add(owner);
-          this.#damaged = true;
-          return true;
-        }
-      }
-    }
-    return this.#rows.onWritten(row);
+  /** The endpoint here whose own entry must be written again, because it went or the MAC turned up at another's port. */
+  #ownerOf(entry: FdbEntry, port: string, isGone: boolean): string | undefined {
+    const { desired } = this;
+    if (desired.local(port)?.mac === entry.mac) return isGone ? port : undefined;
+    this.#tellTraffic(port, entry, !isGone);
+    return !isGone && desired.settings.localLearning ? this.#declaredWith(entry.mac) : undefined;
   }
 
   /** The endpoint here that was declared with the MAC. */
@@ -324,7 +278,7 @@ export class NetworkDataplane {
 
   /** All rows to a VTEP whose nexthop was made anew: the kernel dropped them with the old one. */
   onNexthopRenewed(vteps: ReadonlySet<IpAddress>): void {
-    this.desired.markRowsTo(vteps);
+    this.rows.onNexthopRenewed(vteps);
   }
 
   /** What the bridge learns of frames from the host's own side of a port, such as the port's MAC, is no traffic. */
@@ -353,25 +307,24 @@ export class NetworkDataplane {
     const master = settings.mode === "l2" ? this.#bridge : undefined;
     const tunnels = await this.tunnels.ensure(desired, master, place, links);
     changes.push(...tunnels.changes);
-    for (const tunnel of tunnels.created) this.#flood.begin(tunnel.index);
     if (bridge.created || tunnels.created.some(({ peer }) => peer === undefined)) {
-      // Where all devices are new, so are all tables of bridge and tunnel; routes may have been left by an earlier run.
-      const isAllNew = bridge.created && tunnels.created.length === this.tunnels.names.length;
-      if (settings.mode === "l2") this.#unknown = !isAllNew;
-      desired.markRows();
+      // Where all devices are new, so are all tables of bridge and tunnel.
+      if (bridge.created && tunnels.created.length === this.tunnels.names.length) this.rows.beginEmpty();
+      else {
+        this.rows.distrust();
+        this.rows.markAll();
+      }
       desired.markPorts();
     } else if (tunnels.created.length > 0) {
       desired.markRowsTo(new Set(tunnels.created.map(({ peer }) => peer)));
     } else if (changes.length > 0) {
       // Some settings flush tables as they change; ports may have been set free.
-      this.#unknown = true;
-      this.#flood.distrust();
+      this.rows.distrust();
       desired.markPorts();
     }
     if (isRepair)
       for (const change of changes)
         place.report({ level: "warning", kind: "repaired", object: `network ${settings.name}`, message: change });
-    if (settings.mode === "l2") await this.#flood.program(this.tunnels.sharedIndexes);
   }
 
   async #ensurePorts(links: LinkTable, isRepair: boolean): Promise<void> {
@@ -413,7 +366,7 @@ export class NetworkDataplane {
   }
 
   async #hasLocalFdb(mac: MacAddress, index: number): Promise<boolean> {
-    const entry = await confirmed(() => this.#place.socket.get(getFdbEntry(index, mac, "master")));
+    const entry = await lookUp(this.#place.socket, getFdbEntry(index, mac, "master"));
     return entry !== undefined && entry.index === index && (entry.flags & neighbourFlag.externallyLearned) !== 0;
   }
 
@@ -449,14 +402,17 @@ export class NetworkDataplane {
   }
 
   async #programRows(): Promise<void> {
-    const { desired } = this;
+    const { desired, rows } = this;
+    this.#announcements.left(desired.formerMacs);
+    desired.formerMacs.clear();
+    if (!rows.hasWork) return;
     const object = `rows of network ${desired.settings.name}`;
-    await this.#place.problems.attempt(object, async () => {
-      const failures = [await this.#localNeighbours?.program(), await this.#rows.program()];
-      const failure = failures.find((each) => each !== undefined);
-      if (failure === undefined) return;
-      if (isErrno(failure, "ENODEV")) desired.devicesChanged = true;
-      throw failure;
+    const refusal = await rows.pass().catch((error: unknown) => {
+      if (error instanceof Error) return error;
+      throw error;
     });
+    if (refusal === undefined) return this.#place.problems.cleared(object);
+    if (isErrno(refusal, "ENODEV")) desired.devicesChanged = true;
+    this.#place.problems.failed(object, refusal);
   }
 }

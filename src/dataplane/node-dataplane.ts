@@ -215,7 +215,7 @@ export class NodeDataplane {
 
   get #hasWork(): boolean {
     return (
-      [...this.#desired.values()].some((network) => network.hasChanges) ||
+      [...this.#desired.keys()].some((name) => this.network(name) === undefined) ||
       [...this.#tenants.values()].some((tenant) => tenant.hasWork)
     );
   }

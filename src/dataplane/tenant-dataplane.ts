@@ -159,7 +159,7 @@ export class TenantDataplane {
     if (!isEmptyRequest(request)) await this.#ensureUplink(request);
     const links = new LinkTable(this.socket);
     for (const network of this.networks.values()) {
-      if (!network.hasWork) continue;
+      if (network.isSettled) continue;
       if (this.#isProtected(network)) await network.reconcile(links);
     }
     if (isEmptyRequest(request)) await this.#ensureUplink(request);
@@ -167,7 +167,7 @@ export class TenantDataplane {
 
   /** Whether the uplink waits to be compared with the kernel. */
   get hasWork(): boolean {
-    return this.#uplink?.hasWork === true || [...this.networks.values()].some((network) => network.hasWork);
+    return this.#uplink?.hasWork === true || [...this.networks.values()].some((network) => !network.isSettled);
   }
 
   /** Takes networks off that are not `isWanted`. */
@@ -348,10 +348,14 @@ export class TenantDataplane {
       const network = address === undefined ? undefined : this.#networkOf(address.index);
       if (address !== undefined && network?.onAddressChanged(address, type === RTM_DELADDR)) this.#options.onDamage();
     } else if (type === RTM_DELNEIGH || type === RTM_NEWNEIGH) {
-      const entry = readFdbEntry(bytes, view, start, end) ?? readNeighbour(bytes, view, start, end);
-      const network = entry === undefined ? undefined : this.#networkOf(entry.index);
-      if (entry === undefined || network === undefined) return;
-      if (type === RTM_DELNEIGH ? network.onRowDeleted(entry) : network.onRowWritten(entry)) this.#options.onDamage();
+      const isGone = type === RTM_DELNEIGH;
+      const entry = readFdbEntry(bytes, view, start, end);
+      const neighbour = entry === undefined ? readNeighbour(bytes, view, start, end) : undefined;
+      const network = this.#networkOf((entry ?? neighbour)?.index ?? 0);
+      const isDamaged =
+        (entry !== undefined && network?.observeFdb(entry, isGone)) ||
+        (neighbour !== undefined && network?.rows.observeNeighbour(neighbour, isGone));
+      if (isDamaged) this.#options.onDamage();
     } else if (type === RTM_NEWNETCONF) {
       const { index, forwarding, reversePathFilter } = readNetconf(view, start, end);
       // Devices that appear tell of theirs, too.
@@ -377,8 +381,7 @@ export class TenantDataplane {
   #judgeRoute(route: Route, isDeleted: boolean): void {
     let isDamaged = false;
     for (const network of this.networks.values())
-      if (network.desired.settings.mode === "l3")
-        isDamaged = (isDeleted ? network.onRowDeleted(route) : network.onRowWritten(route)) || isDamaged;
+      if (network.desired.settings.mode === "l3") isDamaged = network.rows.observeRoute(route, isDeleted) || isDamaged;
     if (isDamaged) this.#options.onDamage();
   }
 

@@ -1,7 +1,10 @@
+import type { Cidr } from "../base/cidr.ts";
 import { cidr } from "../base/cidr.ts";
+import type { IpAddress } from "../base/ip.ts";
 import { ip } from "../base/ip.ts";
+import type { MacAddress } from "../base/mac.ts";
 import type { Vni } from "../model/index.ts";
-import type { NetworkSettings } from "./desired.ts";
+import type { DesiredNetwork, NetworkSettings, RowMarks } from "./desired.ts";
 
 /** A layer-2 network over VXLAN as it is where nothing else is said. */
 export function networkSettings(changes: Partial<NetworkSettings> = {}): NetworkSettings {
@@ -28,4 +31,25 @@ export function networkSettings(changes: Partial<NetworkSettings> = {}): Network
     hostAccess: false,
     ...changes,
   };
+}
+
+/** What changes of a network have marked. */
+export class MarkedRows implements RowMarks {
+  readonly macs = new Set<MacAddress>();
+  readonly ips = new Set<IpAddress>();
+  readonly blocks = new Set<Cidr>();
+  readonly vteps = new Set<IpAddress>();
+  readonly mac = (mac: MacAddress): unknown => this.macs.add(mac);
+  readonly ip = (ip: IpAddress): unknown => this.ips.add(ip);
+  readonly block = (cidr: Cidr): unknown => this.blocks.add(cidr);
+  readonly flooded = (vtep: IpAddress): unknown => this.vteps.add(vtep);
+
+  /** From now on, of this network. */
+  constructor(network: DesiredNetwork) {
+    network.markedBy(this);
+  }
+
+  get size(): number {
+    return this.macs.size + this.ips.size + this.blocks.size + this.vteps.size;
+  }
 }

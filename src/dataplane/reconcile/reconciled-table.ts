@@ -1,34 +1,36 @@
 import { isErrno } from "../../linux/index.ts";
 import type { BatchFailure, NetlinkSocket, Query, Request } from "../../netlink/index.ts";
-import { consumed } from "../rows.ts";
-import { notYet, type RowFailure, type Table } from "./table.ts";
+import { type Failure, type Mark, Marks } from "./marks.ts";
+import { notYet, type Table } from "./table.ts";
 
-/** Up to this many rows that a listing did not show are looked up one by one before they are written. */
+/** Up to this many rows that a listing did not show, or that an event told of, are looked up one by one before they are written. */
 const confirmAtMost = 512;
-/** Milliseconds after which a refused change is tried again; then after twice that, up to the longest pause. */
-const firstRetry = 100;
-const longestRetry = 15_000;
-
-/** A key that must be looked at. */
-interface Mark {
-  /** Somebody else changed the row: its repair is worth an event. */
-  readonly isDamaged: boolean;
-}
 
 /** A request that knows which row it is for, so that a refusal finds its row again. */
 type RowRequest<Key> = Request & { readonly key: Key; readonly owner: object };
 
+/** What a listing that is under way has shown. */
+interface Comparison<Key, Row> {
+  /** Marks that it can clear, because they were there before. */
+  readonly before: ReadonlyMap<Key, Mark>;
+  /** For each part the keys whose part is as wanted. */
+  readonly seen: readonly Set<Key>[];
+  readonly surplus: Row[];
+}
+
 /** What is known of one {@link Table} in the kernel: which rows must be looked at, and which changes were refused. */
 export class ReconciledTable<Key, Row> {
   readonly table: Table<Key, Row>;
-  readonly #marks = new Map<Key, Mark>();
-  readonly #failures = new Map<Key, RowFailure<Key>>();
+  readonly #marks = new Marks<Key>();
   /** What the kernel holds is not known: all of it is compared before anything is written. */
   #isUnknown = true;
   /** What differs from now on was changed by somebody else. */
   #wasKnown = false;
+  #comparison: Comparison<Key, Row> | undefined;
   /** Rows that are there, own by their marks, and wanted by nobody. */
   #surplus: Row[] = [];
+  /** Marks of rows that are wanted no more, found while others were put. */
+  #unwanted: (readonly [Key, Mark])[] = [];
   /** What the pass under way has asked of the kernel, with the marks that it answers. */
   readonly #attempted = new Map<Key, Mark | undefined>();
 
@@ -38,14 +40,11 @@ export class ReconciledTable<Key, Row> {
 
   /** The row of this key came, went or changed in the desired state, or what it leads through did. */
   mark(key: Key): void {
-    this.#marks.set(key, { isDamaged: this.#marks.get(key)?.isDamaged === true });
-    const failure = this.#failures.get(key);
-    // What is wanted now may be accepted where what was wanted before was not.
-    if (failure !== undefined) this.#failures.set(key, { ...failure, due: 0 });
+    this.#marks.mark(key);
   }
 
   markAll(): void {
-    for (const key of this.table.keys()) this.mark(key);
+    for (const key of this.table.keys()) this.#marks.mark(key);
   }
 
   /** Everything is compared with the kernel at the next pass. */
@@ -53,11 +52,26 @@ export class ReconciledTable<Key, Row> {
     this.#isUnknown = true;
   }
 
+  /** The kernel has none of the rows, because what held them is new: nothing need be compared. */
+  beginEmpty(): void {
+    this.#isUnknown = false;
+    this.#wasKnown = true;
+    this.#surplus = [];
+    this.#marks.clear();
+    this.markAll();
+  }
+
   /** Whether a pass would do something at this moment of the clock that never goes back. */
   hasWork(now: number): boolean {
-    if (this.#isUnknown || this.#surplus.some((row) => this.#isDue(this.table.keyOf(row), now))) return true;
-    for (const key of this.#marks.keys()) if (this.#isDue(key, now)) return true;
+    if (this.#isUnknown || this.#surplus.some((row) => !this.#marks.isWaiting(this.table.keyOf(row), now))) return true;
+    for (const [key] of this.#marks)
+      if (!this.#marks.isWaiting(key, now) && this.table.wanted(key) !== notYet) return true;
     return false;
+  }
+
+  /** Whether the kernel has what is wanted and nothing else of weft's, as far as is known. */
+  get isSettled(): boolean {
+    return !this.#isUnknown && this.#marks.size === 0 && this.#surplus.length === 0;
   }
 
   get isKnown(): boolean {
@@ -65,11 +79,16 @@ export class ReconciledTable<Key, Row> {
   }
 
   isPending(key: Key): boolean {
-    return this.#marks.has(key);
+    return this.#marks.get(key) !== undefined;
   }
 
-  get failures(): Iterable<RowFailure<Key>> {
-    return this.#failures.values();
+  /** Keys that are marked. */
+  get pending(): readonly Key[] {
+    return Array.from(this.#marks, ([key]) => key);
+  }
+
+  get failures(): Iterable<Failure<Key>> {
+    return this.#marks.failures;
   }
 
   /**
@@ -84,65 +103,82 @@ export class ReconciledTable<Key, Row> {
     if (wanted === undefined) {
       if (isGone || !table.isOwn(row)) return false;
     } else if (!isGone && table.same(wanted, row)) return false;
-    const mark = this.#marks.get(key);
-    if (mark === undefined) this.#marks.set(key, { isDamaged: true });
+    this.#marks.damage(key);
     // The answer that is awaited may be older than what was told now: it is not to settle this.
-    else if (this.#attempted.has(key)) this.#marks.set(key, { ...mark });
+    if (this.#attempted.has(key)) this.#marks.renew(key);
     return true;
   }
 
-  /**
-   * Compares all rows with what is wanted and leaves those marked that differ. Rows are looked at as they are read, so that
-   * a large table is never held twice. Marks that are made meanwhile stay.
-   */
-  async compare(socket: NetlinkSocket): Promise<void> {
-    if (!this.#isUnknown) return;
-    const { table } = this;
-    const parts = table.parts ?? 1;
-    const before = new Map(this.#marks);
+  /** A listing begins. Marks that are made meanwhile stay. */
+  beginComparison(): void {
     this.#isUnknown = false;
-    const seen = Array.from({ length: parts }, () => new Set<Key>());
-    const surplus: Row[] = [];
-    const look = (row: Row): void => {
-      const wanted = table.wanted(table.keyOf(row));
-      if (wanted === notYet) return;
-      if (wanted === undefined || !table.same(wanted, row)) {
-        if (wanted === undefined && table.isOwn(row)) surplus.push(row);
-        return;
-      }
+    const seen = Array.from({ length: this.table.parts ?? 1 }, () => new Set<Key>());
+    this.#comparison = { before: new Map(this.#marks), seen, surplus: [] };
+  }
+
+  /** Takes a row of the listing. Rows are looked at as they are read, so that a large table is never held twice. */
+  look(row: Row): void {
+    const { table } = this;
+    const wanted = table.wanted(table.keyOf(row));
+    if (wanted === notYet || this.#comparison === undefined) return;
+    if (wanted === undefined) {
+      if (table.isOwn(row)) this.#comparison.surplus.push(row);
+    } else if (table.same(wanted, row))
       // The key of the desired state is there anyway; that of the row just read need not be kept.
-      seen[table.partOf?.(row) ?? 0]?.add(table.keyOf(wanted));
-    };
-    try {
-      for (const query of table.list()) await socket.dump(consumed(query, look));
-    } catch (error) {
-      this.#isUnknown = true;
-      throw error;
-    }
+      this.#comparison.seen[table.partOf?.(row) ?? 0]?.add(table.keyOf(wanted));
+  }
+
+  /** The listing is at its end: leaves those rows marked that differ. */
+  async endComparison(socket: NetlinkSocket): Promise<void> {
+    const { table } = this;
+    const comparison = this.#comparison;
+    if (comparison === undefined) return;
+    this.#comparison = undefined;
+    const { before, seen, surplus } = comparison;
     const missing: Key[] = [];
     for (const key of table.keys()) if (!seen.every((part) => part.has(key))) missing.push(key);
     const isConfirmed = table.get !== undefined && missing.length <= confirmAtMost;
     const differing = new Set<Key>();
     for (const key of missing) if (!isConfirmed || !(await this.#isThere(key, socket))) differing.add(key);
-    for (const [key, mark] of before)
-      if (!differing.has(key) && this.#marks.get(key) === mark && this.#isWanted(key)) this.#settle(key, mark);
-    for (const key of differing) if (!this.#marks.has(key)) this.#marks.set(key, { isDamaged: this.#wasKnown });
+    const left = new Set(surplus.map((row) => table.keyOf(row)));
+    for (const [key, mark] of before) if (!differing.has(key) && !left.has(key)) this.#settle(key, mark);
+    for (const key of differing)
+      if (this.#wasKnown) this.#marks.damage(key);
+      else if (!this.isPending(key)) this.#marks.mark(key);
     this.#surplus = surplus;
     this.#wasKnown = true;
   }
 
+  /** The listing failed: nothing is known by it. */
+  abandonComparison(): void {
+    this.#comparison = undefined;
+    this.#isUnknown = true;
+  }
+
+  /** Clears marks of rows that an event told of and that are as wanted by now. */
+  async confirm(socket: NetlinkSocket): Promise<void> {
+    if (this.table.get === undefined) return;
+    const damaged: (readonly [Key, Mark])[] = [];
+    for (const entry of this.#marks)
+      if (entry[1].isDamaged && this.#isWanted(entry[0]) && damaged.push(entry) > confirmAtMost) return;
+    for (const [key, mark] of damaged) if (await this.#isThere(key, socket)) this.#settle(key, mark);
+  }
+
   /** Requests that make what is wanted, of marks that are due. To be read as the kernel works, not ahead of it. */
   *puts(now: number): Generator<Request> {
+    this.#unwanted = [];
     for (const [key, mark] of this.#marks) {
-      if (!this.#isDue(key, now)) continue;
+      if (this.#marks.isWaiting(key, now)) continue;
       const row = this.table.wanted(key);
-      if (row === undefined || row === notYet) continue;
-      this.#attempted.set(key, mark);
-      yield this.#tagged(this.table.put(row), key);
+      if (row === undefined) this.#unwanted.push([key, mark]);
+      else if (row !== notYet) {
+        this.#attempted.set(key, mark);
+        yield this.#tagged(this.table.put(row), key);
+      }
     }
   }
 
-  /** Requests that take away what is not wanted any more, of marks that are due; settles those with nothing left. */
+  /** Requests that take away what is not wanted any more, after {@link puts}; settles what has nothing left. */
   async removals(now: number): Promise<readonly Request[]> {
     const { table } = this;
     const requests: Request[] = [];
@@ -152,15 +188,24 @@ export class ReconciledTable<Key, Row> {
     };
     for (const row of this.#surplus) {
       const key = table.keyOf(row);
-      if (table.wanted(key) === undefined && this.#isDue(key, now)) take(row, key, this.#marks.get(key));
+      if (table.wanted(key) === undefined && !this.#marks.isWaiting(key, now)) take(row, key, this.#marks.get(key));
     }
-    for (const [key, mark] of [...this.#marks]) {
-      if (!this.#isDue(key, now) || table.wanted(key) !== undefined) continue;
+    for (const [key, mark] of this.#unwanted) {
       const rows = await table.left(key);
+      // It may be wanted again by now.
+      if (table.wanted(key) !== undefined) continue;
       if (rows.length === 0) this.#settle(key, mark);
       for (const row of rows) take(row, key, mark);
     }
+    this.#unwanted = [];
     return requests;
+  }
+
+  /** Requests that take away all that weft may have of the table, for when it ends. */
+  async *withdrawal(): AsyncGenerator<Request> {
+    for (const key of new Set([...this.table.keys(), ...this.pending]))
+      for (const row of await this.table.left(key)) yield this.table.remove(row);
+    for (const row of this.#surplus) yield this.table.remove(row);
   }
 
   /**
@@ -171,8 +216,9 @@ export class ReconciledTable<Key, Row> {
     const refused = new Map<Key, Error>();
     for (const { request, error } of failures) {
       const { key, owner } = request as RowRequest<Key>;
-      if (owner !== this) continue;
-      if (!refused.has(key) && !(isRemoval(request) && isGone(error))) refused.set(key, error);
+      if (owner !== this || refused.has(key)) continue;
+      const isDone = isRemoval(request) ? isGone(error) : this.table.isDone?.(error) === true;
+      if (!isDone) refused.set(key, error);
     }
     // What was not asked for is wanted by now, or waits for its next attempt.
     this.#surplus = this.#surplus.filter((row) => {
@@ -183,7 +229,7 @@ export class ReconciledTable<Key, Row> {
     for (const [key, mark] of this.#attempted) {
       const error = refused.get(key);
       if (error !== undefined) {
-        this.#refuse(key, error, now);
+        this.#marks.refuse(key, error, now);
         continue;
       }
       if (mark?.isDamaged === true) repaired.push(key);
@@ -203,27 +249,13 @@ export class ReconciledTable<Key, Row> {
     return Object.assign(request, { key, owner: this });
   }
 
-  #isDue(key: Key, now: number): boolean {
-    const failure = this.#failures.get(key);
-    return (failure === undefined || failure.due <= now) && this.table.wanted(key) !== notYet;
-  }
-
   #isWanted(key: Key): boolean {
     const wanted = this.table.wanted(key);
     return wanted !== undefined && wanted !== notYet;
   }
 
   #settle(key: Key, mark: Mark | undefined): void {
-    this.#failures.delete(key);
-    if (mark === undefined || this.#marks.get(key) === mark) this.#marks.delete(key);
-  }
-
-  #refuse(key: Key, error: Error, now: number): void {
-    const before = this.#failures.get(key);
-    const attempts = (before?.attempts ?? 0) + 1;
-    const pause = Math.min(firstRetry * 2 ** (attempts - 1), longestRetry);
-    this.#failures.set(key, { key, error, since: before?.since ?? now, attempts, due: now + pause });
-    if (!this.#marks.has(key)) this.#marks.set(key, { isDamaged: false });
+    if (this.#marks.settle(key, mark)) this.table.onDone?.(key);
   }
 
   async #isThere(key: Key, socket: NetlinkSocket): Promise<boolean> {
@@ -238,7 +270,8 @@ export class ReconciledTable<Key, Row> {
   }
 }
 
-async function lookUp<Row>(socket: NetlinkSocket, query: Query<Row>): Promise<Row | undefined> {
+/** The object, or `undefined` when there is none. */
+export async function lookUp<Row>(socket: NetlinkSocket, query: Query<Row>): Promise<Row | undefined> {
   try {
     return await socket.get(query);
   } catch (error) {

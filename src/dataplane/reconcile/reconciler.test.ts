@@ -17,6 +17,7 @@ import {
   readNeighbour,
   replaceNeighbour,
 } from "../../netlink/index.ts";
+import { NLM_F_DUMP } from "../../netlink/message.ts";
 import type { ReconciledTable } from "./reconciled-table.ts";
 import { Reconciler } from "./reconciler.ts";
 import { notYet, type Table } from "./table.ts";
@@ -277,6 +278,10 @@ describe("what is not known", () => {
     kernel.inject({ kind: "error", errno: ENOBUFS });
     assert.match((await reconciler.pass())?.message ?? "", /ENOBUFS/);
     assert.deepEqual(rows(), [`6 ${b} ${macs[1]}`]);
+    assert.equal(reconciler.hasWork, false);
+    assert.equal(reconciler.isSettled, false);
+    clock.advance(milliseconds(100));
+    assert.equal(reconciler.hasWork, true);
     assert.equal(await reconciler.pass(), undefined);
     assert.deepEqual(rows(), [`6 ${b} ${macs[1]}`, `5 ${a} ${macs[0]}`]);
   });
@@ -291,6 +296,16 @@ describe("what is not known", () => {
     assert.equal(socket.writes, writes);
     assert.deepEqual(repaired, []);
   });
+});
+
+it("old events of what is as wanted by now are no repair", async () => {
+  await settled([a, macs[0]]);
+  assert.equal(state.observe(neighbour(5, a, macs[2]), false), true);
+  const { writes } = socket;
+  await reconciler.pass();
+  assert.equal(socket.writes, writes);
+  assert.deepEqual(repaired, []);
+  assert.equal(reconciler.isSettled, true);
 });
 
 describe("a mark", () => {
@@ -331,6 +346,35 @@ it("a row that somebody takes away between the kernel's work and its answer is w
 });
 
 describe("several tables", () => {
+  it("that are listed by one query are listed once", async () => {
+    const query = listNeighbours();
+    const second = new Neighbours(6);
+    reconciler.add(second);
+    for (const each of [table, second]) {
+      each.list = () => [query];
+      each.rows.set(a, macs[0]);
+    }
+    await write(neighbour(5, b, macs[1]));
+    await write(neighbour(6, b, macs[1]));
+    const before = kernel.requests.length;
+    await reconciler.pass();
+    assert.deepEqual(rows(), [`5 ${a} ${macs[0]}`, `6 ${a} ${macs[0]}`]);
+    const lists = kernel.requests.slice(before).filter(({ flags }) => (flags & NLM_F_DUMP) === NLM_F_DUMP);
+    assert.equal(lists.length, 1);
+  });
+
+  it("end in reverse, with all that weft may have of them", async () => {
+    const second = new Neighbours(6);
+    const after = reconciler.add(second);
+    await write({ ...neighbour(5, c, macs[2]), flags: 0 });
+    second.rows.set(b, macs[1]);
+    await settled([a, macs[0]]);
+    second.rows.delete(b);
+    after.mark(b);
+    await reconciler.withdraw();
+    assert.deepEqual(rows(), [`5 ${c} ${macs[2]}`]);
+  });
+
   it("come up in order and go in reverse, what is new before what is old goes", async () => {
     const second = new Neighbours(6);
     const after = reconciler.add(second);

@@ -1,5 +1,7 @@
 import type { Clock } from "../../base/clock.ts";
-import type { NetlinkSocket, Request } from "../../netlink/index.ts";
+import { isErrno } from "../../linux/index.ts";
+import type { NetlinkSocket, Query, Request } from "../../netlink/index.ts";
+import { Marks } from "./marks.ts";
 import { ReconciledTable } from "./reconciled-table.ts";
 import type { Table } from "./table.ts";
 
@@ -21,6 +23,8 @@ export interface ReconcilerOptions {
 export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #tables: AnyTable[] = [];
+  /** Listings that failed. */
+  readonly #listings = new Marks<AnyTable>();
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
@@ -37,9 +41,31 @@ export class Reconciler {
     for (const table of this.#tables) table.distrust();
   }
 
+  /** The kernel has none of the rows of all tables, because what held them is new. */
+  beginEmpty(): void {
+    for (const table of this.#tables) table.beginEmpty();
+  }
+
+  markAll(): void {
+    for (const table of this.#tables) table.markAll();
+  }
+
+  /** Whether a pass would do something now. */
   get hasWork(): boolean {
     const now = this.#options.clock.monotonic();
-    return this.#tables.some((table) => table.hasWork(now));
+    return this.#tables.some((table) => (table.isKnown ? table.hasWork(now) : !this.#listings.isWaiting(table, now)));
+  }
+
+  /** Whether the kernel has what is wanted, as far as is known: nothing is pending, refused or unknown. */
+  get isSettled(): boolean {
+    return this.#tables.every((table) => table.isSettled);
+  }
+
+  /** The first change that was refused and is not done yet. */
+  get refusal(): Error | undefined {
+    for (const { error } of this.#listings.failures) return error;
+    for (const table of this.#tables) for (const { error } of table.failures) return error;
+    return undefined;
   }
 
   /**
@@ -48,42 +74,87 @@ export class Reconciler {
    * the kernel did: then everything is compared at the next pass.
    */
   async pass(): Promise<Error | undefined> {
-    const { socket, clock, onRepaired } = this.#options;
-    let unreadable: Error | undefined;
-    for (const table of this.#tables)
-      try {
-        await table.compare(socket);
-      } catch (error) {
-        if (!(error instanceof Error)) throw error;
-        unreadable ??= error;
-      }
-    const now = clock.monotonic();
+    const now = this.#options.clock.monotonic();
+    await this.#compare(now);
     const working = this.#tables.filter((table) => table.isKnown && table.hasWork(now));
     if (working.length > 0)
       try {
-        const removals: (readonly Request[])[] = [];
-        for (const table of working.toReversed()) removals.push(await table.removals(now));
-        const { failures } = await socket.batch(inOrder(working, removals, now));
-        for (const table of working)
-          for (const key of table.answered(failures, now)) onRepaired(table.table.kind, table.table.nameOf(key));
+        for (const table of working) await table.confirm(this.#options.socket);
+        await this.#execute(working, inOrder(working, now), now);
+        const removals: Request[] = [];
+        for (const table of working.toReversed()) removals.push(...(await table.removals(now)));
+        if (removals.length > 0) await this.#execute(working, removals, now);
       } catch (error) {
         for (const table of working) table.unanswered();
         throw error;
       }
-    return unreadable ?? this.#firstRefusal();
+    return this.refusal;
   }
 
-  #firstRefusal(): Error | undefined {
-    for (const table of this.#tables) for (const { error } of table.failures) return error;
-    return undefined;
+  /** Takes away all rows, the last table's first; what is gone already does not matter. */
+  async withdraw(): Promise<void> {
+    const requests: Request[] = [];
+    for (const table of this.#tables.toReversed())
+      for await (const request of table.withdrawal()) requests.push(request);
+    const { failures } = await this.#options.socket.batch(requests);
+    const failure = failures.find(({ error }) => !["ENOENT", "ESRCH", "ENODEV"].some((code) => isErrno(error, code)));
+    if (failure !== undefined) throw failure.error;
+  }
+
+  async #execute(tables: readonly AnyTable[], requests: Iterable<Request>, now: number): Promise<void> {
+    const { socket, onRepaired } = this.#options;
+    const { failures } = await socket.batch(requests);
+    for (const table of tables)
+      for (const key of table.answered(failures, now)) onRepaired(table.table.kind, table.table.nameOf(key));
+  }
+
+  /** Reads what is not known. A listing that fails leaves its tables unknown and the others alone. */
+  async #compare(now: number): Promise<void> {
+    const { socket } = this.#options;
+    const unknown = this.#tables.filter((table) => !table.isKnown && !this.#listings.isWaiting(table, now));
+    const tablesOf = new Map<Query<unknown>, AnyTable[]>();
+    for (const table of unknown) {
+      table.beginComparison();
+      for (const query of table.table.list()) tablesOf.set(query, [...(tablesOf.get(query) ?? []), table]);
+    }
+    const attempt = async (tables: readonly AnyTable[], work: () => Promise<unknown>): Promise<void> => {
+      try {
+        await work();
+      } catch (error) {
+        if (!(error instanceof Error)) throw error;
+        for (const table of tables) {
+          table.abandonComparison();
+          this.#listings.refuse(table, error, now);
+        }
+      }
+    };
+    for (const [query, tables] of tablesOf)
+      await attempt(tables, () =>
+        socket.dump(
+          consumed(query, (row) => {
+            for (const table of tables) table.look(row);
+          }),
+        ),
+      );
+    for (const table of unknown) {
+      await attempt([table], () => table.endComparison(socket));
+      if (table.isKnown) this.#listings.settle(table, undefined);
+    }
   }
 }
 
-function* inOrder(
-  tables: readonly AnyTable[],
-  removals: readonly (readonly Request[])[],
-  now: number,
-): Generator<Request> {
+function* inOrder(tables: readonly AnyTable[], now: number): Generator<Request> {
   for (const table of tables) yield* table.puts(now);
-  for (const requests of removals) yield* requests;
+}
+
+/** A dump whose rows are looked at as they come and not collected. */
+function consumed<Row>(query: Query<Row>, look: (row: Row) => void): Query<never> {
+  return {
+    ...query,
+    read: (...message) => {
+      const row = query.read(...message);
+      if (row !== undefined) look(row);
+      return undefined;
+    },
+  };
 }

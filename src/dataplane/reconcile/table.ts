@@ -1,6 +1,6 @@
 import type { Query, Request } from "../../netlink/index.ts";
 
-/** The row is wanted, and what it leads through is not there yet. Whoever brings that marks the row again. */
+/** The row is wanted, and what it leads through is not there yet. It stays marked and is looked at in each pass. */
 export const notYet = Symbol("not yet");
 
 /**
@@ -15,9 +15,9 @@ export interface Table<Key, Row> {
   /** The row as it shall be; `undefined`: none shall be. A look-up into desired state, not a copy of it. */
   wanted(key: Key): Row | typeof notYet | undefined;
   keyOf(row: Row): Key;
-  /** What shows all rows, others' among them. */
+  /** What shows all rows, others' among them. A query that several tables give is asked once for all of them. */
   list(): readonly Query<Row>[];
-  /** What shows one row as it shall be, should a listing have missed it; absent: listings miss nothing. */
+  /** What shows one row as it shall be, should a listing have missed it or an event be old; absent: neither happens. */
   get?(row: Row): readonly Query<Row>[];
   /** Entries of the kernel that make one row, told one by one. Default 1. */
   readonly parts?: number;
@@ -29,22 +29,15 @@ export interface Table<Key, Row> {
   same(wanted: Row, actual: Row): boolean;
   /** Makes the row, or makes the one that is there so. */
   put(row: Row): Request;
+  /** Whether a refusal of {@link put} says that nothing is left to do. Default: none does. */
+  isDone?(error: Error): boolean;
   remove(row: Row): Request;
   /** Rows that the kernel may still hold of a key that is wanted no more: known, or to be asked for. */
   left(key: Key): readonly Row[] | Promise<readonly Row[]>;
+  /** Called when the kernel has what is wanted of a key that was marked, be it nothing. */
+  onDone?(key: Key): void;
   /** The key as people know it: `10.8.0.64/26`. */
   nameOf(key: Key): string;
   /** As `ip`, `bridge` or `nft` would print it. */
   text(row: Row): string;
-}
-
-/** A row of which a change was refused, until the change is done or wanted no more. */
-export interface RowFailure<Key> {
-  readonly key: Key;
-  readonly error: Error;
-  /** By the clock that never goes back, milliseconds: of the first refusal. */
-  readonly since: number;
-  readonly attempts: number;
-  /** When it is tried again by itself. */
-  readonly due: number;
 }

@@ -1,0 +1,87 @@
+/** Milliseconds after which a refused change is tried again; then after twice that, up to the longest pause. */
+const firstRetry = 100;
+const longestRetry = 15_000;
+
+/** A key that must be looked at. Each time anew: whoever answers an older mark does not clear a newer one. */
+export interface Mark {
+  /** Somebody else changed what is there: its repair is worth an event. */
+  readonly isDamaged: boolean;
+}
+
+/** A change that was refused, until it is done or wanted no more. */
+export interface Failure<Key> {
+  readonly key: Key;
+  readonly error: Error;
+  /** By the clock that never goes back, milliseconds: of the first refusal. */
+  readonly since: number;
+  readonly attempts: number;
+  /** When it is tried again by itself. */
+  readonly due: number;
+}
+
+/** Which keys must be looked at, and which changes were refused and wait for their next attempt. */
+export class Marks<Key> implements Iterable<readonly [Key, Mark]> {
+  readonly #marks = new Map<Key, Mark>();
+  readonly #failures = new Map<Key, Failure<Key>>();
+
+  /** What is wanted has changed: it may be accepted where what was wanted before was not. */
+  mark(key: Key): void {
+    this.#marks.set(key, { isDamaged: this.#marks.get(key)?.isDamaged === true });
+    const failure = this.#failures.get(key);
+    if (failure !== undefined) this.#failures.set(key, { ...failure, due: 0 });
+  }
+
+  /** What is there was changed. One that is marked already was not as it should be anyway. */
+  damage(key: Key): void {
+    if (!this.#marks.has(key)) this.#marks.set(key, { isDamaged: true });
+  }
+
+  /** Makes the mark anew: an answer that is under way is not to clear it. */
+  renew(key: Key): void {
+    const mark = this.#marks.get(key);
+    if (mark !== undefined) this.#marks.set(key, { ...mark });
+  }
+
+  get(key: Key): Mark | undefined {
+    return this.#marks.get(key);
+  }
+
+  [Symbol.iterator](): Iterator<readonly [Key, Mark]> {
+    return this.#marks[Symbol.iterator]();
+  }
+
+  get size(): number {
+    return this.#marks.size;
+  }
+
+  get failures(): Iterable<Failure<Key>> {
+    return this.#failures.values();
+  }
+
+  /** Whether it was refused so lately that it is not to be tried yet. */
+  isWaiting(key: Key, now: number): boolean {
+    const failure = this.#failures.get(key);
+    return failure !== undefined && failure.due > now;
+  }
+
+  /** It is as wanted: clears the mark if it is still `mark`; `undefined`: whichever it is. Tells whether none is left. */
+  settle(key: Key, mark: Mark | undefined): boolean {
+    this.#failures.delete(key);
+    if (mark !== undefined && this.#marks.get(key) !== mark) return false;
+    this.#marks.delete(key);
+    return true;
+  }
+
+  refuse(key: Key, error: Error, now: number): void {
+    const before = this.#failures.get(key);
+    const attempts = (before?.attempts ?? 0) + 1;
+    const due = now + Math.min(firstRetry * 2 ** (attempts - 1), longestRetry);
+    this.#failures.set(key, { key, error, since: before?.since ?? now, attempts, due });
+    if (!this.#marks.has(key)) this.#marks.set(key, { isDamaged: false });
+  }
+
+  clear(): void {
+    this.#marks.clear();
+    this.#failures.clear();
+  }
+}
