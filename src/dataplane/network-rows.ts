@@ -103,9 +103,11 @@ export class NetworkRows implements RowMarks {
 
   /** Writes what differs. Returns the first refusal that stands; rejects when it is not known what the kernel did. */
   pass(): Promise<Error | undefined> {
-    const { hops, routes } = this.#layer3 ?? {};
-    // Tunnels may have come since.
-    for (const cidr of routes?.pending ?? []) hops?.follow(cidr);
+    if (this.#layer3 !== undefined) {
+      const { hops, routes } = this.#layer3;
+      // Tunnels may have come since.
+      for (const cidr of routes.isKnown ? routes.pending : this.#options.desired.blocks.keys()) hops.follow(cidr);
+    }
     return this.#reconciler.pass();
   }
 
