@@ -11,6 +11,7 @@ import { addressAt, cidr, cidrOf } from "../src/base/cidr.ts";
 import { systemClock } from "../src/base/clock.ts";
 import { mac } from "../src/base/mac.ts";
 import { type DesiredNetwork, NodeDataplane } from "../src/dataplane/index.ts";
+import { linuxKernel, linuxNamespace } from "../src/dataplane/linux-kernel.ts";
 import { networkSettings } from "../src/dataplane/testing.ts";
 import { NetworkNamespace } from "../src/linux/index.ts";
 import { namespaceName } from "../src/model/names.ts";
@@ -68,7 +69,13 @@ function count(tenant: string): Record<string, number> {
 createNamedNamespace(host);
 const underlay = NetworkNamespace.openNamed(host);
 const rows = [["network", "routes", "neighbours", "tunnel FDB", "bridge FDB", "flood list", "seconds"]];
-const dataplane = new NodeDataplane({ instance, underlay, clock: systemClock, report: () => {} });
+const dataplane = new NodeDataplane({
+  kernel: linuxKernel,
+  instance,
+  underlay: linuxNamespace(underlay),
+  clock: systemClock,
+  report: () => {},
+});
 try {
   underlay.run(() => execFileSync("ip", ["link", "set", "lo", "up"]));
   await dataplane.setUnderlay([vtepOf(0)], undefined);

@@ -71,6 +71,21 @@ test("base, model and wire do no I/O", () => {
   assert.deepEqual(violations, []);
 });
 
+test("of the dataplane one file alone reaches the kernel, and is handed in", () => {
+  const linux = valuesIn(readFileSync(join(source, "linux/index.ts"), "utf8"));
+  const reaches = new Set([...linux, "openKernelTransport"]);
+  for (const error of ["isErrno", "SystemError", "netlinkProtocol"]) reaches.delete(error);
+  const violations: string[] = [];
+  for (const [path, imports] of modules) {
+    if (layerOf(path) !== "dataplane" || path === "dataplane/linux-kernel.ts") continue;
+    const text = readFileSync(join(source, path), "utf8");
+    for (const name of [...valuesIn(text), ...imports])
+      if (reaches.has(name) || /^node:(fs|child_process)/.test(name)) violations.push(`${path} imports ${name}`);
+    if (/new (Netlink|Event)Socket\(\{\s*namespace\b/.test(text)) violations.push(`${path} opens a socket by itself`);
+  }
+  assert.deepEqual(violations, []);
+});
+
 test("no module imports itself by way of others", () => {
   const finished = new Set<string>();
   const cycles: string[] = [];
@@ -110,6 +125,15 @@ function importsOf(text: string): string[] {
   const code = text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
   const pattern = /^\s*(?:import|export)\s(?:[^"';=()]*?\sfrom\s*)?"([^"]+)"|\bimport\(\s*"([^"]+)"\s*\)/gm;
   return [...code.matchAll(pattern)].map((match) => match[1] ?? match[2] ?? "");
+}
+
+/** The names of values that are imported or exported again from modules of the project. */
+function valuesIn(text: string): string[] {
+  return [...text.matchAll(/^(?:import|export) \{([^}]*)\} from "([^"]+)"/gm)]
+    .filter(([, , specifier]) => specifier !== undefined && isRelative(specifier))
+    .flatMap(([, names = ""]) => names.split(","))
+    .map((name) => name.trim())
+    .filter((name) => name !== "" && !name.startsWith("type "));
 }
 
 function isRelative(specifier: string): boolean {

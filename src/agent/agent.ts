@@ -9,6 +9,7 @@ import { messageOf, WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { Logger } from "../base/logger.ts";
 import { NodeDataplane, Problems, type Report } from "../dataplane/index.ts";
+import type { Kernel, KernelNamespace } from "../dataplane/kernel.ts";
 import { listMulticastGroups, NetworkNamespace } from "../linux/index.ts";
 import type { Endpoint, Network, Node } from "../model/resources.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
@@ -26,6 +27,7 @@ import { readUnderlay, type UnderlayState, watchUnderlay } from "./underlay.ts";
 import { wayEvent } from "./way-events.ts";
 
 export interface AgentOptions {
+  readonly kernel: Kernel;
   readonly server: string;
   readonly credentials: Credentials;
   readonly node: string;
@@ -60,7 +62,7 @@ export class Agent {
   readonly startedAt: number;
   readonly #report: Report;
   readonly #replica: Replica;
-  readonly #underlayNamespace: NetworkNamespace;
+  readonly #underlayNamespace: KernelNamespace;
   readonly #underlaySocket: NetlinkSocket;
   readonly #underlayWatch: { close(): void };
   readonly #session: Session;
@@ -89,7 +91,7 @@ export class Agent {
     options: AgentOptions,
     parts: {
       readonly replica: Replica;
-      readonly namespace: NetworkNamespace;
+      readonly namespace: KernelNamespace;
       readonly socket: NetlinkSocket;
       readonly underlay: UnderlayState;
     },
@@ -112,6 +114,7 @@ export class Agent {
     };
     this.problems = new Problems(this.#report, options.clock);
     this.dataplane = new NodeDataplane({
+      kernel: options.kernel,
       instance: options.instance,
       underlay: parts.namespace,
       clock: options.clock,
@@ -185,8 +188,8 @@ export class Agent {
    * host or another agent holds the data directory.
    */
   static async start(options: AgentOptions): Promise<Agent> {
-    const namespace = NetworkNamespace.current();
-    const socket = new NetlinkSocket({ namespace });
+    const namespace = options.kernel.current();
+    const socket = new NetlinkSocket({ transport: namespace.openTransport({}) });
     let replica: Replica | undefined;
     try {
       replica = new Replica(options.dataDirectory);
@@ -215,7 +218,8 @@ export class Agent {
 
   /** Multicast groups that this host's interfaces have joined. */
   joinedGroups(): ReturnType<typeof listMulticastGroups> {
-    return listMulticastGroups(this.#underlayNamespace);
+    using own = NetworkNamespace.current();
+    return listMulticastGroups(own);
   }
 
   get revision(): number {

@@ -10,6 +10,7 @@ import { systemClock } from "../base/clock.ts";
 import { milliseconds, seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
+import { linuxKernel } from "../dataplane/linux-kernel.ts";
 import { preparePrivateDirectory, readPrivateFile } from "../linux/private-files.ts";
 import { parseInstanceName, parseNodeName } from "../model/names.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
@@ -76,6 +77,7 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   const name = joined ?? options.name ?? options.defaultName();
   const credentials = known ?? (await joinFirst({ ...options, name }, logger));
   const agent = await Agent.start({
+    kernel: linuxKernel,
     server: options.server,
     credentials,
     node: name,

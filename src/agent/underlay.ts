@@ -1,7 +1,7 @@
 import { type Cidr, cidrOf } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address } from "../base/ip.ts";
-import type { NetworkNamespace } from "../linux/index.ts";
+import type { KernelNamespace } from "../dataplane/kernel.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { EventSocket, eventGroup, listAddresses, listLinks, type NetlinkSocket } from "../netlink/index.ts";
 import { leadsNowhere, readPaths } from "./underlay-paths.ts";
@@ -93,9 +93,9 @@ export async function readUnderlay(socket: NetlinkSocket, question: UnderlayQues
 }
 
 /** Calls back when an interface, an address or a route of the underlay changes. */
-export function watchUnderlay(namespace: NetworkNamespace, onChange: () => void): { close(): void } {
+export function watchUnderlay(namespace: KernelNamespace, onChange: () => void): { close(): void } {
   return new EventSocket({
-    namespace,
+    open: (options) => namespace.openTransport(options),
     groups: [
       eventGroup.link,
       eventGroup.ipv4Address,

@@ -2,8 +2,8 @@ import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds, minutes, seconds } from "../base/duration.ts";
 import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address, ip } from "../base/ip.ts";
 import { broadcastMac, type MacAddress, mac } from "../base/mac.ts";
-import type { PacketSender } from "../linux/index.ts";
 import { buildFrame } from "../wire/index.ts";
+import type { KernelNamespace } from "./kernel.ts";
 
 /** A port of an endpoint here. */
 export interface AnnouncementPort {
@@ -12,7 +12,7 @@ export interface AnnouncementPort {
   readonly mac: MacAddress;
 }
 
-type Sender = Pick<PacketSender, "send" | typeof Symbol.dispose>;
+type Sender = ReturnType<KernelNamespace["openPacketSender"]>;
 
 export interface AnnouncementPlace {
   readonly clock: Clock;

@@ -1,7 +1,7 @@
 import { messageOf } from "../base/errors.ts";
 import { familyOf } from "../base/ip.ts";
-import { type NetworkNamespace, readNetworkSysctl, writeNetworkSysctl } from "../linux/index.ts";
 import type { LocalEndpoint } from "./desired.ts";
+import type { KernelNamespace } from "./kernel.ts";
 
 /** RFC 8200 §5: a link of a smaller MTU carries no IPv6, and Linux takes IPv6 off it. */
 const smallestMtu = 1280;
@@ -12,11 +12,11 @@ const smallestMtu = 1280;
  */
 export function ensureIpv6(
   endpoint: LocalEndpoint,
-  container: NetworkNamespace,
+  container: KernelNamespace,
   name: string,
 ): { readonly change?: string; readonly lack?: string } {
   const key = `ipv6/conf/${name}/disable_ipv6`;
-  const value = readNetworkSysctl(container, key);
+  const value = container.readSysctl(key);
   const ips = endpoint.addresses.map(({ address }) => address).filter((address) => familyOf(address) === 6);
   if (ips.length === 0 || value === "0") {
     makeQuiet(container, name);
@@ -24,7 +24,7 @@ export function ensureIpv6(
   }
   const lacking = (reason: string): string => `${ips.join(", ")} could not be given to ${name}: ${reason}`;
   if (value === undefined) {
-    const isThere = readNetworkSysctl(container, "ipv6/conf/all/disable_ipv6") !== undefined;
+    const isThere = container.readSysctl("ipv6/conf/all/disable_ipv6") !== undefined;
     const reason = isThere
       ? `the kernel has no IPv6 on it, as where the MTU is below ${smallestMtu} octets`
       : "this kernel was started without IPv6";
@@ -32,7 +32,7 @@ export function ensureIpv6(
   }
   try {
     makeQuiet(container, name);
-    writeNetworkSysctl(container, key, "0");
+    container.writeSysctl(key, "0");
     return { change: `IPv6 had been switched off on ${name}; switched on, since the network has IPv6` };
   } catch (error) {
     return { lack: lacking(`IPv6 is switched off there, and cannot be switched on: ${messageOf(error)}`) };
@@ -40,11 +40,11 @@ export function ensureIpv6(
 }
 
 /** It hears no router and asks nobody whether its addresses are its own: the server gave them. */
-function makeQuiet(container: NetworkNamespace, name: string): void {
+function makeQuiet(container: KernelNamespace, name: string): void {
   for (const setting of ["accept_ra", "accept_dad"]) {
     const key = `ipv6/conf/${name}/${setting}`;
-    const value = readNetworkSysctl(container, key);
-    if (value !== undefined && value !== "0") writeNetworkSysctl(container, key, "0");
+    const value = container.readSysctl(key);
+    if (value !== undefined && value !== "0") container.writeSysctl(key, "0");
   }
 }
 

@@ -1,16 +1,16 @@
 import { WeftError } from "../base/errors.ts";
-import type { NetworkNamespace } from "../linux/index.ts";
 import type { Link, NetlinkSocket, Request } from "../netlink/index.ts";
+import type { KernelNamespace } from "./kernel.ts";
 import { aliasOf, isOwnLink } from "./ownership.ts";
 
 export interface DevicePlace {
   readonly instance: string;
   /** The tenant's namespace, in which the devices live. */
-  readonly namespace: NetworkNamespace;
+  readonly namespace: KernelNamespace;
   readonly socket: NetlinkSocket;
   /** The underlay namespace, in which the outer packets of tunnels travel. */
   readonly underlay: NetlinkSocket;
-  readonly underlayNamespace: NetworkNamespace;
+  readonly underlayNamespace: KernelNamespace;
   /** Limits of the underlay interface, which a tunnel that is bound to none does not inherit. */
   readonly offload: OffloadLimits;
 }

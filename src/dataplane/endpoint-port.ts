@@ -1,5 +1,5 @@
 import { WeftError } from "../base/errors.ts";
-import { isErrno, NetworkNamespace } from "../linux/index.ts";
+import { isErrno } from "../linux/index.ts";
 import { bridgeName, endpointPortName } from "../model/names.ts";
 import {
   changeLink,
@@ -20,17 +20,19 @@ import { endpointPort, isPortAs } from "./bridge-port.ts";
 import { ensureIpv6, withoutIpv6 } from "./container-ipv6.ts";
 import { ensureContainerRoutes } from "./container-routes.ts";
 import type { LocalEndpoint, NetworkSettings } from "./desired.ts";
+import type { Kernel, KernelNamespace } from "./kernel.ts";
 import type { LinkTable } from "./link-table.ts";
 import { portAliasOf, weftGroup, weftProtocol } from "./ownership.ts";
 import type { DataplaneEvent } from "./report.ts";
 
 /** Where an endpoint's port goes. */
 export interface PortPlace {
+  readonly kernel: Kernel;
   readonly instance: string;
-  readonly namespace: NetworkNamespace;
+  readonly namespace: KernelNamespace;
   readonly socket: NetlinkSocket;
   /** Opens a socket in a container's namespace; its writes are counted. */
-  readonly openSocket: (namespace: NetworkNamespace) => NetlinkSocket;
+  readonly openSocket: (namespace: KernelNamespace) => NetlinkSocket;
   readonly bridgeIndex: number;
   /** The underlay's namespace: nothing of a tenant is put there. */
   readonly underlayInode: number;
@@ -39,7 +41,7 @@ export interface PortPlace {
 /** How an endpoint's port is. */
 export interface EndpointPort {
   readonly index: number;
-  /** The namespace that the other end is in, as {@link NetworkNamespace.inode}. */
+  /** The namespace that the other end is in, as {@link KernelNamespace.inode}. */
   readonly inode: number;
   readonly written: boolean;
   /** What was found otherwise inside, and what was done. */
@@ -92,7 +94,7 @@ async function createPort(
   endpoint: LocalEndpoint,
   network: NetworkSettings,
   place: PortPlace,
-  container: NetworkNamespace,
+  container: KernelNamespace,
 ): Promise<Link> {
   const name = endpointPortName(endpoint.id);
   try {
@@ -121,7 +123,7 @@ async function createPort(
 async function findEnd(
   port: Link,
   place: PortPlace,
-  container: NetworkNamespace,
+  container: KernelNamespace,
   inside: NetlinkSocket,
 ): Promise<Link | undefined> {
   if (port.link === undefined || port.linkNamespaceId !== (await namespaceIdOf(place.socket, container)))
@@ -145,7 +147,7 @@ async function removeStrayPort(
   endpoint: LocalEndpoint,
   network: NetworkSettings,
   place: PortPlace,
-  container: NetworkNamespace,
+  container: KernelNamespace,
 ): Promise<void> {
   const wasPutHere = endpoint.inode !== 0 || port.alias === portAliasOf(place.instance, container.inode);
   if (wasPutHere) throw movedAway(endpoint, network, container);
@@ -155,7 +157,7 @@ async function removeStrayPort(
   });
 }
 
-function movedAway(endpoint: LocalEndpoint, network: NetworkSettings, container: NetworkNamespace): WeftError {
+function movedAway(endpoint: LocalEndpoint, network: NetworkSettings, container: KernelNamespace): WeftError {
   return new WeftError({
     code: "failed-precondition",
     attempted: `keep endpoint ${endpoint.id} in ${container.label}`,
@@ -191,7 +193,7 @@ function* portChanges(port: Link, network: NetworkSettings, place: SettledPlace)
 async function ensureInside(
   endpoint: LocalEndpoint,
   network: NetworkSettings,
-  container: NetworkNamespace,
+  container: KernelNamespace,
   inside: NetlinkSocket,
   link: Link,
 ): Promise<Pick<EndpointPort, "changes" | "notes">> {
@@ -231,7 +233,7 @@ async function ensureInside(
 }
 
 /** The namespace that the endpoint belongs to. A path can come to mean another: the process ended, its number was reused. */
-function openContainer(endpoint: LocalEndpoint, network: NetworkSettings, place: PortPlace): NetworkNamespace {
+function openContainer(endpoint: LocalEndpoint, network: NetworkSettings, place: PortPlace): KernelNamespace {
   const isOfProcess = /^\/proc\/\d+\//.test(endpoint.netns);
   const gone = new WeftError({
     code: "not-found",
@@ -239,9 +241,9 @@ function openContainer(endpoint: LocalEndpoint, network: NetworkSettings, place:
     reason: isOfProcess ? "the namespace is gone: its process has ended" : "the namespace is gone",
     hint: `${isOfProcess ? "detach the endpoint" : "bring the namespace back, or detach the endpoint"}: ${detachCommand(endpoint, network)}`,
   });
-  let container: NetworkNamespace;
+  let container: KernelNamespace;
   try {
-    container = NetworkNamespace.open(endpoint.netns);
+    container = place.kernel.open(endpoint.netns);
   } catch (error) {
     throw error instanceof WeftError && error.code === "not-found" ? gone : error;
   }

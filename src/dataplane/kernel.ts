@@ -1,4 +1,4 @@
-import type { PacketSender } from "../linux/index.ts";
+import type { PacketSender, PacketSocket, PacketSocketOptions } from "../linux/index.ts";
 import type { Transport, TransportOptions } from "../netlink/index.ts";
 
 /** A network namespace of a kernel, held open, and what is done in it. */
@@ -17,23 +17,31 @@ export interface KernelNamespace {
   /** Runs nft(8) in it and resolves to what it printed; rejects with what it complained of. */
   nft(attempted: string, parameters: readonly string[], input: string): Promise<string>;
   openPacketSender(): Pick<PacketSender, "send" | typeof Symbol.dispose>;
+  openPacketSocket(
+    options: Omit<PacketSocketOptions, "namespace">,
+  ): Pick<PacketSocket, "receive" | "onReadable" | "pause" | "close">;
   close(): void;
   [Symbol.dispose](): void;
 }
 
 /** The kernel of a machine: its network namespaces by name and path. */
 export interface Kernel {
+  /** The namespace that this process is in. */
+  current(): KernelNamespace;
   /** A namespace by path: `/run/netns/NAME`, `/proc/PID/ns/net`. */
   open(path: string): KernelNamespace;
   openNamed(name: string): KernelNamespace;
+  /** In no order. */
   listNamed(): Promise<readonly string[]>;
   namedExists(name: string): boolean;
+  /** EEXIST if the name is taken. */
   createNamed(name: string): void;
+  /** No such name is success. */
   deleteNamed(name: string): void;
   /** Gives a namespace that is held open a name (again). EEXIST if it is taken. */
   name(namespace: KernelNamespace, name: string): void;
-  /** Calls back with each name that appears or vanishes. */
-  watchNamed(onChange: (name: string) => void): { close(): void };
+  /** Calls back with each name that appears or vanishes; `onFailure`: there will be no calls any more, nor were there any. */
+  watchNamed(onChange: (name: string) => void, onFailure: (error: Error) => void): { close(): void };
   /** A setting of the whole machine below /proc/sys/net, which no other namespace shows. */
   readMachineSysctl(key: string): string | undefined;
   writeMachineSysctl(key: string, value: string): void;

@@ -1,7 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { IpAddress, IpFamily } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
-import { isErrno, type NetworkNamespace, PacketSender } from "../linux/index.ts";
+import { isErrno } from "../linux/index.ts";
 import { bridgeName, endpointPortName } from "../model/names.ts";
 import {
   type BridgePortSettings,
@@ -22,6 +22,7 @@ import type { DesiredNetwork } from "./desired.ts";
 import type { DevicePlace } from "./device-changes.ts";
 import { plannedTunnels } from "./encapsulation/tunnel.ts";
 import { type EndpointPort, ensureEndpointPort, isPortSettled, localFdbRequest } from "./endpoint-port.ts";
+import type { Kernel, KernelNamespace } from "./kernel.ts";
 import type { LinkTable } from "./link-table.ts";
 import { NetworkRows } from "./network-rows.ts";
 import { isOwnLink } from "./ownership.ts";
@@ -31,8 +32,9 @@ import type { Problems, Report } from "./report.ts";
 import { Tunnels, tunnelChanges } from "./tunnels.ts";
 
 export interface NetworkPlace extends DevicePlace {
+  readonly kernel: Kernel;
   readonly clock: Clock;
-  readonly openSocket: (namespace: NetworkNamespace) => NetlinkSocket;
+  readonly openSocket: (namespace: KernelNamespace) => NetlinkSocket;
   readonly underlayInode: number;
   /** The FDB nexthop group of a VTEP. */
   readonly groupOf: (vtep: IpAddress) => number | undefined;
@@ -75,10 +77,10 @@ export class NetworkDataplane {
     this.#place = place;
     const { clock, namespace, socket, groupOf, uplink, report } = place;
     const { tunnels } = this;
-    this.#backlog = new ReceiveBacklog(desired.settings.name, report);
+    this.#backlog = new ReceiveBacklog(desired.settings.name, place.kernel, report);
     this.#announcements = new Announcements({
       clock,
-      openSender: () => new PacketSender(namespace),
+      openSender: () => namespace.openPacketSender(),
       ports: () => this.#ports.values(),
       macOf: (ip) => desired.macOf(ip),
       onFailure: ({ message }) =>

@@ -1,13 +1,12 @@
-import { mkdirSync, watch } from "node:fs";
 import type { Clock } from "../base/clock.ts";
-import { type Duration, milliseconds, minutes } from "../base/duration.ts";
+import { type Duration, formatDuration, milliseconds, minutes } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
-import { listNamedNamespaces, NetworkNamespace, namedNamespacePath } from "../linux/index.ts";
 import { type Transport, tenantOfNamespace } from "../model/names.ts";
 import { getLink, NetlinkSocket } from "../netlink/index.ts";
 import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
+import type { Kernel, KernelNamespace } from "./kernel.ts";
 import type { NetworkDataplane, PortTraffic } from "./network-dataplane.ts";
 import { aliasOf } from "./ownership.ts";
 import { Problems, type Report } from "./report.ts";
@@ -20,9 +19,10 @@ const workRetry = milliseconds(100);
 const auditInterval = minutes(5);
 
 export interface NodeDataplaneOptions {
+  readonly kernel: Kernel;
   readonly instance: string;
   /** Where the VTEP addresses are. */
-  readonly underlay: NetworkNamespace;
+  readonly underlay: KernelNamespace;
   readonly clock: Clock;
   readonly report: Report;
   /** Told of MACs behind ports that nobody declared, in networks that learn. */
@@ -35,7 +35,7 @@ export interface NodeDataplaneOptions {
 
 /** Where a network is in the kernel. */
 export interface NetworkPlacement {
-  readonly namespace: NetworkNamespace;
+  readonly namespace: KernelNamespace;
   readonly socket: NetlinkSocket;
   readonly dataplane: NetworkDataplane;
 }
@@ -81,9 +81,12 @@ export class NodeDataplane {
       onDamage: () => this.#trigger(),
       onOverrun: () => this.#onOverrun(),
     });
-    this.#namespaceNames = watchNamespaceNames((name) => {
-      if (tenantOfNamespace(options.instance, name) !== undefined) this.#trigger();
-    });
+    this.#namespaceNames = options.kernel.watchNamed(
+      (name) => {
+        if (tenantOfNamespace(options.instance, name) !== undefined) this.#trigger();
+      },
+      (error) => this.#onNamesUnwatched(error),
+    );
     this.#stopAudit = this.#every(auditInterval, () => this.audit());
   }
 
@@ -274,6 +277,7 @@ export class NodeDataplane {
 
   async #openTenant(name: string): Promise<TenantDataplane> {
     const tenant = await TenantDataplane.open({
+      kernel: this.#options.kernel,
       clock: this.#options.clock,
       instance: this.#options.instance,
       tenant: name,
@@ -318,7 +322,7 @@ export class NodeDataplane {
   }
 
   async #pruneAll(): Promise<void> {
-    for (const name of await listNamedNamespaces()) {
+    for (const name of await this.#options.kernel.listNamed()) {
       const tenantName = tenantOfNamespace(this.#options.instance, name);
       if (tenantName === undefined || !(await this.#isOwnNamespace(name))) continue;
       const wanted = this.#networksOf(tenantName);
@@ -336,8 +340,8 @@ export class NodeDataplane {
   }
 
   async #isOwnNamespace(name: string): Promise<boolean> {
-    using namespace = NetworkNamespace.openNamed(name);
-    using socket = new NetlinkSocket({ namespace });
+    using namespace = this.#options.kernel.openNamed(name);
+    using socket = new NetlinkSocket({ transport: namespace.openTransport({}) });
     const loopback = await socket.get(getLink({ name: "lo" }));
     return loopback.alias === aliasOf(this.#options.instance);
   }
@@ -366,6 +370,16 @@ export class NodeDataplane {
     });
     this.#options.onTrafficMissed?.();
     void this.audit();
+  }
+
+  /** What depends on them is looked at with everything else, by the audit. */
+  #onNamesUnwatched(error: Error): void {
+    this.#report({
+      level: "warning",
+      kind: "failed",
+      object: "names of network namespaces",
+      message: `changes are not told (${messageOf(error)}) and will be found every ${formatDuration(auditInterval)}; see sysctl fs.inotify.max_user_instances`,
+    });
   }
 
   #trigger(): void {
@@ -400,13 +414,4 @@ function portsOf(
 /** Each once and in order, so that the same filter is the same text. */
 function sorted<Value extends number | string>(values: readonly Value[]): Value[] {
   return [...new Set(values)].sort((a, b) => (a < b ? -1 : 1));
-}
-
-/** Calls back when a name appears in, or vanishes from, the directory of named namespaces. */
-function watchNamespaceNames(onChange: (name: string) => void): { close(): void } {
-  const directory = namedNamespacePath("");
-  mkdirSync(directory, { recursive: true, mode: 0o755 });
-  return watch(directory, { persistent: false }, (_event, name) => {
-    if (name !== null) onChange(name);
-  });
 }

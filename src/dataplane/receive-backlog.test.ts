@@ -1,39 +1,43 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { ReceiveBacklog } from "./receive-backlog.ts";
 import type { DataplaneEvent } from "./report.ts";
 
-function setting(t: TestContext): string {
-  const directory = mkdtempSync(join(tmpdir(), "weft-backlog-"));
-  t.after(() => rmSync(directory, { recursive: true }));
-  return join(directory, "netdev_max_backlog");
-}
-
-test("a bridge with many ports has the backlog raised, once, and never lowered", (t) => {
-  const path = setting(t);
+test("a bridge with many ports has the backlog raised, once, and never lowered", () => {
+  let value = "1000";
+  const written: [string, string][] = [];
+  const kernel = {
+    readMachineSysctl: () => value,
+    writeMachineSysctl: (key: string, wanted: string) => {
+      value = wanted;
+      written.push([key, wanted]);
+    },
+  };
   const events: DataplaneEvent[] = [];
-  const backlog = new ReceiveBacklog("web", (event) => events.push(event), path);
-  writeFileSync(path, "1000\n");
+  const backlog = new ReceiveBacklog("web", kernel, (event) => events.push(event));
   backlog.ensure(249);
-  assert.equal(readFileSync(path, "utf8"), "1000\n");
+  assert.deepEqual(written, []);
   backlog.ensure(250);
   backlog.ensure(251);
-  assert.equal(readFileSync(path, "utf8"), "4096");
+  assert.deepEqual(written, [["core/netdev_max_backlog", "4096"]]);
   assert.deepEqual(
     events.map(({ level }) => level),
     ["info"],
   );
-  writeFileSync(path, "8192\n");
+  value = "8192";
   backlog.ensure(1_020);
-  assert.equal(readFileSync(path, "utf8"), "8192\n");
+  assert.equal(value, "8192");
 });
 
-test("where it cannot be raised, that is told once, with what to do", (t) => {
+test("where it cannot be raised, that is told once, with what to do", () => {
+  const kernel = {
+    readMachineSysctl: () => undefined,
+    writeMachineSysctl: () => {
+      throw new Error("ENOENT");
+    },
+  };
   const events: DataplaneEvent[] = [];
-  const backlog = new ReceiveBacklog("web", (event) => events.push(event), setting(t));
+  const backlog = new ReceiveBacklog("web", kernel, (event) => events.push(event));
   backlog.ensure(300);
   backlog.ensure(301);
   assert.equal(events.length, 1);

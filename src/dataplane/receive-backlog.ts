@@ -1,5 +1,5 @@
-import { readFileSync, writeFileSync } from "node:fs";
 import { messageOf } from "../base/errors.ts";
+import type { Kernel } from "./kernel.ts";
 import type { Report } from "./report.ts";
 
 /**
@@ -7,7 +7,7 @@ import type { Report } from "./report.ts";
  * told otherwise. A setting of the whole machine; inside other network namespaces than its first it does not appear.
  * Documentation/admin-guide/sysctl/net.rst
  */
-const backlogPath = "/proc/sys/net/core/netdev_max_backlog";
+const setting = "core/netdev_max_backlog";
 
 /** From so many ports on a few frames that are flooded at once may be too much. */
 const manyPorts = 250;
@@ -20,23 +20,23 @@ const enough = 4_096;
  */
 export class ReceiveBacklog {
   readonly #network: string;
+  readonly #kernel: Pick<Kernel, "readMachineSysctl" | "writeMachineSysctl">;
   readonly #report: Report;
-  readonly #path: string;
   #isTold = false;
 
-  constructor(network: string, report: Report, path = backlogPath) {
+  constructor(network: string, kernel: Pick<Kernel, "readMachineSysctl" | "writeMachineSysctl">, report: Report) {
     this.#network = network;
+    this.#kernel = kernel;
     this.#report = report;
-    this.#path = path;
   }
 
   /** `ports`: of the network's bridge. */
   ensure(ports: number): void {
     if (ports < manyPorts) return;
     try {
-      const present = Number(readFileSync(this.#path, "utf8"));
+      const present = Number(this.#kernel.readMachineSysctl(setting));
       if (present >= enough) return;
-      writeFileSync(this.#path, String(enough));
+      this.#kernel.writeMachineSysctl(setting, String(enough));
       this.#tell("info", `raised net.core.netdev_max_backlog from ${present} to ${enough}: ${reason(ports)}`);
     } catch (error) {
       if (this.#isTold) return;

@@ -1,6 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
-import { isErrno, type NetworkNamespace } from "../linux/index.ts";
+import { isErrno } from "../linux/index.ts";
 import { endpointPortName, namespaceName } from "../model/names.ts";
 import {
   deleteLink,
@@ -38,6 +38,7 @@ import type { NftTable } from "./filter/nftables.ts";
 import { handedUpTable, routingFilterName, routingFilterTable } from "./filter/routing-filter.ts";
 import { suppressionFilterName, suppressionFilterTable } from "./filter/suppression-filter.ts";
 import { watchFilters } from "./filter/watch-filters.ts";
+import type { Kernel, KernelNamespace } from "./kernel.ts";
 import { LinkTable } from "./link-table.ts";
 import { NetworkDataplane, type PortTraffic } from "./network-dataplane.ts";
 import { isOwnLink, weftProtocol } from "./ownership.ts";
@@ -51,6 +52,7 @@ import { isEmptyRequest, type UplinkRequest } from "./uplink/request.ts";
 import { Uplink } from "./uplink/uplink.ts";
 
 export interface TenantOptions {
+  readonly kernel: Kernel;
   readonly clock: Clock;
   readonly instance: string;
   readonly tenant: string;
@@ -67,7 +69,7 @@ export interface TenantOptions {
 
 /** One tenant on this node: its namespace, the filter in it, and its networks. */
 export class TenantDataplane {
-  readonly namespace: NetworkNamespace;
+  readonly namespace: KernelNamespace;
   readonly socket: NetlinkSocket;
   readonly networks = new Map<string, NetworkDataplane>();
   readonly #options: TenantOptions;
@@ -85,12 +87,12 @@ export class TenantDataplane {
   #sysctlWrites = 0;
   #containerWrites = 0;
 
-  private constructor(options: TenantOptions, namespace: NetworkNamespace, socket: NetlinkSocket) {
+  private constructor(options: TenantOptions, namespace: KernelNamespace, socket: NetlinkSocket) {
     this.#options = options;
     this.namespace = namespace;
     this.socket = socket;
     this.#events = new EventSocket({
-      namespace,
+      open: (socket) => namespace.openTransport(socket),
       groups: [
         eventGroup.link,
         eventGroup.neighbour,
@@ -120,9 +122,9 @@ export class TenantDataplane {
   /** Makes the tenant's namespace, or takes up the one that an earlier run made. */
   static async open(options: TenantOptions): Promise<TenantDataplane> {
     const { namespace, socket } = await openTenantNamespace(
+      options.kernel,
       namespaceName(options.instance, options.tenant),
       options.instance,
-      (inside) => new NetlinkSocket({ namespace: inside }),
     );
     return new TenantDataplane(options, namespace, socket);
   }
@@ -202,9 +204,9 @@ export class TenantDataplane {
 
   /** Removes the namespace, unless somebody has put devices of his own into it. */
   async removeNamespace(): Promise<void> {
-    const { instance, tenant, report } = this.#options;
+    const { kernel, instance, tenant, report } = this.#options;
     const name = namespaceName(instance, tenant);
-    const foreign = await removeTenantNamespace(this.namespace, name, this.socket);
+    const foreign = await removeTenantNamespace(kernel, this.namespace, name, this.socket);
     if (foreign.length === 0) return;
     const devices = foreign.map((link) => link.name).join(", ");
     report({
@@ -226,8 +228,8 @@ export class TenantDataplane {
   }
 
   #ensureName(): void {
-    const { instance, tenant, report } = this.#options;
-    if (!ensureNamespaceName(this.namespace, namespaceName(instance, tenant))) return;
+    const { kernel, instance, tenant, report } = this.#options;
+    if (!ensureNamespaceName(kernel, this.namespace, namespaceName(instance, tenant))) return;
     report({
       level: "warning",
       kind: "repaired",
@@ -304,8 +306,9 @@ export class TenantDataplane {
   }
 
   #makeNetwork(desired: DesiredNetwork): NetworkDataplane {
-    const { clock, instance, underlay, problems, report } = this.#options;
+    const { kernel, clock, instance, underlay, problems, report } = this.#options;
     return new NetworkDataplane(desired, {
+      kernel,
       clock,
       instance,
       namespace: this.namespace,
@@ -326,8 +329,8 @@ export class TenantDataplane {
   }
 
   /** A socket in a container's namespace that is used for a moment; its writes count on when it is closed. */
-  #countedSocket(namespace: NetworkNamespace): NetlinkSocket {
-    const socket = new NetlinkSocket({ namespace });
+  #countedSocket(namespace: KernelNamespace): NetlinkSocket {
+    const socket = new NetlinkSocket({ transport: namespace.openTransport({}) });
     const close = socket.close.bind(socket);
     let counted = false;
     socket.close = () => {

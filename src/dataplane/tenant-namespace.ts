@@ -1,25 +1,18 @@
 import { WeftError } from "../base/errors.ts";
-import {
-  createNamedNamespace,
-  deleteNamedNamespace,
-  NetworkNamespace,
-  namedNamespaceExists,
-  nameNamespace,
-} from "../linux/index.ts";
-import { changeLink, getLink, type Link, listLinks, type NetlinkSocket } from "../netlink/index.ts";
+import { changeLink, getLink, type Link, listLinks, NetlinkSocket } from "../netlink/index.ts";
+import type { Kernel, KernelNamespace } from "./kernel.ts";
 import { aliasOf, isMade } from "./ownership.ts";
 import { ensureTenantSysctls } from "./tenant-sysctls.ts";
 
 /** The namespace of a tenant: made, or found and known by the mark on its loopback device. */
 export async function openTenantNamespace(
+  kernel: Kernel,
   name: string,
   instance: string,
-  openSocket: (namespace: NetworkNamespace) => NetlinkSocket,
-): Promise<{ readonly namespace: NetworkNamespace; readonly socket: NetlinkSocket; readonly created: boolean }> {
-  const created = !namedNamespaceExists(name);
-  if (created) createNamedNamespace(name);
-  const namespace = NetworkNamespace.openNamed(name);
-  const socket = openSocket(namespace);
+): Promise<{ readonly namespace: KernelNamespace; readonly socket: NetlinkSocket }> {
+  if (!kernel.namedExists(name)) kernel.createNamed(name);
+  const namespace = kernel.openNamed(name);
+  const socket = new NetlinkSocket({ transport: namespace.openTransport({}) });
   try {
     await mark(name, instance, socket);
     ensureTenantSysctls(namespace, []);
@@ -28,7 +21,7 @@ export async function openTenantNamespace(
     namespace.close();
     throw error;
   }
-  return { namespace, socket, created };
+  return { namespace, socket };
 }
 
 /** A namespace that was made and not marked yet when the agent died is empty; one that is not empty is somebody else's. */
@@ -47,9 +40,9 @@ async function mark(name: string, instance: string, socket: NetlinkSocket): Prom
 }
 
 /** Gives the namespace its name again after somebody deleted it; tells whether that was necessary. */
-export function ensureNamespaceName(namespace: NetworkNamespace, name: string): boolean {
-  if (namedNamespaceExists(name)) {
-    using present = NetworkNamespace.openNamed(name);
+export function ensureNamespaceName(kernel: Kernel, namespace: KernelNamespace, name: string): boolean {
+  if (kernel.namedExists(name)) {
+    using present = kernel.openNamed(name);
     if (present.inode === namespace.inode) return false;
     throw new WeftError({
       code: "already-exists",
@@ -58,21 +51,22 @@ export function ensureNamespaceName(namespace: NetworkNamespace, name: string): 
       hint: `delete it with: ip netns delete ${name}`,
     });
   }
-  nameNamespace(namespace, name);
+  kernel.name(namespace, name);
   return true;
 }
 
 /** Removes the namespace if nothing is left in it that weft did not make; else says what is. */
 export async function removeTenantNamespace(
-  namespace: NetworkNamespace,
+  kernel: Kernel,
+  namespace: KernelNamespace,
   name: string,
   socket: NetlinkSocket,
 ): Promise<readonly Link[]> {
   const foreign = (await socket.dump(listLinks())).filter(isMade);
   if (foreign.length > 0) return foreign;
-  if (namedNamespaceExists(name)) {
-    using present = NetworkNamespace.openNamed(name);
-    if (present.inode === namespace.inode) deleteNamedNamespace(name);
+  if (kernel.namedExists(name)) {
+    using present = kernel.openNamed(name);
+    if (present.inode === namespace.inode) kernel.deleteNamed(name);
   }
   return [];
 }

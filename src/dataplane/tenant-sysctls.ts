@@ -1,4 +1,4 @@
-import { type NetworkNamespace, readNetworkSysctl, writeNetworkSysctl } from "../linux/index.ts";
+import type { KernelNamespace } from "./kernel.ts";
 
 /**
  * Every device that appears in a tenant's namespace is quiet from its first moment: no addresses, no router discovery.
@@ -46,14 +46,14 @@ export interface SysctlChange {
  * Makes the settings of a tenant's namespace so if they are not so, and those of devices in it that route. Those that
  * this kernel lacks do not matter, nor those of devices that went away.
  */
-export function ensureTenantSysctls(namespace: NetworkNamespace, devices: readonly string[]): readonly SysctlChange[] {
+export function ensureTenantSysctls(namespace: KernelNamespace, devices: readonly string[]): readonly SysctlChange[] {
   const changes: SysctlChange[] = [];
   // Those of all devices come first: they set each device's, too.
   const wantedOfAll = [sysctls, ...devices.map(ofDevice)].flatMap((settings) => Object.entries(settings));
   for (const [key, wanted] of wantedOfAll) {
-    const found = readNetworkSysctl(namespace, key);
+    const found = namespace.readSysctl(key);
     if (found === undefined || found === wanted) continue;
-    writeNetworkSysctl(namespace, key, wanted);
+    namespace.writeSysctl(key, wanted);
     changes.push({ name: `net.${key.replaceAll("/", ".")}`, found, wanted });
   }
   return changes;

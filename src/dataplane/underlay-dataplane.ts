@@ -1,6 +1,5 @@
 import type { Clock } from "../base/clock.ts";
 import type { IpAddress } from "../base/ip.ts";
-import type { NetworkNamespace } from "../linux/index.ts";
 import {
   type EventMessage,
   EventSocket,
@@ -16,6 +15,7 @@ import { deleteNftTable, ensureNftTable } from "./filter/nftables.ts";
 import { type SourceFilter, sourceFilterName, sourceFilterTable } from "./filter/source-filter.ts";
 import { VtepRoutes } from "./filter/vtep-paths.ts";
 import { watchFilters } from "./filter/watch-filters.ts";
+import type { KernelNamespace } from "./kernel.ts";
 import type { Report } from "./report.ts";
 import { VtepNexthops } from "./tables/vtep-nexthops.ts";
 import { removeLeftoverUplinks } from "./uplink/leftovers.ts";
@@ -25,7 +25,7 @@ const defaultMtu = 1500;
 
 export interface UnderlayOptions {
   readonly instance: string;
-  readonly namespace: NetworkNamespace;
+  readonly namespace: KernelNamespace;
   readonly clock: Clock;
   readonly report: Report;
   /** Something was damaged, and marked for repair. */
@@ -56,10 +56,10 @@ export class UnderlayDataplane {
   constructor(options: UnderlayOptions) {
     const { namespace, instance, clock, onDamage, onOverrun } = options;
     this.#options = options;
-    this.socket = new NetlinkSocket({ namespace });
+    this.socket = new NetlinkSocket({ transport: namespace.openTransport({}) });
     this.#nexthops = new VtepNexthops({ instance, socket: this.socket, clock });
     this.#events = new EventSocket({
-      namespace,
+      open: (socket) => namespace.openTransport(socket),
       groups: [eventGroup.nexthop],
       onEvent: (message) => this.#onEvent(message),
       onOverrun,
@@ -84,7 +84,7 @@ export class UnderlayDataplane {
     };
   }
 
-  get namespace(): NetworkNamespace {
+  get namespace(): KernelNamespace {
     return this.#options.namespace;
   }
 

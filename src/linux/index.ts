@@ -16,7 +16,7 @@ export {
   processesIn,
 } from "./namespace.ts";
 export { netlinkProtocol, RawNetlinkSocket } from "./netlink-socket.ts";
-export { PacketSender, PacketSocket, packetType } from "./packet-socket.ts";
+export { PacketSender, PacketSocket, type PacketSocketOptions, packetType } from "./packet-socket.ts";
 export { watchReadable } from "./readiness.ts";
 export { readNetworkSysctl, writeNetworkSysctl } from "./sysctl.ts";
 export { isErrno, SystemError } from "./system-error.ts";

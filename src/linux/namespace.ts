@@ -202,7 +202,7 @@ export function createNamedNamespace(name: string): void {
 }
 
 /** Gives a namespace that is held open a name (again), for example after somebody deleted its name. EEXIST if it is taken. */
-export function nameNamespace(namespace: NetworkNamespace, name: string): void {
+export function nameNamespace(namespace: Pick<NetworkNamespace, "fd">, name: string): void {
   const operation = `name network namespace ${name}`;
   shareNamedDirectory(operation);
   if (namedNamespaceExists(name)) throw new SystemError({ operation, errno: 17 });

@@ -13,7 +13,7 @@ function listen(kernel: FakeKernel) {
   const heard: unknown[] = [];
   const socket = new EventSocket({
     groups: [],
-    transport: kernel,
+    open: () => kernel,
     onEvent: ({ type, bytes, view, start, end }) => heard.push([type, readNeighbour(bytes, view, start, end)]),
     onOverrun: () => heard.push("overrun"),
   });
@@ -65,7 +65,7 @@ test("after closing nothing is heard, not even the rest of what was queued", asy
   let count = 0;
   const socket = new EventSocket({
     groups: [],
-    transport: kernel,
+    open: () => kernel,
     onEvent: () => {
       count++;
       socket.close();

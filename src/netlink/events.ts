@@ -1,7 +1,7 @@
 import { assembleBpf, isErrno, type NetworkNamespace } from "../linux/index.ts";
 import { messagesOf } from "./message.ts";
 import { AF_BRIDGE, neighbourFlag, RTM_DELNEIGH, RTM_NEWNEIGH } from "./neighbour.ts";
-import { openKernelTransport, type Transport } from "./transport.ts";
+import { openKernelTransport, type Transport, type TransportOptions } from "./transport.ts";
 
 /** linux/rtnetlink.h: `enum rtnetlink_groups`. */
 export const eventGroup = {
@@ -38,7 +38,8 @@ export interface EventSocketOptions {
   readonly receiveBuffer?: number;
   /** A classic BPF program that says which messages are queued; see {@link withoutNewNeighbours}. */
   readonly filter?: Uint8Array;
-  readonly transport?: Transport;
+  /** How it reaches its kernel. Absent: that of this host. */
+  readonly open?: (options: Omit<TransportOptions, "namespace">) => Transport;
   readonly onEvent: (message: EventMessage) => void;
   /** Messages were lost (ENOBUFS), or could not be read: whoever listens must look at the whole state anew. */
   readonly onOverrun: () => void;
@@ -54,15 +55,13 @@ export class EventSocket {
   #closed = false;
 
   constructor(options: EventSocketOptions) {
-    this.#transport =
-      options.transport ??
-      openKernelTransport({
-        namespace: options.namespace,
-        receiveBuffer: options.receiveBuffer ?? 4 * 1024 * 1024,
-        groups: options.groups,
-        ...(options.protocol === undefined ? {} : { protocol: options.protocol }),
-        filter: options.filter,
-      });
+    const { namespace, open = (socket) => openKernelTransport({ namespace, ...socket }) } = options;
+    this.#transport = open({
+      receiveBuffer: options.receiveBuffer ?? 4 * 1024 * 1024,
+      groups: options.groups,
+      ...(options.protocol === undefined ? {} : { protocol: options.protocol }),
+      filter: options.filter,
+    });
     this.#stop = this.#transport.onReadable(() => this.#drain(options));
   }
 

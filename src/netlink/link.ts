@@ -1,5 +1,4 @@
 import type { MacAddress } from "../base/mac.ts";
-import type { NetworkNamespace } from "../linux/index.ts";
 import { type Attribute, AttributeSchema, macAddress, nested, s32, string, u8, u32 } from "./attribute.ts";
 import { FixedHeader } from "./fixed-header.ts";
 import { type BridgePortSettings, type BridgeSettings, bridgePortSchema, bridgeSchema } from "./link-kinds/bridge.ts";
@@ -8,6 +7,7 @@ import { type GreSettings, greSchema } from "./link-kinds/gre.ts";
 import { type IpTunnelSettings, ipTunnelSchema } from "./link-kinds/ip-tunnel.ts";
 import { type VxlanSettings, vxlanSchema } from "./link-kinds/vxlan.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "./message.ts";
+import type { NamespaceReference } from "./namespace-id.ts";
 import type { Query, Request } from "./request.ts";
 
 /** linux/rtnetlink.h */
@@ -188,7 +188,7 @@ export interface LinkSettings {
   readonly group?: number;
   readonly info?: LinkInfo;
   /** The namespace that the device is created in, or moved to. */
-  readonly namespace?: NetworkNamespace;
+  readonly namespace?: NamespaceReference;
   /**
    * At creation: the namespace that a tunnel's outer packets travel in, by the id that the namespace of the device has
    * for it (see `namespaceIdOf`). Absent: for gre, ipip, sit and ip6tnl that of the device, for vxlan and geneve that

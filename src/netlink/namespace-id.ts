@@ -1,4 +1,4 @@
-import { isErrno, type NetworkNamespace } from "../linux/index.ts";
+import { isErrno } from "../linux/index.ts";
 import { AttributeSchema, s32, u32 } from "./attribute.ts";
 import { FixedHeader } from "./fixed-header.ts";
 import type { Query, Request } from "./request.ts";
@@ -21,8 +21,14 @@ const header = new FixedHeader("rtgenmsg", [
 /** linux/net_namespace.h: `NETNSA_*`. */
 const schema = new AttributeSchema("NETNSA", { id: s32(1), descriptor: u32(3) });
 
+/** A namespace that a request names: an open descriptor of it, and how people know it. */
+export interface NamespaceReference {
+  readonly fd: number;
+  readonly label: string;
+}
+
 /** The id that the socket's namespace has for another; -1: none yet. */
-function getNamespaceId(namespace: NetworkNamespace): Query<number> {
+function getNamespaceId(namespace: NamespaceReference): Query<number> {
   return {
     type: RTM_GETNSID,
     flags: 0,
@@ -35,7 +41,7 @@ function getNamespaceId(namespace: NetworkNamespace): Query<number> {
   };
 }
 
-function assignNamespaceId(namespace: NetworkNamespace): Request {
+function assignNamespaceId(namespace: NamespaceReference): Request {
   return {
     type: RTM_NEWNSID,
     flags: 0,
@@ -51,7 +57,7 @@ function assignNamespaceId(namespace: NetworkNamespace): Request {
  * The id by which the socket's namespace knows another, given to it now if it has none. It stays as long as both live.
  * The kernel gives ids also by itself, to namespaces that a device of this one leads to.
  */
-export async function namespaceIdOf(socket: NetlinkSocket, namespace: NetworkNamespace): Promise<number> {
+export async function namespaceIdOf(socket: NetlinkSocket, namespace: NamespaceReference): Promise<number> {
   const known = await socket.get(getNamespaceId(namespace));
   if (known !== NETNSA_NSID_NOT_ASSIGNED) return known;
   await socket.execute(assignNamespaceId(namespace)).catch((error: unknown) => {

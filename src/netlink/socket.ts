@@ -78,8 +78,7 @@ export class NetlinkSocket {
   writes = 0;
 
   constructor(options: SocketOptions = {}) {
-    this.#transport =
-      options.transport ?? openKernelTransport({ namespace: options.namespace, receiveBuffer: 8 * 1024 * 1024 });
+    this.#transport = options.transport ?? openKernelTransport({ namespace: options.namespace });
     this.#answerTimeout = options.answerTimeout ?? seconds(10);
   }
 

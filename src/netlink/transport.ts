@@ -16,8 +16,8 @@ export interface Transport {
 export interface TransportOptions {
   /** Absent: the namespace that the process is in. The socket stays in it for good. */
   readonly namespace?: NetworkNamespace | undefined;
-  /** Octets of the receive buffer. */
-  readonly receiveBuffer: number;
+  /** Octets of the receive buffer. Default 8 MiB. */
+  readonly receiveBuffer?: number;
   readonly groups?: readonly number[];
   /** One of {@link netlinkProtocol}; default routing. */
   readonly protocol?: number;
@@ -26,7 +26,7 @@ export interface TransportOptions {
 }
 
 export function openKernelTransport(options: TransportOptions): Transport {
-  const open = (): RawNetlinkSocket => new RawNetlinkSocket(options);
+  const open = (): RawNetlinkSocket => new RawNetlinkSocket({ receiveBuffer: 8 * 1024 * 1024, ...options });
   const socket = options.namespace === undefined ? open() : options.namespace.run(open);
   if (options.filter !== undefined) socket.attachFilter(options.filter);
   return {

@@ -7,6 +7,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { ip } from "../../src/base/ip.ts";
 import { mac } from "../../src/base/mac.ts";
 import { type DataplaneEvent, type NetworkSettings, NodeDataplane } from "../../src/dataplane/index.ts";
+import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { networkSettings } from "../../src/dataplane/testing.ts";
 import {
   createNamedNamespace,
@@ -34,8 +35,9 @@ describe("an interface in a container", requires("nft-inet"), () => {
   async function start(changes: Partial<NetworkSettings> = {}): Promise<void> {
     const [host] = underlay.hosts;
     dataplane = new NodeDataplane({
+      kernel: linuxKernel,
       instance: `t${process.pid}i`,
-      underlay: (host as TestNamespace).namespace,
+      underlay: (host as TestNamespace).kernel,
       clock: systemClock,
       report: (event) => events.push(event),
     });
@@ -223,9 +225,9 @@ describe("an interface in a container", requires("nft-inet"), () => {
     const sources = join(import.meta.dirname, "../../src");
     const script = `
       const { ensureIpv6 } = await import("${sources}/dataplane/container-ipv6.ts");
-      const { NetworkNamespace } = await import("${sources}/linux/index.ts");
+      const { linuxKernel } = await import("${sources}/dataplane/linux-kernel.ts");
       const endpoint = { addresses: [{ address: "fd00::1", prefixLength: 64 }] };
-      console.log(ensureIpv6(endpoint, NetworkNamespace.openNamed("${container.name}"), "eth0").lack);`;
+      console.log(ensureIpv6(endpoint, linuxKernel.openNamed("${container.name}"), "eth0").lack);`;
     const words = ['mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"', "sh"];
     const node = [process.execPath, "--input-type=module", "-e", script];
     assert.match(

@@ -5,6 +5,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { type IpAddress, ip } from "../../src/base/ip.ts";
 import { type MacAddress, mac } from "../../src/base/mac.ts";
 import { NodeDataplane } from "../../src/dataplane/index.ts";
+import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { networkSettings } from "../../src/dataplane/testing.ts";
 import { deleteNamedNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
@@ -33,8 +34,9 @@ describe("1,020 endpoints of a network on one node", requires("nft-inet", "quick
     underlay = makeUnderlay(1);
     for (const name of ["first", "crowd", "last"]) places.push(testNamespace(name));
     dataplane = new NodeDataplane({
+      kernel: linuxKernel,
       instance: `t${process.pid}c`,
-      underlay: (underlay.hosts[0] as TestNamespace).namespace,
+      underlay: (underlay.hosts[0] as TestNamespace).kernel,
       clock: systemClock,
       report: () => {},
     });

@@ -14,6 +14,7 @@ import {
   type NetworkSettings,
   NodeDataplane,
 } from "../../src/dataplane/index.ts";
+import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { networkSettings } from "../../src/dataplane/testing.ts";
 import { NetworkNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
@@ -60,8 +61,9 @@ afterEach(async () => {
 
 async function makeDataplane(): Promise<NodeDataplane> {
   const made = new NodeDataplane({
+    kernel: linuxKernel,
     instance,
-    underlay: host().namespace,
+    underlay: host().kernel,
     clock: systemClock,
     report: (event) => events.push(event),
   });

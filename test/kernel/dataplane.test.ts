@@ -5,6 +5,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { ip } from "../../src/base/ip.ts";
 import { mac, macToBytes } from "../../src/base/mac.ts";
 import { type DataplaneEvent, type NetworkSettings, NodeDataplane } from "../../src/dataplane/index.ts";
+import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { networkSettings } from "../../src/dataplane/testing.ts";
 import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
@@ -35,8 +36,9 @@ describe("dataplane of two nodes", requires("nft-inet"), () => {
   function makeDataplane(node: number, collected: DataplaneEvent[] = events): NodeDataplane {
     const host = underlay.hosts[node - 1] as TestNamespace;
     return new NodeDataplane({
+      kernel: linuxKernel,
       instance: `t${process.pid}n${node}`,
-      underlay: host.namespace,
+      underlay: host.kernel,
       clock: systemClock,
       report: (event) => collected.push(event),
     });

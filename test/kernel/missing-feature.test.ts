@@ -39,10 +39,10 @@ test("a kernel without vxlan: the error names the module to load", async () => {
   using underlay = new NetlinkSocket({ transport: new FakeKernel({ handlers: [() => answer] }) });
   const place = {
     instance: "test",
-    namespace: host.namespace,
+    namespace: host.kernel,
     socket,
     underlay,
-    underlayNamespace: host.namespace,
+    underlayNamespace: host.kernel,
     offload: {},
   };
   const made = new Tunnels().ensure(new DesiredNetwork(network), undefined, place, new LinkTable(socket));

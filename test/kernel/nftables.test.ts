@@ -42,7 +42,7 @@ function table(prefixes: readonly unknown[], ports: readonly number[], protocols
 
 it("changes a table as far as it differs, and no more", requires("nft-inet"), async () => {
   using place = testNamespace("nft");
-  const { namespace } = place;
+  const { kernel: namespace } = place;
   place.shell("ip link set lo up");
   const first = table([prefix("127.0.0.0", 8), "192.0.2.1"], [4789]);
   assert.equal(await ensureNftTable(namespace, first), true);

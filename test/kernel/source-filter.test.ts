@@ -5,6 +5,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { ip, ipToBytes } from "../../src/base/ip.ts";
 import { mac } from "../../src/base/mac.ts";
 import { type DataplaneEvent, NodeDataplane } from "../../src/dataplane/index.ts";
+import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { networkSettings } from "../../src/dataplane/testing.ts";
 import type { Vni } from "../../src/model/index.ts";
 import { internetChecksum, pseudoHeaderSum } from "../../src/wire/checksum.ts";
@@ -100,8 +101,9 @@ describe("what a node believes about tunnels", requires("nft-inet", "vxlan"), ()
       ip link set lo up; ip link set eth0 up; ip addr add 10.97.0.2/24 dev eth0
       ip route add default via 10.97.0.1`);
     dataplane = new NodeDataplane({
+      kernel: linuxKernel,
       instance,
-      underlay: host().namespace,
+      underlay: host().kernel,
       clock: systemClock,
       report: (event) => events.push(event),
     });

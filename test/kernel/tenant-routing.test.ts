@@ -7,6 +7,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { ip } from "../../src/base/ip.ts";
 import { mac } from "../../src/base/mac.ts";
 import { type DataplaneEvent, type NetworkSettings, NodeDataplane } from "../../src/dataplane/index.ts";
+import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { networkSettings } from "../../src/dataplane/testing.ts";
 import { deleteNamedNamespace, NetworkNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
@@ -45,8 +46,9 @@ describe("the router that a tenant's namespace is", requires("nft-inet", "nft-na
   async function run(): Promise<NodeDataplane> {
     const [host] = underlay.hosts as readonly [TestNamespace];
     const made = new NodeDataplane({
+      kernel: linuxKernel,
       instance,
-      underlay: host.namespace,
+      underlay: host.kernel,
       clock: systemClock,
       report: (event) => events.push(event),
     });

@@ -87,9 +87,9 @@ function open(
   const uplink = new Uplink({
     instance,
     tenant: name,
-    namespace: namespace.namespace,
+    namespace: namespace.kernel,
     socket: inside,
-    underlay: { namespace: host.namespace, socket: outside },
+    underlay: { namespace: host.kernel, socket: outside },
     report: (event) => events.push(event),
     onDamage: () => void run().catch(() => {}),
   });
@@ -612,7 +612,7 @@ P`),
     again.close();
     again.namespace.shell("ip link del uplink");
     using socket = new NetlinkSocket({ namespace: host.namespace });
-    const underlay = { namespace: host.namespace, socket };
+    const underlay = { namespace: host.kernel, socket };
     assert.equal(await removeLeftoverUplinks(instance, new Set(["blue"]), underlay), 0);
     assert.match(host.shell("ip route"), /10\.0\.2\.0/);
     await removeLeftoverUplinks(instance, new Set(), underlay);
@@ -853,7 +853,7 @@ P`;
     await eventually("a default route", () => advertised() || router.shell(advertise) !== "", 5_000);
     const events: DataplaneEvent[] = [];
     using socket = new NetlinkSocket({ namespace: host.namespace });
-    const side = { namespace: host.namespace, socket };
+    const side = { namespace: host.kernel, socket };
     const devices = { 4: [], 6: ["eth0"] };
     const ensure = async (): Promise<number> =>
       (await ensureForwarding(side, devices, { 4: [], 6: [] }, (event) => events.push(event))).writes;

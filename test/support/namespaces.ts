@@ -3,6 +3,8 @@
  * test, also when it fails and when the run is interrupted.
  */
 import { execFileSync } from "node:child_process";
+import type { KernelNamespace } from "../../src/dataplane/kernel.ts";
+import { linuxNamespace } from "../../src/dataplane/linux-kernel.ts";
 import { createNamedNamespace, deleteNamedNamespace, NetworkNamespace, processesIn } from "../../src/linux/index.ts";
 
 const living = new Set<TestNamespace>();
@@ -21,12 +23,15 @@ export class TestNamespace {
   /** As `ip netns` knows it. */
   readonly name: string;
   readonly namespace: NetworkNamespace;
+  /** The same as the dataplane knows it. */
+  readonly kernel: KernelNamespace;
 
   /** Use {@link testNamespace}. */
   constructor(name: string) {
     createNamedNamespace(name);
     this.name = name;
     this.namespace = NetworkNamespace.openNamed(name);
+    this.kernel = linuxNamespace(this.namespace);
     living.add(this);
   }
 

@@ -1,6 +1,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { milliseconds } from "../../base/duration.ts";
-import { addressResolutionFilter, type NetworkNamespace, PacketSocket } from "../../linux/index.ts";
+import type { KernelNamespace } from "../../dataplane/kernel.ts";
+import { addressResolutionFilter } from "../../linux/index.ts";
 import { readSighting, type Sighting } from "./sighting.ts";
 
 /** Frames read at one go, and the pause after as many: a flood of ARP takes a small part of the agent's time, and no more. */
@@ -12,26 +13,22 @@ const pauseAfterTurn = milliseconds(5);
  * faster than it is read is lost, and comes again.
  */
 export class Snooper {
-  readonly namespace: NetworkNamespace;
-  readonly #socket: PacketSocket;
+  readonly namespace: KernelNamespace;
+  readonly #socket: ReturnType<KernelNamespace["openPacketSocket"]>;
   readonly #clock: Clock;
   readonly #onSighting: (interfaceIndex: number, sighting: Sighting) => void;
   #cancelPause: (() => void) | undefined;
   #closed = false;
 
   constructor(options: {
-    readonly namespace: NetworkNamespace;
+    readonly namespace: KernelNamespace;
     readonly clock: Clock;
     readonly onSighting: (interfaceIndex: number, sighting: Sighting) => void;
   }) {
     this.namespace = options.namespace;
     this.#clock = options.clock;
     this.#onSighting = options.onSighting;
-    this.#socket = new PacketSocket({
-      namespace: options.namespace,
-      filter: addressResolutionFilter(),
-      withoutOutgoing: true,
-    });
+    this.#socket = options.namespace.openPacketSocket({ filter: addressResolutionFilter(), withoutOutgoing: true });
     this.#socket.onReadable(() => this.#read());
   }
 

@@ -1,9 +1,9 @@
-import type { NetworkNamespace } from "../../linux/index.ts";
+import type { KernelNamespace } from "../kernel.ts";
 import type { Report } from "../report.ts";
 import { ensureNftTable, type NftTable } from "./nftables.ts";
 
 export interface KeptTableOptions {
-  readonly namespace: NetworkNamespace;
+  readonly namespace: KernelNamespace;
   /** What an event of its repair is about. */
   readonly object: string;
   readonly report: Report;

@@ -1,10 +1,5 @@
-import type { ChildProcess } from "node:child_process";
-import { once } from "node:events";
-import { closeSync } from "node:fs";
-import { text } from "node:stream/consumers";
 import { isDeepStrictEqual } from "node:util";
-import { WeftError } from "../../base/errors.ts";
-import { memoryFile, type NetworkNamespace } from "../../linux/index.ts";
+import type { KernelNamespace } from "../kernel.ts";
 
 /** One object of nftables' JSON schema, libnftables-json(5), in the form in which `nft -j list` prints it. */
 export type NftObject = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -21,7 +16,7 @@ export interface NftTable {
  * Makes the table so if it is not so, in one transaction; tells whether anything had to be written. Where nothing but
  * elements of sets differs, nothing but these is written.
  */
-export async function ensureNftTable(namespace: NetworkNamespace, table: NftTable): Promise<boolean> {
+export async function ensureNftTable(namespace: KernelNamespace, table: NftTable): Promise<boolean> {
   const present = await listNftTable(namespace, table.family, table.name);
   const wanted = normalised(objectsOf(table));
   if (present !== undefined && isDeepStrictEqual(present, wanted)) return false;
@@ -40,25 +35,25 @@ const isDone = (): boolean => true;
 /** Some kernels take overlapping prefixes that come and go in one transaction for a conflict; the whole table they take. */
 const isRefused = (): boolean => false;
 
-async function writeNft(namespace: NetworkNamespace, table: NftTable, commands: readonly object[]): Promise<void> {
+async function writeNft(namespace: KernelNamespace, table: NftTable, commands: readonly object[]): Promise<void> {
   const attempted = `set nft table ${table.family} ${table.name}`;
-  await runNft(namespace, attempted, ["-j", "-f", "-"], JSON.stringify({ nftables: commands }));
+  await namespace.nft(attempted, ["-j", "-f", "-"], JSON.stringify({ nftables: commands }));
 }
 
 /** Tells whether there was such a table. */
 export async function deleteNftTable(
-  namespace: NetworkNamespace,
+  namespace: KernelNamespace,
   family: NftTable["family"],
   name: string,
 ): Promise<boolean> {
   if ((await listNftTable(namespace, family, name)) === undefined) return false;
-  await runNft(namespace, `delete nft table ${family} ${name}`, ["delete", "table", family, name], "");
+  await namespace.nft(`delete nft table ${family} ${name}`, ["delete", "table", family, name], "");
   return true;
 }
 
 /** The elements of all sets of a table, by name of the set; `undefined`: no such table. */
 export async function readNftSets(
-  namespace: NetworkNamespace,
+  namespace: KernelNamespace,
   family: NftTable["family"],
   name: string,
 ): Promise<ReadonlyMap<string, readonly unknown[]> | undefined> {
@@ -68,8 +63,8 @@ export async function readNftSets(
 }
 
 /** The names of all tables of a family. */
-export async function listNftTables(namespace: NetworkNamespace, family: string): Promise<string[]> {
-  const listing = await runNft(namespace, `list nft tables of ${family}`, ["-j", "list", "tables", family], "");
+export async function listNftTables(namespace: KernelNamespace, family: string): Promise<string[]> {
+  const listing = await namespace.nft(`list nft tables of ${family}`, ["-j", "list", "tables", family], "");
   const parsed = JSON.parse(listing) as { nftables: { table?: { name: string } }[] };
   return parsed.nftables.flatMap(({ table }) => (table === undefined ? [] : [table.name]));
 }
@@ -110,16 +105,11 @@ function elementChanges(present: readonly unknown[], wanted: readonly unknown[])
 }
 
 /** The objects of a table in comparable form: without handles and packet counts, sets in order; `undefined`: no such table. */
-async function listNftTable(namespace: NetworkNamespace, family: string, name: string): Promise<unknown[] | undefined> {
+async function listNftTable(namespace: KernelNamespace, family: string, name: string): Promise<unknown[] | undefined> {
   let listing: string;
   try {
     // -p: protocols as numbers, whatever /etc/protocols of this machine calls them.
-    listing = await runNft(
-      namespace,
-      `list nft table ${family} ${name}`,
-      ["-j", "-p", "list", "table", family, name],
-      "",
-    );
+    listing = await namespace.nft(`list nft table ${family} ${name}`, ["-j", "-p", "list", "table", family, name], "");
   } catch (error) {
     // What nft says of a table that is not there is for people, in words of their language.
     if (!(await listNftTables(namespace, family)).includes(name)) return undefined;
@@ -160,39 +150,4 @@ function comparable(element: unknown): unknown {
 function byText(a: unknown, b: unknown): number {
   const [left, right] = [JSON.stringify(a), JSON.stringify(b)];
   return left < right ? -1 : left > right ? 1 : 0;
-}
-
-async function runNft(
-  namespace: NetworkNamespace,
-  operation: string,
-  parameters: readonly string[],
-  input: string,
-): Promise<string> {
-  const attempted = `${operation} in ${namespace.label}`;
-  // nft opens its standard input anew, which works for files and not for the sockets that Node makes.
-  const inputFile = memoryFile("nft-input", input);
-  let child: ChildProcess;
-  try {
-    child = namespace.spawn("nft", parameters, { stdio: [inputFile, "pipe", "pipe"] });
-  } finally {
-    closeSync(inputFile);
-  }
-  if (child.stdout === null || child.stderr === null) throw new TypeError("nft has no pipes");
-  const [output, complaints, failure] = await Promise.all([
-    text(child.stdout),
-    text(child.stderr),
-    once(child, "close").then(
-      ([code]) => (code === 0 ? undefined : `exit ${code}`),
-      (error: Error) => error.message,
-    ),
-  ]);
-  if (failure === undefined) return output;
-  const missing = failure.includes("ENOENT");
-  throw new WeftError({
-    code: missing ? "failed-precondition" : "internal",
-    attempted,
-    // What follows the first complaint follows from it.
-    reason: missing ? "the program nft is not installed" : complaints.trim().split("\n")[0] || failure,
-    ...(missing ? { hint: "install the Debian package nftables" } : {}),
-  });
 }

@@ -1,6 +1,5 @@
 import { cidrContains, cidrOf } from "../../base/cidr.ts";
 import { familyOf, type IpAddress } from "../../base/ip.ts";
-import type { NetworkNamespace } from "../../linux/index.ts";
 import {
   type EventMessage,
   EventSocket,
@@ -13,6 +12,7 @@ import {
   readRoute,
   routeType,
 } from "../../netlink/index.ts";
+import type { KernelNamespace } from "../kernel.ts";
 
 /** How the host's routes lead to the VTEPs of other nodes. */
 export interface VtepPaths {
@@ -30,14 +30,14 @@ export class VtepRoutes {
   readonly #events: EventSocket;
   readonly #known = new Map<IpAddress, string | undefined>();
 
-  constructor(namespace: NetworkNamespace, socket: NetlinkSocket, onChange: () => void) {
+  constructor(namespace: KernelNamespace, socket: NetlinkSocket, onChange: () => void) {
     this.#socket = socket;
     const forget = (): void => {
       this.#known.clear();
       onChange();
     };
     this.#events = new EventSocket({
-      namespace,
+      open: (options) => namespace.openTransport(options),
       groups: [eventGroup.ipv4Route, eventGroup.ipv6Route],
       onEvent: (message) => {
         if (this.#concernsVtep(message)) forget();

@@ -1,7 +1,7 @@
 import type { IpFamily } from "../../base/ip.ts";
-import { type NetworkNamespace, readNetworkSysctl, writeNetworkSysctl } from "../../linux/index.ts";
 import { type Link, listLinks } from "../../netlink/index.ts";
 import { deleteNftTable, ensureNftTable, type NftTable, readNftSets } from "../filter/nftables.ts";
+import type { KernelNamespace } from "../kernel.ts";
 import { isOwnLink, weftGroup } from "../ownership.ts";
 import type { Report } from "../report.ts";
 import { hostDevicePattern } from "./identity.ts";
@@ -48,18 +48,14 @@ export async function ensureForwarding(
   const switches: { readonly key: string; readonly device: string }[] = [];
   let isGlobalNeeded = false;
   for (const family of families) {
-    const isRouter = readNetworkSysctl(namespace, global[family]) === "1";
-    if (
-      !isRouter &&
-      devices[family].length > 0 &&
-      readNetworkSysctl(namespace, ofDevice(family, "default")) === undefined
-    )
+    const isRouter = namespace.readSysctl(global[family]) === "1";
+    if (!isRouter && devices[family].length > 0 && namespace.readSysctl(ofDevice(family, "default")) === undefined)
       isGlobalNeeded = true;
     const record = [...before[family], ...(recorded?.get(`devices${family}`) ?? []).map(String)];
     const off: string[] = [];
     for (const device of devices[family]) {
       const key = ofDevice(family, device);
-      if (readNetworkSysctl(namespace, key) !== "0" || (family === 6 && isRouter)) continue;
+      if (namespace.readSysctl(key) !== "0" || (family === 6 && isRouter)) continue;
       off.push(device);
       switches.push({ key, device });
     }
@@ -69,7 +65,7 @@ export async function ensureForwarding(
   if (guarded[4].length + guarded[6].length > 0) writes += Number(await ensureNftTable(namespace, guardTable(guarded)));
   else if (recorded !== undefined) writes += Number(await deleteNftTable(namespace, "inet", forwardingTable));
   for (const { key, device } of switches) {
-    writeNetworkSysctl(namespace, key, "1");
+    namespace.writeSysctl(key, "1");
     writes++;
     if (isNotOurs(device))
       report({
@@ -91,11 +87,11 @@ export async function releaseForwarding({ namespace, socket }: Side): Promise<nu
   if (recorded === undefined) return 0;
   let writes = 0;
   for (const family of families) {
-    if (readNetworkSysctl(namespace, global[family]) === "1") continue;
+    if (namespace.readSysctl(global[family]) === "1") continue;
     for (const device of recorded.get(`devices${family}`) ?? []) {
       const key = ofDevice(family, String(device));
-      if (readNetworkSysctl(namespace, key) !== "1") continue;
-      writeNetworkSysctl(namespace, key, "0");
+      if (namespace.readSysctl(key) !== "1") continue;
+      namespace.writeSysctl(key, "0");
       writes++;
     }
   }
@@ -133,8 +129,8 @@ async function makeIpv6Router({ namespace, socket }: Side, report: Report): Prom
   const links = await socket.dump(listLinks());
   const listening = links.filter((link) => !isOwnLink(link) && obeysRouters(namespace, link));
   // First: with the switch go the default routes of devices that would not accept them any more.
-  for (const { name } of listening) writeNetworkSysctl(namespace, `ipv6/conf/${name}/accept_ra`, "2");
-  writeNetworkSysctl(namespace, global[6], "1");
+  for (const { name } of listening) namespace.writeSysctl(`ipv6/conf/${name}/accept_ra`, "2");
+  namespace.writeSysctl(global[6], "1");
   const kept = listening.map(({ name }) => name).join(", ");
   report({
     level: "warning",
@@ -147,6 +143,6 @@ async function makeIpv6Router({ namespace, socket }: Side, report: Report): Prom
   return listening.length + 1;
 }
 
-function obeysRouters(namespace: NetworkNamespace, { name }: Link): boolean {
-  return name !== "lo" && readNetworkSysctl(namespace, `ipv6/conf/${name}/accept_ra`) === "1";
+function obeysRouters(namespace: KernelNamespace, { name }: Link): boolean {
+  return name !== "lo" && namespace.readSysctl(`ipv6/conf/${name}/accept_ra`) === "1";
 }

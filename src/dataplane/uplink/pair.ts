@@ -1,5 +1,5 @@
 import { WeftError } from "../../base/errors.ts";
-import { isErrno, type NetworkNamespace, readNetworkSysctl, writeNetworkSysctl } from "../../linux/index.ts";
+import { isErrno } from "../../linux/index.ts";
 import {
   changeLink,
   createLink,
@@ -12,13 +12,14 @@ import {
   type Request,
   replaceAddress,
 } from "../../netlink/index.ts";
+import type { KernelNamespace } from "../kernel.ts";
 import { aliasOf, isOwnLink, weftGroup } from "../ownership.ts";
 import { type AddressPair, linkLocal, type PairAddresses, pairPrefixLength } from "./addresses.ts";
 import { hostDevice, tenantDevice, type UplinkIdentity } from "./identity.ts";
 
 /** A namespace and how to speak with its kernel. */
 export interface Side {
-  readonly namespace: NetworkNamespace;
+  readonly namespace: KernelNamespace;
   readonly socket: NetlinkSocket;
 }
 
@@ -109,12 +110,12 @@ export async function removeEnds(place: PairPlace, present: Ends): Promise<void>
 }
 
 /** Writes those that are not so; those that this kernel lacks do not matter. Returns what was written. */
-function ensureSysctls(namespace: NetworkNamespace, settings: Readonly<Record<string, string>>): string[] {
+function ensureSysctls(namespace: KernelNamespace, settings: Readonly<Record<string, string>>): string[] {
   const written: string[] = [];
   for (const [key, value] of Object.entries(settings)) {
-    const present = readNetworkSysctl(namespace, key);
+    const present = namespace.readSysctl(key);
     if (present === undefined || present === value) continue;
-    writeNetworkSysctl(namespace, key, value);
+    namespace.writeSysctl(key, value);
     written.push(`net.${key.replaceAll("/", ".")} = ${value}`);
   }
   return written;

@@ -127,12 +127,17 @@ export class Uplink {
     const onOverrun = (): void => this.#damage(...parts);
     this.#sockets = [
       new EventSocket({
-        namespace: underlay.namespace,
+        open: (socket) => underlay.namespace.openTransport(socket),
         groups: [...groups, ipv4Rule, ipv6Rule, eventGroup.ipv4Netconf, eventGroup.ipv6Netconf],
         onEvent: (message) => this.#onHostEvent(message),
         onOverrun,
       }),
-      new EventSocket({ namespace, groups, onEvent: (message) => this.#onTenantEvent(message), onOverrun }),
+      new EventSocket({
+        open: (socket) => namespace.openTransport(socket),
+        groups,
+        onEvent: (message) => this.#onTenantEvent(message),
+        onOverrun,
+      }),
       watchTables(underlay.namespace, [hostTable(identity), forwardingTable], (table) =>
         this.#damage(table === forwardingTable ? "forwarding" : "filters"),
       ),

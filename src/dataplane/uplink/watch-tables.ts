@@ -1,5 +1,5 @@
-import { type NetworkNamespace, netlinkProtocol } from "../../linux/index.ts";
-import { EventSocket } from "../../netlink/index.ts";
+import { EventSocket, netlinkProtocol } from "../../netlink/index.ts";
+import type { KernelNamespace } from "../kernel.ts";
 
 /** linux/netfilter/nfnetlink.h: changes of nftables' rules; `struct nfgenmsg` before the attributes. */
 const NFNLGRP_NFTABLES = 7;
@@ -13,12 +13,12 @@ const decoder = new TextDecoder();
 
 /** Calls back when something in one of the tables changes, by whomever. Other tables of the host may change all the time. */
 export function watchTables(
-  namespace: NetworkNamespace,
+  namespace: KernelNamespace,
   tables: readonly string[],
   onChange: (table: string | undefined) => void,
 ): EventSocket {
   return new EventSocket({
-    namespace,
+    open: (options) => namespace.openTransport(options),
     protocol: netlinkProtocol.netfilter,
     groups: [NFNLGRP_NFTABLES],
     onEvent: ({ type, bytes, view, start, end }) => {
