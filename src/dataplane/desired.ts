@@ -159,8 +159,8 @@ export class DesiredNetwork {
     const flooded = this.floodList;
     this.settings = settings;
     this.devicesChanged = true;
-    for (const vtep of new Set([...flooded, ...this.floodList])) this.#marks?.flooded(vtep);
-    for (const subnet of new Set([...before.subnets, ...settings.subnets])) this.#marks?.block(subnet);
+    for (const vtep of differing(flooded, this.floodList)) this.#marks?.flooded(vtep);
+    for (const subnet of differing(before.subnets, settings.subnets)) this.#marks?.block(subnet);
     if (resolvesLocals(before) !== resolvesLocals(settings)) this.#markLocalIps();
     const { transport, learning } = settings;
     // Other tunnels and other learning mean other places for every row.
@@ -201,9 +201,10 @@ export class DesiredNetwork {
   }
 
   setLocalBlocks(blocks: readonly LocalBlock[]): void {
-    for (const cidr of [...this.#localBlocks.keys(), ...blocks.map((block) => block.cidr)]) this.#marks?.block(cidr);
+    const before = [...this.#localBlocks.keys()];
     this.#localBlocks.clear();
     for (const block of blocks) this.#localBlocks.set(block.cidr, block);
+    for (const cidr of differing(before, this.#localBlocks.keys())) this.#marks?.block(cidr);
     this.devicesChanged = true;
   }
 
@@ -452,6 +453,11 @@ export class DesiredNetwork {
     this.devicesChanged = true;
     this.#marks?.flooded(vtep);
   }
+}
+
+/** What is in one of the two alone. */
+function differing<Value>(before: Iterable<Value>, after: Iterable<Value>): ReadonlySet<Value> {
+  return new Set(before).symmetricDifference(new Set(after));
 }
 
 type LearntIps = Pick<LearntEndpoint, "mac" | "ips">;
