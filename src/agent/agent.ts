@@ -8,7 +8,7 @@ import { milliseconds, seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { Logger } from "../base/logger.ts";
-import { NodeDataplane, Problems, type Report } from "../dataplane/index.ts";
+import { type KernelObject, NodeDataplane, nameOfObject, Problems, type Report } from "../dataplane/index.ts";
 import type { Kernel, KernelNamespace } from "../dataplane/kernel.ts";
 import { listMulticastGroups, NetworkNamespace } from "../linux/index.ts";
 import type { Endpoint, Network, Node } from "../model/resources.ts";
@@ -108,7 +108,7 @@ export class Agent {
     this.#report = (event) => {
       this.events.add(event);
       options.logger[event.level === "error" ? "error" : event.level === "warning" ? "warn" : "info"](
-        { object: event.object, kind: event.kind },
+        { object: nameOfObject(event.object), kind: event.kind },
         event.message,
       );
     };
@@ -168,7 +168,7 @@ export class Agent {
       logger: options.logger,
       report: (event) => {
         this.events.add(event);
-        options.logger.info({ object: event.object, kind: event.kind }, event.message);
+        options.logger.info({ object: nameOfObject(event.object), kind: event.kind }, event.message);
       },
       connection: () => (this.#connected ? this.#session.connection : undefined),
       revision: () => this.#revision,
@@ -177,7 +177,7 @@ export class Agent {
       this.#report({
         level: "warning",
         kind: "repaired",
-        object: "agent database",
+        object: agentDatabase,
         message: "its file was deleted while the agent ran, and has been written anew",
       });
     this.#underlayWatch = watchUnderlay(parts.namespace, () => this.#underlayChanged());
@@ -439,9 +439,9 @@ export class Agent {
     try {
       this.#replica.apply(this.#unsaved, this.#revision);
       this.#unsaved = [];
-      problems.cleared("agent database");
+      problems.cleared(agentDatabase);
     } catch (error) {
-      problems.failed("agent database", error instanceof Error ? error : new Error(messageOf(error)));
+      problems.failed(agentDatabase, error instanceof Error ? error : new Error(messageOf(error)));
       this.#cancelSave?.();
       this.#cancelSave = this.options.clock.after(saveAgain, () => this.#save([]));
     }
@@ -453,7 +453,7 @@ export class Agent {
     this.events.add({
       level: "info",
       kind: "connected",
-      object: "server",
+      object: { kind: "server" },
       message: `connected to ${this.options.server}`,
     });
     this.options.logger.info({ server: this.options.server }, "connected");
@@ -463,18 +463,18 @@ export class Agent {
   }
 
   /** Something that the operator should know and nothing needs to be done about. */
-  notice(object: string, message: string): void {
+  notice(object: KernelObject, message: string): void {
     this.#report({ level: "warning", kind: "adjusted", object, message });
   }
 
-  get #identityObject(): string {
-    return `identity of node ${this.options.node}`;
+  get #identityObject(): KernelObject {
+    return { kind: "identity of node", key: this.options.node };
   }
 
   #onOtherRefused(address: string): void {
     const message = `another host, ${address}, tried to be node ${this.options.node} and was refused: it has a copy of this node's data directory`;
     this.events.add({ level: "error", kind: "refused", object: this.#identityObject, message });
-    this.options.logger.error({ address, object: this.#identityObject }, message);
+    this.options.logger.error({ address, object: nameOfObject(this.#identityObject) }, message);
   }
 
   #onDisconnected(error: WeftError): void {
@@ -485,7 +485,7 @@ export class Agent {
     if (error.code === "in-use")
       this.problems.failed(this.#identityObject, new Error(`${error.message}; try: ${error.hint}`));
     if (!isNews) return;
-    this.events.add({ level: "warning", kind: "disconnected", object: "server", message: textOf(error) });
+    this.events.add({ level: "warning", kind: "disconnected", object: { kind: "server" }, message: textOf(error) });
     this.options.logger.warn(
       { server: this.options.server, error: textOf(error) },
       "not connected; the dataplane stays as it is",
@@ -531,9 +531,9 @@ export class Agent {
     }
     this.#underlayCheckWanted = false;
     this.#underlayCheck = this.#checkUnderlay()
-      .then(() => this.dataplane.problems.cleared("VTEP address"))
+      .then(() => this.dataplane.problems.cleared(vtepAddress))
       .catch((error: unknown) =>
-        this.dataplane.problems.failed("VTEP address", error instanceof Error ? error : new Error(messageOf(error))),
+        this.dataplane.problems.failed(vtepAddress, error instanceof Error ? error : new Error(messageOf(error))),
       )
       .finally(() => {
         this.#underlayCheck = undefined;
@@ -579,11 +579,14 @@ export class Agent {
   #tellRemarks(before: readonly string[] = []): void {
     for (const message of this.#underlay.remarks) {
       if (before.includes(message)) continue;
-      this.events.add({ level: "warning", kind: "adjusted", object: "VTEP address", message });
-      this.options.logger.warn({ object: "VTEP address" }, message);
+      this.events.add({ level: "warning", kind: "adjusted", object: vtepAddress, message });
+      this.options.logger.warn({ object: nameOfObject(vtepAddress) }, message);
     }
   }
 }
+
+const agentDatabase: KernelObject = { kind: "agent database" };
+const vtepAddress: KernelObject = { kind: "VTEP address" };
 
 /** What of the underlay the dataplane itself rests on. */
 function placeOf({ vteps, mtu, interfaceIndex, interfaceName }: UnderlayState): object {

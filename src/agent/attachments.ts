@@ -59,6 +59,8 @@ export interface AttachmentsOptions {
 const requestTimeout = seconds(10);
 const settleAgain = seconds(5);
 /** Passes of the dataplane that an attachment waits for; one does unless others are attached at the same time. */
+/** What an endpoint's network must have before it. */
+const carriers: ReadonlySet<string> = new Set(["protection", "bridge", "tunnel"]);
 const mostPasses = 10;
 const lastRoutePriority = 99_999;
 
@@ -108,7 +110,7 @@ export class Attachments {
       this.#options.events.add({
         level: "info",
         kind: "attached",
-        object: `endpoint ${id} of network ${request.network}`,
+        object: { kind: "endpoint", network: request.network, key: id },
         message: `${endpoint.ips.join(", ")} (${endpoint.mac}) in ${netns} as ${request.interface}`,
       });
       return endpoint;
@@ -134,7 +136,7 @@ export class Attachments {
     this.#options.events.add({
       level: "info",
       kind: "detached",
-      object: `endpoint ${attachment.id} of network ${network}`,
+      object: { kind: "endpoint", network, key: attachment.id },
       message: `taken out of ${attachment.netns}`,
     });
     return attachment.id;
@@ -241,7 +243,7 @@ export class Attachments {
     const attachment = this.#options.attachments.get(endpoint.id);
     if (attachment === undefined) return;
     this.#remove(endpoint.id);
-    const object = `endpoint ${endpoint.id} of network ${endpoint.network}`;
+    const object = { kind: "endpoint", network: endpoint.network, key: endpoint.id };
     const message = `${endpoint.ips.join(", ")} was taken out of ${attachment.netns}: ${reason}`;
     this.#options.events.add({ level: "warning", kind: "detached", object, message });
     this.#options.logger.warn({ endpoint: endpoint.id, network: endpoint.network }, message);
@@ -324,12 +326,12 @@ export class Attachments {
       await dataplane.changed();
       const network = dataplane.networks.get(name);
       const problem =
-        dataplane.problems.get(`endpoint ${id} of network ${name}`) ??
-        dataplane.problems.get(`network ${name}`) ??
-        dataplane.problems.get("underlay") ??
-        dataplane.problems.get(`tenant ${network?.settings.tenant}`);
+        dataplane.problems.get({ kind: "endpoint", network: name, key: id }) ??
+        dataplane.problems.find(({ kind, ...object }) => object.network === name && carriers.has(kind)) ??
+        dataplane.problems.get({ kind: "underlay" }) ??
+        dataplane.problems.find(({ kind, tenant }) => kind === "tenant" && tenant === network?.settings.tenant);
       if (problem !== undefined) throw problem.error;
-      if (network?.local(id) !== undefined && !network.changedPorts.has(id)) return;
+      if (dataplane.isPortInPlace(name, id)) return;
     }
     throw new WeftError({
       code: "internal",

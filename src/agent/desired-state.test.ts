@@ -7,7 +7,7 @@ import { mac } from "../base/mac.ts";
 import { DesiredNetwork } from "../dataplane/desired.ts";
 import type { NetworkSettings, NodeDataplane } from "../dataplane/index.ts";
 import { Problems } from "../dataplane/report.ts";
-import { MarkedRows } from "../dataplane/testing.ts";
+import { Marked } from "../dataplane/testing.ts";
 import { type Endpoint, parseNetwork } from "../model/index.ts";
 import { DesiredState, interfaceAddresses, type UnderlayPlace } from "./desired-state.ts";
 import type { Attachment } from "./replica.ts";
@@ -176,13 +176,11 @@ describe("endpoints of other nodes", () => {
     putNode("h1", "192.0.2.1");
     putEndpoint("e1", "h1");
     const network = blue();
-    network.devicesChanged = false;
-    const marked = new MarkedRows(network);
+    const marked = new Marked(network);
     putNetwork("blue");
     putNode("h1", "192.0.2.1");
     putEndpoint("e1", "h1");
-    assert.equal(marked.size, 0);
-    assert.ok(!network.devicesChanged);
+    assert.ok(marked.isEmpty);
   });
 });
 
@@ -232,16 +230,16 @@ describe("endpoints of this node", () => {
 });
 
 describe("networks", () => {
-  it("mark their ports when the MTU changes", () => {
+  it("mark their devices when the MTU changes", () => {
     putNetwork("blue");
     attachHere("e1");
     putEndpoint("e1", "h0");
     const network = blue();
-    network.changedPorts.clear();
+    const marked = new Marked(network);
     putNetwork("blue", { effectiveMtu: 1350 });
     assert.equal(blue(), network);
     assert.equal(network.settings.mtu, 1350);
-    assert.deepEqual([...network.changedPorts], ["e1"]);
+    assert.ok(marked.hasOtherSettings);
   });
 
   it("with another VNI are made anew, with the endpoints that they have", () => {
@@ -304,7 +302,7 @@ describe("the MTU that the underlay cannot carry", () => {
     assert.equal(dataplane.problems.size, 0);
     putSmall(1400);
     assert.match(
-      `${dataplane.problems.get("MTU of network blue")?.error.message}`,
+      `${dataplane.problems.get({ kind: "MTU", network: "blue" })?.error.message}`,
       /node h3 has an underlay MTU of 1400/,
     );
     putSmall(1500);
@@ -313,7 +311,10 @@ describe("the MTU that the underlay cannot carry", () => {
 
   it("is a problem, too, where the smallest node is not known here", () => {
     putNetwork("blue", { mtu: 1450, effectiveMtu: 1350 });
-    assert.match(`${dataplane.problems.get("MTU of network blue")?.error.message}`, /asks for 1450, .* carries 1350/);
+    assert.match(
+      `${dataplane.problems.get({ kind: "MTU", network: "blue" })?.error.message}`,
+      /asks for 1450, .* carries 1350/,
+    );
     desired.apply({ kind: "network-removed", name: "blue" });
     assert.equal(dataplane.problems.size, 0);
   });

@@ -3,7 +3,13 @@ import type { NetworkState } from "../api/convert.ts";
 import { type Cidr, cidrContains, cidrOf, type InterfaceAddress, prefixLengthOf } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
-import type { DesiredNetwork, NetworkSettings, NodeDataplane, RemoteEndpoint } from "../dataplane/index.ts";
+import type {
+  DesiredNetwork,
+  KernelObject,
+  NetworkSettings,
+  NodeDataplane,
+  RemoteEndpoint,
+} from "../dataplane/index.ts";
 import type { Block, Endpoint, Network, Node } from "../model/index.ts";
 import { maximumMtu, usableMtu } from "../model/mtu.ts";
 import { defaultGroup } from "../model/network-rules.ts";
@@ -92,7 +98,7 @@ export class DesiredState {
       case "network-removed":
         this.#networks.delete(change.name);
         this.#blocks.delete(change.name);
-        this.#dataplane.problems.forget((object) => object === mtuObject(change.name));
+        this.#dataplane.problems.forget(({ kind, network }) => kind === "MTU" && network === change.name);
         for (const endpoints of [this.#own, this.#unplaced])
           for (const { id, network } of endpoints.values()) if (network === change.name) endpoints.delete(id);
         this.#dataplane.removeNetwork(change.name);
@@ -162,7 +168,6 @@ export class DesiredState {
     this.#placeBlocks(settings.name);
     if (network === known) {
       // MTU and learning of ports follow the network's, and so do the routes inside.
-      network.markPorts();
       for (const endpoint of this.#own.values()) if (endpoint.network === settings.name) this.#place(endpoint);
       return;
     }
@@ -213,7 +218,7 @@ export class DesiredState {
     const { interfaces, interfaceIndex } = this.#underlay;
     const wanted = multicast?.interface;
     const index = wanted === undefined ? interfaceIndex : interfaces.get(wanted);
-    const problem = `multicast of network ${name}`;
+    const problem = { kind: "multicast", network: name };
     if (index === undefined) {
       this.#dataplane.problems.failed(
         problem,
@@ -395,8 +400,8 @@ export class DesiredState {
   }
 }
 
-function mtuObject(network: string): string {
-  return `MTU of network ${network}`;
+function mtuObject(network: string): KernelObject {
+  return { kind: "MTU", network };
 }
 
 /** The node that carries less shares no network with this one, so that it is not known here. */

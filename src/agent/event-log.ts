@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import type { KernelObject } from "../dataplane/index.ts";
 
 export interface AgentEvent {
   /** Milliseconds since 1970. */
@@ -20,7 +21,7 @@ export interface AgentEvent {
     | "repaired"
     | "resynchronised"
     | "withdrawn";
-  readonly object: string;
+  readonly object: KernelObject;
   readonly message: string;
 }
 

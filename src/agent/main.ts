@@ -178,7 +178,7 @@ function noticeHostName(agent: Agent, joined: string, defaultName: () => string)
   }
   if (host !== joined)
     agent.notice(
-      `node ${joined}`,
+      { kind: "node", key: joined },
       `this host's name is ${host}; it has joined as node ${joined} and goes on as that one`,
     );
 }

@@ -7,7 +7,7 @@ import { WeftError } from "../base/errors.ts";
 import { silentLogger } from "../base/logger.ts";
 import { unwrap } from "../base/result.ts";
 import { DesiredNetwork, type NetworkSettings } from "../dataplane/desired.ts";
-import type { NodeDataplane } from "../dataplane/index.ts";
+import { type KernelObject, type NodeDataplane, nameOfObject } from "../dataplane/index.ts";
 import { Problems } from "../dataplane/report.ts";
 import { parseNetwork } from "../model/schema.ts";
 import type { DesiredState } from "./desired-state.ts";
@@ -23,7 +23,15 @@ function desiredOf(tenant: string): DesiredNetwork {
 function agent() {
   const network = unwrap(parseNetwork({ name: "blue", tenant: "acme", vni: 100, subnets: ["10.0.0.0/16"] }));
   const desired = desiredOf("acme");
-  const kernel = { desired, isCarried: true };
+  const pending = new Set<string>();
+  const failed = new Set<string>();
+  const objects = {
+    get pending() {
+      return [...pending];
+    },
+    hasFailed: (endpoint: string) => failed.has(endpoint),
+  };
+  const kernel = { desired, isCarried: true, ports: { objects } };
   const clock = new ManualClock();
   const problems = new Problems(() => {}, clock);
   const calls: string[] = [];
@@ -58,6 +66,8 @@ function agent() {
     readiness,
     kernel,
     desired,
+    pending,
+    failed,
     problems,
     clock,
     settled,
@@ -103,33 +113,39 @@ it("what is left to do is not in place, unless it came during the pass", async (
 it("what fails holds the network back and is told, until it is mended", async () => {
   const { pass, tell, take, problems } = agent();
   tell(7);
-  problems.failed("rows of network blue", new Error("ENOBUFS"));
-  problems.failed("network red", new Error("of no concern"));
+  problems.failed({ kind: "rows", network: "blue" }, new Error("ENOBUFS"));
+  problems.failed({ kind: "bridge", network: "red" }, new Error("of no concern"));
   await pass();
   assert.deepEqual(take(), ["blue 0 rows of network blue: ENOBUFS"]);
-  problems.cleared("rows of network blue");
+  problems.cleared({ kind: "rows", network: "blue" });
   await pass();
   assert.deepEqual(take(), ["blue 7"]);
-  problems.failed("tenant acme", new Error("no namespace"));
+  problems.failed({ kind: "tenant", tenant: "acme" }, new Error("no namespace"));
   await pass();
   assert.deepEqual(take(), ["blue 7 tenant acme: no namespace"]);
 });
 
-for (const object of ["underlay", "nexthops", "uplink of tenant acme", "protection of network blue"])
-  it(`a problem of the ${object} holds the network back`, async () => {
+const shared: readonly KernelObject[] = [
+  { kind: "underlay" },
+  { kind: "nexthops" },
+  { kind: "uplink", tenant: "acme" },
+  { kind: "protection", tenant: "acme", network: "blue" },
+];
+for (const object of shared)
+  it(`a problem of the ${nameOfObject(object)} holds the network back`, async () => {
     const { pass, tell, take, problems } = agent();
     tell(7);
     problems.failed(object, new Error("ENOSPC"));
     await pass();
-    assert.deepEqual(take(), [`blue 0 ${object}: ENOSPC`]);
+    assert.deepEqual(take(), [`blue 0 ${nameOfObject(object)}: ENOSPC`]);
   });
 
 it("what had a network's name before holds it back, other removals do not", async () => {
   const { pass, tell, take, problems, desired, kernel } = agent();
   tell(7);
   kernel.desired = desiredOf("old");
-  problems.failed("removals of tenant acme", new Error("of no concern"));
-  problems.failed("removals of tenant old", new Error("EBUSY"));
+  problems.failed({ kind: "removals", tenant: "acme" }, new Error("of no concern"));
+  problems.failed({ kind: "removals", tenant: "old" }, new Error("EBUSY"));
   await pass();
   assert.deepEqual(take(), ["blue 0 removals of tenant old: EBUSY"]);
   kernel.desired = desired;
@@ -140,18 +156,19 @@ it("what had a network's name before holds it back, other removals do not", asyn
 it("an MTU that nodes do not carry is told and holds back nothing", async () => {
   const { pass, tell, take, problems } = agent();
   tell(7);
-  problems.failed("MTU of network blue", new Error("too much"));
+  problems.failed({ kind: "MTU", network: "blue" }, new Error("too much"));
   await pass();
   assert.deepEqual(take(), ["blue 7 MTU of network blue: too much"]);
 });
 
 it("an endpoint that fails is told and holds back nothing else", async () => {
-  const { pass, tell, take, problems, desired } = agent();
+  const { pass, tell, take, problems, pending, failed } = agent();
   tell(7);
-  desired.changedPorts.add("e1");
+  pending.add("e1");
   await pass();
   assert.deepEqual(take(), []);
-  problems.failed("endpoint e1 of network blue", new Error("the namespace is gone"));
+  problems.failed({ kind: "endpoint", network: "blue", key: "e1" }, new Error("the namespace is gone"));
+  failed.add("e1");
   await pass();
   assert.deepEqual(take(), ["blue 7 endpoint e1 of network blue: the namespace is gone"]);
 });

@@ -4,7 +4,7 @@ import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds, seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
-import type { NodeDataplane } from "../dataplane/index.ts";
+import { type KernelObject, type NodeDataplane, nameOfObject } from "../dataplane/index.ts";
 import type { DesiredState } from "./desired-state.ts";
 import type { ReplicaChange } from "./replica.ts";
 
@@ -135,8 +135,8 @@ export class Readiness {
 
   /** Ports that fail hold back nothing else: a container may be gone for good. */
   #portsAreDone(name: string): boolean {
-    const ports = this.#dataplane.networks.get(name)?.changedPorts ?? [];
-    return [...ports].every((id) => this.#dataplane.problems.get(`endpoint ${id} of network ${name}`) !== undefined);
+    const { objects } = this.#dataplane.network(name)?.dataplane.ports ?? {};
+    return objects?.pending.every((id) => objects.hasFailed(id)) === true;
   }
 
   /** `blocking`: more failed than single endpoints, or an MTU that was asked for. */
@@ -151,19 +151,20 @@ export class Readiness {
       };
     }
     const { tenant } = state.network;
-    const own = `network ${name}`;
     const placed = this.#dataplane.network(name)?.dataplane.desired;
-    const shared = new Set(["underlay", `tenant ${tenant}`, `uplink of tenant ${tenant}`]);
-    if (desired.usesNexthops) shared.add("nexthops");
-    // What had the name before is yet to go.
-    if (placed !== undefined && placed !== desired) shared.add(`removals of tenant ${placed.settings.tenant}`);
+    const isShared = ({ kind, ...object }: KernelObject): boolean =>
+      kind === "underlay" ||
+      (kind === "nexthops" && desired.usesNexthops) ||
+      ((kind === "tenant" || kind === "uplink") && object.tenant === tenant) ||
+      // What had the name before is yet to go.
+      (kind === "removals" && placed !== desired && object.tenant === placed?.settings.tenant);
     const texts: string[] = [];
     let blocking = false;
     for (const { object, error } of this.#dataplane.problems.list()) {
-      const isOwn = object === own || object.endsWith(` of ${own}`);
-      if (!isOwn && !shared.has(object)) continue;
-      blocking ||= !isOwn || !(object.startsWith("endpoint ") || object === `MTU of ${own}`);
-      texts.push(`${object}: ${error.message}`);
+      const isOwn = object.network === name;
+      if (!isOwn && !isShared(object)) continue;
+      blocking ||= !isOwn || !(object.kind === "endpoint" || object.kind === "MTU");
+      texts.push(`${nameOfObject(object)}: ${error.message}`);
     }
     const more = texts.length > 3 ? `; and ${texts.length - 3} more` : "";
     return { blocking, problem: texts.slice(0, 3).join("; ") + more };

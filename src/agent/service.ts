@@ -4,7 +4,7 @@ import type { AgentService } from "../api/generated/weft/v1/agent_pb.js";
 import { certificateValidity } from "../api/join.ts";
 import { weftVersion } from "../api/version.ts";
 import { WeftError } from "../base/errors.ts";
-import { tunnelPattern } from "../dataplane/index.ts";
+import { nameOfObject, tunnelPattern } from "../dataplane/index.ts";
 import { bridgeName, endpointPortName, namespaceName } from "../model/names.ts";
 import type { Endpoint } from "../model/resources.ts";
 import type { Agent } from "./agent.ts";
@@ -71,7 +71,7 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
       try {
         for (;;) {
           for (let event = queue.shift(); event !== undefined; event = queue.shift())
-            yield { ...event, time: BigInt(event.time) };
+            yield { ...event, object: nameOfObject(event.object), reference: event.object, time: BigInt(event.time) };
           if (!request.follow || context.signal.aborted) return;
           await new Promise<void>((resolve) => {
             wake = resolve;
@@ -104,9 +104,9 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
     // Those that were learnt hang nowhere: they are rows of the FDB.
     endpoints: [...desired.own.values()].filter(isDeclared).map((endpoint) => {
       const attachment = agent.attached.get(endpoint.id);
-      const problem = dataplane.problems.get(`endpoint ${endpoint.id} of network ${endpoint.network}`);
-      const note = dataplane.network(endpoint.network)?.dataplane.noteOf(endpoint.id) ?? "";
-      const isPending = dataplane.networks.get(endpoint.network)?.changedPorts.has(endpoint.id) ?? true;
+      const problem = dataplane.problems.get({ kind: "endpoint", network: endpoint.network, key: endpoint.id });
+      const note = dataplane.network(endpoint.network)?.dataplane.ports.noteOf(endpoint.id) ?? "";
+      const isPending = !dataplane.isPortInPlace(endpoint.network, endpoint.id);
       return {
         endpoint: endpointToMessage(endpoint),
         netns: attachment?.netns ?? "",
@@ -117,7 +117,8 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
       };
     }),
     problems: [...agent.problems.list(), ...dataplane.problems.list()].map(({ object, error }) => ({
-      object,
+      object: nameOfObject(object),
+      reference: object,
       state: "failed",
       reason: error.message,
     })),

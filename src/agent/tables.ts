@@ -48,7 +48,8 @@ export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork)
   const entries = await place.socket.dump(listFdbEntries());
   const links = new Map((await place.socket.dump(listLinks())).map((link) => [link.index, link.name]));
   const nameOf = (index: number): string => links.get(index) ?? "";
-  const { tunnels, bridgeIndex } = place.dataplane;
+  const { tunnels } = place.dataplane;
+  const bridgeIndex = place.dataplane.bridge.index;
   const tunnelEntries = new Map<MacAddress, FdbEntry>();
   const bridgeEntries = new Map<MacAddress, FdbEntry>();
   const flood = new Map<string, Set<string>>();
@@ -113,7 +114,8 @@ export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork)
 export async function listNeighbourRows(dataplane: NodeDataplane, network: DesiredNetwork): Promise<TableRow[]> {
   const place = dataplane.network(network.settings.name);
   if (place === undefined) return [];
-  const { bridgeIndex, tunnels } = place.dataplane;
+  const { tunnels } = place.dataplane;
+  const bridgeIndex = place.dataplane.bridge.index;
   const links = new Map((await place.socket.dump(listLinks())).map((link) => [link.index, link.name]));
   const entries = new Map(
     (await place.socket.dump(listNeighbours()))
@@ -174,7 +176,7 @@ export async function listRouteRows(dataplane: NodeDataplane, network: DesiredNe
     );
   }
   for (const [destination, route] of present) {
-    const isOnBridge = route.nexthops[0]?.index === place.dataplane.bridgeIndex;
+    const isOnBridge = route.nexthops[0]?.index === place.dataplane.bridge.index;
     const origin = isOnBridge && route.protocol === kernelProtocol ? "gateway" : "foreign";
     table.add(deviceOf(route), destination, origin === "gateway" ? wayOf(route) : "", wayOf(route), origin);
   }

@@ -11,7 +11,7 @@ export function wayEvent(before: NetworkState | undefined, after: NetworkState):
   return {
     level: left.length === 0 ? "info" : "warning",
     kind: "changing",
-    object: `network ${after.network.name}`,
+    object: { kind: "network", tenant: after.network.tenant, network: after.network.name },
     message: `sends on ${wayText(way)}${received}${left.length === 0 ? "" : `; left behind: ${left.join(", ")}`}`,
   };
 }

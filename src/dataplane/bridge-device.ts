@@ -1,5 +1,6 @@
 import type { InterfaceAddress } from "../base/cidr.ts";
-import { familyOf } from "../base/ip.ts";
+import type { Clock } from "../base/clock.ts";
+import { familyOf, type IpAddress } from "../base/ip.ts";
 import { linkLocalOf } from "../base/link-local.ts";
 import { networkMac } from "../model/endpoint-mac.ts";
 import { bridgeName } from "../model/names.ts";
@@ -14,37 +15,107 @@ import {
   type Request,
   replaceAddress,
 } from "../netlink/index.ts";
-import type { NetworkSettings } from "./desired.ts";
+import type { DesiredNetwork, NetworkSettings } from "./desired.ts";
 import { applyChanges, type DevicePlace, isMarked, wrongKind } from "./device-changes.ts";
+import type { LinkTable } from "./link-table.ts";
 import { aliasOf, weftGroup } from "./ownership.ts";
+import type { Objects } from "./reconcile/objects.ts";
+import { ReconciledObjects } from "./reconcile/reconciled-objects.ts";
+
+export interface BridgeOptions {
+  readonly desired: DesiredNetwork;
+  readonly place: DevicePlace & { readonly clock: Clock; readonly links: () => LinkTable };
+  /** The bridge is new: it has no ports, and its tables are empty. */
+  readonly onMade: () => void;
+  /** Settings were changed on the one that was there; some flush its tables. */
+  readonly onChanged: () => void;
+  readonly onRepaired: (name: string, change: string) => void;
+  readonly onAttempt: Objects<string>["onAttempt"];
+}
 
 /** The bridge of a network with the addresses that it answers for as a gateway. */
-export async function ensureBridge(
-  network: NetworkSettings,
-  place: DevicePlace,
-  present: Link | undefined,
-  changes: string[],
-): Promise<{ readonly link: Link; readonly created: boolean }> {
-  const name = bridgeName(network.vni);
-  let link = present;
-  if (link === undefined) {
-    await place.socket.execute(
-      createLink("bridge", {
-        name,
-        // An explicit MAC: one that follows the ports would change with them and flush all neighbours.
-        mac: networkMac(network.vni),
-        mtu: network.mtu,
-        group: weftGroup,
-        info: { bridge: bridgeSettings(network) },
-      }),
-    );
-    changes.push(`bridge ${name} had been removed; made again`);
-    link = await place.socket.get(getLink({ name }));
-  } else if (link.info.kind !== "bridge" || !isMarked(link, place.instance))
-    throw wrongKind(name, link, "bridge", place);
-  const requests = [...bridgeChanges(network, place.instance, link), ...(await addressChanges(network, place, link))];
-  await applyChanges(name, place.socket, requests, present !== undefined, changes);
-  return { link, created: present === undefined };
+export class Bridge implements Objects<string> {
+  readonly objects: ReconciledObjects<string>;
+  readonly name: string;
+  readonly onAttempt: Objects<string>["onAttempt"];
+  readonly #options: BridgeOptions;
+  #index = 0;
+
+  constructor(options: BridgeOptions) {
+    this.#options = options;
+    this.name = bridgeName(options.desired.settings.vni);
+    this.onAttempt = options.onAttempt;
+    this.objects = new ReconciledObjects(this, options.place.clock);
+    this.objects.markAll();
+  }
+
+  /** 0 until there is one. */
+  get index(): number {
+    return this.#index;
+  }
+
+  keys(): Iterable<string> {
+    return [this.name];
+  }
+
+  isWanted(): boolean {
+    return true;
+  }
+
+  async ensure(name: string, isDamaged: boolean): Promise<void> {
+    const { desired, place, onMade, onChanged, onRepaired } = this.#options;
+    const { settings } = desired;
+    const changes: string[] = [];
+    const present = await place.links().find(name);
+    if (present !== undefined && (present.info.kind !== "bridge" || !isMarked(present, place.instance)))
+      throw wrongKind(name, present, "bridge", place);
+    const link = present ?? (await makeBridge(name, settings, place));
+    this.#index = link.index;
+    if (present === undefined) {
+      changes.push(`bridge ${name} had been removed; made again`);
+      onMade();
+    }
+    const requests = [
+      ...bridgeChanges(settings, place.instance, link),
+      ...(await addressChanges(settings, place, link)),
+    ];
+    await applyChanges(name, place.socket, requests, present !== undefined, changes);
+    if (present !== undefined && changes.length > 0) onChanged();
+    if (isDamaged) for (const change of changes) onRepaired(name, change);
+  }
+
+  /** It goes with its network alone. */
+  async remove(): Promise<void> {}
+
+  /** The bridge is now as told, or gone (`undefined`). Tells whether there is something to restore. */
+  judgeLink(link: Link | undefined): boolean {
+    const { desired, place } = this.#options;
+    if (link !== undefined && bridgeChanges(desired.settings, place.instance, link).next().done === true) return false;
+    this.objects.damage(this.name);
+    return true;
+  }
+
+  /** An address of it came or went. Tells whether there is something to restore. */
+  judgeAddress(address: IpAddress, isGone: boolean): boolean {
+    const isWanted = bridgeAddresses(this.#options.desired.settings).some((wanted) => wanted.address === address);
+    if (isWanted !== isGone) return false;
+    this.objects.damage(this.name);
+    return true;
+  }
+}
+
+async function makeBridge(name: string, network: NetworkSettings, { socket }: DevicePlace): Promise<Link> {
+  await socket.execute(
+    createLink("bridge", {
+      name,
+      // An explicit MAC: one that follows the ports would change with them and flush all neighbours.
+      mac: networkMac(network.vni),
+      mtu: network.mtu,
+      group: weftGroup,
+      info: { bridge: bridgeSettings(network) },
+    }),
+  );
+  return socket.get(getLink({ name }));
 }
 
 /**

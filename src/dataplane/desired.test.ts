@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { type IpAddress, ip } from "../base/ip.ts";
 import { type MacAddress, mac } from "../base/mac.ts";
 import { DesiredNetwork, type LocalEndpoint, type RemoteEndpoint } from "./desired.ts";
-import { MarkedRows, networkSettings } from "./testing.ts";
+import { Marked, networkSettings } from "./testing.ts";
 
 const settings = networkSettings();
 const remote = (id: number, macNumber: number, ips: readonly number[], vtep: number): RemoteEndpoint => ({
@@ -127,18 +127,16 @@ it("marks every row, port and flood entry that a sequence of changes touched", (
       const network = new DesiredNetwork(settings);
       const model = new Model();
       for (const step of first) perform(step, network, model);
-      const marked = new MarkedRows(network);
-      network.changedPorts.clear();
-      network.devicesChanged = false;
+      const marked = new Marked(network);
       const [macs, ips, vteps, locals] = [model.macs(), model.ips(), model.vteps(), new Map(model.locals)];
       for (const step of second) perform(step, network, model);
       for (const key of changedKeys(macs, model.macs())) assert.ok(marked.macs.has(key), key);
       for (const key of changedKeys(ips, model.ips())) assert.ok(marked.ips.has(key), key);
-      for (const id of changedKeys(locals, model.locals)) assert.ok(network.changedPorts.has(id), id);
-      if (vteps.join() !== model.vteps().join()) assert.ok(network.devicesChanged);
+      for (const id of changedKeys(locals, model.locals)) assert.ok(marked.ports.has(id), id);
       const isIn = (list: readonly string[], vtep: string): boolean => list.includes(vtep);
       for (const vtep of new Set([...vteps, ...model.vteps()]))
-        if (isIn(vteps, vtep) !== isIn(model.vteps(), vtep)) assert.ok(marked.vteps.has(vtep), vtep);
+        if (isIn(vteps, vtep) !== isIn(model.vteps(), vtep))
+          assert.ok(marked.floods.has(vtep) && marked.peers.has(vtep), vtep);
     }),
   );
 });
@@ -158,7 +156,7 @@ it("knows its own endpoints by address where it resolves or suppresses, whoever 
   network.putLocal(here(3, 3));
   network.removeLocal("e2");
   assert.deepEqual(macs(), ["00:01", "00:01", "01:03"]);
-  const marked = new MarkedRows(network);
+  const marked = new Marked(network);
   network.setSettings({ ...settings, arpSuppression: false });
   assert.deepEqual(macs(), ["00:01", "00:01", undefined]);
   assert.deepEqual([...marked.ips], [ip("10.0.0.3")]);
@@ -195,27 +193,22 @@ it("keeps the first MAC that an address lost, whichever of its owners it goes fr
   assert.deepEqual(former(), []);
 });
 
-it("has device work at first and after a change of settings", () => {
+it("marks devices after a change of settings", () => {
   const network = new DesiredNetwork(settings);
-  assert.ok(network.devicesChanged);
-  network.devicesChanged = false;
+  const marked = new Marked(network);
   network.setSettings({ ...settings, mtu: 1400 });
-  assert.ok(network.devicesChanged);
+  assert.ok(marked.hasOtherSettings);
   assert.equal(network.settings.mtu, 1400);
 });
 
-it("marks all rows when tunnels are others, and all that lead to a VTEP and all ports when asked to", () => {
+it("marks all rows when tunnels are others, and all that lead to a VTEP when asked to", () => {
   const network = new DesiredNetwork(settings);
   network.putRemote(remote(1, 1, [1, 2], 2));
   network.putRemote(remote(3, 3, [3], 3));
-  network.putLocal(local(2));
-  network.changedPorts.clear();
-  const towards = new MarkedRows(network);
+  const towards = new Marked(network);
   network.markRowsTo(new Set([ip("192.0.2.3")]));
-  network.markPorts();
   assert.deepEqual([...towards.macs], [mac("02:00:00:00:00:03")]);
-  assert.deepEqual([...network.changedPorts], ["e2"]);
-  const all = new MarkedRows(network);
+  const all = new Marked(network);
   network.setSettings({ ...settings, transport: { encapsulation: "geneve", port: 6081 } });
   assert.deepEqual([...all.macs], [mac("02:00:00:00:00:01"), mac("02:00:00:00:00:03")]);
   assert.deepEqual([...all.ips], [ip("10.0.0.1"), ip("10.0.0.2"), ip("10.0.0.3")]);
@@ -225,7 +218,7 @@ it("wants no IPv6 neighbours where the MTU is too small for IPv6", () => {
   const network = new DesiredNetwork(settings);
   network.putRemote({ ...remote(1, 1, [1], 2), ips: [ip("10.0.0.1"), ip("fd00::1")] });
   assert.deepEqual([...network.neighbourIps()], [ip("10.0.0.1"), ip("fd00::1")]);
-  const marked = new MarkedRows(network);
+  const marked = new Marked(network);
   network.setSettings({ ...settings, mtu: 1270 });
   assert.deepEqual([...network.neighbourIps()], [ip("10.0.0.1")]);
   assert.ok(marked.ips.has(ip("fd00::1")));

@@ -116,6 +116,16 @@ export interface RowMarks {
   flooded(vtep: IpAddress): unknown;
 }
 
+/** Who looks at the devices that a change touches. */
+export interface DeviceMarks {
+  /** All of them: settings of the network are others. */
+  settings(): void;
+  /** The VTEP came or went. */
+  peer(vtep: IpAddress): unknown;
+  /** The endpoint of this node came, went or changed. */
+  port(endpoint: string): unknown;
+}
+
 /**
  * What one network shall be on this node. Changes mark the rows that they touch, so that the work that follows
  * grows with the change and not with the network.
@@ -135,32 +145,31 @@ export class DesiredNetwork {
   readonly #blocks = new Map<Cidr, RemoteBlock>();
   readonly #localBlocks = new Map<Cidr, LocalBlock>();
   readonly #vteps = new Map<IpAddress, number>();
-  readonly changedPorts = new Set<string>();
   /**
    * Of a layer-2 network whose endpoints are all told: addresses that lost a MAC, and which, since somebody last took
    * note and cleared it.
    */
   readonly formerMacs = new Map<IpAddress, MacAddress>();
-  /** Device settings: all but rows. */
-  devicesChanged = true;
-  #marks: RowMarks | undefined;
+  #rows: RowMarks | undefined;
+  #devices: DeviceMarks | undefined;
 
   constructor(settings: NetworkSettings) {
     this.settings = settings;
   }
 
-  /** From now on told which rows changes touch; those of before it must look at by itself. */
-  markedBy(marks: RowMarks): void {
-    this.#marks = marks;
+  /** From now on told what changes touch; what was before they must look at by themselves. */
+  markedBy(rows: RowMarks, devices: DeviceMarks): void {
+    this.#rows = rows;
+    this.#devices = devices;
   }
 
   setSettings(settings: NetworkSettings): void {
     const before = this.settings;
     const flooded = this.floodList;
     this.settings = settings;
-    this.devicesChanged = true;
-    for (const vtep of differing(flooded, this.floodList)) this.#marks?.flooded(vtep);
-    for (const subnet of differing(before.subnets, settings.subnets)) this.#marks?.block(subnet);
+    this.#devices?.settings();
+    for (const vtep of differing(flooded, this.floodList)) this.#rows?.flooded(vtep);
+    for (const subnet of differing(before.subnets, settings.subnets)) this.#rows?.block(subnet);
     if (resolvesLocals(before) !== resolvesLocals(settings)) this.#markLocalIps();
     const { transport, learning } = settings;
     // Other tunnels and other learning mean other places for every row.
@@ -175,11 +184,11 @@ export class DesiredNetwork {
     if (before !== undefined) this.#forget(before);
     this.#remotes.set(endpoint.id, endpoint);
     this.#byMac.set(endpoint.mac, endpoint);
-    this.#marks?.mac(endpoint.mac);
+    this.#rows?.mac(endpoint.mac);
     for (const ip of endpoint.ips) {
       if (this.macOf(ip) !== endpoint.mac) this.#leaveMac(ip);
       this.#byIp.set(ip, endpoint);
-      this.#marks?.ip(ip);
+      this.#rows?.ip(ip);
     }
     this.#usePeer(endpoint.vtep);
   }
@@ -187,7 +196,7 @@ export class DesiredNetwork {
   putBlock(block: RemoteBlock): void {
     const before = this.#blocks.get(block.cidr);
     this.#blocks.set(block.cidr, block);
-    this.#marks?.block(block.cidr);
+    this.#rows?.block(block.cidr);
     this.#usePeer(block.vtep);
     if (before !== undefined) this.#leavePeer(before.vtep);
   }
@@ -196,7 +205,7 @@ export class DesiredNetwork {
     const block = this.#blocks.get(cidr);
     if (block === undefined) return;
     this.#blocks.delete(cidr);
-    this.#marks?.block(cidr);
+    this.#rows?.block(cidr);
     this.#leavePeer(block.vtep);
   }
 
@@ -204,8 +213,7 @@ export class DesiredNetwork {
     const before = [...this.#localBlocks.keys()];
     this.#localBlocks.clear();
     for (const block of blocks) this.#localBlocks.set(block.cidr, block);
-    for (const cidr of differing(before, this.#localBlocks.keys())) this.#marks?.block(cidr);
-    this.devicesChanged = true;
+    for (const cidr of differing(before, this.#localBlocks.keys())) this.#rows?.block(cidr);
   }
 
   putLearnt(endpoint: LearntEndpoint): void {
@@ -219,13 +227,13 @@ export class DesiredNetwork {
     const before = this.#locals.get(endpoint.id);
     this.#locals.set(endpoint.id, endpoint);
     for (const { address } of endpoint.addresses) {
-      if (this.#localsByIp.get(address)?.mac !== endpoint.mac) this.#marks?.ip(address);
+      if (this.#localsByIp.get(address)?.mac !== endpoint.mac) this.#rows?.ip(address);
       if (this.macOf(address) !== endpoint.mac) this.#leaveMac(address);
       this.#localsByIp.set(address, endpoint);
     }
     if (before !== undefined) this.#forgetIps(before);
     this.#setLearntIps(learntOf(before), learntOf(endpoint));
-    this.changedPorts.add(endpoint.id);
+    this.#devices?.port(endpoint.id);
   }
 
   /** Whether anything is learnt at the endpoint's port, in a network that learns. */
@@ -233,7 +241,7 @@ export class DesiredNetwork {
     if (this.#deaf.has(id) === isDeaf || !this.#locals.has(id)) return;
     if (isDeaf) this.#deaf.add(id);
     else this.#deaf.delete(id);
-    this.changedPorts.add(id);
+    this.#devices?.port(id);
   }
 
   /** The settings as they are for the port of an endpoint. */
@@ -262,7 +270,7 @@ export class DesiredNetwork {
     if (endpoint === undefined) return;
     this.#locals.delete(id);
     this.#forgetIps(endpoint);
-    this.changedPorts.add(id);
+    this.#devices?.port(id);
   }
 
   remote(id: string): RemoteEndpoint | undefined {
@@ -347,6 +355,12 @@ export class DesiredNetwork {
     return peers;
   }
 
+  /** Whether {@link peers} has the VTEP. */
+  hasPeer(vtep: IpAddress): boolean {
+    const { staticVteps, localVtep } = this.settings;
+    return vtep !== localVtep && (this.#vteps.has(vtep) || staticVteps.includes(vtep));
+  }
+
   /** Who gets a copy of each flooded frame: VTEPs, or the one group. */
   get floodList(): readonly IpAddress[] {
     const { mode, flood, multicast, staticVteps, localVtep } = this.settings;
@@ -369,20 +383,16 @@ export class DesiredNetwork {
   }
 
   #markRows(): void {
-    for (const mac of this.#byMac.keys()) this.#marks?.mac(mac);
-    for (const ip of this.#byIp.keys()) this.#marks?.ip(ip);
+    for (const mac of this.#byMac.keys()) this.#rows?.mac(mac);
+    for (const ip of this.#byIp.keys()) this.#rows?.ip(ip);
     this.#markLocalIps();
-    for (const cidr of this.#blocks.keys()) this.#marks?.block(cidr);
+    for (const cidr of this.#blocks.keys()) this.#rows?.block(cidr);
   }
 
   /** Marks what leads to these VTEPs. */
   markRowsTo(vteps: ReadonlySet<IpAddress | undefined>): void {
-    for (const { vtep, mac } of this.#remotes.values()) if (vteps.has(vtep)) this.#marks?.mac(mac);
-    for (const { vtep, cidr } of this.#blocks.values()) if (vteps.has(vtep)) this.#marks?.block(cidr);
-  }
-
-  markPorts(): void {
-    for (const id of this.#locals.keys()) this.changedPorts.add(id);
+    for (const { vtep, mac } of this.#remotes.values()) if (vteps.has(vtep)) this.#rows?.mac(mac);
+    for (const { vtep, cidr } of this.#blocks.values()) if (vteps.has(vtep)) this.#rows?.block(cidr);
   }
 
   /** FDB entries refer to VTEPs by nexthops. Only VXLAN has such: other tunnels have one VTEP each. */
@@ -394,13 +404,13 @@ export class DesiredNetwork {
   /** A row whose MAC or IP another endpoint has taken over meanwhile stays with that one. */
   #forget(endpoint: RemoteEndpoint): void {
     if (this.#byMac.get(endpoint.mac) === endpoint) this.#byMac.delete(endpoint.mac);
-    this.#marks?.mac(endpoint.mac);
+    this.#rows?.mac(endpoint.mac);
     for (const ip of endpoint.ips) {
       if (this.#byIp.get(ip) === endpoint) {
         this.#leaveMac(ip);
         this.#byIp.delete(ip);
       }
-      this.#marks?.ip(ip);
+      this.#rows?.ip(ip);
     }
     this.#leavePeer(endpoint.vtep);
   }
@@ -410,7 +420,7 @@ export class DesiredNetwork {
       if (this.#localsByIp.get(address) === endpoint) {
         this.#leaveMac(address);
         this.#localsByIp.delete(address);
-        this.#marks?.ip(address);
+        this.#rows?.ip(address);
       }
   }
 
@@ -431,7 +441,7 @@ export class DesiredNetwork {
   }
 
   #markLocalIps(): void {
-    for (const ip of this.#localsByIp.keys()) this.#marks?.ip(ip);
+    for (const ip of this.#localsByIp.keys()) this.#rows?.ip(ip);
   }
 
   #usePeer(vtep: IpAddress): void {
@@ -450,8 +460,8 @@ export class DesiredNetwork {
   }
 
   #peersChanged(vtep: IpAddress): void {
-    this.devicesChanged = true;
-    this.#marks?.flooded(vtep);
+    this.#devices?.peer(vtep);
+    this.#rows?.flooded(vtep);
   }
 }
 

@@ -2,4 +2,5 @@ export type { DesiredNetwork, NetworkSettings, RemoteEndpoint } from "./desired.
 export { tunnelPattern } from "./encapsulation/tunnel.ts";
 export type { PortTraffic } from "./network-dataplane.ts";
 export { type NetworkPlacement, NodeDataplane } from "./node-dataplane.ts";
+export { type KernelObject, nameOfObject } from "./objects.ts";
 export { type DataplaneEvent, Problems, type Report } from "./report.ts";

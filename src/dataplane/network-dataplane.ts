@@ -7,29 +7,27 @@ import {
   type BridgePortSettings,
   deleteLink,
   type FdbEntry,
-  getFdbEntry,
   getLink,
   type InterfaceAddressEntry,
   type Link,
   type NetlinkSocket,
-  neighbourFlag,
   neighbourState,
 } from "../netlink/index.ts";
 import { Announcements } from "./announcements.ts";
-import { bridgeAddresses, bridgeChanges, ensureBridge } from "./bridge-device.ts";
-import { endpointPort, isPortAs, tunnelPort } from "./bridge-port.ts";
-import type { DesiredNetwork } from "./desired.ts";
+import { Bridge } from "./bridge-device.ts";
+import type { DesiredNetwork, DeviceMarks } from "./desired.ts";
 import type { DevicePlace } from "./device-changes.ts";
-import { plannedTunnels } from "./encapsulation/tunnel.ts";
-import { type EndpointPort, ensureEndpointPort, isPortSettled, localFdbRequest } from "./endpoint-port.ts";
+import { type PlannedTunnel, plannedTunnels } from "./encapsulation/tunnel.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
-import type { LinkTable } from "./link-table.ts";
+import { LinkTable } from "./link-table.ts";
 import { NetworkRows } from "./network-rows.ts";
+import type { KernelObject } from "./objects.ts";
 import { isOwnLink } from "./ownership.ts";
-import { ReceiveBacklog } from "./receive-backlog.ts";
+import { Ports } from "./ports.ts";
+import type { Failure } from "./reconcile/marks.ts";
 import { lookUp } from "./reconcile/reconciled-table.ts";
 import type { Problems, Report } from "./report.ts";
-import { Tunnels, tunnelChanges } from "./tunnels.ts";
+import { Tunnels } from "./tunnels.ts";
 
 export interface NetworkPlace extends DevicePlace {
   readonly kernel: Kernel;
@@ -55,77 +53,101 @@ export interface PortTraffic {
   readonly seen: boolean;
 }
 
-/** One network in the kernel of this node: keeps devices, ports and rows equal to what is desired. */
-export class NetworkDataplane {
+/** One network in the kernel of this node: its devices, ports and rows, and the order in which they come and go. */
+export class NetworkDataplane implements DeviceMarks {
   readonly desired: DesiredNetwork;
-  readonly tunnels = new Tunnels();
-  readonly #place: NetworkPlace;
+  readonly bridge: Bridge;
+  readonly tunnels: Tunnels;
+  readonly ports: Ports;
   readonly rows: NetworkRows;
+  readonly #place: NetworkPlace;
   /** Of a layer-2 network. */
   readonly #announcements: Announcements;
-  readonly #backlog: ReceiveBacklog;
-  #bridge = 0;
-  readonly #ports = new Map<string, { readonly index: number; readonly inode: number; readonly mac: MacAddress }>();
-  /** Of endpoints here: what is otherwise than asked for in their containers, and is left so. */
-  readonly #notes = new Map<string, string>();
-  readonly #idByPort = new Map<number, string>();
-  /** Somebody else changed a device: its repair is worth an event. */
-  #damaged = false;
+  #links: LinkTable;
+  /** What the pass under way has made or changed of devices: rows follow. */
+  #devices: DeviceNews = noNews();
 
-  constructor(desired: DesiredNetwork, place: NetworkPlace) {
+  constructor(desired: DesiredNetwork, networkPlace: NetworkPlace) {
     this.desired = desired;
-    this.#place = place;
-    const { clock, namespace, socket, groupOf, uplink, report } = place;
-    const { tunnels } = this;
-    this.#backlog = new ReceiveBacklog(desired.settings.name, place.kernel, report);
+    this.#place = networkPlace;
+    this.#links = new LinkTable(networkPlace.socket);
+    const { clock, namespace, report, problems } = networkPlace;
+    const place = { ...networkPlace, links: () => this.#links };
+    const repaired = (kind: string, key: string, message: string): void =>
+      report({ level: "warning", kind: "repaired", object: this.#object(kind, key), message });
+    const attempted =
+      (kind: string) =>
+      (key: string, failure: Failure<string> | undefined): void => {
+        if (failure === undefined) problems.cleared(this.#object(kind, key));
+        else problems.failed(this.#object(kind, key), failure.error, failure.due);
+      };
+    const onChanged = (): void => {
+      this.#devices.isChanged = true;
+    };
+    this.bridge = new Bridge({
+      desired,
+      place,
+      onMade: () => {
+        this.#devices.isBridgeNew = true;
+        this.tunnels.objects.markAll();
+      },
+      onChanged,
+      onRepaired: (name, change) => repaired("bridge", name, change),
+      onAttempt: attempted("bridge"),
+    });
+    this.tunnels = new Tunnels({
+      desired,
+      place,
+      bridge: () => (desired.settings.mode === "l2" ? this.bridge.index : undefined),
+      onMade: (tunnel) => this.#devices.tunnels.push(tunnel),
+      onChanged,
+      onRepaired: (name, change) => repaired("tunnel", name, change),
+      onAttempt: attempted("tunnel"),
+    });
+    this.ports = new Ports({
+      desired,
+      place,
+      bridgeIndex: () => this.bridge.index,
+      objectOf: (endpoint) => this.#object("endpoint", endpoint),
+      report,
+      onAttempt: attempted("endpoint"),
+    });
     this.#announcements = new Announcements({
       clock,
       openSender: () => namespace.openPacketSender(),
-      ports: () => this.#ports.values(),
+      ports: () => this.ports.present,
       macOf: (ip) => desired.macOf(ip),
       onFailure: ({ message }) =>
-        report({
-          level: "warning",
-          kind: "failed",
-          object: `announcements of network ${desired.settings.name}`,
-          message,
-        }),
+        report({ level: "warning", kind: "failed", object: this.#object("announcements"), message }),
     });
     this.rows = new NetworkRows({
+      ...networkPlace,
       desired,
-      socket,
-      clock,
-      tunnels,
-      groupOf,
-      uplink,
-      bridgeIndex: () => this.#bridge,
+      tunnels: this.tunnels,
+      bridgeIndex: () => this.bridge.index,
       onNeighbour: (ip) => this.#announcements.programmed(ip),
-      onRepaired: (kind, name) =>
-        report({
-          level: "warning",
-          kind: "repaired",
-          object: `${kind} ${name} of network ${desired.settings.name}`,
-          message: "had been changed or removed; set again",
-        }),
+      onRepaired: (kind, name) => repaired(kind, name, "had been changed or removed; set again"),
     });
+    desired.markedBy(this.rows, this);
+    this.ports.objects.markAll();
   }
 
-  get bridgeIndex(): number {
-    return this.#bridge;
+  settings(): void {
+    this.bridge.objects.markAll();
+    this.tunnels.plan();
+    this.ports.objects.markAll();
   }
 
-  /** The endpoint whose port has this index. */
-  endpointAt(index: number): string | undefined {
-    return this.#idByPort.get(index);
+  peer(vtep: IpAddress): void {
+    this.tunnels.planPeer(vtep);
   }
 
-  /** What is otherwise than asked for in the container of an endpoint, and is left so; empty: nothing. */
-  noteOf(endpoint: string): string {
-    return this.#notes.get(endpoint) ?? "";
+  port(endpoint: string): void {
+    this.ports.objects.mark(endpoint);
   }
 
   ownsIndex(index: number): boolean {
-    return index === this.#bridge || this.tunnels.has(index) || this.#idByPort.has(index);
+    return index === this.bridge.index || this.tunnels.has(index) || this.ports.endpointAt(index) !== undefined;
   }
 
   /** Names of all devices that the network wants. */
@@ -139,114 +161,79 @@ export class NetworkDataplane {
 
   /** A device of this network is now as told, or gone (`undefined`). Tells whether there is something to restore. */
   judgeLink(index: number, link: Link | undefined): boolean {
-    const { desired } = this;
-    const { instance } = this.#place;
-    const id = this.#idByPort.get(index);
-    if (id !== undefined) {
-      const place = { instance, bridgeIndex: this.#bridge, inode: this.#ports.get(id)?.inode ?? 0 };
-      if (link !== undefined && isPortSettled(link, desired.settingsOfPort(id), place)) return false;
-      if (desired.local(id) === undefined) return false;
-      desired.changedPorts.add(id);
-    } else {
-      if (link !== undefined && this.#isSettled(index, link, instance)) return false;
-      const tunnel = this.tunnels.get(index);
-      if (tunnel !== undefined && !plannedTunnels(desired.settings, desired.peers).has(tunnel.device.name))
-        return false;
-      desired.devicesChanged = true;
-    }
-    this.#damaged = true;
-    return true;
+    if (index === this.bridge.index) return this.bridge.judgeLink(link);
+    const endpoint = this.ports.endpointAt(index);
+    return endpoint === undefined ? this.tunnels.judgeLink(index, link) : this.ports.judgeLink(endpoint, link);
   }
 
   /** The bridge now treats one of its ports so. Tells whether there is something to restore. */
   judgePort(index: number, settings: BridgePortSettings): boolean {
-    const { desired } = this;
-    const tunnel = this.tunnels.get(index);
-    if (tunnel !== undefined) {
-      if (isPortAs(tunnelPort(desired.settings, tunnel.isStandby), settings)) return false;
-      desired.devicesChanged = true;
-    } else {
-      const id = this.#idByPort.get(index);
-      if (id === undefined || isPortAs(endpointPort(desired.settingsOfPort(id)), settings)) return false;
-      desired.changedPorts.add(id);
-    }
-    this.#damaged = true;
-    return true;
+    const endpoint = this.ports.endpointAt(index);
+    return endpoint === undefined
+      ? this.tunnels.judgeSettings(index, settings)
+      : this.ports.judgeSettings(endpoint, settings);
   }
 
   /** An address of one of this network's devices came or went. Tells whether there is something to restore. */
   onAddressChanged({ index, address }: Pick<InterfaceAddressEntry, "index" | "address">, isGone: boolean): boolean {
-    if (index !== this.#bridge) return false;
-    const isWanted = bridgeAddresses(this.desired.settings).some((wanted) => wanted.address === address);
-    if (isWanted !== isGone) return false;
-    this.desired.devicesChanged = true;
-    this.#damaged = true;
-    return true;
+    return index === this.bridge.index && this.bridge.judgeAddress(address, isGone);
   }
 
   /** Everything will be compared with the kernel at the next opportunity; what differs by then was damaged. */
   distrust(): void {
+    this.bridge.objects.distrust();
+    this.tunnels.distrust();
+    this.ports.objects.distrust();
     this.rows.distrust();
-    this.#damaged = true;
-    this.desired.devicesChanged = true;
-    this.desired.markPorts();
   }
 
   /** Whether devices and rows are as desired, whatever is the matter with single ports; surplus tunnels have ended, too. */
   get isCarried(): boolean {
-    const { desired, rows } = this;
-    return !desired.devicesChanged && rows.isSettled && !this.tunnels.hasSurplus(desired);
+    return this.bridge.objects.isSettled && this.tunnels.objects.isSettled && this.rows.isSettled;
   }
 
   /** Whether all of it is in the kernel, as far as is known. */
   get isSettled(): boolean {
-    return this.isCarried && this.desired.changedPorts.size === 0;
+    return this.isCarried && this.ports.objects.isSettled;
   }
 
   /** Does what is to be done; what fails is recorded, stays marked and leaves the rest alone. */
   async reconcile(links: LinkTable): Promise<void> {
-    const { desired } = this;
-    const { name } = desired.settings;
-    const isRepair = this.#damaged;
-    this.#damaged = false;
-    if (desired.devicesChanged) {
-      // What changes while this is under way marks it again.
-      desired.devicesChanged = false;
-      const isDone = await this.#place.problems.attempt(`network ${name}`, () => this.#ensureDevices(links, isRepair));
-      if (!isDone) desired.devicesChanged = true;
-      // Without a bridge there is nothing to do more; a tunnel that fails leaves the other tunnels' rows to be done.
-      if (this.#bridge === 0) return;
-    }
-    await this.#ensurePorts(links, isRepair);
+    this.#links = links;
+    this.#devices = noNews();
+    await this.bridge.objects.ensure();
+    // Without a bridge there is nothing to do more; a tunnel that fails leaves the other tunnels' rows to be done.
+    if (this.bridge.index === 0) return;
+    await this.tunnels.objects.ensure();
+    this.#followDevices();
+    await this.ports.objects.remove();
+    await this.ports.objects.ensure();
     await this.#programRows();
-    // A port whose namespace is gone for good keeps no old tunnel.
-    if (!desired.devicesChanged && this.rows.isSettled)
-      await this.#place.problems.attempt(`tunnels of network ${name}`, () =>
-        this.tunnels.removeSurplus(desired, this.#place),
-      );
+    // Rows leave a tunnel before it goes. A port whose namespace is gone for good keeps none.
+    if (!this.rows.isSettled) return;
+    await this.#place.problems.attempt(this.#object("tunnels"), () => this.tunnels.findLeftovers());
+    await this.tunnels.objects.remove();
   }
 
   /** Takes the network off this node; the reverse order of making it. */
   async remove(): Promise<void> {
     this.close();
-    const { socket } = this.#place;
+    const { socket, problems } = this.#place;
     const names = [
-      ...[...this.#ports.keys()].map(endpointPortName),
+      ...Array.from(this.ports.endpoints, endpointPortName),
       ...this.tunnels.names,
       ...NetworkDataplane.deviceNames(this.desired),
     ];
-    const bridge = bridgeName(this.desired.settings.vni);
-    for (const name of new Set([...names.filter((each) => each !== bridge), bridge]))
-      try {
-        // The network may be leaving because somebody else's device has the name.
-        const link = await socket.get(getLink({ name }));
-        if (isOwnLink(link)) await socket.execute(deleteLink({ index: link.index }));
-      } catch (error) {
+    for (const name of new Set([...names.filter((each) => each !== this.bridge.name), this.bridge.name])) {
+      // The network may be leaving because somebody else's device has the name.
+      const link = await lookUp(socket, getLink({ name }));
+      if (link === undefined || !isOwnLink(link)) continue;
+      await socket.execute(deleteLink({ index: link.index })).catch((error: unknown) => {
         if (!isErrno(error, "ENODEV")) throw error;
-      }
+      });
+    }
     await this.rows.withdraw();
-    const own = `network ${this.desired.settings.name}`;
-    this.#place.problems.forget((object) => object === own || object.endsWith(` of ${own}`));
+    problems.forget((object) => object.network === this.desired.settings.name);
   }
 
   /** Nothing is sent any more. */
@@ -256,11 +243,10 @@ export class NetworkDataplane {
 
   /** An FDB entry is now so, or gone. Tells whether there is something to restore. */
   observeFdb(entry: FdbEntry, isGone: boolean): boolean {
-    const port = this.#idByPort.get(entry.index);
+    const port = this.ports.endpointAt(entry.index);
     const owner = port === undefined ? undefined : this.#ownerOf(entry, port, isGone);
     if (owner === undefined) return this.rows.observeFdb(entry, isGone);
-    this.desired.changedPorts.add(owner);
-    this.#damaged = true;
+    this.ports.objects.damage(owner);
     return true;
   }
 
@@ -269,18 +255,7 @@ export class NetworkDataplane {
     const { desired } = this;
     if (desired.local(port)?.mac === entry.mac) return isGone ? port : undefined;
     this.#tellTraffic(port, entry, !isGone);
-    return !isGone && desired.settings.localLearning ? this.#declaredWith(entry.mac) : undefined;
-  }
-
-  /** The endpoint here that was declared with the MAC. */
-  #declaredWith(mac: MacAddress): string | undefined {
-    for (const [id, port] of this.#ports) if (port.mac === mac) return id;
-    return undefined;
-  }
-
-  /** All rows to a VTEP whose nexthop was made anew: the kernel dropped them with the old one. */
-  onNexthopRenewed(vteps: ReadonlySet<IpAddress>): void {
-    this.rows.onNexthopRenewed(vteps);
+    return !isGone && desired.settings.localLearning ? this.ports.declaredWith(entry.mac) : undefined;
   }
 
   /** What the bridge learns of frames from the host's own side of a port, such as the port's MAC, is no traffic. */
@@ -289,118 +264,16 @@ export class NetworkDataplane {
       this.#place.onTraffic({ network: this.desired.settings.name, port, mac, seen });
   }
 
-  #isSettled(index: number, link: Link, instance: string): boolean {
-    const { settings } = this.desired;
-    const tunnel = this.tunnels.get(index);
-    const changes =
-      tunnel === undefined
-        ? bridgeChanges(settings, instance, link)
-        : tunnelChanges(settings, tunnel, instance, link, settings.mode === "l2" ? this.#bridge : undefined);
-    return changes.next().done === true;
-  }
-
-  async #ensureDevices(links: LinkTable, isRepair: boolean): Promise<void> {
-    const { desired } = this;
-    const { settings } = desired;
-    const place = this.#place;
-    const changes: string[] = [];
-    const bridge = await ensureBridge(settings, place, await links.find(bridgeName(settings.vni)), changes);
-    this.#bridge = bridge.link.index;
-    const master = settings.mode === "l2" ? this.#bridge : undefined;
-    const tunnels = await this.tunnels.ensure(desired, master, place, links);
-    changes.push(...tunnels.changes);
-    if (bridge.created || tunnels.created.some(({ peer }) => peer === undefined)) {
-      // Where all devices are new, so are all tables of bridge and tunnel.
-      if (bridge.created && tunnels.created.length === this.tunnels.names.length) this.rows.beginEmpty();
-      else {
-        this.rows.distrust();
-        this.rows.markAll();
-      }
-      desired.markPorts();
-    } else if (tunnels.created.length > 0) {
-      desired.markRowsTo(new Set(tunnels.created.map(({ peer }) => peer)));
-    } else if (changes.length > 0) {
-      // Some settings flush tables as they change; ports may have been set free.
-      this.rows.distrust();
-      desired.markPorts();
-    }
-    if (isRepair)
-      for (const change of changes)
-        place.report({ level: "warning", kind: "repaired", object: `network ${settings.name}`, message: change });
-  }
-
-  async #ensurePorts(links: LinkTable, isRepair: boolean): Promise<void> {
-    const { desired } = this;
-    const place = this.#place;
-    const ids = [...desired.changedPorts];
-    if (ids.length === 0) return;
-    desired.changedPorts.clear();
-    for (const id of ids) {
-      const object = `endpoint ${id} of network ${desired.settings.name}`;
-      const done = await this.#place.problems.attempt(object, async () => {
-        const endpoint = desired.local(id);
-        if (endpoint === undefined) return this.#removePort(id);
-        const port = await ensureEndpointPort(
-          endpoint,
-          desired.settingsOfPort(id),
-          { ...place, bridgeIndex: this.#bridge },
-          links,
-        );
-        let repaired = port.written && port.changes.length === 0;
-        if (!(await this.#hasLocalFdb(endpoint.mac, port.index))) {
-          await place.socket.execute(localFdbRequest(endpoint, port.index));
-          repaired = true;
-        }
-        this.#rememberPort(id, { ...port, mac: endpoint.mac });
-        for (const change of port.changes) place.report({ level: "warning", object, ...change });
-        this.#note(id, object, port.notes);
-        if (isRepair && repaired)
-          place.report({
-            level: "warning",
-            kind: "repaired",
-            object,
-            message: `restored port ${endpointPortName(id)}`,
-          });
-      });
-      if (!done) desired.changedPorts.add(id);
-    }
-    this.#backlog.ensure(this.#ports.size);
-  }
-
-  async #hasLocalFdb(mac: MacAddress, index: number): Promise<boolean> {
-    const entry = await lookUp(this.#place.socket, getFdbEntry(index, mac, "master"));
-    return entry !== undefined && entry.index === index && (entry.flags & neighbourFlag.externallyLearned) !== 0;
-  }
-
-  #rememberPort(id: string, { index, inode, mac }: Pick<EndpointPort, "index" | "inode"> & { mac: MacAddress }): void {
-    this.#forgetPort(id);
-    this.#ports.set(id, { index, inode, mac });
-    this.#idByPort.set(index, id);
-  }
-
-  /** Told once, and again when it changes. */
-  #note(id: string, object: string, notes: readonly string[]): void {
-    const note = notes.join("; ");
-    const before = this.noteOf(id);
-    if (note === before) return;
-    this.#notes.set(id, note);
-    const { report } = this.#place;
-    if (note !== "") report({ level: "warning", kind: "adjusted", object, message: note });
-    else report({ level: "info", kind: "recovered", object, message: `no more: ${before}` });
-  }
-
-  #forgetPort(id: string): void {
-    const port = this.#ports.get(id);
-    if (port !== undefined) this.#idByPort.delete(port.index);
-    this.#ports.delete(id);
-  }
-
-  async #removePort(id: string): Promise<void> {
-    this.#forgetPort(id);
-    this.#notes.delete(id);
-    await this.#place.socket.execute(deleteLink({ name: endpointPortName(id) })).catch((error: unknown) => {
-      if (!isErrno(error, "ENODEV")) throw error;
-    });
+  /** Rows go with the devices that held them. */
+  #followDevices(): void {
+    const { isBridgeNew, tunnels, isChanged } = this.#devices;
+    const hasNewTables = isBridgeNew || tunnels.some(({ peer }) => peer === undefined);
+    if (isBridgeNew && tunnels.length === this.tunnels.names.length) this.rows.beginEmpty();
+    else if (hasNewTables || isChanged) this.rows.distrust();
+    if (hasNewTables) this.rows.markAll();
+    else if (tunnels.length > 0) this.desired.markRowsTo(new Set(tunnels.map(({ peer }) => peer)));
+    // Ports may have been set free.
+    if (hasNewTables || isChanged) this.ports.objects.markAll();
   }
 
   async #programRows(): Promise<void> {
@@ -408,13 +281,31 @@ export class NetworkDataplane {
     this.#announcements.left(desired.formerMacs);
     desired.formerMacs.clear();
     if (!rows.hasWork) return;
-    const object = `rows of network ${desired.settings.name}`;
+    const object = this.#object("rows");
+    const { problems, clock } = this.#place;
     const refusal = await rows.pass().catch((error: unknown) => {
-      if (error instanceof Error) return error;
+      if (error instanceof Error) return { error, due: clock.monotonic() };
       throw error;
     });
-    if (refusal === undefined) return this.#place.problems.cleared(object);
-    if (isErrno(refusal, "ENODEV")) desired.devicesChanged = true;
-    this.#place.problems.failed(object, refusal);
+    if (refusal === undefined) return problems.cleared(object);
+    if (isErrno(refusal.error, "ENODEV")) this.settings();
+    problems.failed(object, refusal.error, refusal.due);
   }
+
+  #object(kind: string, key?: string): KernelObject {
+    const { name, tenant } = this.desired.settings;
+    return { kind, tenant, network: name, ...(key === undefined ? {} : { key }) };
+  }
+}
+
+interface DeviceNews {
+  isBridgeNew: boolean;
+  /** Tunnels that are new. */
+  readonly tunnels: PlannedTunnel[];
+  /** Settings were changed on devices that were there. */
+  isChanged: boolean;
+}
+
+function noNews(): DeviceNews {
+  return { isBridgeNew: false, tunnels: [], isChanged: false };
 }

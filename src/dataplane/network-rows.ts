@@ -50,7 +50,6 @@ export class NetworkRows implements RowMarks {
       const hops = new NextHops(ways, tunnels, reconciler);
       this.#layer3 = { hops, routes: reconciler.add(new BlockRoutes(desired, ways)) };
     }
-    desired.markedBy(this);
   }
 
   mac(mac: MacAddress): void {
@@ -102,7 +101,7 @@ export class NetworkRows implements RowMarks {
   }
 
   /** Writes what differs. Returns the first refusal that stands; rejects when it is not known what the kernel did. */
-  pass(): Promise<Error | undefined> {
+  pass(): ReturnType<Reconciler["pass"]> {
     if (this.#layer3 !== undefined) {
       const { hops, routes } = this.#layer3;
       // Tunnels may have come since.

@@ -8,6 +8,7 @@ import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
 import type { NetworkDataplane, PortTraffic } from "./network-dataplane.ts";
+import type { KernelObject } from "./objects.ts";
 import { aliasOf } from "./ownership.ts";
 import { Problems, type Report } from "./report.ts";
 import { TenantDataplane } from "./tenant-dataplane.ts";
@@ -171,6 +172,13 @@ export class NodeDataplane {
     return undefined;
   }
 
+  /** Whether the port of an endpoint of this node is as it shall be. */
+  isPortInPlace(network: string, endpoint: string): boolean {
+    const { desired, ports } = this.network(network)?.dataplane ?? {};
+    if (desired === undefined || desired !== this.#desired.get(network)) return false;
+    return ports?.isWanted(endpoint) === true && !ports.objects.isPending(endpoint);
+  }
+
   /** Whether the namespace is the underlay's or a tenant's of this node: nothing is attached there. */
   isOwnNamespace(inode: number): boolean {
     return (
@@ -231,15 +239,15 @@ export class NodeDataplane {
     this.#retryAll = false;
     // First what leaves: its VNI may be another network's by now.
     for (const [name, tenant] of this.#tenants)
-      await problems.attempt(`removals of tenant ${name}`, () => this.#removeFrom(name, tenant));
-    if (!this.#pruned) await problems.attempt("leftovers", () => this.#prune());
-    await problems.attempt("nexthops", () => this.#addNexthops());
-    await problems.attempt("underlay", () => this.#ensureSourceFilter());
+      await problems.attempt({ kind: "removals", tenant: name }, () => this.#removeFrom(name, tenant));
+    if (!this.#pruned) await problems.attempt({ kind: "leftovers" }, () => this.#prune());
+    await problems.attempt({ kind: "nexthops" }, () => this.#addNexthops());
+    await problems.attempt({ kind: "underlay" }, () => this.#ensureSourceFilter());
     for (const name of new Set([...this.#desired.values()].map((network) => network.settings.tenant)))
-      await problems.attempt(`tenant ${name}`, () => this.#reconcileTenant(name));
+      await problems.attempt({ kind: "tenant", tenant: name }, () => this.#reconcileTenant(name));
     problems.forget((object) => this.#isOfNoTenant(object));
     if (this.#pruned)
-      await problems.attempt("leftover nexthops", () => this.#underlay.removeNexthops(this.#nexthopVteps()));
+      await problems.attempt({ kind: "leftover nexthops" }, () => this.#underlay.removeNexthops(this.#nexthopVteps()));
     const pause = problems.nextRetry ?? (this.#hasWork ? workRetry : undefined);
     if (pause !== undefined) this.#cancelRetry = this.#options.clock.after(pause, () => this.#trigger());
   }
@@ -248,7 +256,7 @@ export class NodeDataplane {
     const renewed = await this.#underlay.addNexthops(this.#nexthopVteps());
     if (renewed.size > 0)
       for (const tenant of this.#tenants.values())
-        for (const network of tenant.networks.values()) network.onNexthopRenewed(renewed);
+        for (const network of tenant.networks.values()) network.rows.onNexthopRenewed(renewed);
   }
 
   async #ensureSourceFilter(): Promise<void> {
@@ -347,9 +355,9 @@ export class NodeDataplane {
   }
 
   /** A tenant that could not be brought up, and that nobody wants any more. */
-  #isOfNoTenant(object: string): boolean {
-    const name = object.startsWith("tenant ") ? object.slice("tenant ".length) : undefined;
-    return name !== undefined && !this.#tenants.has(name) && this.#networksOf(name).length === 0;
+  #isOfNoTenant({ kind, tenant }: KernelObject): boolean {
+    if (kind !== "tenant" || tenant === undefined) return false;
+    return !this.#tenants.has(tenant) && this.#networksOf(tenant).length === 0;
   }
 
   /** VTEPs that FDB entries refer to. */
@@ -365,7 +373,7 @@ export class NodeDataplane {
     this.#report({
       level: "warning",
       kind: "resynchronised",
-      object: "kernel events",
+      object: { kind: "kernel events" },
       message: "some were lost; comparing everything",
     });
     this.#options.onTrafficMissed?.();
@@ -377,14 +385,14 @@ export class NodeDataplane {
     this.#report({
       level: "warning",
       kind: "failed",
-      object: "names of network namespaces",
+      object: { kind: "names of network namespaces" },
       message: `changes are not told (${messageOf(error)}) and will be found every ${formatDuration(auditInterval)}; see sysctl fs.inotify.max_user_instances`,
     });
   }
 
   #trigger(): void {
     this.#run().catch((error: unknown) =>
-      this.#report({ level: "error", kind: "failed", object: "dataplane", message: messageOf(error) }),
+      this.#report({ level: "error", kind: "failed", object: { kind: "dataplane" }, message: messageOf(error) }),
     );
   }
 

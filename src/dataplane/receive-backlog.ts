@@ -49,7 +49,7 @@ export class ReceiveBacklog {
   }
 
   #tell(level: "info" | "warning", message: string): void {
-    this.#report({ level, kind: "adjusted", object: `host, for network ${this.#network}`, message });
+    this.#report({ level, kind: "adjusted", object: { kind: "host", network: this.#network }, message });
   }
 }
 

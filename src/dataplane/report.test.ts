@@ -12,7 +12,7 @@ it("tries what fails ever less often, whoever asks, and tells failure and recove
   const attempts: number[] = [];
   const attempt = (): Promise<boolean> => {
     problems.beginPass();
-    return problems.attempt("table", async () => {
+    return problems.attempt({ kind: "table" }, async () => {
       attempts.push(clock.monotonic());
       if (!works) throw new Error("no room");
     });
@@ -43,7 +43,7 @@ it("tries what fails ever less often, whoever asks, and tells failure and recove
 it("does not hurry for what depends on something else", () => {
   const clock = new ManualClock();
   const problems = new Problems(() => {}, clock);
-  problems.failed("nobody tries this", new Error("…"));
+  problems.failed({ kind: "nobody tries this" }, new Error("…"));
   clock.advance(milliseconds(1_000));
   problems.beginPass();
   assert.equal(problems.nextRetry, 15_000);
@@ -52,10 +52,10 @@ it("does not hurry for what depends on something else", () => {
 it("comes back at once to what became due while a pass went by it", () => {
   const clock = new ManualClock();
   const problems = new Problems(() => {}, clock);
-  problems.failed("link", new Error("busy"));
+  problems.failed({ kind: "link" }, new Error("busy"));
   clock.advance(milliseconds(99));
   problems.beginPass();
   clock.advance(milliseconds(5));
-  assert.ok(problems.isWaiting("link"));
+  assert.ok(problems.isWaiting({ kind: "link" }));
   assert.equal(problems.nextRetry, 0);
 });

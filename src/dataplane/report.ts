@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds } from "../base/duration.ts";
+import { type KernelObject, nameOfObject } from "./objects.ts";
 
 /** After a failure an object is tried again this soon, then after twice that, up to the longest pause. */
 const firstRetry = milliseconds(100);
@@ -9,8 +10,7 @@ const longestRetry = milliseconds(15_000);
 export interface DataplaneEvent {
   readonly level: "info" | "warning" | "error";
   readonly kind: "adjusted" | "repaired" | "failed" | "recovered" | "resynchronised";
-  /** `FDB entry 02:… of network blue`. */
-  readonly object: string;
+  readonly object: KernelObject;
   readonly message: string;
 }
 
@@ -18,7 +18,7 @@ export type Report = (event: DataplaneEvent) => void;
 
 /** One kernel object that is not as it should be. */
 export interface Problem {
-  readonly object: string;
+  readonly object: KernelObject;
   readonly error: Error;
   /** How often it was tried. */
   readonly attempts: number;
@@ -26,6 +26,8 @@ export interface Problem {
 
 interface Waiting extends Problem {
   readonly pause: Duration;
+  /** Who found it knows when it is tried again, whatever changes. */
+  readonly isScheduled: boolean;
   /** By the monotonic clock. */
   readonly retryAt: number;
 }
@@ -46,23 +48,27 @@ export class Problems {
     this.#clock = clock;
   }
 
-  failed(object: string, error: Error): void {
-    const before = this.#problems.get(object);
+  /** `due`: when it is tried again, by the monotonic clock; absent: as {@link attempt} says. */
+  failed(object: KernelObject, error: Error, due?: number): void {
+    const name = nameOfObject(object);
+    const before = this.#problems.get(name);
     const pause = before === undefined ? firstRetry : milliseconds(Math.min(before.pause * 2, longestRetry));
-    const retryAt = this.#clock.monotonic() + pause;
-    this.#problems.set(object, { object, error, attempts: (before?.attempts ?? 0) + 1, pause, retryAt });
+    const retryAt = due ?? this.#clock.monotonic() + pause;
+    const attempts = (before?.attempts ?? 0) + 1;
+    this.#problems.set(name, { object, error, attempts, pause, retryAt, isScheduled: due !== undefined });
     if (before?.error.message !== error.message)
       this.#report({ level: "error", kind: "failed", object, message: error.message });
   }
 
   /** To be called only when the object itself is known to be as it should be. */
-  cleared(object: string): void {
-    if (!this.#problems.delete(object)) return;
-    this.#report({ level: "info", kind: "recovered", object, message: `${object} is as it should be again` });
+  cleared(object: KernelObject): void {
+    const name = nameOfObject(object);
+    if (!this.#problems.delete(name)) return;
+    this.#report({ level: "info", kind: "recovered", object, message: `${name} is as it should be again` });
   }
 
   /** Does the work on an object and records how it ended; tells whether the object is as it should be. One that failed a moment ago is left alone. */
-  async attempt(object: string, work: () => Promise<void>): Promise<boolean> {
+  async attempt(object: KernelObject, work: () => Promise<void>): Promise<boolean> {
     if (this.isWaiting(object)) return false;
     try {
       await work();
@@ -76,8 +82,8 @@ export class Problems {
   }
 
   /** Whether the object failed so lately that it is not to be tried yet. */
-  isWaiting(object: string): boolean {
-    const problem = this.#problems.get(object);
+  isWaiting(object: KernelObject): boolean {
+    const problem = this.#problems.get(nameOfObject(object));
     return problem !== undefined && problem.retryAt > this.#passBegan;
   }
 
@@ -88,8 +94,8 @@ export class Problems {
 
   /** What is desired has changed: nothing waits any longer. */
   retryAll(): void {
-    for (const [object, problem] of this.#problems)
-      this.#problems.set(object, { ...problem, retryAt: this.#passBegan });
+    for (const [name, problem] of this.#problems)
+      if (!problem.isScheduled) this.#problems.set(name, { ...problem, retryAt: this.#passBegan });
   }
 
   /** When the next object is to be tried again; `undefined`: there are no problems. */
@@ -102,12 +108,18 @@ export class Problems {
   }
 
   /** Objects that nobody wants any more have no problems. */
-  forget(isGone: (object: string) => boolean): void {
-    for (const object of this.#problems.keys()) if (isGone(object)) this.#problems.delete(object);
+  forget(isGone: (object: KernelObject) => boolean): void {
+    for (const [name, { object }] of this.#problems) if (isGone(object)) this.#problems.delete(name);
   }
 
-  get(object: string): Problem | undefined {
-    return this.#problems.get(object);
+  get(object: KernelObject): Problem | undefined {
+    return this.#problems.get(nameOfObject(object));
+  }
+
+  /** The first of an object that is meant. */
+  find(isMeant: (object: KernelObject) => boolean): Problem | undefined {
+    for (const problem of this.#problems.values()) if (isMeant(problem.object)) return problem;
+    return undefined;
   }
 
   get size(): number {

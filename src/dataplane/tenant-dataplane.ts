@@ -109,7 +109,11 @@ export class TenantDataplane {
       onOverrun: options.onOverrun,
     });
     const keptTable = (table: string): KeptTable =>
-      new KeptTable({ namespace, object: `nft table ${table} of tenant ${options.tenant}`, report: options.report });
+      new KeptTable({
+        namespace,
+        object: { kind: "nft table", tenant: options.tenant, key: table },
+        report: options.report,
+      });
     this.#suppressionFilter = keptTable(`bridge ${suppressionFilterName}`);
     this.#handedUpFilter = keptTable(`bridge ${routingFilterName}`);
     this.#routingFilter = keptTable(`inet ${routingFilterName}`);
@@ -212,7 +216,7 @@ export class TenantDataplane {
     report({
       level: "warning",
       kind: "failed",
-      object: `network namespace ${name}`,
+      object: { kind: "network namespace", tenant, key: name },
       message: `kept: weft did not make ${devices} in it`,
     });
   }
@@ -233,7 +237,7 @@ export class TenantDataplane {
     report({
       level: "warning",
       kind: "repaired",
-      object: `network namespace ${this.namespace.label}`,
+      object: { kind: "network namespace", tenant, key: this.namespace.label },
       message: "its name had been deleted; named again",
     });
   }
@@ -249,7 +253,7 @@ export class TenantDataplane {
         this.#options.report({
           level: "warning",
           kind: "repaired",
-          object: `sysctl ${name} of tenant ${this.#options.tenant}`,
+          object: { kind: "sysctl", tenant: this.#options.tenant, key: name },
           message: `had been changed to ${found}; set to ${wanted} again`,
         });
       }
@@ -265,7 +269,7 @@ export class TenantDataplane {
     const { name, transport, standby } = network.desired.settings;
     const all = [...standby, ...(transport === undefined ? [] : [transport])];
     const open = all.find((each) => takesFromAll(each) && !underlay.protects(each.port));
-    const object = `protection of network ${name}`;
+    const object = { kind: "protection", tenant: network.desired.settings.tenant, network: name };
     if (open === undefined) {
       problems.cleared(object);
       return true;
@@ -285,7 +289,7 @@ export class TenantDataplane {
     if (this.#uplink === undefined && isEmptyRequest(request)) return;
     this.#uplink ??= this.#makeUplink();
     const uplink = this.#uplink;
-    await problems.attempt(`uplink of tenant ${tenant}`, () =>
+    await problems.attempt({ kind: "uplink", tenant }, () =>
       uplink.reconcile(request, { tunnelPorts: underlay.tunnelPorts, mtu: underlay.mtu }),
     );
   }

@@ -4,7 +4,7 @@ import type { IpAddress } from "../base/ip.ts";
 import { ip } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import type { Vni } from "../model/index.ts";
-import type { DesiredNetwork, NetworkSettings, RowMarks } from "./desired.ts";
+import type { DesiredNetwork, DeviceMarks, NetworkSettings, RowMarks } from "./desired.ts";
 
 /** A layer-2 network over VXLAN as it is where nothing else is said. */
 export function networkSettings(changes: Partial<NetworkSettings> = {}): NetworkSettings {
@@ -34,22 +34,32 @@ export function networkSettings(changes: Partial<NetworkSettings> = {}): Network
 }
 
 /** What changes of a network have marked. */
-export class MarkedRows implements RowMarks {
+export class Marked implements RowMarks, DeviceMarks {
   readonly macs = new Set<MacAddress>();
   readonly ips = new Set<IpAddress>();
   readonly blocks = new Set<Cidr>();
-  readonly vteps = new Set<IpAddress>();
+  readonly floods = new Set<IpAddress>();
+  readonly peers = new Set<IpAddress>();
+  readonly ports = new Set<string>();
+  hasOtherSettings = false;
   readonly mac = (mac: MacAddress): unknown => this.macs.add(mac);
   readonly ip = (ip: IpAddress): unknown => this.ips.add(ip);
   readonly block = (cidr: Cidr): unknown => this.blocks.add(cidr);
-  readonly flooded = (vtep: IpAddress): unknown => this.vteps.add(vtep);
+  readonly flooded = (vtep: IpAddress): unknown => this.floods.add(vtep);
+  readonly peer = (vtep: IpAddress): unknown => this.peers.add(vtep);
+  readonly port = (endpoint: string): unknown => this.ports.add(endpoint);
 
   /** From now on, of this network. */
   constructor(network: DesiredNetwork) {
-    network.markedBy(this);
+    network.markedBy(this, this);
   }
 
-  get size(): number {
-    return this.macs.size + this.ips.size + this.blocks.size + this.vteps.size;
+  settings(): void {
+    this.hasOtherSettings = true;
+  }
+
+  get isEmpty(): boolean {
+    const sets = [this.macs, this.ips, this.blocks, this.floods, this.peers, this.ports];
+    return !this.hasOtherSettings && sets.every((set) => set.size === 0);
   }
 }

@@ -1,8 +1,10 @@
+import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { isErrno } from "../linux/index.ts";
 import { isTunnelOf } from "../model/names.ts";
 import {
+  type BridgePortSettings,
   changeLink,
   createLink,
   deleteLink,
@@ -26,19 +28,49 @@ import {
 import type { TunnelDevice } from "./encapsulation/tunnel-device.ts";
 import type { LinkTable } from "./link-table.ts";
 import { aliasOf, isOwnLink, weftGroup } from "./ownership.ts";
+import type { Objects } from "./reconcile/objects.ts";
+import { ReconciledObjects } from "./reconcile/reconciled-objects.ts";
+import { lookUp } from "./reconcile/reconciled-table.ts";
 
 /** A tunnel in the kernel. */
 interface Tunnel extends PlannedTunnel {
   readonly index: number;
 }
 
-/** The tunnels of one network in the kernel: one for all VTEPs, or one for each, and those of the way it is changed from or to. */
-export class Tunnels {
+export interface TunnelsOptions {
+  readonly desired: DesiredNetwork;
+  readonly place: DevicePlace & { readonly clock: Clock; readonly links: () => LinkTable };
+  /** The bridge that they are ports of; absent: of none. */
+  readonly bridge: () => number | undefined;
+  /** A tunnel is new, and its tables are empty. */
+  readonly onMade: (tunnel: PlannedTunnel) => void;
+  /** Settings were changed on one that was there; some flush its tables. */
+  readonly onChanged: () => void;
+  readonly onRepaired: (name: string, change: string) => void;
+  readonly onAttempt: Objects<string>["onAttempt"];
+}
+
+/**
+ * The tunnels of one network, by the names of their devices: one for all VTEPs, or one for each, and those of the way it is
+ * changed from or to. Those that are not wanted any more stay until rows have left them.
+ */
+export class Tunnels implements Objects<string> {
+  readonly objects: ReconciledObjects<string>;
+  readonly onAttempt: Objects<string>["onAttempt"];
+  readonly #options: TunnelsOptions;
+  #planned = new Map<string, PlannedTunnel>();
   readonly #byName = new Map<string, Tunnel>();
-  #hasLookedForLeftovers = false;
   readonly #byIndex = new Map<number, Tunnel>();
   /** The tunnel that packets to a VTEP leave by; `undefined` as VTEP: to all. */
   readonly #sending = new Map<IpAddress | undefined, Tunnel>();
+  #hasLookedForLeftovers = false;
+
+  constructor(options: TunnelsOptions) {
+    this.#options = options;
+    this.onAttempt = options.onAttempt;
+    this.objects = new ReconciledObjects(this, options.place.clock);
+    this.plan();
+  }
 
   /** By the index of its device. */
   get(index: number): Tunnel | undefined {
@@ -72,58 +104,116 @@ export class Tunnels {
     return [...this.#byName.keys()];
   }
 
-  /**
-   * Makes all tunnels of the network so, with as little change as possible; tells what was done, and which are new.
-   * Those that are not wanted any more stay until {@link removeSurplus}: rows leave them first. A tunnel that fails
-   * does not stop the others: its failure is thrown at the end.
-   */
-  async ensure(
-    desired: DesiredNetwork,
-    bridge: number | undefined,
-    place: DevicePlace,
-    links: LinkTable,
-  ): Promise<{ readonly changes: readonly string[]; readonly created: readonly Tunnel[] }> {
-    const { settings } = desired;
-    const changes: string[] = [];
-    const created: Tunnel[] = [];
-    let failure: unknown;
+  /** The network's settings are others: all tunnels are looked at. */
+  plan(): void {
+    const { settings, peers } = this.#options.desired;
+    const before = this.#planned;
+    this.#planned = plannedTunnels(settings, peers);
+    // What is sent by first: while frames are flooded by one tunnel after another, one too many beats one too few.
+    for (const name of new Set([...this.#planned.keys(), ...before.keys()])) this.objects.mark(name);
+    const present = [...this.#byName.values()];
     this.#sending.clear();
-    for (const planned of plannedTunnels(settings, desired.peers).values())
-      try {
-        const made = await ensureTunnel(settings, planned, bridge, place, links, changes);
-        const tunnel = { ...planned, index: made.index };
-        this.#remember(tunnel);
-        if (made.created) created.push(tunnel);
-      } catch (error) {
-        this.#forget(planned.device.name);
-        failure ??= error;
-      }
-    if (failure !== undefined) throw failure;
-    return { changes, created };
+    for (const tunnel of present) {
+      const planned = this.#planned.get(tunnel.device.name);
+      if (planned !== undefined) this.#remember({ ...planned, index: tunnel.index });
+    }
   }
 
-  /** Deletes tunnels that the network does not want any more. */
-  async removeSurplus(desired: DesiredNetwork, place: DevicePlace): Promise<void> {
-    const planned = plannedTunnels(desired.settings, desired.peers);
-    // Once: tunnels of an earlier run to VTEPs that left before this one had come to them.
-    if (!this.#hasLookedForLeftovers) {
-      for (const link of await place.socket.dump(listLinks()))
-        if (isOwnLink(link) && isTunnelOf(desired.settings.vni, link.name) && !planned.has(link.name))
-          await removeDevice(link.index, place);
-      this.#hasLookedForLeftovers = true;
+  /** The VTEP came or went: the tunnels that lead to it alone are looked at. */
+  planPeer(vtep: IpAddress): void {
+    const { desired } = this.#options;
+    const isPeer = desired.hasPeer(vtep);
+    for (const [name, tunnel] of plannedTunnels(desired.settings, [vtep])) {
+      if (tunnel.peer === undefined) continue;
+      if (isPeer) this.#planned.set(name, tunnel);
+      else this.#planned.delete(name);
+      this.objects.mark(name);
     }
-    for (const [name, tunnel] of [...this.#byName]) {
-      if (planned.has(name)) continue;
+  }
+
+  keys(): Iterable<string> {
+    return this.#planned.keys();
+  }
+
+  isWanted(name: string): boolean {
+    return this.#planned.has(name);
+  }
+
+  async ensure(name: string, isDamaged: boolean): Promise<void> {
+    const planned = this.#planned.get(name);
+    if (planned === undefined) return;
+    const { desired, place, bridge, onMade, onChanged, onRepaired } = this.#options;
+    const changes: string[] = [];
+    const { settings } = desired;
+    const found = await findTunnel(planned, place, changes);
+    let link = found;
+    if (link === undefined) {
       this.#forget(name);
-      await removeDevice(tunnel.index, place);
+      link = await makeTunnel(settings, planned, place, changes);
     }
+    this.#remember({ ...planned, index: link.index });
+    try {
+      const requests = [...tunnelChanges(settings, planned, place.instance, link, bridge())];
+      await applyChanges(name, place.socket, requests, found !== undefined, changes);
+    } catch (error) {
+      // The socket is bound when the device comes up; a device that cannot come up must not stay behind.
+      if (found === undefined) {
+        this.#forget(name);
+        await place.socket.execute(deleteLink({ index: link.index })).catch(() => {});
+      }
+      throw explainTunnelFailure(error, settings, planned);
+    }
+    if (found === undefined) onMade(planned);
+    else if (changes.length > 0) onChanged();
+    if (isDamaged) for (const change of changes) onRepaired(name, change);
   }
 
-  /** Whether tunnels are there that {@link removeSurplus} would delete. */
-  hasSurplus(desired: DesiredNetwork): boolean {
-    if (this.#byName.size === 0) return false;
-    const planned = plannedTunnels(desired.settings, desired.peers);
-    return [...this.#byName.keys()].some((name) => !planned.has(name));
+  async remove(name: string): Promise<void> {
+    const { place } = this.#options;
+    const index = this.#byName.get(name)?.index ?? (await findOwn(name, place));
+    this.#forget(name);
+    if (index === undefined) return;
+    await place.socket.execute(deleteLink({ index })).catch((error: unknown) => {
+      if (!isErrno(error, "ENODEV")) throw error;
+    });
+  }
+
+  /** A tunnel is now as told, or gone (`undefined`). Tells whether there is something to restore. */
+  judgeLink(index: number, link: Link | undefined): boolean {
+    const { desired, place, bridge } = this.#options;
+    const tunnel = this.#byIndex.get(index);
+    if (tunnel === undefined || !this.isWanted(tunnel.device.name)) return false;
+    if (link !== undefined) {
+      const changes = tunnelChanges(desired.settings, tunnel, place.instance, link, bridge());
+      if (changes.next().done === true) return false;
+    }
+    this.objects.damage(tunnel.device.name);
+    return true;
+  }
+
+  /** The bridge now treats a tunnel's port so. Tells whether there is something to restore. */
+  judgeSettings(index: number, settings: BridgePortSettings): boolean {
+    const tunnel = this.#byIndex.get(index);
+    if (tunnel === undefined || isPortAs(tunnelPort(this.#options.desired.settings, tunnel.isStandby), settings))
+      return false;
+    this.objects.damage(tunnel.device.name);
+    return true;
+  }
+
+  /** Once: marks tunnels of an earlier run to VTEPs that left before this one had come to them. */
+  async findLeftovers(): Promise<void> {
+    if (this.#hasLookedForLeftovers) return;
+    const { desired, place } = this.#options;
+    for (const link of await place.socket.dump(listLinks()))
+      if (isOwnLink(link) && isTunnelOf(desired.settings.vni, link.name) && !this.isWanted(link.name))
+        this.objects.mark(link.name);
+    this.#hasLookedForLeftovers = true;
+  }
+
+  /** All are compared with the kernel by the next pass. */
+  distrust(): void {
+    this.#hasLookedForLeftovers = false;
+    this.objects.distrust();
   }
 
   #remember(tunnel: Tunnel): void {
@@ -138,50 +228,42 @@ export class Tunnels {
     if (tunnel === undefined) return;
     this.#byName.delete(name);
     if (this.#byIndex.get(tunnel.index) === tunnel) this.#byIndex.delete(tunnel.index);
+    if (this.#sending.get(tunnel.peer) === tunnel) this.#sending.delete(tunnel.peer);
   }
 }
 
-async function removeDevice(index: number, { socket }: DevicePlace): Promise<void> {
-  await socket.execute(deleteLink({ index })).catch((error: unknown) => {
-    if (!isErrno(error, "ENODEV")) throw error;
-  });
+async function findOwn(name: string, { socket }: DevicePlace): Promise<number | undefined> {
+  const link = await lookUp(socket, getLink({ name }));
+  return link !== undefined && isOwnLink(link) ? link.index : undefined;
 }
 
-async function ensureTunnel(
+/** The device that is there, if it can become what is wanted; one of weft's that cannot is deleted. */
+async function findTunnel(
+  { device }: PlannedTunnel,
+  place: TunnelsOptions["place"],
+  changes: string[],
+): Promise<Link | undefined> {
+  const link = await place.links().find(device.name);
+  if (link !== undefined && !isMarked(link, place.instance)) throw wrongKind(device.name, link, device.kind, place);
+  const conflict = link === undefined ? undefined : tunnelConflict(device, link);
+  if (link === undefined || conflict === undefined) return link;
+  await place.socket.execute(deleteLink({ index: link.index }));
+  changes.push(`deleted tunnel ${device.name}: ${conflict}`);
+  return undefined;
+}
+
+async function makeTunnel(
   network: NetworkSettings,
   planned: PlannedTunnel,
-  bridge: number | undefined,
   place: DevicePlace,
-  links: LinkTable,
   changes: string[],
-): Promise<{ readonly index: number; readonly created: boolean }> {
-  const { device } = planned;
-  const { name, kind } = device;
-  let link = await links.find(name);
-  if (link !== undefined && !isMarked(link, place.instance)) throw wrongKind(name, link, kind, place);
-  const conflict = link === undefined ? undefined : tunnelConflict(device, link);
-  if (link !== undefined && conflict !== undefined) {
-    await place.socket.execute(deleteLink({ index: link.index }));
-    changes.push(`deleted tunnel ${name}: ${conflict}`);
-    link = undefined;
-  }
-  const created = link === undefined;
-  if (link === undefined) {
-    await createTunnel(network, device, place).catch((error: unknown) => {
-      throw explainTunnelFailure(error, network, planned);
-    });
-    changes.push(`tunnel ${name} had been removed; made again`);
-    link = await place.socket.get(getLink({ name }));
-  }
-  const requests = [...tunnelChanges(network, planned, place.instance, link, bridge)];
-  try {
-    await applyChanges(name, place.socket, requests, !created, changes);
-  } catch (error) {
-    // The socket is bound when the device comes up; a device that cannot come up must not stay behind.
-    if (created) await place.socket.execute(deleteLink({ index: link.index })).catch(() => {});
+): Promise<Link> {
+  const { name } = planned.device;
+  await createTunnel(network, planned.device, place).catch((error: unknown) => {
     throw explainTunnelFailure(error, network, planned);
-  }
-  return { index: link.index, created };
+  });
+  changes.push(`tunnel ${name} had been removed; made again`);
+  return place.socket.get(getLink({ name }));
 }
 
 async function createTunnel(network: NetworkSettings, device: TunnelDevice, place: DevicePlace): Promise<void> {

@@ -126,7 +126,7 @@ export class UnderlayDataplane {
       this.#options.report({
         level: "warning",
         kind: "repaired",
-        object: `nexthop of VTEP ${vtep}`,
+        object: { kind: "nexthop", key: vtep },
         message: "had been changed or removed; set again with all FDB entries that use it",
       });
     return renewed;
@@ -184,7 +184,7 @@ export class UnderlayDataplane {
       report({
         level: "warning",
         kind: "repaired",
-        object: `nft table inet ${table.name}`,
+        object: { kind: "nft table", key: `inet ${table.name}` },
         message: "had been changed or removed; set again",
       });
   }

@@ -8,6 +8,7 @@ import { ip } from "../../src/base/ip.ts";
 import { mac } from "../../src/base/mac.ts";
 import { type DataplaneEvent, type NetworkSettings, NodeDataplane } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
+import { nameOfObject } from "../../src/dataplane/objects.ts";
 import { networkSettings } from "../../src/dataplane/testing.ts";
 import {
   createNamedNamespace,
@@ -21,7 +22,7 @@ import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { makeUnderlay, settled, type Underlay } from "../support/underlay.ts";
 
 const id = "0000000000a1";
-const object = `endpoint ${id} of network blue-net`;
+const object = { kind: "endpoint", tenant: "blue", network: "blue-net", key: id };
 const settings = networkSettings({ vni: 4243 as Vni, localVtep: ip("10.99.0.1") });
 
 describe("an interface in a container", requires("nft-inet"), () => {
@@ -59,13 +60,14 @@ describe("an interface in a container", requires("nft-inet"), () => {
       interface: "eth0",
       inode: 0,
     });
-    network.markPorts();
   }
 
   const links = (): string => container.shell("ip -o link | awk '{print $1, $2}'");
-  const note = (): string => dataplane.network("blue-net")?.dataplane.noteOf(id) ?? "";
+  const note = (): string => dataplane.network("blue-net")?.dataplane.ports.noteOf(id) ?? "";
   const messages = (kind: DataplaneEvent["kind"]): string[] =>
-    events.filter((event) => event.kind === kind && event.object === object).map(({ message }) => message);
+    events
+      .filter((event) => event.kind === kind && nameOfObject(event.object) === nameOfObject(object))
+      .map(({ message }) => message);
   const inTenant = (script: string): string => {
     using namespace = NetworkNamespace.openNamed(tenant);
     return namespace.run(() => execFileSync("/bin/sh", ["-e", "-c", script], { encoding: "utf8" }));

@@ -15,6 +15,7 @@ import {
   NodeDataplane,
 } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
+import { nameOfObject } from "../../src/dataplane/objects.ts";
 import { networkSettings } from "../../src/dataplane/testing.ts";
 import { NetworkNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
@@ -136,7 +137,7 @@ function devices(tenant: string): string[] {
 }
 
 const tenants = (): string[] => namespaceNames().filter((name) => name.startsWith(`${instance}-`));
-const problems = (): string[] => dataplane.problems.list().map(({ object }) => object);
+const problems = (): string[] => dataplane.problems.list().map(({ object }) => nameOfObject(object));
 const sourceFilter = (): string => host().shell(`${nft} list table inet weft-${instance} || true`);
 const suppressionFilter = (): string => inTenant("blue", `${nft} list table bridge weft || true`);
 
@@ -262,7 +263,7 @@ it("sets its filters again when nft failed, as soon as it works", async () => {
     rmSync(broken);
     await settled(dataplane);
     assert.equal(filter(), before);
-    assert.ok(events.some((event) => event.kind === "repaired" && event.object.startsWith("nft table")));
+    assert.ok(events.some((event) => event.kind === "repaired" && event.object.kind === "nft table"));
     events = [];
   }
 });
@@ -280,7 +281,7 @@ it("sets its source filter again where no temporary file can be written", async 
   await eventually("the table is back", () => sourceFilter() === before, 10_000);
   await settled(dataplane);
   assert.deepEqual(
-    events.map(({ kind, object }) => `${kind} ${object}`),
+    events.map(({ kind, object }) => `${kind} ${nameOfObject(object)}`),
     [`repaired nft table inet weft-${instance}`],
   );
 });
@@ -302,7 +303,7 @@ it("does not try a filter that cannot be set each time that something happens, a
   }
   for (const { object, attempts } of dataplane.problems.list())
     assert.ok(attempts <= 8, `${attempts} attempts for ${object}`);
-  assert.deepEqual(events.map(({ kind, object }) => `${kind} ${object}`).sort(), [
+  assert.deepEqual(events.map(({ kind, object }) => `${kind} ${nameOfObject(object)}`).sort(), [
     "failed tenant blue",
     "failed underlay",
   ]);
@@ -374,10 +375,11 @@ it("tries a UDP port that is in use ever less often, tells it once, and uses it 
   dataplane.putNetwork(settings({ transport: { encapsulation: "vxlan", port: 5555 } }));
   const before = dataplane.writes;
   await dataplane.changed();
-  const problem = dataplane.problems.get("network net");
+  const problem = dataplane.problems.get({ kind: "tunnel", network: "net", tenant: "blue", key: `vx${vni}p15b3` });
   assert.match(problem?.error.message ?? "", /the address or port is in use/);
   await new Promise((resolve) => setTimeout(resolve, 1_300));
-  const { attempts = 0 } = dataplane.problems.get("network net") ?? {};
+  const { attempts = 0 } =
+    dataplane.problems.get({ kind: "tunnel", network: "net", tenant: "blue", key: `vx${vni}p15b3` }) ?? {};
   // 100 ms, then twice that each time.
   assert.ok(attempts >= 3 && attempts <= 5, `${attempts} attempts`);
   assert.ok(dataplane.writes - before <= 10 * attempts, `${dataplane.writes - before} writes`);
@@ -398,8 +400,8 @@ it("restores a nexthop that somebody points elsewhere", async () => {
   await eventually("it leads to its VTEP again", () => host().shell("ip nexthop").includes(`id ${id} via 10.99.0.2 `));
   await settled(dataplane);
   assert.deepEqual(
-    events.map(({ kind, object }) => `${kind} ${object}`),
-    ["repaired nexthop of VTEP 10.99.0.2"],
+    events.map(({ kind, object }) => `${kind} ${nameOfObject(object)}`),
+    ["repaired nexthop 10.99.0.2"],
   );
   assert.match(inTenant("blue", `bridge fdb show dev vx${vni}`), new RegExp(`${macOf(1)} nhid \\d+ .*self`));
 });
@@ -417,7 +419,7 @@ it("says what is wrong when a bridge has no room for another port", async () => 
   network.putLocal(local(4, container));
   await dataplane.changed();
   const [problem] = dataplane.problems.list();
-  assert.match(problem?.object ?? "", /^endpoint 000000000004/);
+  assert.deepEqual(problem?.object, { kind: "endpoint", tenant: "blue", network: "net", key: "000000000004" });
   assert.match(problem?.error.message ?? "", new RegExp(`bridge br${vni} has 1,023 ports, the most that Linux allows`));
   inTenant("blue", "ip link del x0");
   await settled(dataplane);

@@ -6,6 +6,7 @@ import { ip } from "../../src/base/ip.ts";
 import { mac, macToBytes } from "../../src/base/mac.ts";
 import { type DataplaneEvent, type NetworkSettings, NodeDataplane } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
+import { nameOfObject } from "../../src/dataplane/objects.ts";
 import { networkSettings } from "../../src/dataplane/testing.ts";
 import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
@@ -326,7 +327,7 @@ describe("dataplane of two nodes", requires("nft-inet"), () => {
     [
       "nexthop",
       () => (underlay.hosts[0] as TestNamespace).shell("ip nexthop flush proto 119"),
-      /nexthop of VTEP 10\.99\.0\.2/,
+      /nexthop 10\.99\.0\.2/,
       () => /02:aa:00:00:00:02 nhid .* self/.test(inTenant(1, `bridge fdb show dev vx${vni} || true`)),
     ],
     [
@@ -387,7 +388,7 @@ describe("dataplane of two nodes", requires("nft-inet"), () => {
       damage();
       await eventually(`${what} is back`, isWhole);
       await eventually(`an event names it: ${JSON.stringify(events)}`, () =>
-        events.some((event) => event.kind === "repaired" && object.test(event.object)),
+        events.some((event) => event.kind === "repaired" && object.test(nameOfObject(event.object))),
       );
       await settled(dataplane(1));
       container(1).shell("ping -c 1 -W 1 10.0.0.2; ping -6 -c 1 -W 1 fd00::2");

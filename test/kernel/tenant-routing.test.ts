@@ -8,6 +8,7 @@ import { ip } from "../../src/base/ip.ts";
 import { mac } from "../../src/base/mac.ts";
 import { type DataplaneEvent, type NetworkSettings, NodeDataplane } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
+import { nameOfObject } from "../../src/dataplane/objects.ts";
 import { networkSettings } from "../../src/dataplane/testing.ts";
 import { deleteNamedNamespace, NetworkNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
@@ -234,7 +235,8 @@ N`);
       await settled(dataplane);
       assert.ok(
         events.some(
-          ({ kind, object }) => kind === "repaired" && object === "nft table inet weft-routing of tenant blue",
+          ({ kind, object }) =>
+            kind === "repaired" && nameOfObject(object) === "nft table inet weft-routing of tenant blue",
         ),
         damage,
       );

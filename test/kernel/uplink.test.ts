@@ -668,7 +668,9 @@ P`),
       await eventually("nothing is left to do", () => !blue.uplink.hasWork);
       if (/sysctl|weft-forwarding|eth0/.test(damage)) continue;
       await eventually(`an event for: ${damage}`, () =>
-        blue.events.some(({ kind, object }) => kind === "repaired" && object === "uplink of tenant blue"),
+        blue.events.some(
+          ({ kind, object }) => kind === "repaired" && object.kind === "uplink" && object.tenant === "blue",
+        ),
       );
     }
   });

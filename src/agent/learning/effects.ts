@@ -2,6 +2,7 @@
 import type { Duration } from "../../base/duration.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { MacAddress } from "../../base/mac.ts";
+import type { KernelObject } from "../../dataplane/index.ts";
 
 /** What is to be published of one MAC: all of its addresses, in place of those published before. */
 export interface Finding {
@@ -42,7 +43,7 @@ export interface KnownEndpoint {
 export type LearningEvent = {
   readonly level: "info" | "warning";
   readonly kind: "learnt" | "moved" | "withdrawn" | "refused" | "limited";
-  readonly object: string;
+  readonly object: KernelObject;
   readonly message: string;
 };
 

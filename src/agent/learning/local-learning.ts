@@ -176,7 +176,7 @@ export class LocalLearning {
   #onSighting(inode: number, index: number, { mac, ip }: Sighting): void {
     for (const [name, network] of this.#networks) {
       const place = this.#options.dataplane.network(name);
-      const port = place?.namespace.inode === inode ? place.dataplane.endpointAt(index) : undefined;
+      const port = place?.namespace.inode === inode ? place.dataplane.ports.endpointAt(index) : undefined;
       if (port === undefined) continue;
       if (network.desired.settings.subnets.some((subnet) => cidrContains(subnet, ip)))
         this.#do(network, (now) => network.learning.ipSeen(port, mac, ip, now));
@@ -256,8 +256,8 @@ export class LocalLearning {
     const { socket, dataplane } = place;
     let port: string | undefined;
     try {
-      const entry = await socket.get(getFdbEntry(dataplane.bridgeIndex, mac, "self"));
-      port = dataplane.endpointAt(entry.index);
+      const entry = await socket.get(getFdbEntry(dataplane.bridge.index, mac, "self"));
+      port = dataplane.ports.endpointAt(entry.index);
     } catch (error) {
       if (!isErrno(error, "ENOENT")) throw error;
     }
@@ -272,8 +272,10 @@ export class LocalLearning {
     for (const id of network.desired.locals.keys()) network.read.add(id);
     const read = async (): Promise<void> => {
       const seen = new Set<MacAddress>();
-      for (const { index, mac, state, flags } of await socket.dump(listFdbEntries({ master: dataplane.bridgeIndex }))) {
-        const port = dataplane.endpointAt(index);
+      for (const { index, mac, state, flags } of await socket.dump(
+        listFdbEntries({ master: dataplane.bridge.index }),
+      )) {
+        const port = dataplane.ports.endpointAt(index);
         if (port === undefined || (state & neighbourState.permanent) !== 0) continue;
         if ((flags & neighbourFlag.externallyLearned) !== 0) continue;
         seen.add(mac);

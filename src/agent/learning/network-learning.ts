@@ -604,11 +604,14 @@ export class NetworkLearning {
 
   #report(kind: LearningEvent["kind"], mac: MacAddress, message: string): Effect {
     const level = kind === "refused" || kind === "limited" ? "warning" : "info";
-    return { kind: "report", event: { level, kind, object: `MAC ${mac} of network ${this.#network}`, message } };
+    return {
+      kind: "report",
+      event: { level, kind, object: { kind: "MAC", network: this.#network, key: mac }, message },
+    };
   }
 
   #reportPort(port: string, message: string): Effect {
-    const object = `${portText(port)} of network ${this.#network}`;
+    const object = { kind: "port of endpoint", network: this.#network, key: port };
     return { kind: "report", event: { level: "warning", kind: "limited", object, message } };
   }
 }

@@ -16,8 +16,8 @@ export function registerEvents(program: Command): void {
       // A series without an end may begin late: this asks in time whether anybody is there.
       await client.getStatus({});
       for await (const message of client.watchEvents({ follow: options.follow ?? false })) {
-        const { level, kind, object } = message;
-        const event = { time: instant(message.time), level, kind, object, message: message.message };
+        const { level, kind, object, reference } = message;
+        const event = { time: instant(message.time), level, kind, object, reference, message: message.message };
         await showNext(options.output, event, (surface) => {
           // Rows come one at a time: fixed widths keep them in columns, and the header is left away.
           const row = { ...event, level: event.level.padEnd(7), kind: event.kind.padEnd(14) };

@@ -1,11 +1,12 @@
 import type { KernelNamespace } from "../kernel.ts";
+import type { KernelObject } from "../objects.ts";
 import type { Report } from "../report.ts";
 import { ensureNftTable, type NftTable } from "./nftables.ts";
 
 export interface KeptTableOptions {
   readonly namespace: KernelNamespace;
   /** What an event of its repair is about. */
-  readonly object: string;
+  readonly object: KernelObject;
   readonly report: Report;
 }
 

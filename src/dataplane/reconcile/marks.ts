@@ -58,6 +58,10 @@ export class Marks<Key> implements Iterable<readonly [Key, Mark]> {
     return this.#failures.values();
   }
 
+  failureOf(key: Key): Failure<Key> | undefined {
+    return this.#failures.get(key);
+  }
+
   /** Whether it was refused so lately that it is not to be tried yet. */
   isWaiting(key: Key, now: number): boolean {
     const failure = this.#failures.get(key);

@@ -187,7 +187,7 @@ describe("a refusal", () => {
     table.rows.set(a, macs[0]).set(b, macs[1]);
     state.markAll();
     kernel.inject({ kind: "error", errno: EBUSY });
-    assert.match((await reconciler.pass())?.message ?? "", /10\.0\.0\.1.*EBUSY/);
+    assert.match((await reconciler.pass())?.error.message ?? "", /10\.0\.0\.1.*EBUSY/);
     assert.deepEqual(rows(), [`5 ${b} ${macs[1]}`]);
     const [failure] = [...state.failures];
     assert.equal(failure?.key, a);
@@ -225,7 +225,7 @@ describe("a refusal", () => {
     table.rows.delete(a);
     state.mark(a);
     kernel.inject({ kind: "error", errno: EBUSY });
-    assert.match((await reconciler.pass())?.message ?? "", /delete neighbour 10\.0\.0\.1.*EBUSY/);
+    assert.match((await reconciler.pass())?.error.message ?? "", /delete neighbour 10\.0\.0\.1.*EBUSY/);
     assert.deepEqual(rows(), [`5 ${a} ${macs[0]}`, `5 ${b} ${macs[1]}`]);
     clock.advance(milliseconds(100));
     assert.equal(await reconciler.pass(), undefined);
@@ -235,7 +235,7 @@ describe("a refusal", () => {
   it("of the removal of an earlier run's row is tried again", async () => {
     await write(neighbour(5, b, macs[1]));
     kernel.inject({ kind: "error", errno: EBUSY }, { after: 1 });
-    assert.match((await reconciler.pass())?.message ?? "", /EBUSY/);
+    assert.match((await reconciler.pass())?.error.message ?? "", /EBUSY/);
     assert.equal(reconciler.hasWork, false);
     clock.advance(milliseconds(100));
     assert.equal(await reconciler.pass(), undefined);
@@ -276,7 +276,7 @@ describe("what is not known", () => {
     table.rows.set(a, macs[0]);
     other.rows.set(b, macs[1]);
     kernel.inject({ kind: "error", errno: ENOBUFS });
-    assert.match((await reconciler.pass())?.message ?? "", /ENOBUFS/);
+    assert.match((await reconciler.pass())?.error.message ?? "", /ENOBUFS/);
     assert.deepEqual(rows(), [`6 ${b} ${macs[1]}`]);
     assert.equal(reconciler.hasWork, false);
     assert.equal(reconciler.isSettled, false);

@@ -1,7 +1,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { isErrno } from "../../linux/index.ts";
 import type { NetlinkSocket, Query, Request } from "../../netlink/index.ts";
-import { Marks } from "./marks.ts";
+import { type Failure, Marks } from "./marks.ts";
 import { ReconciledTable } from "./reconciled-table.ts";
 import type { Table } from "./table.ts";
 
@@ -61,19 +61,21 @@ export class Reconciler {
     return this.#tables.every((table) => table.isSettled);
   }
 
-  /** The first change that was refused and is not done yet. */
-  get refusal(): Error | undefined {
-    for (const { error } of this.#listings.failures) return error;
-    for (const table of this.#tables) for (const { error } of table.failures) return error;
-    return undefined;
+  /** Changes that were refused and are not done yet: the first of them, with the moment at which one is tried again. */
+  get refusal(): Pick<Failure<unknown>, "error" | "due"> | undefined {
+    let refusal: Pick<Failure<unknown>, "error" | "due"> | undefined;
+    for (const failures of [this.#listings.failures, ...this.#tables.map((table) => table.failures)])
+      for (const { error, due } of failures)
+        refusal = { error: refusal?.error ?? error, due: Math.min(refusal?.due ?? due, due) };
+    return refusal;
   }
 
   /**
    * Compares what is not known, then writes what differs, many rows to a send. What is refused stays marked and is tried
-   * again with time; it does not stop the rest. Returns the first refusal that stands. Rejects when it is not known what
+   * again with time; it does not stop the rest. Returns the {@link refusal} that stands. Rejects when it is not known what
    * the kernel did: then everything is compared at the next pass.
    */
-  async pass(): Promise<Error | undefined> {
+  async pass(): Promise<Reconciler["refusal"]> {
     const now = this.#options.clock.monotonic();
     await this.#compare(now);
     const working = this.#tables.filter((table) => table.isKnown && table.hasWork(now));

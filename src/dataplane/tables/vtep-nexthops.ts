@@ -119,7 +119,7 @@ export class VtepNexthops {
   async #pass(): Promise<void> {
     if (!this.#reconciler.hasWork) return;
     const refusal = await this.#reconciler.pass();
-    if (refusal !== undefined) throw refusal;
+    if (refusal !== undefined) throw refusal.error;
   }
 
   #assign(vtep: IpAddress, nexthop: VtepNexthop): void {

@@ -71,7 +71,7 @@ export async function ensureForwarding(
       report({
         level: "info",
         kind: "adjusted",
-        object: `host interface ${device}`,
+        object: { kind: "host interface", key: device },
         message: `switched on net.${key.replaceAll("/", ".")} for packets of tenants; the last uplink switches it off`,
       });
   }
@@ -135,7 +135,7 @@ async function makeIpv6Router({ namespace, socket }: Side, report: Report): Prom
   report({
     level: "warning",
     kind: "adjusted",
-    object: "host",
+    object: { kind: "host" },
     message:
       "switched on net.ipv6.conf.all.forwarding for packets of tenants: this kernel has no switch for single interfaces; it stays on" +
       (kept === "" ? "" : `; router advertisements are still obeyed on ${kept} (accept_ra = 2)`),

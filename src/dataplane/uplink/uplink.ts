@@ -351,7 +351,7 @@ export class Uplink {
   }
 
   #repaired(message: string): void {
-    const object = `uplink of tenant ${this.#place.identity.tenant}`;
+    const object = { kind: "uplink", tenant: this.#place.identity.tenant };
     this.#options.report({ level: "warning", kind: "repaired", object, message });
   }
 

@@ -440,6 +440,45 @@ export declare type EndpointStatus = Message<"weft.v1.EndpointStatus"> & {
 export declare const EndpointStatusSchema: GenMessage<EndpointStatus>;
 
 /**
+ * An object of the kernel, or of what weft does there, for programs.
+ *
+ * @generated from message weft.v1.KernelObject
+ */
+export declare type KernelObject = Message<"weft.v1.KernelObject"> & {
+  /**
+   * FDB entry, tunnel, nft table, …; network and tenant: these themselves.
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * Empty: it is of the whole node.
+   *
+   * @generated from field: string tenant = 2;
+   */
+  tenant: string;
+
+  /**
+   * @generated from field: string network = 3;
+   */
+  network: string;
+
+  /**
+   * Which of its kind: a MAC, an address, the name of a device.
+   *
+   * @generated from field: string key = 4;
+   */
+  key: string;
+};
+
+/**
+ * Describes the message weft.v1.KernelObject.
+ * Use `create(KernelObjectSchema)` to create a new message.
+ */
+export declare const KernelObjectSchema: GenMessage<KernelObject>;
+
+/**
  * An object of the kernel that is not as it should be.
  *
  * @generated from message weft.v1.ObjectStatus
@@ -461,6 +500,13 @@ export declare type ObjectStatus = Message<"weft.v1.ObjectStatus"> & {
    * @generated from field: string reason = 3;
    */
   reason: string;
+
+  /**
+   * The object again.
+   *
+   * @generated from field: weft.v1.KernelObject reference = 4;
+   */
+  reference?: KernelObject | undefined;
 };
 
 /**
@@ -618,6 +664,13 @@ export declare type Event = Message<"weft.v1.Event"> & {
    * @generated from field: string message = 5;
    */
   message: string;
+
+  /**
+   * The object again.
+   *
+   * @generated from field: weft.v1.KernelObject reference = 6;
+   */
+  reference?: KernelObject | undefined;
 };
 
 /**

@@ -1,0 +1,163 @@
+import type { Clock } from "../base/clock.ts";
+import type { MacAddress } from "../base/mac.ts";
+import { isErrno } from "../linux/index.ts";
+import { endpointPortName } from "../model/names.ts";
+import { type BridgePortSettings, deleteLink, getFdbEntry, type Link, neighbourFlag } from "../netlink/index.ts";
+import { endpointPort, isPortAs } from "./bridge-port.ts";
+import type { DesiredNetwork } from "./desired.ts";
+import { ensureEndpointPort, isPortSettled, localFdbRequest, type PortPlace } from "./endpoint-port.ts";
+import type { Kernel } from "./kernel.ts";
+import type { LinkTable } from "./link-table.ts";
+import type { KernelObject } from "./objects.ts";
+import { ReceiveBacklog } from "./receive-backlog.ts";
+import type { Objects } from "./reconcile/objects.ts";
+import { ReconciledObjects } from "./reconcile/reconciled-objects.ts";
+import { lookUp } from "./reconcile/reconciled-table.ts";
+import type { Report } from "./report.ts";
+
+export interface PortsOptions {
+  readonly desired: DesiredNetwork;
+  readonly place: Omit<PortPlace, "bridgeIndex"> & {
+    readonly kernel: Kernel;
+    readonly clock: Clock;
+    readonly links: () => LinkTable;
+  };
+  readonly bridgeIndex: () => number;
+  readonly objectOf: (endpoint: string) => KernelObject;
+  readonly report: Report;
+  readonly onAttempt: Objects<string>["onAttempt"];
+}
+
+/** A port in the kernel. */
+export interface Port {
+  readonly index: number;
+  /** Of the namespace that the other end is in. */
+  readonly inode: number;
+  /** The MAC of the endpoint. */
+  readonly mac: MacAddress;
+}
+
+/** The ports of one network's endpoints on this node, by endpoint. */
+export class Ports implements Objects<string> {
+  readonly objects: ReconciledObjects<string>;
+  readonly onAttempt: Objects<string>["onAttempt"];
+  readonly #options: PortsOptions;
+  readonly #backlog: ReceiveBacklog;
+  readonly #ports = new Map<string, Port>();
+  readonly #byIndex = new Map<number, string>();
+  /** What is otherwise than asked for in containers, and is left so. */
+  readonly #notes = new Map<string, string>();
+
+  constructor(options: PortsOptions) {
+    this.#options = options;
+    this.onAttempt = options.onAttempt;
+    this.objects = new ReconciledObjects(this, options.place.clock);
+    this.#backlog = new ReceiveBacklog(options.desired.settings.name, options.place.kernel, options.report);
+  }
+
+  /** Those that are in the kernel. */
+  get present(): Iterable<Port> {
+    return this.#ports.values();
+  }
+
+  get endpoints(): Iterable<string> {
+    return this.#ports.keys();
+  }
+
+  /** The endpoint whose port has this index. */
+  endpointAt(index: number): string | undefined {
+    return this.#byIndex.get(index);
+  }
+
+  /** The endpoint that has a port here and was declared with the MAC. */
+  declaredWith(mac: MacAddress): string | undefined {
+    for (const [id, port] of this.#ports) if (port.mac === mac) return id;
+    return undefined;
+  }
+
+  /** What is otherwise than asked for in the container of an endpoint, and is left so; empty: nothing. */
+  noteOf(endpoint: string): string {
+    return this.#notes.get(endpoint) ?? "";
+  }
+
+  keys(): Iterable<string> {
+    return this.#options.desired.locals.keys();
+  }
+
+  isWanted(id: string): boolean {
+    return this.#options.desired.local(id) !== undefined;
+  }
+
+  async ensure(id: string, isDamaged: boolean): Promise<void> {
+    const { desired, place, bridgeIndex, objectOf, report } = this.#options;
+    const endpoint = desired.local(id);
+    if (endpoint === undefined) return;
+    const object = objectOf(id);
+    const here = { ...place, bridgeIndex: bridgeIndex() };
+    const port = await ensureEndpointPort(endpoint, desired.settingsOfPort(id), here, place.links());
+    let isRepaired = port.written && port.changes.length === 0;
+    if (!(await this.#hasFdbEntry(endpoint.mac, port.index))) {
+      await place.socket.execute(localFdbRequest(endpoint, port.index));
+      isRepaired = true;
+    }
+    this.#remember(id, { index: port.index, inode: port.inode, mac: endpoint.mac });
+    for (const change of port.changes) report({ level: "warning", object, ...change });
+    this.#note(id, object, port.notes);
+    if (isDamaged && isRepaired)
+      report({ level: "warning", kind: "repaired", object, message: `restored port ${endpointPortName(id)}` });
+    this.#backlog.ensure(this.#ports.size);
+  }
+
+  async remove(id: string): Promise<void> {
+    this.#forget(id);
+    this.#notes.delete(id);
+    await this.#options.place.socket.execute(deleteLink({ name: endpointPortName(id) })).catch((error: unknown) => {
+      if (!isErrno(error, "ENODEV")) throw error;
+    });
+  }
+
+  /** A port is now as told, or gone (`undefined`). Tells whether there is something to restore. */
+  judgeLink(id: string, link: Link | undefined): boolean {
+    const { desired, place, bridgeIndex } = this.#options;
+    const here = { instance: place.instance, bridgeIndex: bridgeIndex(), inode: this.#ports.get(id)?.inode ?? 0 };
+    if (link !== undefined && isPortSettled(link, desired.settingsOfPort(id), here)) return false;
+    if (!this.isWanted(id)) return false;
+    this.objects.damage(id);
+    return true;
+  }
+
+  /** The bridge now treats a port so. Tells whether there is something to restore. */
+  judgeSettings(id: string, settings: BridgePortSettings): boolean {
+    if (isPortAs(endpointPort(this.#options.desired.settingsOfPort(id)), settings)) return false;
+    this.objects.damage(id);
+    return true;
+  }
+
+  async #hasFdbEntry(mac: MacAddress, index: number): Promise<boolean> {
+    const entry = await lookUp(this.#options.place.socket, getFdbEntry(index, mac, "master"));
+    return entry !== undefined && entry.index === index && (entry.flags & neighbourFlag.externallyLearned) !== 0;
+  }
+
+  #remember(id: string, port: Port): void {
+    this.#forget(id);
+    this.#ports.set(id, port);
+    this.#byIndex.set(port.index, id);
+  }
+
+  #forget(id: string): void {
+    const port = this.#ports.get(id);
+    if (port !== undefined) this.#byIndex.delete(port.index);
+    this.#ports.delete(id);
+  }
+
+  /** Told once, and again when it changes. */
+  #note(id: string, object: KernelObject, notes: readonly string[]): void {
+    const note = notes.join("; ");
+    const before = this.noteOf(id);
+    if (note === before) return;
+    this.#notes.set(id, note);
+    const { report } = this.#options;
+    if (note !== "") report({ level: "warning", kind: "adjusted", object, message: note });
+    else report({ level: "info", kind: "recovered", object, message: `no more: ${before}` });
+  }
+}

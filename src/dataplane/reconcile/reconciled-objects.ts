@@ -1,0 +1,84 @@
+import type { Clock } from "../../base/clock.ts";
+import { Marks } from "./marks.ts";
+import type { Objects } from "./objects.ts";
+
+/** Which {@link Objects} must be looked at, and which of them failed and wait for their next attempt. */
+export class ReconciledObjects<Key> {
+  readonly #objects: Objects<Key>;
+  readonly #clock: Clock;
+  readonly #marks = new Marks<Key>();
+
+  constructor(objects: Objects<Key>, clock: Clock) {
+    this.#objects = objects;
+    this.#clock = clock;
+  }
+
+  /** It came, went or changed in the desired state, or what it is made on did. */
+  mark(key: Key): void {
+    this.#marks.mark(key);
+  }
+
+  markAll(): void {
+    for (const key of this.#objects.keys()) this.#marks.mark(key);
+  }
+
+  /** Somebody else changed what is there. */
+  damage(key: Key): void {
+    this.#marks.damage(key);
+    this.#marks.renew(key);
+  }
+
+  /** All are looked at by the next pass; what differs by then was changed by somebody else. */
+  distrust(): void {
+    for (const key of this.#objects.keys()) this.damage(key);
+  }
+
+  isPending(key: Key): boolean {
+    return this.#marks.get(key) !== undefined;
+  }
+
+  get pending(): readonly Key[] {
+    return Array.from(this.#marks, ([key]) => key);
+  }
+
+  hasFailed(key: Key): boolean {
+    return this.#marks.failureOf(key) !== undefined;
+  }
+
+  /** Whether all that are wanted are as they shall be, as far as is known, and all others are gone. */
+  get isSettled(): boolean {
+    return this.#marks.size === 0;
+  }
+
+  /** Makes those that are wanted. One that fails leaves the others alone, and is tried again with time. */
+  async ensure(): Promise<void> {
+    for (const [key, { isDamaged }] of this.#due(true))
+      await this.#attempt(key, () => this.#objects.ensure(key, isDamaged));
+  }
+
+  /** Takes away those that are wanted no more. */
+  async remove(): Promise<void> {
+    for (const [key] of this.#due(false)) await this.#attempt(key, () => this.#objects.remove(key));
+  }
+
+  #due(isWanted: boolean) {
+    const now = this.#clock.monotonic();
+    return [...this.#marks].filter(
+      ([key]) => this.#objects.isWanted(key) === isWanted && !this.#marks.isWaiting(key, now),
+    );
+  }
+
+  async #attempt(key: Key, work: () => Promise<void>): Promise<void> {
+    const mark = this.#marks.get(key);
+    try {
+      await work();
+      // What changes or is damaged meanwhile marks it anew.
+      this.#marks.settle(key, mark);
+      this.#objects.onAttempt(key, undefined);
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      this.#marks.refuse(key, error, this.#clock.monotonic());
+      this.#objects.onAttempt(key, this.#marks.failureOf(key));
+    }
+  }
+}
