@@ -1,7 +1,14 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { TableRowSchema } from "../api/generated/weft/v1/agent_pb.js";
+import type { IpAddress } from "../base/ip.ts";
 import { type MacAddress, zeroMac } from "../base/mac.ts";
-import type { DesiredNetwork, NetworkPlacement, NodeDataplane } from "../dataplane/index.ts";
+import {
+  type DesiredNetwork,
+  type NetworkPlacement,
+  type NodeDataplane,
+  notYet,
+  type ReconciledTable,
+} from "../dataplane/index.ts";
 import { bridgeName, endpointPortName } from "../model/names.ts";
 import {
   type FdbEntry,
@@ -35,8 +42,17 @@ class Table {
     this.#namespace = namespace.label;
   }
 
-  add(device: string, key: string, desired: string, actual: string, origin: Origin): void {
-    const state = desired === "" && origin !== "foreign" ? "learnt" : compare(desired, actual);
+  /** What is wanted, beside what the kernel has; `isSame`: as the dataplane judges it. */
+  wanted(device: string, key: string, desired: string, actual: string, origin: Origin, isSame: boolean): void {
+    this.#add(device, key, desired, actual, origin, isSame ? "same" : actual === "" ? "missing" : "different");
+  }
+
+  /** What nobody wants and nobody minds, and what somebody else put there. */
+  found(device: string, key: string, actual: string, origin: Origin): void {
+    this.#add(device, key, "", actual, origin, origin === "foreign" ? "foreign" : "learnt");
+  }
+
+  #add(device: string, key: string, desired: string, actual: string, origin: Origin, state: string): void {
     this.rows.push({ network: this.#network, namespace: this.#namespace, device, key, desired, actual, origin, state });
   }
 }
@@ -48,18 +64,16 @@ export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork)
   const entries = await place.socket.dump(listFdbEntries());
   const links = new Map((await place.socket.dump(listLinks())).map((link) => [link.index, link.name]));
   const nameOf = (index: number): string => links.get(index) ?? "";
-  const { tunnels } = place.dataplane;
+  const { tunnels, rows, ports } = place.dataplane;
   const bridgeIndex = place.dataplane.bridge.index;
   const tunnelEntries = new Map<MacAddress, FdbEntry>();
   const bridgeEntries = new Map<MacAddress, FdbEntry>();
-  const flood = new Map<string, Set<string>>();
+  const flood: FdbEntry[] = [];
   for (const entry of entries) {
     const onBridge = entry.master === bridgeIndex;
     if (!onBridge && !tunnels.has(entry.index)) continue;
-    if (entry.mac === zeroMac) {
-      const device = nameOf(entry.index);
-      if (entry.vtep !== undefined) flood.set(device, (flood.get(device) ?? new Set()).add(entry.vtep));
-    } else if (onBridge) {
+    if (entry.mac === zeroMac) flood.push(entry);
+    else if (onBridge) {
       // The bridge's own addresses, one for each port, are no places to send to.
       if ((entry.state & neighbourState.permanent) === 0) bridgeEntries.set(entry.mac, entry);
     } else tunnelEntries.set(entry.mac, entry);
@@ -76,38 +90,44 @@ export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork)
     const isAtTunnel = inBridge !== undefined && inBridge.index === tunnel?.index;
     // Where each VTEP has a tunnel, the bridge's entry alone says which VTEP.
     const actual = !isAtTunnel ? "" : tunnel.peer === undefined ? vtepOf(inTunnel) : tunnel.peer;
-    table.add(tunnel?.device.name ?? "", mac, endpoint.vtep, actual, "control-plane");
+    const isSame = rows.layer2?.fdb.isAsWanted(mac, [inBridge, inTunnel]) === true;
+    table.wanted(tunnel?.device.name ?? "", mac, endpoint.vtep, actual, "control-plane", isSame);
   }
-  for (const { mac, vtep } of place.dataplane.rows.routers) {
-    const tunnel = tunnels.shared?.device.name;
-    if (tunnel === undefined) continue;
-    table.add(tunnel, mac, vtep, vtepOf(tunnelEntries.get(mac)), "control-plane");
+  const { hops } = rows.layer3 ?? {};
+  for (const { mac, vtep } of hops?.routers ?? []) {
+    const entry = tunnelEntries.get(mac);
+    const isSame = hops?.fdb.isAsWanted(mac, [entry]) === true;
+    table.wanted(tunnels.shared?.device.name ?? "", mac, vtep, vtepOf(entry), "control-plane", isSame);
     tunnelEntries.delete(mac);
   }
   for (const endpoint of network.locals.values()) {
     const entry = bridgeEntries.get(endpoint.mac);
     bridgeEntries.delete(endpoint.mac);
     const port = endpointPortName(endpoint.id);
-    table.add(port, endpoint.mac, port, entry === undefined ? "" : nameOf(entry.index), "declared");
+    const isSame = entry !== undefined && ports.endpointAt(entry.index) === endpoint.id;
+    table.wanted(port, endpoint.mac, port, entry === undefined ? "" : nameOf(entry.index), "declared", isSame);
   }
   for (const { mac } of network.learnt.values()) {
     const entry = bridgeEntries.get(mac);
     bridgeEntries.delete(mac);
     const port = entry === undefined ? "" : nameOf(entry.index);
-    table.add(port, mac, "", port, "learnt");
+    table.found(port, mac, port, "learnt");
   }
-  for (const index of network.settings.mode === "l2" ? tunnels.sharedIndexes : []) {
-    const device = nameOf(index);
-    const present = flood.get(device) ?? new Set();
-    const wanted: readonly string[] = network.floodList;
-    for (const vtep of new Set([...wanted, ...present]))
-      if (wanted.includes(vtep)) table.add(device, zeroMac, vtep, present.has(vtep) ? vtep : "", "flood");
-      else table.add(device, zeroMac, "", vtep, "foreign");
+  const floodRows = rows.layer2?.floodRows;
+  const present = new Map(flood.map((entry) => [floodRows?.table.keyOf(entry), entry]));
+  for (const key of floodRows?.table.keys() ?? []) {
+    const wanted = floodRows?.table.wanted(key);
+    const entry = present.get(key);
+    present.delete(key);
+    if (wanted === undefined || wanted === notYet) continue;
+    const isSame = floodRows?.isAsWanted(key, [entry]) === true;
+    table.wanted(nameOf(wanted.index), zeroMac, wanted.vtep ?? "", entry?.vtep ?? "", "flood", isSame);
   }
-  for (const [mac, entry] of tunnelEntries) table.add(nameOf(entry.index), mac, "", vtepOf(entry), originOf(entry));
+  for (const { index, vtep = "" } of present.values()) table.found(nameOf(index), zeroMac, vtep, "foreign");
+  for (const [mac, entry] of tunnelEntries) table.found(nameOf(entry.index), mac, vtepOf(entry), originOf(entry));
   // What the kernel learnt of a tunnel's frames stands in the tunnel's table, too, and was told there.
   for (const [mac, entry] of bridgeEntries)
-    if (!tunnelEntries.has(mac)) table.add(nameOf(entry.index), mac, "", nameOf(entry.index), originOf(entry));
+    if (!tunnelEntries.has(mac)) table.found(nameOf(entry.index), mac, nameOf(entry.index), originOf(entry));
   return table.rows;
 }
 
@@ -125,22 +145,27 @@ export async function listNeighbourRows(dataplane: NodeDataplane, network: Desir
       .map((entry) => [`${entry.index} ${entry.ip}`, entry]),
   );
   const table = new Table(network, place);
-  const add = (index: number, ip: string, mac: string, origin: Origin): void => {
-    table.add(links.get(index) ?? "", ip, mac, entries.get(`${index} ${ip}`)?.mac ?? "", origin);
-    entries.delete(`${index} ${ip}`);
+  const { neighbours, layer3 } = place.dataplane.rows;
+  const add = <Key>(rows: ReconciledTable<Key, Neighbour> | undefined, origin: (ip: IpAddress) => Origin): void => {
+    for (const key of rows?.table.keys() ?? []) {
+      const wanted = rows?.table.wanted(key);
+      if (rows === undefined || wanted === undefined || wanted === notYet) continue;
+      const { index, ip, mac = "" } = wanted;
+      const entry = entries.get(`${index} ${ip}`);
+      entries.delete(`${index} ${ip}`);
+      table.wanted(links.get(index) ?? "", ip, mac, entry?.mac ?? "", origin(ip), rows.isAsWanted(key, [entry]));
+    }
   };
-  for (const [ip, endpoint] of network.localsByIp) add(bridgeIndex, ip, endpoint.mac, "declared");
-  for (const [ip, endpoint] of network.remotesByIp)
-    if (!network.localsByIp.has(ip)) add(bridgeIndex, ip, endpoint.mac, "control-plane");
-  for (const { index, ip, mac } of place.dataplane.rows.nextHops) add(index, ip, mac ?? "", "control-plane");
+  add(neighbours, (ip) => (network.localsByIp.has(ip) ? "declared" : "control-plane"));
+  add(layer3?.hops.neighbours, () => "control-plane");
   const learnt = [
     ...network.learnt.values(),
     ...[...network.locals.values()].map(({ mac, learntIps = [] }) => ({ mac, ips: learntIps })),
   ];
   for (const { mac, ips } of learnt)
-    for (const ip of ips) table.add(bridgeName(network.settings.vni), ip, "", mac, "learnt");
+    for (const ip of ips) table.found(bridgeName(network.settings.vni), ip, mac, "learnt");
   for (const { index, ip, mac = "", state } of entries.values())
-    if (mac !== "") table.add(links.get(index) ?? "", ip, "", mac, originOf({ state }));
+    if (mac !== "") table.found(links.get(index) ?? "", ip, mac, originOf({ state }));
   return table.rows;
 }
 
@@ -163,22 +188,22 @@ export async function listRouteRows(dataplane: NodeDataplane, network: DesiredNe
     const gateway = route.nexthops[0]?.gateway;
     return gateway === undefined ? deviceOf(route) : `${gateway} ${deviceOf(route)}`;
   };
-  for (const cidr of place.dataplane.rows.routedPrefixes) {
-    const wanted = place.dataplane.rows.routeTo(cidr);
+  const { routes } = place.dataplane.rows.layer3 ?? {};
+  for (const cidr of routes?.table.keys() ?? []) {
+    const wanted = routes?.table.wanted(cidr);
     const actual = present.get(cidr);
     present.delete(cidr);
-    table.add(
-      wanted === undefined ? "" : deviceOf(wanted),
-      cidr,
-      wanted === undefined ? "pending" : wayOf(wanted),
-      actual === undefined ? "" : wayOf(actual),
-      "control-plane",
-    );
+    const [device, way] =
+      wanted === undefined || wanted === notYet ? ["", "pending"] : [deviceOf(wanted), wayOf(wanted)];
+    const isSame = routes?.isAsWanted(cidr, [actual]) === true;
+    table.wanted(device, cidr, way, actual === undefined ? "" : wayOf(actual), "control-plane", isSame);
   }
   for (const [destination, route] of present) {
     const isOnBridge = route.nexthops[0]?.index === place.dataplane.bridge.index;
-    const origin = isOnBridge && route.protocol === kernelProtocol ? "gateway" : "foreign";
-    table.add(deviceOf(route), destination, origin === "gateway" ? wayOf(route) : "", wayOf(route), origin);
+    const way = wayOf(route);
+    if (isOnBridge && route.protocol === kernelProtocol)
+      table.wanted(deviceOf(route), destination, way, way, "gateway", true);
+    else table.found(deviceOf(route), destination, way, "foreign");
   }
   return table.rows;
 }
@@ -195,10 +220,4 @@ function isOfNetwork({ destination }: Route, network: DesiredNetwork): boolean {
 function originOf({ state }: Pick<FdbEntry | Neighbour, "state">): Origin {
   const written = neighbourState.permanent | neighbourState.noArp;
   return (state & written) === 0 ? "kernel" : "foreign";
-}
-
-function compare(desired: string, actual: string): string {
-  if (desired === actual) return "same";
-  if (desired === "") return "foreign";
-  return actual === "" ? "missing" : "different";
 }

@@ -6,9 +6,8 @@ import type { FdbEntry, Neighbour, NetlinkSocket, Route } from "../netlink/index
 import type { RowMarks } from "./desired.ts";
 import type { ReconciledTable } from "./reconcile/reconciled-table.ts";
 import { Reconciler } from "./reconcile/reconciler.ts";
-import { notYet } from "./reconcile/table.ts";
 import { BlockRoutes } from "./tables/block-routes.ts";
-import { BlockWays, type BlockWaysOptions, type Router } from "./tables/block-ways.ts";
+import { BlockWays, type BlockWaysOptions } from "./tables/block-ways.ts";
 import { BridgeFdb } from "./tables/bridge-fdb.ts";
 import { BridgeNeighbours } from "./tables/bridge-neighbours.ts";
 import { FdbListing } from "./tables/fdb-listing.ts";
@@ -28,9 +27,11 @@ export interface NetworkRowsOptions extends BlockWaysOptions {
 export class NetworkRows implements RowMarks {
   readonly #options: NetworkRowsOptions;
   readonly #reconciler: Reconciler;
-  readonly #neighbours: ReconciledTable<IpAddress, Neighbour>;
-  readonly #layer2: { readonly flood: FloodList; readonly floodRows: FloodRows; readonly fdb: FdbRows } | undefined;
-  readonly #layer3: { readonly hops: NextHops; readonly routes: ReconciledTable<Cidr, Route> } | undefined;
+  readonly neighbours: ReconciledTable<IpAddress, Neighbour>;
+  /** Of a layer-2 network. */
+  readonly layer2: { readonly flood: FloodList; readonly floodRows: FloodRows; readonly fdb: FdbRows } | undefined;
+  /** Of a layer-3 network. */
+  readonly layer3: { readonly hops: NextHops; readonly routes: ReconciledTable<Cidr, Route> } | undefined;
 
   constructor(options: NetworkRowsOptions) {
     this.#options = options;
@@ -42,47 +43,47 @@ export class NetworkRows implements RowMarks {
       const listing = new FdbListing(tunnels, bridgeIndex);
       const flood = new FloodList(desired, tunnels, listing);
       const floodRows = reconciler.add(flood);
-      this.#neighbours = reconciler.add(neighbours);
-      this.#layer2 = { flood, floodRows, fdb: reconciler.add(new BridgeFdb({ ...options, listing })) };
+      this.neighbours = reconciler.add(neighbours);
+      this.layer2 = { flood, floodRows, fdb: reconciler.add(new BridgeFdb({ ...options, listing })) };
     } else {
       const ways = new BlockWays(options);
-      this.#neighbours = reconciler.add(neighbours);
+      this.neighbours = reconciler.add(neighbours);
       const hops = new NextHops(ways, tunnels, reconciler);
-      this.#layer3 = { hops, routes: reconciler.add(new BlockRoutes(desired, ways)) };
+      this.layer3 = { hops, routes: reconciler.add(new BlockRoutes(desired, ways)) };
     }
   }
 
   mac(mac: MacAddress): void {
-    this.#layer2?.fdb.mark(mac);
+    this.layer2?.fdb.mark(mac);
   }
 
   ip(ip: IpAddress): void {
-    this.#neighbours.mark(ip);
+    this.neighbours.mark(ip);
   }
 
   block(cidr: Cidr): void {
-    this.#layer3?.hops.follow(cidr);
-    this.#layer3?.routes.mark(cidr);
+    this.layer3?.hops.follow(cidr);
+    this.layer3?.routes.mark(cidr);
   }
 
   flooded(vtep: IpAddress): void {
-    for (const key of this.#layer2?.flood.keysTo(vtep) ?? []) this.#layer2?.floodRows.mark(key);
+    for (const key of this.layer2?.flood.keysTo(vtep) ?? []) this.layer2?.floodRows.mark(key);
   }
 
   /** All rows to VTEPs whose nexthop was made anew: the kernel dropped them with the old one. */
   onNexthopRenewed(vteps: ReadonlySet<IpAddress>): void {
     this.#options.desired.markRowsTo(vteps);
-    for (const vtep of vteps) this.#layer3?.hops.followVtep(vtep);
+    for (const vtep of vteps) this.layer3?.hops.followVtep(vtep);
   }
 
   /** The devices that hold the rows are new, but for those of the tables that have others' rows, too. */
   beginEmpty(): void {
-    if (this.#layer2 !== undefined) this.#reconciler.beginEmpty();
+    if (this.layer2 !== undefined) this.#reconciler.beginEmpty();
     else this.markAll();
   }
 
   markAll(): void {
-    for (const cidr of this.#options.desired.blocks.keys()) this.#layer3?.hops.follow(cidr);
+    for (const cidr of this.#options.desired.blocks.keys()) this.layer3?.hops.follow(cidr);
     this.#reconciler.markAll();
   }
 
@@ -102,8 +103,8 @@ export class NetworkRows implements RowMarks {
 
   /** Writes what differs. Returns the first refusal that stands; rejects when it is not known what the kernel did. */
   pass(): ReturnType<Reconciler["pass"]> {
-    if (this.#layer3 !== undefined) {
-      const { hops, routes } = this.#layer3;
+    if (this.layer3 !== undefined) {
+      const { hops, routes } = this.layer3;
       // Tunnels may have come since.
       for (const cidr of routes.isKnown ? routes.pending : this.#options.desired.blocks.keys()) hops.follow(cidr);
     }
@@ -117,46 +118,23 @@ export class NetworkRows implements RowMarks {
 
   /** A neighbour is now so, or gone. Tells whether there is something to restore. */
   observeNeighbour(row: Neighbour, isGone: boolean): boolean {
-    if (row.index === this.#options.bridgeIndex()) return this.#neighbours.observe(row, isGone);
-    return this.#layer3?.hops.neighbours.observe(row, isGone) === true;
+    if (row.index === this.#options.bridgeIndex()) return this.neighbours.observe(row, isGone);
+    return this.layer3?.hops.neighbours.observe(row, isGone) === true;
   }
 
   /** An FDB entry is now so, or gone. Tells whether there is something to restore. */
   observeFdb(row: FdbEntry, isGone: boolean): boolean {
-    if (this.#layer2 === undefined) return this.#layer3?.hops.fdb.observe(row, isGone) === true;
-    if (row.mac === zeroMac) return this.#layer2.floodRows.observe(row, isGone);
+    if (this.layer2 === undefined) return this.layer3?.hops.fdb.observe(row, isGone) === true;
+    if (row.mac === zeroMac) return this.layer2.floodRows.observe(row, isGone);
     // What nobody declared may turn up behind a port of this node: it has moved here, and the server is told.
     const { desired, tunnels } = this.#options;
     if (desired.remotesByMac.get(row.mac)?.isLearnt === true && !tunnels.has(row.index)) return false;
-    return this.#layer2.fdb.observe(row, isGone);
+    return this.layer2.fdb.observe(row, isGone);
   }
 
   /** A route is now so, or gone. Tells whether there is something to restore. */
   observeRoute(row: Route, isGone: boolean): boolean {
-    return this.#layer3?.routes.observe(row, isGone) === true;
-  }
-
-  /** Of a layer-3 network: what there are routes to. */
-  get routedPrefixes(): readonly Cidr[] {
-    return [...(this.#layer3?.routes.table.keys() ?? [])];
-  }
-
-  /** Of a layer-3 network: the route to one of {@link routedPrefixes}, as it shall be; `undefined` until there is a way. */
-  routeTo(prefix: Cidr): Route | undefined {
-    const route = this.#layer3?.routes.table.wanted(prefix);
-    return route === notYet ? undefined : route;
-  }
-
-  /** Of a layer-3 network: the neighbours that its routes lead to. */
-  get nextHops(): readonly Neighbour[] {
-    const { table } = this.#layer3?.hops.neighbours ?? {};
-    if (table === undefined) return [];
-    return Array.from(table.keys(), (key) => table.wanted(key)).filter((row) => row !== undefined && row !== notYet);
-  }
-
-  /** Of a layer-3 network: the MACs of other nodes' tunnels. */
-  get routers(): readonly Router[] {
-    return this.#layer3?.hops.routers ?? [];
+    return this.layer3?.routes.observe(row, isGone) === true;
   }
 }
 

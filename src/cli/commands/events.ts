@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { agentOption, examples, outputOption, type WithAgent, type WithOutput } from "../options.ts";
-import { instant, showNext } from "../output.ts";
+import { instant, plain, showNext } from "../output.ts";
 import { renderTable } from "../table.ts";
 
 export function registerEvents(program: Command): void {
@@ -16,7 +16,7 @@ export function registerEvents(program: Command): void {
       // A series without an end may begin late: this asks in time whether anybody is there.
       await client.getStatus({});
       for await (const message of client.watchEvents({ follow: options.follow ?? false })) {
-        const { level, kind, object, reference } = message;
+        const { level, kind, object, reference } = plain(message);
         const event = { time: instant(message.time), level, kind, object, reference, message: message.message };
         await showNext(options.output, event, (surface) => {
           // Rows come one at a time: fixed widths keep them in columns, and the header is left away.

@@ -91,6 +91,16 @@ export class ReconciledTable<Key, Row> {
     return this.#marks.failures;
   }
 
+  /** Whether what the kernel has of a key, entry by entry, is what is wanted of it. */
+  isAsWanted(key: Key, actual: readonly (Row | undefined)[]): boolean {
+    const { table } = this;
+    const wanted = table.wanted(key);
+    if (wanted === undefined || wanted === notYet) return false;
+    const parts = new Set<number>();
+    for (const row of actual) if (row !== undefined && table.same(wanted, row)) parts.add(table.partOf?.(row) ?? 0);
+    return parts.size === (table.parts ?? 1);
+  }
+
   /**
    * The kernel told that a row is now so (`isGone`: that it went). Tells whether it must be looked at, because somebody
    * else wrote it. What this table itself writes is told, too, and is as wanted.
