@@ -13,7 +13,7 @@ import {
 import type { DesiredNetwork } from "../desired.ts";
 import type { Table } from "../reconcile/table.ts";
 import type { Tunnels } from "../tunnels.ts";
-import { type FdbListing, fdbText, isMarkedFdb } from "./fdb-listing.ts";
+import { type FdbListing, fdbText } from "./fdb-listing.ts";
 
 /** Index of a tunnel and a VTEP, or a group: `7 192.0.2.2`. */
 export type FloodKey = `${number} ${IpAddress}`;
@@ -60,8 +60,9 @@ export class FloodList implements Table<FloodKey, FdbEntry> {
     return this.#listing.queries;
   }
 
+  /** The kernel keeps one set of marks for the whole list of a tunnel, which is weft's as the tunnel is. */
   isOwn(entry: FdbEntry): boolean {
-    return entry.mac === zeroMac && entry.vtep !== undefined && isMarkedFdb(entry) && this.#tunnels.has(entry.index);
+    return entry.mac === zeroMac && entry.vtep !== undefined && this.#tunnels.has(entry.index);
   }
 
   /** The kernel's own entry for the group that the tunnel was made with will do. */
