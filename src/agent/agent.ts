@@ -23,7 +23,7 @@ import { LocalLearning } from "./learning/local-learning.ts";
 import { Readiness } from "./readiness.ts";
 import { type Attachment, Replica, type ReplicaChange } from "./replica.ts";
 import { Session, type SessionChange } from "./session.ts";
-import { readUnderlay, type UnderlayState, watchUnderlay } from "./underlay.ts";
+import { followUnderlay, readUnderlay, type UnderlayState } from "./underlay.ts";
 import { wayEvent } from "./way-events.ts";
 
 export interface AgentOptions {
@@ -64,7 +64,6 @@ export class Agent {
   readonly #replica: Replica;
   readonly #underlayNamespace: KernelNamespace;
   readonly #underlaySocket: NetlinkSocket;
-  readonly #underlayWatch: { close(): void };
   readonly #session: Session;
   #underlay: UnderlayState;
   #serverError: WeftError | undefined;
@@ -180,7 +179,7 @@ export class Agent {
         object: agentDatabase,
         message: "its file was deleted while the agent ran, and has been written anew",
       });
-    this.#underlayWatch = watchUnderlay(parts.namespace, () => this.#underlayChanged());
+    followUnderlay(this.dataplane.underlayWatch, () => this.#underlayChanged());
   }
 
   /**
@@ -258,7 +257,6 @@ export class Agent {
     this.#session.close();
     this.#cancelSave?.();
     this.#cancelLook();
-    this.#underlayWatch.close();
     this.learning.close();
     this.readiness.close();
     await this.dataplane.close();

@@ -1,9 +1,8 @@
 import { type Cidr, cidrOf } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address } from "../base/ip.ts";
-import type { KernelNamespace } from "../dataplane/kernel.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
-import { EventSocket, eventGroup, listAddresses, listLinks, type NetlinkSocket } from "../netlink/index.ts";
+import { listAddresses, listLinks, type NetlinkSocket, type Watch } from "../netlink/index.ts";
 import { leadsNowhere, readPaths } from "./underlay-paths.ts";
 import { chooseVteps } from "./vtep-choice.ts";
 
@@ -92,20 +91,7 @@ export async function readUnderlay(socket: NetlinkSocket, question: UnderlayQues
   };
 }
 
-/** Calls back when an interface, an address or a route of the underlay changes. */
-export function watchUnderlay(namespace: KernelNamespace, onChange: () => void): { close(): void } {
-  return new EventSocket({
-    open: (options) => namespace.openTransport(options),
-    groups: [
-      eventGroup.link,
-      eventGroup.ipv4Address,
-      eventGroup.ipv6Address,
-      eventGroup.ipv4Route,
-      eventGroup.ipv6Route,
-      eventGroup.ipv4Rule,
-      eventGroup.ipv6Rule,
-    ],
-    onEvent: onChange,
-    onOverrun: onChange,
-  });
+/** Calls back when an interface, an address, a route or a rule of the underlay changes. */
+export function followUnderlay(watch: Watch, onChange: () => void): void {
+  for (const kind of ["link", "address", "route", "rule", "overrun"] as const) watch.subscribe(kind, onChange);
 }

@@ -3,7 +3,7 @@ import { type Duration, formatDuration, milliseconds, minutes } from "../base/du
 import { messageOf } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { type Transport, tenantOfNamespace } from "../model/names.ts";
-import { getLink, NetlinkSocket } from "../netlink/index.ts";
+import { getLink, NetlinkSocket, type Watch } from "../netlink/index.ts";
 import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
@@ -80,7 +80,11 @@ export class NodeDataplane {
       clock: options.clock,
       report: this.#report,
       onDamage: () => this.#trigger(),
-      onOverrun: () => this.#onOverrun(),
+      // Rows follow from nexthops: those that went are made again with all rows that use them.
+      onOverrun: () => {
+        this.#tellOverrun("comparing what is on the host");
+        this.#trigger();
+      },
     });
     this.#namespaceNames = options.kernel.watchNamed(
       (name) => {
@@ -188,6 +192,11 @@ export class NodeDataplane {
 
   get problems(): Problems {
     return this.#problems;
+  }
+
+  /** What the kernel tells of the underlay's namespace. */
+  get underlayWatch(): Watch {
+    return this.#underlay.watch;
   }
 
   /** The VTEP of an FDB nexthop group. */
@@ -368,16 +377,16 @@ export class NodeDataplane {
     return vteps;
   }
 
-  /** Events were lost: one look at everything, however many were lost. */
+  /** Events of a tenant were lost: one look at everything, however many were lost. */
   #onOverrun(): void {
-    this.#report({
-      level: "warning",
-      kind: "resynchronised",
-      object: { kind: "kernel events" },
-      message: "some were lost; comparing everything",
-    });
+    this.#tellOverrun("comparing everything");
     this.#options.onTrafficMissed?.();
     void this.audit();
+  }
+
+  #tellOverrun(consequence: string): void {
+    const message = `some were lost; ${consequence}`;
+    this.#report({ level: "warning", kind: "resynchronised", object: { kind: "kernel events" }, message });
   }
 
   /** What depends on them is looked at with everything else, by the audit. */

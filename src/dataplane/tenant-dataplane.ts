@@ -4,31 +4,13 @@ import { isErrno } from "../linux/index.ts";
 import { endpointPortName, namespaceName } from "../model/names.ts";
 import {
   deleteLink,
-  type EventMessage,
-  EventSocket,
-  eventGroup,
   type Link,
   listLinks,
+  type Netconf,
   NetlinkSocket,
   neighbourFlag,
-  type Route,
-  RTM_DELADDR,
-  RTM_DELLINK,
-  RTM_DELNEIGH,
-  RTM_DELROUTE,
-  RTM_NEWADDR,
-  RTM_NEWLINK,
-  RTM_NEWNEIGH,
-  RTM_NEWNETCONF,
-  RTM_NEWROUTE,
-  readAddress,
-  readBridgePort,
-  readFdbEntry,
-  readLink,
-  readLinkHeader,
-  readNeighbour,
-  readNetconf,
-  readRoute,
+  Watch,
+  type WatchEvents,
   withoutNewNeighbours,
 } from "../netlink/index.ts";
 import type { DesiredNetwork } from "./desired.ts";
@@ -37,7 +19,6 @@ import { KeptTable } from "./filter/kept-table.ts";
 import type { NftTable } from "./filter/nftables.ts";
 import { handedUpTable, routingFilterName, routingFilterTable } from "./filter/routing-filter.ts";
 import { suppressionFilterName, suppressionFilterTable } from "./filter/suppression-filter.ts";
-import { watchFilters } from "./filter/watch-filters.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
 import { LinkTable } from "./link-table.ts";
 import { NetworkDataplane, type PortTraffic } from "./network-dataplane.ts";
@@ -73,13 +54,16 @@ export class TenantDataplane {
   readonly socket: NetlinkSocket;
   readonly networks = new Map<string, NetworkDataplane>();
   readonly #options: TenantOptions;
-  readonly #events: EventSocket;
-  readonly #filterEvents: EventSocket;
+  readonly #watch: Watch;
   readonly #suppressionFilter: KeptTable;
   readonly #handedUpFilter: KeptTable;
   readonly #routingFilter: KeptTable;
   /** There from the first network on that needs it. */
   #uplink: Uplink | undefined;
+  /** Which network has the device of an index; `undefined`: none. */
+  readonly #owners = new Map<number, NetworkDataplane | undefined>();
+  /** Devices may get other owners. */
+  #isChangingDevices = false;
   /** The last that was told of each device, not judged yet. */
   readonly #linkEvents = new Map<number, Link | undefined>();
   /** Somebody may have touched the namespace's settings. */
@@ -91,36 +75,16 @@ export class TenantDataplane {
     this.#options = options;
     this.namespace = namespace;
     this.socket = socket;
-    this.#events = new EventSocket({
+    this.#watch = new Watch({
       open: (socket) => namespace.openTransport(socket),
-      groups: [
-        eventGroup.link,
-        eventGroup.neighbour,
-        eventGroup.ipv4Address,
-        eventGroup.ipv6Address,
-        eventGroup.ipv4Route,
-        eventGroup.ipv6Route,
-        eventGroup.ipv4Netconf,
-        eventGroup.ipv6Netconf,
-      ],
+      groups: ["link", "neighbour", "address", "route", "netconf"],
       // A hundred thousand rows of our own are not news.
       filter: withoutNewNeighbours(neighbourFlag.externallyLearned),
-      onEvent: (message) => this.#onEvent(message),
-      onOverrun: options.onOverrun,
     });
-    const keptTable = (table: string): KeptTable =>
-      new KeptTable({
-        namespace,
-        object: { kind: "nft table", tenant: options.tenant, key: table },
-        report: options.report,
-      });
-    this.#suppressionFilter = keptTable(`bridge ${suppressionFilterName}`);
-    this.#handedUpFilter = keptTable(`bridge ${routingFilterName}`);
-    this.#routingFilter = keptTable(`inet ${routingFilterName}`);
-    this.#filterEvents = watchFilters(namespace, () => {
-      this.#distrustFilters();
-      options.onDamage();
-    });
+    this.#suppressionFilter = this.#keptTable("bridge", suppressionFilterName);
+    this.#handedUpFilter = this.#keptTable("bridge", routingFilterName);
+    this.#routingFilter = this.#keptTable("inet", routingFilterName);
+    this.#listen();
   }
 
   /** Makes the tenant's namespace, or takes up the one that an earlier run made. */
@@ -151,24 +115,7 @@ export class TenantDataplane {
   async reconcile(wanted: readonly DesiredNetwork[]): Promise<void> {
     this.#ensureName();
     await this.#ensureSysctls();
-    for (const desired of wanted) {
-      if (this.networks.get(desired.settings.name)?.desired === desired) continue;
-      this.networks.set(desired.settings.name, this.#makeNetwork(desired));
-    }
-    // Nothing comes up before these: the namespace routes whatever is sent to it.
-    const settings = wanted.map((desired) => desired.settings);
-    await this.#handedUpFilter.ensure(handedUpTable(settings));
-    await this.#routingFilter.ensure(routingFilterTable(settings));
-    await this.#suppressionFilter.ensure(suppressionFilterOf(wanted));
-    const request = requestOf(wanted);
-    // Rows lead to the uplink once it is there, and leave it before it goes.
-    if (!isEmptyRequest(request)) await this.#ensureUplink(request);
-    const links = new LinkTable(this.socket);
-    for (const network of this.networks.values()) {
-      if (network.isSettled) continue;
-      if (this.#isProtected(network)) await network.reconcile(links);
-    }
-    if (isEmptyRequest(request)) await this.#ensureUplink(request);
+    await this.#changingDevices(() => this.#reconcileNetworks(wanted));
   }
 
   /** Whether the uplink waits to be compared with the kernel. */
@@ -178,11 +125,13 @@ export class TenantDataplane {
 
   /** Takes networks off that are not `isWanted`. */
   async removeNetworks(isWanted: (network: DesiredNetwork) => boolean): Promise<void> {
-    for (const [name, network] of this.networks) {
-      if (isWanted(network.desired)) continue;
-      await network.remove();
-      this.networks.delete(name);
-    }
+    await this.#changingDevices(async () => {
+      for (const [name, network] of this.networks) {
+        if (isWanted(network.desired)) continue;
+        await network.remove();
+        this.networks.delete(name);
+      }
+    });
   }
 
   /** Deletes devices of weft's that belong to none of the `wanted` networks: an earlier run left them. */
@@ -224,11 +173,31 @@ export class TenantDataplane {
   /** Lets go of the kernel, which stays as it is. */
   close(): void {
     for (const network of this.networks.values()) network.close();
-    this.#events.close();
-    this.#filterEvents.close();
     this.#uplink?.close();
+    this.#watch.close();
     this.socket.close();
     this.namespace.close();
+  }
+
+  async #reconcileNetworks(wanted: readonly DesiredNetwork[]): Promise<void> {
+    for (const desired of wanted) {
+      if (this.networks.get(desired.settings.name)?.desired === desired) continue;
+      this.networks.set(desired.settings.name, this.#makeNetwork(desired));
+    }
+    // Nothing comes up before these: the namespace routes whatever is sent to it.
+    const settings = wanted.map((desired) => desired.settings);
+    await this.#handedUpFilter.ensure(handedUpTable(settings));
+    await this.#routingFilter.ensure(routingFilterTable(settings));
+    await this.#suppressionFilter.ensure(suppressionFilterOf(wanted));
+    const request = requestOf(wanted);
+    // Rows lead to the uplink once it is there, and leave it before it goes.
+    if (!isEmptyRequest(request)) await this.#ensureUplink(request);
+    const links = new LinkTable(this.socket);
+    for (const network of this.networks.values()) {
+      if (network.isSettled) continue;
+      if (this.#isProtected(network)) await network.reconcile(links);
+    }
+    if (isEmptyRequest(request)) await this.#ensureUplink(request);
   }
 
   #ensureName(): void {
@@ -297,8 +266,7 @@ export class TenantDataplane {
   #makeUplink(): Uplink {
     const { instance, tenant, underlay, report, onDamage } = this.#options;
     const { namespace, socket } = this;
-    const host = { namespace: underlay.namespace, socket: underlay.socket };
-    return new Uplink({ instance, tenant, namespace, socket, underlay: host, report, onDamage });
+    return new Uplink({ instance, tenant, namespace, socket, watch: this.#watch, underlay, report, onDamage });
   }
 
   get #filters(): readonly KeptTable[] {
@@ -345,50 +313,57 @@ export class TenantDataplane {
     return socket;
   }
 
-  #onEvent({ type, bytes, view, start, end }: EventMessage): void {
-    if (type === RTM_NEWROUTE || type === RTM_DELROUTE) {
-      const route = readRoute(bytes, view, start, end);
-      if (route?.protocol !== weftProtocol && type === RTM_DELROUTE) return;
-      if (route !== undefined) this.#judgeRoute(route, type === RTM_DELROUTE);
-    } else if (type === RTM_NEWADDR || type === RTM_DELADDR) {
-      const address = readAddress(bytes, view, start, end);
-      const network = address === undefined ? undefined : this.#networkOf(address.index);
-      if (address !== undefined && network?.onAddressChanged(address, type === RTM_DELADDR)) this.#options.onDamage();
-    } else if (type === RTM_DELNEIGH || type === RTM_NEWNEIGH) {
-      const isGone = type === RTM_DELNEIGH;
-      const entry = readFdbEntry(bytes, view, start, end);
-      const neighbour = entry === undefined ? readNeighbour(bytes, view, start, end) : undefined;
-      const network = this.#networkOf((entry ?? neighbour)?.index ?? 0);
-      const isDamaged =
-        (entry !== undefined && network?.observeFdb(entry, isGone)) ||
-        (neighbour !== undefined && network?.rows.observeNeighbour(neighbour, isGone));
-      if (isDamaged) this.#options.onDamage();
-    } else if (type === RTM_NEWNETCONF) {
-      const { index, forwarding, reversePathFilter } = readNetconf(view, start, end);
-      // Devices that appear tell of theirs, too.
-      const isHarmless = forwarding !== 0 && (reversePathFilter ?? 0) === 0;
-      if (index >= 0 && (isHarmless || this.#networkOf(index) === undefined)) return;
-      this.#sysctlsChanged = true;
-      this.#options.onDamage();
-    } else if (type === RTM_NEWLINK || type === RTM_DELLINK) {
-      const { index, isBridgePort } = readLinkHeader(view, start, end);
-      const network = this.#networkOf(index);
-      if (network === undefined) return;
-      if (isBridgePort) {
-        // A port that leaves its bridge tells so as a device, too.
-        const port = type === RTM_DELLINK ? undefined : readBridgePort(bytes, view, start, end);
-        if (port !== undefined && network.judgePort(index, port.settings)) this.#options.onDamage();
-        return;
-      }
-      if (this.#linkEvents.size === 0) setImmediate(() => this.#judgeLinks());
-      this.#linkEvents.set(index, type === RTM_DELLINK ? undefined : readLink(bytes, view, start, end));
-    }
+  #keptTable(family: NftTable["family"], name: string): KeptTable {
+    const { tenant, report, onDamage } = this.#options;
+    const object = { kind: "nft table", tenant, key: `${family} ${name}` };
+    const table = new KeptTable({ namespace: this.namespace, object, report });
+    const onChange = (): void => {
+      table.distrust();
+      onDamage();
+    };
+    this.#watch.subscribe("nft", onChange, name);
+    return table;
   }
 
-  #judgeRoute(route: Route, isDeleted: boolean): void {
+  #listen(): void {
+    const watch = this.#watch;
+    watch.subscribe("overrun", this.#options.onOverrun);
+    watch.subscribe("netconf", (netconf) => this.#onNetconf(netconf));
+    watch.subscribe("route", (event) => this.#judgeRoute(event));
+    watch.subscribe("link", ({ index, link }) => {
+      if (this.#networkOf(index) === undefined) return;
+      if (this.#linkEvents.size === 0) setImmediate(() => this.#judgeLinks());
+      this.#linkEvents.set(index, link);
+    });
+    const judge = (index: number, isDamaged: (network: NetworkDataplane) => boolean): void => {
+      const network = this.#networkOf(index);
+      if (network !== undefined && isDamaged(network)) this.#options.onDamage();
+    };
+    watch.subscribe("bridgePort", ({ index, settings }) =>
+      judge(index, (network) => network.judgePort(index, settings)),
+    );
+    watch.subscribe("address", ({ address, isGone }) =>
+      judge(address.index, (network) => network.onAddressChanged(address, isGone)),
+    );
+    watch.subscribe("fdb", ({ entry, isGone }) => judge(entry.index, (network) => network.observeFdb(entry, isGone)));
+    watch.subscribe("neighbour", ({ neighbour, isGone }) =>
+      judge(neighbour.index, (network) => network.rows.observeNeighbour(neighbour, isGone)),
+    );
+  }
+
+  #onNetconf({ index, forwarding, reversePathFilter }: Netconf): void {
+    // Devices that appear tell of theirs, too.
+    const isHarmless = forwarding !== 0 && (reversePathFilter ?? 0) === 0;
+    if (index >= 0 && (isHarmless || this.#networkOf(index) === undefined)) return;
+    this.#sysctlsChanged = true;
+    this.#options.onDamage();
+  }
+
+  #judgeRoute({ route, isGone }: WatchEvents["route"]): void {
+    if (isGone && route.protocol !== weftProtocol) return;
     let isDamaged = false;
     for (const network of this.networks.values())
-      if (network.desired.settings.mode === "l3") isDamaged = network.rows.observeRoute(route, isDeleted) || isDamaged;
+      if (network.desired.settings.mode === "l3") isDamaged = network.rows.observeRoute(route, isGone) || isDamaged;
     if (isDamaged) this.#options.onDamage();
   }
 
@@ -401,8 +376,21 @@ export class TenantDataplane {
   }
 
   #networkOf(index: number): NetworkDataplane | undefined {
-    for (const network of this.networks.values()) if (network.ownsIndex(index)) return network;
-    return undefined;
+    if (this.#owners.has(index)) return this.#owners.get(index);
+    const owner = [...this.networks.values()].find((network) => network.ownsIndex(index));
+    if (!this.#isChangingDevices) this.#owners.set(index, owner);
+    return owner;
+  }
+
+  /** Does what may make devices, or remove them. */
+  async #changingDevices(action: () => Promise<void>): Promise<void> {
+    this.#owners.clear();
+    this.#isChangingDevices = true;
+    try {
+      await action();
+    } finally {
+      this.#isChangingDevices = false;
+    }
   }
 }
 

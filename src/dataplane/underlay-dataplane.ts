@@ -1,23 +1,14 @@
 import type { Clock } from "../base/clock.ts";
 import type { IpAddress } from "../base/ip.ts";
-import {
-  type EventMessage,
-  EventSocket,
-  eventGroup,
-  getLink,
-  NetlinkSocket,
-  RTM_DELNEXTHOP,
-  RTM_NEWNEXTHOP,
-  readNexthop,
-} from "../netlink/index.ts";
+import { getLink, NetlinkSocket, Watch } from "../netlink/index.ts";
 import type { OffloadLimits } from "./device-changes.ts";
 import { deleteNftTable, ensureNftTable } from "./filter/nftables.ts";
 import { type SourceFilter, sourceFilterName, sourceFilterTable } from "./filter/source-filter.ts";
 import { VtepRoutes } from "./filter/vtep-paths.ts";
-import { watchFilters } from "./filter/watch-filters.ts";
 import type { KernelNamespace } from "./kernel.ts";
 import type { Report } from "./report.ts";
 import { VtepNexthops } from "./tables/vtep-nexthops.ts";
+import { ForwardedDevices } from "./uplink/forwarded-devices.ts";
 import { removeLeftoverUplinks } from "./uplink/leftovers.ts";
 
 /** Octets; of an underlay interface that was not told yet. RFC 894. */
@@ -30,7 +21,7 @@ export interface UnderlayOptions {
   readonly report: Report;
   /** Something was damaged, and marked for repair. */
   readonly onDamage: () => void;
-  /** The kernel's events were lost. */
+  /** The kernel's events were lost. What they may have told of is marked. */
   readonly onOverrun: () => void;
 }
 
@@ -38,9 +29,11 @@ export interface UnderlayOptions {
 export class UnderlayDataplane {
   /** Makes tunnels, too: what is made through it has its socket here. */
   readonly socket: NetlinkSocket;
+  /** Of all that is in the underlay namespace. */
+  readonly watch: Watch;
+  /** What all uplinks share of the host. */
+  readonly forwarded: ForwardedDevices;
   readonly #options: UnderlayOptions;
-  readonly #events: EventSocket;
-  readonly #filterEvents: EventSocket;
   readonly #nexthops: VtepNexthops;
   readonly #routes: VtepRoutes;
   #localVteps: readonly IpAddress[] = [];
@@ -54,20 +47,27 @@ export class UnderlayDataplane {
   #filterWrites = 0;
 
   constructor(options: UnderlayOptions) {
-    const { namespace, instance, clock, onDamage, onOverrun } = options;
+    const { namespace, instance, clock, report, onDamage, onOverrun } = options;
     this.#options = options;
     this.socket = new NetlinkSocket({ transport: namespace.openTransport({}) });
-    this.#nexthops = new VtepNexthops({ instance, socket: this.socket, clock });
-    this.#events = new EventSocket({
+    this.watch = new Watch({
       open: (socket) => namespace.openTransport(socket),
-      groups: [eventGroup.nexthop],
-      onEvent: (message) => this.#onEvent(message),
-      onOverrun,
+      groups: ["link", "address", "route", "rule", "netconf", "nexthop"],
     });
-    this.#routes = new VtepRoutes(namespace, this.socket, onDamage);
-    this.#filterEvents = watchFilters(namespace, () => {
+    this.#nexthops = new VtepNexthops({ instance, socket: this.socket, clock });
+    this.#routes = new VtepRoutes(this.watch, this.socket, onDamage);
+    this.forwarded = new ForwardedDevices({ namespace, socket: this.socket }, this.watch, report, onDamage);
+    this.watch.subscribe("nexthop", ({ nexthop, isGone }) => {
+      if (this.#nexthops.observe(nexthop, isGone)) onDamage();
+    });
+    const onFilter = (): void => {
       this.#filterChanged = true;
       onDamage();
+    };
+    this.watch.subscribe("nft", onFilter, sourceFilterName(instance));
+    this.watch.subscribe("overrun", () => {
+      this.#nexthops.distrust();
+      onOverrun();
     });
   }
 
@@ -99,7 +99,7 @@ export class UnderlayDataplane {
   }
 
   get writes(): number {
-    return this.socket.writes + this.#filterWrites;
+    return this.socket.writes + this.#filterWrites + this.forwarded.writes;
   }
 
   /** The FDB nexthop group of a VTEP. */
@@ -117,6 +117,7 @@ export class UnderlayDataplane {
     this.#filterChanged = true;
     this.#nexthops.distrust();
     this.#routes.distrust();
+    this.forwarded.distrust();
   }
 
   /** Nexthops for all `vteps`. Returns those that had been removed: the kernel dropped all rows that used them. */
@@ -191,15 +192,7 @@ export class UnderlayDataplane {
 
   /** Lets go of the kernel, which stays as it is. */
   close(): void {
-    this.#events.close();
-    this.#routes.close();
-    this.#filterEvents.close();
+    this.watch.close();
     this.socket.close();
-  }
-
-  #onEvent({ type, bytes, view, start, end }: EventMessage): void {
-    if (type !== RTM_DELNEXTHOP && type !== RTM_NEWNEXTHOP) return;
-    const nexthop = readNexthop(bytes, view, start, end);
-    if (nexthop !== undefined && this.#nexthops.observe(nexthop, type === RTM_DELNEXTHOP)) this.#options.onDamage();
   }
 }

@@ -3,7 +3,7 @@
  * spoken to the kernel directly, in any network namespace.
  *
  * Functions make requests (`createLink`, `replaceFdbEntry`, `listRoutes`, …); a {@link NetlinkSocket} carries them
- * out one by one or in batches; an {@link EventSocket} tells what changes.
+ * out one by one or in batches; a {@link Watch} tells what changes, an {@link EventSocket} in the kernel's own bytes.
  */
 export {
   createNamedNamespace,
@@ -39,3 +39,4 @@ export {
   type SocketOptions,
 } from "./socket.ts";
 export { openKernelTransport, type Transport, type TransportOptions } from "./transport.ts";
+export { Watch, type WatchEvents, type WatchOptions } from "./watch.ts";

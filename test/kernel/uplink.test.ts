@@ -3,13 +3,14 @@ import { describe, it, type TestContext } from "node:test";
 import { type Cidr, cidr } from "../../src/base/cidr.ts";
 import { ip } from "../../src/base/ip.ts";
 import type { DataplaneEvent } from "../../src/dataplane/index.ts";
+import { ForwardedDevices } from "../../src/dataplane/uplink/forwarded-devices.ts";
 import { ensureForwarding, releaseForwarding } from "../../src/dataplane/uplink/host-forwarding.ts";
 import { hostDevice, hostTable } from "../../src/dataplane/uplink/identity.ts";
 import { removeLeftoverUplinks } from "../../src/dataplane/uplink/leftovers.ts";
 import type { UplinkRequest } from "../../src/dataplane/uplink/request.ts";
 import { Uplink } from "../../src/dataplane/uplink/uplink.ts";
 import { defaultEgressBlocked } from "../../src/model/index.ts";
-import { NetlinkSocket, replaceRoute } from "../../src/netlink/index.ts";
+import { NetlinkSocket, replaceRoute, Watch, type WatchOptions } from "../../src/netlink/index.ts";
 import { BackgroundProgram } from "../support/cluster.ts";
 import { requires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
@@ -77,6 +78,12 @@ function open(
   const inside = new NetlinkSocket({ namespace: namespace.namespace });
   const outside = new NetlinkSocket({ namespace: host.namespace });
   const events: DataplaneEvent[] = [];
+  const watch = watchOf(namespace);
+  const hostWatch = watchOf(host);
+  const report = (event: DataplaneEvent): void => void events.push(event);
+  const onDamage = (): void => void run().catch(() => {});
+  const side = { namespace: host.kernel, socket: outside };
+  const forwarded = new ForwardedDevices(side, hostWatch, report, onDamage);
   let request = nothing;
   let running = Promise.resolve();
   let isOpen = true;
@@ -89,14 +96,17 @@ function open(
     tenant: name,
     namespace: namespace.kernel,
     socket: inside,
-    underlay: { namespace: host.kernel, socket: outside },
-    report: (event) => events.push(event),
-    onDamage: () => void run().catch(() => {}),
+    watch,
+    underlay: { ...side, watch: hostWatch, forwarded },
+    report,
+    onDamage,
   });
   const close = (): void => {
     if (!isOpen) return;
     isOpen = false;
     uplink.close();
+    watch.close();
+    hostWatch.close();
     inside.close();
     outside.close();
   };
@@ -107,7 +117,7 @@ function open(
     container,
     uplink,
     events,
-    writes: () => uplink.writes + inside.writes + outside.writes,
+    writes: () => uplink.writes + forwarded.writes + inside.writes + outside.writes,
     apply(wanted) {
       request = wanted;
       return run();
@@ -118,6 +128,11 @@ function open(
     },
     close,
   };
+}
+
+function watchOf({ kernel }: TestNamespace): Watch {
+  const open: WatchOptions["open"] = (options) => kernel.openTransport(options);
+  return new Watch({ open, groups: ["link", "address", "route", "rule", "netconf"] });
 }
 
 /** A host between tenants and an outside server, which knows the host and no tenant. */

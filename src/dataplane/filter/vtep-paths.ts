@@ -1,18 +1,7 @@
-import { cidrContains, cidrOf } from "../../base/cidr.ts";
-import { familyOf, type IpAddress } from "../../base/ip.ts";
-import {
-  type EventMessage,
-  EventSocket,
-  eventGroup,
-  getLink,
-  lookUpRoute,
-  type NetlinkSocket,
-  RTM_DELROUTE,
-  RTM_NEWROUTE,
-  readRoute,
-  routeType,
-} from "../../netlink/index.ts";
-import type { KernelNamespace } from "../kernel.ts";
+import { cidrOf } from "../../base/cidr.ts";
+import { familyOf, type IpAddress, type IpFamily, ipToBigInt } from "../../base/ip.ts";
+import { getLink, lookUpRoute, type NetlinkSocket, type Route, routeType, type Watch } from "../../netlink/index.ts";
+import { spanOf } from "../uplink/span.ts";
 
 /** How the host's routes lead to the VTEPs of other nodes. */
 export interface VtepPaths {
@@ -27,28 +16,26 @@ export interface VtepPaths {
 /** Follows the routes to VTEPs: `onChange` is called when one of them may lead elsewhere now. */
 export class VtepRoutes {
   readonly #socket: NetlinkSocket;
-  readonly #events: EventSocket;
   readonly #known = new Map<IpAddress, string | undefined>();
+  /** Those that are known, as numbers in order; absent: they have changed. */
+  #numbers: Readonly<Record<IpFamily, readonly bigint[]>> | undefined;
 
-  constructor(namespace: KernelNamespace, socket: NetlinkSocket, onChange: () => void) {
+  constructor(watch: Watch, socket: NetlinkSocket, onChange: () => void) {
     this.#socket = socket;
     const forget = (): void => {
-      this.#known.clear();
+      this.distrust();
       onChange();
     };
-    this.#events = new EventSocket({
-      open: (options) => namespace.openTransport(options),
-      groups: [eventGroup.ipv4Route, eventGroup.ipv6Route],
-      onEvent: (message) => {
-        if (this.#concernsVtep(message)) forget();
-      },
-      onOverrun: forget,
+    watch.subscribe("route", ({ route }) => {
+      if (this.#concernsVtep(route)) forget();
     });
+    watch.subscribe("overrun", forget);
   }
 
   /** Routes of rules and interfaces that went away without a word are asked for again. */
   distrust(): void {
     this.#known.clear();
+    this.#numbers = undefined;
   }
 
   async paths(vteps: readonly IpAddress[]): Promise<VtepPaths> {
@@ -58,18 +45,20 @@ export class VtepRoutes {
     const elsewhere: IpAddress[] = [];
     const routed = new Map<string, IpAddress[]>();
     for (const vtep of vteps) {
-      if (!this.#known.has(vtep)) this.#known.set(vtep, await this.#placeOf(vtep));
-      const place = this.#known.get(vtep);
+      let place = this.#known.get(vtep);
+      if (!this.#known.has(vtep)) {
+        // Known from here on: a route that changes while it is asked for changes what was answered.
+        this.#known.set(vtep, undefined);
+        this.#numbers = undefined;
+        place = await this.#placeOf(vtep);
+        if (this.#known.has(vtep)) this.#known.set(vtep, place);
+      }
       if (place === undefined) elsewhere.push(vtep);
       else if (place === "") onLink.push(vtep);
       else routed.set(place, [...(routed.get(place) ?? []), vtep]);
     }
     const byName = [...routed].sort(([a], [b]) => (a < b ? -1 : 1));
     return { onLink, routed: byName.map(([interfaceName, members]) => ({ interfaceName, vteps: members })), elsewhere };
-  }
-
-  close(): void {
-    this.#events.close();
   }
 
   /** The interface behind which a router leads to the VTEP; empty: it is on a link; `undefined`: neither. */
@@ -87,10 +76,23 @@ export class VtepRoutes {
     }
   }
 
-  #concernsVtep({ type, bytes, view, start, end }: EventMessage): boolean {
-    if (type !== RTM_NEWROUTE && type !== RTM_DELROUTE) return false;
-    const route = readRoute(bytes, view, start, end);
-    if (route === undefined) return false;
-    return [...this.#known.keys()].some((vtep) => cidrContains(route.destination, vtep));
+  /** A host may have many routes that change all the time, and there may be many VTEPs. */
+  #concernsVtep({ destination }: Route): boolean {
+    this.#numbers ??= { 4: inOrder(this.#known.keys(), 4), 6: inOrder(this.#known.keys(), 6) };
+    const { family, first, last } = spanOf(destination);
+    const numbers = this.#numbers[family];
+    let [low, high] = [0, numbers.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((numbers[middle] ?? last) < first) low = middle + 1;
+      else high = middle;
+    }
+    const next = numbers[low];
+    return next !== undefined && next <= last;
   }
+}
+
+function inOrder(vteps: Iterable<IpAddress>, family: IpFamily): bigint[] {
+  const numbers = [...vteps].filter((vtep) => familyOf(vtep) === family).map(ipToBigInt);
+  return numbers.sort((a, b) => (a < b ? -1 : 1));
 }

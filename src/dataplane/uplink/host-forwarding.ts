@@ -5,7 +5,7 @@ import type { KernelNamespace } from "../kernel.ts";
 import { isOwnLink, weftGroup } from "../ownership.ts";
 import type { Report } from "../report.ts";
 import { hostDevicePattern } from "./identity.ts";
-import type { Side } from "./pair.ts";
+import { forwardingOf, type Side } from "./pair.ts";
 import { families } from "./request.ts";
 import * as nft from "./rules.ts";
 
@@ -25,12 +25,10 @@ import * as nft from "./rules.ts";
  */
 export const forwardingTable = "weft-forwarding";
 
-/** Devices that packets come by which the host is to forward. */
+/** Devices of the host's own that packets come by which the host is to forward. */
 export type ForwardingDevices = Readonly<Record<IpFamily, readonly string[]>>;
 
 const global: Readonly<Record<IpFamily, string>> = { 4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding" };
-const ofDevice = (family: IpFamily, device: string): string =>
-  family === 4 ? `ipv4/conf/${device}/forwarding` : `ipv6/conf/${device}/force_forwarding`;
 
 /**
  * `before` is what was guarded, should the record have been lost. Returns what is guarded now, and how often the kernel
@@ -49,17 +47,17 @@ export async function ensureForwarding(
   let isGlobalNeeded = false;
   for (const family of families) {
     const isRouter = namespace.readSysctl(global[family]) === "1";
-    if (!isRouter && devices[family].length > 0 && namespace.readSysctl(ofDevice(family, "default")) === undefined)
+    if (!isRouter && devices[family].length > 0 && namespace.readSysctl(forwardingOf(family, "default")) === undefined)
       isGlobalNeeded = true;
     const record = [...before[family], ...(recorded?.get(`devices${family}`) ?? []).map(String)];
     const off: string[] = [];
     for (const device of devices[family]) {
-      const key = ofDevice(family, device);
+      const key = forwardingOf(family, device);
       if (namespace.readSysctl(key) !== "0" || (family === 6 && isRouter)) continue;
       off.push(device);
       switches.push({ key, device });
     }
-    if (!isRouter) guarded[family] = [...new Set([...record, ...off.filter(isNotOurs)])].sort();
+    if (!isRouter) guarded[family] = [...new Set([...record, ...off])].sort();
   }
   let writes = 0;
   if (guarded[4].length + guarded[6].length > 0) writes += Number(await ensureNftTable(namespace, guardTable(guarded)));
@@ -67,13 +65,12 @@ export async function ensureForwarding(
   for (const { key, device } of switches) {
     namespace.writeSysctl(key, "1");
     writes++;
-    if (isNotOurs(device))
-      report({
-        level: "info",
-        kind: "adjusted",
-        object: { kind: "host interface", key: device },
-        message: `switched on net.${key.replaceAll("/", ".")} for packets of tenants; the last uplink switches it off`,
-      });
+    report({
+      level: "info",
+      kind: "adjusted",
+      object: { kind: "host interface", key: device },
+      message: `switched on net.${key.replaceAll("/", ".")} for packets of tenants; the last uplink switches it off`,
+    });
   }
   if (isGlobalNeeded) writes += await makeIpv6Router(underlay, report);
   return { guarded, writes };
@@ -89,7 +86,7 @@ export async function releaseForwarding({ namespace, socket }: Side): Promise<nu
   for (const family of families) {
     if (namespace.readSysctl(global[family]) === "1") continue;
     for (const device of recorded.get(`devices${family}`) ?? []) {
-      const key = ofDevice(family, String(device));
+      const key = forwardingOf(family, String(device));
       if (namespace.readSysctl(key) !== "1") continue;
       namespace.writeSysctl(key, "0");
       writes++;
@@ -98,8 +95,6 @@ export async function releaseForwarding({ namespace, socket }: Side): Promise<nu
   await deleteNftTable(namespace, "inet", forwardingTable);
   return writes + 1;
 }
-
-const isNotOurs = (device: string): boolean => !hostDevicePattern.test(device);
 
 /** What came by a device whose forwarding is on for tenants goes to tenants, or nowhere. */
 function guardTable(devices: Readonly<Record<IpFamily, readonly string[]>>): NftTable {

@@ -1,4 +1,5 @@
 import { WeftError } from "../../base/errors.ts";
+import type { IpFamily } from "../../base/ip.ts";
 import { isErrno } from "../../linux/index.ts";
 import {
   changeLink,
@@ -45,12 +46,19 @@ export async function findEnds(place: PairPlace): Promise<Ends> {
   return { ...(host === undefined ? {} : { host }), ...(tenant === undefined ? {} : { tenant }) };
 }
 
+/** How a pair shall be. */
+export interface PairSettings {
+  readonly addresses: PairAddresses;
+  readonly mtu: number;
+  /** Families of what the host forwards for the tenant. */
+  readonly forwarded: readonly IpFamily[];
+}
+
 /** Devices, marks, addresses and settings of both ends. Tells what had to be changed on devices that were there. */
 export async function ensurePair(
   place: PairPlace,
   present: Ends,
-  addresses: PairAddresses,
-  mtu: number,
+  { addresses, mtu, forwarded }: PairSettings,
 ): Promise<{
   readonly host: number;
   readonly tenant: number;
@@ -72,7 +80,7 @@ export async function ensurePair(
   for (const end of ends) {
     const side = sideOf(place, end);
     const link = end === "host" ? host : tenant;
-    const written = ensureSysctls(side.namespace, sysctlsOf(end, link.name));
+    const written = ensureSysctls(side.namespace, sysctlsOf(end, link.name, forwarded));
     sysctlWrites += written.length;
     changes.push(...written);
     const requests = [
@@ -122,7 +130,7 @@ function ensureSysctls(namespace: KernelNamespace, settings: Readonly<Record<str
 }
 
 /** Those of the devices go with them. */
-function sysctlsOf(end: End, device: string): Readonly<Record<string, string>> {
+function sysctlsOf(end: End, device: string, forwarded: readonly IpFamily[]): Readonly<Record<string, string>> {
   return {
     [`ipv6/conf/${device}/disable_ipv6`]: "0",
     [`ipv6/conf/${device}/accept_ra`]: "0",
@@ -132,9 +140,17 @@ function sysctlsOf(end: End, device: string): Readonly<Record<string, string>> {
     [`ipv4/conf/${device}/send_redirects`]: "0",
     ...(end === "host"
       ? // Loose: blocks may be reached one way and answer another while nodes change.
-        { [`ipv4/conf/${device}/rp_filter`]: "2" }
+        {
+          [`ipv4/conf/${device}/rp_filter`]: "2",
+          ...Object.fromEntries(forwarded.map((family) => [forwardingOf(family, device), "1"])),
+        }
       : { "ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1" }),
   };
+}
+
+/** The switch for what comes in by one device. IPv6 has it since Linux 6.17. */
+export function forwardingOf(family: IpFamily, device: string): string {
+  return family === 4 ? `ipv4/conf/${device}/forwarding` : `ipv6/conf/${device}/force_forwarding`;
 }
 
 function* missingAddresses(

@@ -1,41 +1,27 @@
-import { type Cidr, cidr, cidrFamily, cidrOf, prefixLengthOf } from "../../base/cidr.ts";
+import { type Cidr, cidr, cidrOf, prefixLengthOf } from "../../base/cidr.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress, IpFamily } from "../../base/ip.ts";
 import { isErrno } from "../../linux/index.ts";
 import {
   type BatchResult,
   deleteRoute,
-  type EventMessage,
-  EventSocket,
-  eventGroup,
   type Link,
   listAddresses,
   listLinks,
   listRoutes,
-  netconfIndex,
   type Route,
-  RTM_DELADDR,
-  RTM_DELLINK,
-  RTM_DELROUTE,
-  RTM_NEWLINK,
-  RTM_NEWNETCONF,
-  RTM_NEWROUTE,
-  RTM_NEWRULE,
-  readAddress,
-  readLink,
-  readLinkHeader,
-  readNetconf,
-  readRoute,
   replaceRoute,
-  routeType,
+  type Watch,
+  type WatchEvents,
 } from "../../netlink/index.ts";
 import { deleteNftTable, ensureNftTable, type NftTable } from "../filter/nftables.ts";
-import { isOwnLink, weftProtocol } from "../ownership.ts";
+import { weftProtocol } from "../ownership.ts";
 import type { Report } from "../report.ts";
 import { choosePair, knownPair, type PairAddresses } from "./addresses.ts";
+import type { ForwardedDevices } from "./forwarded-devices.ts";
 import { hostFilterTable } from "./host-filter.ts";
-import { ensureForwarding, type ForwardingDevices, forwardingTable, releaseForwarding } from "./host-forwarding.ts";
-import { isOwnRoute, isSameRoute, planHostRoutes, widestDefault } from "./host-routes.ts";
+import { releaseForwarding } from "./host-forwarding.ts";
+import { isOwnRoute, isSameRoute, planHostRoutes } from "./host-routes.ts";
 import { hostDevice, hostTable, routeMetric, type UplinkIdentity } from "./identity.ts";
 import {
   addressesOf,
@@ -45,21 +31,27 @@ import {
   ensurePair,
   findEnds,
   type PairPlace,
+  type PairSettings,
   removeEnds,
   type Side,
   sideOf,
 } from "./pair.ts";
 import { families, isEmptyRequest, needsDefaultRoute, passesHost, type UplinkRequest } from "./request.ts";
-import { mainTable, tablesInUse } from "./routing-tables.ts";
+import { mainTable } from "./routing-tables.ts";
 import { tenantFilterTable, tenantTable } from "./tenant-filter.ts";
-import { watchTables } from "./watch-tables.ts";
+
+/** The host's own namespace, and what all uplinks share of it. */
+export interface UplinkHost extends Side {
+  readonly watch: Watch;
+  readonly forwarded: ForwardedDevices;
+}
 
 export interface UplinkOptions extends UplinkIdentity {
   /** The tenant's namespace. */
   readonly namespace: Side["namespace"];
   readonly socket: Side["socket"];
-  /** The host's own namespace. */
-  readonly underlay: Side;
+  readonly watch: Watch;
+  readonly underlay: UplinkHost;
   readonly report: Report;
   /** Something was damaged, and marked for repair. */
   readonly onDamage: () => void;
@@ -73,8 +65,8 @@ export interface UplinkSettings {
 }
 
 /** What is to be compared with the kernel. */
-type Part = "devices" | "filters" | "forwarding";
-const parts: readonly Part[] = ["devices", "filters", "forwarding"];
+type Part = "devices" | "filters";
+const parts: readonly Part[] = ["devices", "filters"];
 
 /** The pair as it was left. */
 interface Pair {
@@ -82,10 +74,6 @@ interface Pair {
   readonly tenant: number;
   readonly mtu: number;
 }
-
-/** Offsets in `struct rtmsg`. */
-const rtmDestinationLength = 1;
-const rtmProtocol = 5;
 
 const everywhere: Readonly<Record<IpFamily, Cidr>> = { 4: cidr("0.0.0.0/0"), 6: cidr("::/0") };
 
@@ -98,56 +86,52 @@ export class Uplink {
   readonly #options: UplinkOptions;
   readonly #place: PairPlace;
   readonly #metric: number;
-  readonly #sockets: readonly EventSocket[];
+  readonly #stops: readonly (() => void)[];
+  /** Ends the listening to the ends of the pair. */
+  #stopEnds: readonly (() => void)[] = [];
   readonly #changed = new Set<Part>(parts);
   /** Parts that somebody else touched: their repair is worth an event. */
   readonly #damaged = new Set<Part>();
-  #request: UplinkRequest | undefined;
   #settingsKey = "";
   #addresses: PairAddresses | undefined;
   #pair: Pair | undefined;
   #hostRoutes: ReadonlyMap<Cidr, Route> = new Map();
   #defaultRoutes: ReadonlyMap<Cidr, Route> = new Map();
-  /** Devices of the host that packets of the tenant pass. */
-  #watchedDevices: ReadonlySet<number> = new Set();
-  /** Devices of the host whose forwarding is for tenants alone. */
-  #guarded: ForwardingDevices = { 4: [], 6: [] };
+  /** Indexes of the host's own devices by which routes lead to other nodes. */
+  #direct: readonly number[] = [];
+  /** {@link ForwardedDevices.linkEvents} as of when routes were compared. */
+  #linkEventsSeen = 0;
   /** The last that was told of each end, not judged yet. */
   readonly #linkEvents = new Map<keyof Ends, Link | undefined>();
   #ownWrites = 0;
 
   constructor(options: UplinkOptions) {
-    const { instance, tenant, namespace, socket, underlay } = options;
+    const { instance, tenant, namespace, socket, watch, underlay } = options;
     const identity = { instance, tenant };
     this.#options = options;
     this.#place = { identity, tenant: { namespace, socket }, underlay };
     this.#metric = routeMetric(identity);
-    const { link, ipv4Address, ipv6Address, ipv4Route, ipv6Route, ipv4Rule, ipv6Rule } = eventGroup;
-    const groups = [link, ipv4Address, ipv6Address, ipv4Route, ipv6Route];
     const onOverrun = (): void => this.#damage(...parts);
-    this.#sockets = [
-      new EventSocket({
-        open: (socket) => underlay.namespace.openTransport(socket),
-        groups: [...groups, ipv4Rule, ipv6Rule, eventGroup.ipv4Netconf, eventGroup.ipv6Netconf],
-        onEvent: (message) => this.#onHostEvent(message),
-        onOverrun,
-      }),
-      new EventSocket({
-        open: (socket) => namespace.openTransport(socket),
-        groups,
-        onEvent: (message) => this.#onTenantEvent(message),
-        onOverrun,
-      }),
-      watchTables(underlay.namespace, [hostTable(identity), forwardingTable], (table) =>
-        this.#damage(table === forwardingTable ? "forwarding" : "filters"),
-      ),
-      watchTables(namespace, [tenantTable], () => this.#damage("filters")),
+    const onFilter = (): void => this.#damage("filters");
+    this.#stops = [
+      underlay.watch.subscribe("route", (event) => this.#onHostRoute(event), this.#metric),
+      watch.subscribe("route", (event) => this.#onTenantRoute(event)),
+      underlay.watch.subscribe("nft", onFilter, hostTable(identity)),
+      watch.subscribe("nft", onFilter, tenantTable),
+      underlay.watch.subscribe("overrun", onOverrun),
+      watch.subscribe("overrun", onOverrun),
     ];
   }
 
   /** Whether something is to be compared with the kernel, although the request is the same. */
   get hasWork(): boolean {
-    return this.#changed.size > 0;
+    if (this.#changed.size > 0) return true;
+    return this.#pair !== undefined && (this.#options.underlay.forwarded.hasWork || this.#mayLackRoutes);
+  }
+
+  /** Something happened to devices of the host that routes of this uplink lead by. */
+  get #mayLackRoutes(): boolean {
+    return this.#direct.length > 0 && this.#linkEventsSeen !== this.#options.underlay.forwarded.linkEvents;
   }
 
   /** Changes of the kernel by other means than the two sockets that were given, which count their own. */
@@ -179,9 +163,13 @@ export class Uplink {
       for (const part of parts) this.#changed.add(part);
       this.#damaged.clear();
       this.#settingsKey = settingsKey;
-      this.#request = request;
     }
-    if (this.#changed.size === 0) return;
+    if (!this.hasWork) return;
+    if (this.#mayLackRoutes) {
+      this.#changed.add("devices");
+      this.#damaged.add("devices");
+    }
+    this.#linkEventsSeen = this.#options.underlay.forwarded.linkEvents;
     const work = new Set(this.#changed);
     const repair = new Set(this.#damaged);
     this.#changed.clear();
@@ -200,14 +188,14 @@ export class Uplink {
   async remove(): Promise<void> {
     const present = await findEnds(this.#place);
     const isPresent = this.#pair !== undefined || present.host !== undefined || present.tenant !== undefined;
-    this.#pair = undefined;
+    const { identity, underlay, tenant } = this.#place;
+    this.#followPair(undefined);
     this.#addresses = undefined;
     this.#hostRoutes = new Map();
     this.#defaultRoutes = new Map();
-    this.#watchedDevices = new Set();
-    this.#guarded = { 4: [], 6: [] };
+    this.#direct = [];
+    this.#options.underlay.forwarded.forget(identity.tenant);
     if (!isPresent) return;
-    const { identity, underlay, tenant } = this.#place;
     this.#ownWrites += await removeFromHost(identity, underlay, present);
     await removeEnds(this.#place, await findEnds(this.#place));
     this.#ownWrites += Number(await deleteNftTable(tenant.namespace, "inet", tenantTable));
@@ -215,7 +203,8 @@ export class Uplink {
 
   /** Lets go of the kernel, which stays as it is. */
   close(): void {
-    for (const socket of this.#sockets) socket.close();
+    for (const stop of [...this.#stops, ...this.#stopEnds]) stop();
+    this.#options.underlay.forwarded.forget(this.#place.identity.tenant);
   }
 
   async #establish(
@@ -228,6 +217,7 @@ export class Uplink {
     this.#addresses ??= await this.#findAddresses(present ?? {});
     const addresses = this.#addresses;
     const { identity, underlay, tenant } = this.#place;
+    const forwarded = families.filter((family) => passesHost(request, family));
     // No packet passes before the filters say which.
     if (work.has("filters")) {
       const hostSide = hostFilterTable(identity, request, addresses, settings.tunnelPorts);
@@ -235,14 +225,9 @@ export class Uplink {
       await this.#ensureTable(tenant, tenantFilterTable(request, addresses), repair.has("filters"));
     }
     if (present !== undefined && work.has("devices"))
-      await this.#ensureDevices(present, addresses, settings.mtu, repair);
-    let refusals: readonly WeftError[] = [];
-    if (work.has("devices") || work.has("forwarding")) {
-      const links = await underlay.socket.dump(listLinks());
-      const routes = await underlay.socket.dump(listRoutes());
-      if (work.has("devices")) refusals = await this.#ensureRoutes(request, addresses, links, routes, repair);
-      await this.#ensureForwarding(request, links, routes);
-    }
+      await this.#ensureDevices(present, { addresses, mtu: settings.mtu, forwarded }, repair);
+    const refusals = work.has("devices") ? await this.#ensureRoutes(request, addresses, repair) : [];
+    await this.#options.underlay.forwarded.ensure(identity.tenant, { families: forwarded, direct: this.#direct });
     this.#refuse(refusals);
   }
 
@@ -274,10 +259,10 @@ export class Uplink {
       this.#repaired(`nft table inet ${table.name} in ${side.namespace.label} had been changed or removed; set again`);
   }
 
-  async #ensureDevices(present: Ends, addresses: PairAddresses, mtu: number, repair: ReadonlySet<Part>): Promise<void> {
-    const { host, tenant, isNew, changes, sysctlWrites } = await ensurePair(this.#place, present, addresses, mtu);
+  async #ensureDevices(present: Ends, settings: PairSettings, repair: ReadonlySet<Part>): Promise<void> {
+    const { host, tenant, isNew, changes, sysctlWrites } = await ensurePair(this.#place, present, settings);
     this.#ownWrites += sysctlWrites;
-    this.#pair = { host, tenant, mtu };
+    this.#followPair({ host, tenant, mtu: settings.mtu });
     if (!repair.has("devices")) return;
     if (isNew) this.#repaired(`devices ${hostDevice(this.#place.identity)} and uplink had been removed; made again`);
     else if (changes.length > 0) this.#repaired(`had been changed; done again: ${changes.join(", ")}`);
@@ -286,14 +271,13 @@ export class Uplink {
   async #ensureRoutes(
     request: UplinkRequest,
     addresses: PairAddresses,
-    links: readonly Link[],
-    routes: readonly Route[],
     repair: ReadonlySet<Part>,
   ): Promise<readonly WeftError[]> {
     const pair = this.#pair;
     if (pair === undefined) throw new TypeError("routes come after the devices");
     const { identity, underlay, tenant } = this.#place;
-    const names = new Map(links.map(({ index, name }) => [index, name]));
+    const names = new Map((await underlay.socket.dump(listLinks())).map(({ index, name }) => [index, name]));
+    const routes = await underlay.socket.dump(listRoutes());
     const plan = planHostRoutes({
       identity,
       request,
@@ -304,6 +288,8 @@ export class Uplink {
     });
     const before = this.#hostRoutes;
     this.#hostRoutes = plan.wanted;
+    const ways = [...plan.wanted.values()].flatMap(({ nexthops }) => nexthops.flatMap(({ index }) => index ?? []));
+    this.#direct = [...new Set(ways)].filter((index) => index !== pair.host).sort();
     const requests = [...plan.missing.map(replaceRoute), ...plan.surplus.map(deleteRoute)];
     expectDone(await underlay.socket.batch(requests));
     const wanted = defaultRoutes(request, addresses, pair.tenant);
@@ -322,21 +308,6 @@ export class Uplink {
       if (restored.length > 0) this.#repaired(`routes had been changed or removed; set again: ${list}`);
     }
     return plan.refusals;
-  }
-
-  async #ensureForwarding(request: UplinkRequest, links: readonly Link[], routes: readonly Route[]): Promise<void> {
-    const { underlay, identity } = this.#place;
-    const used = { 4: await tablesInUse(underlay.socket, 4), 6: await tablesInUse(underlay.socket, 6) };
-    const leading = routes.filter(({ destination, table }) => used[cidrFamily(destination)].has(table ?? mainTable));
-    const { indexes, names } = forwardingDevices(request, links, leading, hostDevice(identity));
-    const direct = [...this.#hostRoutes.values()].flatMap(({ nexthops }) =>
-      nexthops.flatMap(({ index }) => index ?? []),
-    );
-    this.#watchedDevices = new Set([...indexes, ...direct, ...(indexes.length > 0 ? [netconfIndex.all] : [])]);
-    if (names[4].length + names[6].length === 0) return;
-    const { guarded, writes } = await ensureForwarding(underlay, names, this.#guarded, this.#options.report);
-    this.#guarded = guarded;
-    this.#ownWrites += writes;
   }
 
   #refuse([first, ...others]: readonly WeftError[]): void {
@@ -365,67 +336,39 @@ export class Uplink {
     this.#options.onDamage();
   }
 
-  #onHostEvent(message: EventMessage): void {
-    const { type, bytes, view, start, end } = message;
-    if (this.#pair === undefined) return;
-    if (type === RTM_NEWRULE) this.#damage("forwarding");
-    else if (type === RTM_NEWNETCONF) {
-      if (this.#watchedDevices.has(readNetconf(view, start, end).index)) this.#damage("forwarding");
-    } else if (type === RTM_NEWROUTE || type === RTM_DELROUTE) {
-      // The host may have many routes that change all the time.
-      const isOurs = bytes[start + rtmProtocol] === weftProtocol;
-      if (!isOurs && (bytes[start + rtmDestinationLength] ?? 0) > widestDefault) return;
-      const route = readRoute(bytes, view, start, end);
-      if (route === undefined) return;
-      if (isOurs) this.#judgeRoute(route, type, this.#hostRoutes, isOwnRoute(route, this.#metric));
-      else if (type === RTM_NEWROUTE && this.#leadsElsewhere(route)) this.#damage("forwarding");
-    } else {
-      if (
-        (type === RTM_NEWLINK || type === RTM_DELLINK) &&
-        this.#watchedDevices.has(readLinkHeader(view, start, end).index)
-      )
-        // Routes go with a device that goes down, and come back with it only if somebody brings them back.
-        this.#damage("devices");
-      this.#onEndEvent("host", message);
-    }
+  /** Listens to both ends of the pair, which is there now, or gone. */
+  #followPair(pair: Pair | undefined): void {
+    for (const stop of this.#stopEnds) stop();
+    this.#pair = pair;
+    if (pair === undefined) return;
+    const watches = { host: this.#options.underlay.watch, tenant: this.#options.watch };
+    this.#stopEnds = ends.flatMap((end) => [
+      watches[end].subscribe("link", ({ link }) => this.#onLink(end, link), pair[end]),
+      watches[end].subscribe("address", (event) => this.#onAddress(end, event), pair[end]),
+    ]);
   }
 
-  #onTenantEvent(message: EventMessage): void {
-    const { type, bytes, view, start, end } = message;
-    if (this.#pair === undefined) return;
-    if (type !== RTM_NEWROUTE && type !== RTM_DELROUTE) this.#onEndEvent("tenant", message);
-    else if (bytes[start + rtmDestinationLength] === 0) {
-      const route = readRoute(bytes, view, start, end);
-      if (route !== undefined) this.#judgeRoute(route, type, this.#defaultRoutes, isDefault(route));
-    }
+  #onHostRoute({ route, isGone }: WatchEvents["route"]): void {
+    if (isOwnRoute(route, this.#metric)) this.#judgeRoute(route, isGone, this.#hostRoutes);
   }
 
-  #judgeRoute(route: Route, type: number, wanted: ReadonlyMap<Cidr, Route>, isOwn: boolean): void {
-    if (!isOwn) return;
+  #onTenantRoute({ route, isGone }: WatchEvents["route"]): void {
+    if (isDefault(route)) this.#judgeRoute(route, isGone, this.#defaultRoutes);
+  }
+
+  #judgeRoute(route: Route, isGone: boolean, wanted: ReadonlyMap<Cidr, Route>): void {
     const plan = wanted.get(route.destination);
-    if (type === RTM_DELROUTE ? plan !== undefined : !isSameRoute(plan, route)) this.#damage("devices");
+    if (isGone ? plan !== undefined : !isSameRoute(plan, route)) this.#damage("devices");
   }
 
-  #leadsElsewhere(route: Route): boolean {
-    return (
-      (this.#request?.egress ?? []).some((prefix) => cidrFamily(prefix) === cidrFamily(route.destination)) &&
-      route.nexthops.some(({ index }) => index !== undefined && !this.#watchedDevices.has(index))
-    );
+  #onAddress(end: keyof Ends, { address: { address }, isGone }: WatchEvents["address"]): void {
+    if (!isGone || this.#addresses === undefined) return;
+    if (addressesOf(end, this.#addresses).some((own) => own.address === address)) this.#damage("devices");
   }
 
-  #onEndEvent(which: keyof Ends, { type, bytes, view, start, end }: EventMessage): void {
-    const index = this.#pair?.[which];
-    if (type === RTM_DELADDR) {
-      const entry = readAddress(bytes, view, start, end);
-      if (entry?.index !== index || this.#addresses === undefined) return;
-      if (addressesOf(which, this.#addresses).some(({ address }) => address === entry?.address))
-        this.#damage("devices");
-    } else if (type === RTM_NEWLINK || type === RTM_DELLINK) {
-      const { index: told, isBridgePort } = readLinkHeader(view, start, end);
-      if (isBridgePort || told !== index) return;
-      if (this.#linkEvents.size === 0) setImmediate(() => this.#judgeLinks());
-      this.#linkEvents.set(which, type === RTM_DELLINK ? undefined : readLink(bytes, view, start, end));
-    }
+  #onLink(end: keyof Ends, link: Link | undefined): void {
+    if (this.#linkEvents.size === 0) setImmediate(() => this.#judgeLinks());
+    this.#linkEvents.set(end, link);
   }
 
   /** A change in several steps tells of each; only where it arrived counts. */
@@ -472,34 +415,4 @@ function defaultRoutes(request: UplinkRequest, addresses: PairAddresses, index: 
         nexthops: [{ index, gateway: addresses[family].host }],
       });
   return routes;
-}
-
-/**
- * Where packets that the host forwards for the tenant come in: the uplink, and every device that the host routes
- * through, by which the outside answers. `routes`: of the tables that are in use.
- */
-function forwardingDevices(
-  request: UplinkRequest,
-  links: readonly Link[],
-  routes: readonly Route[],
-  device: string,
-): { readonly indexes: readonly number[]; readonly names: ForwardingDevices } {
-  const byIndex = new Map(links.map((link) => [link.index, link]));
-  const indexes = new Set<number>();
-  const names: Record<IpFamily, string[]> = { 4: [], 6: [] };
-  for (const family of families) {
-    if (!passesHost(request, family)) continue;
-    const found = new Set<string>();
-    for (const { destination, type, nexthops } of routes) {
-      if (type !== routeType.unicast || cidrFamily(destination) !== family) continue;
-      for (const { index = 0 } of nexthops) {
-        const link = byIndex.get(index);
-        if (link === undefined || link.name === "lo" || isOwnLink(link)) continue;
-        indexes.add(index);
-        found.add(link.name);
-      }
-    }
-    names[family] = [device, ...[...found].sort()];
-  }
-  return { indexes: [...indexes], names };
 }
