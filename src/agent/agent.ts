@@ -120,7 +120,7 @@ export class Agent {
       report: this.#report,
       onTraffic: (event) => this.learning.onTraffic(event),
       onTrafficMissed: () => this.learning.onTrafficMissed(),
-      onPass: (moment) => this.readiness.onPass(moment),
+      onPass: (moment, tenant) => this.readiness.onPass(moment, tenant),
     });
     this.desired = new DesiredState({
       node: options.node,

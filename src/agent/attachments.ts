@@ -261,7 +261,7 @@ export class Attachments {
     if (attachment === undefined) return;
     this.#put({ ...attachment, state: "releasing" });
     desired.attachmentChanged(id);
-    await dataplane.changed();
+    await dataplane.changed(dataplane.networks.get(attachment.network)?.settings.tenant);
     await this.settleWithServer();
   }
 
@@ -323,8 +323,8 @@ export class Attachments {
   async #comeIntoPlace({ id, network: name }: Endpoint, attempted: string): Promise<void> {
     const { dataplane } = this.#options;
     for (let pass = 0; pass < mostPasses; pass++) {
-      await dataplane.changed();
       const network = dataplane.networks.get(name);
+      await dataplane.changed(network?.settings.tenant);
       const problem =
         dataplane.problems.get({ kind: "endpoint", network: name, key: id }) ??
         dataplane.problems.find(({ kind, ...object }) => object.network === name && carriers.has(kind)) ??

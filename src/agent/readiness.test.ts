@@ -74,9 +74,11 @@ function agent() {
     tell: (revision: number) => readiness.told([change], revision),
     /** A pass of the dataplane; `during` happens in it. */
     async pass(during: () => void = () => {}): Promise<void> {
-      readiness.onPass("began");
+      readiness.onPass("began", undefined);
+      readiness.onPass("ended", undefined);
+      readiness.onPass("began", "acme");
       during();
-      readiness.onPass("ended");
+      readiness.onPass("ended", "acme");
       await settled();
     },
     answerWith(make: () => Promise<{ pause: number }>): void {

@@ -19,13 +19,26 @@ interface Report {
 interface Progress {
   /** The last revision that the server told something of this network with. */
   told: number;
-  /** What was told when the pass of the dataplane that is under way began. */
+  /** What was told when the pass for the host that is under way began. */
+  atHost: number;
+  /** What the host has: all that was told when the last pass for it that has ended began. */
+  onHost: number;
+  /** What the host had when the pass of the tenant that is under way began. */
   atStart: number;
   inPlace: number;
   problem: string;
   /** What the server has been told on this connection. */
   reported: Report | undefined;
 }
+
+const nothingYet: Omit<Progress, "told"> = {
+  atHost: 0,
+  onHost: 0,
+  atStart: 0,
+  inPlace: 0,
+  problem: "",
+  reported: undefined,
+};
 
 const requestTimeout = seconds(10);
 const retryPause = seconds(1);
@@ -43,8 +56,6 @@ export class Readiness {
   readonly #logger: Logger;
   readonly #client: () => Reporter | undefined;
   readonly #networks = new Map<string, Progress>();
-  /** Networks of which nothing can have changed need not be looked at. */
-  #hadProblems = false;
   #reporting = false;
   #closed = false;
   /** The server is of a version that takes no reports. */
@@ -100,15 +111,18 @@ export class Readiness {
       }
   }
 
-  onPass(moment: "began" | "ended"): void {
-    if (moment === "began") {
-      for (const progress of this.#networks.values()) progress.atStart = progress.told;
-      return;
-    }
+  /** A pass of the dataplane: of what tenants need on the host (`undefined`), or of one tenant. */
+  onPass(moment: "began" | "ended", tenant: string | undefined): void {
+    if (moment === "began" && tenant === undefined)
+      for (const progress of this.#networks.values()) progress.atHost = progress.told;
     const hasProblems = this.#dataplane.problems.size > 0;
-    for (const [name, progress] of this.#networks)
-      if (progress.inPlace < progress.told || hasProblems || this.#hadProblems) this.#judge(name, progress);
-    this.#hadProblems = hasProblems;
+    for (const [name, progress] of this.#networks) {
+      if (this.#dataplane.networks.get(name)?.settings.tenant !== tenant) continue;
+      if (moment === "began") progress.atStart = progress.onHost;
+      else if (progress.inPlace < progress.told || hasProblems || progress.problem !== "") this.#judge(name, progress);
+    }
+    if (moment === "began") return;
+    if (tenant === undefined) for (const progress of this.#networks.values()) progress.onHost = progress.atHost;
     void this.#report();
   }
 
@@ -118,8 +132,7 @@ export class Readiness {
 
   #touch(name: string, revision: number): void {
     const progress = this.#networks.get(name);
-    if (progress === undefined)
-      this.#networks.set(name, { told: revision, atStart: 0, inPlace: 0, problem: "", reported: undefined });
+    if (progress === undefined) this.#networks.set(name, { told: revision, ...nothingYet });
     else progress.told = Math.max(progress.told, revision);
   }
 

@@ -10,6 +10,7 @@ import {
   getLink,
   type InterfaceAddressEntry,
   type Link,
+  listLinks,
   type NetlinkSocket,
   neighbourState,
 } from "../netlink/index.ts";
@@ -64,6 +65,8 @@ export class NetworkDataplane implements DeviceMarks {
   /** Of a layer-2 network. */
   readonly #announcements: Announcements;
   #links: LinkTable;
+  /** Ports and tunnels of an earlier run that nobody wants have been looked for. */
+  #hasLookedForLeftovers = false;
   /** What the pass under way has made or changed of devices: rows follow. */
   #devices: DeviceNews = noNews();
 
@@ -181,8 +184,9 @@ export class NetworkDataplane implements DeviceMarks {
 
   /** Everything will be compared with the kernel at the next opportunity; what differs by then was damaged. */
   distrust(): void {
+    this.#hasLookedForLeftovers = false;
     this.bridge.objects.distrust();
-    this.tunnels.distrust();
+    this.tunnels.objects.distrust();
     this.ports.objects.distrust();
     this.rows.distrust();
   }
@@ -194,7 +198,7 @@ export class NetworkDataplane implements DeviceMarks {
 
   /** Whether all of it is in the kernel, as far as is known. */
   get isSettled(): boolean {
-    return this.isCarried && this.ports.objects.isSettled;
+    return this.isCarried && this.ports.objects.isSettled && this.#hasLookedForLeftovers;
   }
 
   /** Does what is to be done; what fails is recorded, stays marked and leaves the rest alone. */
@@ -204,15 +208,15 @@ export class NetworkDataplane implements DeviceMarks {
     await this.bridge.objects.ensure();
     // Without a bridge there is nothing to do more; a tunnel that fails leaves the other tunnels' rows to be done.
     if (this.bridge.index === 0) return;
+    if (!this.#hasLookedForLeftovers)
+      await this.#place.problems.attempt(this.#object("leftovers"), () => this.#findLeftovers());
     await this.tunnels.objects.ensure();
     this.#followDevices();
     await this.ports.objects.remove();
     await this.ports.objects.ensure();
     await this.#programRows();
     // Rows leave a tunnel before it goes. A port whose namespace is gone for good keeps none.
-    if (!this.rows.isSettled) return;
-    await this.#place.problems.attempt(this.#object("tunnels"), () => this.tunnels.findLeftovers());
-    await this.tunnels.objects.remove();
+    if (this.rows.isSettled) await this.tunnels.objects.remove();
   }
 
   /** Takes the network off this node; the reverse order of making it. */
@@ -262,6 +266,14 @@ export class NetworkDataplane implements DeviceMarks {
   #tellTraffic(port: string, { mac, state }: FdbEntry, seen: boolean): void {
     if (this.desired.settings.localLearning && (state & neighbourState.permanent) === 0)
       this.#place.onTraffic({ network: this.desired.settings.name, port, mac, seen });
+  }
+
+  /** Of endpoints and VTEPs that left before this run had come to them, no change was told. */
+  async #findLeftovers(): Promise<void> {
+    const links = await this.#place.socket.dump(listLinks());
+    this.tunnels.markLeftovers(links);
+    this.ports.markLeftovers(links);
+    this.#hasLookedForLeftovers = true;
   }
 
   /** Rows go with the devices that held them. */

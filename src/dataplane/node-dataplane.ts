@@ -1,5 +1,5 @@
 import type { Clock } from "../base/clock.ts";
-import { type Duration, formatDuration, milliseconds, minutes } from "../base/duration.ts";
+import { type Duration, formatDuration, minutes } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { type Transport, tenantOfNamespace } from "../model/names.ts";
@@ -8,14 +8,13 @@ import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
 import type { NetworkDataplane, PortTraffic } from "./network-dataplane.ts";
-import type { KernelObject } from "./objects.ts";
 import { aliasOf } from "./ownership.ts";
 import { Problems, type Report } from "./report.ts";
+import { Rounds } from "./rounds.ts";
 import { TenantDataplane } from "./tenant-dataplane.ts";
+import { TenantQueue } from "./tenant-queue.ts";
 import { UnderlayDataplane } from "./underlay-dataplane.ts";
 
-/** Work that is left although nothing failed is looked at again after this. */
-const workRetry = milliseconds(100);
 /** Everything is compared with the kernel this often, whatever events said. */
 const auditInterval = minutes(5);
 
@@ -30,8 +29,11 @@ export interface NodeDataplaneOptions {
   readonly onTraffic?: (event: PortTraffic) => void;
   /** Some of that may have been missed. */
   readonly onTrafficMissed?: () => void;
-  /** Told when a pass begins, which does all that is desired by then, and when it has ended. */
-  readonly onPass?: (moment: "began" | "ended") => void;
+  /**
+   * Told when a pass begins that does all that is desired of a tenant by then, and when it has ended. `undefined`: of
+   * networks that have no place on this node.
+   */
+  readonly onPass?: (moment: "began" | "ended", tenant: string | undefined) => void;
 }
 
 /** Where a network is in the kernel. */
@@ -43,14 +45,16 @@ export interface NetworkPlacement {
 
 /**
  * The kernel of one node, kept equal to the desired networks: observe, plan, apply. Level-triggered: callers change
- * {@link networks} and say {@link NodeDataplane.changed}; the kernel's events mark what was damaged. One pass runs at a
- * time; what comes meanwhile is done by the next.
+ * {@link networks} and say {@link NodeDataplane.changed}; the kernel's events mark what was damaged. What is on the
+ * host comes first; then each tenant has a queue of its own, in which one pass runs at a time, and what comes meanwhile is
+ * done by the next.
  */
 export class NodeDataplane {
   readonly #options: NodeDataplaneOptions;
   readonly #desired = new Map<string, DesiredNetwork>();
-  readonly #tenants = new Map<string, TenantDataplane>();
+  readonly #tenants = new Map<string, TenantQueue>();
   readonly #underlay: UnderlayDataplane;
+  readonly #host = new Rounds(() => this.#hostPass());
   readonly #namespaceNames: { close(): void };
   readonly #problems: Problems;
   readonly #report: Report;
@@ -58,11 +62,9 @@ export class NodeDataplane {
   #writesOfClosed = 0;
   #repairs = 0;
   /** Leftovers of an earlier run have been looked for. */
-  #pruned = false;
+  #isPruned = false;
   #started = false;
   #closed = false;
-  #running: Promise<void> | undefined;
-  #again = false;
   /** What failed a moment ago is to be tried by the next pass all the same. */
   #retryAll = false;
   #cancelRetry: (() => void) | undefined;
@@ -88,7 +90,8 @@ export class NodeDataplane {
     });
     this.#namespaceNames = options.kernel.watchNamed(
       (name) => {
-        if (tenantOfNamespace(options.instance, name) !== undefined) this.#trigger();
+        const tenant = tenantOfNamespace(options.instance, name);
+        if (tenant !== undefined) this.#tenants.get(tenant)?.trigger();
       },
       (error) => this.#onNamesUnwatched(error),
     );
@@ -125,8 +128,9 @@ export class NodeDataplane {
     const network = this.#desired.get(name);
     if (network === undefined) return;
     this.#desired.delete(name);
-    // No pass has come to it yet: what an earlier run made of it is nobody's, and was kept for it.
-    if (this.network(name)?.dataplane.desired !== network) this.#pruned = false;
+    if (this.network(name)?.dataplane.desired === network) return;
+    this.#isPruned = false;
+    this.#tenants.get(network.settings.tenant)?.distrustLeftovers();
   }
 
   /** The desired state is complete: from now on the kernel is made equal to it. */
@@ -135,43 +139,28 @@ export class NodeDataplane {
     return this.changed();
   }
 
-  /** Does what the changes ask for. Resolves when a pass that began after this call has ended. */
-  changed(): Promise<void> {
+  /**
+   * Does what the changes ask for. Resolves when passes that began after this call have ended: of all tenants, or of the
+   * host and this one alone.
+   */
+  changed(tenant?: string): Promise<void> {
     this.#retryAll = true;
-    return this.#run();
-  }
-
-  /** Does what is to be done; what failed lately waits until it is due. */
-  #run(): Promise<void> {
-    if (this.#closed || !this.#started) return Promise.resolve();
-    if (this.#running === undefined) {
-      this.#options.onPass?.("began");
-      this.#running = this.#pass().finally(() => {
-        this.#running = undefined;
-        this.#options.onPass?.("ended");
-        if (this.#again) {
-          this.#again = false;
-          this.#trigger();
-        }
-      });
-      return this.#running;
-    }
-    this.#again = true;
-    return this.#running.then(() => this.#running ?? Promise.resolve());
+    return this.#run(tenant);
   }
 
   /** Compares everything with the kernel again. */
   audit(): Promise<void> {
     this.#underlay.distrust();
-    for (const tenant of this.#tenants.values()) tenant.distrust();
+    for (const { dataplane } of this.#tenants.values()) dataplane?.distrust();
     return this.#run();
   }
 
   /** The network's place in the kernel; `undefined` until it has one. */
   network(name: string): NetworkPlacement | undefined {
-    for (const { namespace, socket, networks } of this.#tenants.values()) {
-      const dataplane = networks.get(name);
-      if (dataplane !== undefined) return { namespace, socket, dataplane };
+    for (const { dataplane: tenant } of this.#tenants.values()) {
+      const dataplane = tenant?.networks.get(name);
+      if (tenant !== undefined && dataplane !== undefined)
+        return { namespace: tenant.namespace, socket: tenant.socket, dataplane };
     }
     return undefined;
   }
@@ -185,9 +174,8 @@ export class NodeDataplane {
 
   /** Whether the namespace is the underlay's or a tenant's of this node: nothing is attached there. */
   isOwnNamespace(inode: number): boolean {
-    return (
-      inode === this.#underlay.inode || [...this.#tenants.values()].some((tenant) => tenant.namespace.inode === inode)
-    );
+    if (inode === this.#underlay.inode) return true;
+    return [...this.#tenants.values()].some(({ dataplane }) => dataplane?.namespace.inode === inode);
   }
 
   get problems(): Problems {
@@ -206,13 +194,16 @@ export class NodeDataplane {
 
   /** Whether nothing is left to do. */
   get inSync(): boolean {
-    return this.#started && this.#pruned && this.#running === undefined && this.#problems.size === 0 && !this.#hasWork;
+    const hasQueues = [...this.#desired.values()].every(({ settings }) => this.#tenants.has(settings.tenant));
+    const tenants = [...this.#tenants.values()];
+    const isIdle = this.#started && this.#host.turns.isIdle && this.#problems.size === 0;
+    return isIdle && this.#isPruned && hasQueues && tenants.every((tenant) => tenant.isSettled);
   }
 
   /** Messages that changed the kernel since the start: netlink requests and nftables transactions. */
   get writes(): number {
     let writes = this.#writesOfClosed + this.#underlay.writes;
-    for (const tenant of this.#tenants.values()) writes += tenant.writes;
+    for (const { dataplane } of this.#tenants.values()) writes += dataplane?.writes ?? 0;
     return writes;
   }
 
@@ -227,45 +218,59 @@ export class NodeDataplane {
     this.#cancelRetry?.();
     this.#stopAudit();
     this.#namespaceNames.close();
-    await this.#running;
-    for (const tenant of this.#tenants.values()) tenant.close();
+    await this.#host.turns.ended();
+    for (const tenant of this.#tenants.values()) await tenant.close();
     this.#tenants.clear();
     this.#underlay.close();
   }
 
-  get #hasWork(): boolean {
-    return (
-      [...this.#desired.keys()].some((name) => this.network(name) === undefined) ||
-      [...this.#tenants.values()].some((tenant) => tenant.hasWork)
-    );
+  /** What is on the host first, then what leaves where nothing else is under way, then each tenant by itself. */
+  async #run(tenant?: string): Promise<void> {
+    if (this.#closed || !this.#started) return;
+    await this.#host.run();
+    if (this.#closed) return;
+    const names = tenant === undefined ? [...this.#tenants.keys()] : [tenant];
+    // A VNI may be another network's by now.
+    for (const queue of [...this.#tenants.values()])
+      if (queue.hasRemovals && queue.rounds.turns.isIdle) await queue.changed();
+    await Promise.all(names.map((name) => this.#tenants.get(name)?.changed()));
+    if (this.#hasLeftoverNexthops) await this.#host.run();
   }
 
-  async #pass(): Promise<void> {
-    this.#cancelRetry?.();
+  async #hostPass(): Promise<void> {
+    if (this.#closed) return;
     const problems = this.#problems;
+    this.#cancelRetry?.();
+    this.#options.onPass?.("began", undefined);
     problems.beginPass();
     if (this.#retryAll) problems.retryAll();
     this.#retryAll = false;
-    // First what leaves: its VNI may be another network's by now.
-    for (const [name, tenant] of this.#tenants)
-      await problems.attempt({ kind: "removals", tenant: name }, () => this.#removeFrom(name, tenant));
-    if (!this.#pruned) await problems.attempt({ kind: "leftovers" }, () => this.#prune());
+    for (const { settings } of this.#desired.values()) this.#queueOf(settings.tenant);
+    if (!this.#isPruned) await problems.attempt({ kind: "leftovers" }, () => this.#prune());
     await problems.attempt({ kind: "nexthops" }, () => this.#addNexthops());
     await problems.attempt({ kind: "underlay" }, () => this.#ensureSourceFilter());
-    for (const name of new Set([...this.#desired.values()].map((network) => network.settings.tenant)))
-      await problems.attempt({ kind: "tenant", tenant: name }, () => this.#reconcileTenant(name));
-    problems.forget((object) => this.#isOfNoTenant(object));
-    if (this.#pruned)
+    if (this.#hasLeftoverNexthops)
       await problems.attempt({ kind: "leftover nexthops" }, () => this.#underlay.removeNexthops(this.#nexthopVteps()));
-    const pause = problems.nextRetry ?? (this.#hasWork ? workRetry : undefined);
-    if (pause !== undefined) this.#cancelRetry = this.#options.clock.after(pause, () => this.#trigger());
+    else problems.cleared({ kind: "leftover nexthops" });
+    const pause = problems.nextRetry;
+    if (pause !== undefined && !this.#closed)
+      this.#cancelRetry = this.#options.clock.after(pause, () => this.#trigger());
+    this.#options.onPass?.("ended", undefined);
+  }
+
+  /** Nexthops that no network needs, and that no row leads to any more. */
+  get #hasLeftoverNexthops(): boolean {
+    const isIdle = [...this.#tenants.values()].every(({ rounds }) => rounds.turns.isIdle);
+    return this.#isPruned && isIdle && this.#underlay.hasOtherNexthops(this.#nexthopVteps());
   }
 
   async #addNexthops(): Promise<void> {
     const renewed = await this.#underlay.addNexthops(this.#nexthopVteps());
-    if (renewed.size > 0)
-      for (const tenant of this.#tenants.values())
-        for (const network of tenant.networks.values()) network.rows.onNexthopRenewed(renewed);
+    if (renewed.size === 0) return;
+    for (const { dataplane, trigger } of this.#tenants.values()) {
+      for (const network of dataplane?.networks.values() ?? []) network.rows.onNexthopRenewed(renewed);
+      trigger();
+    }
   }
 
   async #ensureSourceFilter(): Promise<void> {
@@ -283,77 +288,71 @@ export class NodeDataplane {
     });
   }
 
-  async #reconcileTenant(name: string): Promise<void> {
-    const tenant = this.#tenants.get(name) ?? (await this.#openTenant(name));
-    await tenant.reconcile(this.#networksOf(name));
-  }
-
   #networksOf(tenant: string): readonly DesiredNetwork[] {
     return [...this.#desired.values()].filter((network) => network.settings.tenant === tenant);
   }
 
-  async #openTenant(name: string): Promise<TenantDataplane> {
-    const tenant = await TenantDataplane.open({
-      kernel: this.#options.kernel,
+  /** The queue of a tenant, from now on. */
+  #queueOf(name: string): TenantQueue {
+    const present = this.#tenants.get(name);
+    if (present !== undefined) return present;
+    const problems = new Problems(this.#report, this.#options.clock, this.#problems);
+    const queue = new TenantQueue({
+      name,
       clock: this.#options.clock,
-      instance: this.#options.instance,
+      problems,
+      networks: () => this.#networksOf(name),
+      isWanted: (network) => this.#desired.get(network.settings.name) === network,
+      open: ({ trigger }) => this.#openTenant(name, problems, trigger),
+      onPass: (moment) => this.#options.onPass?.(moment, name),
+      onGone: (dataplane) => {
+        this.#writesOfClosed += dataplane?.writes ?? 0;
+        // Somebody may want it again by now.
+        if (this.#networksOf(name).length > 0) return;
+        this.#tenants.delete(name);
+        problems.close();
+      },
+    });
+    this.#tenants.set(name, queue);
+    return queue;
+  }
+
+  #openTenant(name: string, problems: Problems, onDamage: () => void): Promise<TenantDataplane> {
+    const { kernel, clock, instance, onTraffic, onTrafficMissed } = this.#options;
+    return TenantDataplane.open({
+      kernel,
+      clock,
+      instance,
       tenant: name,
       underlay: this.#underlay,
-      problems: this.#problems,
+      problems,
       report: this.#report,
-      onDamage: () => this.#trigger(),
-      onOverrun: () => this.#onOverrun(),
-      onTraffic: this.#options.onTraffic ?? (() => {}),
+      onDamage,
+      onOverrun: () => {
+        this.#tellOverrun(`comparing everything of tenant ${name}`);
+        onTrafficMissed?.();
+        this.#tenants.get(name)?.dataplane?.distrust();
+        onDamage();
+      },
+      onTraffic: onTraffic ?? (() => {}),
     });
-    this.#tenants.set(name, tenant);
-    return tenant;
   }
 
-  async #removeFrom(name: string, tenant: TenantDataplane): Promise<void> {
-    await tenant.removeNetworks((network) => this.#desired.get(network.settings.name) === network);
-    if (this.#networksOf(name).length === 0) await this.#removeTenant(name, tenant);
-  }
-
-  async #removeTenant(name: string, tenant: TenantDataplane): Promise<void> {
-    await tenant.removeUplink();
-    await tenant.prune([]);
-    await tenant.removeNamespace();
-    this.#tenants.delete(name);
-    this.#writesOfClosed += tenant.writes;
-    tenant.close();
-  }
-
-  /**
-   * Removes what an earlier run of this instance left and nobody wants any more. Before anything is made: a leftover
-   * tunnel may hold the VNI of a new network.
-   */
+  /** Removes what an earlier run of this instance left and nobody wants any more, before anything is made. */
   async #prune(): Promise<void> {
     // A network that leaves meanwhile asks for another look.
-    this.#pruned = true;
+    this.#isPruned = true;
     try {
-      await this.#pruneAll();
+      for (const name of await this.#options.kernel.listNamed()) {
+        const tenant = tenantOfNamespace(this.#options.instance, name);
+        if (tenant !== undefined && (await this.#isOwnNamespace(name))) await this.#queueOf(tenant).prune();
+      }
+      const needsUplink = (tenant: string): boolean => TenantDataplane.needsUplink(this.#networksOf(tenant));
+      await this.#underlay.removeUplinks(() => new Set([...this.#tenants.keys()].filter(needsUplink)));
     } catch (error) {
-      this.#pruned = false;
+      this.#isPruned = false;
       throw error;
     }
-  }
-
-  async #pruneAll(): Promise<void> {
-    for (const name of await this.#options.kernel.listNamed()) {
-      const tenantName = tenantOfNamespace(this.#options.instance, name);
-      if (tenantName === undefined || !(await this.#isOwnNamespace(name))) continue;
-      const wanted = this.#networksOf(tenantName);
-      const tenant = this.#tenants.get(tenantName) ?? (await this.#openTenant(tenantName));
-      await tenant.prune(wanted);
-      if (wanted.length === 0) await this.#removeTenant(tenantName, tenant);
-    }
-    await this.#underlay.removeUplinks(
-      new Set(
-        [...new Set([...this.#desired.values()].map(({ settings }) => settings.tenant))].filter((tenant) =>
-          TenantDataplane.needsUplink(this.#networksOf(tenant)),
-        ),
-      ),
-    );
   }
 
   async #isOwnNamespace(name: string): Promise<boolean> {
@@ -363,25 +362,12 @@ export class NodeDataplane {
     return loopback.alias === aliasOf(this.#options.instance);
   }
 
-  /** A tenant that could not be brought up, and that nobody wants any more. */
-  #isOfNoTenant({ kind, tenant }: KernelObject): boolean {
-    if (kind !== "tenant" || tenant === undefined) return false;
-    return !this.#tenants.has(tenant) && this.#networksOf(tenant).length === 0;
-  }
-
   /** VTEPs that FDB entries refer to. */
   #nexthopVteps(): ReadonlySet<IpAddress> {
     const vteps = new Set<IpAddress>();
     for (const network of this.#desired.values())
       if (network.usesNexthops) for (const vtep of network.remoteVteps) vteps.add(vtep);
     return vteps;
-  }
-
-  /** Events of a tenant were lost: one look at everything, however many were lost. */
-  #onOverrun(): void {
-    this.#tellOverrun("comparing everything");
-    this.#options.onTrafficMissed?.();
-    void this.audit();
   }
 
   #tellOverrun(consequence: string): void {

@@ -1,7 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { isErrno } from "../linux/index.ts";
-import { endpointPortName } from "../model/names.ts";
+import { endpointOfPort, endpointPortName } from "../model/names.ts";
 import { type BridgePortSettings, deleteLink, getFdbEntry, type Link, neighbourFlag } from "../netlink/index.ts";
 import { endpointPort, isPortAs } from "./bridge-port.ts";
 import type { DesiredNetwork } from "./desired.ts";
@@ -9,6 +9,7 @@ import { ensureEndpointPort, isPortSettled, localFdbRequest, type PortPlace } fr
 import type { Kernel } from "./kernel.ts";
 import type { LinkTable } from "./link-table.ts";
 import type { KernelObject } from "./objects.ts";
+import { isOwnLink } from "./ownership.ts";
 import { ReceiveBacklog } from "./receive-backlog.ts";
 import type { Objects } from "./reconcile/objects.ts";
 import { ReconciledObjects } from "./reconcile/reconciled-objects.ts";
@@ -114,6 +115,15 @@ export class Ports implements Objects<string> {
     await this.#options.place.socket.execute(deleteLink({ name: endpointPortName(id) })).catch((error: unknown) => {
       if (!isErrno(error, "ENODEV")) throw error;
     });
+  }
+
+  /** Of the devices there are, marks ports of an earlier run whose endpoints left before this one had come to them. */
+  markLeftovers(links: readonly Link[]): void {
+    const bridge = this.#options.bridgeIndex();
+    for (const link of links) {
+      const id = link.master === bridge && isOwnLink(link) ? endpointOfPort(link.name) : undefined;
+      if (id !== undefined && !this.isWanted(id)) this.objects.mark(id);
+    }
   }
 
   /** A port is now as told, or gone (`undefined`). Tells whether there is something to restore. */

@@ -42,10 +42,21 @@ export class Problems {
   readonly #clock: Clock;
   /** When the pass that is under way began, by the monotonic clock: what is due is judged by this one moment. */
   #passBegan = 0;
+  /** Of parts whose passes are their own: {@link get}, {@link find}, {@link list} and {@link size} have theirs, too. */
+  readonly #parts = new Set<Problems>();
+  readonly #leave: () => void = () => {};
 
-  constructor(report: Report, clock: Clock) {
+  constructor(report: Report, clock: Clock, whole?: Problems) {
     this.#report = report;
     this.#clock = clock;
+    if (whole === undefined) return;
+    whole.#parts.add(this);
+    this.#leave = () => whole.#parts.delete(this);
+  }
+
+  /** The part is gone, and its problems with it. */
+  close(): void {
+    this.#leave();
   }
 
   /** `due`: when it is tried again, by the monotonic clock; absent: as {@link attempt} says. */
@@ -113,20 +124,25 @@ export class Problems {
   }
 
   get(object: KernelObject): Problem | undefined {
-    return this.#problems.get(nameOfObject(object));
+    const name = nameOfObject(object);
+    for (const { problems } of this.#all()) if (problems.has(name)) return problems.get(name);
+    return undefined;
   }
 
   /** The first of an object that is meant. */
   find(isMeant: (object: KernelObject) => boolean): Problem | undefined {
-    for (const problem of this.#problems.values()) if (isMeant(problem.object)) return problem;
-    return undefined;
+    return this.list().find(({ object }) => isMeant(object));
   }
 
   get size(): number {
-    return this.#problems.size;
+    return this.#all().reduce((size, { problems }) => size + problems.size, 0);
   }
 
   list(): readonly Problem[] {
-    return [...this.#problems.values()];
+    return this.#all().flatMap(({ problems }) => [...problems.values()]);
+  }
+
+  #all(): readonly { readonly problems: ReadonlyMap<string, Waiting> }[] {
+    return [{ problems: this.#problems }, ...[...this.#parts].flatMap((part) => part.#all())];
   }
 }

@@ -152,7 +152,7 @@ export class TenantDataplane {
 
   /** Takes the uplink off, with what it has on the host. */
   async removeUplink(): Promise<void> {
-    await this.#uplink?.remove();
+    await this.#options.underlay.uplinks.take(async () => this.#uplink?.remove());
   }
 
   /** Removes the namespace, unless somebody has put devices of his own into it. */
@@ -258,8 +258,9 @@ export class TenantDataplane {
     if (this.#uplink === undefined && isEmptyRequest(request)) return;
     this.#uplink ??= this.#makeUplink();
     const uplink = this.#uplink;
+    const settings = { tunnelPorts: underlay.tunnelPorts, mtu: underlay.mtu };
     await problems.attempt({ kind: "uplink", tenant }, () =>
-      uplink.reconcile(request, { tunnelPorts: underlay.tunnelPorts, mtu: underlay.mtu }),
+      underlay.uplinks.take(() => uplink.reconcile(request, settings)),
     );
   }
 

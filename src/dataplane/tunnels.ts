@@ -10,7 +10,6 @@ import {
   deleteLink,
   getLink,
   type Link,
-  listLinks,
   namespaceIdOf,
   type Request,
 } from "../netlink/index.ts";
@@ -63,7 +62,6 @@ export class Tunnels implements Objects<string> {
   readonly #byIndex = new Map<number, Tunnel>();
   /** The tunnel that packets to a VTEP leave by; `undefined` as VTEP: to all. */
   readonly #sending = new Map<IpAddress | undefined, Tunnel>();
-  #hasLookedForLeftovers = false;
 
   constructor(options: TunnelsOptions) {
     this.#options = options;
@@ -200,20 +198,11 @@ export class Tunnels implements Objects<string> {
     return true;
   }
 
-  /** Once: marks tunnels of an earlier run to VTEPs that left before this one had come to them. */
-  async findLeftovers(): Promise<void> {
-    if (this.#hasLookedForLeftovers) return;
-    const { desired, place } = this.#options;
-    for (const link of await place.socket.dump(listLinks()))
-      if (isOwnLink(link) && isTunnelOf(desired.settings.vni, link.name) && !this.isWanted(link.name))
-        this.objects.mark(link.name);
-    this.#hasLookedForLeftovers = true;
-  }
-
-  /** All are compared with the kernel by the next pass. */
-  distrust(): void {
-    this.#hasLookedForLeftovers = false;
-    this.objects.distrust();
+  /** Of the devices there are, marks tunnels of an earlier run to VTEPs that left before this one had come to them. */
+  markLeftovers(links: readonly Link[]): void {
+    const { vni } = this.#options.desired.settings;
+    for (const link of links)
+      if (isOwnLink(link) && isTunnelOf(vni, link.name) && !this.isWanted(link.name)) this.objects.mark(link.name);
   }
 
   #remember(tunnel: Tunnel): void {

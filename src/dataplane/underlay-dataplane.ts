@@ -7,6 +7,7 @@ import { type SourceFilter, sourceFilterName, sourceFilterTable } from "./filter
 import { VtepRoutes } from "./filter/vtep-paths.ts";
 import type { KernelNamespace } from "./kernel.ts";
 import type { Report } from "./report.ts";
+import { Turns } from "./rounds.ts";
 import { VtepNexthops } from "./tables/vtep-nexthops.ts";
 import { ForwardedDevices } from "./uplink/forwarded-devices.ts";
 import { removeLeftoverUplinks } from "./uplink/leftovers.ts";
@@ -33,6 +34,8 @@ export class UnderlayDataplane {
   readonly watch: Watch;
   /** What all uplinks share of the host. */
   readonly forwarded: ForwardedDevices;
+  /** Uplinks of several tenants change the same things on the host. */
+  readonly uplinks = new Turns();
   readonly #options: UnderlayOptions;
   readonly #nexthops: VtepNexthops;
   readonly #routes: VtepRoutes;
@@ -133,6 +136,11 @@ export class UnderlayDataplane {
     return renewed;
   }
 
+  /** Whether there are nexthops of other VTEPs than these. */
+  hasOtherNexthops(wanted: ReadonlySet<IpAddress>): boolean {
+    return this.#nexthops.hasOthers(wanted);
+  }
+
   /** Removes the nexthops of VTEPs that no row leads to any more. */
   async removeNexthops(wanted: ReadonlySet<IpAddress>): Promise<void> {
     await this.#nexthops.keepOnly(wanted);
@@ -166,10 +174,12 @@ export class UnderlayDataplane {
     return this.#protectedPorts.has(port);
   }
 
-  /** Removes what an earlier run left of the uplinks of tenants that are not `kept`. */
-  async removeUplinks(kept: ReadonlySet<string>): Promise<void> {
+  /** Removes what an earlier run left of the uplinks of tenants that are not kept. */
+  async removeUplinks(kept: () => ReadonlySet<string>): Promise<void> {
     const { instance, namespace } = this.#options;
-    this.#filterWrites += await removeLeftoverUplinks(instance, kept, { namespace, socket: this.socket });
+    await this.uplinks.take(async () => {
+      this.#filterWrites += await removeLeftoverUplinks(instance, kept, { namespace, socket: this.socket });
+    });
   }
 
   async #writeSourceFilter(filter: SourceFilter, isRepair: boolean): Promise<void> {

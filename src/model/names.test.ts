@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import { ip } from "../base/ip.ts";
 import {
   bridgeName,
+  endpointOfPort,
   endpointPortName,
   isTunnelOf,
   maxVni,
@@ -90,4 +91,10 @@ describe("names of kernel objects", () => {
     for (const name of ["weft2-blue", "blue", "weft-", "weft-Blue", "weft"])
       assert.equal(tenantOfNamespace("weft", name), undefined);
   });
+});
+
+it("tells the endpoint of a port by its name", () => {
+  assert.equal(endpointOfPort(endpointPortName("87dbce68f18a")), "87dbce68f18a");
+  for (const name of ["vx100", "veth0", "ve87dbce68f18", "ve87dbce68f18ab", "br100"])
+    assert.equal(endpointOfPort(name), undefined, name);
 });

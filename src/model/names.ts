@@ -126,6 +126,11 @@ export function endpointPortName(endpoint: string): string {
   return `ve${endpoint}`;
 }
 
+/** The endpoint whose port has the name; `undefined`: it is no port's. */
+export function endpointOfPort(name: string): string | undefined {
+  return /^ve([0-9a-f]{12})$/.exec(name)?.[1];
+}
+
 function parseLabel(text: string, longest: number): Result<string, string> {
   if (text.length <= longest && labelPattern.test(text)) return ok(text);
   return err(

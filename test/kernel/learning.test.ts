@@ -415,7 +415,7 @@ test("a flood of MAC addresses behind a port fills neither the server nor the br
   assert.equal(await inBridge(), 0);
   assert.deepEqual(await learnt(), published, "those that had room are published");
   const { output } = await weft(["events", "--agent", lab.agentSocket("h1")]);
-  assert.match(output, new RegExp(`limited.*the port of endpoint ${ids.get("u")}.*more than 3 MAC addresses`));
+  assert.match(output, new RegExp(`limited.*port of endpoint ${ids.get("u")}.*more than 3 MAC addresses`));
   assert.match(output, /limited.*nothing is learnt there for 60 s/);
   assert.equal((await lab.agent("h1").getStatus({})).inSync, true);
 });

@@ -628,9 +628,9 @@ P`),
     again.namespace.shell("ip link del uplink");
     using socket = new NetlinkSocket({ namespace: host.namespace });
     const underlay = { namespace: host.kernel, socket };
-    assert.equal(await removeLeftoverUplinks(instance, new Set(["blue"]), underlay), 0);
+    assert.equal(await removeLeftoverUplinks(instance, () => new Set(["blue"]), underlay), 0);
     assert.match(host.shell("ip route"), /10\.0\.2\.0/);
-    await removeLeftoverUplinks(instance, new Set(), underlay);
+    await removeLeftoverUplinks(instance, () => new Set(), underlay);
     assert.equal(stateOf(host), before);
   });
 

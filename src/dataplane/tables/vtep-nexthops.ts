@@ -103,6 +103,12 @@ export class VtepNexthops {
     return renewed;
   }
 
+  /** Whether there is something that serves none of `wanted`, or is yet to go. */
+  hasOthers(wanted: ReadonlySet<IpAddress>): boolean {
+    for (const vtep of this.#byVtep.keys()) if (!wanted.has(vtep)) return true;
+    return this.#reconciler.hasWork;
+  }
+
   /** Takes away what serves none of `wanted`: after all FDB entries that referred to it are gone. */
   async keepOnly(wanted: ReadonlySet<IpAddress>): Promise<void> {
     for (const [vtep, { id, group }] of this.#byVtep) {

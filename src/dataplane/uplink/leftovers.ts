@@ -8,28 +8,28 @@ import type { Side } from "./pair.ts";
 import { removeFromHost } from "./uplink.ts";
 
 /**
- * Removes from the host what is left of uplinks of tenants that are not `kept`: their namespaces went, or their networks
- * ask for no uplink any more, while the agent was not there to see it. Returns writes beside the socket's.
+ * Removes from the host what is left of uplinks of tenants that are not kept: their namespaces went, or their networks
+ * ask for no uplink any more, while the agent was not there to see it. Who is kept is asked anew each time. Returns writes beside the socket's.
  */
 export async function removeLeftoverUplinks(
   instance: string,
-  kept: ReadonlySet<string>,
+  kept: () => ReadonlySet<string>,
   underlay: Side,
 ): Promise<number> {
   let writes = 0;
   // The filter goes last when an uplink is removed, so its name tells of everything.
   for (const table of await listNftTables(underlay.namespace, "inet")) {
     const tenant = tenantOfHostTable(instance, table);
-    if (tenant === undefined || kept.has(tenant)) continue;
+    if (tenant === undefined || kept().has(tenant)) continue;
     const host = await ownDevice(instance, hostDevice({ instance, tenant }), underlay);
     writes += 1 + (await removeFromHost({ instance, tenant }, underlay, host === undefined ? {} : { host }));
   }
-  const keptDevices = new Set([...kept].map((tenant) => hostDevice({ instance, tenant })));
   for (const link of await underlay.socket.dump(listLinks())) {
-    if (!hostDevicePattern.test(link.name) || keptDevices.has(link.name) || !isOf(instance, link)) continue;
+    if (!hostDevicePattern.test(link.name) || !isOf(instance, link)) continue;
+    if ([...kept()].some((tenant) => hostDevice({ instance, tenant }) === link.name)) continue;
     await underlay.socket.execute(deleteLink({ index: link.index }));
   }
-  return kept.size > 0 ? writes : writes + (await releaseForwarding(underlay));
+  return kept().size > 0 ? writes : writes + (await releaseForwarding(underlay));
 }
 
 async function ownDevice(instance: string, name: string, { socket }: Side): Promise<Link | undefined> {
