@@ -669,6 +669,7 @@ P`),
       [host, `ip link del ${device}`],
       [blue.namespace, "ip link del uplink"],
       [host, "sysctl -qw net.ipv4.conf.eth0.forwarding=0"],
+      [host, `sysctl -qw net.ipv4.conf.${device}.forwarding=0`],
       [
         host,
         "ip link set eth0 down; ip link set eth0 up; ip addr add fd99::1/64 dev eth0 nodad; ip route add default via 10.99.0.2; ip -6 route add default via fd99::2",

@@ -342,10 +342,16 @@ export class Uplink {
     this.#pair = pair;
     if (pair === undefined) return;
     const watches = { host: this.#options.underlay.watch, tenant: this.#options.watch };
-    this.#stopEnds = ends.flatMap((end) => [
-      watches[end].subscribe("link", ({ link }) => this.#onLink(end, link), pair[end]),
-      watches[end].subscribe("address", (event) => this.#onAddress(end, event), pair[end]),
-    ]);
+    const onForwarding = ({ forwarding }: WatchEvents["netconf"]): void => {
+      if (forwarding === 0) this.#damage("devices");
+    };
+    this.#stopEnds = [
+      ...ends.flatMap((end) => [
+        watches[end].subscribe("link", ({ link }) => this.#onLink(end, link), pair[end]),
+        watches[end].subscribe("address", (event) => this.#onAddress(end, event), pair[end]),
+      ]),
+      watches.host.subscribe("netconf", onForwarding, pair.host),
+    ];
   }
 
   #onHostRoute({ route, isGone }: WatchEvents["route"]): void {
