@@ -57,6 +57,8 @@ export class Readiness {
   readonly #client: () => Reporter | undefined;
   readonly #networks = new Map<string, Progress>();
   #reporting = false;
+  /** There may be more to report than what is under way. */
+  #isAsked = false;
   #closed = false;
   /** The server is of a version that takes no reports. */
   #refused = false;
@@ -184,13 +186,16 @@ export class Readiness {
   }
 
   async #report(): Promise<void> {
+    this.#isAsked = true;
     if (this.#reporting || this.#closed) return;
     this.#reporting = true;
     try {
       for (;;) {
+        this.#isAsked = false;
         const client = this.#client();
         if (client === undefined || this.#refused || this.#closed) return;
         const pause = await this.#reportOnce(client);
+        if (pause === undefined && this.#isAsked) continue;
         if (pause === undefined) return;
         await new Promise<void>((resolve) => this.#clock.after(pause, resolve));
       }
