@@ -18,7 +18,6 @@ const printed: Readonly<Record<string, string>> = {
   Namespaces: "'eth0'",
   Tunnels: "100\n",
   Events: "br7\n",
-  "Testing what uses it": "[] 3\n",
 };
 
 let heading = "";
