@@ -12,11 +12,11 @@ import { systemClock } from "../src/base/clock.ts";
 import { mac } from "../src/base/mac.ts";
 import { type DesiredNetwork, NodeDataplane } from "../src/dataplane/index.ts";
 import { linuxKernel, linuxNamespace } from "../src/dataplane/linux-kernel.ts";
-import { networkSettings } from "../src/dataplane/testing.ts";
 import { NetworkNamespace } from "../src/linux/index.ts";
 import { namespaceName } from "../src/model/names.ts";
 import type { Vni } from "../src/model/resources.ts";
 import { createNamedNamespace, deleteNamedNamespace } from "../src/netlink/index.ts";
+import { networkSettings } from "../src/testing/desired.ts";
 import { table } from "./netlink-scene.ts";
 
 const { values: options } = parseArgs({

@@ -7,8 +7,9 @@ import { globSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { test } from "node:test";
 
-/** Highest first. A layer imports from the ones after it, and from itself. */
+/** Highest first. A layer imports from the ones after it, and from itself. Only tests import from the first. */
 const layers = [
+  "testing",
   "cli",
   "plugins",
   "lab",

@@ -7,8 +7,8 @@ import { mac } from "../base/mac.ts";
 import { DesiredNetwork } from "../dataplane/desired.ts";
 import type { NetworkSettings, NodeDataplane } from "../dataplane/index.ts";
 import { Problems } from "../dataplane/report.ts";
-import { Marked } from "../dataplane/testing.ts";
 import { type Endpoint, parseNetwork } from "../model/index.ts";
+import { Marked } from "../testing/desired.ts";
 import { DesiredState, interfaceAddresses, type UnderlayPlace } from "./desired-state.ts";
 import type { Attachment } from "./replica.ts";
 

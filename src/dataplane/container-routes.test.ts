@@ -4,9 +4,9 @@ import { cidr } from "../base/cidr.ts";
 import { ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import type { Route } from "../netlink/index.ts";
+import { networkSettings } from "../testing/desired.ts";
 import { planContainerRoutes } from "./container-routes.ts";
 import type { LocalEndpoint } from "./desired.ts";
-import { networkSettings } from "./testing.ts";
 
 const own = 5;
 const endpoint: LocalEndpoint = {

@@ -3,8 +3,8 @@ import { it } from "node:test";
 import fc from "fast-check";
 import { type IpAddress, ip } from "../base/ip.ts";
 import { type MacAddress, mac } from "../base/mac.ts";
+import { Marked, networkSettings } from "../testing/desired.ts";
 import { DesiredNetwork, type LocalEndpoint, type RemoteEndpoint } from "./desired.ts";
-import { Marked, networkSettings } from "./testing.ts";
 
 const settings = networkSettings();
 const remote = (id: number, macNumber: number, ips: readonly number[], vtep: number): RemoteEndpoint => ({

@@ -3,8 +3,8 @@ import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
+import { FakeKernel } from "../testing/fake-kernel.ts";
 import { EventSocket, withoutNewNeighbours } from "./events.ts";
-import { FakeKernel } from "./fake-kernel.ts";
 import { RTM_NEWNEIGH, readNeighbour, replaceNeighbour } from "./neighbour.ts";
 
 const entry = { index: 3, ip: ip("fd00::7"), mac: mac("02:00:00:00:00:07"), state: 2, flags: 0 };

@@ -5,7 +5,7 @@ import { WeftError } from "../base/errors.ts";
 import { ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import { isErrno } from "../linux/index.ts";
-import { FakeKernel, type FakeKernelOptions, FakeTable, type Fault } from "./fake-kernel.ts";
+import { FakeKernel, type FakeKernelOptions, FakeTable, type Fault } from "../testing/fake-kernel.ts";
 import {
   deleteNeighbour,
   getNeighbour,

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { temporaryFile } from "../testing/temporary-file.ts";
 import { CompactedError, MemoryStore, SqliteStore, type Store, type Transaction } from "./index.ts";
-import { temporaryFile } from "./sqlite/testing.ts";
 
 type Step =
   | { readonly kind: "transact"; readonly group: readonly Transaction[] }

@@ -9,7 +9,6 @@ import { mac } from "../../src/base/mac.ts";
 import { type DataplaneEvent, type NetworkSettings, NodeDataplane } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { nameOfObject } from "../../src/dataplane/objects.ts";
-import { networkSettings } from "../../src/dataplane/testing.ts";
 import {
   createNamedNamespace,
   deleteNamedNamespace,
@@ -17,6 +16,7 @@ import {
   namedNamespacePath,
 } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
+import { networkSettings } from "../../src/testing/desired.ts";
 import { requires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { makeUnderlay, settled, type Underlay } from "../support/underlay.ts";

@@ -16,9 +16,9 @@ import {
 } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { nameOfObject } from "../../src/dataplane/objects.ts";
-import { networkSettings } from "../../src/dataplane/testing.ts";
 import { NetworkNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
+import { networkSettings } from "../../src/testing/desired.ts";
 import {
   BackgroundProgram,
   namespaceNames,

@@ -5,11 +5,11 @@ import { systemClock } from "../../src/base/clock.ts";
 import { WeftError } from "../../src/base/errors.ts";
 import { DesiredNetwork } from "../../src/dataplane/desired.ts";
 import { LinkTable } from "../../src/dataplane/link-table.ts";
-import { networkSettings } from "../../src/dataplane/testing.ts";
 import { Tunnels } from "../../src/dataplane/tunnels.ts";
 import type { Vni } from "../../src/model/resources.ts";
-import { FakeKernel } from "../../src/netlink/fake-kernel.ts";
 import { createLink, NetlinkSocket, type SystemError } from "../../src/netlink/index.ts";
+import { networkSettings } from "../../src/testing/desired.ts";
+import { FakeKernel } from "../../src/testing/fake-kernel.ts";
 import { testNamespace } from "../support/namespaces.ts";
 
 const network = networkSettings({ vni: 4242 as Vni });

@@ -1,7 +1,8 @@
 /** The published package: packed as for the registry, installed into an empty folder, and used from there. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { before, test } from "node:test";
 import { promisify } from "node:util";
@@ -40,15 +41,74 @@ test("the package holds what runs, and no test code", () => {
   );
 });
 
-test("an example of weft/netlink runs", () => {
-  using host = testNamespace("package");
-  const text = readFileSync(join(root, "docs/netlink.md"), "utf8");
-  const example = /```ts\n(import[\s\S]*?)```/.exec(text)?.[1] ?? "";
-  mkdirSync(join(folder, "example"));
-  writeFileSync(join(folder, "example/example.mts"), example);
-  assert.match(
-    host.shell(`exec ${process.execPath} ${join(folder, "example/example.mts")}`),
-    /create veth left: EEXIST/,
+const documents = ["docs/netlink.md", "docs/wire.md"].map((name) => readFileSync(join(root, name), "utf8"));
+const promised = new Set(
+  documents.flatMap((text) => [...text.matchAll(/["`](weft\/[\w/]+)["`]/g)].map(([, name]) => name)),
+);
+
+test("what the documents speak of can be imported, and nothing else", async () => {
+  const modules = readdirSync(join(installed, "dist"), { recursive: true, encoding: "utf8" })
+    .filter((path) => path.endsWith(".js"))
+    .flatMap((path) => [path, path.replace(/\.js$/, ""), path.replace(/\/index\.js$/, ""), `dist/${path}`]);
+  const { resolve } = createRequire(join(folder, "example.mjs"));
+  const importable = modules
+    .map((path) => `weft/${path}`)
+    .filter((name) => {
+      try {
+        return resolve(name);
+      } catch (error) {
+        assert.equal((error as NodeJS.ErrnoException).code, "ERR_PACKAGE_PATH_NOT_EXPORTED");
+        return false;
+      }
+    });
+  assert.deepEqual(new Set(importable), promised);
+});
+
+/** What each example of the documents prints, or a part of it. */
+const printed: Readonly<Record<string, string>> = {
+  "Requests and the socket": "create veth left: EEXIST",
+  "Many changes": "1000 done\n",
+  Namespaces: "'eth0'",
+  Tunnels: "100\n",
+  Events: "br7\n",
+  "A whole frame": "ARP, Request who-has 192.0.2.2 tell 192.0.2.1, length 28\n[ 'ethernet' ]\n[]\n",
+  "One header": "4096\nvxlan at octet 0: cut short: needs 8 octets, 5 are there\n",
+};
+
+const sections = documents.flatMap((text) => text.split(/^## /m));
+const examples = sections.flatMap((section) => {
+  const code = /^```ts\n([\s\S]*?)^```$/m.exec(section)?.[1];
+  const title = section.slice(0, section.indexOf("\n"));
+  return code === undefined ? [] : [{ title, code, path: join(folder, `${title.replaceAll(" ", "-")}.mts`) }];
+});
+
+test("the examples of the documents are right in their types", async () => {
+  for (const { path, code } of examples) writeFileSync(path, code);
+  const compiler = join(root, "node_modules/.bin/tsc");
+  const libraries = [
+    "--lib",
+    "es2024,esnext.disposable",
+    "--types",
+    "node",
+    "--typeRoots",
+    join(root, "node_modules/@types"),
+  ];
+  const options = ["--noEmit", "--strict", "--target", "es2024", "--module", "nodenext", ...libraries];
+  await run(process.execPath, compiler, ...options, ...examples.map(({ path }) => path));
+});
+
+for (const { title, code, path } of examples)
+  test(`example: ${title}`, () => {
+    using host = testNamespace("package");
+    writeFileSync(path, code);
+    const output = host.shell(`exec ${process.execPath} ${path}`);
+    assert.ok(output.includes(printed[title] ?? "?"), output);
+  });
+
+test("each example that is expected is there", () => {
+  assert.deepEqual(
+    examples.map(({ title }) => title),
+    Object.keys(printed),
   );
 });
 

@@ -3,8 +3,8 @@ import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { cidr } from "../../base/cidr.ts";
 import { ip } from "../../base/ip.ts";
-import { FakeKernel } from "../../netlink/fake-kernel.ts";
 import { deleteRoute, NetlinkSocket, replaceRoute, Watch } from "../../netlink/index.ts";
+import { FakeKernel } from "../../testing/fake-kernel.ts";
 import { VtepRoutes } from "./vtep-paths.ts";
 
 test("asks anew after a route that leads to a known VTEP has changed, and after no other", async () => {

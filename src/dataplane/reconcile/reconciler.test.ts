@@ -4,7 +4,6 @@ import { ManualClock } from "../../base/clock.ts";
 import { milliseconds, seconds } from "../../base/duration.ts";
 import { type IpAddress, ip } from "../../base/ip.ts";
 import { type MacAddress, mac } from "../../base/mac.ts";
-import { FakeKernel, FakeTable } from "../../netlink/fake-kernel.ts";
 import {
   deleteNeighbour,
   getNeighbour,
@@ -18,6 +17,7 @@ import {
   replaceNeighbour,
 } from "../../netlink/index.ts";
 import { NLM_F_DUMP } from "../../netlink/message.ts";
+import { FakeKernel, FakeTable } from "../../testing/fake-kernel.ts";
 import type { ReconciledTable } from "./reconciled-table.ts";
 import { Reconciler } from "./reconciler.ts";
 import { notYet, type Table } from "./table.ts";

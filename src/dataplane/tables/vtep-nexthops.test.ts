@@ -3,7 +3,6 @@ import { it } from "node:test";
 import { ManualClock } from "../../base/clock.ts";
 import { milliseconds } from "../../base/duration.ts";
 import { type IpAddress, ip } from "../../base/ip.ts";
-import { type FakeHandler, FakeKernel } from "../../netlink/fake-kernel.ts";
 import {
   deleteNexthop,
   NetlinkSocket,
@@ -14,6 +13,7 @@ import {
   replaceNexthop,
 } from "../../netlink/index.ts";
 import { NLM_F_DUMP } from "../../netlink/message.ts";
+import { type FakeHandler, FakeKernel } from "../../testing/fake-kernel.ts";
 import { nexthopRange, weftProtocol } from "../ownership.ts";
 import { VtepNexthops } from "./vtep-nexthops.ts";
 

@@ -3,7 +3,6 @@ import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { cidr } from "../../base/cidr.ts";
 import { SystemError } from "../../linux/index.ts";
-import { FakeKernel, type FakeMessage } from "../../netlink/fake-kernel.ts";
 import {
   changeLink,
   createRule,
@@ -14,6 +13,7 @@ import {
   routeType,
   Watch,
 } from "../../netlink/index.ts";
+import { FakeKernel, type FakeMessage } from "../../testing/fake-kernel.ts";
 import type { KernelNamespace } from "../kernel.ts";
 import { ForwardedDevices } from "./forwarded-devices.ts";
 

@@ -3,7 +3,6 @@ import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { cidr } from "../../base/cidr.ts";
 import { ip } from "../../base/ip.ts";
-import { FakeKernel } from "../../netlink/fake-kernel.ts";
 import {
   changeLink,
   createRule,
@@ -13,6 +12,7 @@ import {
   replaceRoute,
   Watch,
 } from "../../netlink/index.ts";
+import { FakeKernel } from "../../testing/fake-kernel.ts";
 import type { KernelNamespace } from "../kernel.ts";
 import { weftProtocol } from "../ownership.ts";
 import { ForwardedDevices } from "./forwarded-devices.ts";

@@ -1,5 +1,5 @@
-import { storeContract } from "../contract.ts";
+import { storeContract } from "../../testing/store-contract.ts";
+import { temporaryFile } from "../../testing/temporary-file.ts";
 import { SqliteStore } from "./sqlite-store.ts";
-import { temporaryFile } from "./testing.ts";
 
 storeContract("SqliteStore", async (context) => new SqliteStore(temporaryFile(context)));

@@ -5,10 +5,10 @@ import { closeSync, openSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { temporaryFile } from "../../testing/temporary-file.ts";
 import { SqliteStore } from "./sqlite-store.ts";
-import { temporaryFile } from "./testing.ts";
 
-const writer = fileURLToPath(new URL("kill-writer.ts", import.meta.url));
+const writer = fileURLToPath(new URL("../../testing/store-writer.ts", import.meta.url));
 const cycles = 30;
 
 test("kill -9 at any moment loses no acknowledged transaction, halves none and invents none", async (context) => {

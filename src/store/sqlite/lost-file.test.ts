@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { WeftError } from "../../base/errors.ts";
+import { temporaryFile } from "../../testing/temporary-file.ts";
 import { SqliteStore } from "./sqlite-store.ts";
-import { temporaryFile } from "./testing.ts";
 
 const put = (store: SqliteStore, key: string) =>
   store.transact({ conditions: [], operations: [{ kind: "put", key, value: Uint8Array.of(1) }] });

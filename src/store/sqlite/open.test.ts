@@ -7,9 +7,9 @@ import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type ErrorCode, WeftError } from "../../base/errors.ts";
+import { temporaryFile } from "../../testing/temporary-file.ts";
 import type { Operation } from "../store.ts";
 import { SqliteStore } from "./sqlite-store.ts";
-import { temporaryFile } from "./testing.ts";
 
 // What the tests make by other means than the store's is private, too: the store would refuse it otherwise.
 process.umask(0o077);
@@ -42,7 +42,7 @@ test("the file and its log are for their owner alone", async (context) => {
 
 test("a second process is refused until the first has ended; a symbolic link is never followed", async (context) => {
   const file = temporaryFile(context);
-  const writer = fileURLToPath(new URL("kill-writer.ts", import.meta.url));
+  const writer = fileURLToPath(new URL("../../testing/store-writer.ts", import.meta.url));
   const child = spawn(process.execPath, [writer, file, "0"], { stdio: ["ignore", "pipe", "inherit"] });
   await once(child.stdout, "data");
   symlinkSync(file, `${file}.link`);

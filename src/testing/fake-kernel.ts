@@ -14,10 +14,10 @@ import {
   NLM_F_MULTI,
   NLMSG_DONE,
   NLMSG_ERROR,
-} from "./message.ts";
-import type { Query } from "./request.ts";
-import type { Transport } from "./transport.ts";
-import { MessageWriter } from "./writer.ts";
+} from "../netlink/message.ts";
+import type { Query } from "../netlink/request.ts";
+import type { Transport } from "../netlink/transport.ts";
+import { MessageWriter } from "../netlink/writer.ts";
 
 /** A request as the fake kernel received it. */
 export interface FakeRequest {

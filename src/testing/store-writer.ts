@@ -1,10 +1,10 @@
 /**
- * The process that kill.test.ts kills: `kill-writer.ts FILE FIRST` writes transactions without end, eight under
+ * A process to be killed: `store-writer.ts FILE FIRST` writes transactions without end, eight under
  * way at any time, and prints `s N` before it submits transaction N and `a N REVISION` once it is acknowledged.
  */
 import { writeSync } from "node:fs";
 import { argv } from "node:process";
-import { SqliteStore } from "./sqlite-store.ts";
+import { SqliteStore } from "../store/sqlite/sqlite-store.ts";
 
 const [file, first] = argv.slice(2);
 const store = new SqliteStore(file as string);

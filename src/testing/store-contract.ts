@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
 import { WeftError } from "../base/errors.ts";
-import { CompactedError, type Operation, type Store, type TransactionResult, type WatchBatch } from "./store.ts";
+import { CompactedError, type Operation, type Store, type TransactionResult, type WatchBatch } from "../store/store.ts";
 
 /**
  * The tests that every {@link Store} passes. `open` gives an empty store for each test; `context.after` is the

@@ -3,8 +3,8 @@ import { cidr } from "../base/cidr.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { ip } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
+import type { DesiredNetwork, DeviceMarks, NetworkSettings, RowMarks } from "../dataplane/desired.ts";
 import type { Vni } from "../model/index.ts";
-import type { DesiredNetwork, DeviceMarks, NetworkSettings, RowMarks } from "./desired.ts";
 
 /** A layer-2 network over VXLAN as it is where nothing else is said. */
 export function networkSettings(changes: Partial<NetworkSettings> = {}): NetworkSettings {
