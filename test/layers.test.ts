@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { test } from "node:test";
+import { encapsulationNames, noTunnel } from "../src/model/encapsulation.ts";
 
 /** Highest first. A layer imports from the ones after it, and from itself. Only tests import from the first. */
 const layers = [
@@ -87,6 +88,23 @@ test("of the dataplane one file alone reaches the kernel, and is handed in; none
   assert.deepEqual(violations, []);
 });
 
+test("encapsulations are named by their record, and by what the kernel makes of each", () => {
+  const names = new Set<string>(encapsulationNames.filter((name) => name !== noTunnel));
+  // Headers and kinds of device have names of their own, which are often the same.
+  const homes = /^(model\/encapsulation\.ts|dataplane\/encapsulation\/|netlink\/|wire\/|api\/generated\/)/;
+  const violations: string[] = [];
+  for (const path of modules.keys()) {
+    if (homes.test(path) || /(^|\/)testing(\.ts$|\/)/.test(path)) continue;
+    // What people type is an example.
+    const code = withoutComments(readFileSync(join(source, path), "utf8")).replace(/"weft [^"]*"/g, "");
+    for (const [word] of code.matchAll(/[A-Z]?[a-z]+|[A-Z]+/g))
+      if (names.has(word.toLowerCase())) violations.push(`${path} says ${word}`);
+    // The dataplane has filters' sets of this name, and is told of tunnels alone.
+    if (code.includes(`"${noTunnel}"`) && layerOf(path) !== "dataplane") violations.push(`${path} says ${noTunnel}`);
+  }
+  assert.deepEqual(violations, []);
+});
+
 test("no module imports itself by way of others", () => {
   const finished = new Set<string>();
   const cycles: string[] = [];
@@ -123,7 +141,7 @@ test("imports of every form are found, and those in comments are not", () => {
 
 /** The specifiers of all imports and re-exports: static, dynamic, of values and of types. */
 function importsOf(text: string): string[] {
-  const code = text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
+  const code = withoutComments(text);
   const pattern = /^\s*(?:import|export)\s(?:[^"';=()]*?\sfrom\s*)?"([^"]+)"|\bimport\(\s*"([^"]+)"\s*\)/gm;
   return [...code.matchAll(pattern)].map((match) => match[1] ?? match[2] ?? "");
 }
@@ -135,6 +153,10 @@ function valuesIn(text: string): string[] {
     .flatMap(([, names = ""]) => names.split(","))
     .map((name) => name.trim())
     .filter((name) => name !== "" && !name.startsWith("type "));
+}
+
+function withoutComments(text: string): string {
+  return text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
 }
 
 function isRelative(specifier: string): boolean {

@@ -4,8 +4,9 @@ import type { AgentService } from "../api/generated/weft/v1/agent_pb.js";
 import { certificateValidity } from "../api/join.ts";
 import { weftVersion } from "../api/version.ts";
 import { WeftError } from "../base/errors.ts";
-import { nameOfObject, tunnelPattern } from "../dataplane/index.ts";
-import { bridgeName, endpointPortName, namespaceName } from "../model/names.ts";
+import { nameOfObject } from "../dataplane/index.ts";
+import { noTunnel } from "../model/encapsulation.ts";
+import { bridgeName, endpointPortName, namespaceName, tunnelPattern } from "../model/names.ts";
 import type { Endpoint } from "../model/resources.ts";
 import type { Agent } from "./agent.ts";
 import { listFdb, listNeighbourRows, listRouteRows, type TableRow } from "./tables.ts";
@@ -154,7 +155,7 @@ function networksOf(agent: Agent) {
       remoteVteps: [...remoteVteps],
       subnets: [...settings.subnets],
       mode: settings.mode,
-      encapsulation: transport?.encapsulation ?? "direct",
+      encapsulation: transport?.encapsulation ?? noTunnel,
       underlay: declared?.underlay ?? "",
       discovery: declared?.discovery ?? "",
       learning: settings.learning,

@@ -1,4 +1,5 @@
 import type { NetworkState } from "../api/convert.ts";
+import { noTunnel } from "../model/encapsulation.ts";
 import type { Transport } from "../model/names.ts";
 import { type WayFields, waysInPhase } from "../model/phase.ts";
 
@@ -25,14 +26,14 @@ export function waysNow({ network, change, effectiveMtu }: NetworkState): WayNow
 }
 
 function wayOf({ encapsulation, port, crossSubnet }: WayFields): Way {
-  return encapsulation === "direct"
+  return encapsulation === noTunnel
     ? { isDirect: true }
     : { transport: { encapsulation, port }, isDirect: crossSubnet };
 }
 
 /** `vxlan:4789`, `gre`, `direct`; crossSubnet adds ` or direct`. */
 export function wayText({ transport, isDirect }: Way): string {
-  if (transport === undefined) return "direct";
+  if (transport === undefined) return noTunnel;
   const { encapsulation, port } = transport;
-  return `${encapsulation}${port === 0 ? "" : `:${port}`}${isDirect ? " or direct" : ""}`;
+  return `${encapsulation}${port === 0 ? "" : `:${port}`}${isDirect ? ` or ${noTunnel}` : ""}`;
 }

@@ -1,9 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { WeftError } from "../base/errors.ts";
 import { err, ok, type Result } from "../base/result.ts";
-import { encapsulations } from "../model/network-rules.ts";
+import { type Encapsulation, encapsulations } from "../model/encapsulation.ts";
 import type { NetworkChange, WayFields } from "../model/phase.ts";
-import type { Encapsulation } from "../model/resources.ts";
 import { type NetworkChange as NetworkChangeMessage, NetworkChangeSchema } from "./generated/weft/v1/readiness_pb.js";
 
 export function networkChangeToMessage(change: NetworkChange): NetworkChangeMessage {

@@ -1,6 +1,7 @@
 import { type Cidr, cidrContains, type InterfaceAddress, networkAddress } from "../base/cidr.ts";
 import { familyOf, type IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
+import { encapsulations } from "../model/encapsulation.ts";
 import type { Learning, NetworkMode, Vni } from "../model/index.ts";
 import { minimumMtu } from "../model/mtu.ts";
 import type { Transport } from "../model/names.ts";
@@ -395,10 +396,11 @@ export class DesiredNetwork {
     for (const { vtep, cidr } of this.#blocks.values()) if (vteps.has(vtep)) this.#rows?.block(cidr);
   }
 
-  /** FDB entries refer to VTEPs by nexthops. Only VXLAN has such: other tunnels have one VTEP each. */
+  /** FDB entries refer to VTEPs by nexthops: those of a tunnel that serves all VTEPs. */
   get usesNexthops(): boolean {
     const { transport, learning } = this.settings;
-    return transport?.encapsulation === "vxlan" && learning === "control-plane";
+    if (transport === undefined || learning !== "control-plane") return false;
+    return encapsulations[transport.encapsulation].devices === "shared";
   }
 
   /** A row whose MAC or IP another endpoint has taken over meanwhile stays with that one. */

@@ -1,5 +1,4 @@
 export type { DesiredNetwork, NetworkSettings, RemoteEndpoint } from "./desired.ts";
-export { tunnelPattern } from "./encapsulation/tunnel.ts";
 export type { PortTraffic } from "./network-dataplane.ts";
 export { type NetworkPlacement, NodeDataplane } from "./node-dataplane.ts";
 export { type KernelObject, nameOfObject } from "./objects.ts";

@@ -1,7 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import { isErrno } from "../linux/index.ts";
-import { endpointPortName, namespaceName } from "../model/names.ts";
+import { endpointPortName, namespaceName, tunnelPattern } from "../model/names.ts";
 import {
   deleteLink,
   type Link,
@@ -14,7 +14,7 @@ import {
   withoutNewNeighbours,
 } from "../netlink/index.ts";
 import type { DesiredNetwork } from "./desired.ts";
-import { takesFromAll, tunnelPattern } from "./encapsulation/tunnel.ts";
+import { takesFromAll } from "./encapsulation/tunnel.ts";
 import { KeptTable } from "./filter/kept-table.ts";
 import type { NftTable } from "./filter/nftables.ts";
 import { handedUpTable, routingFilterName, routingFilterTable } from "./filter/routing-filter.ts";

@@ -19,7 +19,6 @@ import { applyChanges, type DevicePlace, isMarked, wrongKind } from "./device-ch
 import {
   hasOtherSettings,
   infoOf,
-  isPerPeer,
   type PlannedTunnel,
   plannedTunnels,
   tunnelConflict,
@@ -303,9 +302,9 @@ export function* tunnelChanges(
   if (!link.up) yield changeLink(reference, { up: true });
 }
 
-function explainTunnelFailure(error: unknown, network: NetworkSettings, { device, transport }: PlannedTunnel): unknown {
+function explainTunnelFailure(error: unknown, network: NetworkSettings, planned: PlannedTunnel): unknown {
   if (!(error instanceof WeftError)) return error;
-  const hint = explain(error.reason, network, device, transport);
+  const hint = explain(error.reason, network, planned);
   if (hint === undefined) return error;
   return new WeftError({ code: error.code, attempted: error.attempted, reason: error.reason, hint, cause: error });
 }
@@ -313,25 +312,15 @@ function explainTunnelFailure(error: unknown, network: NetworkSettings, { device
 function explain(
   reason: string,
   { vni }: NetworkSettings,
-  { kind }: TunnelDevice,
-  transport: PlannedTunnel["transport"],
+  { device: { kind, module }, transport, peer }: PlannedTunnel,
 ): string | undefined {
   if (reason.startsWith("EADDRINUSE"))
     return `UDP port ${transport.port} is in use on this node; find the program with: ss -ulnp sport = :${transport.port}; or give the network another port`;
   if (reason.startsWith("EEXIST") || reason.startsWith("EBUSY"))
-    return isPerPeer(transport)
+    return peer !== undefined
       ? `another ${kind} device on this node leads to the same address: ip -d link show type ${kind}`
       : `another device on this node has VNI ${vni} with port ${transport.port}: ip -d link show type ${kind}`;
   if (reason.startsWith("EOPNOTSUPP"))
-    return `this kernel has no ${kind}; load it with: modprobe ${moduleOf[kind] ?? kind}; or give the network another encapsulation`;
+    return `this kernel has no ${kind}; load it with: modprobe ${module}; or give the network another encapsulation`;
   return undefined;
 }
-
-/** Modules that are not named as the kind of device that they bring. */
-const moduleOf: Readonly<Record<string, string>> = {
-  gre: "ip_gre",
-  gretap: "ip_gre",
-  ip6gre: "ip6_gre",
-  ip6gretap: "ip6_gre",
-  ip6tnl: "ip6_tunnel",
-};

@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
 import { messageOf } from "../base/errors.ts";
 import { NetworkNamespace } from "../linux/index.ts";
+import { defaultEncapsulation } from "../model/encapsulation.ts";
+import { overheadOf } from "../model/mtu.ts";
 import { deleteNeighbour, listLinks, listNeighbours, NetlinkSocket } from "../netlink/index.ts";
 import { Lab } from "./lab.ts";
 import { captureUnderlay, type PingResult, ping, tcpStream } from "./measure.ts";
@@ -105,7 +107,7 @@ async function showIsolation(lab: Lab, record: Recorder): Promise<void> {
 
 async function showWire(lab: Lab, record: Recorder): Promise<void> {
   const { mtu } = await underlayOf(lab);
-  const largest = mtu - 50;
+  const largest = mtu - overheadOf({ encapsulation: defaultEncapsulation, underlay: "ipv4" }).octets;
   let full: PingResult | undefined;
   const wire = await captureUnderlay(lab, async () => {
     for (const { name } of scenario.containers) await forgetNeighbours(lab, name);

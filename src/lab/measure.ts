@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { WeftError } from "../base/errors.ts";
+import { defaultEncapsulation, encapsulations } from "../model/encapsulation.ts";
 import { decodeFrame, readPcap } from "../wire/index.ts";
 import { startCapture } from "./capture.ts";
 import type { Lab } from "./lab.ts";
@@ -158,7 +159,7 @@ export async function captureUnderlay(lab: Lab, action: () => Promise<void>): Pr
       lab.hosts.map(async (host) => {
         using namespace = lab.namespace(host);
         const file = join(directory, `${host}.pcap`);
-        const filter = "udp port 4789 or (ip[6:2] & 0x3fff != 0)";
+        const filter = `udp port ${encapsulations[defaultEncapsulation].port} or (ip[6:2] & 0x3fff != 0)`;
         return { file, capture: await startCapture(namespace, "eth0", file, { filter, direction: "out" }) };
       }),
     );
@@ -183,7 +184,7 @@ function countFrames(bytes: Uint8Array): WireCount {
 
 function countFrame(data: Uint8Array): WireCount {
   const { layers } = decodeFrame(data);
-  const tunnel = layers.findIndex((layer) => layer.protocol === "vxlan");
+  const tunnel = layers.findIndex((layer) => layer.protocol === defaultEncapsulation);
   const inner = tunnel < 0 ? [] : layers.slice(tunnel + 1);
   const isResolution = inner.some(
     (layer) =>

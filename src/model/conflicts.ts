@@ -1,7 +1,7 @@
 import { cidrFamily, cidrsOverlap } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import { err, ok, type Result } from "../base/result.ts";
-import { maxVni } from "./names.ts";
+import { encapsulations, encapsulationsThat, maxVni, noTunnel } from "./encapsulation.ts";
 import { combinationProblems } from "./network-rules.ts";
 import { formatProblem } from "./problem.ts";
 import type { Block, Endpoint, Network, Tenant, Vni } from "./resources.ts";
@@ -157,19 +157,22 @@ function clashes(attempted: string, network: NetworkDraft, other: Network): Weft
     errors.push(new WeftError({ code: "already-exists", attempted, reason, hint }));
   };
   const owner = `network ${other.name} of tenant ${other.tenant}`;
-  if (network.encapsulation === "ipip" && other.encapsulation === "ipip" && network.underlay === other.underlay)
+  const { key, devices, carriesEthernet } = encapsulations[network.encapsulation];
+  const isToldByVtep = key === undefined && devices === "per-vtep";
+  const alike = encapsulationsThat((each) => each.key !== undefined && each.carriesEthernet === carriesEthernet);
+  if (isToldByVtep && network.encapsulation === other.encapsulation && network.underlay === other.underlay)
     for (const family of network.subnets.map(cidrFamily))
       if (other.subnets.some((subnet) => cidrFamily(subnet) === family))
         refuse(
-          `${owner} carries IPv${family} by ipip over ${other.underlay}: such packets say nothing about their network`,
-          "use another encapsulation, such as gre",
+          `${owner} carries IPv${family} by ${network.encapsulation} over ${other.underlay}: such packets say nothing about their network`,
+          `use another encapsulation, such as ${alike.join(", ")}`,
         );
   if (isRoutedByHost(network) && isRoutedByHost(other))
     for (const subnet of network.tenant === other.tenant ? [] : network.subnets) {
       const overlapping = other.subnets.find((prefix) => cidrsOverlap(prefix, subnet));
       if (overlapping === undefined) continue;
       refuse(
-        `subnet ${subnet} overlaps ${overlapping} of ${owner}, and hosts route both themselves (hostAccess, crossSubnet or encapsulation direct)`,
+        `subnet ${subnet} overlaps ${overlapping} of ${owner}, and hosts route both themselves (${routedByHost})`,
         "choose a prefix that no such network uses, or do without in one of them",
       );
     }
@@ -188,13 +191,16 @@ function clashes(attempted: string, network: NetworkDraft, other: Network): Weft
   return errors;
 }
 
+/** What {@link isRoutedByHost} asks, for people. */
+export const routedByHost = `hostAccess, crossSubnet or encapsulation ${noTunnel}`;
+
 /** Its subnets are in the host's own routing table. */
 export function isRoutedByHost({
   hostAccess,
   encapsulation,
   crossSubnet,
 }: Pick<Network, "hostAccess" | "encapsulation" | "crossSubnet">): boolean {
-  return hostAccess || crossSubnet || encapsulation === "direct";
+  return hostAccess || crossSubnet || encapsulation === noTunnel;
 }
 
 function nameTaken(kind: string, name: string): WeftError {

@@ -1,6 +1,7 @@
 export * from "./allocation.ts";
 export * from "./conflicts.ts";
 export { defaultEgressBlocked } from "./egress-blocked.ts";
+export * from "./encapsulation.ts";
 export type { RandomBytes } from "./endpoint-mac.ts";
 export * from "./mtu.ts";
 export * from "./names.ts";

@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { cidr } from "../base/cidr.ts";
 import type { IpFamily } from "../base/ip.ts";
-import { effectiveMtu, headerSize, innerMtu, type MtuNetwork, usableMtu } from "./mtu.ts";
-import type { Encapsulation, UnderlayFamily } from "./resources.ts";
+import type { Encapsulation } from "./encapsulation.ts";
+import { effectiveMtu, innerMtu, type MtuNetwork, overheadOf, usableMtu } from "./mtu.ts";
+import type { UnderlayFamily } from "./resources.ts";
 
-describe("header size", () => {
+describe("overhead", () => {
   // What a capture of one packet of each kind shows between the underlay's Ethernet header and the inner IP header.
   const table: [Encapsulation, ipv4: number, ipv6: number][] = [
     ["vxlan", 50, 70],
@@ -17,8 +18,11 @@ describe("header size", () => {
   ];
   for (const [encapsulation, ipv4, ipv6] of table)
     it(`${encapsulation}: ${ipv4} / ${ipv6}`, () => {
-      assert.equal(headerSize(encapsulation, "ipv4"), ipv4);
-      assert.equal(headerSize(encapsulation, "ipv6"), ipv6);
+      assert.deepEqual(overheadOf({ encapsulation, underlay: "ipv4" }), {
+        octets: ipv4,
+        text: `${ipv4} octets of ${encapsulation} over ipv4`,
+      });
+      assert.equal(overheadOf({ encapsulation, underlay: "ipv6" }).octets, ipv6);
     });
 });
 
@@ -46,7 +50,7 @@ describe("inner MTU", () => {
   ];
   for (const [underlayMtu, encapsulation, underlay, families, expected] of table)
     it(`${underlayMtu} by ${encapsulation} over ${underlay} for IPv${families.join(" and IPv")}`, () => {
-      const result = innerMtu(underlayMtu, encapsulation, underlay, families);
+      const result = innerMtu(underlayMtu, overheadOf({ encapsulation, underlay }), families);
       assert.equal(result.ok ? result.value : result.error, expected);
     });
 });

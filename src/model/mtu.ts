@@ -2,7 +2,8 @@ import { cidrFamily } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpFamily } from "../base/ip.ts";
 import { err, ok, type Result } from "../base/result.ts";
-import type { Encapsulation, Network, Node, UnderlayFamily } from "./resources.ts";
+import { encapsulations } from "./encapsulation.ts";
+import type { Network, Node, UnderlayFamily } from "./resources.ts";
 
 /** Octets that every link must carry in one IP packet: RFC 791 §3.2 (IPv4), RFC 8200 §5 (IPv6). */
 export const minimumMtu: Readonly<Record<IpFamily, number>> = { 4: 68, 6: 1280 };
@@ -11,31 +12,25 @@ export const maximumMtu = 65_535;
 
 /** Octets of the outer IP header without options (RFC 791 §3.1) or extension headers (RFC 8200 §3). */
 const outerIp: Readonly<Record<UnderlayFamily, number>> = { ipv4: 20, ipv6: 40 };
-/** RFC 768. */
-const udp = 8;
-/** RFC 7348 §5. */
-const vxlan = 8;
-/** Without options, as weft sends it. RFC 8926 §3.4. */
-const geneve = 8;
-/** Flags and protocol type. RFC 2784 §2.1. */
-const gre = 4;
-/** RFC 2890 §2; in NVGRE VSID and FlowID, RFC 7637 §3.2. */
-const greKey = 4;
 /** Destination, source and type of the inner frame, without a VLAN tag. */
 const innerEthernet = 14;
 
-/** Octets between the outer IP header and the inner IP header. */
-const afterOuterIp: Readonly<Record<Exclude<Encapsulation, "direct">, number>> = {
-  vxlan: udp + vxlan + innerEthernet,
-  geneve: udp + geneve + innerEthernet,
-  nvgre: gre + greKey + innerEthernet,
-  gre: gre + greKey,
-  ipip: 0,
-};
+/** What underlay packets hold beside the inner packet. */
+export interface Overhead {
+  readonly octets: number;
+  /** What takes how much of it, for people: `50 octets of vxlan over ipv4`. */
+  readonly text: string;
+}
 
-/** Octets that an encapsulation takes from each underlay packet, the outer IP header included. */
-export function headerSize(encapsulation: Encapsulation, underlay: UnderlayFamily): number {
-  return encapsulation === "direct" ? 0 : outerIp[underlay] + afterOuterIp[encapsulation];
+/** All that an underlay packet holds beside the inner packet, part by part from the underlay's link inwards. */
+export function overheadOf({ encapsulation, underlay }: Pick<Network, "encapsulation" | "underlay">): Overhead {
+  const { header, carriesEthernet, devices } = encapsulations[encapsulation];
+  const tunnel = devices === "none" ? 0 : outerIp[underlay] + header + (carriesEthernet ? innerEthernet : 0);
+  const parts = [{ of: `${encapsulation} over ${underlay}`, octets: tunnel }];
+  return {
+    octets: parts.reduce((sum, { octets }) => sum + octets, 0),
+    text: parts.map(({ of, octets }) => `${octets} octets of ${of}`).join(" and "),
+  };
 }
 
 /**
@@ -44,18 +39,14 @@ export function headerSize(encapsulation: Encapsulation, underlay: UnderlayFamil
  */
 export function innerMtu(
   underlayMtu: number,
-  encapsulation: Encapsulation,
-  underlay: UnderlayFamily,
+  overhead: Overhead,
   innerFamilies: readonly IpFamily[],
 ): Result<number, string> {
-  const header = headerSize(encapsulation, underlay);
-  const mtu = Math.min(underlayMtu - header, maximumMtu);
+  const mtu = Math.min(underlayMtu - overhead.octets, maximumMtu);
   const needed = Math.max(...innerFamilies.map((family) => minimumMtu[family]));
   if (mtu >= needed) return ok(mtu);
   const version = needed === minimumMtu[6] ? "IPv6" : "IPv4";
-  return err(
-    `an underlay MTU of ${underlayMtu} less ${header} octets of ${encapsulation} over ${underlay} leaves ${mtu}, and ${version} needs ${needed}`,
-  );
+  return err(`an underlay MTU of ${underlayMtu} less ${overhead.text} leaves ${mtu}, and ${version} needs ${needed}`);
 }
 
 /** The part of a network that decides its MTU. */
@@ -78,23 +69,18 @@ export function effectiveMtu(
     const reason = "no node has joined, so no underlay MTU is known";
     return err(new WeftError({ code: "failed-precondition", attempted, reason, hint: "let a node join, or set mtu" }));
   }
-  const available = innerMtu(
-    smallest.underlayMtu,
-    network.encapsulation,
-    network.underlay,
-    network.subnets.map(cidrFamily),
-  );
+  const overhead = overheadOf(network);
+  const available = innerMtu(smallest.underlayMtu, overhead, network.subnets.map(cidrFamily));
   if (!available.ok) {
     const reason = `node ${smallest.name}: ${available.error}`;
     const hint = `raise the MTU of the underlay interface of node ${smallest.name}`;
     return err(new WeftError({ code: "failed-precondition", attempted, reason, hint }));
   }
   if (network.mtu === undefined || network.mtu <= available.value) return ok(network.mtu ?? available.value);
-  const header = headerSize(network.encapsulation, network.underlay);
   const reason =
     `node ${smallest.name} has an underlay MTU of ${smallest.underlayMtu}; ` +
-    `less ${header} octets of ${network.encapsulation} over ${network.underlay} that is ${available.value}, and the network asks for ${network.mtu}`;
-  const hint = `set the network's mtu to ${available.value} or less, or raise the underlay MTU of node ${smallest.name} to ${network.mtu + header}`;
+    `less ${overhead.text} that is ${available.value}, and the network asks for ${network.mtu}`;
+  const hint = `set the network's mtu to ${available.value} or less, or raise the underlay MTU of node ${smallest.name} to ${network.mtu + overhead.octets}`;
   return err(new WeftError({ code: "failed-precondition", attempted, reason, hint }));
 }
 

@@ -1,19 +1,18 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ip } from "../base/ip.ts";
+import { maxVni } from "./encapsulation.ts";
 import {
   bridgeName,
   endpointOfPort,
   endpointPortName,
   isTunnelOf,
-  maxVni,
   namespaceName,
   parseEndpointId,
   parseInstanceName,
   parseInterfaceName,
   parseNetworkName,
   parseTenantName,
-  peerTunnelName,
   type TextParser,
   tenantOfNamespace,
   tunnelName,
@@ -52,16 +51,18 @@ for (const [name, parse, accepted, refused] of tables)
 describe("names of kernel objects", () => {
   const vni = 100 as Vni;
   const highest = maxVni as Vni;
+  const vxlan = { encapsulation: "vxlan", port: 4789 } as const;
+  const peer = ip("192.0.2.1");
   const names: [name: string, expected: string][] = [
     [bridgeName(vni), "br100"],
-    [tunnelName(vni), "vx100"],
-    [tunnelName(highest), "vx16777215"],
-    [tunnelName(highest, 80), "vx16777215p0050"],
-    [peerTunnelName({ encapsulation: "geneve", port: 6081 }, vni, ip("192.0.2.1")), "g2s-c0000201"],
-    [peerTunnelName({ encapsulation: "geneve", port: 80 }, vni, ip("192.0.2.1")), "g2s-0v5ebl3w"],
-    [peerTunnelName({ encapsulation: "nvgre", port: 0 }, highest, ip("255.0.0.1")), "n9zldr-ff000001"],
-    [peerTunnelName({ encapsulation: "gre", port: 0 }, vni, ip("2001:db8::1")), "r2s-h7t5rmr1"],
-    [peerTunnelName({ encapsulation: "ipip", port: 0 }, vni, ip("2001:db8::2")), "i2s-36qrghx6"],
+    [tunnelName(vxlan, vni, peer), "vx100"],
+    [tunnelName(vxlan, highest, peer), "vx16777215"],
+    [tunnelName({ ...vxlan, port: 80 }, highest, peer), "vx16777215p0050"],
+    [tunnelName({ encapsulation: "geneve", port: 6081 }, vni, ip("192.0.2.1")), "g2s-c0000201"],
+    [tunnelName({ encapsulation: "geneve", port: 80 }, vni, ip("192.0.2.1")), "g2s-0v5ebl3w"],
+    [tunnelName({ encapsulation: "nvgre", port: 0 }, highest, ip("255.0.0.1")), "n9zldr-ff000001"],
+    [tunnelName({ encapsulation: "gre", port: 0 }, vni, ip("2001:db8::1")), "r2s-h7t5rmr1"],
+    [tunnelName({ encapsulation: "ipip", port: 0 }, vni, ip("2001:db8::2")), "i2s-36qrghx6"],
     [endpointPortName("0123456789ab"), "ve0123456789ab"],
   ];
   for (const [name, expected] of names)
@@ -83,7 +84,7 @@ describe("names of kernel objects", () => {
   it("tell peers apart: no two of 50,000 IPv6 addresses share one", () => {
     const seen = new Set<string>();
     for (let host = 1; host <= 50_000; host++)
-      seen.add(peerTunnelName({ encapsulation: "gre", port: 0 }, vni, ip(`2001:db8::${host.toString(16)}`)));
+      seen.add(tunnelName({ encapsulation: "gre", port: 0 }, vni, ip(`2001:db8::${host.toString(16)}`)));
     assert.equal(seen.size, 50_000);
   });
 

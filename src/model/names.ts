@@ -1,14 +1,12 @@
 import { familyOf, type IpAddress, ipToBytes } from "../base/ip.ts";
 import { err, ok, type Result } from "../base/result.ts";
-import { encapsulations } from "./network-rules.ts";
-import type { Encapsulation, Vni } from "./resources.ts";
+import { encapsulations, encapsulationsThat, type TunnelEncapsulation } from "./encapsulation.ts";
+import type { Vni } from "./resources.ts";
 
 /** Longest name of a tenant: it also names a network namespace, together with the instance. */
 const maxTenantName = 40;
 /** Longest name of a network or node: one RFC 1123 label. */
 const maxLabel = 63;
-/** VNIs are 24 bits; zero is not given out. RFC 7348 §5. */
-export const maxVni = 0xff_ff_ff;
 
 /** Label of RFC 1123 §2.1 (RFC 952 with a leading digit allowed), lower case only so that `===` compares names. */
 const labelPattern = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
@@ -79,38 +77,48 @@ export function bridgeName(vni: Vni): string {
 
 /** An encapsulation as it is sent: what tells one tunnel of a network from another while the network changes. */
 export interface Transport {
-  readonly encapsulation: Exclude<Encapsulation, "direct">;
+  readonly encapsulation: TunnelEncapsulation;
   /** UDP destination port; 0 where the encapsulation has none. */
   readonly port: number;
 }
 
 /**
- * The one tunnel device of a VXLAN network: `vx100`, and `vx100p2118` for port 8472 (2118 hexadecimal), so that two
- * ports can be served beside each other. 15 bytes at most.
+ * The tunnel device of a network that leads to `peer`. Where one serves all VTEPs: `vx100`, and `vx100p2118` for port 8472
+ * (2118 hexadecimal), so that two ports can be served beside each other. Where each VTEP takes a device: `g2s-c0000201` leads
+ * to 192.0.2.1 in VNI 100 (2s in base 36); IPv6 addresses and unusual ports are in it as a hash of 41 bits. 15 bytes at most.
  */
-export function tunnelName(vni: Vni, port: number = encapsulations.vxlan.port): string {
-  return port === encapsulations.vxlan.port ? `vx${vni}` : `vx${vni}p${port.toString(16).padStart(4, "0")}`;
+export function tunnelName(transport: Transport, vni: Vni, peer: IpAddress): string {
+  const { encapsulation, port } = transport;
+  const start = tunnelNameStart(transport, vni);
+  const { devices, port: usualPort } = encapsulations[encapsulation];
+  if (devices === "shared") return start;
+  const isPlain = familyOf(peer) === 4 && port === usualPort;
+  return isPlain
+    ? `${start}${Array.from(ipToBytes(peer), (byte) => byte.toString(16).padStart(2, "0")).join("")}`
+    : `${start}${hash41(`${peer} ${port}`).toString(36).padStart(8, "0")}`;
 }
 
-const peerTunnelLetter = { geneve: "g", nvgre: "n", gre: "r", ipip: "i" } as const;
+/** The tunnel devices of a transport by name: that of the one, or what all begin with and a `*`. */
+export function tunnelPattern(transport: Transport, vni: Vni): string {
+  const isShared = encapsulations[transport.encapsulation].devices === "shared";
+  return `${tunnelNameStart(transport, vni)}${isShared ? "" : "*"}`;
+}
 
-/**
- * The tunnel device towards one VTEP, where each VTEP takes a device of its own: `g2s-c0000201` leads to 192.0.2.1 in
- * VNI 100 (2s in base 36) by Geneve. IPv6 addresses and unusual ports are in it as a hash of 41 bits. 15 bytes at most.
- */
-export function peerTunnelName({ encapsulation, port }: Transport, vni: Vni, peer: IpAddress): string {
-  if (encapsulation === "vxlan") throw new RangeError("a VXLAN network has one tunnel for all VTEPs");
-  const isPlain = familyOf(peer) === 4 && port === encapsulations[encapsulation].port;
-  const bytes = ipToBytes(peer);
-  const place = isPlain
-    ? Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
-    : hash41(`${peer} ${port}`).toString(36).padStart(8, "0");
-  return `${peerTunnelLetter[encapsulation]}${vni.toString(36)}-${place}`;
+/** What names of a transport's devices begin with; where one device serves all VTEPs its whole name. */
+function tunnelNameStart({ encapsulation, port }: Transport, vni: Vni): string {
+  const { devices, devicePrefix, port: usualPort } = encapsulations[encapsulation];
+  if (devices !== "shared") return `${devicePrefix}${vni.toString(36)}-`;
+  return `${devicePrefix}${vni}${port === usualPort ? "" : `p${port.toString(16).padStart(4, "0")}`}`;
 }
 
 /** Whether a device of weft's is a tunnel of this network, by whatever encapsulation, port and VTEP. */
 export function isTunnelOf(vni: Vni, name: string): boolean {
-  return new RegExp(`^(vx${vni}(p[0-9a-f]{4})?|[gnri]${vni.toString(36)}-[0-9a-z]{8})$`).test(name);
+  const [shared, single] = (["shared", "per-vtep"] as const).map((kind) =>
+    encapsulationsThat(({ devices }) => devices === kind)
+      .map((each) => encapsulations[each].devicePrefix)
+      .join("|"),
+  );
+  return new RegExp(`^((${shared})${vni}(p[0-9a-f]{4})?|(${single})${vni.toString(36)}-[0-9a-z]{8})$`).test(name);
 }
 
 /** FNV-1a of 64 bits, of which 41 fit eight digits of base 36. */

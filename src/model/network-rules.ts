@@ -1,26 +1,11 @@
 import { type Cidr, cidrFamily, prefixLengthOf } from "../base/cidr.ts";
 import { familyOf, type IpAddress, type IpFamily, ipFromBytes } from "../base/ip.ts";
+import { encapsulations, encapsulationsThat, noTunnel } from "./encapsulation.ts";
 import { type FieldProblem, fieldProblem } from "./problem.ts";
-import type { Encapsulation, Network, NetworkMode, UnderlayFamily, Vni } from "./resources.ts";
+import type { Network, UnderlayFamily, Vni } from "./resources.ts";
 
 /** Everything of a network but its VNI, which the server may be yet to choose. */
 type NetworkPlan = Omit<Network, "vni"> & { readonly vni?: Vni };
-
-/** What each encapsulation can carry, and the UDP port that IANA gave it (0: it has none). */
-export const encapsulations: Readonly<
-  Record<Encapsulation, { readonly modes: readonly NetworkMode[]; readonly port: number }>
-> = {
-  vxlan: { modes: ["l2", "l3"], port: 4789 },
-  geneve: { modes: ["l2", "l3"], port: 6081 },
-  nvgre: { modes: ["l2"], port: 0 },
-  gre: { modes: ["l3"], port: 0 },
-  ipip: { modes: ["l3"], port: 0 },
-  direct: { modes: ["l3"], port: 0 },
-};
-
-/** RFC 7637 §3: VSIDs 0 to 0xfff are reserved, and so is the highest. */
-const firstVsid = 0x1000;
-const lastVsid = 0xfffffe;
 
 /** IPv4 blocks of fewer addresses would hold nobody: network, gateway and broadcast address are taken. */
 const smallestBlock = 4;
@@ -69,30 +54,28 @@ export function combinationProblems(network: NetworkPlan): FieldProblem[] {
 }
 
 function* encapsulationProblems({ mode, encapsulation, vni, port }: NetworkPlan): Generator<FieldProblem> {
-  const { modes, port: usualPort } = encapsulations[encapsulation];
+  const { modes, carriesEthernet, port: usualPort, key } = encapsulations[encapsulation];
   if (!modes.includes(mode)) {
-    const able = (Object.keys(encapsulations) as Encapsulation[]).filter((name) =>
-      encapsulations[name].modes.includes(mode),
-    );
-    const carries = modes.includes("l2") ? "Ethernet frames" : "IP packets alone";
-    yield fieldProblem(
-      ["encapsulation"],
-      `${encapsulation}, which carries ${carries}`,
-      `${able.join(", ")} with mode ${mode}`,
-    );
+    const carries = carriesEthernet ? "Ethernet frames" : "IP packets alone";
+    const able = encapsulationsThat((each) => each.modes.includes(mode)).join(", ");
+    yield fieldProblem(["encapsulation"], `${encapsulation}, which carries ${carries}`, `${able} with mode ${mode}`);
   }
   if (usualPort === 0 && port !== 0)
     yield fieldProblem(["port"], String(port), `none: ${encapsulation} does not run over UDP`);
   if (usualPort !== 0 && port === 0) yield fieldProblem(["port"], "0", "a UDP port, 1 to 65535");
-  if (encapsulation === "nvgre" && vni !== undefined && (vni < firstVsid || vni > lastVsid))
-    yield fieldProblem(["vni"], String(vni), `a VSID, ${firstVsid} to ${lastVsid}, with nvgre (RFC 7637 §3)`);
+  if (key !== undefined && vni !== undefined && (vni < key.first || vni > key.last)) {
+    const { name, first, last, source } = key;
+    yield fieldProblem(["vni"], String(vni), `a ${name}, ${first} to ${last}, with ${encapsulation} (${source})`);
+  }
 }
 
 function* discoveryProblems(network: NetworkPlan): Generator<FieldProblem> {
   const { mode, encapsulation, discovery, learning, multicast, vteps, underlay } = network;
   const version = underlayVersion(underlay);
-  if (discovery === "multicast" && (mode !== "l2" || encapsulation !== "vxlan"))
-    yield fieldProblem(["discovery"], "multicast", "multicast with mode l2 and encapsulation vxlan alone");
+  if (discovery === "multicast" && (mode !== "l2" || !encapsulations[encapsulation].joinsGroups)) {
+    const able = encapsulationsThat(({ joinsGroups }) => joinsGroups).join(", ");
+    yield fieldProblem(["discovery"], "multicast", `multicast with mode l2 and encapsulation ${able} alone`);
+  }
   if (discovery === "static" && mode !== "l2")
     yield fieldProblem(["discovery"], "static", "control-plane with mode l3: the server gives out the blocks");
   if (discovery !== "control-plane" && learning === "control-plane")
@@ -148,9 +131,9 @@ function* routingProblems(network: NetworkPlan): Generator<FieldProblem> {
   const { mode, encapsulation, subnets, gateways, underlay, crossSubnet } = network;
   if (network.vlanTags && mode === "l3")
     yield fieldProblem(["vlanTags"], "true", "false with mode l3, which routes packets and carries no frames");
-  if (crossSubnet && (mode !== "l3" || encapsulation === "direct"))
+  if (crossSubnet && (mode !== "l3" || encapsulation === noTunnel))
     yield fieldProblem(["crossSubnet"], "true", "false but with mode l3 and an encapsulation for the other nodes");
-  if (encapsulation === "direct" || crossSubnet)
+  if (encapsulation === noTunnel || crossSubnet)
     for (const [index, subnet] of subnets.entries())
       if (cidrFamily(subnet) === 6 && underlay === "ipv4")
         yield fieldProblem(

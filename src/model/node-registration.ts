@@ -1,7 +1,7 @@
 import { type Cidr, cidrContains } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
-import { isRoutedByHost } from "./conflicts.ts";
+import { isRoutedByHost, routedByHost } from "./conflicts.ts";
 import { maximumMtu, minimumMtu } from "./mtu.ts";
 import { fieldProblem, formatProblem } from "./problem.ts";
 import type { Network, Node, VtepAddresses } from "./resources.ts";
@@ -90,7 +90,7 @@ export function checkVtepsOutside(
         new WeftError({
           code: "failed-precondition",
           attempted: `${before === undefined ? "create" : "change"} network ${network.name}`,
-          reason: `subnet ${subnet} holds ${address}, the VTEP address of node ${node.name}, and hosts route it themselves (hostAccess, crossSubnet or encapsulation direct)`,
+          reason: `subnet ${subnet} holds ${address}, the VTEP address of node ${node.name}, and hosts route it themselves (${routedByHost})`,
           hint: "choose a prefix that the underlay does not use",
         }),
       );
@@ -147,7 +147,7 @@ function overlayAddress(attempted: string, address: IpAddress, network: Network)
   return new WeftError({
     code: "failed-precondition",
     attempted,
-    reason: `the VTEP address ${address} is in a subnet of network ${network.name}, which hosts route themselves (hostAccess, crossSubnet or encapsulation direct): tunnels would end in it`,
+    reason: `the VTEP address ${address} is in a subnet of network ${network.name}, which hosts route themselves (${routedByHost}): tunnels would end in it`,
     hint: "give the agent an address of the underlay by --underlay",
   });
 }

@@ -1,13 +1,12 @@
 import type { Cidr } from "../base/cidr.ts";
 import type { IpAddress, Ipv4Address, Ipv6Address } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
+import type { Encapsulation, NetworkMode } from "./encapsulation.ts";
 
 declare const vniBrand: unique symbol;
 /** VXLAN network identifier, 1…16777215. RFC 7348 §5; NVGRE calls it VSID (RFC 7637 §3.2). Zero is not given out. */
 export type Vni = number & { readonly [vniBrand]: true };
 
-/** Headers that can carry a network between nodes. */
-export type Encapsulation = "vxlan" | "geneve" | "nvgre" | "gre" | "ipip" | "direct";
 /** The IP version of the underlay that carries a network. */
 export type UnderlayFamily = "ipv4" | "ipv6";
 
@@ -22,12 +21,6 @@ export interface Tenant {
 
 /** Labels that a node must have, each with this value. Nodes get labels from the administrator: {@link NodeSettings}. */
 export type NodeSelector = Readonly<Record<string, string>>;
-
-/**
- * `l2`: one flat subnet over all nodes, an endpoint keeps its addresses wherever it moves. `l3`: each node owns blocks
- * of the subnets, and nodes hold one route for each block of another node.
- */
-export type NetworkMode = "l2" | "l3";
 
 /**
  * How nodes find each other's tunnel endpoints. `control-plane`: the server says which nodes host the network.
@@ -67,7 +60,7 @@ export interface Network {
   readonly blockSize: number;
   /** Octets of the largest inner IP packet. Absent: the smallest underlay MTU of all nodes less the headers. */
   readonly mtu?: number;
-  /** UDP destination port of the tunnel: VXLAN 4789 (RFC 7348 §5), Geneve 6081 (RFC 8926 §3.3). 0: none has one. */
+  /** UDP destination port of the tunnel. Default: that of the encapsulation. 0: it does not run over UDP. */
   readonly port: number;
   /** Default `ipv4`. */
   readonly underlay: UnderlayFamily;

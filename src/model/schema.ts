@@ -4,10 +4,10 @@ import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address, parseIp }
 import { type MacAddress, parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { defaultEgressBlocked } from "./egress-blocked.ts";
+import { defaultEncapsulation, encapsulationNames, encapsulations, maxVni } from "./encapsulation.ts";
 import { isUnicastMac } from "./endpoint-mac.ts";
 import { maximumMtu, minimumMtu } from "./mtu.ts";
 import {
-  maxVni,
   parseEndpointId,
   parseInterfaceName,
   parseNetworkName,
@@ -15,7 +15,7 @@ import {
   parseTenantName,
   type TextParser,
 } from "./names.ts";
-import { combinationProblems, encapsulations, isUnicastFirstOctet } from "./network-rules.ts";
+import { combinationProblems, isUnicastFirstOctet } from "./network-rules.ts";
 import { describeFound, type FieldProblem, fieldProblem } from "./problem.ts";
 import type { Endpoint, Network, Node, NodeSettings, Tenant, Vni } from "./resources.ts";
 import { reservedReason } from "./subnet.ts";
@@ -173,7 +173,7 @@ const declaredNetworkSchema = fields({
   name: text(parseNetworkName),
   tenant: text(parseTenantName),
   mode: oneOf("l2", "l3").default("l2"),
-  encapsulation: oneOf("vxlan", "geneve", "nvgre", "gre", "ipip", "direct").default("vxlan"),
+  encapsulation: oneOf(...encapsulationNames).default(defaultEncapsulation),
   vni: vni.optional(),
   subnets,
   gateways,

@@ -7,7 +7,7 @@ import { startCapture } from "../../src/lab/capture.ts";
 import type { AttachedContainer, Lab } from "../../src/lab/lab.ts";
 import { ping } from "../../src/lab/measure.ts";
 import type { Vni } from "../../src/model/index.ts";
-import { headerSize } from "../../src/model/mtu.ts";
+import { overheadOf } from "../../src/model/mtu.ts";
 import { defaultGroup } from "../../src/model/network-rules.ts";
 import { decodeFrame, readPcap } from "../../src/wire/index.ts";
 import { familiesOf, isDirect, type MatrixCase, networkOf } from "./cases.ts";
@@ -220,7 +220,7 @@ async function checkFullSize(lab: Lab, address: string, mtu: number): Promise<st
 
 /** What fills the network's MTU fills the underlay's, in one piece. */
 function checkLargest(each: MatrixCase, { mtu }: AttachedContainer, requests: readonly SentRequest[]): Check {
-  const fitting = underlayMtu - headerSize(each.encapsulation, each.underlay);
+  const fitting = underlayMtu - overheadOf(each).octets;
   if (mtu !== fitting) return { passed: false, text: `the MTU is ${mtu}, and ${fitting} would fit` };
   const largest = Math.max(...requests.map(({ length }) => length));
   const wanted = isDirect(each) ? mtu : underlayMtu;

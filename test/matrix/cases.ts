@@ -3,8 +3,8 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { NetworkSchema } from "../../src/api/generated/weft/v1/resources_pb.js";
 import type { IpFamily } from "../../src/base/ip.ts";
 import { hostAddresses } from "../../src/lab/underlay.ts";
-import type { Discovery, Encapsulation, NetworkMode, UnderlayFamily } from "../../src/model/index.ts";
-import { encapsulations } from "../../src/model/network-rules.ts";
+import { type Encapsulation, encapsulations, type NetworkMode } from "../../src/model/encapsulation.ts";
+import type { Discovery, UnderlayFamily } from "../../src/model/index.ts";
 
 export type Overlay = "ipv4" | "ipv6" | "dual";
 

@@ -2,6 +2,12 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Cidr } from "../../base/cidr.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
+import {
+  defaultEncapsulation,
+  encapsulationNames,
+  encapsulations,
+  encapsulationsThat,
+} from "../../model/encapsulation.ts";
 import { defaultGroup } from "../../model/network-rules.ts";
 import type { Network } from "../../model/resources.ts";
 import { UsageError } from "../errors.ts";
@@ -251,16 +257,11 @@ export function registerNetwork(program: Command): void {
 function changeOptions(command: Command): Command {
   return command
     .addOption(
-      new Option("--encapsulation <name>", "header between nodes (default: vxlan)").choices([
-        "vxlan",
-        "geneve",
-        "nvgre",
-        "gre",
-        "ipip",
-        "direct",
-      ]),
+      new Option("--encapsulation <name>", `header between nodes (default: ${defaultEncapsulation})`).choices(
+        encapsulationNames,
+      ),
     )
-    .option("--port <number>", "UDP destination port (default: 4789 with vxlan, 6081 with geneve)", integer(1, 65_535))
+    .option("--port <number>", `UDP destination port (default: ${usualPorts.join(", ")})`, integer(1, 65_535))
     .option("--gateway <address>", "l2: address that no endpoint gets; one for each subnet", addresses)
     .option("--block-size <addresses>", "l3: addresses of each node's block, a power of two (default: 64)", blockSize)
     .option("--mtu <octets>", "largest inner IP packet; auto: what the underlay carries", mtu)
@@ -307,6 +308,10 @@ function changeOptions(command: Command): Command {
       blockedPrefixes,
     );
 }
+
+const usualPorts = encapsulationsThat(({ port }) => port !== 0).map(
+  (name) => `${encapsulations[name].port} with ${name}`,
+);
 
 /** Options that are fields of the same name. */
 const plainFields = [

@@ -1,6 +1,6 @@
 import { familyOf, type IpAddress } from "../../base/ip.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
-import { peerTunnelName, type Transport } from "../../model/names.ts";
+import { type Transport, tunnelName } from "../../model/names.ts";
 import type { GeneveSettings } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { routerMac } from "../ownership.ts";
@@ -22,8 +22,9 @@ export function geneveTunnel(network: NetworkSettings, transport: Transport, pee
     dontFragment: GENEVE_DF_SET,
   };
   return {
-    name: peerTunnelName(transport, network.vni, peer),
+    name: tunnelName(transport, network.vni, peer),
     kind: "geneve",
+    module: "geneve",
     field: "geneve",
     settings: settings as Readonly<Record<string, unknown>>,
     fixed: ["vni", "remote", "remote6", "port"],

@@ -1,6 +1,6 @@
 import { cidrFamily } from "../../base/cidr.ts";
 import { familyOf, type IpAddress } from "../../base/ip.ts";
-import { peerTunnelName, type Transport } from "../../model/names.ts";
+import { type Transport, tunnelName } from "../../model/names.ts";
 import { type IpTunnelSettings, ip6TunnelFlag, ipTunnelProtocol } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { outerTtl, type TunnelDevice } from "./tunnel-device.ts";
@@ -21,9 +21,11 @@ export function ipipTunnel(network: NetworkSettings, transport: Transport, peer:
       carries.size === 2 ? ipTunnelProtocol.any : carries.has(4) ? ipTunnelProtocol.ipv4 : ipTunnelProtocol.ipv6,
     ...(isIpv4 ? { pathMtuDiscovery: true } : { flags: ip6TunnelFlag.ignoreEncapsulationLimit }),
   };
+  const kind = isIpv4 ? (carries.has(6) ? "sit" : "ipip") : "ip6tnl";
   return {
-    name: peerTunnelName(transport, network.vni, peer),
-    kind: isIpv4 ? (carries.has(6) ? "sit" : "ipip") : "ip6tnl",
+    name: tunnelName(transport, network.vni, peer),
+    kind,
+    module: isIpv4 ? kind : "ip6_tunnel",
     field: "ipTunnel",
     settings: settings as Readonly<Record<string, unknown>>,
     fixed: ["remote", "protocol"],

@@ -8,6 +8,8 @@ export interface TunnelDevice {
   readonly name: string;
   /** `vxlan`, `geneve`, … as the kernel calls it. */
   readonly kind: string;
+  /** The module of the kernel that brings the kind. */
+  readonly module: string;
   readonly field: KindField;
   /** Fields of the kind. */
   readonly settings: Readonly<Record<string, unknown>>;

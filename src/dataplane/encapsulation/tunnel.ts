@@ -1,44 +1,32 @@
 import type { IpAddress } from "../../base/ip.ts";
-import type { Vni } from "../../model/index.ts";
-import { peerTunnelName, type Transport, tunnelName } from "../../model/names.ts";
+import { encapsulations, type TunnelEncapsulation } from "../../model/encapsulation.ts";
+import type { Transport } from "../../model/names.ts";
 import type { Link, LinkInfo } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { geneveTunnel } from "./geneve.ts";
-import { greTunnel, nvgreTunnel } from "./gre.ts";
+import { greTunnel } from "./gre.ts";
 import { ipipTunnel } from "./ipip.ts";
+import { nvgreTunnel } from "./nvgre.ts";
 import type { TunnelDevice } from "./tunnel-device.ts";
 import { vxlanTunnel } from "./vxlan.ts";
 
-/** How one encapsulation is made of kernel devices. `peer`: the VTEP that the device leads to; absent: all of them. */
-interface Encapsulation {
-  /** `shared`: one device, whose entries name VTEPs. `per-peer`: a device for each VTEP, a mesh. */
-  readonly topology: "shared" | "per-peer";
-  readonly device: (network: NetworkSettings, transport: Transport, peer: IpAddress) => TunnelDevice;
-}
-
-const encapsulations: Readonly<Record<Transport["encapsulation"], Encapsulation>> = {
-  vxlan: { topology: "shared", device: vxlanTunnel },
-  geneve: { topology: "per-peer", device: geneveTunnel },
-  nvgre: { topology: "per-peer", device: nvgreTunnel },
-  gre: { topology: "per-peer", device: greTunnel },
-  ipip: { topology: "per-peer", device: ipipTunnel },
+/** The device that carries a network by each encapsulation to `peer`; where one serves all VTEPs, this node's own stands there. */
+const deviceOf: Readonly<
+  Record<TunnelEncapsulation, (network: NetworkSettings, transport: Transport, peer: IpAddress) => TunnelDevice>
+> = {
+  vxlan: vxlanTunnel,
+  geneve: geneveTunnel,
+  nvgre: nvgreTunnel,
+  gre: greTunnel,
+  ipip: ipipTunnel,
 };
-
-export function isPerPeer(transport: Transport): boolean {
-  return encapsulations[transport.encapsulation].topology === "per-peer";
-}
 
 /**
  * Whether the kernel takes packets of such a tunnel from every address, so that a filter must say whose are welcome. A
  * tunnel that leads to one VTEP takes packets of that one.
  */
-export function takesFromAll(transport: Transport): boolean {
-  return !isPerPeer(transport);
-}
-
-/** Whether frames carry an inner Ethernet header: then routes through the tunnel need a neighbour. */
-export function carriesEthernet({ encapsulation }: Transport): boolean {
-  return encapsulation !== "gre" && encapsulation !== "ipip";
+export function takesFromAll({ encapsulation }: Transport): boolean {
+  return encapsulations[encapsulation].devices === "shared";
 }
 
 /** A tunnel and the VTEP that it leads to; `undefined`: it leads to all. */
@@ -55,8 +43,9 @@ export function plannedTunnels(network: NetworkSettings, peers: Iterable<IpAddre
   const planned = new Map<string, PlannedTunnel>();
   const all = [...peers];
   const plan = (transport: Transport, isStandby: boolean): void => {
-    for (const peer of isPerPeer(transport) ? all : [undefined]) {
-      const device = encapsulations[transport.encapsulation].device(network, transport, peer ?? network.localVtep);
+    const { encapsulation } = transport;
+    for (const peer of encapsulations[encapsulation].devices === "shared" ? [undefined] : all) {
+      const device = deviceOf[encapsulation](network, transport, peer ?? network.localVtep);
       planned.set(device.name, { device, transport, peer, isStandby });
     }
   };
@@ -64,13 +53,6 @@ export function plannedTunnels(network: NetworkSettings, peers: Iterable<IpAddre
   if (network.transport !== undefined) plan(network.transport, false);
   for (const transport of network.standby) plan(transport, true);
   return planned;
-}
-
-/** The tunnels of a transport by name: that of the one, or what all begin with and a `*`. */
-export function tunnelPattern(transport: Transport, vni: Vni): string {
-  if (!isPerPeer(transport)) return tunnelName(vni, transport.port);
-  const name = peerTunnelName(transport, vni, "0.0.0.0" as IpAddress);
-  return `${name.slice(0, name.indexOf("-") + 1)}*`;
 }
 
 /** What the device is made with, beside what all devices are. */

@@ -1,4 +1,4 @@
-import { familyOf } from "../../base/ip.ts";
+import { familyOf, type IpAddress } from "../../base/ip.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
 import { type Transport, tunnelName } from "../../model/names.ts";
 import type { VxlanSettings } from "../../netlink/index.ts";
@@ -16,7 +16,7 @@ const unusedAgeing = 300;
  * The VXLAN tunnel of a network (RFC 7348). Entries come from the control plane alone, unless the network asks for
  * flood-and-learn; a multicast group is the kernel's default destination, which the underlay interface joins.
  */
-export function vxlanTunnel(network: NetworkSettings, transport: Transport): TunnelDevice {
+export function vxlanTunnel(network: NetworkSettings, transport: Transport, peer: IpAddress): TunnelDevice {
   const isIpv4 = familyOf(network.localVtep) === 4;
   const learns = network.learning === "data-plane";
   const { multicast } = network;
@@ -37,8 +37,9 @@ export function vxlanTunnel(network: NetworkSettings, transport: Transport): Tun
         }),
   };
   return {
-    name: tunnelName(network.vni, transport.port),
+    name: tunnelName(transport, network.vni, peer),
     kind: "vxlan",
+    module: "vxlan",
     field: "vxlan",
     settings: settings as Readonly<Record<string, unknown>>,
     fixed: ["vni", "port", "group", "group6", "link"],

@@ -1,9 +1,8 @@
 import { type Cidr, cidr, cidrFamily, cidrOf } from "../../base/cidr.ts";
 import type { IpFamily } from "../../base/ip.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
-import { bridgeName } from "../../model/names.ts";
+import { bridgeName, tunnelPattern } from "../../model/names.ts";
 import type { NetworkSettings } from "../desired.ts";
-import { tunnelPattern } from "../encapsulation/tunnel.ts";
 import { tenantDevice } from "../uplink/identity.ts";
 import { families } from "../uplink/request.ts";
 import * as nft from "../uplink/rules.ts";

@@ -26,7 +26,7 @@ const chain = "input";
 
 const udpPort = (set: string): NftObject => match({ payload: { protocol: "udp", field: "dport" } }, set);
 /** RFC 7348 §5, from the UDP header on, which nft finds behind options and extension headers: the VNI is in octets 12 to 14. */
-const vxlanVni = { payload: { base: "th", offset: 96, len: 24 } };
+const vniOfFrame = { payload: { base: "th", offset: 96, len: 24 } };
 /**
  * The destination of the packet that an ICMP error quotes, from the ICMP header on, which has 8 octets: octets 16 to 19
  * of an IPv4 header (RFC 791), 24 to 39 of an IPv6 header (RFC 8200), whatever options follow.
@@ -78,7 +78,7 @@ export function sourceFilterTable(filter: SourceFilter): NftTable {
       ...(isOpen
         ? ([4, 6] as const).flatMap((family) => [acceptOpen(family, "local"), acceptOpen(family, "group")])
         : []),
-      ...(filter.vnis.length > 0 ? [rule(udpPort("@ports"), notIn(vxlanVni, filter.vnis), { accept: null })] : []),
+      ...(filter.vnis.length > 0 ? [rule(udpPort("@ports"), notIn(vniOfFrame, filter.vnis), { accept: null })] : []),
       rule(udpPort("@ports"), ...drop),
       ...([4, 6] as const).flatMap((family) => pathMtuRules(family, filter.paths)),
     ],

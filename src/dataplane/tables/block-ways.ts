@@ -2,8 +2,8 @@ import { type Cidr, cidrFamily, networkAddress } from "../../base/cidr.ts";
 import type { IpAddress, IpFamily } from "../../base/ip.ts";
 import { linkLocalOf } from "../../base/link-local.ts";
 import type { MacAddress } from "../../base/mac.ts";
+import { encapsulations } from "../../model/encapsulation.ts";
 import type { DesiredNetwork } from "../desired.ts";
-import { carriesEthernet } from "../encapsulation/tunnel.ts";
 import { routerMac } from "../ownership.ts";
 import { notYet } from "../reconcile/table.ts";
 import type { Tunnels } from "../tunnels.ts";
@@ -57,7 +57,7 @@ export class BlockWays {
     if (tunnel === undefined) return notYet;
     const isShared = tunnel === tunnels.shared;
     const { index } = tunnel;
-    if (!carriesEthernet(tunnel.transport)) return { index, isShared };
+    if (!encapsulations[tunnel.transport.encapsulation].carriesEthernet) return { index, isShared };
     const router = this.#routerAt(block.vtep);
     // An IPv6 next hop inside the block would not do: the kernel refuses one that another route leads to, as the block's
     // own does while it moves to another tunnel.

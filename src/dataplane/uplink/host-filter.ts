@@ -1,5 +1,6 @@
 import { cidrFamily, cidrOf, prefixLengthOf } from "../../base/cidr.ts";
 import { familyOf } from "../../base/ip.ts";
+import { encapsulationNames, encapsulations } from "../../model/encapsulation.ts";
 import type { NftObject, NftTable } from "../filter/nftables.ts";
 import { linkLocal, type PairAddresses } from "./addresses.ts";
 import { hostDevice, hostTable, type UplinkIdentity } from "./identity.ts";
@@ -94,7 +95,7 @@ export function hostFilterTable(
  * others, which would take it for a VTEP's and let it in.
  */
 function noTunnels(device: string): NftObject[] {
-  const { ipip, sixInFour, gre } = nft.ipProtocol;
+  const protocols = encapsulationNames.flatMap((each) => encapsulations[each].ipProtocols);
   return [
     nft.rule(
       "prerouting",
@@ -102,7 +103,7 @@ function noTunnels(device: string): NftObject[] {
       nft.match({ payload: { protocol: "udp", field: "dport" } }, "@ports"),
       nft.drop,
     ),
-    nft.rule("prerouting", nft.from(device), nft.protocolIn(ipip, sixInFour, gre), nft.drop),
+    nft.rule("prerouting", nft.from(device), nft.protocolIn(...new Set(protocols)), nft.drop),
   ];
 }
 

@@ -8,7 +8,7 @@ import type { NftObject } from "../filter/nftables.ts";
 export const hookPriority = { raw: -300, mangle: -150, filter: 0, sourceNat: 100 } as const;
 
 /** IANA protocol numbers. */
-export const ipProtocol = { ipip: 4, tcp: 6, udp: 17, sixInFour: 41, gre: 47 } as const;
+export const ipProtocol = { tcp: 6, udp: 17 } as const;
 
 export const drop: readonly object[] = [{ counter: null }, { drop: null }];
 export const accept: readonly object[] = [{ accept: null }];
