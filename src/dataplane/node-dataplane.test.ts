@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ManualClock } from "../base/clock.ts";
-import { FakeKernel } from "../netlink/fake-kernel.ts";
 import { changeLink, RTM_NEWLINK } from "../netlink/index.ts";
+import { networkSettings } from "../testing/desired.ts";
+import { FakeKernel } from "../testing/fake-kernel.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
 import { NodeDataplane } from "./node-dataplane.ts";
 import { aliasOf } from "./ownership.ts";
 import type { DataplaneEvent } from "./report.ts";
-import { networkSettings } from "./testing.ts";
 
 const loopback = { ...changeLink({ index: 1 }, { name: "lo", alias: aliasOf("weft") }), type: RTM_NEWLINK };
 
