@@ -15,20 +15,20 @@ import {
   neighbourState,
 } from "../netlink/index.ts";
 import { Announcements } from "./announcements.ts";
-import { Bridge } from "./bridge-device.ts";
 import type { DesiredNetwork, DeviceMarks } from "./desired.ts";
-import type { DevicePlace } from "./device-changes.ts";
+import { Bridge } from "./devices/bridge.ts";
+import type { DevicePlace } from "./devices/device-changes.ts";
+import { LinkTable } from "./devices/link-table.ts";
+import { Ports } from "./devices/ports.ts";
+import { Tunnels } from "./devices/tunnels.ts";
 import { type PlannedTunnel, plannedTunnels } from "./encapsulation/tunnel.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
-import { LinkTable } from "./link-table.ts";
 import { NetworkRows } from "./network-rows.ts";
 import type { KernelObject } from "./objects.ts";
 import { isOwnLink } from "./ownership.ts";
-import { Ports } from "./ports.ts";
 import type { Failure } from "./reconcile/marks.ts";
 import { lookUp } from "./reconcile/reconciled-table.ts";
 import type { Problems, Report } from "./report.ts";
-import { Tunnels } from "./tunnels.ts";
 
 export interface NetworkPlace extends DevicePlace {
   readonly kernel: Kernel;

@@ -14,13 +14,13 @@ import {
   withoutNewNeighbours,
 } from "../netlink/index.ts";
 import type { DesiredNetwork } from "./desired.ts";
+import { LinkTable } from "./devices/link-table.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
 import { KeptTable } from "./filter/kept-table.ts";
 import type { NftTable } from "./filter/nftables.ts";
 import { handedUpTable, routingFilterName, routingFilterTable } from "./filter/routing-filter.ts";
 import { suppressionFilterName, suppressionFilterTable } from "./filter/suppression-filter.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
-import { LinkTable } from "./link-table.ts";
 import { NetworkDataplane, type PortTraffic } from "./network-dataplane.ts";
 import { isOwnLink, weftProtocol } from "./ownership.ts";
 import type { Problems, Report } from "./report.ts";

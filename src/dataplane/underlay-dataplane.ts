@@ -1,7 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { getLink, NetlinkSocket, Watch } from "../netlink/index.ts";
-import type { OffloadLimits } from "./device-changes.ts";
+import type { OffloadLimits } from "./devices/device-changes.ts";
 import { deleteNftTable, ensureNftTable } from "./filter/nftables.ts";
 import { type SourceFilter, sourceFilterName, sourceFilterTable } from "./filter/source-filter.ts";
 import { VtepRoutes } from "./filter/vtep-paths.ts";

@@ -4,9 +4,9 @@ import { linkLocalOf } from "../../base/link-local.ts";
 import type { MacAddress } from "../../base/mac.ts";
 import { encapsulations } from "../../model/encapsulation.ts";
 import type { DesiredNetwork } from "../desired.ts";
+import type { Tunnels } from "../devices/tunnels.ts";
 import { routerMac } from "../ownership.ts";
 import { notYet } from "../reconcile/table.ts";
-import type { Tunnels } from "../tunnels.ts";
 
 export interface BlockWaysOptions {
   readonly desired: DesiredNetwork;

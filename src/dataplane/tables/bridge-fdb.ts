@@ -12,10 +12,10 @@ import {
   replaceFdbEntry,
 } from "../../netlink/index.ts";
 import type { DesiredNetwork } from "../desired.ts";
+import type { Tunnels } from "../devices/tunnels.ts";
 import { weftProtocol } from "../ownership.ts";
 import { lookUp } from "../reconcile/reconciled-table.ts";
 import { notYet, type Table } from "../reconcile/table.ts";
-import type { Tunnels } from "../tunnels.ts";
 import { type FdbListing, fdbText, isMarkedFdb } from "./fdb-listing.ts";
 
 export interface BridgeFdbOptions {

@@ -1,5 +1,5 @@
 import { type FdbEntry, listFdbEntries, neighbourFlag, type Query } from "../../netlink/index.ts";
-import type { Tunnels } from "../tunnels.ts";
+import type { Tunnels } from "../devices/tunnels.ts";
 
 /**
  * What shows the FDB entries of a network: of the tunnels that serve all VTEPs, with the bridge's entries for their ports,

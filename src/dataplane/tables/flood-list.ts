@@ -11,8 +11,8 @@ import {
   type Request,
 } from "../../netlink/index.ts";
 import type { DesiredNetwork } from "../desired.ts";
+import type { Tunnels } from "../devices/tunnels.ts";
 import type { Table } from "../reconcile/table.ts";
-import type { Tunnels } from "../tunnels.ts";
 import { type FdbListing, fdbText } from "./fdb-listing.ts";
 
 /** Index of a tunnel and a VTEP, or a group: `7 192.0.2.2`. */

@@ -13,11 +13,11 @@ import {
   replaceFdbEntry,
   replaceNeighbour,
 } from "../../netlink/index.ts";
+import type { Tunnels } from "../devices/tunnels.ts";
 import { weftProtocol } from "../ownership.ts";
 import type { ReconciledTable } from "../reconcile/reconciled-table.ts";
 import type { Reconciler } from "../reconcile/reconciler.ts";
 import { notYet, type Table } from "../reconcile/table.ts";
-import type { Tunnels } from "../tunnels.ts";
 import type { BlockWays, Router } from "./block-ways.ts";
 import { isSameNeighbour, neighbourText, permanentNeighbour } from "./bridge-neighbours.ts";
 import { fdbText, isMarkedFdb } from "./fdb-listing.ts";

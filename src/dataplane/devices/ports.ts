@@ -1,20 +1,20 @@
-import type { Clock } from "../base/clock.ts";
-import type { MacAddress } from "../base/mac.ts";
-import { isErrno } from "../linux/index.ts";
-import { endpointOfPort, endpointPortName } from "../model/names.ts";
-import { type BridgePortSettings, deleteLink, getFdbEntry, type Link, neighbourFlag } from "../netlink/index.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { MacAddress } from "../../base/mac.ts";
+import { isErrno } from "../../linux/index.ts";
+import { endpointOfPort, endpointPortName } from "../../model/names.ts";
+import { type BridgePortSettings, deleteLink, getFdbEntry, type Link, neighbourFlag } from "../../netlink/index.ts";
+import type { DesiredNetwork } from "../desired.ts";
+import type { Kernel } from "../kernel.ts";
+import type { KernelObject } from "../objects.ts";
+import { isOwnLink } from "../ownership.ts";
+import type { Objects } from "../reconcile/objects.ts";
+import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
+import { lookUp } from "../reconcile/reconciled-table.ts";
+import type { Report } from "../report.ts";
 import { endpointPort, isPortAs } from "./bridge-port.ts";
-import type { DesiredNetwork } from "./desired.ts";
-import { ensureEndpointPort, isPortSettled, localFdbRequest, type PortPlace } from "./endpoint-port.ts";
-import type { Kernel } from "./kernel.ts";
 import type { LinkTable } from "./link-table.ts";
-import type { KernelObject } from "./objects.ts";
-import { isOwnLink } from "./ownership.ts";
+import { ensureEndpointPort, isPortSettled, localFdbRequest, type PortPlace } from "./port/veth.ts";
 import { ReceiveBacklog } from "./receive-backlog.ts";
-import type { Objects } from "./reconcile/objects.ts";
-import { ReconciledObjects } from "./reconcile/reconciled-objects.ts";
-import { lookUp } from "./reconcile/reconciled-table.ts";
-import type { Report } from "./report.ts";
 
 export interface PortsOptions {
   readonly desired: DesiredNetwork;

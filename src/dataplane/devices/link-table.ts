@@ -1,5 +1,5 @@
-import { isErrno } from "../linux/index.ts";
-import { getLink, type Link, listLinks, type NetlinkSocket } from "../netlink/index.ts";
+import { isErrno } from "../../linux/index.ts";
+import { getLink, type Link, listLinks, type NetlinkSocket } from "../../netlink/index.ts";
 
 /** Up to this many devices are looked up one by one; for more, all are listed once. */
 const singleLookUps = 16;

@@ -1,6 +1,6 @@
-import { messageOf } from "../base/errors.ts";
-import type { Kernel } from "./kernel.ts";
-import type { Report } from "./report.ts";
+import { messageOf } from "../../base/errors.ts";
+import type { Kernel } from "../kernel.ts";
+import type { Report } from "../report.ts";
 
 /**
  * How many packets a processor keeps for devices without a queue of their own, as veth are, before it drops: 1,000 unless

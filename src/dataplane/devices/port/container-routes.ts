@@ -1,6 +1,6 @@
-import { type Cidr, cidr, cidrContains, cidrFamily } from "../base/cidr.ts";
-import { familyOf, type IpAddress } from "../base/ip.ts";
-import { isErrno } from "../linux/index.ts";
+import { type Cidr, cidr, cidrContains, cidrFamily } from "../../../base/cidr.ts";
+import { familyOf, type IpAddress } from "../../../base/ip.ts";
+import { isErrno } from "../../../linux/index.ts";
 import {
   deleteRoute,
   listRoutes,
@@ -8,9 +8,9 @@ import {
   type Request,
   type Route,
   replaceRoute,
-} from "../netlink/index.ts";
-import type { LocalEndpoint, NetworkSettings } from "./desired.ts";
-import { weftProtocol } from "./ownership.ts";
+} from "../../../netlink/index.ts";
+import type { LocalEndpoint, NetworkSettings } from "../../desired.ts";
+import { weftProtocol } from "../../ownership.ts";
 
 /** linux/rtnetlink.h: RT_TABLE_MAIN. */
 const mainTable = 254;

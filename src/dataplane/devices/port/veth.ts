@@ -1,6 +1,6 @@
-import { WeftError } from "../base/errors.ts";
-import { isErrno } from "../linux/index.ts";
-import { bridgeName, endpointPortName } from "../model/names.ts";
+import { WeftError } from "../../../base/errors.ts";
+import { isErrno } from "../../../linux/index.ts";
+import { bridgeName, endpointPortName } from "../../../model/names.ts";
 import {
   changeLink,
   createLink,
@@ -15,15 +15,15 @@ import {
   type Request,
   replaceAddress,
   replaceFdbEntry,
-} from "../netlink/index.ts";
-import { endpointPort, isPortAs } from "./bridge-port.ts";
+} from "../../../netlink/index.ts";
+import type { LocalEndpoint, NetworkSettings } from "../../desired.ts";
+import type { Kernel, KernelNamespace } from "../../kernel.ts";
+import { portAliasOf, weftGroup, weftProtocol } from "../../ownership.ts";
+import type { DataplaneEvent } from "../../report.ts";
+import { endpointPort, isPortAs } from "../bridge-port.ts";
+import type { LinkTable } from "../link-table.ts";
 import { ensureIpv6, withoutIpv6 } from "./container-ipv6.ts";
 import { ensureContainerRoutes } from "./container-routes.ts";
-import type { LocalEndpoint, NetworkSettings } from "./desired.ts";
-import type { Kernel, KernelNamespace } from "./kernel.ts";
-import type { LinkTable } from "./link-table.ts";
-import { portAliasOf, weftGroup, weftProtocol } from "./ownership.ts";
-import type { DataplaneEvent } from "./report.ts";
 
 /** Where an endpoint's port goes. */
 export interface PortPlace {

@@ -1,7 +1,7 @@
-import { messageOf } from "../base/errors.ts";
-import { familyOf } from "../base/ip.ts";
-import type { LocalEndpoint } from "./desired.ts";
-import type { KernelNamespace } from "./kernel.ts";
+import { messageOf } from "../../../base/errors.ts";
+import { familyOf } from "../../../base/ip.ts";
+import type { LocalEndpoint } from "../../desired.ts";
+import type { KernelNamespace } from "../../kernel.ts";
 
 /** RFC 8200 §5: a link of a smaller MTU carries no IPv6, and Linux takes IPv6 off it. */
 const smallestMtu = 1280;

@@ -1,9 +1,9 @@
-import type { InterfaceAddress } from "../base/cidr.ts";
-import type { Clock } from "../base/clock.ts";
-import { familyOf, type IpAddress } from "../base/ip.ts";
-import { linkLocalOf } from "../base/link-local.ts";
-import { networkMac } from "../model/endpoint-mac.ts";
-import { bridgeName } from "../model/names.ts";
+import type { InterfaceAddress } from "../../base/cidr.ts";
+import type { Clock } from "../../base/clock.ts";
+import { familyOf, type IpAddress } from "../../base/ip.ts";
+import { linkLocalOf } from "../../base/link-local.ts";
+import { networkMac } from "../../model/endpoint-mac.ts";
+import { bridgeName } from "../../model/names.ts";
 import {
   type BridgeSettings,
   changeLink,
@@ -14,13 +14,13 @@ import {
   listAddresses,
   type Request,
   replaceAddress,
-} from "../netlink/index.ts";
-import type { DesiredNetwork, NetworkSettings } from "./desired.ts";
+} from "../../netlink/index.ts";
+import type { DesiredNetwork, NetworkSettings } from "../desired.ts";
+import { aliasOf, weftGroup } from "../ownership.ts";
+import type { Objects } from "../reconcile/objects.ts";
+import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import { applyChanges, type DevicePlace, isMarked, wrongKind } from "./device-changes.ts";
 import type { LinkTable } from "./link-table.ts";
-import { aliasOf, weftGroup } from "./ownership.ts";
-import type { Objects } from "./reconcile/objects.ts";
-import { ReconciledObjects } from "./reconcile/reconciled-objects.ts";
 
 export interface BridgeOptions {
   readonly desired: DesiredNetwork;

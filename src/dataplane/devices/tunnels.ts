@@ -1,8 +1,8 @@
-import type { Clock } from "../base/clock.ts";
-import { WeftError } from "../base/errors.ts";
-import type { IpAddress } from "../base/ip.ts";
-import { isErrno } from "../linux/index.ts";
-import { isTunnelOf } from "../model/names.ts";
+import type { Clock } from "../../base/clock.ts";
+import { WeftError } from "../../base/errors.ts";
+import type { IpAddress } from "../../base/ip.ts";
+import { isErrno } from "../../linux/index.ts";
+import { isTunnelOf } from "../../model/names.ts";
 import {
   type BridgePortSettings,
   changeLink,
@@ -12,23 +12,23 @@ import {
   type Link,
   namespaceIdOf,
   type Request,
-} from "../netlink/index.ts";
-import { isPortAs, tunnelPort } from "./bridge-port.ts";
-import type { DesiredNetwork, NetworkSettings } from "./desired.ts";
-import { applyChanges, type DevicePlace, isMarked, wrongKind } from "./device-changes.ts";
+} from "../../netlink/index.ts";
+import type { DesiredNetwork, NetworkSettings } from "../desired.ts";
 import {
   hasOtherSettings,
   infoOf,
   type PlannedTunnel,
   plannedTunnels,
   tunnelConflict,
-} from "./encapsulation/tunnel.ts";
-import type { TunnelDevice } from "./encapsulation/tunnel-device.ts";
+} from "../encapsulation/tunnel.ts";
+import type { TunnelDevice } from "../encapsulation/tunnel-device.ts";
+import { aliasOf, isOwnLink, weftGroup } from "../ownership.ts";
+import type { Objects } from "../reconcile/objects.ts";
+import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
+import { lookUp } from "../reconcile/reconciled-table.ts";
+import { isPortAs, tunnelPort } from "./bridge-port.ts";
+import { applyChanges, type DevicePlace, isMarked, wrongKind } from "./device-changes.ts";
 import type { LinkTable } from "./link-table.ts";
-import { aliasOf, isOwnLink, weftGroup } from "./ownership.ts";
-import type { Objects } from "./reconcile/objects.ts";
-import { ReconciledObjects } from "./reconcile/reconciled-objects.ts";
-import { lookUp } from "./reconcile/reconciled-table.ts";
 
 /** A tunnel in the kernel. */
 interface Tunnel extends PlannedTunnel {

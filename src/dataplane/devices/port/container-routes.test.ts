@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { cidr } from "../base/cidr.ts";
-import { ip } from "../base/ip.ts";
-import { mac } from "../base/mac.ts";
-import type { Route } from "../netlink/index.ts";
-import { networkSettings } from "../testing/desired.ts";
+import { cidr } from "../../../base/cidr.ts";
+import { ip } from "../../../base/ip.ts";
+import { mac } from "../../../base/mac.ts";
+import type { Route } from "../../../netlink/index.ts";
+import { networkSettings } from "../../../testing/desired.ts";
+import type { LocalEndpoint } from "../../desired.ts";
 import { planContainerRoutes } from "./container-routes.ts";
-import type { LocalEndpoint } from "./desired.ts";
 
 const own = 5;
 const endpoint: LocalEndpoint = {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { DataplaneEvent } from "../report.ts";
 import { ReceiveBacklog } from "./receive-backlog.ts";
-import type { DataplaneEvent } from "./report.ts";
 
 test("a bridge with many ports has the backlog raised, once, and never lowered", () => {
   let value = "1000";

@@ -1,5 +1,5 @@
-import type { BridgePortSettings } from "../netlink/index.ts";
-import type { NetworkSettings } from "./desired.ts";
+import type { BridgePortSettings } from "../../netlink/index.ts";
+import type { NetworkSettings } from "../desired.ts";
 
 /**
  * A tunnel as a port of the network's bridge. It learns only in networks of flood-and-learn. It answers ARP and
