@@ -6,7 +6,7 @@ import { Rounds } from "./rounds.ts";
 import type { TenantDataplane } from "./tenant-dataplane.ts";
 
 /** Work that is left although nothing failed is looked at again after this. */
-export const workRetry = milliseconds(100);
+const workRetry = milliseconds(100);
 
 export interface TenantQueueOptions {
   readonly name: string;

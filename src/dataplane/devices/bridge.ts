@@ -136,7 +136,7 @@ function isAs(wanted: ReturnType<typeof bridgeSettings>, actual: BridgeSettings 
 }
 
 /** What makes the bridge as it shall be; nothing if it is. */
-export function* bridgeChanges(network: NetworkSettings, instance: string, link: Link): Generator<Request> {
+function* bridgeChanges(network: NetworkSettings, instance: string, link: Link): Generator<Request> {
   const reference = { index: link.index };
   if (link.mac !== networkMac(network.vni)) yield changeLink(reference, { mac: networkMac(network.vni) });
   if (link.alias !== aliasOf(instance)) yield changeLink(reference, { alias: aliasOf(instance) });
@@ -151,7 +151,7 @@ export function* bridgeChanges(network: NetworkSettings, instance: string, link:
  * The addresses of the bridge: the gateways, and beside IPv6 ones a link-local address, without which the kernel
  * solicits no neighbour (net/ipv6/ndisc.c, `ndisc_solicit`).
  */
-export function bridgeAddresses({ gateways, vni }: NetworkSettings): readonly InterfaceAddress[] {
+function bridgeAddresses({ gateways, vni }: NetworkSettings): readonly InterfaceAddress[] {
   return gateways.some(({ address }) => familyOf(address) === 6)
     ? [...gateways, { address: linkLocalOf(networkMac(vni)), prefixLength: 64 }]
     : gateways;

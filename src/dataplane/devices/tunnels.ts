@@ -272,7 +272,7 @@ async function createTunnel(network: NetworkSettings, device: TunnelDevice, plac
 }
 
 /** What makes the tunnel as it shall be; nothing if it is. `bridge`: the one that it is a port of; absent: none. */
-export function* tunnelChanges(
+function* tunnelChanges(
   network: NetworkSettings,
   planned: PlannedTunnel,
   instance: string,

@@ -14,7 +14,7 @@ import { notYet, type Table } from "../reconcile/table.ts";
 import type { BlockWays } from "./block-ways.ts";
 
 /** linux/rtnetlink.h: RT_TABLE_MAIN. */
-export const mainTable = 254;
+const mainTable = 254;
 
 /**
  * The routes of a layer-3 network: to the blocks of other nodes; and its subnets lead nowhere, because what nobody owns of
