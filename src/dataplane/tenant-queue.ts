@@ -102,12 +102,12 @@ export class TenantQueue {
     this.#retryAll = false;
     // First what leaves.
     await problems.attempt({ kind: "removals", tenant: name }, () => this.#remove());
-    if (networks().length > 0) {
-      if (!this.#isPruned) await problems.attempt({ kind: "leftovers", tenant: name }, () => this.#prune());
+    if (networks().length > 0)
       await problems.attempt({ kind: "tenant", tenant: name }, async () => {
-        await (await this.#open()).reconcile(networks());
+        const dataplane = await this.#open();
+        if (!this.#isPruned) await problems.attempt({ kind: "leftovers", tenant: name }, () => this.#prune());
+        await dataplane.reconcile(networks());
       });
-    }
     const hasWork = this.#dataplane?.hasWork;
     const pause = problems.nextRetry ?? (hasWork ? workRetry : undefined);
     if (pause !== undefined && !this.#isClosed) this.#cancelRetry = clock.after(pause, this.trigger);
