@@ -307,10 +307,10 @@ export class NodeDataplane {
       onPass: (moment) => this.#options.onPass?.(moment, name),
       onGone: (dataplane) => {
         this.#writesOfClosed += dataplane?.writes ?? 0;
-        // Somebody may want it again by now.
-        if (this.#networksOf(name).length > 0) return;
+        if (this.#networksOf(name).length > 0) return false;
         this.#tenants.delete(name);
         problems.close();
+        return true;
       },
     });
     this.#tenants.set(name, queue);

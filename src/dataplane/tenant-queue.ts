@@ -18,8 +18,8 @@ export interface TenantQueueOptions {
   readonly isWanted: (network: DesiredNetwork) => boolean;
   readonly open: (queue: TenantQueue) => Promise<TenantDataplane>;
   readonly onPass: (moment: "began" | "ended") => void;
-  /** It has gone: nobody wants any of its networks. */
-  readonly onGone: (dataplane: TenantDataplane | undefined) => void;
+  /** It has left the kernel, because nobody wanted any of its networks. Tells whether the queue ends, too: somebody may want it again by now. */
+  readonly onGone: (dataplane: TenantDataplane | undefined) => boolean;
 }
 
 /** One tenant's work in the kernel, which waits for no other tenant's. */
@@ -132,7 +132,8 @@ export class TenantQueue {
     this.#dataplane = undefined;
     dataplane?.close();
     this.problems.forget(({ tenant }) => tenant === name);
-    onGone(dataplane);
+    // Rounds that were asked for before are void: whoever wants the tenant from now on has another queue.
+    this.#isClosed = onGone(dataplane);
   }
 
   async #prune(): Promise<void> {

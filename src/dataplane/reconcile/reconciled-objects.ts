@@ -53,12 +53,12 @@ export class ReconciledObjects<Key> {
   /** Makes those that are wanted. One that fails leaves the others alone, and is tried again with time. */
   async ensure(): Promise<void> {
     for (const [key, { isDamaged }] of this.#due(true))
-      await this.#attempt(key, () => this.#objects.ensure(key, isDamaged));
+      await this.#attempt(key, true, () => this.#objects.ensure(key, isDamaged));
   }
 
   /** Takes away those that are wanted no more. */
   async remove(): Promise<void> {
-    for (const [key] of this.#due(false)) await this.#attempt(key, () => this.#objects.remove(key));
+    for (const [key] of this.#due(false)) await this.#attempt(key, false, () => this.#objects.remove(key));
   }
 
   #due(isWanted: boolean) {
@@ -68,7 +68,9 @@ export class ReconciledObjects<Key> {
     );
   }
 
-  async #attempt(key: Key, work: () => Promise<void>): Promise<void> {
+  async #attempt(key: Key, isWanted: boolean, work: () => Promise<void>): Promise<void> {
+    // It may have come or gone while others were seen to.
+    if (this.#objects.isWanted(key) !== isWanted) return;
     const mark = this.#marks.get(key);
     try {
       await work();
