@@ -152,7 +152,7 @@ export class TenantDataplane {
 
   /** Takes the uplink off, with what it has on the host. */
   async removeUplink(): Promise<void> {
-    await this.#options.underlay.uplinks.take(async () => this.#uplink?.remove());
+    await this.#options.underlay.uplinks.take(async () => this.#uplink?.takeOff());
   }
 
   /** Removes the namespace, unless somebody has put devices of his own into it. */
@@ -265,9 +265,8 @@ export class TenantDataplane {
   }
 
   #makeUplink(): Uplink {
-    const { instance, tenant, underlay, report, onDamage } = this.#options;
     const { namespace, socket } = this;
-    return new Uplink({ instance, tenant, namespace, socket, watch: this.#watch, underlay, report, onDamage });
+    return new Uplink({ ...this.#options, namespace, socket, watch: this.#watch });
   }
 
   get #filters(): readonly KeptTable[] {

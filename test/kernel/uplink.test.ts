@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
 import { type Cidr, cidr } from "../../src/base/cidr.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { ip } from "../../src/base/ip.ts";
 import type { DataplaneEvent } from "../../src/dataplane/index.ts";
 import { ForwardedDevices } from "../../src/dataplane/uplink/forwarded-devices.ts";
@@ -92,6 +93,7 @@ function open(
     return running;
   };
   const uplink = new Uplink({
+    clock: systemClock,
     instance,
     tenant: name,
     namespace: namespace.kernel,

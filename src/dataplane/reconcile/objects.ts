@@ -7,6 +7,8 @@ import type { Failure } from "./marks.ts";
 export interface Objects<Key> {
   /** The keys of all that are wanted. */
   keys(): Iterable<Key>;
+  /** Lower ones are made first. Default: in the order in which they were marked. */
+  rankOf?(key: Key): number;
   isWanted(key: Key): boolean;
   /**
    * Makes the object as it shall be, with as little change as possible. `isDamaged`: somebody else changed it, and what is

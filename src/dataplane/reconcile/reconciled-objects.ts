@@ -1,5 +1,5 @@
 import type { Clock } from "../../base/clock.ts";
-import { Marks } from "./marks.ts";
+import { type Failure, Marks } from "./marks.ts";
 import type { Objects } from "./objects.ts";
 
 /** Which {@link Objects} must be looked at, and which of them failed and wait for their next attempt. */
@@ -41,6 +41,10 @@ export class ReconciledObjects<Key> {
     return Array.from(this.#marks, ([key]) => key);
   }
 
+  get failures(): Iterable<Failure<Key>> {
+    return this.#marks.failures;
+  }
+
   hasFailed(key: Key): boolean {
     return this.#marks.failureOf(key) !== undefined;
   }
@@ -52,8 +56,16 @@ export class ReconciledObjects<Key> {
 
   /** Makes those that are wanted. One that fails leaves the others alone, and is tried again with time. */
   async ensure(): Promise<void> {
-    for (const [key, { isDamaged }] of this.#due(true))
-      await this.#attempt(key, true, () => this.#objects.ensure(key, isDamaged));
+    const attempted = new Set<Key>();
+    // One may ask for another that comes after it.
+    for (;;) {
+      const due = this.#due(true).filter(([key]) => !attempted.has(key));
+      if (due.length === 0) return;
+      for (const [key, { isDamaged }] of due) {
+        attempted.add(key);
+        await this.#attempt(key, true, () => this.#objects.ensure(key, isDamaged));
+      }
+    }
   }
 
   /** Takes away those that are wanted no more. */
@@ -63,9 +75,12 @@ export class ReconciledObjects<Key> {
 
   #due(isWanted: boolean) {
     const now = this.#clock.monotonic();
-    return [...this.#marks].filter(
-      ([key]) => this.#objects.isWanted(key) === isWanted && !this.#marks.isWaiting(key, now),
+    const objects = this.#objects;
+    const due = [...this.#marks].filter(
+      ([key]) => objects.isWanted(key) === isWanted && !this.#marks.isWaiting(key, now),
     );
+    const { rankOf } = objects;
+    return rankOf === undefined ? due : due.sort(([a], [b]) => rankOf.call(objects, a) - rankOf.call(objects, b));
   }
 
   async #attempt(key: Key, isWanted: boolean, work: () => Promise<void>): Promise<void> {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { cidr } from "../../base/cidr.ts";
+import { systemClock } from "../../base/clock.ts";
 import { ip } from "../../base/ip.ts";
 import {
   changeLink,
@@ -50,6 +51,7 @@ async function callsWith(tenants: number): Promise<number> {
   const underlay = { ...side, watch, forwarded: new ForwardedDevices(side, watch, report, onDamage) };
   for (let number = 0; number < tenants; number++)
     new Uplink({
+      clock: systemClock,
       ...side,
       instance: "weft",
       tenant: `t${number}`,

@@ -1,4 +1,6 @@
+import { isDeepStrictEqual } from "node:util";
 import { type Cidr, cidr, cidrOf, prefixLengthOf } from "../../base/cidr.ts";
+import type { Clock } from "../../base/clock.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress, IpFamily } from "../../base/ip.ts";
 import { isErrno } from "../../linux/index.ts";
@@ -16,6 +18,8 @@ import {
 } from "../../netlink/index.ts";
 import { deleteNftTable, ensureNftTable, type NftTable } from "../filter/nftables.ts";
 import { weftProtocol } from "../ownership.ts";
+import type { Objects } from "../reconcile/objects.ts";
+import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import type { Report } from "../report.ts";
 import { choosePair, knownPair, type PairAddresses } from "./addresses.ts";
 import type { ForwardedDevices } from "./forwarded-devices.ts";
@@ -47,6 +51,7 @@ export interface UplinkHost extends Side {
 }
 
 export interface UplinkOptions extends UplinkIdentity {
+  readonly clock: Clock;
   /** The tenant's namespace. */
   readonly namespace: Side["namespace"];
   readonly socket: Side["socket"];
@@ -64,9 +69,9 @@ export interface UplinkSettings {
   readonly mtu: number;
 }
 
-/** What is to be compared with the kernel. */
-type Part = "devices" | "filters";
-const parts: readonly Part[] = ["devices", "filters"];
+/** What an uplink is made of, in the order in which it comes up: no packet passes before the filters say which. */
+const parts = ["filters", "devices", "routes", "forwarding"] as const;
+type Part = (typeof parts)[number];
 
 /** The pair as it was left. */
 interface Pair {
@@ -82,17 +87,16 @@ const everywhere: Readonly<Record<IpFamily, Cidr>> = { 4: cidr("0.0.0.0/0"), 6: 
  * through what the tenant's networks ask for. It is there only while some network needs it. Everything about it is
  * in the kernel, so that a restart finds it as it was.
  */
-export class Uplink {
+export class Uplink implements Objects<Part> {
+  readonly objects: ReconciledObjects<Part>;
   readonly #options: UplinkOptions;
   readonly #place: PairPlace;
   readonly #metric: number;
   readonly #stops: readonly (() => void)[];
   /** Ends the listening to the ends of the pair. */
   #stopEnds: readonly (() => void)[] = [];
-  readonly #changed = new Set<Part>(parts);
-  /** Parts that somebody else touched: their repair is worth an event. */
-  readonly #damaged = new Set<Part>();
-  #settingsKey = "";
+  #request: UplinkRequest | undefined;
+  #settings: UplinkSettings = { tunnelPorts: [], mtu: 0 };
   #addresses: PairAddresses | undefined;
   #pair: Pair | undefined;
   #hostRoutes: ReadonlyMap<Cidr, Route> = new Map();
@@ -111,6 +115,7 @@ export class Uplink {
     this.#options = options;
     this.#place = { identity, tenant: { namespace, socket }, underlay };
     this.#metric = routeMetric(identity);
+    this.objects = new ReconciledObjects(this, options.clock);
     const onOverrun = (): void => this.#damage(...parts);
     const onFilter = (): void => this.#damage("filters");
     this.#stops = [
@@ -125,7 +130,7 @@ export class Uplink {
 
   /** Whether something is to be compared with the kernel, although the request is the same. */
   get hasWork(): boolean {
-    if (this.#changed.size > 0) return true;
+    if (!this.objects.isSettled) return true;
     return this.#pair !== undefined && (this.#options.underlay.forwarded.hasWork || this.#mayLackRoutes);
   }
 
@@ -141,10 +146,8 @@ export class Uplink {
 
   /** Everything will be compared with the kernel at the next opportunity; what differs by then was damaged. */
   distrust(): void {
-    for (const part of parts) {
-      this.#changed.add(part);
-      if (this.#pair !== undefined) this.#damaged.add(part);
-    }
+    if (this.#pair === undefined) this.objects.markAll();
+    else this.objects.distrust();
   }
 
   /** How packets of the tenant leave by the uplink: the next hop of routes in the tenant's namespace. */
@@ -155,37 +158,71 @@ export class Uplink {
 
   /**
    * Makes the kernel equal to the request. What can be done is done, also where a prefix must be refused; the first
-   * refusal is thrown at the end.
+   * refusal that stands is thrown at the end.
    */
   async reconcile(request: UplinkRequest, settings: UplinkSettings): Promise<void> {
-    const settingsKey = JSON.stringify([request, settings]);
-    if (settingsKey !== this.#settingsKey) {
-      for (const part of parts) this.#changed.add(part);
-      this.#damaged.clear();
-      this.#settingsKey = settingsKey;
+    const { forwarded } = this.#options.underlay;
+    if (!isDeepStrictEqual([request, settings], [this.#request, this.#settings])) {
+      this.#request = request;
+      this.#settings = settings;
+      for (const part of parts) this.objects.mark(part);
     }
-    if (!this.hasWork) return;
-    if (this.#mayLackRoutes) {
-      this.#changed.add("devices");
-      this.#damaged.add("devices");
-    }
-    this.#linkEventsSeen = this.#options.underlay.forwarded.linkEvents;
-    const work = new Set(this.#changed);
-    const repair = new Set(this.#damaged);
-    this.#changed.clear();
-    this.#damaged.clear();
-    try {
-      if (isEmptyRequest(request)) await this.remove();
-      else await this.#establish(request, settings, work, repair);
-    } catch (error) {
-      for (const part of work) this.#changed.add(part);
-      for (const part of repair) this.#damaged.add(part);
-      throw error;
+    if (this.#mayLackRoutes) this.objects.damage("routes");
+    if (this.#pair !== undefined && forwarded.hasWork) this.objects.mark("forwarding");
+    this.#linkEventsSeen = forwarded.linkEvents;
+    await this.objects.remove();
+    await this.objects.ensure();
+    for (const { error } of this.objects.failures) throw error;
+  }
+
+  /** None while nobody asks for anything. */
+  keys(): readonly Part[] {
+    return this.#request === undefined || isEmptyRequest(this.#request) ? [] : parts;
+  }
+
+  isWanted(part: Part): boolean {
+    return this.keys().includes(part);
+  }
+
+  rankOf(part: Part): number {
+    return parts.indexOf(part);
+  }
+
+  async ensure(part: Part, isDamaged: boolean): Promise<void> {
+    const request = this.#request;
+    if (request === undefined) return;
+    const { tunnelPorts, mtu } = this.#settings;
+    const addresses = await this.#ensureAddresses();
+    const { identity, underlay, tenant } = this.#place;
+    const forwarded = families.filter((family) => passesHost(request, family));
+    switch (part) {
+      case "filters":
+        await this.#ensureTable(underlay, hostFilterTable(identity, request, addresses, tunnelPorts), isDamaged);
+        await this.#ensureTable(tenant, tenantFilterTable(request, addresses), isDamaged);
+        break;
+      case "devices":
+        await this.#ensureDevices({ addresses, mtu, forwarded }, isDamaged);
+        // Routes go with devices, and come after them.
+        this.objects.mark("routes");
+        break;
+      case "routes":
+        if (this.#pair !== undefined) await this.#ensureRoutes(this.#pair, request, addresses, isDamaged);
+        break;
+      case "forwarding":
+        await this.#options.underlay.forwarded.ensure(identity.tenant, { families: forwarded, direct: this.#direct });
     }
   }
 
+  /** All parts go together. */
+  async remove(part: Part): Promise<void> {
+    if (part === "filters") await this.takeOff();
+  }
+
+  /** Whoever calls {@link reconcile} hears of it. */
+  onAttempt(): void {}
+
   /** Takes the uplink off both namespaces, the filters last. */
-  async remove(): Promise<void> {
+  async takeOff(): Promise<void> {
     const present = await findEnds(this.#place);
     const isPresent = this.#pair !== undefined || present.host !== undefined || present.tenant !== undefined;
     const { identity, underlay, tenant } = this.#place;
@@ -207,33 +244,11 @@ export class Uplink {
     this.#options.underlay.forwarded.forget(this.#place.identity.tenant);
   }
 
-  async #establish(
-    request: UplinkRequest,
-    settings: UplinkSettings,
-    work: ReadonlySet<Part>,
-    repair: ReadonlySet<Part>,
-  ): Promise<void> {
-    const present = work.has("devices") || this.#addresses === undefined ? await findEnds(this.#place) : undefined;
-    this.#addresses ??= await this.#findAddresses(present ?? {});
-    const addresses = this.#addresses;
-    const { identity, underlay, tenant } = this.#place;
-    const forwarded = families.filter((family) => passesHost(request, family));
-    // No packet passes before the filters say which.
-    if (work.has("filters")) {
-      const hostSide = hostFilterTable(identity, request, addresses, settings.tunnelPorts);
-      await this.#ensureTable(underlay, hostSide, repair.has("filters"));
-      await this.#ensureTable(tenant, tenantFilterTable(request, addresses), repair.has("filters"));
-    }
-    if (present !== undefined && work.has("devices"))
-      await this.#ensureDevices(present, { addresses, mtu: settings.mtu, forwarded }, repair);
-    const refusals = work.has("devices") ? await this.#ensureRoutes(request, addresses, repair) : [];
-    await this.#options.underlay.forwarded.ensure(identity.tenant, { families: forwarded, direct: this.#direct });
-    this.#refuse(refusals);
-  }
-
   /** The kernel is the record: the addresses that the pair has, else such as nobody here uses. */
-  async #findAddresses(present: Ends): Promise<PairAddresses> {
+  async #ensureAddresses(): Promise<PairAddresses> {
+    if (this.#addresses !== undefined) return this.#addresses;
     const { identity, underlay, tenant } = this.#place;
+    const present = await findEnds(this.#place);
     const there = [];
     for (const end of ends) {
       const link = present[end];
@@ -246,10 +261,11 @@ export class Uplink {
       for (const { address, prefixLength } of await socket.dump(listAddresses()))
         occupied.push(cidrOf(address, prefixLength));
     }
-    return {
+    this.#addresses = {
       4: knownPair(4, there) ?? choosePair(identity, 4, occupied),
       6: knownPair(6, there) ?? choosePair(identity, 6, occupied),
     };
+    return this.#addresses;
   }
 
   async #ensureTable(side: Side, table: NftTable, isRepair: boolean): Promise<void> {
@@ -259,22 +275,17 @@ export class Uplink {
       this.#repaired(`nft table inet ${table.name} in ${side.namespace.label} had been changed or removed; set again`);
   }
 
-  async #ensureDevices(present: Ends, settings: PairSettings, repair: ReadonlySet<Part>): Promise<void> {
+  async #ensureDevices(settings: PairSettings, isRepair: boolean): Promise<void> {
+    const present = await findEnds(this.#place);
     const { host, tenant, isNew, changes, sysctlWrites } = await ensurePair(this.#place, present, settings);
     this.#ownWrites += sysctlWrites;
     this.#followPair({ host, tenant, mtu: settings.mtu });
-    if (!repair.has("devices")) return;
+    if (!isRepair) return;
     if (isNew) this.#repaired(`devices ${hostDevice(this.#place.identity)} and uplink had been removed; made again`);
     else if (changes.length > 0) this.#repaired(`had been changed; done again: ${changes.join(", ")}`);
   }
 
-  async #ensureRoutes(
-    request: UplinkRequest,
-    addresses: PairAddresses,
-    repair: ReadonlySet<Part>,
-  ): Promise<readonly WeftError[]> {
-    const pair = this.#pair;
-    if (pair === undefined) throw new TypeError("routes come after the devices");
+  async #ensureRoutes(pair: Pair, request: UplinkRequest, addresses: PairAddresses, isRepair: boolean): Promise<void> {
     const { identity, underlay, tenant } = this.#place;
     const names = new Map((await underlay.socket.dump(listLinks())).map(({ index, name }) => [index, name]));
     const routes = await underlay.socket.dump(listRoutes());
@@ -289,7 +300,9 @@ export class Uplink {
     const before = this.#hostRoutes;
     this.#hostRoutes = plan.wanted;
     const ways = [...plan.wanted.values()].flatMap(({ nexthops }) => nexthops.flatMap(({ index }) => index ?? []));
-    this.#direct = [...new Set(ways)].filter((index) => index !== pair.host).sort();
+    const direct = [...new Set(ways)].filter((index) => index !== pair.host).sort();
+    if (!isDeepStrictEqual(direct, this.#direct)) this.objects.mark("forwarding");
+    this.#direct = direct;
     const requests = [...plan.missing.map(replaceRoute), ...plan.surplus.map(deleteRoute)];
     expectDone(await underlay.socket.batch(requests));
     const wanted = defaultRoutes(request, addresses, pair.tenant);
@@ -302,12 +315,12 @@ export class Uplink {
     );
     const surplus = inside.filter((route) => !wanted.has(route.destination));
     expectDone(await tenant.socket.batch([...missing.map(replaceRoute), ...surplus.map(deleteRoute)]));
-    if (repair.has("devices")) {
+    if (isRepair) {
       const restored = [...plan.missing.filter(({ destination }) => before.has(destination)), ...missing];
       const list = restored.map(({ destination }) => destination).join(", ");
       if (restored.length > 0) this.#repaired(`routes had been changed or removed; set again: ${list}`);
     }
-    return plan.refusals;
+    this.#refuse(plan.refusals);
   }
 
   #refuse([first, ...others]: readonly WeftError[]): void {
@@ -329,10 +342,7 @@ export class Uplink {
   /** Somebody touched it, perhaps this uplink itself; the kernel does not say who. */
   #damage(...touched: readonly Part[]): void {
     if (this.#pair === undefined) return;
-    for (const part of touched) {
-      this.#changed.add(part);
-      this.#damaged.add(part);
-    }
+    for (const part of touched) this.objects.damage(part);
     this.#options.onDamage();
   }
 
@@ -364,7 +374,7 @@ export class Uplink {
 
   #judgeRoute(route: Route, isGone: boolean, wanted: ReadonlyMap<Cidr, Route>): void {
     const plan = wanted.get(route.destination);
-    if (isGone ? plan !== undefined : !isSameRoute(plan, route)) this.#damage("devices");
+    if (isGone ? plan !== undefined : !isSameRoute(plan, route)) this.#damage("routes");
   }
 
   #onAddress(end: keyof Ends, { address: { address }, isGone }: WatchEvents["address"]): void {
