@@ -251,7 +251,7 @@ export function registerNetwork(program: Command): void {
     "weft network set web --egress --egress-blocked 169.254.0.0/16,10.0.0.0/8",
   );
 
-  addDelete(network, "network", "<name...>", "delete networks that have no endpoints");
+  addDelete(network, "network", "delete networks that have no endpoints", "web");
 }
 
 function changeOptions(command: Command): Command {
