@@ -13,6 +13,7 @@ import { WeftError } from "../base/errors.ts";
 import {
   declarable,
   isDeclared,
+  type PlainKind,
   type ResourceKind,
   type Resources,
   resourceKinds,
@@ -26,7 +27,7 @@ import type { NodeSettingsChange } from "./nodes.ts";
 import { readinessToMessage, waitFor } from "./readiness-service.ts";
 import { missingOn } from "./selection.ts";
 import { type Control, valid } from "./services.ts";
-import type { NetworkEntry, State } from "./state.ts";
+import type { NetworkEntry, State, Versioned } from "./state.ts";
 
 const defaultTokenLifetime = hours(1);
 
@@ -60,7 +61,7 @@ export function adminRoutes(
     list(request) {
       const wanted = wantedKinds(request);
       const resources = wanted.flatMap((kind) =>
-        listers[kind](state, request).map((value) => ({ resource: asCase(kind, value) })),
+        listOf(kind, state, request).map((value) => ({ resource: asCase(kind, value) })),
       );
       const settings = wanted.includes("node") ? settingsOf(control, request.name) : [];
       if (request.name !== "" && resources.length === 0 && settings.length === 0)
@@ -149,27 +150,15 @@ export function adminRoutes(
   router.service(AdminService, service);
 }
 
-/** What there is of each kind, of what was asked for, ordered by name. */
-const listers: {
-  readonly [Kind in ResourceKind]: (state: State, request: ListRequest) => readonly Resources[Kind][];
-} = {
-  tenant: ({ tenants }, { name }) => named(name, valuesOf(tenants)),
-  network: ({ networks }, { name }) =>
-    named(
-      name,
-      Array.from(networks.values(), ({ network }) => network),
-    ),
-  node: ({ nodes }, { name }) => named(name, valuesOf(nodes)),
-  endpoint: endpointsOf,
-};
-
-function named<Value extends { readonly name: string }>(name: string, values: Iterable<Value>): Value[] {
-  const found = [...values].filter((value) => name === "" || value.name === name);
+/** What there is of a kind, of what was asked for, ordered by name. */
+function listOf(kind: ResourceKind, state: State, request: ListRequest): readonly Resources[ResourceKind][] {
+  if (kind === "endpoint") return endpointsOf(state, request);
+  const held: Iterable<NetworkEntry | Versioned<Node | Resources[PlainKind]>> = (
+    kind === "network" ? state.networks : kind === "node" ? state.nodes : state.plain[kind]
+  ).values();
+  const values = Array.from(held, (each) => ("network" in each ? each.network : each.value));
+  const found = values.filter(({ name }) => request.name === "" || name === request.name);
   return found.sort((a, b) => (a.name < b.name ? -1 : 1));
-}
-
-function* valuesOf<Value>(entries: ReadonlyMap<string, { readonly value: Value }>): Iterable<Value> {
-  for (const { value } of entries.values()) yield value;
 }
 
 function wantedKinds(request: ListRequest): readonly ResourceKind[] {

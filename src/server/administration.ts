@@ -3,24 +3,31 @@ import {
   checkNetworkChange,
   checkNetworkDeletion,
   checkNewNetwork,
-  checkNewTenant,
-  checkTenantDeletion,
   chooseVni,
+  plainRules,
 } from "../model/conflicts.ts";
-import { type DeclaredKind, type Drafts, type ResourceKind, type Resources, resourceKinds } from "../model/kinds.ts";
+import {
+  type DeclaredKind,
+  type Drafts,
+  type PlainKind,
+  plainKinds,
+  type ResourceKind,
+  type Resources,
+  resourceKinds,
+} from "../model/kinds.ts";
 import { effectiveMtu } from "../model/mtu.ts";
 import { checkVtepsOutside } from "../model/node-registration.ts";
 import { beginChange, isSameWay } from "../model/phase.ts";
-import type { Network, Node, Tenant, Vni } from "../model/resources.ts";
+import type { Network, Node, Vni } from "../model/resources.ts";
 import type { NetworkDraft } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import { type Endpoints, releasedKeys } from "./endpoints.ts";
 import { hold } from "./hold.ts";
 import type { Ledger } from "./ledger.ts";
 import type { NodeSettingsChange, Nodes } from "./nodes.ts";
-import { owners, records, remove } from "./records.ts";
+import { owners, plainRecords, records, remove } from "./records.ts";
 import { requireNone } from "./refusal.ts";
-import type { NetworkEntry } from "./state.ts";
+import type { NetworkEntry, State } from "./state.ts";
 
 /** What an administrator declares. */
 export type Declaration = {
@@ -84,8 +91,8 @@ export class Administration {
         return this.#nodes.delete(name);
       case "network":
         return this.#deleteNetwork(name);
-      case "tenant":
-        return this.#deleteTenant(name);
+      default:
+        return this.#deletePlain(kind, name);
     }
   }
 
@@ -115,15 +122,13 @@ export class Administration {
     });
   }
 
-  #deleteTenant(name: string): Promise<number> {
-    return this.#ledger.commit(`delete tenant ${name}`, () => {
-      const known = this.#ledger.state.tenants.get(name);
-      if (known === undefined) throw missing("tenant", name);
-      requireNone(checkTenantDeletion(name, networksOf(this.#ledger)));
-      return {
-        conditions: [{ key: records.tenant.key(name), revision: known.revision }],
-        operations: [records.tenant.remove(name)],
-      };
+  #deletePlain(kind: PlainKind, name: string): Promise<number> {
+    return this.#ledger.commit(`delete ${kind} ${name}`, () => {
+      const known = this.#ledger.state.plain[kind].get(name);
+      if (known === undefined) throw missing(kind, name);
+      requireNone(plainRules[kind].deletion(name, declaredIn(this.#ledger.state)));
+      const operation = plainRecords[kind].remove(name);
+      return { conditions: [{ key: operation.key, revision: known.revision }], operations: [operation] };
     });
   }
 
@@ -163,8 +168,7 @@ class Plan {
   readonly #ledger: Ledger;
   readonly #holds: ReadonlyMap<string, number>;
   readonly #mayExist: boolean;
-  readonly #tenants: Map<string, Tenant>;
-  readonly #networks: Map<string, Network>;
+  readonly #declared: DeclaredSoFar;
   readonly #vnis: Set<Vni>;
   readonly #conditions = new Map<string, Condition>();
   readonly #operations = new Map<string, Operation>();
@@ -174,8 +178,7 @@ class Plan {
     this.#ledger = ledger;
     this.#mayExist = mayExist;
     this.#holds = holds;
-    this.#tenants = new Map(Array.from(ledger.state.tenants, ([name, { value }]) => [name, value]));
-    this.#networks = new Map(Array.from(ledger.state.networks, ([name, { network }]) => [name, network]));
+    this.#declared = declaredIn(ledger.state);
     this.#vnis = new Set(ledger.state.vnis.keys());
   }
 
@@ -190,40 +193,39 @@ class Plan {
       if (kind === "network" && value.vni !== undefined) this.#vnis.add(value.vni);
     for (const kind of resourceKinds)
       for (const declaration of declarations)
-        if (declaration.kind === kind) outcomes.set(declaration, this.#addOne(declaration));
+        if (declaration.kind === kind) {
+          const isNetwork = declaration.kind === "network";
+          const outcome = isNetwork
+            ? this.#addNetwork(declaration.value)
+            : this.#addPlain(declaration.kind, declaration.value);
+          outcomes.set(declaration, outcome);
+        }
     return declarations.flatMap((declaration) => outcomes.get(declaration) ?? []);
   }
 
-  #addOne({ kind, value }: Declaration): Outcome {
-    switch (kind) {
-      case "tenant":
-        return this.#addTenant(value);
-      case "network":
-        return this.#addNetwork(value);
-    }
-  }
-
-  #addTenant(tenant: Tenant): Outcome {
-    const before = this.#mayExist ? this.#tenants.get(tenant.name) : undefined;
-    if (before === undefined) requireNone(checkNewTenant(tenant, this.#tenants.values()));
-    this.#tenants.set(tenant.name, tenant);
-    const revision = this.#ledger.state.tenants.get(tenant.name)?.revision ?? 0;
-    const what = outcomeOf(before, tenant);
-    if (what.outcome !== "unchanged") this.#put(revision, records.tenant.put(tenant, tenant.name));
-    return { kind: "tenant", value: tenant, ...what };
+  #addPlain<Kind extends PlainKind>(kind: Kind, value: Resources[Kind]) {
+    const { name } = value;
+    const known = this.#declared[kind];
+    const before = this.#mayExist ? known.get(name) : undefined;
+    if (before === undefined) requireNone(plainRules[kind].creation(value, this.#declared));
+    known.set(name, value);
+    const revision = this.#ledger.state.plain[kind].get(name)?.revision ?? 0;
+    const what = outcomeOf(before, value);
+    if (what.outcome !== "unchanged") this.#put(revision, plainRecords[kind].put(value, name));
+    return { kind, value, ...what };
   }
 
   #addNetwork(draft: NetworkDraft): Outcome {
-    const before = this.#mayExist ? this.#networks.get(draft.name) : undefined;
+    const before = this.#mayExist ? this.#declared.network.get(draft.name) : undefined;
     if (before !== undefined) return this.#changeNetwork(before, draft);
     requireNone([
-      ...checkNewNetwork(draft, this.#tenants.values(), this.#networks.values()),
+      ...checkNewNetwork(draft, this.#declared.tenant.values(), this.#declared.network.values()),
       ...checkVtepsOutside(draft, undefined, this.#nodes()),
     ]);
     const network: Network = { ...draft, vni: draft.vni ?? this.#chooseVni() };
     this.#requireCarried(network);
     this.#vnis.add(network.vni);
-    this.#networks.set(network.name, network);
+    this.#declared.network.set(network.name, network);
     this.#put(0, records.network.put(network, network.name));
     this.#put(0, owners.vni.put(network.name, network.vni));
     this.#touchTenant(network.tenant);
@@ -240,14 +242,14 @@ class Plan {
       ...checkNetworkChange(
         before,
         draft,
-        this.#networks.values(),
+        this.#declared.network.values(),
         entry?.endpoints() ?? [],
         entry?.ownedBlocks() ?? [],
       ),
       ...checkVtepsOutside(draft, before, this.#nodes()),
     ]);
     this.#requireCarried(network);
-    this.#networks.set(name, network);
+    this.#declared.network.set(name, network);
     if (entry !== undefined) this.#changeWay(entry, network);
     this.#put(entry?.revision ?? 0, records.network.put(network, name));
     const isReplanned = before.subnets.join() !== network.subnets.join() || before.blockSize !== network.blockSize;
@@ -295,7 +297,7 @@ class Plan {
   /** Writing the tenant anew makes plans of other servers fail that rest on its networks: no overlap, no loss. */
   #touchTenant(name: string): void {
     const known = this.#ledger.state.tenants.get(name);
-    const tenant = this.#tenants.get(name);
+    const tenant = this.#declared.tenant.get(name);
     if (known === undefined || tenant === undefined) return;
     this.#put(known.revision, records.tenant.put(tenant, name));
   }
@@ -308,8 +310,17 @@ class Plan {
   }
 }
 
-function networksOf(ledger: Ledger): Network[] {
-  return Array.from(ledger.state.networks.values(), (entry) => entry.network);
+type DeclaredSoFar = { readonly [Kind in DeclaredKind]: Map<string, Resources[Kind]> };
+
+function declaredIn(state: State): DeclaredSoFar {
+  const valuesOf = (kind: PlainKind) => Array.from(state.plain[kind], ([name, { value }]) => [name, value] as const);
+  return {
+    ...(Object.fromEntries(plainKinds.map((kind) => [kind, new Map(valuesOf(kind))])) as Pick<
+      DeclaredSoFar,
+      PlainKind
+    >),
+    network: new Map(Array.from(state.networks, ([name, { network }]) => [name, network])),
+  };
 }
 
 /** Quarantine, blocks and a change under way end with the subnets. */

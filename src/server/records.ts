@@ -14,8 +14,9 @@ import type { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { ok, type Result, unwrap } from "../base/result.ts";
+import { type PlainKind, plainKinds, type Resources } from "../model/kinds.ts";
 import type { NetworkChange } from "../model/phase.ts";
-import type { Endpoint, Network, Node, NodeSettings, Tenant, Vni } from "../model/resources.ts";
+import type { Endpoint, Network, Node, NodeSettings, Vni } from "../model/resources.ts";
 import type { Operation } from "../store/store.ts";
 
 interface Layout<Value> {
@@ -98,6 +99,11 @@ const owner = codec(
   ({ owner }) => ok(owner),
 );
 
+/** Those of plain kinds. */
+export const plainRecords = Object.fromEntries(plainKinds.map((kind) => [kind, new Records(kinds[kind])])) as {
+  readonly [Kind in PlainKind]: Records<Resources[Kind], [name: string]>;
+};
+
 /**
  * What the server's state in memory is made of, in the order in which it is read: endpoints have a place only in known
  * networks and blocks.
@@ -118,7 +124,7 @@ export const records = {
         ok({ labels, approved: unwrap(vtepsFromMessage({ ipv4, ipv6 })) }),
     ),
   }),
-  tenant: new Records<Tenant, [name: string]>(kinds.tenant),
+  ...plainRecords,
   network: new Records<Network, [name: string]>(kinds.network),
   /** The change of a network's way that is under way. */
   change: new Records<NetworkChange, [network: string]>({ folder: "changes", ...networkChange }),

@@ -6,12 +6,13 @@ import { seconds } from "../base/duration.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { AddressPool } from "../model/allocation.ts";
+import { type PlainKind, plainKinds, type Resources } from "../model/kinds.ts";
 import { usableMtu } from "../model/mtu.ts";
 import type { NetworkChange } from "../model/phase.ts";
-import type { Block, Endpoint, Network, Node, NodeSettings, Tenant, Vni } from "../model/resources.ts";
+import type { Block, Endpoint, Network, Node, NodeSettings, Vni } from "../model/resources.ts";
 import type { Change, Entry } from "../store/store.ts";
 import { History } from "./history.ts";
-import { type BlockState, type Identity, type Quarantine, type Records, records } from "./records.ts";
+import { type BlockState, type Identity, plainRecords, type Quarantine, type Records, records } from "./records.ts";
 import { missingOn } from "./selection.ts";
 
 /**
@@ -103,10 +104,13 @@ export class NetworkEntry {
   }
 
   /** What a node that hosts it is told to be in it, in the order in which it is told. */
-  partsSeenBy(node: string): PartsByKind {
+  partsSeenBy(node: string): PartList[] {
     const isOwnAlone = kinds.endpoint.seenBy(this.network) === "owner";
     const endpoints = isOwnAlone ? this.hosts.get(node)?.endpoints : this.endpoints();
-    return { block: [...this.ownedBlocks()], endpoint: [...(endpoints ?? [])] };
+    return [
+      { of: "block", values: [...this.ownedBlocks()] },
+      { of: "endpoint", values: [...(endpoints ?? [])] },
+    ];
   }
 }
 
@@ -114,7 +118,10 @@ export class NetworkEntry {
 export type Part =
   | { readonly of: "block"; readonly value: StoredBlock }
   | { readonly of: "endpoint"; readonly value: StoredEndpoint };
-export type PartsByKind = { readonly [Of in Part["of"]]: readonly Extract<Part, { of: Of }>["value"][] };
+/** Parts of one kind. */
+export type PartList = {
+  [Of in Part["of"]]: { readonly of: Of; readonly values: readonly Extract<Part, { of: Of }>["value"][] };
+}[Part["of"]];
 
 /** What a commit changed, in the eyes of those who watch. */
 export type StateChange =
@@ -149,7 +156,11 @@ const kindsByPrefix = new Map(
 export class State {
   /** All commits up to and including this one are in. */
   revision = 0;
-  readonly tenants = new Map<string, Versioned<Tenant>>();
+  /** By name. */
+  readonly plain = Object.fromEntries(plainKinds.map((kind) => [kind, new Map()])) as {
+    readonly [Kind in PlainKind]: Map<string, Versioned<Resources[Kind]>>;
+  };
+  readonly tenants = this.plain.tenant;
   readonly networks = new Map<string, NetworkEntry>();
   readonly vnis = new Map<Vni, string>();
   readonly nodes = new Map<string, Versioned<Node>>();
@@ -170,7 +181,7 @@ export class State {
     identity: ([name = ""], change, emit) => this.#applyIdentity(name, change, emit),
     node: ([name = ""], change, emit) => this.#applyNode(name, change, emit),
     nodeSettings: this.#keep(records.nodeSettings, this.nodeSettings),
-    tenant: this.#keep(records.tenant, this.tenants),
+    ...this.#keepPlain(),
     network: ([name = ""], change, emit) => this.#applyNetwork(name, change, emit),
     change: ([name = ""], change, emit) => this.#applyChange(name, change, emit),
     hold: ([name = ""], { value, revision }) => {
@@ -216,6 +227,11 @@ export class State {
     const end = change.key.indexOf("/", 1) + 1;
     const kind = kindsByPrefix.get(change.key.slice(0, end));
     if (kind !== undefined) this.#appliers[kind](change.key.slice(end).split("/"), change, emit);
+  }
+
+  #keepPlain(): { readonly [Kind in PlainKind]: Applier } {
+    const appliers = plainKinds.map((kind) => [kind, this.#keep(plainRecords[kind], this.plain[kind])]);
+    return Object.fromEntries(appliers);
   }
 
   /** What is looked up by its name alone. */

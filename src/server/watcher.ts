@@ -5,7 +5,7 @@ import { asCase } from "../api/kinds.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { Block, Endpoint, Node } from "../model/resources.ts";
-import type { NetworkEntry, Part, PartsByKind } from "./state.ts";
+import type { NetworkEntry, Part, PartList } from "./state.ts";
 
 export type WatchChangeInit = MessageInitShape<typeof WatchChangeSchema>;
 
@@ -26,7 +26,7 @@ type Piece = readonly WatchChangeInit[] | Snapshot;
 /** A network as of one moment. What is in it never changes in place, so the references are the snapshot. */
 interface Snapshot {
   readonly begin: WatchChangeInit;
-  readonly parts: PartsByKind;
+  readonly parts: readonly PartList[];
 }
 
 /**
@@ -70,7 +70,7 @@ export class Watcher {
   pushNetwork(entry: NetworkEntry): void {
     const parts = entry.partsSeenBy(this.node);
     this.#pieces.push({ begin: { change: { case: "networkBegin", value: networkState.toMessage(entry) } }, parts });
-    const count = Object.values(parts).reduce((sum, { length }) => sum + length, 0);
+    const count = parts.reduce((sum, { values }) => sum + values.length, 0);
     this.#piecesWeight += 1 + Math.ceil(count / 16);
   }
 
@@ -148,8 +148,7 @@ function* changesOf(segment: Segment): Generator<WatchChangeInit> {
       continue;
     }
     yield piece.begin;
-    for (const value of piece.parts.block) yield partChange({ of: "block", value });
-    for (const value of piece.parts.endpoint) yield partChange({ of: "endpoint", value });
+    for (const { of, values } of piece.parts) for (const value of values) yield partChange({ of, value } as Part);
   }
 }
 
