@@ -78,7 +78,7 @@ const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
   seenBy: (of) => (of?.mode === "l3" ? "owner" : "hosts"),
   ...codec(
     EndpointSchema,
-    ({ sequence, ...fields }) => asFields({ ...fields, sequence: BigInt(sequence) }),
+    (value) => asFields({ ...value, sequence: BigInt(value.sequence) }),
     (message) => {
       const { id, network, node, attachment } = message;
       const mac = parseMac(message.mac);
