@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { endpointFromMessage } from "../api/convert.ts";
+import { kinds } from "../api/kinds.ts";
 import type { NodeConnection } from "../api/transport.ts";
 import type { Clock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
@@ -103,7 +103,7 @@ export class Attachments {
       );
       if (answer.endpoint === undefined)
         throw new WeftError({ code: "internal", attempted, reason: "the server's answer lacks the endpoint" });
-      const endpoint = unwrap(endpointFromMessage(answer.endpoint));
+      const endpoint = unwrap(kinds.endpoint.fromMessage(answer.endpoint));
       await this.#options.reached(Number(answer.revision));
       await this.#comeIntoPlace(endpoint, attempted);
       this.#put({ ...attachment, state: "attached" });

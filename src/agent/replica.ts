@@ -1,20 +1,8 @@
 import { closeSync, existsSync, openSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import {
-  blockFromMessage,
-  blockToMessage,
-  endpointFromMessage,
-  endpointToMessage,
-  type NetworkState,
-  networkStateFromMessage,
-  networkStateToMessage,
-  nodeFromMessage,
-  nodeToMessage,
-} from "../api/convert.ts";
-import { NetworkStateSchema } from "../api/generated/weft/v1/node_pb.js";
-import { BlockSchema, EndpointSchema, NodeSchema } from "../api/generated/weft/v1/resources_pb.js";
+import { type NetworkState, networkState } from "../api/convert.ts";
+import { kinds } from "../api/kinds.ts";
 import type { Cidr } from "../base/cidr.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import { err, type Result } from "../base/result.ts";
@@ -175,22 +163,22 @@ export class Replica {
 
   *networks(): Generator<NetworkState> {
     for (const row of this.#statements.listNetworks.iterate())
-      yield* this.#readable(() => networkStateFromMessage(fromBinary(NetworkStateSchema, row.state as Uint8Array)));
+      yield* this.#readable(() => networkState.decode(row.state as Uint8Array));
   }
 
   *nodes(): Generator<Node> {
     for (const row of this.#statements.listNodes.iterate())
-      yield* this.#readable(() => nodeFromMessage(fromBinary(NodeSchema, row.node as Uint8Array)));
+      yield* this.#readable(() => kinds.node.decode(row.node as Uint8Array));
   }
 
   *endpoints(): Generator<Endpoint> {
     for (const row of this.#statements.listEndpoints.iterate())
-      yield* this.#readable(() => endpointFromMessage(fromBinary(EndpointSchema, row.endpoint as Uint8Array)));
+      yield* this.#readable(() => kinds.endpoint.decode(row.endpoint as Uint8Array));
   }
 
   *blocks(): Generator<Block> {
     for (const row of this.#statements.listBlocks.iterate())
-      yield* this.#readable(() => blockFromMessage(fromBinary(BlockSchema, row.block as Uint8Array)));
+      yield* this.#readable(() => kinds.block.decode(row.block as Uint8Array));
   }
 
   /** The blocks of a network. */
@@ -296,10 +284,7 @@ export class Replica {
     const run = this.#statements;
     switch (change.kind) {
       case "network":
-        run.putNetwork.run(
-          change.state.network.name,
-          toBinary(NetworkStateSchema, networkStateToMessage(change.state)),
-        );
+        run.putNetwork.run(change.state.network.name, networkState.encode(change.state));
         break;
       case "network-removed":
         run.deleteNetwork.run(change.name);
@@ -307,23 +292,19 @@ export class Replica {
         run.deleteBlocksOf.run(change.name);
         break;
       case "node":
-        run.putNode.run(change.node.name, toBinary(NodeSchema, nodeToMessage(change.node)));
+        run.putNode.run(change.node.name, kinds.node.encode(change.node));
         break;
       case "node-removed":
         run.deleteNode.run(change.name);
         break;
       case "endpoint":
-        run.putEndpoint.run(
-          change.endpoint.id,
-          change.endpoint.network,
-          toBinary(EndpointSchema, endpointToMessage(change.endpoint)),
-        );
+        run.putEndpoint.run(change.endpoint.id, change.endpoint.network, kinds.endpoint.encode(change.endpoint));
         break;
       case "endpoint-removed":
         run.deleteEndpoint.run(change.id);
         break;
       case "block":
-        run.putBlock.run(change.block.network, change.block.cidr, toBinary(BlockSchema, blockToMessage(change.block)));
+        run.putBlock.run(change.block.network, change.block.cidr, kinds.block.encode(change.block));
         break;
       case "block-removed":
         run.deleteBlock.run(change.network, change.cidr);

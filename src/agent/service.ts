@@ -1,7 +1,7 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import { endpointToMessage } from "../api/convert.ts";
 import type { AgentService } from "../api/generated/weft/v1/agent_pb.js";
 import { certificateValidity } from "../api/join.ts";
+import { kinds } from "../api/kinds.ts";
 import { weftVersion } from "../api/version.ts";
 import { WeftError } from "../base/errors.ts";
 import { nameOfObject } from "../dataplane/index.ts";
@@ -22,7 +22,7 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
       const state = agent.desired.networks.get(endpoint.network);
       const addresses = state === undefined ? [] : agent.desired.addressesOf(endpoint, state.network);
       return {
-        endpoint: endpointToMessage(endpoint),
+        endpoint: kinds.endpoint.toMessage(endpoint),
         interface: request.interface,
         mtu: state?.effectiveMtu ?? 0,
         addresses: addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`),
@@ -109,7 +109,7 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
       const note = dataplane.network(endpoint.network)?.dataplane.ports.noteOf(endpoint.id) ?? "";
       const isPending = !dataplane.isPortInPlace(endpoint.network, endpoint.id);
       return {
-        endpoint: endpointToMessage(endpoint),
+        endpoint: kinds.endpoint.toMessage(endpoint),
         netns: attachment?.netns ?? "",
         interface: attachment?.interface ?? "",
         port: endpointPortName(endpoint.id),

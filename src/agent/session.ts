@@ -1,7 +1,8 @@
 import { randomBytes, randomInt } from "node:crypto";
-import { blockFromMessage, endpointFromMessage, networkStateFromMessage, nodeFromMessage } from "../api/convert.ts";
+import { networkState } from "../api/convert.ts";
 import type { WatchChange } from "../api/generated/weft/v1/node_pb.js";
 import { certificateValidity, renewCertificate } from "../api/join.ts";
+import { kinds } from "../api/kinds.ts";
 import { type Credentials, connectNode, type NodeConnection } from "../api/transport.ts";
 import type { Cidr } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
@@ -245,24 +246,24 @@ export class Session {
     const { change } = message;
     switch (change.case) {
       case "networkBegin":
-        return this.#accept(networkStateFromMessage(change.value), (state): SessionChange[] => [
+        return this.#accept(networkState.fromMessage(change.value), (state): SessionChange[] => [
           { kind: "network-begin", name: state.network.name },
           { kind: "network", state },
         ]);
       case "network":
-        return this.#accept(networkStateFromMessage(change.value), (state) => [{ kind: "network", state }]);
+        return this.#accept(networkState.fromMessage(change.value), (state) => [{ kind: "network", state }]);
       case "networkRemoved":
         return [{ kind: "network-removed", name: change.value }];
       case "endpoint":
-        return this.#accept(endpointFromMessage(change.value), (endpoint) => [{ kind: "endpoint", endpoint }]);
+        return this.#accept(kinds.endpoint.fromMessage(change.value), (endpoint) => [{ kind: "endpoint", endpoint }]);
       case "endpointRemoved":
         return [{ kind: "endpoint-removed", network: change.value.network, id: change.value.id }];
       case "block":
-        return this.#accept(blockFromMessage(change.value), (block) => [{ kind: "block", block }]);
+        return this.#accept(kinds.block.fromMessage(change.value), (block) => [{ kind: "block", block }]);
       case "blockRemoved":
         return [{ kind: "block-removed", network: change.value.network, cidr: change.value.cidr as Cidr }];
       case "node":
-        return this.#accept(nodeFromMessage(change.value), (node) => [{ kind: "node", node }]);
+        return this.#accept(kinds.node.fromMessage(change.value), (node) => [{ kind: "node", node }]);
       case "nodeRemoved":
         return [{ kind: "node-removed", name: change.value }];
       case "nodesBegin":

@@ -2,6 +2,7 @@ import { cidrFamily, cidrsOverlap } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { encapsulations, encapsulationsThat, maxVni, noTunnel } from "./encapsulation.ts";
+import type { DeclaredKind, PlainKind, Resources } from "./kinds.ts";
 import { combinationProblems } from "./network-rules.ts";
 import { formatProblem } from "./problem.ts";
 import type { Block, Endpoint, Network, Tenant, Vni } from "./resources.ts";
@@ -25,6 +26,22 @@ export function chooseVni(taken: ReadonlySet<number>): Result<Vni, WeftError> {
     new WeftError({ code: "exhausted", attempted: "choose a VNI", reason, hint: "delete networks that are not used" }),
   );
 }
+
+/** All that is declared, by kind and name, for rules to look at. */
+export type Declared = { readonly [Kind in DeclaredKind]: ReadonlyMap<string, Resources[Kind]> };
+
+/** Of a plain kind: why one cannot be created, or deleted. */
+export const plainRules: {
+  readonly [Kind in PlainKind]: {
+    creation(value: Resources[Kind], declared: Declared): WeftError[];
+    deletion(name: string, declared: Declared): WeftError[];
+  };
+} = {
+  tenant: {
+    creation: (value, { tenant }) => checkNewTenant(value, tenant.values()),
+    deletion: (name, { network }) => checkTenantDeletion(name, network.values()),
+  },
+};
 
 /** Why the tenant cannot be created. */
 export function checkNewTenant(tenant: Tenant, tenants: Iterable<Tenant>): WeftError[] {

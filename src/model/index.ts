@@ -3,6 +3,7 @@ export * from "./conflicts.ts";
 export { defaultEgressBlocked } from "./egress-blocked.ts";
 export * from "./encapsulation.ts";
 export type { RandomBytes } from "./endpoint-mac.ts";
+export * from "./kinds.ts";
 export * from "./mtu.ts";
 export * from "./names.ts";
 export * from "./network-rules.ts";

@@ -1,19 +1,22 @@
 import { Composer, type Document, isAlias, isMap, isScalar, isSeq, LineCounter, Parser, stringify } from "yaml";
 import { messageOf } from "../base/errors.ts";
 import { err, ok, type Result } from "../base/result.ts";
+import {
+  type DeclaredKind,
+  type Drafts,
+  declarable,
+  isDeclared,
+  type ResourceKind,
+  type Resources,
+  undeclarable,
+} from "./kinds.ts";
 import { describeFound, type FieldProblem, fieldProblem, formatProblem } from "./problem.ts";
-import type { Endpoint, Network, Node, Tenant } from "./resources.ts";
-import { type NetworkDraft, parseNetworkDraft, parseTenant } from "./schema.ts";
 
 /** A resource with its kind, as the documents of a YAML file have it. */
-export type Resource =
-  | ({ readonly kind: "tenant" } & Tenant)
-  | ({ readonly kind: "network" } & Network)
-  | ({ readonly kind: "node" } & Node)
-  | ({ readonly kind: "endpoint" } & Endpoint);
+export type Resource = { [Kind in ResourceKind]: { readonly kind: Kind } & Resources[Kind] }[ResourceKind];
 
 /** A resource that an operator declares; nodes and endpoints come into being by themselves. */
-export type DeclaredResource = ({ readonly kind: "tenant" } & Tenant) | ({ readonly kind: "network" } & NetworkDraft);
+export type DeclaredResource = { [Kind in DeclaredKind]: { readonly kind: Kind } & Drafts[Kind] }[DeclaredKind];
 
 /** A field of a file that is not as it must be. */
 export interface FileProblem extends FieldProblem {
@@ -28,12 +31,6 @@ export interface FileProblem extends FieldProblem {
 const maximumLength = 16 * 1024 * 1024;
 /** Nodes that aliases may stand for in a document; more is an attack ("billion laughs"). */
 const maximumAliases = 100;
-
-/** Why a kind that exists cannot be declared, and what to do instead. */
-const undeclarable: Readonly<Record<string, string>> = {
-  node: "tenant or network; a node comes into being when its agent joins",
-  endpoint: "tenant or network; an endpoint comes into being when it is attached on its node",
-};
 
 /** `net.yaml:4:12: subnets[0]: found "10.0.0.1/24"; allowed: …` */
 export function formatFileProblem(problem: FileProblem): string {
@@ -131,20 +128,16 @@ function readResource(input: unknown): Result<DeclaredResource, FieldProblem[]> 
   if (typeof input !== "object" || input === null || Array.isArray(input))
     return err([fieldProblem([], describeFound(input), "a map with kind and the fields of a resource")]);
   const { kind, ...fields } = input as Record<string, unknown>;
-  switch (kind) {
-    case "tenant": {
-      const tenant = parseTenant(fields);
-      return tenant.ok ? ok({ kind, ...tenant.value }) : tenant;
-    }
-    case "network": {
-      const network = parseNetworkDraft(fields);
-      return network.ok ? ok({ kind, ...network.value }) : network;
-    }
-    default: {
-      const reason = typeof kind === "string" && Object.hasOwn(undeclarable, kind) ? undeclarable[kind] : undefined;
-      return err([fieldProblem(["kind"], describeFound(kind), reason ?? "tenant or network")]);
-    }
+  if (isDeclared(kind)) {
+    const read: Result<object, FieldProblem[]> = declarable[kind](fields);
+    return read.ok ? ok({ kind, ...read.value } as DeclaredResource) : read;
   }
+  const allowed = Object.keys(declarable).join(" or ");
+  const reason =
+    typeof kind === "string" && Object.hasOwn(undeclarable, kind)
+      ? `; ${undeclarable[kind as keyof typeof undeclarable]}`
+      : "";
+  return err([fieldProblem(["kind"], describeFound(kind), allowed + reason)]);
 }
 
 /** Duplicate fields, and the first error of another kind: those after it are mostly its consequences. */

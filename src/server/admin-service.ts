@@ -1,33 +1,34 @@
 import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
-import {
-  blockToMessage,
-  endpointToMessage,
-  networkFields,
-  networkToMessage,
-  nodeSettingsToMessage,
-  nodeToMessage,
-  tenantToMessage,
-} from "../api/convert.ts";
+import { nodeSettings } from "../api/convert.ts";
 import {
   AdminService,
   type ListRequest,
   type Resource,
   type SetNodeRequest,
 } from "../api/generated/weft/v1/admin_pb.js";
+import { asCase, kinds } from "../api/kinds.ts";
 import { compareCidr } from "../base/cidr.ts";
 import { hours, milliseconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
+import {
+  declarable,
+  isDeclared,
+  type PlainKind,
+  type ResourceKind,
+  type Resources,
+  resourceKinds,
+  undeclarable,
+} from "../model/kinds.ts";
 import { parseNodeName } from "../model/names.ts";
-import type { Endpoint, Network, Node, NodeSettings, Tenant } from "../model/resources.ts";
-import { parseNetworkDraft, parseNodeSettings, parseTenant } from "../model/schema.ts";
-import type { Administration, Declaration, Outcome, ResourceKind } from "./administration.ts";
+import type { Endpoint, Node, NodeSettings } from "../model/resources.ts";
+import { parseNodeSettings } from "../model/schema.ts";
+import type { Administration, Declaration } from "./administration.ts";
 import type { NodeSettingsChange } from "./nodes.ts";
 import { readinessToMessage, waitFor } from "./readiness-service.ts";
 import { missingOn } from "./selection.ts";
 import { type Control, valid } from "./services.ts";
-import type { NetworkEntry, State } from "./state.ts";
+import type { NetworkEntry, State, Versioned } from "./state.ts";
 
-const kinds: readonly ResourceKind[] = ["tenant", "network", "node", "endpoint"];
 const defaultTokenLifetime = hours(1);
 
 /** The API for administrators. Who reaches it may do everything: it is served on a socket of root's alone. */
@@ -41,43 +42,29 @@ export function adminRoutes(
   const service: ServiceImpl<typeof AdminService> = {
     async create(request) {
       const { outcomes, revision } = await administration.create(request.resources.map(declarationOf));
-      return { resources: outcomes.map(resourceOf), revision: BigInt(revision) };
+      return {
+        resources: outcomes.map(({ kind, value }) => ({ resource: asCase(kind, value) })),
+        revision: BigInt(revision),
+      };
     },
 
     async apply(request) {
       const { outcomes, revision } = await administration.apply(request.resources.map(declarationOf), request.dryRun);
-      const results = outcomes.map((outcome) => ({
-        resource: { kind: outcome.kind, name: outcome.kind === "tenant" ? outcome.tenant.name : outcome.network.name },
-        outcome: outcome.outcome,
-        differences: [...outcome.differences],
+      const results = outcomes.map(({ kind, value: { name }, outcome, differences }) => ({
+        resource: { kind, name },
+        outcome,
+        differences: [...differences],
       }));
       return { results, revision: BigInt(revision) };
     },
 
     list(request) {
       const wanted = wantedKinds(request);
-      const resources: ResourceInit[] = [];
-      const add = <Value extends { readonly name: string }>(
-        kind: ResourceKind,
-        values: Iterable<Value>,
-        toResource: (value: Value) => ResourceInit,
-      ): void => {
-        if (!wanted.includes(kind)) return;
-        const found = [...values].filter((value) => request.name === "" || value.name === request.name);
-        for (const value of found.sort((a, b) => (a.name < b.name ? -1 : 1))) resources.push(toResource(value));
-      };
-      add("tenant", valuesOf(state.tenants), tenantResource);
-      add(
-        "network",
-        Array.from(state.networks.values(), (entry) => entry.network),
-        networkResource,
+      const resources = wanted.flatMap((kind) =>
+        listOf(kind, state, request).map((value) => ({ resource: asCase(kind, value) })),
       );
-      const nodes = [...valuesOf(state.nodes)];
-      add("node", nodes, nodeResource);
-      if (wanted.includes("endpoint"))
-        resources.push(...endpointsOf(control, request).map((endpoint) => endpointResource(endpoint)));
-      const nodeSettings = wanted.includes("node") ? settingsOf(control, request.name) : [];
-      if (request.name !== "" && resources.length === 0 && nodeSettings.length === 0)
+      const settings = wanted.includes("node") ? settingsOf(control, request.name) : [];
+      if (request.name !== "" && resources.length === 0 && settings.length === 0)
         throw new WeftError({
           code: "not-found",
           attempted: `show ${request.kind || "resource"} ${request.name}`,
@@ -110,8 +97,8 @@ export function adminRoutes(
         resources,
         revision: BigInt(state.revision),
         contacts,
-        blocks: blocks.map(blockToMessage),
-        nodeSettings,
+        blocks: blocks.map(kinds.block.toMessage),
+        nodeSettings: settings,
         ...hostingOf(control, request, name),
         ...(entry === undefined ? {} : { readiness: readinessToMessage(ledger, entry) }),
       };
@@ -120,7 +107,7 @@ export function adminRoutes(
     async setNode(request) {
       const { name, change } = nodeChangeOf(request);
       const { settings, revision } = await administration.setNode(name, change);
-      return { settings: nodeSettingsToMessage(name, settings), revision: BigInt(revision) };
+      return { settings: nodeSettings.toMessage({ name, ...settings }), revision: BigInt(revision) };
     },
 
     async delete(request) {
@@ -163,38 +150,29 @@ export function adminRoutes(
   router.service(AdminService, service);
 }
 
-type ResourceInit = Pick<Resource, "resource">;
-
-const tenantResource = (tenant: Tenant): ResourceInit => ({
-  resource: { case: "tenant", value: tenantToMessage(tenant) },
-});
-const networkResource = (network: Network): ResourceInit => ({
-  resource: { case: "network", value: networkToMessage(network) },
-});
-const nodeResource = (node: Node): ResourceInit => ({ resource: { case: "node", value: nodeToMessage(node) } });
-const endpointResource = (endpoint: Endpoint): ResourceInit => ({
-  resource: { case: "endpoint", value: endpointToMessage(endpoint) },
-});
-
-function resourceOf(outcome: Outcome): ResourceInit {
-  return outcome.kind === "tenant" ? tenantResource(outcome.tenant) : networkResource(outcome.network);
-}
-
-function* valuesOf<Value>(entries: ReadonlyMap<string, { readonly value: Value }>): Iterable<Value> {
-  for (const { value } of entries.values()) yield value;
+/** What there is of a kind, of what was asked for, ordered by name. */
+function listOf(kind: ResourceKind, state: State, request: ListRequest): readonly Resources[ResourceKind][] {
+  if (kind === "endpoint") return endpointsOf(state, request);
+  const held: Iterable<NetworkEntry | Versioned<Node | Resources[PlainKind]>> = (
+    kind === "network" ? state.networks : kind === "node" ? state.nodes : state.plain[kind]
+  ).values();
+  const values = Array.from(held, (each) => ("network" in each ? each.network : each.value));
+  const found = values.filter(({ name }) => request.name === "" || name === request.name);
+  return found.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 function wantedKinds(request: ListRequest): readonly ResourceKind[] {
-  return request.kind === "" ? ["tenant", "network", "node"] : [requireKind(request.kind, "list")];
+  if (request.kind !== "") return [requireKind(request.kind, "list")];
+  return resourceKinds.filter((kind) => kind !== "endpoint");
 }
 
 function requireKind(kind: string, verb: string): ResourceKind {
-  const known = kinds.find((other) => other === kind);
+  const known = resourceKinds.find((other) => other === kind);
   if (known !== undefined) return known;
   throw new WeftError({
     code: "invalid-argument",
     attempted: `${verb} ${JSON.stringify(kind)}`,
-    reason: `there is no such kind of resource; allowed: ${kinds.join(", ")}`,
+    reason: `there is no such kind of resource; allowed: ${resourceKinds.join(", ")}`,
   });
 }
 
@@ -234,7 +212,7 @@ function settingsOf({ ledger: { state } }: Control, name: string) {
   return [...new Set([...state.nodes.keys(), ...state.nodeSettings.keys()])]
     .filter((node) => name === "" || node === name)
     .sort()
-    .map((node) => nodeSettingsToMessage(node, state.nodeSettings.get(node)?.value ?? none));
+    .map((name) => nodeSettings.toMessage({ name, ...(state.nodeSettings.get(name)?.value ?? none) }));
 }
 
 /** What an administrator says of a node, checked field by field. */
@@ -256,7 +234,7 @@ function nodeChangeOf({ name, labels, removedLabels, approved }: SetNodeRequest)
 }
 
 /** The endpoints asked for, ordered by network and id. */
-function endpointsOf({ ledger: { state } }: Control, request: ListRequest): Endpoint[] {
+function endpointsOf(state: State, request: ListRequest): Endpoint[] {
   if (request.network !== "" && !state.networks.has(request.network))
     throw new WeftError({
       code: "not-found",
@@ -279,26 +257,11 @@ function endpointsOf({ ledger: { state } }: Control, request: ListRequest): Endp
 
 /** What an administrator declares, checked field by field. */
 function declarationOf({ resource }: Resource): Declaration {
-  switch (resource.case) {
-    case "tenant": {
-      const { name, placement, nodeSelector } = resource.value;
-      const input = { name, nodeSelector, ...(placement === "" ? {} : { placement }) };
-      return { kind: "tenant", tenant: valid(parseTenant(input), `declare tenant ${name}`) };
-    }
-    case "network":
-      return {
-        kind: "network",
-        network: valid(parseNetworkDraft(networkFields(resource.value)), `declare network ${resource.value.name}`),
-      };
-    case "node":
-      throw undeclarable("node", resource.value.name, "a node comes into being when its agent joins");
-    case "endpoint":
-      throw undeclarable("endpoint", resource.value.id, "an endpoint comes into being when it is attached on its node");
-    default:
-      throw new WeftError({ code: "invalid-argument", attempted: "declare a resource", reason: "it has no kind" });
-  }
-}
-
-function undeclarable(kind: string, name: string, reason: string): WeftError {
-  return new WeftError({ code: "invalid-argument", attempted: `declare ${kind} ${name}`, reason });
+  const { case: kind, value } = resource;
+  if (kind === undefined)
+    throw new WeftError({ code: "invalid-argument", attempted: "declare a resource", reason: "it has no kind" });
+  const attempted = `declare ${kind} ${"name" in value ? value.name : value.id}`;
+  if (!isDeclared(kind)) throw new WeftError({ code: "invalid-argument", attempted, reason: undeclarable[kind] });
+  const fields = kinds[kind].fieldsOf(value as never);
+  return { kind, value: valid<unknown>(declarable[kind](fields), attempted) } as Declaration;
 }

@@ -3,35 +3,41 @@ import {
   checkNetworkChange,
   checkNetworkDeletion,
   checkNewNetwork,
-  checkNewTenant,
-  checkTenantDeletion,
   chooseVni,
+  plainRules,
 } from "../model/conflicts.ts";
+import {
+  type DeclaredKind,
+  type Drafts,
+  type PlainKind,
+  plainKinds,
+  type ResourceKind,
+  type Resources,
+  resourceKinds,
+} from "../model/kinds.ts";
 import { effectiveMtu } from "../model/mtu.ts";
 import { checkVtepsOutside } from "../model/node-registration.ts";
-import { beginChange } from "../model/phase.ts";
-import type { Network, Node, Tenant, Vni } from "../model/resources.ts";
+import { beginChange, isSameWay } from "../model/phase.ts";
+import type { Network, Node, Vni } from "../model/resources.ts";
 import type { NetworkDraft } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import { type Endpoints, releasedKeys } from "./endpoints.ts";
+import { hold } from "./hold.ts";
 import type { Ledger } from "./ledger.ts";
 import type { NodeSettingsChange, Nodes } from "./nodes.ts";
-import { changeCodec, keys, networkCodec, put, putOwner, remove, tenantCodec } from "./records.ts";
+import { owners, plainRecords, records, remove } from "./records.ts";
 import { requireNone } from "./refusal.ts";
-import type { NetworkEntry } from "./state.ts";
+import type { NetworkEntry, State, Versioned } from "./state.ts";
 
 /** What an administrator declares. */
-export type Declaration =
-  | { readonly kind: "tenant"; readonly tenant: Tenant }
-  | { readonly kind: "network"; readonly network: NetworkDraft };
-
-export type ResourceKind = "tenant" | "network" | "node" | "endpoint";
+export type Declaration = {
+  [Kind in DeclaredKind]: { readonly kind: Kind; readonly value: Drafts[Kind] };
+}[DeclaredKind];
 
 /** What became, or would become, of one declared resource. */
-export type Outcome = (
-  | { readonly kind: "tenant"; readonly tenant: Tenant }
-  | { readonly kind: "network"; readonly network: Network }
-) & {
+export type Outcome = {
+  [Kind in DeclaredKind]: { readonly kind: Kind; readonly value: Resources[Kind] };
+}[DeclaredKind] & {
   readonly outcome: "created" | "changed" | "unchanged";
   /** `mtu: 1450 -> 8950`. */
   readonly differences: readonly string[];
@@ -60,11 +66,11 @@ export class Administration {
     return this.#declare(declarations, "apply", dryRun);
   }
 
-  /** Deletes the resources, endpoints first and tenants last, one after the other: an error ends it half-way. */
+  /** Deletes the resources, those first that rest on others, one after the other: an error ends it half-way. */
   delete(references: readonly { readonly kind: ResourceKind; readonly name: string }[]): Promise<number> {
     return this.#exclusively(async () => {
       let { revision } = this.#ledger.state;
-      for (const kind of ["endpoint", "node", "network", "tenant"] as const)
+      for (const kind of resourceKinds.toReversed())
         for (const { name } of references.filter((reference) => reference.kind === kind))
           revision = await this.#deleteOne(kind, name);
       return revision;
@@ -85,37 +91,44 @@ export class Administration {
         return this.#nodes.delete(name);
       case "network":
         return this.#deleteNetwork(name);
-      case "tenant":
-        return this.#deleteTenant(name);
+      default:
+        return this.#deletePlain(kind, name);
     }
   }
 
-  async #deleteNetwork(name: string): Promise<number> {
-    const entry = this.#ledger.state.networks.get(name);
-    if (entry === undefined) throw missing("network", name);
-    entry.closing = true;
-    try {
-      return await this.#ledger.commit(`delete network ${name}`, () => {
-        requireNone(checkNetworkDeletion(name, entry.endpoints()));
-        requireNonePending(entry, `delete network ${name}`);
-        const key = keys.network(name);
-        return {
-          conditions: [{ key, revision: entry.revision }],
-          operations: [remove(key), remove(keys.vni(entry.network.vni)), ...forget(entry)],
-        };
-      });
-    } finally {
-      entry.closing = false;
-    }
+  #deleteNetwork(name: string): Promise<number> {
+    const deletable = (): NetworkEntry => {
+      const entry = this.#ledger.state.networks.get(name);
+      if (entry === undefined) throw missing("network", name);
+      requireNone(checkNetworkDeletion(name, entry.endpoints()));
+      return entry;
+    };
+    return this.#ledger.commit(`delete network ${name}`, async () => {
+      deletable();
+      const held = await hold(this.#ledger, name);
+      const entry = deletable();
+      return {
+        conditions: [
+          { key: records.network.key(name), revision: entry.revision },
+          { key: records.hold.key(name), revision: held },
+        ],
+        operations: [
+          records.network.remove(name),
+          owners.vni.remove(entry.network.vni),
+          records.hold.remove(name),
+          ...forget(entry),
+        ],
+      };
+    });
   }
 
-  #deleteTenant(name: string): Promise<number> {
-    return this.#ledger.commit(`delete tenant ${name}`, () => {
-      const known = this.#ledger.state.tenants.get(name);
-      if (known === undefined) throw missing("tenant", name);
-      requireNone(checkTenantDeletion(name, networksOf(this.#ledger)));
-      const key = keys.tenant(name);
-      return { conditions: [{ key, revision: known.revision }], operations: [remove(key)] };
+  #deletePlain(kind: PlainKind, name: string): Promise<number> {
+    return this.#ledger.commit(`delete ${kind} ${name}`, () => {
+      const known = this.#ledger.state.plain[kind].get(name);
+      if (known === undefined) throw missing(kind, name);
+      requireNone(plainRules[kind].deletion(name, declaredIn(this.#ledger.state)));
+      const operation = plainRecords[kind].remove(name);
+      return { conditions: [{ key: operation.key, revision: known.revision }], operations: [operation] };
     });
   }
 
@@ -126,10 +139,15 @@ export class Administration {
   ): Promise<{ readonly outcomes: readonly Outcome[]; readonly revision: number }> {
     return this.#exclusively(async () => {
       let outcomes: readonly Outcome[] = [];
-      const revision = await this.#ledger.commit(`${verb} ${declarations.length} resources`, () => {
-        const plan = new Plan(this.#ledger, verb === "apply");
-        outcomes = plan.add(declarations);
-        return dryRun ? { conditions: [], operations: [] } : plan.transaction();
+      const revision = await this.#ledger.commit(`${verb} ${declarations.length} resources`, async () => {
+        const holds = new Map<string, number>();
+        for (;;) {
+          const plan = new Plan(this.#ledger, verb === "apply", holds);
+          outcomes = plan.add(declarations);
+          if (dryRun) return { conditions: [], operations: [] };
+          if (plan.unheld.length === 0) return plan.transaction();
+          for (const network of plan.unheld) holds.set(network, await hold(this.#ledger, network));
+        }
       });
       return { outcomes, revision };
     });
@@ -145,19 +163,22 @@ export class Administration {
 
 /** One transaction that makes declared tenants and networks so. */
 class Plan {
+  /** Networks that must be held before it can be committed. */
+  readonly unheld: string[] = [];
   readonly #ledger: Ledger;
+  readonly #holds: ReadonlyMap<string, number>;
   readonly #mayExist: boolean;
-  readonly #tenants: Map<string, Tenant>;
-  readonly #networks: Map<string, Network>;
+  readonly #declared: DeclaredSoFar;
   readonly #vnis: Set<Vni>;
   readonly #conditions = new Map<string, Condition>();
   readonly #operations = new Map<string, Operation>();
 
-  constructor(ledger: Ledger, mayExist: boolean) {
+  /** `holds`: the revisions of those that were put on networks for it. */
+  constructor(ledger: Ledger, mayExist: boolean, holds: ReadonlyMap<string, number>) {
     this.#ledger = ledger;
     this.#mayExist = mayExist;
-    this.#tenants = new Map(Array.from(ledger.state.tenants, ([name, { value }]) => [name, value]));
-    this.#networks = new Map(Array.from(ledger.state.networks, ([name, { network }]) => [name, network]));
+    this.#holds = holds;
+    this.#declared = declaredIn(ledger.state);
     this.#vnis = new Set(ledger.state.vnis.keys());
   }
 
@@ -165,76 +186,85 @@ class Plan {
     return { conditions: [...this.#conditions.values()], operations: [...this.#operations.values()] };
   }
 
-  /** The outcomes in the order of the declarations. Tenants go first, so that they may be declared after their networks. */
+  /** The outcomes in the order of the declarations, in which kinds may be mixed: a tenant may come after its networks. */
   add(declarations: readonly Declaration[]): Outcome[] {
     const outcomes = new Map<Declaration, Outcome>();
-    for (const declaration of declarations)
-      if (declaration.kind === "tenant") outcomes.set(declaration, this.#addTenant(declaration.tenant));
-      else if (declaration.network.vni !== undefined) this.#vnis.add(declaration.network.vni);
-    for (const declaration of declarations)
-      if (declaration.kind === "network") outcomes.set(declaration, this.#addNetwork(declaration.network));
+    for (const { kind, value } of declarations)
+      if (kind === "network" && value.vni !== undefined) this.#vnis.add(value.vni);
+    for (const kind of resourceKinds)
+      for (const declaration of declarations.filter((each) => each.kind === kind))
+        outcomes.set(
+          declaration,
+          declaration.kind === "network"
+            ? this.#addNetwork(declaration.value)
+            : this.#addPlain(declaration.kind, declaration.value),
+        );
     return declarations.flatMap((declaration) => outcomes.get(declaration) ?? []);
   }
 
-  #addTenant(tenant: Tenant): Outcome {
-    const known = this.#tenants.get(tenant.name);
-    if (known !== undefined && this.#mayExist) {
-      const differences = differencesOf(known, tenant);
-      if (differences.length === 0) return { kind: "tenant", tenant: known, outcome: "unchanged", differences };
-      this.#tenants.set(tenant.name, tenant);
-      const key = keys.tenant(tenant.name);
-      this.#put(key, this.#ledger.state.tenants.get(tenant.name)?.revision ?? 0, put(key, tenantCodec, tenant));
-      return { kind: "tenant", tenant, outcome: "changed", differences };
-    }
-    requireNone(checkNewTenant(tenant, this.#tenants.values()));
-    this.#tenants.set(tenant.name, tenant);
-    this.#put(keys.tenant(tenant.name), 0, put(keys.tenant(tenant.name), tenantCodec, tenant));
-    return { kind: "tenant", tenant, outcome: "created", differences: [] };
+  #addPlain(kind: PlainKind, value: Resources[PlainKind]): Outcome {
+    const { name } = value;
+    const known: Map<string, Resources[PlainKind]> = this.#declared[kind];
+    const before = this.#mayExist ? known.get(name) : undefined;
+    if (before === undefined) requireNone(plainRules[kind].creation(value as never, this.#declared));
+    known.set(name, value);
+    const revision = this.#ledger.state.plain[kind].get(name)?.revision ?? 0;
+    const what = outcomeOf(before, value);
+    if (what.outcome !== "unchanged") this.#put(revision, plainRecords[kind].put(value, name));
+    return { kind, value, ...what } as Outcome;
   }
 
   #addNetwork(draft: NetworkDraft): Outcome {
-    const before = this.#networks.get(draft.name);
-    if (before !== undefined && this.#mayExist) return this.#changeNetwork(before, draft);
+    const before = this.#mayExist ? this.#declared.network.get(draft.name) : undefined;
+    if (before !== undefined) return this.#changeNetwork(before, draft);
     requireNone([
-      ...checkNewNetwork(draft, this.#tenants.values(), this.#networks.values()),
+      ...checkNewNetwork(draft, this.#declared.tenant.values(), this.#declared.network.values()),
       ...checkVtepsOutside(draft, undefined, this.#nodes()),
     ]);
     const network: Network = { ...draft, vni: draft.vni ?? this.#chooseVni() };
     this.#requireCarried(network);
     this.#vnis.add(network.vni);
-    this.#networks.set(network.name, network);
-    this.#put(keys.network(network.name), 0, put(keys.network(network.name), networkCodec, network));
-    this.#put(keys.vni(network.vni), 0, putOwner(keys.vni(network.vni), network.name));
+    this.#declared.network.set(network.name, network);
+    this.#put(0, records.network.put(network, network.name));
+    this.#put(0, owners.vni.put(network.name, network.vni));
     this.#touchTenant(network.tenant);
-    return { kind: "network", network, outcome: "created", differences: [] };
+    return { kind: "network", value: network, outcome: "created", differences: [] };
   }
 
   #changeNetwork(before: Network, draft: NetworkDraft): Outcome {
     const entry = this.#ledger.state.networks.get(before.name);
     const network: Network = { ...draft, vni: draft.vni ?? before.vni };
-    const differences = differencesOf(before, network);
-    if (differences.length === 0) return { kind: "network", network: before, outcome: "unchanged", differences };
-    const isReplanned = before.subnets.join() !== network.subnets.join() || before.blockSize !== network.blockSize;
-    if (entry !== undefined && isReplanned) requireNonePending(entry, `change network ${before.name}`);
+    const { name } = network;
+    const what = outcomeOf(before, network);
+    if (what.outcome === "unchanged") return { kind: "network", value: before, ...what };
     requireNone([
       ...checkNetworkChange(
         before,
         draft,
-        this.#networks.values(),
+        this.#declared.network.values(),
         entry?.endpoints() ?? [],
         entry?.ownedBlocks() ?? [],
       ),
       ...checkVtepsOutside(draft, before, this.#nodes()),
     ]);
     this.#requireCarried(network);
-    this.#networks.set(network.name, network);
+    this.#declared.network.set(name, network);
     if (entry !== undefined) this.#changeWay(entry, network);
-    this.#put(keys.network(network.name), entry?.revision ?? 0, put(keys.network(network.name), networkCodec, network));
+    this.#put(entry?.revision ?? 0, records.network.put(network, name));
+    const isReplanned = before.subnets.join() !== network.subnets.join() || before.blockSize !== network.blockSize;
+    // Who has what decides whether these can change, and whether a way changes by phases.
+    const restsOnClaims =
+      isReplanned || before.gateways.join() !== network.gateways.join() || !isSameWay(before, network);
+    if (entry !== undefined && restsOnClaims) {
+      const held = this.#holds.get(name);
+      if (held === undefined) this.unheld.push(name);
+      else this.#put(held, records.hold.remove(name));
+    }
     if (entry !== undefined && isReplanned) {
       this.#touchTenant(network.tenant);
       for (const operation of forget(entry)) this.#operations.set(operation.key, operation);
     }
-    return { kind: "network", network, outcome: "changed", differences };
+    return { kind: "network", value: network, ...what };
   }
 
   /** Without hosts nobody sends on the old way, and nothing has to be waited for. */
@@ -243,8 +273,7 @@ class Plan {
     if (hosts.size === 0 && change === undefined) return;
     const next = beginChange(network, change, after, { mtu, now: this.#ledger.clock.now() });
     if (next === undefined || next === change) return;
-    const key = keys.change(network.name);
-    this.#put(key, changeRevision, put(key, changeCodec, next));
+    this.#put(changeRevision, records.change.put(next, network.name));
   }
 
   *#nodes(): Iterable<Node> {
@@ -267,19 +296,28 @@ class Plan {
   /** Writing the tenant anew makes plans of other servers fail that rest on its networks: no overlap, no loss. */
   #touchTenant(name: string): void {
     const known = this.#ledger.state.tenants.get(name);
-    const tenant = this.#tenants.get(name);
+    const tenant = this.#declared.tenant.get(name);
     if (known === undefined || tenant === undefined) return;
-    this.#put(keys.tenant(name), known.revision, put(keys.tenant(name), tenantCodec, tenant));
+    this.#put(known.revision, records.tenant.put(tenant, name));
   }
 
-  #put(key: string, revision: number, operation: Operation): void {
+  /** `revision`: at which its key is now. */
+  #put(revision: number, operation: Operation): void {
+    const { key } = operation;
     if (!this.#conditions.has(key)) this.#conditions.set(key, { key, revision });
     this.#operations.set(key, operation);
   }
 }
 
-function networksOf(ledger: Ledger): Network[] {
-  return Array.from(ledger.state.networks.values(), (entry) => entry.network);
+type DeclaredSoFar = { readonly [Kind in DeclaredKind]: Map<string, Resources[Kind]> };
+
+function declaredIn(state: State): DeclaredSoFar {
+  const plain = plainKinds.map((kind) => {
+    const table: ReadonlyMap<string, Versioned<Resources[PlainKind]>> = state.plain[kind];
+    return [kind, new Map(Array.from(table, ([name, { value }]) => [name, value]))];
+  });
+  const network = new Map(Array.from(state.networks, ([name, { network }]) => [name, network]));
+  return { ...Object.fromEntries(plain), network };
 }
 
 /** Quarantine, blocks and a change under way end with the subnets. */
@@ -287,20 +325,9 @@ function forget(entry: NetworkEntry): Operation[] {
   const { name } = entry.network;
   return [
     ...Array.from(releasedKeys(entry), ({ key }) => remove(key)),
-    ...Array.from(entry.blocks.keys(), (cidr) => remove(keys.block(name, cidr))),
-    ...(entry.change === undefined ? [] : [remove(keys.change(name))]),
+    ...Array.from(entry.blocks.keys(), (cidr) => records.block.remove(name, cidr)),
+    ...(entry.change === undefined ? [] : [records.change.remove(name)]),
   ];
-}
-
-/** A request under way rests on the network as it is. */
-function requireNonePending(entry: NetworkEntry, attempted: string): void {
-  if (entry.pendingEndpoints === 0) return;
-  throw new WeftError({
-    code: "failed-precondition",
-    attempted,
-    reason: `endpoints are being created in it (${entry.pendingEndpoints})`,
-    hint: "try again, and detach them first",
-  });
 }
 
 /** What the absence of a field means. */
@@ -310,15 +337,19 @@ const whenAbsent: { readonly [field in keyof Network]?: string } = {
   nodeSelector: "every node",
 };
 
-/** One line for each field that differs: `mtu: 1450 -> 8950`. */
-function differencesOf<Resource extends Partial<Network>>(before: Resource, after: Resource): string[] {
+/** What becomes of a resource that is `before` now, if it is there. */
+function outcomeOf<Resource extends Partial<Network>>(
+  before: Resource | undefined,
+  after: Resource,
+): Pick<Outcome, "outcome" | "differences"> {
+  if (before === undefined) return { outcome: "created", differences: [] };
   const fields = new Set([...Object.keys(before), ...Object.keys(after)]) as Set<keyof Resource & keyof Network>;
-  const lines: string[] = [];
+  const differences: string[] = [];
   for (const field of fields) {
     const [old, now] = [before, after].map((network) => shown(network[field] ?? whenAbsent[field]));
-    if (old !== now) lines.push(`${field}: ${old} -> ${now}`);
+    if (old !== now) differences.push(`${field}: ${old} -> ${now}`);
   }
-  return lines;
+  return { outcome: differences.length === 0 ? "unchanged" : "changed", differences };
 }
 
 function shown(value: unknown): string {

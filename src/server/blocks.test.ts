@@ -26,7 +26,7 @@ import { WeftError } from "../base/errors.ts";
 import { blockGateway } from "../model/subnet.ts";
 import { MemoryStore } from "../store/index.ts";
 import type { Change, Store } from "../store/store.ts";
-import { blockCodec, endpointCodec } from "./records.ts";
+import { records } from "./records.ts";
 
 const [h1, h2, h3] = [nodeIdentity(1), nodeIdentity(2), nodeIdentity(3)];
 const l3 = { mode: "l3" } as const;
@@ -147,11 +147,9 @@ test("a release that was cut short by a crash is ended, and one that an endpoint
   // What the first phase of a release leaves behind.
   await before.ledger.commit("test", () => ({
     conditions: [],
-    operations: [...(before.ledger.state.networks.get("blue")?.blocks.values() ?? [])].map((block) => ({
-      kind: "put" as const,
-      key: `/blocks/blue/${block.cidr}`,
-      value: blockCodec.encode({ ...block, closing: true }),
-    })),
+    operations: [...(before.ledger.state.networks.get("blue")?.blocks.values() ?? [])].map((block) =>
+      records.block.put({ ...block, closing: true }, "blue", block.cidr),
+    ),
   }));
   await before.close();
   const after = await openAuthority(t, store, before.clock);
@@ -261,15 +259,15 @@ test("a watch of an l3 network that resumes is sent all that there is now", asyn
 
 /** What the store's history must never show. Throws at the first change that breaks it. */
 class Judge {
-  readonly #blocks = new Map<string, ReturnType<typeof blockCodec.decode>>();
-  readonly #endpoints = new Map<string, ReturnType<typeof endpointCodec.decode>>();
+  readonly #blocks = new Map<string, ReturnType<typeof records.block.decode>>();
+  readonly #endpoints = new Map<string, ReturnType<typeof records.endpoint.decode>>();
 
   take(changes: readonly Change[], now: number): void {
     // A release of endpoints is judged before what comes to be in their place.
     for (const { key, value } of changes.toSorted((a, b) => a.revision - b.revision)) {
       if (key.startsWith("/endpoints/")) {
         if (value === undefined) this.#endpoints.delete(key);
-        else this.#endpoints.set(key, endpointCodec.decode(value));
+        else this.#endpoints.set(key, records.endpoint.decode(value));
         const endpoint = this.#endpoints.get(key);
         for (const ip of endpoint?.ips ?? []) {
           const block = [...this.#blocks].find(([prefix]) => cidrContains(cidr(prefix), ip));
@@ -280,7 +278,7 @@ class Judge {
       if (!key.startsWith("/blocks/blue/") || value === undefined) continue;
       const prefix = key.slice("/blocks/blue/".length);
       const before = this.#blocks.get(prefix);
-      const after = blockCodec.decode(value);
+      const after = records.block.decode(value);
       this.#blocks.set(prefix, after);
       if (after.released > 0)
         for (const { ips } of this.#endpoints.values())
@@ -387,7 +385,7 @@ test("two servers on one store, restarts and any order of requests: a block has 
     await all();
     stop.abort();
     assert.equal(await judging, undefined);
-    const blocks = (await store.range("/blocks/")).entries.map(({ value }) => blockCodec.decode(value));
+    const blocks = (await store.range("/blocks/")).entries.map(({ value }) => records.block.decode(value));
     seen.claims += blocks.reduce((sum, { generation }) => sum + generation, 0);
     seen.releases += blocks.filter(({ released }) => released > 0).length;
   };

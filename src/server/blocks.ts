@@ -4,9 +4,10 @@ import { formatDuration, milliseconds, seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import type { BlockNeed } from "../model/subnet-pool.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
+import { claimIn } from "./hold.ts";
 import type { Identities } from "./identities.ts";
 import type { Ledger } from "./ledger.ts";
-import { type BlockState, blockCodec, keys, put } from "./records.ts";
+import { type BlockState, records } from "./records.ts";
 import { Repetition } from "./repetition.ts";
 import { requireSelected } from "./selection.ts";
 import type { NetworkEntry, StoredBlock } from "./state.ts";
@@ -83,22 +84,23 @@ export class Blocks {
     const { name } = entry.network;
     const known = entry.blocks.get(block);
     const pool = entry.pool.blocksAt(block);
-    const key = keys.block(name, block);
+    const key = records.block.key(name, block);
     const state: BlockState = {
       node: caller.name,
       generation: (known?.generation ?? 0) + 1,
       closing: false,
       released: 0,
     };
+    const claim = claimIn(entry);
     pool?.claim(block, caller.name);
     try {
       const { committed } = await this.#ledger.submit({
         conditions: [
           { key, revision: known?.revision ?? 0 },
-          { key: keys.identity(caller.name), revision: identity.revision },
-          { key: keys.network(name), revision: entry.revision },
+          { key: records.identity.key(caller.name), revision: identity.revision },
+          ...claim.conditions,
         ],
-        operations: [put(key, blockCodec, state)],
+        operations: [...claim.operations, records.block.put(state, name, block)],
       });
       if (committed) this.#takenBack.delete(`${name}/${need.subnet}/${caller.name}`);
       return committed;
@@ -174,9 +176,9 @@ export class Blocks {
         const block = this.#ledger.state.networks.get(name) === entry ? entry.blocks.get(cidr) : undefined;
         const changes = block?.released === 0 ? change(block, place) : undefined;
         if (block === undefined || changes === undefined) continue;
-        const key = keys.block(name, cidr);
+        const key = records.block.key(name, cidr);
         conditions.push({ key, revision: block.revision });
-        operations.push(put(key, blockCodec, { ...block, ...changes }));
+        operations.push(records.block.put({ ...block, ...changes }, name, cidr));
       }
       return { conditions, operations };
     });

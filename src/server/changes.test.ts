@@ -14,7 +14,7 @@ import { Administration } from "./administration.ts";
 import { Changes } from "./changes.ts";
 import { Ledger } from "./ledger.ts";
 import { progressUntilInPlace } from "./progress.ts";
-import { endpointCodec, keys, nodeCodec, put, remove } from "./records.ts";
+import { records } from "./records.ts";
 import type { NetworkEntry } from "./state.ts";
 import { Told } from "./told.ts";
 
@@ -67,8 +67,8 @@ class Scene {
     );
     const answer = await this.#administration.apply(
       [
-        { kind: "tenant", tenant: { name: "acme", placement: "own" } },
-        { kind: "network", network },
+        { kind: "tenant", value: { name: "acme", placement: "own" } },
+        { kind: "network", value: network },
       ],
       false,
     );
@@ -92,17 +92,14 @@ class Scene {
     } as const;
     const result = await this.ledger.submit({
       conditions: [],
-      operations: [
-        put(keys.node(name), nodeCodec, node),
-        put(keys.endpoint("blue", endpoint.id), endpointCodec, endpoint),
-      ],
+      operations: [records.node.put(node, name), records.endpoint.put(endpoint, "blue", endpoint.id)],
     });
     assert.ok(result.committed);
     return result.revision;
   }
 
   async leave(id: number): Promise<void> {
-    await this.ledger.submit({ conditions: [], operations: [remove(keys.endpoint("blue", endpointId(id)))] });
+    await this.ledger.submit({ conditions: [], operations: [records.endpoint.remove("blue", endpointId(id))] });
   }
 
   /** Answers what ends the connection. */

@@ -2,7 +2,7 @@ import { milliseconds, seconds } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
 import { mostNamed, nextPhase } from "../model/phase.ts";
 import type { Ledger } from "./ledger.ts";
-import { changeCodec, keys, put, remove } from "./records.ts";
+import { records } from "./records.ts";
 import type { NetworkEntry } from "./state.ts";
 
 /** Reports that come together are looked at once. */
@@ -99,11 +99,10 @@ export class Changes {
       await this.#ledger.commit(`change network ${name}`, () => {
         const { change, changeRevision } = entry;
         if (change === undefined || changeRevision !== course.revision) return { conditions: [], operations: [] };
-        const key = keys.change(name);
         const next = nextPhase(change, clock.now(), left);
         return {
-          conditions: [{ key, revision: changeRevision }],
-          operations: [next === undefined ? remove(key) : put(key, changeCodec, next)],
+          conditions: [{ key: records.change.key(name), revision: changeRevision }],
+          operations: [next === undefined ? records.change.remove(name) : records.change.put(next, name)],
         };
       });
       const details = { network: name, phase, ...(left.length === 0 ? {} : { left: left.slice(0, mostNamed) }) };

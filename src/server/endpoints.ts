@@ -8,9 +8,10 @@ import type { Endpoint } from "../model/resources.ts";
 import type { EndpointDraft } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import type { Blocks } from "./blocks.ts";
+import { claimIn } from "./hold.ts";
 import type { Identities } from "./identities.ts";
 import { contended, type Ledger } from "./ledger.ts";
-import { blockCodec, endpointCodec, keys, put, putOwner, quarantineCodec, remove } from "./records.ts";
+import { owners, records, remove } from "./records.ts";
 import { Repetition } from "./repetition.ts";
 import { requireSelected } from "./selection.ts";
 import { type NetworkEntry, quarantineTime, type State, type StoredBlock, type StoredEndpoint } from "./state.ts";
@@ -86,7 +87,7 @@ export class Endpoints {
     return this.#releaseAll(own, attempted, (endpoint) => {
       const identity = this.#identities.requireCurrent(caller, attempted);
       return endpoint.node === caller.name
-        ? [{ key: keys.identity(caller.name), revision: identity.revision }]
+        ? [{ key: records.identity.key(caller.name), revision: identity.revision }]
         : undefined;
     });
   }
@@ -121,53 +122,41 @@ export class Endpoints {
       this.#requireCapable(caller.name, entry, attempted);
       const { clock } = this.#ledger;
       const request = { ...draft, node: caller.name };
-      entry.pendingEndpoints++;
-      try {
-        const need = entry.pool.need(request, clock.monotonic());
-        if (!need.ok) throw need.error;
-        if (need.value !== undefined) {
-          const provided = await this.#blocks.provide(caller, entry, need.value, attempted);
-          if (!provided) failures++;
-          // Meanwhile others may have taken the room, and the network may have changed.
-          continue;
-        }
-        const holding = entry.pool.allocate(request, clock.monotonic());
-        if (!holding.ok) throw holding.error;
-        const endpoint: Endpoint = {
-          id: draft.id,
-          network: entry.network.name,
-          node: caller.name,
-          mac: holding.value.mac,
-          ips: holding.value.ips,
-          attachment: draft.attachment,
-          sequence: nextSequence(entry, holding.value.mac),
-        };
-        const revision = await this.#commitClaim(entry, endpoint, [
-          { key: keys.identity(caller.name), revision: identity.revision },
-          { key: keys.network(entry.network.name), revision: entry.revision },
-        ]);
-        if (revision !== undefined) return { endpoint, entry, revision };
-        failures++;
-      } finally {
-        entry.pendingEndpoints--;
+      const need = entry.pool.need(request, clock.monotonic());
+      if (!need.ok) throw need.error;
+      if (need.value !== undefined) {
+        const provided = await this.#blocks.provide(caller, entry, need.value, attempted);
+        if (!provided) failures++;
+        // Meanwhile others may have taken the room, and the network may have changed.
+        continue;
       }
+      const holding = entry.pool.allocate(request, clock.monotonic());
+      if (!holding.ok) throw holding.error;
+      const endpoint: Endpoint = {
+        id: draft.id,
+        network: entry.network.name,
+        node: caller.name,
+        mac: holding.value.mac,
+        ips: holding.value.ips,
+        attachment: draft.attachment,
+        sequence: nextSequence(entry, holding.value.mac),
+      };
+      const revision = await this.#commitClaim(entry, endpoint, {
+        key: records.identity.key(caller.name),
+        revision: identity.revision,
+      });
+      if (revision !== undefined) return { endpoint, entry, revision };
+      failures++;
     }
     throw contended(attempted);
   }
 
   /** The revision of the claim of what the pool has reserved; undefined: others were faster, and nothing is reserved. */
-  async #commitClaim(
-    entry: NetworkEntry,
-    endpoint: Endpoint,
-    conditions: readonly Condition[],
-  ): Promise<number | undefined> {
-    const transaction = claimTransaction(entry, endpoint);
+  async #commitClaim(entry: NetworkEntry, endpoint: Endpoint, identity: Condition): Promise<number | undefined> {
+    const { conditions, operations } = claimTransaction(entry, endpoint);
     let revision: number | undefined;
     try {
-      const result = await this.#ledger.submit({
-        conditions: [...conditions, ...transaction.conditions],
-        operations: transaction.operations,
-      });
+      const result = await this.#ledger.submit({ conditions: [identity, ...conditions], operations });
       if (result.committed) revision = result.revision;
       return revision;
     } finally {
@@ -206,7 +195,7 @@ export class Endpoints {
           const guards = endpoint === undefined ? undefined : guard(endpoint);
           if (endpoint === undefined || guards === undefined) continue;
           for (const condition of guards) conditions.set(condition.key, condition);
-          const key = keys.endpoint(endpoint.network, endpoint.id);
+          const key = records.endpoint.key(endpoint.network, endpoint.id);
           conditions.set(key, { key, revision: endpoint.revision });
           operations.push(...releaseOperations(endpoint, this.#ledger.clock.now()));
         }
@@ -235,7 +224,7 @@ export class Endpoints {
   }
 }
 
-/** The network, which must be there and stay. */
+/** The network, which must be there. */
 export function requireNetwork(state: State, name: string, attempted: string): NetworkEntry {
   const entry = state.networks.get(name);
   if (entry === undefined)
@@ -244,13 +233,6 @@ export function requireNetwork(state: State, name: string, attempted: string): N
       attempted,
       reason: `there is no network ${name}`,
       hint: "list the networks with: weft network list",
-    });
-  if (entry.closing)
-    throw new WeftError({
-      code: "failed-precondition",
-      attempted,
-      reason: `network ${name} is being deleted`,
-      hint: "use another network",
     });
   return entry;
 }
@@ -261,9 +243,9 @@ export function* releasedKeys(
 ): Iterable<{ readonly key: string; readonly released: number; readonly revision: number }> {
   const { name } = entry.network;
   for (const [ip, { value, revision }] of entry.releasedIps)
-    yield { key: keys.quarantinedIp(name, ip), released: value.released, revision };
+    yield { key: records.quarantine.key(name, "ip", ip), released: value.released, revision };
   for (const [mac, { value, revision }] of entry.releasedMacs)
-    yield { key: keys.quarantinedMac(name, mac), released: value.released, revision };
+    yield { key: records.quarantine.key(name, "mac", mac), released: value.released, revision };
 }
 
 /** A MAC that comes back must win against what its last owner said of it. RFC 7432 §7.7. */
@@ -274,31 +256,28 @@ export function nextSequence(entry: NetworkEntry, mac: MacAddress): number {
 
 function claimTransaction(entry: NetworkEntry, endpoint: Endpoint): Transaction {
   const { network, id, mac, ips } = endpoint;
-  const conditions: Condition[] = [];
-  const operations: Operation[] = [];
-  const claim = (key: string): void => {
-    conditions.push({ key, revision: 0 });
-    operations.push(putOwner(key, id));
+  const { conditions, operations } = claimIn(entry);
+  /** What nobody holds. */
+  const claim = (operation: Operation): void => {
+    conditions.push({ key: operation.key, revision: 0 });
+    operations.push(operation);
   };
   /** Takes an address out of quarantine, in which it may be. */
   const retrieve = (key: string, released: { readonly revision: number } | undefined): void => {
     conditions.push({ key, revision: released?.revision ?? 0 });
     if (released !== undefined) operations.push(remove(key));
   };
-  const key = keys.endpoint(network, id);
-  conditions.push({ key, revision: 0 });
-  operations.push(put(key, endpointCodec, endpoint));
+  claim(records.endpoint.put(endpoint, network, id));
   for (const block of blocksOf(entry, ips)) {
-    const blockKey = keys.block(network, block.cidr);
-    conditions.push({ key: blockKey, revision: block.revision });
+    conditions.push({ key: records.block.key(network, block.cidr), revision: block.revision });
     // Whoever is about to release it finds it changed.
-    if (block.closing) operations.push(put(blockKey, blockCodec, { ...block, closing: false }));
+    if (block.closing) operations.push(records.block.put({ ...block, closing: false }, network, block.cidr));
   }
-  claim(keys.mac(network, mac));
-  retrieve(keys.quarantinedMac(network, mac), entry.releasedMacs.get(mac));
+  claim(owners.mac.put(id, network, mac));
+  retrieve(records.quarantine.key(network, "mac", mac), entry.releasedMacs.get(mac));
   for (const ip of ips) {
-    claim(keys.address(network, ip));
-    retrieve(keys.quarantinedIp(network, ip), entry.releasedIps.get(ip));
+    claim(owners.address.put(id, network, ip));
+    retrieve(records.quarantine.key(network, "ip", ip), entry.releasedIps.get(ip));
   }
   return { conditions, operations };
 }
@@ -314,14 +293,14 @@ function blocksOf(entry: NetworkEntry, ips: readonly IpAddress[]): StoredBlock[]
 function releaseOperations(endpoint: Endpoint, released: number): Operation[] {
   const { network, id, mac, ips, sequence } = endpoint;
   const operations = [
-    remove(keys.endpoint(network, id)),
-    remove(keys.mac(network, mac)),
-    put(keys.quarantinedMac(network, mac), quarantineCodec, { released, sequence }),
+    records.endpoint.remove(network, id),
+    owners.mac.remove(network, mac),
+    records.quarantine.put({ released, sequence }, network, "mac", mac),
   ];
   for (const ip of ips)
     operations.push(
-      remove(keys.address(network, ip)),
-      put(keys.quarantinedIp(network, ip), quarantineCodec, { released, sequence: 0 }),
+      owners.address.remove(network, ip),
+      records.quarantine.put({ released, sequence: 0 }, network, "ip", ip),
     );
   return operations;
 }

@@ -1,19 +1,12 @@
-import { networkStateToMessage } from "../api/convert.ts";
+import { networkState } from "../api/convert.ts";
 import type { WatchRequest } from "../api/generated/weft/v1/node_pb.js";
+import { type Audience, kinds } from "../api/kinds.ts";
 import type { NodeIdentity } from "../api/node-uri.ts";
 import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
-import type { Endpoint } from "../model/resources.ts";
 import type { NetworkEntry, State, StateChange } from "./state.ts";
-import {
-  blockChange,
-  endpointChange,
-  endpointRemovedChange,
-  nodeChange,
-  type WatchChangeInit,
-  Watcher,
-} from "./watcher.ts";
+import { nodeChange, partChange, partRemoval, type WatchChangeInit, Watcher } from "./watcher.ts";
 
 /**
  * Tells each watching node what concerns it: the networks that it hosts and the nodes that it shares them with.
@@ -109,42 +102,32 @@ export class Fanout {
   /** One change, told while the state is exactly as of it. */
   notice(change: StateChange): void {
     switch (change.kind) {
-      case "endpoint": {
-        const { entry, endpoint, startsHosting, leaves } = change;
-        if (startsHosting) this.#startHosting(entry, endpoint.node);
-        this.#tellOfEndpoint(change, endpointChange(endpoint), startsHosting ? endpoint.node : "");
+      case "part":
+      case "part-removed": {
+        const { entry, part, startsHosting, leaves } = change;
+        const { node } = part.value;
+        if (startsHosting) this.#startHosting(entry, node);
+        const told = change.kind === "part" ? partChange(part) : partRemoval(part);
+        const audience = this.#watchersOf(kinds[part.of].seenBy(entry.network), node, entry);
+        for (const watcher of audience) if (!startsHosting || watcher.node !== node) this.#push(watcher, told);
         if (leaves !== undefined) this.#stopHosting(entry, leaves);
         break;
       }
-      case "endpoint-removed":
-        this.#tellOfEndpoint(change, endpointRemovedChange(change.entry.network.name, change.endpoint.id), "");
-        if (change.stopsHosting) this.#stopHosting(change.entry, change.endpoint.node);
-        break;
-      case "block": {
-        const { entry, block, startsHosting } = change;
-        if (startsHosting) this.#startHosting(entry, block.node);
-        this.#tellHosts(entry, blockChange(block), startsHosting ? block.node : "");
-        break;
-      }
-      case "block-removed": {
-        const { entry, block, stopsHosting } = change;
-        const { network, cidr } = block;
-        this.#tellHosts(entry, { change: { case: "blockRemoved", value: { network, cidr } } }, "");
-        if (stopsHosting) this.#stopHosting(entry, block.node);
-        break;
-      }
       case "network":
-        this.#tellHosts(change.entry, { change: { case: "network", value: networkStateToMessage(change.entry) } }, "");
+        for (const watcher of this.#watchersOf(kinds.network.seenBy(), "", change.entry))
+          this.#push(watcher, { change: { case: "network", value: networkState.toMessage(change.entry) } });
         break;
       case "network-removed":
         for (const node of change.entry.hosts.keys()) this.#endHosting(change.entry, node);
         break;
       case "node":
-        for (const watcher of this.#concerned(change.node.name)) this.#push(watcher, nodeChange(change.node));
+        for (const watcher of this.#watchersOf(kinds.node.seenBy(), change.node.name))
+          this.#push(watcher, nodeChange(change.node));
         break;
       case "node-removed":
         this.#lastSeen.delete(change.name);
-        for (const watcher of this.#concerned(change.name)) this.#push(watcher, this.#nodeRemoved(change.name));
+        for (const watcher of this.#watchersOf(kinds.node.seenBy(), change.name))
+          this.#push(watcher, this.#nodeRemoved(change.name));
         break;
       case "identity": {
         const watcher = this.#watchers.get(change.name);
@@ -193,10 +176,14 @@ export class Fanout {
         watcher.pushNetwork(entry);
         continue;
       }
-      watcher.push({ change: { case: "network", value: networkStateToMessage(entry) } });
+      watcher.push({ change: { case: "network", value: networkState.toMessage(entry) } });
       for (const id of changed) {
         const endpoint = state.endpoints.get(id);
-        watcher.push(endpoint?.network === name ? endpointChange(endpoint) : endpointRemovedChange(name, id));
+        watcher.push(
+          endpoint?.network === name
+            ? partChange({ of: "endpoint", value: endpoint })
+            : partRemoval({ of: "endpoint", value: { network: name, id } }),
+        );
       }
     }
     for (const name of held) watcher.push(networkRemovedChange(name));
@@ -233,30 +220,24 @@ export class Fanout {
       if (host !== node && !this.#share(host, node, entry)) this.#push(own, this.#nodeRemoved(host));
   }
 
-  #tellOfEndpoint(
-    { entry, endpoint }: { readonly entry: NetworkEntry; readonly endpoint: Endpoint },
-    change: WatchChangeInit,
-    except: string,
-  ): void {
-    if (entry.network.mode === "l2") {
-      this.#tellHosts(entry, change, except);
-      return;
-    }
-    const watcher = endpoint.node === except ? undefined : this.#watchers.get(endpoint.node);
-    if (watcher !== undefined) this.#push(watcher, change);
-  }
-
-  #tellHosts(entry: NetworkEntry, change: WatchChangeInit, except: string): void {
-    for (const host of entry.hosts.keys()) {
-      const watcher = host === except ? undefined : this.#watchers.get(host);
-      if (watcher !== undefined) this.#push(watcher, change);
-    }
-  }
-
-  *#concerned(node: string): Iterable<Watcher> {
-    for (const name of this.#neighboursOf(node)) {
+  /** Those of an audience who watch; `node` and `entry`: what it is on and in. */
+  *#watchersOf(audience: Audience, node: string, entry?: NetworkEntry): Iterable<Watcher> {
+    for (const name of this.#namesOf(audience, node, entry)) {
       const watcher = this.#watchers.get(name);
       if (watcher !== undefined) yield watcher;
+    }
+  }
+
+  #namesOf(audience: Audience, node: string, entry: NetworkEntry | undefined): Iterable<string> {
+    switch (audience) {
+      case "administrators":
+        return [];
+      case "hosts":
+        return entry?.hosts.keys() ?? [];
+      case "owner":
+        return [node];
+      case "neighbours":
+        return this.#neighboursOf(node);
     }
   }
 

@@ -13,7 +13,7 @@ import {
 } from "./identity/certificate-authority.ts";
 import { expiredError, type PeerCertificate } from "./identity/node-identity.ts";
 import type { Ledger } from "./ledger.ts";
-import { type Identity, identityCodec, keys, nodeCodec, put, remove, tokenCodec } from "./records.ts";
+import { type Identity, records, remove, tokens } from "./records.ts";
 import { Repetition } from "./repetition.ts";
 import type { Versioned } from "./state.ts";
 
@@ -58,10 +58,10 @@ export class Identities {
       });
     const secret = randomBytes(24).toString("base64url");
     const expires = this.#ledger.clock.now() + lifetime;
-    const key = keys.token(hashOf(secret));
+    const operation = tokens.put({ expires }, hashOf(secret));
     await this.#ledger.commit(attempted, () => ({
-      conditions: [{ key, revision: 0 }],
-      operations: [put(key, tokenCodec, { expires })],
+      conditions: [{ key: operation.key, revision: 0 }],
+      operations: [operation],
     }));
     return { token: formatToken({ secret, fingerprint: this.#authority.fingerprint }), expires };
   }
@@ -77,7 +77,8 @@ export class Identities {
     if (!name.ok) throw new WeftError({ code: "invalid-argument", attempted, reason: `the name is not ${name.error}` });
     const parsed = parseToken(token);
     if (!parsed.ok) throw refusedToken(attempted, `the token cannot be read: ${parsed.error}`);
-    const key = keys.token(hashOf(parsed.value.secret));
+    const hash = hashOf(parsed.value.secret);
+    const key = tokens.key(hash);
     // Anyone may ask: nothing costly is done before the token is known.
     if ((await this.#ledger.store.get(key)) === undefined) throw unknownToken(attempted);
     const request = await readRequest(certificateRequest, attempted);
@@ -85,7 +86,7 @@ export class Identities {
     await this.#ledger.commit(attempted, async () => {
       const entry = await this.#ledger.store.get(key);
       if (entry === undefined) throw unknownToken(attempted);
-      const { expires, used } = tokenCodec.decode(entry.value);
+      const { expires, used } = tokens.decode(entry.value);
       const identity = this.#ledger.state.identities.get(node);
       if (used !== undefined) {
         const repeated =
@@ -102,16 +103,16 @@ export class Identities {
       generation = (identity?.value.generation ?? 0) + 1;
       const conditions: Condition[] = [
         { key, revision: entry.revision },
-        { key: keys.identity(node), revision: identity?.revision ?? 0 },
+        { key: records.identity.key(node), revision: identity?.revision ?? 0 },
       ];
       const operations: Operation[] = [
-        put(key, tokenCodec, { expires, used: { node, publicKeyHash: request.publicKeyHash, generation } }),
-        put(keys.identity(node), identityCodec, { generation, revoked: false }),
+        tokens.put({ expires, used: { node, publicKeyHash: request.publicKeyHash, generation } }, hash),
+        records.identity.put({ generation, revoked: false }, node),
       ];
       const registered = this.#ledger.state.nodes.get(node);
       if (registered !== undefined) {
-        conditions.push({ key: keys.node(node), revision: registered.revision });
-        operations.push(put(keys.node(node), nodeCodec, { ...registered.value, generation }));
+        conditions.push({ key: records.node.key(node), revision: registered.revision });
+        operations.push(records.node.put({ ...registered.value, generation }, node));
       }
       return { conditions, operations };
     });
@@ -169,8 +170,8 @@ export class Identities {
 
   async #sweep(): Promise<void> {
     const now = this.#ledger.clock.now();
-    const { entries } = await this.#ledger.store.range("/tokens/");
-    const old = entries.filter((entry) => now >= tokenCodec.decode(entry.value).expires + tokenMemory);
+    const { entries } = await this.#ledger.store.range(tokens.prefix);
+    const old = entries.filter((entry) => now >= tokens.decode(entry.value).expires + tokenMemory);
     for (const entry of old.slice(0, 500))
       await this.#ledger.submit({
         conditions: [{ key: entry.key, revision: entry.revision }],

@@ -8,10 +8,11 @@ import { declaredIps, type Endpoint } from "../model/resources.ts";
 import type { LearnedAddress } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import { nextSequence, requireNetwork } from "./endpoints.ts";
+import { claimIn } from "./hold.ts";
 import type { Identities } from "./identities.ts";
 import type { Ledger } from "./ledger.ts";
 import { MoveLimiter } from "./move-limiter.ts";
-import { endpointCodec, keys, put, putOwner, quarantineCodec, remove } from "./records.ts";
+import { owners, records, remove } from "./records.ts";
 import { requireSelected } from "./selection.ts";
 import type { NetworkEntry, State } from "./state.ts";
 
@@ -63,30 +64,25 @@ export class Learned {
       const chunk = addresses.slice(start, start + chunkLimit);
       let plan: Plan | undefined;
       let planned: LearnedOutcome[] = [];
-      const entry = requireLearning(state, network, attempted);
-      entry.pendingEndpoints++;
-      try {
-        revision = await this.#ledger.commit(attempted, () => {
-          const identity = this.#identities.requireCurrent(caller, attempted);
-          const current = requireLearning(state, network, attempted);
-          // Behind the ports of a node that hosts the network already nothing begins.
-          if (!current.hosts.has(caller.name)) requireSelected(state, current.network, caller.name, attempted);
-          plan = new Plan(state, current, caller.name, this.#moves);
-          planned = chunk.map((address) => plan?.add(address) ?? refused("", 0));
-          const { conditions, operations } = plan.transaction(this.#ledger.clock.now());
-          if (operations.length === 0) return { conditions: [], operations: [] };
-          return {
-            conditions: [
-              { key: keys.identity(caller.name), revision: identity.revision },
-              { key: keys.network(network), revision: current.revision },
-              ...conditions,
-            ],
-            operations,
-          };
-        });
-      } finally {
-        entry.pendingEndpoints--;
-      }
+      revision = await this.#ledger.commit(attempted, () => {
+        const identity = this.#identities.requireCurrent(caller, attempted);
+        const current = requireLearning(state, network, attempted);
+        // Behind the ports of a node that hosts the network already nothing begins.
+        if (!current.hosts.has(caller.name)) requireSelected(state, current.network, caller.name, attempted);
+        plan = new Plan(state, current, caller.name, this.#moves);
+        planned = chunk.map((address) => plan?.add(address) ?? refused("", 0));
+        const { conditions, operations } = plan.transaction(this.#ledger.clock.now());
+        if (operations.length === 0) return { conditions: [], operations: [] };
+        const claim = claimIn(current);
+        return {
+          conditions: [
+            { key: records.identity.key(caller.name), revision: identity.revision },
+            ...claim.conditions,
+            ...conditions,
+          ],
+          operations: [...claim.operations, ...operations],
+        };
+      });
       for (const move of plan?.moves ?? []) this.#moves.record(move);
       outcomes.push(...planned);
     }
@@ -201,28 +197,28 @@ class Plan {
     for (const endpoint of this.#changed.values()) {
       const { id, mac } = endpoint;
       const before = this.#state.endpoints.get(id);
-      const key = keys.endpoint(name, id);
+      const key = records.endpoint.key(name, id);
       conditions.push({ key, revision: before?.revision ?? 0 });
-      operations.push(put(key, endpointCodec, endpoint));
+      operations.push(records.endpoint.put(endpoint, name, id));
       if (before !== undefined) continue;
-      conditions.push({ key: keys.mac(name, mac), revision: 0 });
-      operations.push(putOwner(keys.mac(name, mac), id));
-      retrieve(keys.quarantinedMac(name, mac), this.#entry.releasedMacs.get(mac));
+      conditions.push({ key: owners.mac.key(name, mac), revision: 0 });
+      operations.push(owners.mac.put(id, name, mac));
+      retrieve(records.quarantine.key(name, "mac", mac), this.#entry.releasedMacs.get(mac));
     }
     for (const [ip, owner] of this.#ips) {
       const before = this.#entry.pool.ownerOf(ip) ?? "";
       if (owner === before) continue;
-      const key = keys.address(name, ip);
+      const key = owners.address.key(name, ip);
       if (owner === "") {
         operations.push(remove(key));
-        operations.push(put(keys.quarantinedIp(name, ip), quarantineCodec, { released: now, sequence: 0 }));
+        operations.push(records.quarantine.put({ released: now, sequence: 0 }, name, "ip", ip));
         continue;
       }
-      operations.push(putOwner(key, owner));
+      operations.push(owners.address.put(owner, name, ip));
       // Of an endpoint that gives it up: that one's own revision vouches for it.
       if (before !== "") continue;
       conditions.push({ key, revision: 0 });
-      retrieve(keys.quarantinedIp(name, ip), this.#entry.releasedIps.get(ip));
+      retrieve(records.quarantine.key(name, "ip", ip), this.#entry.releasedIps.get(ip));
     }
     return { conditions, operations };
   }

@@ -12,6 +12,7 @@ import {
 } from "../store/store.ts";
 import { Fanout } from "./fanout.ts";
 import { Readiness } from "./readiness.ts";
+import { records } from "./records.ts";
 import { Repetition } from "./repetition.ts";
 import { State, type StateChange } from "./state.ts";
 
@@ -21,22 +22,6 @@ const retainedRevisions = 100_000;
 const compactionInterval = seconds(60);
 /** How often a plan is made anew when others changed what it rests on. */
 const attemptLimit = 10;
-
-/**
- * What the server reads at start, in this order: endpoints can be placed only in known networks and blocks. Each prefix may be
- * read at another revision; changes after the first of these are applied again, to no effect where they are in.
- */
-const loadedPrefixes = [
-  "/identities/",
-  "/nodes/",
-  "/node-settings/",
-  "/tenants/",
-  "/networks/",
-  "/changes/",
-  "/blocks/",
-  "/endpoints/",
-  "/quarantine/",
-];
 
 /**
  * The store together with the state in memory that follows it and the watchers that are told. All changes, also
@@ -134,7 +119,8 @@ export class Ledger {
     this.compactedRevision = from;
     const entries: Entry[][] = [];
     let base = Number.POSITIVE_INFINITY;
-    for (const prefix of loadedPrefixes) {
+    // Each may be read at another revision; changes after the first of these are applied again, to no effect where they are in.
+    for (const { prefix } of Object.values(records)) {
       const range = await this.store.range(prefix);
       entries.push([...range.entries]);
       base = Math.min(base, range.revision);

@@ -10,7 +10,7 @@ import type { Blocks } from "./blocks.ts";
 import type { Endpoints } from "./endpoints.ts";
 import type { Identities } from "./identities.ts";
 import type { Ledger } from "./ledger.ts";
-import { identityCodec, keys, nodeCodec, nodeSettingsCodec, put, putOwner, remove } from "./records.ts";
+import { owners, records, remove } from "./records.ts";
 import { requireNone } from "./refusal.ts";
 
 /** Labels of one node at most. */
@@ -71,24 +71,24 @@ export class Nodes {
       requireNone(judgement.refusals);
       displaced = judgement.displaced;
       const conditions: Condition[] = [
-        { key: keys.identity(node.name), revision: identity.revision },
-        { key: keys.node(node.name), revision: known?.revision ?? 0 },
+        { key: records.identity.key(node.name), revision: identity.revision },
+        { key: records.node.key(node.name), revision: known?.revision ?? 0 },
       ];
-      const operations: Operation[] = [put(keys.node(node.name), nodeCodec, node)];
+      const operations: Operation[] = [records.node.put(node, node.name)];
       const before = new Set(known === undefined ? [] : vtepsOf(known.value));
       for (const { node: other, lost } of displaced) {
-        const key = keys.node(other.name);
-        conditions.push({ key, revision: state.nodes.get(other.name)?.revision ?? 0 });
-        operations.push(put(key, nodeCodec, without(other, lost)));
+        const { name } = other;
+        conditions.push({ key: records.node.key(name), revision: state.nodes.get(name)?.revision ?? 0 });
+        operations.push(records.node.put(without(other, lost), name));
       }
       const inherited = new Set(displaced.flatMap(({ lost }) => lost));
       for (const address of vtepsOf(node)) {
         if (before.delete(address)) continue;
         // Of what another loses that one's own revision vouches.
-        if (!inherited.has(address)) conditions.push({ key: keys.vtep(address), revision: 0 });
-        operations.push(putOwner(keys.vtep(address), node.name));
+        if (!inherited.has(address)) conditions.push({ key: owners.vtep.key(address), revision: 0 });
+        operations.push(owners.vtep.put(node.name, address));
       }
-      for (const address of before) operations.push(remove(keys.vtep(address)));
+      for (const address of before) operations.push(owners.vtep.remove(address));
       return { conditions, operations };
     });
     for (const { node: other, lost } of displaced)
@@ -103,7 +103,6 @@ export class Nodes {
   async set(name: string, change: NodeSettingsChange): Promise<{ settings: NodeSettings; revision: number }> {
     const attempted = `set node ${name}`;
     const { state } = this.#ledger;
-    const key = keys.nodeSettings(name);
     let settings: NodeSettings = { labels: {}, approved: {} };
     const revision = await this.#ledger.commit(attempted, () => {
       const known = state.nodeSettings.get(name);
@@ -118,8 +117,8 @@ export class Nodes {
         Object.keys(settings.labels).length === 0 && vtepsOf({ vtepAddresses: settings.approved }).length === 0;
       if (isEmpty && known === undefined) return { conditions: [], operations: [] };
       return {
-        conditions: [{ key, revision: known?.revision ?? 0 }],
-        operations: [isEmpty ? remove(key) : put(key, nodeSettingsCodec, settings)],
+        conditions: [{ key: records.nodeSettings.key(name), revision: known?.revision ?? 0 }],
+        operations: [isEmpty ? records.nodeSettings.remove(name) : records.nodeSettings.put(settings, name)],
       };
     });
     this.#ledger.logger.info({ node: name, ...settings }, "settings of a node changed");
@@ -165,10 +164,9 @@ export class Nodes {
     await this.#ledger.commit(attempted, () => {
       const identity = state.identities.get(name);
       if (identity === undefined || identity.value.revoked) return { conditions: [], operations: [] };
-      const key = keys.identity(name);
       return {
-        conditions: [{ key, revision: identity.revision }],
-        operations: [put(key, identityCodec, { generation: identity.value.generation, revoked: true })],
+        conditions: [{ key: records.identity.key(name), revision: identity.revision }],
+        operations: [records.identity.put({ generation: identity.value.generation, revoked: true }, name)],
       };
     });
     const ids: string[] = [];
@@ -185,10 +183,10 @@ export class Nodes {
         operations.push(remove(key));
       };
       const known = state.nodes.get(name);
-      forget(keys.node(name), known);
+      forget(records.node.key(name), known);
       for (const address of known === undefined ? [] : vtepsOf(known.value))
-        operations.push(remove(keys.vtep(address)));
-      forget(keys.nodeSettings(name), state.nodeSettings.get(name));
+        operations.push(owners.vtep.remove(address));
+      forget(records.nodeSettings.key(name), state.nodeSettings.get(name));
       return { conditions, operations };
     });
   }

@@ -1,5 +1,5 @@
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
-import { networkChangeToMessage } from "../api/convert-change.ts";
+import { networkChange } from "../api/convert-change.ts";
 import type { NodeService } from "../api/generated/weft/v1/node_pb.js";
 import type { InPlaceProgress, NetworkReadiness } from "../api/generated/weft/v1/readiness_pb.js";
 import { WeftError } from "../base/errors.ts";
@@ -89,7 +89,7 @@ export function readinessToMessage(
     behind: named(behind),
     failing: named(failing),
     failingNodes: failing.length,
-    ...(entry.change === undefined ? {} : { change: networkChangeToMessage(entry.change) }),
+    ...(entry.change === undefined ? {} : { change: networkChange.toMessage(entry.change) }),
   };
 }
 

@@ -1,3 +1,4 @@
+import { kinds } from "../api/kinds.ts";
 import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds, seconds } from "../base/duration.ts";
 import type { Fanout } from "./fanout.ts";
@@ -102,14 +103,10 @@ export class Readiness {
   /** One change, told while the state is exactly as of it. */
   notice(change: StateChange): void {
     switch (change.kind) {
-      case "endpoint":
-      case "endpoint-removed":
-        if (change.entry.network.mode === "l2") this.#touchedNetworks.add(change.entry);
-        else this.#touchHost(change.entry, change.endpoint.node);
-        break;
-      case "block":
-      case "block-removed":
-        this.#touchedNetworks.add(change.entry);
+      case "part":
+      case "part-removed":
+        if (kinds[change.part.of].seenBy(change.entry.network) === "hosts") this.#touchedNetworks.add(change.entry);
+        else this.#touchHost(change.entry, change.part.value.node);
         break;
       case "network":
         this.#touchedNetworks.add(change.entry);

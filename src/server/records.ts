@@ -1,15 +1,5 @@
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import {
-  endpointFromMessage,
-  endpointToMessage,
-  networkFromMessage,
-  networkToMessage,
-  nodeFromMessage,
-  nodeToMessage,
-  tenantFromMessage,
-  tenantToMessage,
-} from "../api/convert.ts";
-import { networkChangeFromMessage, networkChangeToMessage } from "../api/convert-change.ts";
+import { asFields, codec } from "../api/codec.ts";
+import { networkChange } from "../api/convert-change.ts";
 import {
   BlockRecordSchema,
   IdentityRecordSchema,
@@ -18,86 +8,64 @@ import {
   QuarantineRecordSchema,
   TokenRecordSchema,
 } from "../api/generated/weft/storage/v1/records_pb.js";
-import { NetworkChangeSchema } from "../api/generated/weft/v1/readiness_pb.js";
-import { EndpointSchema, NetworkSchema, NodeSchema, TenantSchema } from "../api/generated/weft/v1/resources_pb.js";
+import { kinds, vtepsFromMessage } from "../api/kinds.ts";
 import type { Cidr } from "../base/cidr.ts";
-import type { IpAddress, Ipv4Address, Ipv6Address } from "../base/ip.ts";
+import type { WeftError } from "../base/errors.ts";
+import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
-import { unwrap } from "../base/result.ts";
+import { ok, type Result, unwrap } from "../base/result.ts";
+import { type PlainKind, plainKinds, type Resources } from "../model/kinds.ts";
 import type { NetworkChange } from "../model/phase.ts";
-import type { Endpoint, Network, Node, NodeSettings, Tenant, Vni } from "../model/resources.ts";
+import type { Endpoint, Network, Node, NodeSettings, Vni } from "../model/resources.ts";
 import type { Operation } from "../store/store.ts";
 
-/** The keys of the store. Names, ids and addresses hold no slash, a prefix holds one. */
-export const keys = {
-  tenant: (name: string) => `/tenants/${name}`,
-  network: (name: string) => `/networks/${name}`,
-  /** The change of the network's way that is under way. */
-  change: (network: string) => `/changes/${network}`,
-  node: (name: string) => `/nodes/${name}`,
-  nodeSettings: (node: string) => `/node-settings/${node}`,
-  endpoint: (network: string, id: string) => `/endpoints/${network}/${id}`,
-  block: (network: string, cidr: Cidr) => `/blocks/${network}/${cidr}`,
-  /** Who holds a number or an address; each can be held once. */
-  vni: (vni: Vni) => `/vnis/${vni}`,
-  vtep: (address: IpAddress) => `/vteps/${address}`,
-  address: (network: string, ip: IpAddress) => `/addresses/${network}/${ip}`,
-  mac: (network: string, mac: MacAddress) => `/macs/${network}/${mac}`,
-  quarantinedIp: (network: string, ip: IpAddress) => `/quarantine/${network}/ip/${ip}`,
-  quarantinedMac: (network: string, mac: MacAddress) => `/quarantine/${network}/mac/${mac}`,
-  identity: (node: string) => `/identities/${node}`,
-  /** `hash`: SHA-256 of the token's secret, hexadecimal. */
-  token: (hash: string) => `/tokens/${hash}`,
-} as const;
-
-/** How one kind of value lies in the store. `decode` throws when the store is damaged. */
-interface Codec<Value> {
+interface Layout<Value> {
+  readonly folder: string;
   encode(value: Value): Uint8Array;
-  decode(bytes: Uint8Array): Value;
+  decode(bytes: Uint8Array): Result<Value, WeftError>;
 }
 
-export const tenantCodec: Codec<Tenant> = {
-  encode: (tenant) => toBinary(TenantSchema, tenantToMessage(tenant)),
-  decode: (bytes) => unwrap(tenantFromMessage(fromBinary(TenantSchema, bytes))),
-};
+/** One kind of record in the store: under `/FOLDER/` and its names. These hold no slash, but for a prefix, which holds one. */
+export class Records<Value, Names extends readonly (string | number)[]> {
+  readonly #layout: Layout<Value>;
 
-export const networkCodec: Codec<Network> = {
-  encode: (network) => toBinary(NetworkSchema, networkToMessage(network)),
-  decode: (bytes) => unwrap(networkFromMessage(fromBinary(NetworkSchema, bytes))),
-};
+  constructor(layout: Layout<Value>) {
+    this.#layout = layout;
+  }
 
-export const changeCodec: Codec<NetworkChange> = {
-  encode: (change) => toBinary(NetworkChangeSchema, networkChangeToMessage(change)),
-  decode: (bytes) => unwrap(networkChangeFromMessage(fromBinary(NetworkChangeSchema, bytes))),
-};
+  /** What all keys begin with. */
+  get prefix(): string {
+    return `/${this.#layout.folder}/`;
+  }
 
-export const nodeCodec: Codec<Node> = {
-  encode: (node) => toBinary(NodeSchema, nodeToMessage(node)),
-  decode: (bytes) => unwrap(nodeFromMessage(fromBinary(NodeSchema, bytes))),
-};
+  key(...names: Names): string {
+    return this.prefix + names.join("/");
+  }
 
-export const nodeSettingsCodec: Codec<NodeSettings> = {
-  encode: ({ labels, approved: { ipv4 = "", ipv6 = "" } }) =>
-    toBinary(
-      NodeSettingsRecordSchema,
-      create(NodeSettingsRecordSchema, { labels: { ...labels }, approvedIpv4: ipv4, approvedIpv6: ipv6 }),
-    ),
-  decode: (bytes) => {
-    const { labels, approvedIpv4, approvedIpv6 } = fromBinary(NodeSettingsRecordSchema, bytes);
-    return {
-      labels,
-      approved: {
-        ...(approvedIpv4 === "" ? {} : { ipv4: approvedIpv4 as Ipv4Address }),
-        ...(approvedIpv6 === "" ? {} : { ipv6: approvedIpv6 as Ipv6Address }),
-      },
-    };
-  },
-};
+  put(value: Value, ...names: Names): Extract<Operation, { kind: "put" }> {
+    return { kind: "put", key: this.key(...names), value: this.#layout.encode(value) };
+  }
 
-export const endpointCodec: Codec<Endpoint> = {
-  encode: (endpoint) => toBinary(EndpointSchema, endpointToMessage(endpoint)),
-  decode: (bytes) => unwrap(endpointFromMessage(fromBinary(EndpointSchema, bytes))),
-};
+  remove(...names: Names): Operation {
+    return remove(this.key(...names));
+  }
+
+  /** Throws when the store is damaged. */
+  decode(bytes: Uint8Array): Value {
+    return unwrap(this.#layout.decode(bytes));
+  }
+}
+
+export function remove(key: string): Operation {
+  return { kind: "delete", key };
+}
+
+/** Whose certificates of a node's name are good. */
+export interface Identity {
+  readonly generation: number;
+  /** The node was deleted and has not joined again. */
+  readonly revoked: boolean;
+}
 
 /** Who owns a block, or owned it last. */
 export interface BlockState {
@@ -109,29 +77,13 @@ export interface BlockState {
   readonly released: number;
 }
 
-export const blockCodec: Codec<BlockState> = {
-  encode: ({ node, generation, closing, released }) =>
-    toBinary(BlockRecordSchema, create(BlockRecordSchema, { node, generation, closing, released: BigInt(released) })),
-  decode: (bytes) => {
-    const { node, generation, closing, released } = fromBinary(BlockRecordSchema, bytes);
-    return { node, generation, closing, released: Number(released) };
-  },
-};
-
-/** Whose certificates of a node's name are good. */
-export interface Identity {
-  readonly generation: number;
-  /** The node was deleted and has not joined again. */
-  readonly revoked: boolean;
+/** An address that was released a moment ago. */
+export interface Quarantine {
+  /** Milliseconds since 1970. */
+  readonly released: number;
+  /** Of a MAC: the sequence of its last owner. */
+  readonly sequence: number;
 }
-
-export const identityCodec: Codec<Identity> = {
-  encode: (identity) => toBinary(IdentityRecordSchema, create(IdentityRecordSchema, identity)),
-  decode: (bytes) => {
-    const { generation, revoked } = fromBinary(IdentityRecordSchema, bytes);
-    return { generation, revoked };
-  },
-};
 
 /** A join token, known by its hash alone. */
 export interface TokenState {
@@ -141,44 +93,79 @@ export interface TokenState {
   readonly used?: { readonly node: string; readonly publicKeyHash: Uint8Array; readonly generation: number };
 }
 
-export const tokenCodec: Codec<TokenState> = {
-  encode: ({ expires, used }) =>
-    toBinary(TokenRecordSchema, create(TokenRecordSchema, { expires: BigInt(expires), ...used })),
-  decode: (bytes) => {
-    const { expires, node, publicKeyHash, generation } = fromBinary(TokenRecordSchema, bytes);
-    return { expires: Number(expires), ...(node === "" ? {} : { used: { node, publicKeyHash, generation } }) };
-  },
-};
+const owner = codec(
+  OwnerRecordSchema,
+  (owner: string) => ({ owner }),
+  ({ owner }) => ok(owner),
+);
 
-/** An address that was released a moment ago. */
-export interface Quarantine {
-  /** Milliseconds since 1970. */
-  readonly released: number;
-  /** Of a MAC: the sequence of its last owner. */
-  readonly sequence: number;
-}
+export const plainRecords = Object.fromEntries(
+  plainKinds.map((kind) => [kind, new Records<Resources[PlainKind], [name: string]>(kinds[kind])]),
+) as Readonly<Record<PlainKind, Records<Resources[PlainKind], [name: string]>>>;
 
-export const quarantineCodec: Codec<Quarantine> = {
-  encode: ({ released, sequence }) =>
-    toBinary(
-      QuarantineRecordSchema,
-      create(QuarantineRecordSchema, { released: BigInt(released), sequence: BigInt(sequence) }),
+/**
+ * What the server's state in memory is made of, in the order in which it is read: endpoints have a place only in known
+ * networks and blocks.
+ */
+export const records = {
+  identity: new Records<Identity, [node: string]>({
+    folder: "identities",
+    ...codec(IdentityRecordSchema, asFields<Identity>, ({ generation, revoked }) => ok({ generation, revoked })),
+  }),
+  node: new Records<Node, [name: string]>(kinds.node),
+  nodeSettings: new Records<NodeSettings, [node: string]>({
+    folder: "node-settings",
+    ...codec(
+      NodeSettingsRecordSchema,
+      ({ labels, approved: { ipv4, ipv6 } }: NodeSettings) =>
+        asFields({ labels, approvedIpv4: ipv4 ?? "", approvedIpv6: ipv6 ?? "" }),
+      ({ labels, approvedIpv4: ipv4, approvedIpv6: ipv6 }) =>
+        ok({ labels, approved: unwrap(vtepsFromMessage({ ipv4, ipv6 })) }),
     ),
-  decode: (bytes) => {
-    const { released, sequence } = fromBinary(QuarantineRecordSchema, bytes);
-    return { released: Number(released), sequence: Number(sequence) };
-  },
-};
+  }),
+  ...plainRecords,
+  network: new Records<Network, [name: string]>(kinds.network),
+  /** The change of a network's way that is under way. */
+  change: new Records<NetworkChange, [network: string]>({ folder: "changes", ...networkChange }),
+  /** As long as it is there, nobody claimed anything in the network since it was put. */
+  hold: new Records<string, [network: string]>({ folder: "holds", ...owner }),
+  block: new Records<BlockState, [network: string, cidr: Cidr]>({
+    folder: "blocks",
+    ...codec(
+      BlockRecordSchema,
+      ({ released, ...fields }: BlockState) => ({ ...fields, released: BigInt(released) }),
+      ({ node, generation, closing, released }) => ok({ node, generation, closing, released: Number(released) }),
+    ),
+  }),
+  endpoint: new Records<Endpoint, [network: string, id: string]>(kinds.endpoint),
+  quarantine: new Records<
+    Quarantine,
+    [network: string, ...([kind: "ip", address: IpAddress] | [kind: "mac", address: MacAddress])]
+  >({
+    folder: "quarantine",
+    ...codec(
+      QuarantineRecordSchema,
+      ({ released, sequence }: Quarantine) => ({ released: BigInt(released), sequence: BigInt(sequence) }),
+      ({ released, sequence }) => ok({ released: Number(released), sequence: Number(sequence) }),
+    ),
+  }),
+} as const;
 
-export function put<Value>(key: string, codec: Codec<Value>, value: Value): Operation {
-  return { kind: "put", key, value: codec.encode(value) };
-}
+/** Read when they are used. A token's name is the SHA-256 of its secret, hexadecimal. */
+export const tokens = new Records<TokenState, [hash: string]>({
+  folder: "tokens",
+  ...codec(
+    TokenRecordSchema,
+    ({ expires, used }: TokenState) => ({ expires: BigInt(expires), ...used }),
+    ({ expires, node, publicKeyHash, generation }) =>
+      ok({ expires: Number(expires), ...(node === "" ? {} : { used: { node, publicKeyHash, generation } }) }),
+  ),
+});
 
-/** Notes who holds what `key` stands for. */
-export function putOwner(key: string, owner: string): Operation {
-  return { kind: "put", key, value: toBinary(OwnerRecordSchema, create(OwnerRecordSchema, { owner })) };
-}
-
-export function remove(key: string): Operation {
-  return { kind: "delete", key };
-}
+/** Who holds a number or an address; each can be held once. They guard transactions: the records above say the same. */
+export const owners = {
+  vni: new Records<string, [vni: Vni]>({ folder: "vnis", ...owner }),
+  vtep: new Records<string, [address: IpAddress]>({ folder: "vteps", ...owner }),
+  address: new Records<string, [network: string, ip: IpAddress]>({ folder: "addresses", ...owner }),
+  mac: new Records<string, [network: string, mac: MacAddress]>({ folder: "macs", ...owner }),
+} as const;

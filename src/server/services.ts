@@ -7,9 +7,10 @@ import {
   type Interceptor,
   type ServiceImpl,
 } from "@connectrpc/connect";
-import { endpointToMessage, networkStateToMessage, nodeToMessage } from "../api/convert.ts";
+import { networkState } from "../api/convert.ts";
 import { toConnectError } from "../api/errors.ts";
 import { NodeService } from "../api/generated/weft/v1/node_pb.js";
+import { kinds } from "../api/kinds.ts";
 import { atMoment, type Clock } from "../base/clock.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -100,7 +101,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       identities.requireCurrent(peer, attempted);
       await conversations.admit(claimOf(peer, context, request), `register node ${name}`);
       const source = context.values.get(connectionKey)?.source;
-      return { node: nodeToMessage(await nodes.register(caller(context, attempted), draft, source)) };
+      return { node: kinds.node.toMessage(await nodes.register(caller(context, attempted), draft, source)) };
     },
 
     async createEndpoint(request, context) {
@@ -119,8 +120,8 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       );
       const { endpoint, entry, revision } = await endpoints.create(peer, draft);
       return {
-        endpoint: endpointToMessage(endpoint),
-        network: networkStateToMessage(entry),
+        endpoint: kinds.endpoint.toMessage(endpoint),
+        network: networkState.toMessage(entry),
         revision: BigInt(revision),
       };
     },
@@ -142,7 +143,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       const { outcomes, revision } = await learned.publish(peer, request.network, addresses);
       return {
         outcomes: outcomes.map(({ endpoint, reason, retryAfter }) => ({
-          ...(endpoint === undefined ? {} : { endpoint: endpointToMessage(endpoint) }),
+          ...(endpoint === undefined ? {} : { endpoint: kinds.endpoint.toMessage(endpoint) }),
           reason,
           retryAfter: Math.ceil(retryAfter),
         })),

@@ -1,29 +1,18 @@
 import { createHash, randomBytes } from "node:crypto";
+import { kinds } from "../api/kinds.ts";
 import type { Cidr } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { AddressPool } from "../model/allocation.ts";
+import { type PlainKind, plainKinds, type Resources } from "../model/kinds.ts";
 import { usableMtu } from "../model/mtu.ts";
 import type { NetworkChange } from "../model/phase.ts";
-import type { Block, Endpoint, Network, Node, NodeSettings, Tenant, Vni } from "../model/resources.ts";
+import type { Block, Endpoint, Network, Node, NodeSettings, Vni } from "../model/resources.ts";
 import type { Change, Entry } from "../store/store.ts";
 import { History } from "./history.ts";
-import {
-  type BlockState,
-  blockCodec,
-  changeCodec,
-  endpointCodec,
-  type Identity,
-  identityCodec,
-  networkCodec,
-  nodeCodec,
-  nodeSettingsCodec,
-  type Quarantine,
-  quarantineCodec,
-  tenantCodec,
-} from "./records.ts";
+import { type BlockState, type Identity, plainRecords, type Quarantine, type Records, records } from "./records.ts";
 import { missingOn } from "./selection.ts";
 
 /**
@@ -70,6 +59,8 @@ export class NetworkEntry {
   /** The change of its way that is under way, and the revision at which the store holds it; 0: there is none. */
   change: NetworkChange | undefined;
   changeRevision = 0;
+  /** The revision of the hold on it, which the next claim in it takes away; 0: there is none. */
+  holdRevision = 0;
   endpointCount = 0;
   /**
    * The nodes that host it: those with an endpoint in it, and those that own a block of it. The routes to a block lead
@@ -86,10 +77,6 @@ export class NetworkEntry {
   readonly history: History;
   /** Who has which address, requests under way among them. Its time is the clock's monotonic one. */
   readonly pool: AddressPool;
-  /** Requests under way that will add an endpoint or a block. */
-  pendingEndpoints = 0;
-  /** Being deleted: takes no new endpoint. */
-  closing = false;
 
   constructor(network: Network, revision: number, historyFloor: number) {
     this.network = network;
@@ -115,37 +102,37 @@ export class NetworkEntry {
   *ownedBlocks(): Generator<StoredBlock> {
     for (const block of this.blocks.values()) if (block.released === 0) yield block;
   }
+
+  /** What a node that hosts it is told to be in it, in the order in which it is told. */
+  partsSeenBy(node: string): PartList[] {
+    const isOwnAlone = kinds.endpoint.seenBy(this.network) === "owner";
+    const endpoints = isOwnAlone ? this.hosts.get(node)?.endpoints : this.endpoints();
+    return [
+      { of: "block", values: [...this.ownedBlocks()] },
+      { of: "endpoint", values: [...(endpoints ?? [])] },
+    ];
+  }
 }
+
+/** What lies in a network on one of its nodes. */
+export type Part =
+  | { readonly of: "block"; readonly value: StoredBlock }
+  | { readonly of: "endpoint"; readonly value: StoredEndpoint };
+/** Parts of one kind. */
+export type PartList = {
+  [Of in Part["of"]]: { readonly of: Of; readonly values: readonly Extract<Part, { of: Of }>["value"][] };
+}[Part["of"]];
 
 /** What a commit changed, in the eyes of those who watch. */
 export type StateChange =
   | {
-      readonly kind: "endpoint";
+      readonly kind: "part" | "part-removed";
       readonly entry: NetworkEntry;
-      readonly endpoint: StoredEndpoint;
+      readonly part: Part;
       /** It is the first that its node has in this network. */
       readonly startsHosting: boolean;
-      /** The node that it came from, and that has nothing in this network any more. */
+      /** The node that has nothing in this network any more. */
       readonly leaves: string | undefined;
-    }
-  | {
-      readonly kind: "endpoint-removed";
-      readonly entry: NetworkEntry;
-      readonly endpoint: StoredEndpoint;
-      /** It was the last that its node had in this network. */
-      readonly stopsHosting: boolean;
-    }
-  | {
-      readonly kind: "block";
-      readonly entry: NetworkEntry;
-      readonly block: StoredBlock;
-      readonly startsHosting: boolean;
-    }
-  | {
-      readonly kind: "block-removed";
-      readonly entry: NetworkEntry;
-      readonly block: StoredBlock;
-      readonly stopsHosting: boolean;
     }
   | { readonly kind: "network"; readonly entry: NetworkEntry }
   /** Only with blocks are there hosts left to be told. */
@@ -154,6 +141,14 @@ export type StateChange =
   | { readonly kind: "node-removed"; readonly name: string }
   | { readonly kind: "identity"; readonly name: string; readonly identity: Identity };
 
+type Emit = (change: StateChange) => void;
+/** Takes over a change of a record with these names. */
+type Applier = (names: readonly string[], change: Change, emit: Emit) => void;
+
+const kindsByPrefix = new Map(
+  (Object.keys(records) as (keyof typeof records)[]).map((kind) => [records[kind].prefix, kind]),
+);
+
 /**
  * The server's state in memory: what the store holds, indexed by what requests ask for. Changed by nothing but the
  * store's commits, in their order.
@@ -161,7 +156,11 @@ export type StateChange =
 export class State {
   /** All commits up to and including this one are in. */
   revision = 0;
-  readonly tenants = new Map<string, Versioned<Tenant>>();
+  /** By name. */
+  readonly plain = Object.fromEntries(plainKinds.map((kind) => [kind, new Map()])) as {
+    readonly [Kind in PlainKind]: Map<string, Versioned<Resources[Kind]>>;
+  };
+  readonly tenants = this.plain.tenant;
   readonly networks = new Map<string, NetworkEntry>();
   readonly vnis = new Map<Vni, string>();
   readonly nodes = new Map<string, Versioned<Node>>();
@@ -178,6 +177,21 @@ export class State {
   #loading = false;
   /** Histories made while loading begin here. */
   #historyFloor = 0;
+  readonly #appliers: { readonly [Kind in keyof typeof records]: Applier } = {
+    identity: ([name = ""], change, emit) => this.#applyIdentity(name, change, emit),
+    node: ([name = ""], change, emit) => this.#applyNode(name, change, emit),
+    nodeSettings: this.#keep(records.nodeSettings, this.nodeSettings),
+    ...this.#keepPlain(),
+    network: ([name = ""], change, emit) => this.#applyNetwork(name, change, emit),
+    change: ([name = ""], change, emit) => this.#applyChange(name, change, emit),
+    hold: ([name = ""], { value, revision }) => {
+      const entry = this.networks.get(name);
+      if (entry !== undefined) entry.holdRevision = value === undefined ? 0 : revision;
+    },
+    block: ([network = "", ...cidr], change, emit) => this.#applyBlock(network, cidr.join("/") as Cidr, change, emit),
+    endpoint: ([network = "", id = ""], change, emit) => this.#applyEndpoint(network, id, change, emit),
+    quarantine: ([network = "", ...address], change) => this.#applyQuarantine(network, address, change),
+  };
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -208,48 +222,33 @@ export class State {
     return this.#clock.monotonic() - age;
   }
 
-  /** Takes over one change; `emit` is called while the state is exactly as of it. */
-  apply(change: Change, emit: (change: StateChange) => void): void {
-    const [, kind, name = "", ...rest] = change.key.split("/");
-    switch (kind) {
-      case "tenants":
-        this.#mtuIsStale = true;
-        if (change.value === undefined) this.tenants.delete(name);
-        else this.tenants.set(name, { value: tenantCodec.decode(change.value), revision: change.revision });
-        break;
-      case "networks":
-        this.#applyNetwork(name, change, emit);
-        break;
-      case "changes":
-        this.#applyChange(name, change, emit);
-        break;
-      case "nodes":
-        this.#applyNode(name, change, emit);
-        break;
-      case "node-settings":
-        this.#mtuIsStale = true;
-        if (change.value === undefined) this.nodeSettings.delete(name);
-        else this.nodeSettings.set(name, { value: nodeSettingsCodec.decode(change.value), revision: change.revision });
-        break;
-      case "identities":
-        this.#applyIdentity(name, change, emit);
-        break;
-      case "blocks":
-        this.#applyBlock(name, rest.join("/") as Cidr, change, emit);
-        break;
-      case "endpoints":
-        this.#applyEndpoint(name, rest[0] ?? "", change, emit);
-        break;
-      case "quarantine":
-        this.#applyQuarantine(name, rest, change);
-        break;
-      // Owners (/vnis, /vteps, /addresses, /macs) only guard transactions: the resources say the same. Tokens are
-      // read when used.
-    }
+  /** Takes over one change; `emit` is called while the state is exactly as of it. Of what is not kept here it knows nothing. */
+  apply(change: Change, emit: Emit): void {
+    const end = change.key.indexOf("/", 1) + 1;
+    const kind = kindsByPrefix.get(change.key.slice(0, end));
+    if (kind !== undefined) this.#appliers[kind](change.key.slice(end).split("/"), change, emit);
+  }
+
+  #keepPlain(): { readonly [Kind in PlainKind]: Applier } {
+    const appliers = plainKinds.map((kind) => [
+      kind,
+      this.#keep<Resources[PlainKind]>(plainRecords[kind], this.plain[kind]),
+    ]);
+    return Object.fromEntries(appliers);
+  }
+
+  /** What is looked up by its name alone. */
+  #keep<Value>(kind: Records<Value, [name: string]>, table: Map<string, Versioned<Value>>): Applier {
+    return ([name = ""], { value, revision }) => {
+      // Selectors and labels decide which nodes count.
+      this.#mtuIsStale = true;
+      if (value === undefined) table.delete(name);
+      else table.set(name, { value: kind.decode(value), revision });
+    };
   }
 
   /** To be called after the changes of one batch: the MTU that follows from all nodes. */
-  settle(revision: number, emit: (change: StateChange) => void): void {
+  settle(revision: number, emit: Emit): void {
     this.revision = revision;
     if (!this.#mtuIsStale) return;
     this.#mtuIsStale = false;
@@ -263,8 +262,10 @@ export class State {
 
   /** A change that was taken over before this process began: only for watchers that resume. */
   remember(change: Change): void {
-    const [, kind, network = "", id = ""] = change.key.split("/");
-    const entry = kind === "endpoints" ? this.networks.get(network) : undefined;
+    const { prefix } = records.endpoint;
+    if (!change.key.startsWith(prefix)) return;
+    const [network = "", id = ""] = change.key.slice(prefix.length).split("/");
+    const entry = this.networks.get(network);
     if (entry !== undefined) this.#record(entry, change.revision, id);
   }
 
@@ -284,15 +285,15 @@ export class State {
     return host;
   }
 
-  /** To be called when the node has less of the network than before; true: nothing any more. */
-  #stopHosting(entry: NetworkEntry, node: string): boolean {
-    if (entry.hosts.get(node)?.isEmpty !== true) return false;
+  /** To be called when the node has less of the network than before; the node, if it has nothing of it any more. */
+  #stopHosting(entry: NetworkEntry, node: string): string | undefined {
+    if (entry.hosts.get(node)?.isEmpty !== true) return undefined;
     entry.hosts.delete(node);
     if (missingOn(this, entry.network, node).length > 0) this.#mtuIsStale = true;
     const hosted = this.hosted.get(node);
     hosted?.delete(entry);
     if (hosted?.size === 0) this.hosted.delete(node);
-    return true;
+    return node;
   }
 
   /** The nodes that can take part in a network: those with a VTEP of its underlay family that may host it, or do. */
@@ -321,7 +322,7 @@ export class State {
     return Math.min(mtu, change.mtu, ...change.previous.map((way) => this.mtuOf({ ...network, ...way })));
   }
 
-  #applyNetwork(name: string, change: Change, emit: (change: StateChange) => void): void {
+  #applyNetwork(name: string, change: Change, emit: Emit): void {
     const entry = this.networks.get(name);
     if (change.value === undefined) {
       if (entry === undefined) return;
@@ -337,7 +338,7 @@ export class State {
       return;
     }
     if (entry !== undefined && entry.revision >= change.revision) return;
-    const network = networkCodec.decode(change.value);
+    const network = records.network.decode(change.value);
     if (entry === undefined || !samePlan(entry.network, network)) {
       if (entry !== undefined) this.vnis.delete(entry.network.vni);
       const floor = this.#loading ? Math.max(this.#historyFloor, change.revision) : change.revision;
@@ -354,17 +355,17 @@ export class State {
     emit({ kind: "network", entry });
   }
 
-  #applyChange(name: string, change: Change, emit: (change: StateChange) => void): void {
+  #applyChange(name: string, change: Change, emit: Emit): void {
     const entry = this.networks.get(name);
     if (entry === undefined || entry.changeRevision >= change.revision) return;
     if (change.value === undefined && entry.change === undefined) return;
-    entry.change = change.value === undefined ? undefined : changeCodec.decode(change.value);
+    entry.change = change.value === undefined ? undefined : records.change.decode(change.value);
     entry.changeRevision = change.value === undefined ? 0 : change.revision;
     entry.effectiveMtu = this.#mtuNow(entry);
     emit({ kind: "network", entry });
   }
 
-  #applyNode(name: string, change: Change, emit: (change: StateChange) => void): void {
+  #applyNode(name: string, change: Change, emit: Emit): void {
     const known = this.nodes.get(name);
     if (change.value === undefined) {
       if (!this.nodes.delete(name)) return;
@@ -373,20 +374,20 @@ export class State {
       return;
     }
     if (known !== undefined && known.revision >= change.revision) return;
-    const node = nodeCodec.decode(change.value);
+    const node = records.node.decode(change.value);
     this.nodes.set(name, { value: node, revision: change.revision });
     this.#mtuIsStale = true;
     emit({ kind: "node", node });
   }
 
-  #applyIdentity(name: string, change: Change, emit: (change: StateChange) => void): void {
+  #applyIdentity(name: string, change: Change, emit: Emit): void {
     if (change.value === undefined) return;
-    const identity = identityCodec.decode(change.value);
+    const identity = records.identity.decode(change.value);
     this.identities.set(name, { value: identity, revision: change.revision });
     emit({ kind: "identity", name, identity });
   }
 
-  #applyEndpoint(networkName: string, id: string, change: Change, emit: (change: StateChange) => void): void {
+  #applyEndpoint(networkName: string, id: string, change: Change, emit: Emit): void {
     const entry = this.networks.get(networkName);
     if (entry === undefined) return;
     const known = this.endpoints.get(id);
@@ -395,8 +396,8 @@ export class State {
       this.#takeEndpoint(entry, known);
       this.endpoints.delete(id);
       this.#record(entry, change.revision, id);
-      const stopsHosting = this.#stopHosting(entry, known.node);
-      emit({ kind: "endpoint-removed", entry, endpoint: known, stopsHosting });
+      const leaves = this.#stopHosting(entry, known.node);
+      emit({ kind: "part-removed", entry, part: { of: "endpoint", value: known }, startsHosting: false, leaves });
       return;
     }
     if (known !== undefined && known.revision >= change.revision) {
@@ -405,7 +406,7 @@ export class State {
       return;
     }
     if (known !== undefined) this.#takeEndpoint(entry, known);
-    const decoded = endpointCodec.decode(change.value);
+    const decoded = records.endpoint.decode(change.value);
     // Of the same text one string is kept, and a copy of the list has no room to grow: this is most of the state.
     const endpoint: StoredEndpoint = {
       id: decoded.id,
@@ -426,8 +427,8 @@ export class State {
     this.endpoints.set(endpoint.id, endpoint);
     this.#adopt(entry, endpoint);
     if (!this.#loading) this.#record(entry, change.revision, endpoint.id);
-    const leaves = known !== undefined && this.#stopHosting(entry, known.node) ? known.node : undefined;
-    emit({ kind: "endpoint", entry, endpoint, startsHosting, leaves });
+    const leaves = known === undefined ? undefined : this.#stopHosting(entry, known.node);
+    emit({ kind: "part", entry, part: { of: "endpoint", value: endpoint }, startsHosting, leaves });
   }
 
   /** Its node stays among the hosts, if need be with nothing. */
@@ -454,7 +455,7 @@ export class State {
   }
 
   /** Records go only with their network, or with its plan while nobody owns a block: nobody is told of that. */
-  #applyBlock(networkName: string, cidr: Cidr, change: Change, emit: (change: StateChange) => void): void {
+  #applyBlock(networkName: string, cidr: Cidr, change: Change, emit: Emit): void {
     const entry = this.networks.get(networkName);
     if (entry === undefined) return;
     const known = entry.blocks.get(cidr);
@@ -464,7 +465,7 @@ export class State {
       return;
     }
     if (known !== undefined && known.revision >= change.revision) return;
-    const state = blockCodec.decode(change.value);
+    const state = records.block.decode(change.value);
     const node = this.nodes.get(state.node)?.value.name ?? state.node;
     const block: StoredBlock = { ...state, node, network: entry.network.name, cidr, revision: change.revision };
     entry.blocks.set(cidr, block);
@@ -479,16 +480,16 @@ export class State {
     this.#host(entry, newOwner).blocks++;
     this.blockCount++;
     entry.pool.blocksAt(cidr)?.own(cidr, newOwner);
-    emit({ kind: "block", entry, block, startsHosting });
+    emit({ kind: "part", entry, part: { of: "block", value: block }, startsHosting, leaves: undefined });
   }
 
-  #dropBlock(entry: NetworkEntry, block: StoredBlock, emit: (change: StateChange) => void): void {
+  #dropBlock(entry: NetworkEntry, block: StoredBlock, emit: Emit): void {
     const host = entry.hosts.get(block.node);
     if (host !== undefined) host.blocks--;
     this.blockCount--;
     entry.pool.blocksAt(block.cidr)?.disown(block.cidr, block.node, this.#clock.monotonic());
-    const stopsHosting = this.#stopHosting(entry, block.node);
-    emit({ kind: "block-removed", entry, block, stopsHosting });
+    const leaves = this.#stopHosting(entry, block.node);
+    emit({ kind: "part-removed", entry, part: { of: "block", value: block }, startsHosting: false, leaves });
   }
 
   #applyQuarantine(networkName: string, [kind, address]: readonly string[], change: Change): void {
@@ -496,7 +497,7 @@ export class State {
     if (entry === undefined || address === undefined) return;
     const released: Map<string, Versioned<Quarantine>> = kind === "mac" ? entry.releasedMacs : entry.releasedIps;
     if (change.value === undefined) released.delete(address);
-    else released.set(address, { value: quarantineCodec.decode(change.value), revision: change.revision });
+    else released.set(address, { value: records.quarantine.decode(change.value), revision: change.revision });
   }
 }
 

@@ -18,9 +18,10 @@ import { unwrap } from "../base/result.ts";
 import type { Vni } from "../model/resources.ts";
 import { parseNetwork } from "../model/schema.ts";
 import { MemoryStore } from "../store/index.ts";
+import type { Operation } from "../store/store.ts";
 import { Fanout } from "./fanout.ts";
 import { History } from "./history.ts";
-import { endpointCodec, keys, networkCodec, put } from "./records.ts";
+import { records } from "./records.ts";
 import { State } from "./state.ts";
 
 async function attach(node: TestNode, number: number, network = "blue"): Promise<bigint> {
@@ -224,13 +225,13 @@ test("a stopping server ends watches with a reason", async (t) => {
 function filledState(count: number): State {
   const state = new State(new ManualClock());
   const network = unwrap(parseNetwork({ name: "blue", tenant: "acme", vni: 7 as Vni, subnets: ["10.0.0.0/8"] }));
-  apply(state, 1, put(keys.network("blue"), networkCodec, network));
+  apply(state, 1, records.network.put(network, "blue"));
   for (let index = 0; index < count; index++) addEndpoint(state, index + 2, index, "h1");
   state.settle(count + 1, () => {});
   return state;
 }
 
-function apply(state: State, revision: number, operation: ReturnType<typeof put>, fanout?: Fanout): void {
+function apply(state: State, revision: number, operation: Operation, fanout?: Fanout): void {
   state.apply({ ...operation, revision }, (change) => fanout?.notice(change));
 }
 
@@ -247,7 +248,7 @@ function addEndpoint(state: State, revision: number, number: number, node: strin
     attachment: "netns",
     sequence: 0,
   } as const;
-  apply(state, revision, put(keys.endpoint("blue", id), endpointCodec, endpoint), fanout);
+  apply(state, revision, records.endpoint.put(endpoint, "blue", id), fanout);
 }
 
 test("a large network is sent in messages of at most 1,000 changes, complete with the last", async () => {

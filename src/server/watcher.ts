@@ -1,10 +1,11 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { blockToMessage, endpointToMessage, networkStateToMessage, nodeToMessage } from "../api/convert.ts";
+import { networkState } from "../api/convert.ts";
 import { type WatchChangeSchema, type WatchResponse, WatchResponseSchema } from "../api/generated/weft/v1/node_pb.js";
+import { asCase } from "../api/kinds.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { Block, Endpoint, Node } from "../model/resources.ts";
-import type { NetworkEntry } from "./state.ts";
+import type { NetworkEntry, Part, PartList } from "./state.ts";
 
 export type WatchChangeInit = MessageInitShape<typeof WatchChangeSchema>;
 
@@ -15,18 +16,17 @@ const queueLimit = 20_000;
 
 /** What one commit, or several, mean to one watcher: complete only as a whole. */
 interface Segment {
-  readonly parts: readonly Part[];
+  readonly pieces: readonly Piece[];
   readonly weight: number;
   readonly revision: number;
 }
 
-type Part = readonly WatchChangeInit[] | Snapshot;
+type Piece = readonly WatchChangeInit[] | Snapshot;
 
-/** A network as of one moment. Endpoints and blocks never change in place, so the references are the snapshot. */
+/** A network as of one moment. What is in it never changes in place, so the references are the snapshot. */
 interface Snapshot {
   readonly begin: WatchChangeInit;
-  readonly blocks: readonly Block[];
-  readonly endpoints: readonly Endpoint[];
+  readonly parts: readonly PartList[];
 }
 
 /**
@@ -38,8 +38,8 @@ export class Watcher {
   readonly generation: number;
   /** Where its connection comes from. */
   readonly source: IpAddress | undefined;
-  #parts: Part[] = [];
-  #partsWeight = 0;
+  #pieces: Piece[] = [];
+  #piecesWeight = 0;
   #queue: Segment[] = [];
   #queueWeight = 0;
   #wake: (() => void) | undefined;
@@ -61,28 +61,25 @@ export class Watcher {
   }
 
   push(change: WatchChangeInit): void {
-    const last = this.#parts.at(-1);
+    const last = this.#pieces.at(-1);
     if (Array.isArray(last)) last.push(change);
-    else this.#parts.push([change]);
-    this.#partsWeight++;
+    else this.#pieces.push([change]);
+    this.#piecesWeight++;
   }
 
-  /** Of the endpoints of an l3 network its node needs its own alone: the others are behind their blocks. */
   pushNetwork(entry: NetworkEntry): void {
-    const isRouted = entry.network.mode === "l3";
-    const endpoints = [...(isRouted ? (entry.hosts.get(this.node)?.endpoints ?? []) : entry.endpoints())];
-    const blocks = [...entry.ownedBlocks()];
-    const begin: WatchChangeInit = { change: { case: "networkBegin", value: networkStateToMessage(entry) } };
-    this.#parts.push({ begin, blocks, endpoints });
-    this.#partsWeight += 1 + Math.ceil((endpoints.length + blocks.length) / 16);
+    const parts = entry.partsSeenBy(this.node);
+    this.#pieces.push({ begin: { change: { case: "networkBegin", value: networkState.toMessage(entry) } }, parts });
+    const count = parts.reduce((sum, { values }) => sum + values.length, 0);
+    this.#piecesWeight += 1 + Math.ceil(count / 16);
   }
 
   /** What was pushed is consistent now, as of `revision`. `force`: say so even when it is nothing. */
   flush(revision: number, force = false): void {
-    if (this.#parts.length === 0 && !force) return;
-    const segment = { parts: this.#parts, weight: this.#partsWeight, revision };
-    this.#parts = [];
-    this.#partsWeight = 0;
+    if (this.#pieces.length === 0 && !force) return;
+    const segment = { pieces: this.#pieces, weight: this.#piecesWeight, revision };
+    this.#pieces = [];
+    this.#piecesWeight = 0;
     if (this.#ended !== undefined) return;
     if (this.#queue.length > 0 && this.#queueWeight + segment.weight > queueLimit) {
       this.end(
@@ -145,36 +142,35 @@ function* messagesOf(segment: Segment): Generator<WatchResponse> {
 }
 
 function* changesOf(segment: Segment): Generator<WatchChangeInit> {
-  for (const part of segment.parts) {
-    if (!("begin" in part)) {
-      yield* part;
+  for (const piece of segment.pieces) {
+    if (!("begin" in piece)) {
+      yield* piece;
       continue;
     }
-    yield part.begin;
-    for (const block of part.blocks) yield blockChange(block);
-    for (const endpoint of part.endpoints) yield endpointChange(endpoint);
+    yield piece.begin;
+    for (const { of, values } of piece.parts) for (const value of values) yield partChange({ of, value } as Part);
   }
 }
 
-export function endpointChange(endpoint: Endpoint): WatchChangeInit {
-  return { change: { case: "endpoint", value: endpointToMessage(endpoint) } };
+export function partChange({ of, value }: Part): WatchChangeInit {
+  return { change: asCase(of, value) };
 }
 
-export function endpointRemovedChange(network: string, id: string): WatchChangeInit {
-  return { change: { case: "endpointRemoved", value: { network, id } } };
-}
+/** What refers to a part of a network. */
+type PartReference =
+  | { readonly of: "block"; readonly value: Pick<Block, "network" | "cidr"> }
+  | { readonly of: "endpoint"; readonly value: Pick<Endpoint, "network" | "id"> };
 
-export function blockChange(block: Block): WatchChangeInit {
-  return { change: { case: "block", value: blockToMessage(block) } };
+export function partRemoval({ of, value }: PartReference): WatchChangeInit {
+  return { change: { case: `${of}Removed`, value } } as WatchChangeInit;
 }
-
 /** Made once for each node: at 5,000 nodes of a network that all connect, 25 million of them wait at a time. */
 const nodeChanges = new WeakMap<Node, WatchChangeInit>();
 
 export function nodeChange(node: Node): WatchChangeInit {
   let change = nodeChanges.get(node);
   if (change === undefined) {
-    change = { change: { case: "node", value: nodeToMessage(node) } };
+    change = { change: asCase("node", node) };
     nodeChanges.set(node, change);
   }
   return change;

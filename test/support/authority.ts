@@ -13,7 +13,7 @@ import { CertificateAuthority } from "../../src/server/identity/certificate-auth
 import { Learned } from "../../src/server/learned.ts";
 import { Ledger } from "../../src/server/ledger.ts";
 import { Nodes } from "../../src/server/nodes.ts";
-import { identityCodec, keys, put } from "../../src/server/records.ts";
+import { records } from "../../src/server/records.ts";
 import { MemoryStore } from "../../src/store/index.ts";
 import type { Store } from "../../src/store/store.ts";
 import { endpointId, temporaryDirectory } from "./server.ts";
@@ -53,7 +53,7 @@ export async function addNodes({ ledger, nodes }: Authority, count: number): Pro
     const caller = nodeIdentity(number);
     await ledger.commit("test", () => ({
       conditions: [],
-      operations: [put(keys.identity(caller.name), identityCodec, { generation: 1, revoked: false })],
+      operations: [records.identity.put({ generation: 1, revoked: false }, caller.name)],
     }));
     const ipv4 = ip(`10.255.${number >> 8}.${number & 0xff}`) as Ipv4Address;
     await nodes.register(caller, { vtepAddresses: { ipv4 }, underlayMtu: 1500 }, undefined);
@@ -63,8 +63,8 @@ export async function addNodes({ ledger, nodes }: Authority, count: number): Pro
 /** Makes tenant `acme` and network `blue`. */
 export async function addNetwork({ administration }: Authority, fields: object): Promise<void> {
   await administration.create([
-    { kind: "tenant", tenant: { name: "acme", placement: "own" } },
-    { kind: "network", network: unwrap(parseNetworkDraft({ name: "blue", tenant: "acme", ...fields })) },
+    { kind: "tenant", value: { name: "acme", placement: "own" } },
+    { kind: "network", value: unwrap(parseNetworkDraft({ name: "blue", tenant: "acme", ...fields })) },
   ]);
 }
 

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { endpointFromMessage } from "../../api/convert.ts";
+import { kinds } from "../../api/kinds.ts";
 import type { NodeConnection } from "../../api/transport.ts";
 import { cidrContains } from "../../base/cidr.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -238,7 +238,7 @@ export class LocalLearning {
           : await client.publishLearned({ network: name, addresses }, { timeoutMs: requestTimeout });
       const read = outcomes.map(({ endpoint, reason, retryAfter }): Outcome => {
         const rest = { reason, retryAfter: milliseconds(retryAfter) };
-        return endpoint === undefined ? rest : { endpoint: unwrap(endpointFromMessage(endpoint)), ...rest };
+        return endpoint === undefined ? rest : { endpoint: unwrap(kinds.endpoint.fromMessage(endpoint)), ...rest };
       });
       this.#do(network, (now) => learning.answered(read, Number(revision), now));
     } catch (error) {

@@ -1,16 +1,17 @@
 import type { Command } from "commander";
+import type { ResourceKind } from "../../model/kinds.ts";
 import { examples, serverOption, type WithServer } from "../options.ts";
 import { print } from "../terminal.ts";
 
 /** Adds the command that deletes resources of one kind. */
 export function addDelete(
   parent: Command,
-  kind: "tenant" | "network" | "node",
-  names: string,
+  kind: Exclude<ResourceKind, "endpoint">,
   description: string,
+  example: string,
 ): void {
   const command = parent
-    .command(`delete ${names}`)
+    .command("delete <name...>")
     .description(description)
     .addOption(serverOption())
     .action(async (given: readonly string[], options: WithServer) => {
@@ -18,5 +19,5 @@ export function addDelete(
       await serverClient(options.server).delete({ resources: given.map((name) => ({ kind, name })) });
       print(given.map((name) => `${kind} ${name} deleted\n`).join(""));
     });
-  examples(command, `weft ${kind} delete ${{ tenant: "blue", network: "web", node: "h1" }[kind]}`);
+  examples(command, `weft ${kind} delete ${example}`);
 }

@@ -43,12 +43,12 @@ export function registerManifest(program: Command): void {
     .option("-f, --file <file>", "where to; - is standard output", "-")
     .addOption(serverOption())
     .action(async ({ file, server }: WithServer & { readonly file: string }) => {
-      const [{ serverClient, resourceFromMessage }, { stringifyResources }] = await Promise.all([
+      const [{ serverClient, resourceFromMessage }, { stringifyResources, isDeclared }] = await Promise.all([
         import("../admin.ts"),
         import("../../model/index.ts"),
       ]);
       const { resources } = await serverClient(server).list({});
-      const declared = resources.map(resourceFromMessage).filter(({ kind }) => kind === "tenant" || kind === "network");
+      const declared = resources.map(resourceFromMessage).filter(({ kind }) => isDeclared(kind));
       const yaml = stringifyResources(declared);
       if (file === "-") process.stdout.write(yaml);
       else await writeFile(file, yaml).catch((error) => refuse(`write ${file}`, error));

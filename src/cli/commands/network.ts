@@ -31,38 +31,23 @@ import { type WithWait, waitInPlace, waitOption } from "../wait.ts";
 import { addDelete } from "./delete.ts";
 import { labelTexts, nodeSelector, outside } from "./node-options.ts";
 
-/** What can change while the network is in use; absent: it stays. */
-interface ChangeOptions {
-  readonly encapsulation?: Network["encapsulation"];
-  readonly port?: number;
+/** What was named: fields of a network by their names, but for these. */
+interface NetworkOptions
+  extends Partial<
+    Omit<Network, "name" | "subnets" | "gateways" | "vteps" | "mtu" | "multicast" | "nodeSelector"> &
+      WithServer &
+      WithOutput &
+      WithWait
+  > {
+  readonly subnet?: readonly Cidr[];
   readonly gateway?: readonly IpAddress[];
-  readonly blockSize?: number;
+  readonly vtep?: readonly IpAddress[];
   readonly mtu?: number | "auto";
-  readonly flood?: Network["flood"];
-  readonly arpSuppression?: boolean;
-  readonly discovery?: Network["discovery"];
   readonly multicastGroup?: IpAddress | "auto";
   readonly multicastTtl?: number;
   readonly multicastInterface?: string;
-  readonly vtep?: readonly IpAddress[];
-  readonly learning?: Network["learning"];
-  readonly learningLimit?: number;
-  readonly ageing?: number;
-  readonly vlanTags?: boolean;
-  readonly crossSubnet?: boolean;
-  readonly egress?: boolean;
-  readonly egressBlocked?: readonly Cidr[];
-  readonly hostAccess?: boolean;
-  readonly changeTimeout?: number;
   /** False: every node. */
   readonly nodeSelector?: Network["nodeSelector"] | false;
-}
-interface CreateOptions extends ChangeOptions {
-  readonly tenant: string;
-  readonly subnet: readonly Cidr[];
-  readonly mode?: Network["mode"];
-  readonly vni?: number;
-  readonly underlay?: Network["underlay"];
 }
 
 /** A network, and what its nodes make of it. */
@@ -114,13 +99,12 @@ export function registerNetwork(program: Command): void {
     .option("--host-access", "a node reaches the endpoints on it")
     .addOption(serverOption())
     .addOption(outputOption())
-    .action(async (name: string, options: CreateOptions & WithServer & WithOutput) => {
+    .action(async (name: string, options: NetworkOptions & WithServer & WithOutput) => {
       const [{ serverClient, declaration, ofKind }, { parseNetworkDraft, formatProblem }] = await Promise.all([
         import("../admin.ts"),
         import("../../model/index.ts"),
       ]);
-      const { tenant, subnet, mode, vni, underlay } = options;
-      const draft = parseNetworkDraft({ name, tenant, subnets: subnet, mode, vni, underlay, ...changesOf(options) });
+      const draft = parseNetworkDraft({ name, ...fieldsOf(options) });
       if (!draft.ok) throw new UsageError(`create network ${name}`, draft.error.map(formatProblem).join("; "));
       const answer = await serverClient(options.server).create({
         resources: [declaration({ kind: "network", ...draft.value })],
@@ -219,8 +203,8 @@ export function registerNetwork(program: Command): void {
     .option("--no-node-selector", "every node may host it")
     .addOption(waitOption())
     .addOption(serverOption())
-    .action(async (name: string, options: ChangeOptions & WithServer & WithWait) => {
-      const changes = changesOf(options);
+    .action(async (name: string, options: NetworkOptions & WithServer & WithWait) => {
+      const changes = fieldsOf(options);
       if (Object.keys(changes).length === 0)
         throw new UsageError(`change network ${name}`, "nothing to change was named", "weft network set --help");
       const [{ serverClient, declaration }, { parseNetworkDraft, formatProblem }] = await Promise.all([
@@ -251,7 +235,7 @@ export function registerNetwork(program: Command): void {
     "weft network set web --egress --egress-blocked 169.254.0.0/16,10.0.0.0/8",
   );
 
-  addDelete(network, "network", "<name...>", "delete networks that have no endpoints");
+  addDelete(network, "network", "delete networks that have no endpoints", "web");
 }
 
 function changeOptions(command: Command): Command {
@@ -313,41 +297,31 @@ const usualPorts = encapsulationsThat(({ port }) => port !== 0).map(
   (name) => `${encapsulations[name].port} with ${name}`,
 );
 
-/** Options that are fields of the same name. */
-const plainFields = [
-  "encapsulation",
-  "port",
-  "blockSize",
-  "flood",
-  "arpSuppression",
-  "discovery",
-  "learning",
-  "learningLimit",
-  "ageing",
-  "vlanTags",
-  "crossSubnet",
-  "egress",
-  "egressBlocked",
-  "hostAccess",
-  "changeTimeout",
-] as const;
-
 /** The fields that were named. `mtu: undefined` is named too: it means computed. */
-function changesOf(options: ChangeOptions): Record<string, unknown> {
-  const { gateway, mtu: size, vtep, multicastGroup: group, multicastTtl: ttl, multicastInterface: name } = options;
+function fieldsOf(options: NetworkOptions): Record<string, unknown> {
+  const {
+    server: _server,
+    output: _output,
+    wait: _wait,
+    subnet,
+    gateway,
+    vtep,
+    nodeSelector: selector,
+    ...named
+  } = options;
+  const { mtu: size, multicastGroup: group, multicastTtl: ttl, multicastInterface: name, ...fields } = named;
   const multicast = {
     ...(group === undefined ? {} : { group: group === "auto" ? undefined : group }),
     ...(ttl === undefined ? {} : { ttl }),
     ...(name === undefined ? {} : { interface: name === "auto" ? undefined : name }),
   };
   return {
-    ...Object.fromEntries(
-      plainFields.flatMap((field) => (options[field] === undefined ? [] : [[field, options[field]]])),
-    ),
+    ...fields,
+    ...(subnet === undefined ? {} : { subnets: subnet }),
     ...(gateway === undefined ? {} : { gateways: gateway }),
     ...(size === undefined ? {} : { mtu: size === "auto" ? undefined : size }),
     ...(vtep === undefined ? {} : { vteps: vtep }),
-    ...(options.nodeSelector === undefined ? {} : { nodeSelector: options.nodeSelector || {} }),
+    ...(selector === undefined ? {} : { nodeSelector: selector || {} }),
     ...(Object.keys(multicast).length === 0 ? {} : { multicast }),
   };
 }

@@ -116,7 +116,7 @@ export function registerNode(program: Command): void {
     "weft node set h1 --no-vtep",
   );
 
-  addDelete(node, "node", "<name...>", "delete nodes, their endpoints and blocks; their certificates are good no more");
+  addDelete(node, "node", "delete nodes, their endpoints and blocks; their certificates are good no more", "h1");
 }
 
 function collect(text: string, previous: readonly string[] | undefined): readonly string[] {

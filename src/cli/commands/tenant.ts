@@ -104,5 +104,5 @@ export function registerTenant(program: Command): void {
     });
   examples(one, "weft tenant show blue");
 
-  addDelete(tenant, "tenant", "<name...>", "delete tenants that have no networks");
+  addDelete(tenant, "tenant", "delete tenants that have no networks", "blue");
 }

@@ -105,7 +105,8 @@ export declare type NodeSettingsRecord = Message<"weft.storage.v1.NodeSettingsRe
 export declare const NodeSettingsRecordSchema: GenMessage<NodeSettingsRecord>;
 
 /**
- * /vnis/VNI (owner: a network), /vteps/ADDRESS (a node), /addresses/NETWORK/IP and /macs/NETWORK/MAC (an endpoint).
+ * /vnis/VNI (owner: a network), /vteps/ADDRESS (a node), /addresses/NETWORK/IP and /macs/NETWORK/MAC (an endpoint);
+ * /holds/NETWORK (that network): gone with the next claim of an endpoint or block in it.
  *
  * @generated from message weft.storage.v1.OwnerRecord
  */

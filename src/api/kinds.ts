@@ -1,0 +1,153 @@
+import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
+import { parseCidr } from "../base/cidr.ts";
+import { familyOf, type IpAddress, parseIp } from "../base/ip.ts";
+import { parseMac } from "../base/mac.ts";
+import { err, ok, type Result } from "../base/result.ts";
+import type { Block, Endpoint, Network, Node, Tenant, VtepAddresses } from "../model/resources.ts";
+import { type NetworkDraft, parseNetwork, parseTenant } from "../model/schema.ts";
+import { asFields, type Codec, checked, codec, given, wrong } from "./codec.ts";
+import {
+  BlockSchema,
+  EndpointSchema,
+  NetworkSchema,
+  NodeSchema,
+  TenantSchema,
+} from "./generated/weft/v1/resources_pb.js";
+
+/**
+ * Who is told of a resource: `hosts`: the nodes that host its network. `owner`: the node that it is on. `neighbours`: that
+ * node, and all that share a network with it. Administrators may see everything.
+ */
+export type Audience = "administrators" | "hosts" | "owner" | "neighbours";
+
+/** One kind of resource. Server, agents and commands do what they do with all kinds from these records. */
+interface Kind<Value, Desc extends DescMessage, Draft = Value> extends Codec<Value, Desc, Draft> {
+  /** What its keys in the server's store begin with: `/FOLDER/` and the names. */
+  readonly folder: string;
+  /** `network`: the one that it is in. */
+  seenBy(network?: Network): Audience;
+}
+
+/** One that operators declare. */
+interface Declared<Value, Desc extends DescMessage, Draft = Value> extends Kind<Value, Desc, Draft> {
+  /** What a message says, unchecked, for the parser of the kind. */
+  fieldsOf(message: MessageShape<Desc>): Record<string, unknown>;
+}
+
+const tenant: Declared<Tenant, typeof TenantSchema> = {
+  folder: "tenants",
+  seenBy: () => "administrators",
+  fieldsOf: given,
+  ...codec(TenantSchema, asFields, (message) => checked("tenant", message.name, parseTenant(given(message)))),
+};
+
+/** Its message has the fields of the model, by the same names. Also without a VNI, which the server is to choose then. */
+const network: Declared<Network, typeof NetworkSchema, NetworkDraft> = {
+  folder: "networks",
+  seenBy: () => "hosts",
+  // In a message a list cannot be absent.
+  fieldsOf: ({ egressBlocked, ...message }) => ({
+    ...given(message),
+    ...(egressBlocked === undefined ? {} : { egressBlocked: egressBlocked.prefixes }),
+  }),
+  ...codec(
+    NetworkSchema,
+    ({ egressBlocked: prefixes, ...fields }: NetworkDraft) => asFields({ ...fields, egressBlocked: { prefixes } }),
+    (message) => checked("network", message.name, parseNetwork(network.fieldsOf(message))),
+  ),
+};
+
+const node: Kind<Node, typeof NodeSchema> = {
+  folder: "nodes",
+  seenBy: () => "neighbours",
+  ...codec(
+    NodeSchema,
+    ({ vtepAddresses: { ipv4 = "", ipv6 = "" }, ...fields }) => ({ ...fields, vtepIpv4: ipv4, vtepIpv6: ipv6 }),
+    ({ name, vtepIpv4, vtepIpv6, underlayMtu, generation }) => {
+      const vteps = vtepsFromMessage({ ipv4: vtepIpv4, ipv6: vtepIpv6 });
+      return vteps.ok
+        ? ok({ name, vtepAddresses: vteps.value, underlayMtu, generation })
+        : wrong("node", name, vteps.error);
+    },
+  ),
+};
+
+/** Of an l3 network its node has it alone: the others have the block that it is in. */
+const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
+  folder: "endpoints",
+  seenBy: (of) => (of?.mode === "l3" ? "owner" : "hosts"),
+  ...codec(
+    EndpointSchema,
+    (value) => asFields({ ...value, sequence: BigInt(value.sequence) }),
+    (message) => {
+      const { id, network, node, attachment } = message;
+      const mac = parseMac(message.mac);
+      if (!mac.ok) return wrong("endpoint", id, mac.error);
+      const ips = addresses(message.ips);
+      if (!ips.ok) return wrong("endpoint", id, ips.error);
+      const learntIps = addresses(message.learntIps);
+      if (!learntIps.ok) return wrong("endpoint", id, learntIps.error);
+      if (attachment !== "netns" && attachment !== "learned")
+        return wrong("endpoint", id, `unknown attachment "${attachment}"`);
+      return ok({
+        id,
+        network,
+        node,
+        mac: mac.value,
+        ips: ips.value,
+        attachment,
+        sequence: Number(message.sequence),
+        ...(learntIps.value.length === 0 ? {} : { learntIps: learntIps.value }),
+      });
+    },
+  ),
+};
+
+/** In the store without the names, and with what {@link Block} does not say. */
+const block: Omit<Kind<Block, typeof BlockSchema>, "folder"> = {
+  seenBy: () => "hosts",
+  ...codec(BlockSchema, asFields, ({ network, node, cidr, generation }) => {
+    const prefix = parseCidr(cidr);
+    return prefix.ok ? ok({ network, node, cidr: prefix.value, generation }) : wrong("block", cidr, prefix.error);
+  }),
+};
+
+export const kinds = { tenant, network, node, endpoint, block } as const;
+
+type Kinds = typeof kinds;
+type ValueOf<K extends keyof Kinds> = Parameters<Kinds[K]["toMessage"]>[0];
+type CaseOf<K extends keyof Kinds> = K extends unknown ? { case: K; value: ReturnType<Kinds[K]["toMessage"]> } : never;
+
+/** A resource in the `oneof` of a message: its cases have the names of the kinds. */
+export function asCase<K extends keyof Kinds>(kind: K, value: ValueOf<K>): CaseOf<K> {
+  const toMessage = kinds[kind].toMessage as (value: ValueOf<K>) => unknown;
+  return { case: kind, value: toMessage(value) } as CaseOf<K>;
+}
+
+/** The VTEP addresses of a node; an empty text is an absent address. */
+export function vtepsFromMessage(message: {
+  readonly ipv4: string;
+  readonly ipv6: string;
+}): Result<VtepAddresses, string> {
+  const result: Record<string, IpAddress> = {};
+  for (const family of ["ipv4", "ipv6"] as const) {
+    const text = message[family];
+    if (text === "") continue;
+    const address = parseIp(text);
+    if (!address.ok) return address;
+    if (`ipv${familyOf(address.value)}` !== family) return err(`"${text}" is not an IP${family.slice(2)} address`);
+    result[family] = address.value;
+  }
+  return ok(result as VtepAddresses);
+}
+
+function addresses(texts: readonly string[]): Result<IpAddress[], string> {
+  const result: IpAddress[] = [];
+  for (const text of texts) {
+    const address = parseIp(text);
+    if (!address.ok) return address;
+    result.push(address.value);
+  }
+  // A list that grew has room for more; a copy has not, which matters at a hundred thousand endpoints.
+  return ok(result.slice());
+}
