@@ -76,6 +76,8 @@ export interface FakeKernelOptions {
   readonly handlers?: readonly FakeHandler[];
   /** Messages in one datagram of a dump. */
   readonly messagesPerDatagram?: number;
+  /** Asked of each request for something that is to go wrong with it, beside what {@link FakeKernel.inject} asks for. */
+  readonly faultOf?: (request: FakeRequest) => Fault | undefined;
 }
 
 const EPERM = 1;
@@ -99,6 +101,7 @@ export class FakeKernel implements Transport {
   closed = false;
   readonly #handlers: readonly FakeHandler[];
   readonly #messagesPerDatagram: number;
+  readonly #faultOf: FakeKernelOptions["faultOf"];
   readonly #queue: Delivery[] = [];
   #heldBack: Delivery[] = [];
   readonly #faults: { readonly fault: Fault; wait: number; times: number }[] = [];
@@ -109,6 +112,7 @@ export class FakeKernel implements Transport {
   constructor(options: FakeKernelOptions = {}) {
     this.#handlers = options.handlers ?? [() => ({})];
     this.#messagesPerDatagram = options.messagesPerDatagram ?? 50;
+    this.#faultOf = options.faultOf;
   }
 
   /** Makes the next request go wrong, or the `times` requests that follow when `after` others have gone well. */
@@ -172,7 +176,7 @@ export class FakeKernel implements Transport {
 
   #answer(request: FakeRequest): void {
     this.requests.push(request);
-    const fault = this.#nextFault();
+    const fault = this.#faultOf?.(request) ?? this.#nextFault();
     const answer = fault?.kind === "error" ? fault : this.#handle(request);
     const deliveries: Delivery[] = this.#encode(request, answer, {
       interrupted: fault?.kind === "interrupted",

@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { Scene } from "../../testing/scene.ts";
+import { plainScenarios, specialScenarios } from "./scenarios.ts";
+
+describe("on a kernel of its own", () => {
+  for (const { name, first, then } of [...plainScenarios, ...specialScenarios])
+    it(`${name}: comes up, is taken up by the next run without a write, changes, and leaves nothing`, async () => {
+      const scene = new Scene();
+      const before = scene.machine.text();
+      await scene.start(first);
+      await scene.settle();
+      const up = scene.machine.text();
+      assert.match(up, /^link ve0{11}1 /m);
+      assert.deepEqual(scene.events, []);
+      await scene.restart(first);
+      await scene.settle();
+      assert.equal(scene.dataplane.writes, 0);
+      assert.equal(scene.machine.text(), up);
+      then(scene.dataplane);
+      await scene.dataplane.changed();
+      await scene.settle();
+      const changed = scene.machine.text();
+      assert.notEqual(changed, up);
+      // What it has become is what it would have been from the start.
+      const other = new Scene();
+      await other.start((dataplane) => {
+        first(dataplane);
+        then(dataplane);
+      });
+      await other.settle();
+      assert.equal(changed, other.machine.text());
+      scene.dataplane.removeNetwork("blue-net");
+      await scene.dataplane.changed();
+      await scene.settle();
+      assert.equal(scene.machine.text(), before);
+      assert.deepEqual(
+        scene.events.filter(({ kind }) => kind !== "adjusted"),
+        [],
+      );
+      for (const each of [scene, other]) await each.dataplane.close();
+    });
+});

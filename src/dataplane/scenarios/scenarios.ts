@@ -1,0 +1,183 @@
+import { type Cidr, cidr } from "../../base/cidr.ts";
+import { type IpAddress, type IpFamily, ip } from "../../base/ip.ts";
+import { mac } from "../../base/mac.ts";
+import {
+  type Encapsulation,
+  encapsulationNames,
+  encapsulations,
+  type NetworkMode,
+  noTunnel,
+} from "../../model/encapsulation.ts";
+import type { Transport } from "../../model/names.ts";
+import { networkSettings } from "../../testing/desired.ts";
+import { sceneVteps } from "../../testing/scene.ts";
+import type { DesiredNetwork, LocalEndpoint, NetworkSettings } from "../desired.ts";
+import type { NodeDataplane } from "../node-dataplane.ts";
+
+/** What a network shall be, and what it becomes. */
+export interface Scenario {
+  readonly name: string;
+  readonly first: (dataplane: NodeDataplane) => void;
+  /** Changes of many kinds at once. */
+  readonly then: (dataplane: NodeDataplane) => void;
+}
+
+/** A VTEP on the link of the host, by number from 2 on. */
+const vtep = (family: IpFamily, number: number): IpAddress =>
+  ip(family === 4 ? `192.0.2.${number}` : `2001:db8::${number}`);
+
+const endpointId = (number: number): string => number.toString(16).padStart(12, "0");
+const endpointMac = (number: number) => mac(`02:00:00:00:00:${number.toString(16).padStart(2, "0")}`);
+
+function local(number: number, changes: Partial<LocalEndpoint> = {}): LocalEndpoint {
+  return {
+    id: endpointId(number),
+    mac: endpointMac(number),
+    addresses: [
+      { address: ip(`10.0.0.${number}`), prefixLength: 24 },
+      { address: ip(`fd00::${number}`), prefixLength: 64 },
+    ],
+    netns: `/run/netns/c${number}`,
+    interface: "eth0",
+    inode: 0,
+    ...changes,
+  };
+}
+
+function remote(network: DesiredNetwork, number: number, place: IpAddress): void {
+  network.putRemote({
+    id: endpointId(number),
+    mac: endpointMac(number),
+    ips: [ip(`10.0.0.${number}`), ip(`fd00::${number}`)],
+    node: `h${number}`,
+    vtep: place,
+  });
+}
+
+function bridged(
+  name: string,
+  family: IpFamily,
+  changes: Partial<NetworkSettings>,
+  later: Partial<NetworkSettings> = {},
+): Scenario {
+  const settings = networkSettings({ localVtep: sceneVteps[family], ...changes });
+  return {
+    name,
+    first(dataplane) {
+      const network = dataplane.putNetwork(settings);
+      remote(network, 10, vtep(family, 2));
+      remote(network, 11, vtep(family, 2));
+      remote(network, 12, vtep(family, 3));
+      network.putLocal(local(1));
+      network.putLocal(local(2));
+    },
+    then(dataplane) {
+      const network = dataplane.putNetwork({ ...settings, mtu: 1400, ...later });
+      // One moves, one goes with its VTEP, one comes with another; one of this node's goes.
+      remote(network, 10, vtep(family, 4));
+      network.removeRemote(endpointId(12));
+      remote(network, 13, vtep(family, 5));
+      network.removeLocal(endpointId(2));
+    },
+  };
+}
+
+function routed(name: string, family: IpFamily, changes: Partial<NetworkSettings>, isDirect: boolean): Scenario {
+  const subnets = [cidr("10.8.0.0/16"), cidr("fd08::/48")];
+  const own: readonly Cidr[] = [cidr("10.8.0.0/26"), cidr("fd08::/64")];
+  const gateways = [
+    { address: ip("10.8.0.1"), prefixLength: 26 },
+    { address: ip("fd08::1"), prefixLength: 64 },
+  ];
+  const settings = networkSettings({ mode: "l3", localVtep: sceneVteps[family], subnets, gateways, ...changes });
+  const addresses = [
+    { address: ip("10.8.0.5"), prefixLength: 26 },
+    { address: ip("fd08::5"), prefixLength: 64 },
+  ];
+  const put = (network: DesiredNetwork, prefix: Cidr, number: number): void =>
+    network.putBlock({ cidr: prefix, node: `h${number}`, vtep: vtep(family, number), isDirect, isFromLink: isDirect });
+  return {
+    name,
+    first(dataplane) {
+      const network = dataplane.putNetwork(settings);
+      network.setLocalBlocks(own.map((each) => ({ cidr: each, isDirect })));
+      put(network, cidr("10.8.0.64/26"), 2);
+      put(network, cidr("10.8.0.128/26"), 2);
+      put(network, cidr("fd08:0:0:2::/64"), 2);
+      put(network, cidr("fd08:0:0:3::/64"), 3);
+      network.putLocal(local(1, { addresses, gateways: gateways.map(({ address }) => address) }));
+    },
+    then(dataplane) {
+      const network = dataplane.putNetwork({ ...settings, mtu: 1400 });
+      put(network, cidr("10.8.0.64/26"), 4);
+      network.removeBlock(cidr("10.8.0.128/26"));
+      network.removeBlock(cidr("fd08:0:0:3::/64"));
+      put(network, cidr("fd08:0:0:5::/64"), 5);
+    },
+  };
+}
+
+function transportOf(encapsulation: Encapsulation): Transport | undefined {
+  return encapsulation === noTunnel ? undefined : { encapsulation, port: encapsulations[encapsulation].port };
+}
+
+function ofEncapsulation(encapsulation: Encapsulation, mode: NetworkMode, family: IpFamily): Scenario {
+  const name = `${encapsulation} ${mode} over IPv${family}`;
+  const transport = transportOf(encapsulation);
+  const vni = networkSettings().vni;
+  if (mode === "l2") return bridged(name, family, { ...(transport === undefined ? {} : { transport }), vni });
+  const { transport: _usual, ...settings } = networkSettings();
+  return routed(
+    name,
+    family,
+    transport === undefined ? { ...settings, mode, transport: undefined as never } : { transport },
+    encapsulation === noTunnel,
+  );
+}
+
+const gateways = [
+  { address: ip("10.0.0.254"), prefixLength: 24 },
+  { address: ip("fd00::fe"), prefixLength: 64 },
+];
+const vxlan = (port: number): Transport => ({ encapsulation: "vxlan", port });
+
+/** Each encapsulation in each mode that it has, over both IP versions. */
+export const plainScenarios: readonly Scenario[] = encapsulationNames.flatMap((encapsulation) =>
+  encapsulations[encapsulation].modes.flatMap((mode) =>
+    ([4, 6] as const).map((family) => ofEncapsulation(encapsulation, mode, family)),
+  ),
+);
+
+/** What networks have beside. */
+export const specialScenarios: readonly Scenario[] = [
+  bridged("gateway, egress and host access", 4, { gateways, egress: true, hostAccess: true }, { egress: false }),
+  bridged("learning at ports, tags, no suppression", 4, { localLearning: true, vlanTags: true, arpSuppression: false }),
+  bridged("flood and learn with listed peers", 4, {
+    learning: "data-plane",
+    arpSuppression: false,
+    staticVteps: [vtep(4, 7), vtep(4, 8)],
+  }),
+  bridged("multicast", 4, {
+    learning: "data-plane",
+    arpSuppression: false,
+    multicast: { address: ip("239.1.1.1"), ttl: 1, interfaceIndex: 2 },
+  }),
+  bridged(
+    "from one port to another",
+    4,
+    { standby: [vxlan(8472)] },
+    { transport: vxlan(8472), standby: [vxlan(4789)] },
+  ),
+  bridged(
+    "from a shared tunnel to a mesh",
+    4,
+    {},
+    { transport: { encapsulation: "geneve", port: 6081 }, standby: [vxlan(4789)] },
+  ),
+  bridged(
+    "from a mesh to a shared tunnel",
+    6,
+    { transport: { encapsulation: "geneve", port: 6081 } },
+    { transport: vxlan(4789) },
+  ),
+];

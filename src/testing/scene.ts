@@ -1,0 +1,77 @@
+import { cidr } from "../base/cidr.ts";
+import { ManualClock } from "../base/clock.ts";
+import { type Duration, milliseconds } from "../base/duration.ts";
+import { ip } from "../base/ip.ts";
+import { NodeDataplane } from "../dataplane/index.ts";
+import type { DataplaneEvent } from "../dataplane/report.ts";
+import { FakeMachine } from "./kernel/machine.ts";
+
+/** Addresses of the host of a {@link Scene}. */
+export const sceneVteps = { 4: ip("192.0.2.1"), 6: ip("2001:db8::1") } as const;
+
+/** A machine with an underlay interface and two containers, and the dataplane on it, by a clock that the test moves. */
+export class Scene {
+  readonly machine = new FakeMachine();
+  readonly clock = new ManualClock();
+  readonly events: DataplaneEvent[] = [];
+  readonly #underlay: number;
+  dataplane: NodeDataplane;
+
+  constructor() {
+    const { host } = this.machine;
+    const { index } = host.links.add("eth0", "dummy").link;
+    this.#underlay = index;
+    host.addresses.set({ index, address: sceneVteps[4], prefixLength: 24 });
+    host.addresses.set({ index, address: sceneVteps[6], prefixLength: 64 });
+    for (const [destination, gateway] of [
+      ["0.0.0.0/0", "192.0.2.254"],
+      ["::/0", "2001:db8::ff"],
+    ] as const)
+      host.routes.set({ destination: cidr(destination), protocol: 3, nexthops: [{ index, gateway: ip(gateway) }] });
+    for (const name of ["c1", "c2"]) this.machine.createNamed(name);
+    this.dataplane = this.#make();
+  }
+
+  /** Lets the dataplane take up the kernel as it is; `desire` says what it shall be. */
+  async start(desire: (dataplane: NodeDataplane) => void): Promise<void> {
+    await this.dataplane.setUnderlay(Object.values(sceneVteps), this.#underlay);
+    desire(this.dataplane);
+    await this.dataplane.start();
+  }
+
+  /** The agent goes, and another comes. */
+  async restart(desire: (dataplane: NodeDataplane) => void): Promise<void> {
+    await this.dataplane.close();
+    this.dataplane = this.#make();
+    await this.start(desire);
+  }
+
+  /** Lets events arrive, and whatever they ask for be done that needs no time. */
+  async turns(): Promise<void> {
+    for (let turn = 0; turn < 8; turn++) await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** Lets time pass until nothing is left to do. Throws if something is after `patience`. */
+  async settle(patience: Duration = milliseconds(60_000)): Promise<void> {
+    const step = milliseconds(100);
+    for (let passed = 0; passed <= patience; passed += step) {
+      await this.turns();
+      if (this.dataplane.inSync) return;
+      this.clock.advance(step);
+    }
+    const problems = this.dataplane.problems
+      .list()
+      .map(({ object, error }) => `${JSON.stringify(object)}: ${error.message}`);
+    throw new Error(`the dataplane does not come to rest: ${problems.join("; ") || "it says that nothing failed"}`);
+  }
+
+  #make(): NodeDataplane {
+    return new NodeDataplane({
+      kernel: this.machine,
+      instance: "weft",
+      underlay: this.machine.current(),
+      clock: this.clock,
+      report: (event) => this.events.push(event),
+    });
+  }
+}
