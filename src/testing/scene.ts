@@ -75,3 +75,21 @@ export class Scene {
     });
   }
 }
+
+/** The lines in which two texts of a machine differ: `-` is missing, `+` is too much. */
+export function difference(actual: string, expected: string): string[] {
+  const [present, wanted] = [actual, expected].map((text) => linesOf(text)) as [string[], string[]];
+  return [
+    ...wanted.filter((line) => !present.includes(line)).map((line) => `- ${line}`),
+    ...present.filter((line) => !wanted.includes(line)).map((line) => `+ ${line}`),
+  ];
+}
+
+/** Each with the namespace that it is in. */
+function linesOf(text: string): string[] {
+  let namespace = "";
+  return text.split("\n").map((line) => {
+    if (line.startsWith("[")) namespace = line;
+    return `${namespace} ${line}`;
+  });
+}

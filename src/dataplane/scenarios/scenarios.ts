@@ -1,5 +1,5 @@
-import { type Cidr, cidr } from "../../base/cidr.ts";
-import { type IpAddress, type IpFamily, ip } from "../../base/ip.ts";
+import { type Cidr, cidr, cidrFamily, type InterfaceAddress } from "../../base/cidr.ts";
+import { familyOf, type IpAddress, type IpFamily, ip } from "../../base/ip.ts";
 import { mac } from "../../base/mac.ts";
 import {
   type Encapsulation,
@@ -19,7 +19,7 @@ export interface Scenario {
   readonly name: string;
   readonly first: (dataplane: NodeDataplane) => void;
   /** Changes of many kinds at once. */
-  readonly then: (dataplane: NodeDataplane) => void;
+  readonly later: (dataplane: NodeDataplane) => void;
 }
 
 /** A VTEP on the link of the host, by number from 2 on. */
@@ -71,7 +71,7 @@ function bridged(
       network.putLocal(local(1));
       network.putLocal(local(2));
     },
-    then(dataplane) {
+    later(dataplane) {
       const network = dataplane.putNetwork({ ...settings, mtu: 1400, ...later });
       // One moves, one goes with its VTEP, one comes with another; one of this node's goes.
       remote(network, 10, vtep(family, 4));
@@ -83,19 +83,30 @@ function bridged(
 }
 
 function routed(name: string, family: IpFamily, changes: Partial<NetworkSettings>, isDirect: boolean): Scenario {
-  const subnets = [cidr("10.8.0.0/16"), cidr("fd08::/48")];
-  const own: readonly Cidr[] = [cidr("10.8.0.0/26"), cidr("fd08::/64")];
+  // Without a tunnel the gateway of a route is the VTEP, which Linux wants of the same IP version for IPv6.
+  const isCarried = (each: Cidr): boolean => !isDirect || cidrFamily(each) === family;
+  const isUsed = ({ address }: InterfaceAddress): boolean => !isDirect || familyOf(address) === family;
+  const subnets = [cidr("10.8.0.0/16"), cidr("fd08::/48")].filter(isCarried);
+  const own: readonly Cidr[] = [cidr("10.8.0.0/26"), cidr("fd08::/64")].filter(isCarried);
   const gateways = [
     { address: ip("10.8.0.1"), prefixLength: 26 },
     { address: ip("fd08::1"), prefixLength: 64 },
-  ];
+  ].filter(isUsed);
   const settings = networkSettings({ mode: "l3", localVtep: sceneVteps[family], subnets, gateways, ...changes });
   const addresses = [
     { address: ip("10.8.0.5"), prefixLength: 26 },
     { address: ip("fd08::5"), prefixLength: 64 },
-  ];
-  const put = (network: DesiredNetwork, prefix: Cidr, number: number): void =>
-    network.putBlock({ cidr: prefix, node: `h${number}`, vtep: vtep(family, number), isDirect, isFromLink: isDirect });
+  ].filter(isUsed);
+  const put = (network: DesiredNetwork, prefix: Cidr, number: number): void => {
+    if (isCarried(prefix))
+      network.putBlock({
+        cidr: prefix,
+        node: `h${number}`,
+        vtep: vtep(family, number),
+        isDirect,
+        isFromLink: isDirect,
+      });
+  };
   return {
     name,
     first(dataplane) {
@@ -107,7 +118,7 @@ function routed(name: string, family: IpFamily, changes: Partial<NetworkSettings
       put(network, cidr("fd08:0:0:3::/64"), 3);
       network.putLocal(local(1, { addresses, gateways: gateways.map(({ address }) => address) }));
     },
-    then(dataplane) {
+    later(dataplane) {
       const network = dataplane.putNetwork({ ...settings, mtu: 1400 });
       put(network, cidr("10.8.0.64/26"), 4);
       network.removeBlock(cidr("10.8.0.128/26"));
@@ -126,12 +137,12 @@ function ofEncapsulation(encapsulation: Encapsulation, mode: NetworkMode, family
   const transport = transportOf(encapsulation);
   const vni = networkSettings().vni;
   if (mode === "l2") return bridged(name, family, { ...(transport === undefined ? {} : { transport }), vni });
-  const { transport: _usual, ...settings } = networkSettings();
+  const isDirect = encapsulation === noTunnel;
   return routed(
     name,
     family,
-    transport === undefined ? { ...settings, mode, transport: undefined as never } : { transport },
-    encapsulation === noTunnel,
+    isDirect ? { transport: undefined as never } : { transport: transport as Transport },
+    isDirect,
   );
 }
 
@@ -150,7 +161,12 @@ export const plainScenarios: readonly Scenario[] = encapsulationNames.flatMap((e
 
 /** What networks have beside. */
 export const specialScenarios: readonly Scenario[] = [
-  bridged("gateway, egress and host access", 4, { gateways, egress: true, hostAccess: true }, { egress: false }),
+  bridged(
+    "gateway, egress and host access",
+    4,
+    { gateways, egress: true, hostAccess: true },
+    { egressBlocked: [cidr("203.0.113.0/24")] },
+  ),
   bridged("learning at ports, tags, no suppression", 4, { localLearning: true, vlanTags: true, arpSuppression: false }),
   bridged("flood and learn with listed peers", 4, {
     learning: "data-plane",
@@ -162,12 +178,7 @@ export const specialScenarios: readonly Scenario[] = [
     arpSuppression: false,
     multicast: { address: ip("239.1.1.1"), ttl: 1, interfaceIndex: 2 },
   }),
-  bridged(
-    "from one port to another",
-    4,
-    { standby: [vxlan(8472)] },
-    { transport: vxlan(8472), standby: [vxlan(4789)] },
-  ),
+  bridged("from one port to another", 4, { standby: [vxlan(8472)] }, { transport: vxlan(8472), standby: [] }),
   bridged(
     "from a shared tunnel to a mesh",
     4,
