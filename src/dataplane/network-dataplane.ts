@@ -37,6 +37,8 @@ export interface NetworkPlace extends DevicePlace {
   readonly underlayInode: number;
   /** The FDB nexthop group of a VTEP. */
   readonly groupOf: (vtep: IpAddress) => number | undefined;
+  /** One of these groups may not be there: all are to be looked at. */
+  readonly distrustNexthops: () => void;
   /** The way to the host, for what is reached without a tunnel. */
   readonly uplink: (family: IpFamily) => { readonly index: number; readonly gateway: IpAddress } | undefined;
   /** A MAC was seen behind, or aged out of, a port of this node without anybody having declared it there. */
@@ -185,10 +187,14 @@ export class NetworkDataplane implements DeviceMarks {
   /** Everything will be compared with the kernel at the next opportunity; what differs by then was damaged. */
   distrust(): void {
     this.#hasLookedForLeftovers = false;
+    this.#distrustDevices();
+    this.rows.distrust();
+  }
+
+  #distrustDevices(): void {
     this.bridge.objects.distrust();
     this.tunnels.objects.distrust();
     this.ports.objects.distrust();
-    this.rows.distrust();
   }
 
   /** Whether devices and rows are as desired, whatever is the matter with single ports; surplus tunnels have ended, too. */
@@ -300,7 +306,9 @@ export class NetworkDataplane implements DeviceMarks {
       throw error;
     });
     if (refusal === undefined) return problems.cleared(object);
-    if (isErrno(refusal.error, "ENODEV")) this.settings();
+    // What rows lead through has gone unheard.
+    if (isErrno(refusal.error, "ENODEV")) this.#distrustDevices();
+    if (isErrno(refusal.error, "EINVAL") && desired.usesNexthops) this.#place.distrustNexthops();
     problems.failed(object, refusal.error, refusal.due);
   }
 

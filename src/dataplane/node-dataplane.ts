@@ -197,7 +197,13 @@ export class NodeDataplane {
     const hasQueues = [...this.#desired.values()].every(({ settings }) => this.#tenants.has(settings.tenant));
     const tenants = [...this.#tenants.values()];
     const isIdle = this.#started && this.#host.turns.isIdle && this.#problems.size === 0;
-    return isIdle && this.#isPruned && hasQueues && tenants.every((tenant) => tenant.isSettled);
+    return (
+      isIdle &&
+      this.#underlay.nexthopsAreSettled &&
+      this.#isPruned &&
+      hasQueues &&
+      tenants.every((tenant) => tenant.isSettled)
+    );
   }
 
   /** Messages that changed the kernel since the start: netlink requests and nftables transactions. */
@@ -250,8 +256,10 @@ export class NodeDataplane {
     await problems.attempt({ kind: "nexthops" }, () => this.#addNexthops());
     await problems.attempt({ kind: "underlay" }, () => this.#ensureSourceFilter());
     if (this.#hasLeftoverNexthops)
-      await problems.attempt({ kind: "leftover nexthops" }, () => this.#underlay.removeNexthops(this.#nexthopVteps()));
-    else problems.cleared({ kind: "leftover nexthops" });
+      await problems.attempt({ kind: "nexthops" }, async () => {
+        await this.#underlay.removeNexthops(this.#nexthopVteps());
+        this.#refuseNexthops();
+      });
     const pause = problems.nextRetry;
     if (pause !== undefined && !this.#closed)
       this.#cancelRetry = this.#options.clock.after(pause, () => this.#trigger());
@@ -266,11 +274,16 @@ export class NodeDataplane {
 
   async #addNexthops(): Promise<void> {
     const renewed = await this.#underlay.addNexthops(this.#nexthopVteps());
-    if (renewed.size === 0) return;
-    for (const { dataplane, trigger } of this.#tenants.values()) {
+    for (const { dataplane, trigger } of renewed.size === 0 ? [] : this.#tenants.values()) {
       for (const network of dataplane?.networks.values() ?? []) network.rows.onNexthopRenewed(renewed);
       trigger();
     }
+    this.#refuseNexthops();
+  }
+
+  #refuseNexthops(): void {
+    const { nexthopRefusal } = this.#underlay;
+    if (nexthopRefusal !== undefined) throw nexthopRefusal;
   }
 
   async #ensureSourceFilter(): Promise<void> {

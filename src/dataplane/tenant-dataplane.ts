@@ -293,6 +293,7 @@ export class TenantDataplane {
       },
       openSocket: (namespace) => this.#countedSocket(namespace),
       groupOf: (vtep) => underlay.groupOf(vtep),
+      distrustNexthops: () => underlay.distrustNexthops(),
       uplink: (family) => this.#uplink?.nexthop(family),
       onTraffic: this.#options.onTraffic,
       problems,

@@ -123,6 +123,12 @@ export class UnderlayDataplane {
     this.forwarded.distrust();
   }
 
+  /** All nexthops are compared with the kernel at the next opportunity, which is asked for. */
+  distrustNexthops(): void {
+    this.#nexthops.distrust();
+    this.#options.onDamage();
+  }
+
   /** Nexthops for all `vteps`. Returns those that had been removed: the kernel dropped all rows that used them. */
   async addNexthops(vteps: ReadonlySet<IpAddress>): Promise<ReadonlySet<IpAddress>> {
     const renewed = await this.#nexthops.add(vteps);
@@ -139,6 +145,15 @@ export class UnderlayDataplane {
   /** Whether there are nexthops of other VTEPs than these. */
   hasOtherNexthops(wanted: ReadonlySet<IpAddress>): boolean {
     return this.#nexthops.hasOthers(wanted);
+  }
+
+  get nexthopsAreSettled(): boolean {
+    return this.#nexthops.isSettled;
+  }
+
+  /** What the kernel refused of nexthops, and is tried again. */
+  get nexthopRefusal(): Error | undefined {
+    return this.#nexthops.refusal;
   }
 
   /** Removes the nexthops of VTEPs that no row leads to any more. */

@@ -83,6 +83,6 @@ export class SystemError extends WeftError {
   }
 }
 
-export function isErrno(thrown: unknown, name: string): thrown is SystemError {
-  return thrown instanceof SystemError && thrown.errnoName === name;
+export function isErrno(thrown: unknown, ...names: readonly string[]): thrown is SystemError {
+  return thrown instanceof SystemError && names.includes(thrown.errnoName);
 }

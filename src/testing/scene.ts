@@ -17,7 +17,7 @@ export class Scene {
   readonly #underlay: number;
   dataplane: NodeDataplane;
 
-  constructor() {
+  private constructor() {
     const { host } = this.machine;
     const { index } = host.links.add("eth0", "dummy").link;
     this.#underlay = index;
@@ -32,9 +32,15 @@ export class Scene {
     this.dataplane = this.#make();
   }
 
+  /** A scene whose dataplane knows the underlay. */
+  static async make(): Promise<Scene> {
+    const scene = new Scene();
+    await scene.#setUnderlay();
+    return scene;
+  }
+
   /** Lets the dataplane take up the kernel as it is; `desire` says what it shall be. */
   async start(desire: (dataplane: NodeDataplane) => void): Promise<void> {
-    await this.dataplane.setUnderlay(Object.values(sceneVteps), this.#underlay);
     desire(this.dataplane);
     await this.dataplane.start();
   }
@@ -43,6 +49,7 @@ export class Scene {
   async restart(desire: (dataplane: NodeDataplane) => void): Promise<void> {
     await this.dataplane.close();
     this.dataplane = this.#make();
+    await this.#setUnderlay();
     await this.start(desire);
   }
 
@@ -63,6 +70,10 @@ export class Scene {
       .list()
       .map(({ object, error }) => `${JSON.stringify(object)}: ${error.message}`);
     throw new Error(`the dataplane does not come to rest: ${problems.join("; ") || "it says that nothing failed"}`);
+  }
+
+  async #setUnderlay(): Promise<void> {
+    await this.dataplane.setUnderlay(Object.values(sceneVteps), this.#underlay);
   }
 
   #make(): NodeDataplane {

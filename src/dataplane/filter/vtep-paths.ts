@@ -1,5 +1,6 @@
 import { cidrOf } from "../../base/cidr.ts";
 import { familyOf, type IpAddress, type IpFamily, ipToBigInt } from "../../base/ip.ts";
+import { isErrno } from "../../linux/index.ts";
 import { getLink, lookUpRoute, type NetlinkSocket, type Route, routeType, type Watch } from "../../netlink/index.ts";
 import { spanOf } from "../uplink/span.ts";
 
@@ -12,6 +13,9 @@ export interface VtepPaths {
   /** By several interfaces, or by none that is known. */
   readonly elsewhere: readonly IpAddress[];
 }
+
+/** What the kernel answers of an address that no unicast route leads to. net/ipv4/fib_semantics.c: `fib_props` */
+const noWay = ["ENETUNREACH", "EHOSTUNREACH", "EACCES", "EINVAL", "ESRCH", "ENODEV"];
 
 /** Follows the routes to VTEPs: `onChange` is called when one of them may lead elsewhere now. */
 export class VtepRoutes {
@@ -50,7 +54,10 @@ export class VtepRoutes {
         // Known from here on: a route that changes while it is asked for changes what was answered.
         this.#known.set(vtep, undefined);
         this.#numbers = undefined;
-        place = await this.#placeOf(vtep);
+        place = await this.#placeOf(vtep).catch((error: unknown) => {
+          this.#known.delete(vtep);
+          throw error;
+        });
         if (this.#known.has(vtep)) this.#known.set(vtep, place);
       }
       if (place === undefined) elsewhere.push(vtep);
@@ -70,9 +77,10 @@ export class VtepRoutes {
       const link = await this.#socket.get(getLink({ index: nexthop.index }));
       // What has no MAC address leads to one peer, whoever is behind it.
       return nexthop.gateway === undefined && link.mac !== undefined ? "" : link.name;
-    } catch {
-      // No route, or it went away this moment, which an event tells.
-      return undefined;
+    } catch (error) {
+      // No route, one that refuses, or it went away this moment, which an event tells.
+      if (isErrno(error, ...noWay)) return undefined;
+      throw error;
     }
   }
 

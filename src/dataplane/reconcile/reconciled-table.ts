@@ -227,8 +227,9 @@ export class ReconciledTable<Key, Row> {
     for (const { request, error } of failures) {
       const { key, owner } = request as RowRequest<Key>;
       if (owner !== this || refused.has(key)) continue;
-      const isDone = isRemoval(request) ? isGone(error) : this.table.isDone?.(error) === true;
-      if (!isDone) refused.set(key, error);
+      if (isRemoval(request) ? isGone(error) : this.table.isDone?.(error) === true)
+        this.#isUnknown ||= !isRemoval(request);
+      else refused.set(key, error);
     }
     // What was not asked for is wanted by now, or waits for its next attempt.
     this.#surplus = this.#surplus.filter((row) => {
@@ -291,8 +292,8 @@ export async function lookUp<Row>(socket: NetlinkSocket, query: Query<Row>): Pro
 }
 
 /** What was to be taken away is gone already. */
-function isGone(error: Error): boolean {
-  return isErrno(error, "ENOENT") || isErrno(error, "ESRCH") || isErrno(error, "ENODEV");
+export function isGone(error: Error): boolean {
+  return isErrno(error, "ENOENT", "ESRCH", "ENODEV");
 }
 
 /** Requests to delete carry no flags. */

@@ -1,8 +1,7 @@
 import type { Clock } from "../../base/clock.ts";
-import { isErrno } from "../../linux/index.ts";
 import type { NetlinkSocket, Query, Request } from "../../netlink/index.ts";
 import { type Failure, Marks } from "./marks.ts";
-import { ReconciledTable } from "./reconciled-table.ts";
+import { isGone, ReconciledTable } from "./reconciled-table.ts";
 import type { Table } from "./table.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: tables of any rows; each knows its own.
@@ -83,8 +82,8 @@ export class Reconciler {
       try {
         for (const table of working) await table.confirm(this.#options.socket);
         await this.#execute(working, inOrder(working, now), now);
-        const removals: Request[] = [];
-        for (const table of working.toReversed()) removals.push(...(await table.removals(now)));
+        let removals: readonly Request[] = [];
+        for (const table of working.toReversed()) removals = removals.concat(await table.removals(now));
         if (removals.length > 0) await this.#execute(working, removals, now);
       } catch (error) {
         for (const table of working) table.unanswered();
@@ -99,7 +98,7 @@ export class Reconciler {
     for (const table of this.#tables.toReversed())
       for await (const request of table.withdrawal()) requests.push(request);
     const { failures } = await this.#options.socket.batch(requests);
-    const failure = failures.find(({ error }) => !["ENOENT", "ESRCH", "ENODEV"].some((code) => isErrno(error, code)));
+    const failure = failures.find(({ error }) => !isGone(error));
     if (failure !== undefined) throw failure.error;
   }
 

@@ -29,7 +29,7 @@ export interface Table<Key, Row> {
   same(wanted: Row, actual: Row): boolean;
   /** Makes the row, or makes the one that is there so. */
   put(row: Row): Request;
-  /** Whether a refusal of {@link put} says that nothing is left to do. Default: none does. */
+  /** Whether a refusal of {@link put} says that the row is there, which a listing is to confirm. Default: none does. */
   isDone?(error: Error): boolean;
   remove(row: Row): Request;
   /** Rows that the kernel may still hold of a key that is wanted no more: known, or to be asked for. */

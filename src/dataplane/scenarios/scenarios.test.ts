@@ -6,7 +6,7 @@ import { plainScenarios, specialScenarios } from "./scenarios.ts";
 describe("on a kernel of its own", () => {
   for (const { name, first, later } of [...plainScenarios, ...specialScenarios])
     it(`${name}: comes up, is taken up by the next run without a write, changes, and leaves nothing`, async () => {
-      const scene = new Scene();
+      const scene = await Scene.make();
       const before = scene.machine.text();
       await scene.start(first);
       await scene.settle();
@@ -24,7 +24,7 @@ describe("on a kernel of its own", () => {
       const changed = scene.machine.text();
       assert.notEqual(changed, up);
       // What it has become is what it would have been from the start.
-      const other = new Scene();
+      const other = await Scene.make();
       await other.start((dataplane) => {
         first(dataplane);
         later(dataplane);

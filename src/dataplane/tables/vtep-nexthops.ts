@@ -91,7 +91,7 @@ export class VtepNexthops {
 
   /**
    * Sees to nexthops for all of `vteps`, beside those there are. Returns VTEPs whose group had been changed or removed: the
-   * kernel dropped all rows that used it. Throws what the kernel refused, after all else is done.
+   * kernel dropped all rows that used it.
    */
   async add(vteps: Iterable<IpAddress>): Promise<ReadonlySet<IpAddress>> {
     if (!this.#hops.isKnown || !this.#groups.isKnown) this.#takeUp(await this.#socket.dump(listNexthops()));
@@ -103,10 +103,20 @@ export class VtepNexthops {
     return renewed;
   }
 
-  /** Whether there is something that serves none of `wanted`, or is yet to go. */
+  /** Whether there is something that serves none of `wanted`. */
   hasOthers(wanted: ReadonlySet<IpAddress>): boolean {
     for (const vtep of this.#byVtep.keys()) if (!wanted.has(vtep)) return true;
-    return this.#reconciler.hasWork;
+    return false;
+  }
+
+  /** Whether the kernel has what is wanted and nothing else, as far as is known. */
+  get isSettled(): boolean {
+    return this.#reconciler.isSettled;
+  }
+
+  /** What the kernel refused, and is tried again. */
+  get refusal(): Error | undefined {
+    return this.#reconciler.refusal?.error;
   }
 
   /** Takes away what serves none of `wanted`: after all FDB entries that referred to it are gone. */
@@ -123,9 +133,7 @@ export class VtepNexthops {
   }
 
   async #pass(): Promise<void> {
-    if (!this.#reconciler.hasWork) return;
-    const refusal = await this.#reconciler.pass();
-    if (refusal !== undefined) throw refusal.error;
+    if (this.#reconciler.hasWork) await this.#reconciler.pass();
   }
 
   #assign(vtep: IpAddress, nexthop: VtepNexthop): void {

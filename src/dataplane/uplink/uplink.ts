@@ -95,6 +95,8 @@ export class Uplink implements Objects<Part> {
   readonly #stops: readonly (() => void)[];
   /** Ends the listening to the ends of the pair. */
   #stopEnds: readonly (() => void)[] = [];
+  /** Something of it may be in the kernel: part of it, if what was begun failed. */
+  #isMade = false;
   #request: UplinkRequest | undefined;
   #settings: UplinkSettings = { tunnelPorts: [], mtu: 0 };
   #addresses: PairAddresses | undefined;
@@ -191,6 +193,7 @@ export class Uplink implements Objects<Part> {
   async ensure(part: Part, isDamaged: boolean): Promise<void> {
     const request = this.#request;
     if (request === undefined) return;
+    this.#isMade = true;
     const { tunnelPorts, mtu } = this.#settings;
     const addresses = await this.#ensureAddresses();
     const { identity, underlay, tenant } = this.#place;
@@ -224,7 +227,7 @@ export class Uplink implements Objects<Part> {
   /** Takes the uplink off both namespaces, the filters last. */
   async takeOff(): Promise<void> {
     const present = await findEnds(this.#place);
-    const isPresent = this.#pair !== undefined || present.host !== undefined || present.tenant !== undefined;
+    this.#isMade ||= present.host !== undefined || present.tenant !== undefined;
     const { identity, underlay, tenant } = this.#place;
     this.#followPair(undefined);
     this.#addresses = undefined;
@@ -232,10 +235,11 @@ export class Uplink implements Objects<Part> {
     this.#defaultRoutes = new Map();
     this.#direct = [];
     this.#options.underlay.forwarded.forget(identity.tenant);
-    if (!isPresent) return;
+    if (!this.#isMade) return;
     this.#ownWrites += await removeFromHost(identity, underlay, present);
     await removeEnds(this.#place, await findEnds(this.#place));
     this.#ownWrites += Number(await deleteNftTable(tenant.namespace, "inet", tenantTable));
+    this.#isMade = false;
   }
 
   /** Lets go of the kernel, which stays as it is. */
@@ -257,7 +261,7 @@ export class Uplink implements Objects<Part> {
     }
     const occupied: Cidr[] = [];
     for (const { socket } of [underlay, tenant]) {
-      occupied.push(...(await socket.dump(listRoutes())).map(({ destination }) => destination));
+      for (const { destination } of await socket.dump(listRoutes())) occupied.push(destination);
       for (const { address, prefixLength } of await socket.dump(listAddresses()))
         occupied.push(cidrOf(address, prefixLength));
     }

@@ -108,6 +108,8 @@ export class FakeFdb {
       if ((requestFlags & NLM_F_EXCL) !== 0 && others.length > 0) return { errno: errno.EEXIST };
       if ((requestFlags & NLM_F_CREATE) === 0 && others.length === 0) return { errno: errno.ENOENT };
       const own = { ...entry, flags: marks | self };
+      // One more of the same changes nothing. drivers/net/vxlan/vxlan_core.c: `vxlan_fdb_append`
+      if ((requestFlags & NLM_F_APPEND) !== 0 && this.#own.has(keyOf(own))) return {};
       if ((requestFlags & NLM_F_APPEND) === 0)
         for (const [key] of others) if (key !== keyOf(own)) this.#own.delete(key);
       this.#set(this.#own, keyOf(own), own);

@@ -127,6 +127,7 @@ export class FakeLinks {
     const { index } = found.link;
     for (const port of this.all.values()) if (port.link.master === index) this.set(port, withoutMaster(port.link));
     this.#namespace.leave(index);
+    this.#namespace.sysctls.removeDevice(found.link.name);
     this.#namespace.publish("link", this.#message(RTM_DELLINK, found.link));
     if (found.peer !== undefined) found.peer.namespace.links.remove(found.peer);
   }

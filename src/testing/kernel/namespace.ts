@@ -127,7 +127,8 @@ export class FakeNamespace {
     );
     const filters = [...this.nft.tables].sort().flatMap(([key, objects]) => [`nft ${key}`, ...nftText(key, objects)]);
     // Rules have an order of their own.
-    return [...[...links, ...addresses, ...neighbours, ...fdb, ...routes, ...nexthops].sort(), ...filters];
+    const sysctls = this.sysctls.text();
+    return [...[...links, ...addresses, ...neighbours, ...fdb, ...routes, ...nexthops, ...sysctls].sort(), ...filters];
   }
 
   #handle(request: FakeRequest): FakeAnswer {

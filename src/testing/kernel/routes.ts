@@ -104,8 +104,10 @@ export class FakeRoutes {
   }
 }
 
-function keyOf({ destination, table, priority = 0 }: Route): string {
-  return `${destination} ${table} ${priority}`;
+/** Each device has an IPv6 route of its own to the prefix of its address. */
+function keyOf({ destination, table, priority = 0, protocol, nexthops: [hop] }: Route): string {
+  const isOfDevice = cidrFamily(destination) === 6 && protocol === 2;
+  return `${destination} ${table} ${priority} ${isOfDevice ? hop?.index : ""}`;
 }
 
 function message(type: number, route: Route): FakeMessage {

@@ -25,6 +25,7 @@ const ofNamespace: Readonly<Record<string, string>> = { "ipv4/ip_forward_use_pmt
 export class FakeSysctls {
   readonly #namespace: FakeNamespace;
   readonly #values = new Map<string, string>(Object.entries(ofNamespace));
+  readonly #asNew = new Map<string, string>(Object.entries(ofNamespace));
 
   constructor(namespace: FakeNamespace) {
     this.#namespace = namespace;
@@ -35,8 +36,14 @@ export class FakeSysctls {
     this.#add(name, (family, setting) => this.#values.get(`${family}/conf/default/${setting.slice(5)}`) ?? "0");
   }
 
-  get all(): readonly (readonly [string, string])[] {
-    return [...this.#values];
+  /** Those that are otherwise than in a new namespace. */
+  text(): string[] {
+    const isAsNew = (key: string, value: string): boolean => value === this.#asNew.get(key);
+    return [...this.#values].flatMap(([key, value]) => (isAsNew(key, value) ? [] : [`sysctl ${key} = ${value}`]));
+  }
+
+  removeDevice(name: string): void {
+    for (const key of this.#values.keys()) if (key.split("/")[2] === name) this.#values.delete(key);
   }
 
   read(key: string): string | undefined {
@@ -58,7 +65,9 @@ export class FakeSysctls {
   #add(name: string, initial: (family: string, setting: string) => string): void {
     for (const setting of Object.keys(ofDevice)) {
       const [family = "", leaf] = setting.split("/");
-      this.#values.set(`${family}/conf/${name}/${leaf}`, initial(family, setting));
+      const key = `${family}/conf/${name}/${leaf}`;
+      this.#values.set(key, initial(family, setting));
+      this.#asNew.set(key, ofDevice[setting] ?? "0");
     }
   }
 
