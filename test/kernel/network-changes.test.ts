@@ -157,7 +157,7 @@ it("no packet is lost while a node takes 20 s for a change", requires("nft-inet"
           readiness.behind.map(({ node }: { node: string }) => node),
           ["h3"],
         );
-      }, 20_000);
+      });
     });
     await changed(lab, name, ["--port", "8473"]);
     const { readiness } = await weftJson(["network", "show", name, "--server", lab.serverSocket]);
