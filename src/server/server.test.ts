@@ -13,12 +13,12 @@ import {
   refusal,
   startTestServer,
   TestWatch,
-  temporaryDirectory,
 } from "../../test/support/server.ts";
 import { serverClient } from "../api/transport.ts";
 import { cidr } from "../base/cidr.ts";
 import { silentLogger } from "../base/logger.ts";
 import { MemoryStore, SqliteStore } from "../store/index.ts";
+import { temporaryDirectory } from "../testing/temporary-directory.ts";
 import { formatListenAddress, parseListenAddress } from "./listeners.ts";
 import { startServer } from "./server.ts";
 

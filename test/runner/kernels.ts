@@ -1,10 +1,10 @@
 /** The kernels that tests run on: this machine's, and User-Mode Linux, which `scripts/uml.sh` boots. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, existsSync, mkdtempSync, openSync, readSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, existsSync, openSync, readSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { makeTemporaryDirectory } from "../../src/testing/temporary-directory.ts";
 import type { ReportLine } from "./reporter.ts";
 import type { KernelRun, TestResult } from "./results.ts";
 
@@ -31,7 +31,7 @@ export async function runTests(
       results: [],
       unavailable: `User-Mode Linux is for x86-64 only, and this machine is ${process.arch}`,
     };
-  const directory = mkdtempSync(join(tmpdir(), "weft-kernel-tests-"));
+  const directory = makeTemporaryDirectory();
   try {
     const report = join(directory, "report");
     const node = [

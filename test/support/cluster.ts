@@ -4,9 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readdirSync, rmSync } from "node:fs";
 import { after } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MessageInitShape } from "@bufbuild/protobuf";
@@ -15,6 +13,7 @@ import { Lab, type LabOptions } from "../../src/lab/lab.ts";
 import { labNames } from "../../src/lab/names.ts";
 import { runProgram, weftProgram } from "../../src/lab/process.ts";
 import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists, processesIn } from "../../src/linux/index.ts";
+import { makeTemporaryDirectory } from "../../src/testing/temporary-directory.ts";
 import { patience } from "./patience.ts";
 
 /** What has an end that cleaning up can wait for: a test, or {@link theWholeFile}. */
@@ -103,7 +102,7 @@ export function removeLab(name: string): void {
 
 /** An empty directory. */
 export function testDirectory(owner: Owner): string {
-  const path = mkdtempSync(join(tmpdir(), "weft-test-"));
+  const path = makeTemporaryDirectory();
   cleanUp(owner, () => rmSync(path, { recursive: true, force: true }));
   return path;
 }
