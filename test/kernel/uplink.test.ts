@@ -210,7 +210,7 @@ const askProgram = `
       console.log(number + " " + text);
       if (protocol === "tcp") socket.destroy(); else socket.close();
     };
-    setTimeout(answer, 700, "");
+    setTimeout(answer, 3000, "");
     socket.on("error", (e) => answer(e.code)).on("data", answer).on("message", answer).on("close", () => answer(""));
     if (protocol === "udp") socket.bind(sourcePort, () => socket.send("hello", port, address));
   });`;
