@@ -6,14 +6,14 @@
  *     scripts/node.sh bench/netlink-programming.ts [--endpoints 100000] [--rounds 3]
  */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { namedNamespacePath } from "../src/linux/index.ts";
 import { NetlinkSocket, type Request, replaceFdbEntry, replaceNeighbour } from "../src/netlink/index.ts";
 import { beginMessage, endMessage, NLM_F_REQUEST } from "../src/netlink/message.ts";
 import { MessageWriter } from "../src/netlink/writer.ts";
+import { makeTemporaryDirectory } from "../src/testing/temporary-directory.ts";
 import {
   type Destination,
   fdbEntryOf,
@@ -111,7 +111,7 @@ function verify(scene: Scene, destination: Destination): void {
     throw new Error(`the kernel holds ${neighbours} of ${count} neighbours, and of the last endpoint:\n${entries}`);
 }
 
-const directory = mkdtempSync(join(tmpdir(), "weft-bench-"));
+const directory = makeTemporaryDirectory();
 try {
   const floorProgram = compileFloor();
   const runs = { ...variants };

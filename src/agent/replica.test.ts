@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { refusal } from "../../test/support/server.ts";
+import { temporaryDirectory } from "../testing/temporary-directory.ts";
 import { Replica } from "./replica.ts";
 
 const attachment = {
@@ -16,12 +16,6 @@ const attachment = {
   routePriority: 1,
 } as const;
 const owner = { node: "h1", authority: "AA:BB", instance: "weft" };
-
-function temporaryDirectory(t: TestContext): string {
-  const path = mkdtempSync(join(tmpdir(), "weft-replica-"));
-  t.after(() => rmSync(path, { recursive: true, force: true }));
-  return path;
-}
 
 test("a database serves its node, installation and instance alone", (t) => {
   const directory = temporaryDirectory(t);

@@ -1,17 +1,16 @@
 /** The program as people run it: `bin/weft` with arguments; no server and no agent are there. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import type { Command } from "commander";
 import { asNobody } from "../../test/support/nobody.ts";
+import { temporaryDirectory } from "../testing/temporary-directory.ts";
 import { createProgram } from "./program.ts";
 
 const bin = join(import.meta.dirname, "../../bin/weft");
-const directory = mkdtempSync(join(tmpdir(), "weft-cli-"));
-after(() => rmSync(directory, { recursive: true }));
+const directory = temporaryDirectory({ after });
 
 const absent = join(directory, "absent.sock");
 

@@ -4,13 +4,8 @@ import { execFile } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import {
-  endpointId,
-  joinTestNode,
-  startTestServer,
-  type TestServer,
-  temporaryDirectory,
-} from "../../test/support/server.ts";
+import { endpointId, joinTestNode, startTestServer, type TestServer } from "../../test/support/server.ts";
+import { temporaryDirectory } from "../testing/temporary-directory.ts";
 
 const bin = join(import.meta.dirname, "../../bin/weft");
 

@@ -1,16 +1,16 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync, writeSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, constants, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { makeTemporaryDirectory } from "../testing/temporary-directory.ts";
 import { watchReadable } from "./readiness.ts";
 import { isErrno } from "./system-error.ts";
 
 /** A descriptor that becomes readable when something is written to it or to `path`. */
 function fifo(): { readonly fd: number; readonly path: string; [Symbol.dispose](): void } {
-  const directory = mkdtempSync(join(tmpdir(), "weft-readiness-"));
+  const directory = makeTemporaryDirectory();
   const path = join(directory, "fifo");
   execFileSync("mkfifo", [path]);
   const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);

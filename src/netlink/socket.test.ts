@@ -35,7 +35,7 @@ function* neighbours(count: number): Generator<Request> {
 function setUp(options: Omit<FakeKernelOptions, "handlers"> = {}) {
   const neighbourTable = new FakeTable({ newType: RTM_NEWNEIGH, read: readNeighbour, key: (entry) => entry.ip });
   const kernel = new FakeKernel({ ...options, handlers: [neighbourTable.handler] });
-  const socket = new NetlinkSocket({ transport: kernel, answerTimeout: milliseconds(40) });
+  const socket = new NetlinkSocket({ transport: kernel, answerTimeout: milliseconds(400) });
   return { kernel, socket, neighbourTable };
 }
 
@@ -265,7 +265,7 @@ test("answers to others do not prolong the wait", async () => {
   const started = performance.now();
   await assert.rejects(socket.dump(listNeighbours()), /no answer/);
   clearInterval(noise);
-  assert.ok(performance.now() - started < 1000);
+  assert.ok(performance.now() - started < 10_000);
 });
 
 test("closing ends what is under way and what waits", async () => {

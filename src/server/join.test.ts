@@ -10,7 +10,6 @@ import {
   refusal,
   startTestServer,
   TestWatch,
-  temporaryDirectory,
 } from "../../test/support/server.ts";
 import { generatePrivateKey } from "../api/certificate-request.ts";
 import { certificateValidity, joinServer, renewCertificate } from "../api/join.ts";
@@ -20,6 +19,7 @@ import { keyAlgorithm, keyPairOf, x509 } from "../api/x509.ts";
 import { systemClock } from "../base/clock.ts";
 import { milliseconds, seconds } from "../base/duration.ts";
 import { unwrap } from "../base/result.ts";
+import { temporaryDirectory } from "../testing/temporary-directory.ts";
 import { CertificateAuthority } from "./identity/certificate-authority.ts";
 
 async function authorityOf(dataDir: string): Promise<CertificateAuthority> {

@@ -11,12 +11,12 @@ import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "@connectrpc/connect";
-import { temporaryDirectory } from "../../test/support/server.ts";
 import type { NodeService } from "../api/generated/weft/v1/node_pb.js";
 import { joinServer } from "../api/join.ts";
 import { connectNode, serverClient } from "../api/transport.ts";
 import { cidrOf } from "../base/cidr.ts";
 import { ip } from "../base/ip.ts";
+import { temporaryDirectory } from "../testing/temporary-directory.ts";
 
 const cycles = Number(process.env.WEFT_KILL_CYCLES ?? 15);
 /** Requests at a time of each of the two nodes. */

@@ -1,31 +1,15 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import {
-  chmodSync,
-  chownSync,
-  linkSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, chownSync, linkSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { refusal, startTestServer } from "../../test/support/server.ts";
 import { writeFileDurably } from "../linux/durable-file.ts";
 import { preparePrivateDirectory, readPrivateFile } from "../linux/private-files.ts";
 import { SqliteStore } from "../store/index.ts";
+import { temporaryDirectory } from "../testing/temporary-directory.ts";
 
 const isRoot = process.getuid?.() === 0;
-
-function temporaryDirectory(t: TestContext): string {
-  const path = mkdtempSync(join(tmpdir(), "weft-private-"));
-  t.after(() => rmSync(path, { recursive: true, force: true }));
-  return path;
-}
 
 const prepare = (path: string): void => preparePrivateDirectory(path, "the data directory", "");
 const refuses = (reason: RegExp) => refusal("failed-precondition", reason);

@@ -5,9 +5,9 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type TestContext, test } from "node:test";
-import { temporaryDirectory } from "../../test/support/server.ts";
 import { serverClient } from "../api/transport.ts";
 import { WeftError } from "../base/errors.ts";
+import { temporaryDirectory } from "../testing/temporary-directory.ts";
 
 const bin = join(import.meta.dirname, "../../bin/weft");
 

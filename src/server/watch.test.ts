@@ -9,7 +9,6 @@ import {
   startTestServer,
   type TestNode,
   TestWatch,
-  temporaryDirectory,
 } from "../../test/support/server.ts";
 import { ManualClock } from "../base/clock.ts";
 import { ip } from "../base/ip.ts";
@@ -19,6 +18,7 @@ import type { Vni } from "../model/resources.ts";
 import { parseNetwork } from "../model/schema.ts";
 import { MemoryStore } from "../store/index.ts";
 import type { Operation } from "../store/store.ts";
+import { temporaryDirectory } from "../testing/temporary-directory.ts";
 import { Fanout } from "./fanout.ts";
 import { History } from "./history.ts";
 import { records } from "./records.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { temporaryFile } from "../testing/temporary-file.ts";
+import { temporaryFile } from "../testing/temporary-directory.ts";
 import { CompactedError, MemoryStore, SqliteStore, type Store, type Transaction } from "./index.ts";
 
 type Step =

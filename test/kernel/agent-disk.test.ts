@@ -56,7 +56,7 @@ const status = () => lab.agent("h1").getStatus({});
 
 async function connected(...hosts: readonly string[]): Promise<void> {
   for (const host of hosts)
-    await until(async () => assert.equal((await lab.agent(host).getStatus({})).serverState, "connected"), 15_000);
+    await until(async () => assert.equal((await lab.agent(host).getStatus({})).serverState, "connected"));
 }
 
 /** The command that a lab starts h1's agent with. */
@@ -79,7 +79,7 @@ for (const [what, statement] of [
     await lab.stop("h1");
     damage(statement);
     const starting = lab.startAgent("h1").catch(() => {});
-    await until(async () => assert.equal((await status()).serverState, "disconnected"), 10_000);
+    await until(async () => assert.equal((await status()).serverState, "disconnected"));
     assert.equal(await kernel(), before);
     assert.equal(logged("the state on disk is damaged"), complaints + 1);
     await lab.startServer();
@@ -167,13 +167,13 @@ test("a full data directory: rows still come, attaching is refused whole, detach
   assert.doesNotMatch(await inLab(lab, "c", "ip", "-o", "link"), /eth0/);
   assert.ok(await pings(container, b.ips[0] as string));
   rmSync(fill);
-  await until(async () => assert.deepEqual((await status()).problems, []), 10_000);
+  await until(async () => assert.deepEqual((await status()).problems, []));
   await lab.attach("e", "h1", "web");
   await lab.detach("e", "h1", "web");
   await until(async () => {
     const { resources } = await lab.admin.list({ kind: "endpoint" });
     assert.equal(resources.length, 3, "the server holds what is attached, and nothing else");
-  }, 10_000);
+  });
   await inSync(lab, "h1");
   await lab.stop("h1");
   const healed = `${directory}.healed`;

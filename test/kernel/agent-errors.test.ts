@@ -328,7 +328,7 @@ test("attach: with the server gone", async () => {
   const finished = await attach("web", "--netns", container);
   const created = await admin("tenant", "create", "late");
   await lab.startServer();
-  await until(async () => assert.equal((await lab.agent("h2").getStatus({})).serverState, "connected"), 25_000);
+  await until(async () => assert.equal((await lab.agent("h2").getStatus({})).serverState, "connected"));
   await assertRefused(finished, 1, container, "no connection to the server", "weft status");
   await assertRefused(created, 1, lab.serverSocket, "start the server");
 });

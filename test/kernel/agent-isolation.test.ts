@@ -97,7 +97,7 @@ test("two installations on the same hosts keep to their own", async (t) => {
     new BackgroundProgram(t, first.namespace, weftProgram, [
       ...["server", "--listen", `10.99.0.1:${port}`, "--data-dir", `${directory}/${name}`],
     ]);
-    await until(async () => assert.equal((await weft(["status", "--server", server])).status, 0), 10_000);
+    await until(async () => assert.equal((await weft(["status", "--server", server])).status, 0));
     for (const words of [
       ["tenant", "create", "acme"],
       [

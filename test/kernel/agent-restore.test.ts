@@ -44,7 +44,7 @@ const status = (host: string) => weftJson(["status", "--agent", lab.agentSocket(
 
 async function connected(): Promise<void> {
   for (const host of ["h1", "h2"])
-    await until(async () => assert.equal((await status(host)).agent.serverState, "connected"), 15_000);
+    await until(async () => assert.equal((await status(host)).agent.serverState, "connected"));
 }
 
 async function endpointIds(): Promise<string[]> {
@@ -58,7 +58,7 @@ test("an endpoint that the restored server never heard of is claimed again, and 
   await inSync(lab, "h1", "h2");
   const before = await inLab(lab, "a", "ip", "-o", "link", "show", "eth0");
   await restore();
-  await until(async () => assert.ok((await endpointIds()).includes(id)), 10_000);
+  await until(async () => assert.ok((await endpointIds()).includes(id)));
   await inSync(lab, "h1", "h2");
   assert.equal(await inLab(lab, "a", "ip", "-o", "link", "show", "eth0"), before);
   using b = lab.namespace("b");
@@ -90,7 +90,7 @@ test("what the restored server refuses goes, with an event that says so", async 
   await until(async () => {
     const { agent } = await status("h1");
     assert.ok(!agent.endpoints.some((each: { endpoint: { id: string } }) => each.endpoint.id === id));
-  }, 10_000);
+  });
   assert.ok(
     (await events()).some(
       (event) => event.kind === "detached" && event.object.includes(id) && /no network late/.test(event.message),
@@ -139,18 +139,18 @@ test("endpoints are claimed again until the server knows them all, also when it 
   rmSync(data, { recursive: true });
   cpSync(copy, data, { recursive: true });
   await lab.startServer();
-  await until(() => assert.ok(claims() > claimsBefore), 15_000);
+  await until(() => assert.ok(claims() > claimsBefore));
   lab.kill("server");
   await until(async () => assert.equal((await status("h1")).agent.serverState, "disconnected"));
   assert.deepEqual(await interfaces(), before, "they never left the kernel");
   await lab.startServer();
-  await until(async () => assert.equal((await status("h1")).agent.serverState, "connected"), 15_000);
+  await until(async () => assert.equal((await status("h1")).agent.serverState, "connected"));
   lab.kill("h1");
   await lab.startAgent("h1");
   await until(async () => {
     const known = await endpointIds();
     for (const id of ids) assert.ok(known.includes(id), `${id} is known`);
-  }, 15_000);
+  });
   await connected();
   await inSync(lab, "h1", "h2");
   assert.deepEqual(await interfaces(), before);

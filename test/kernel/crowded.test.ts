@@ -57,7 +57,7 @@ describe("1,020 endpoints of a network on one node", requires("nft-inet", "quick
       });
     }
     await dataplane.start();
-    await eventually("all ports are there", () => dataplane.inSync, 120_000);
+    await eventually("all ports are there", () => dataplane.inSync);
   });
 
   after(async () => {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { ip } from "../../src/base/ip.ts";
@@ -7,9 +8,11 @@ import { mac, macToBytes } from "../../src/base/mac.ts";
 import { type DataplaneEvent, type NetworkSettings, NodeDataplane } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { nameOfObject } from "../../src/dataplane/objects.ts";
+import { startCapture } from "../../src/lab/capture.ts";
 import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
 import { networkSettings } from "../../src/testing/desired.ts";
+import { testDirectory } from "../support/cluster.ts";
 import { requires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { RawInterface } from "../support/raw-frames.ts";
@@ -112,22 +115,15 @@ describe("dataplane of two nodes", requires("nft-inet"), () => {
   });
 
   // Before any damage is repaired: filters that were made with everything else must work as they were made.
-  it("sends no ARP and no neighbour solicitation over the underlay", async () => {
-    const capture = (underlay.hosts[0] as TestNamespace).namespace.spawn(
-      "tcpdump",
-      ["--immediate-mode", "-ni", "eth0", "-c", "1000", "-w", `/tmp/weft-${process.pid}.pcap`, "udp port 4789"],
-      { stdio: "ignore" },
-    );
-    await new Promise((resolve) => setTimeout(resolve, 500));
+  it("sends no ARP and no neighbour solicitation over the underlay", async (t) => {
+    const file = join(testDirectory(t), "eth0.pcap");
+    const host = underlay.hosts[0] as TestNamespace;
+    const capture = await startCapture(host.namespace, "eth0", file, { filter: "udp port 4789" });
     container(1).shell(
       "ip neigh flush all; ping -c 1 -W 1 10.0.0.2; ping -6 -c 1 -W 1 fd00::2; ping -c 1 -W 1 10.0.0.77 || true; ping -6 -c 1 -W 1 fd00::77 || true; arping -c 1 -w 1 -I eth0 -U 10.0.0.1 || true",
     );
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    capture.kill("SIGINT");
-    await new Promise((resolve) => capture.once("close", resolve));
-    const text = container(1).shell(
-      `tcpdump -nr /tmp/weft-${process.pid}.pcap 2>/dev/null; rm /tmp/weft-${process.pid}.pcap`,
-    );
+    await capture.stop();
+    const text = host.shell(`tcpdump -nr ${file} 2>/dev/null`);
     assert.match(text, /ICMP echo request/);
     assert.doesNotMatch(text, /ARP|neighbor solicitation|neighbor advertisement/);
   });

@@ -132,9 +132,9 @@ test("the demonstration, ended by Ctrl-C while it captures, leaves nothing", aWh
   const words = ["-c", `TMPDIR=${scratch} exec ${weftProgram} lab demo`];
   const demo = new BackgroundProgram(t, here, "/bin/sh", words);
   cleanUp(t, () => removeLab(`demo${demo.pid}`));
-  await demo.said(/tenants blue and red/, 20_000);
+  await demo.said(/tenants blue and red/);
   assert.notDeepEqual(traces(`demo${demo.pid}`), []);
-  await demo.said(/What crosses the underlay/, 30_000);
+  await demo.said(/What crosses the underlay/);
   assert.equal(await demo.end("SIGINT"), 1);
   assert.match(demo.complaints, /interrupted/);
   assert.deepEqual(traces(`demo${demo.pid}`), []);

@@ -2,17 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import {
-  closeSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, openSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import {
@@ -31,6 +21,7 @@ import {
   readNetworkSysctl,
   writeNetworkSysctl,
 } from "../../src/linux/index.ts";
+import { makeTemporaryDirectory, temporaryDirectory } from "../../src/testing/temporary-directory.ts";
 import { testNamespace } from "../support/namespaces.ts";
 
 const sources = join(import.meta.dirname, "../../src");
@@ -112,7 +103,7 @@ test("what is no network namespace is refused by name", (t) => {
     code: "not-found",
     message: /open network namespace there-is-none-of-this-name/,
   });
-  const directory = mkdtempSync(join(tmpdir(), "weft-test-"));
+  const directory = makeTemporaryDirectory();
   const bound = join(directory, "uts");
   writeFileSync(bound, "");
   execFileSync("mount", ["--bind", "/proc/self/ns/uts", bound]);
@@ -137,8 +128,7 @@ test("what is no network namespace is refused by name", (t) => {
 });
 
 test("a FIFO is refused, and blocks nobody", (t) => {
-  const directory = mkdtempSync(join(tmpdir(), "weft-test-"));
-  t.after(() => rmSync(directory, { recursive: true }));
+  const directory = temporaryDirectory(t);
   const fifo = join(directory, "fifo");
   execFileSync("mkfifo", [fifo]);
   // In a process of its own: one that blocks in open() cannot tell that the test took too long.
@@ -165,8 +155,7 @@ test("a name under /run/netns is known however its path is spelt", (t) => {
   ])
     assert.equal(canonicalNamespacePath(spelling), path);
   assert.equal(canonicalNamespacePath("/var/run/netns/there-is-none"), "/run/netns/there-is-none");
-  const directory = mkdtempSync(join(tmpdir(), "weft-test-"));
-  t.after(() => rmSync(directory, { recursive: true }));
+  const directory = temporaryDirectory(t);
   const link = join(directory, "link");
   symlinkSync(path, link);
   // Whoever made the link may lead it elsewhere: it is no spelling of the name.

@@ -7,14 +7,7 @@ import { ip } from "../../src/base/ip.ts";
 import { type MacAddress, mac } from "../../src/base/mac.ts";
 import * as nl from "../../src/netlink/index.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
-
-async function until(condition: () => boolean, what: string): Promise<void> {
-  for (let waited = 0; waited < 2000; waited += 5) {
-    if (condition()) return;
-    await sleep(5);
-  }
-  assert.fail(`within 2 s: ${what}`);
-}
+import { eventually } from "../support/underlay.ts";
 
 test("links, addresses, neighbours and routes: each change is told as it happens", async () => {
   using host = testNamespace("host");
@@ -65,7 +58,7 @@ test("links, addresses, neighbours and routes: each change is told as it happens
     ip address del 10.0.0.1/24 dev br0
     ip link del br0`;
   for (const line of script.trim().split("\n")) host.shell(line);
-  await until(() => heard.includes("no link br0"), "the deletion of br0 is heard");
+  await eventually("the deletion of br0 is heard", () => heard.includes("no link br0"));
   for (const expected of [
     "link br0",
     "address 10.0.0.1/24",
@@ -130,7 +123,7 @@ test("the filter keeps back new entries with the flag; deletions and other entri
     nl.deleteNeighbour(index, flagged.ip),
     nl.changeLink({ index }, { up: false }),
   ]);
-  await until(() => heard.includes("link"), "the link's change is heard");
+  await eventually("the link's change is heard", () => heard.includes("link"));
   const neighbours = heard.filter((line) => line.includes("10.0.0."));
   const { permanent, failed } = nl.neighbourState;
   // An entry that is deleted loses the flag and fails first.
@@ -167,7 +160,7 @@ test("the filter keeps back what kernels say of a tunnel's own entries; what oth
     nl.deleteFdbEntry(entry(2, 0)),
     nl.changeLink({ index }, { up: false }),
   ]);
-  await until(() => heard.includes("link"), "the link's change is heard");
+  await eventually("the link's change is heard", () => heard.includes("link"));
   assert.deepEqual(heard.slice(0, heard.indexOf("link")), [
     `${nl.RTM_NEWNEIGH} 02:00:00:00:00:02 192.0.2.2`,
     `${nl.RTM_DELNEIGH} 02:00:00:00:00:02 192.0.2.2`,
@@ -199,7 +192,7 @@ test("a receive buffer that is too small for a storm gives an overrun, then sile
       }),
     ),
   );
-  await until(() => overruns > 0, "the overrun is heard");
+  await eventually("the overrun is heard", () => overruns > 0);
   assert.ok(events + overruns < count, `${events} events and ${overruns} overruns: nothing was lost`);
   // No spin: while nothing happens the process does next to nothing.
   await sleep(50);
@@ -212,5 +205,5 @@ test("a receive buffer that is too small for a storm gives an overrun, then sile
   await socket.execute(
     nl.replaceRoute({ destination: cidr("10.0.0.0/8"), protocol: 4, type: nl.routeType.blackhole, nexthops: [] }),
   );
-  await until(() => events > eventsBefore, "an event after the storm is heard");
+  await eventually("an event after the storm is heard", () => events > eventsBefore);
 });

@@ -10,6 +10,7 @@ import * as nl from "../../src/netlink/index.ts";
 import { decodeFrame, type Layer } from "../../src/wire/index.ts";
 import { type KernelFeature, requires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
+import { eventually } from "../support/underlay.ts";
 
 const underlayMtu = 1500;
 
@@ -352,7 +353,5 @@ test("when the namespace of its packets goes, a tunnel goes with it", async () =
       () => false,
       (error) => nl.isErrno(error, "ENODEV"),
     );
-  for (let waited = 0; waited < 5000 && !(await isGone()); waited += 20)
-    await new Promise((done) => setTimeout(done, 20));
-  assert.ok(await isGone());
+  await eventually("the tunnel is gone", isGone);
 });

@@ -77,7 +77,7 @@ async function live(t: TestContext, network: NetworkWish): Promise<void> {
   await until(async () => {
     for (const address of ips.get("h2") ?? []) assert.ok(await pings(h1, address), `h1 reaches ${address} again`);
     for (const address of ips.get("h2") ?? []) assert.ok(await pings(h3, address), `h3 reaches ${address} again`);
-  }, 15_000);
+  });
   t.diagnostic(`reached again at its new address within ${(performance.now() - from).toFixed(0)} ms`);
   await until(async () => {
     for (const host of ["h1", "h3"])

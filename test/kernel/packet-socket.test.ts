@@ -6,6 +6,7 @@ import { closeDescriptor } from "../../src/linux/descriptor.ts";
 import { addressResolutionFilter, assembleBpf, isErrno, PacketSocket, packetType } from "../../src/linux/index.ts";
 import { libc } from "../../src/linux/libc.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
+import { eventually } from "../support/underlay.ts";
 
 const everything = assembleBpf([{ accept: true }]);
 
@@ -213,20 +214,20 @@ test("the event loop tells of frames, and of an interface that went down or away
       heard.push("down");
     }
   });
-  const until = async (expected: readonly string[]): Promise<void> => {
-    for (let waited = 0; waited < 2000 && heard.length < expected.length; waited += 5) await sleep(5);
+  const hears = async (expected: readonly string[]): Promise<void> => {
+    await eventually(`${expected.length} are heard`, () => heard.length >= expected.length);
     assert.deepEqual(heard, expected);
   };
   const request = frame(broadcast, "0806", arp(1));
   send(left, "e", [request]);
-  await until([broadcast]);
+  await hears([broadcast]);
   right.shell("ip link set e down");
-  await until([broadcast, "down"]);
+  await hears([broadcast, "down"]);
   right.shell("ip link set e up");
   send(left, "e", [request]);
-  await until([broadcast, "down", broadcast]);
+  await hears([broadcast, "down", broadcast]);
   left.shell("ip link delete e");
-  await until([broadcast, "down", broadcast, "down"]);
+  await hears([broadcast, "down", broadcast, "down"]);
   await sleep(50);
   assert.equal(heard.length, 4, "said once");
   socket.close();

@@ -142,14 +142,14 @@ const damages: readonly (readonly [what: string, command: string])[] = [
   ["bridge", "ip link del br800"],
 ];
 for (const [what, command] of damages)
-  test(`damage is repaired within 2 s: ${what}`, async () => {
+  test(`damage is repaired: ${what}`, async () => {
     const { repairs } = await lab.agent("h1").getStatus({});
     await inTenant(lab, "h1", "acme", "sh", "-c", command);
     await until(async () => {
       const status = await lab.agent("h1").getStatus({});
       assert.ok(status.inSync);
       assert.ok(status.repairs > repairs, "it says that it repaired something");
-    }, 2_000);
+    });
     await reaches("a1", "b1");
   });
 
@@ -161,12 +161,12 @@ test("an agent that starts again with nothing to change writes nothing", async (
   assert.equal(netlinkWrites, 0n);
 });
 
-test("a node that is deleted leaves no route behind, also where an agent was down meanwhile", async () => {
+test("a node that is deleted leaves no route behind, also where an agent was down meanwhile", async (t) => {
   using a1 = lab.namespace("a1");
   using b1 = lab.namespace("b1");
   lab.kill("h2");
   await lab.stop("h3");
-  const stream = await startStream({ after: () => {} }, a1, b1, ipsOf("b1")[0] ?? "");
+  const stream = await startStream(t, a1, b1, ipsOf("b1")[0] ?? "");
   await lab.admin.delete({ resources: [{ kind: "node", name: "h3" }] });
   await idle(lab, "h1");
   await lab.startAgent("h2");

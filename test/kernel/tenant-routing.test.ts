@@ -169,10 +169,8 @@ N`);
     container("out").shell("ping -c1 -W2 10.99.0.2; ping -c1 -W2 fd99::2");
     // The gateway's address is taken, and whoever tries it out is told so.
     container("out").shell("sysctl -qw net.ipv6.conf.eth0.accept_dad=1; ip addr add fd02::1/64 dev eth0");
-    await eventually(
-      "a duplicate is found",
-      () => /fd02::1\/64.*dadfailed/.test(container("out").shell("ip -6 addr show dev eth0")),
-      5_000,
+    await eventually("a duplicate is found", () =>
+      /fd02::1\/64.*dadfailed/.test(container("out").shell("ip -6 addr show dev eth0")),
     );
     container("out").shell("ip addr del fd02::1/64 dev eth0");
   });
@@ -231,7 +229,7 @@ N`);
     for (const damage of ["delete table inet weft-routing", "flush set inet weft-routing bound4", "flush ruleset"]) {
       events.length = 0;
       inTenant(`nft ${damage}`);
-      await eventually(`set again after: ${damage}`, () => filter() === before, 5_000);
+      await eventually(`set again after: ${damage}`, () => filter() === before);
       await settled(dataplane);
       assert.ok(
         events.some(

@@ -210,7 +210,7 @@ const askProgram = `
       console.log(number + " " + text);
       if (protocol === "tcp") socket.destroy(); else socket.close();
     };
-    setTimeout(answer, 700, "");
+    setTimeout(answer, 3000, "");
     socket.on("error", (e) => answer(e.code)).on("data", answer).on("message", answer).on("close", () => answer(""));
     if (protocol === "udp") socket.bind(sourcePort, () => socket.send("hello", port, address));
   });`;
@@ -280,7 +280,7 @@ function stateOf(place: TestNamespace): string {
 
 /** The kernel tells some time after a bridge got its first port that it is up. */
 async function bridgeIsUp({ namespace }: Tenant): Promise<void> {
-  await eventually("the bridge is up", () => / UP /.test(namespace.shell("ip -br link show br1")), 5_000);
+  await eventually("the bridge is up", () => / UP /.test(namespace.shell("ip -br link show br1")));
 }
 
 describe("uplink of a tenant", () => {
@@ -454,8 +454,8 @@ P`),
     const forwarding = (vpn: number): string => host.shell(`cat /proc/sys/net/ipv4/conf/vpn${vpn}/forwarding`).trim();
     const blue = makeTenant(t, host, blueish("blue"));
     const leavesBy = async (vpn: number): Promise<void> => {
-      await eventually(`vpn${vpn} forwards`, () => forwarding(vpn) === "1", 5_000);
-      await eventually("nothing is left to do", () => !blue.uplink.hasWork, 5_000);
+      await eventually(`vpn${vpn} forwards`, () => forwarding(vpn) === "1");
+      await eventually("nothing is left to do", () => !blue.uplink.hasWork);
       for (const [address, source] of [
         ["203.0.113.9", `10.98.${vpn}.1`],
         ["2001:db8::9", `fd98:${vpn}::1`],
@@ -637,7 +637,7 @@ P`),
   });
 
   // One look at all of it takes longer than that where processes are slow.
-  it("repairs what is damaged, within two seconds, and says so", requires("quick processes", "nft-inet"), async (t) => {
+  it("repairs what is damaged, and says so", requires("quick processes", "nft-inet"), async (t) => {
     const { host } = makeSite(t);
     const blue = makeTenant(t, host, blueish("blue"));
     await blue.apply({
@@ -766,7 +766,7 @@ describe("nodes that share a link", () => {
       assert.ok(h1 !== undefined && h2 !== undefined && stranger !== undefined);
       // Neighbours are asked from link-local addresses, which hosts try out for a second.
       const isTentative = (host: TestNamespace): boolean => host.shell("ip -6 addr show tentative") !== "";
-      await eventually("link-local addresses", () => ![h1, h2].some(isTentative), 5_000);
+      await eventually("link-local addresses", () => ![h1, h2].some(isTentative));
       // As strict as hosts can be.
       for (const host of [h1, h2]) host.shell("sysctl -qw net.ipv4.conf.all.rp_filter=1");
       const one = makeTenant(t, h1, left);
@@ -870,7 +870,7 @@ P`;
     assert.ok(host !== undefined && router !== undefined);
     router.shell("ip -6 addr add fe80::99/64 dev eth0 nodad");
     const advertised = (): boolean => host.shell("ip -6 route show default").includes("proto ra");
-    await eventually("a default route", () => advertised() || router.shell(advertise) !== "", 5_000);
+    await eventually("a default route", () => advertised() || router.shell(advertise) !== "");
     const events: DataplaneEvent[] = [];
     using socket = new NetlinkSocket({ namespace: host.namespace });
     const side = { namespace: host.kernel, socket };
@@ -880,7 +880,7 @@ P`;
     assert.notEqual(await ensure(), 0);
     assert.ok(advertised(), "it stays");
     host.shell("ip -6 route flush default");
-    await eventually("it comes again", () => advertised() || router.shell(advertise) !== "", 5_000);
+    await eventually("it comes again", () => advertised() || router.shell(advertise) !== "");
     assert.equal(await ensure(), 0);
     const sysctl = (name: string): string =>
       host.shell(`cat /proc/sys/net/ipv6/conf/${name} 2>/dev/null || true`).trim();

@@ -4,7 +4,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { test } from "node:test";
 import { joinTestNode, nodeClient, startTestServer, TestWatch } from "../support/server.ts";
 
-test("a silent server is noticed within 11 s, also in the middle of a watch", { timeout: 40_000 }, async (t) => {
+test("a silent server is noticed, also in the middle of a watch", async (t) => {
   const server = await startTestServer(t);
   const { credentials } = await joinTestNode(t, server, 1);
   const target = Number(server.server.address.split(":")[1]);
@@ -26,10 +26,11 @@ test("a silent server is noticed within 11 s, also in the middle of a watch", { 
   for (const socket of sockets) socket.unpipe().pause();
   const started = performance.now();
   const error = await watch.ended();
-  assert.ok(performance.now() - started < 11_000, "the client noticed late");
+  // Ten times as long as it takes; TCP alone takes a quarter of an hour.
+  assert.ok(performance.now() - started < 110_000, "the client noticed late");
   assert.equal(error?.code, "unavailable");
   while ((await server.admin.getStatus({})).nodesConnected > 0) {
-    assert.ok(performance.now() - started < 21_000, "the server did not notice");
+    assert.ok(performance.now() - started < 210_000, "the server did not notice");
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 });

@@ -11,11 +11,12 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { constants, tmpdir } from "node:os";
+import { mkdirSync, rmSync } from "node:fs";
+import { constants } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
+import { makeTemporaryDirectory } from "../../src/testing/temporary-directory.ts";
 import { buildModules, type KernelName, kernelNames } from "../runner/kernels.ts";
 import { casesWith, matrixCases } from "./cases.ts";
 import { captureName, type Message, messageMark } from "./on-this-kernel.ts";
@@ -49,7 +50,7 @@ async function main(): Promise<number> {
     process.stderr.write("matrix: network namespaces and devices take root: run it as root\n");
     return 1;
   }
-  const directory = mkdtempSync(join(tmpdir(), "weft-matrix-"));
+  const directory = makeTemporaryDirectory();
   try {
     return await run(wish, directory);
   } finally {

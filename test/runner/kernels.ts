@@ -1,10 +1,10 @@
 /** The kernels that tests run on: this machine's, and User-Mode Linux, which `scripts/uml.sh` boots. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, existsSync, mkdtempSync, openSync, readSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, existsSync, openSync, readSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { makeTemporaryDirectory } from "../../src/testing/temporary-directory.ts";
 import type { ReportLine } from "./reporter.ts";
 import type { KernelRun, TestResult } from "./results.ts";
 
@@ -13,10 +13,12 @@ const root = join(import.meta.dirname, "../..");
 export const kernelNames = ["host", "uml"] as const;
 export type KernelName = (typeof kernelNames)[number];
 
-/** Seconds after which User-Mode Linux is ended. */
-const longest = 600;
+/** Seconds after which User-Mode Linux is ended: ten times what the tests take there. */
+const longest = 3600;
+/** Files at a time. User-Mode Linux has one processor; on the host, most tests wait most of the time. */
+const concurrency: Readonly<Record<KernelName, number>> = { host: 2, uml: 1 };
 /** Milliseconds that tests have for cleaning up, when they are ended before they are done. */
-const patience = 20_000;
+const cleaningTime = 20_000;
 
 /** Runs test files, given relative to the project's folder, on a kernel; aborted, it ends them and leaves nothing. */
 export async function runTests(
@@ -31,14 +33,13 @@ export async function runTests(
       results: [],
       unavailable: `User-Mode Linux is for x86-64 only, and this machine is ${process.arch}`,
     };
-  const directory = mkdtempSync(join(tmpdir(), "weft-kernel-tests-"));
+  const directory = makeTemporaryDirectory();
   try {
     const report = join(directory, "report");
     const node = [
       "scripts/node.sh",
       "--test",
-      // One file at a time: with the other kernel beside it, that is all that tests which watch the time can stand.
-      "--test-concurrency=1",
+      `--test-concurrency=${concurrency[kernel]}`,
       `--test-reporter=${join(import.meta.dirname, "reporter.ts")}`,
       `--test-reporter-destination=${report}`,
       ...files,
@@ -122,7 +123,7 @@ function endGroup(child: ChildProcess): void {
     }
   };
   send("SIGTERM");
-  const killing = setTimeout(() => send("SIGKILL"), patience);
+  const killing = setTimeout(() => send("SIGKILL"), cleaningTime);
   child.once("close", () => clearTimeout(killing));
 }
 

@@ -16,7 +16,8 @@ import { Nodes } from "../../src/server/nodes.ts";
 import { records } from "../../src/server/records.ts";
 import { MemoryStore } from "../../src/store/index.ts";
 import type { Store } from "../../src/store/store.ts";
-import { endpointId, temporaryDirectory } from "./server.ts";
+import { temporaryDirectory } from "../../src/testing/temporary-directory.ts";
+import { endpointId } from "./server.ts";
 
 export type Authority = Awaited<ReturnType<typeof openAuthority>>;
 

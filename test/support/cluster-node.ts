@@ -42,7 +42,7 @@ export class PublishingNode {
   async publish(order: Order): Promise<void> {
     const number = ++this.#orders;
     this.#program.say(JSON.stringify(order));
-    await this.#program.said(new RegExp(`^(done ${number}|failed.*)$`, "m"), 60_000);
+    await this.#program.said(new RegExp(`^(done ${number}|failed.*)$`, "m"));
     const failure = /^failed.*$/m.exec(this.#program.output)?.[0];
     if (failure !== undefined) throw new Error(failure);
   }

@@ -1,25 +1,69 @@
-/** Traffic between containers that notices each packet that is lost. */
+/**
+ * Traffic between containers that notices each packet that is lost. What the machine swallows or holds up is told by a
+ * control stream beside it, between two namespaces that weft does not touch: that does not count.
+ */
 import { fileURLToPath } from "node:url";
 import type { NetworkNamespace } from "../../src/linux/index.ts";
 import { BackgroundProgram, type Owner } from "./cluster.ts";
 import { requires } from "./kernel.ts";
+import { testNamespace } from "./namespaces.ts";
+import type { Counts } from "./traffic-program.ts";
 
 /** What a stream came to. */
-export interface Traffic {
-  readonly sent: number;
+export interface Traffic extends Counts {
+  /** Datagrams that were not answered. What the control stream lost meanwhile is taken off. */
   readonly lost: number;
-  /** Milliseconds of the longest silence. */
-  readonly longestGap: number;
-  readonly tcpSent: number;
-  readonly tcpAnswered: number;
-  /** Empty: the connection stood from beginning to end. */
-  readonly tcpError: string;
+  /** What the control stream lost. */
+  readonly swallowed: number;
+  /** Milliseconds of the control stream's longest silence. */
+  readonly longestGapBeside: number;
 }
 
 const program = fileURLToPath(new URL("traffic-program.ts", import.meta.url));
 
 /** Milliseconds between datagrams. Where processes take ten times as long, a tenth of them. */
 const interval = requires("quick processes").skip === false ? 1 : 10;
+/** What is not answered is lost when the control stream has had so many answers since the last answer came. */
+const enough = 20_000 / interval;
+/** The same once the last datagram has been answered: those before it came by the same way. */
+const enoughAfterTheLast = 500;
+
+/** A stream between two namespaces, and what answers it. */
+class Stream {
+  readonly #echo: BackgroundProgram;
+  readonly #program: BackgroundProgram;
+  #questions = 0;
+
+  private constructor(echo: BackgroundProgram, program: BackgroundProgram) {
+    this.#echo = echo;
+    this.#program = program;
+  }
+
+  static async start(owner: Owner, from: NetworkNamespace, to: NetworkNamespace, address: string): Promise<Stream> {
+    const echo = new BackgroundProgram(owner, to, process.execPath, [program, "echo"]);
+    await echo.said(/ready/);
+    const stream = new BackgroundProgram(owner, from, process.execPath, [program, "stream", address, `${interval}`]);
+    await stream.said(/flowing/);
+    return new Stream(echo, stream);
+  }
+
+  async counts(): Promise<Counts> {
+    const line = new RegExp(`^${++this.#questions} (.*)\n`, "m");
+    this.#program.say(`${this.#questions}`);
+    await this.#program.said(line);
+    return JSON.parse(line.exec(this.#program.output)?.[1] ?? "") as Counts;
+  }
+
+  /** Sends nothing more. */
+  cease(): void {
+    this.#program.say("cease");
+  }
+
+  async end(): Promise<void> {
+    await this.#program.end("SIGKILL");
+    await this.#echo.end("SIGKILL");
+  }
+}
 
 /** Starts a stream between two namespaces. */
 export async function startStream(
@@ -28,18 +72,79 @@ export async function startStream(
   to: NetworkNamespace,
   address: string,
 ): Promise<{ stop(): Promise<Traffic> }> {
-  const echo = new BackgroundProgram(owner, to, process.execPath, [program, "echo"]);
-  await echo.said(/ready/);
-  const stream = new BackgroundProgram(owner, from, process.execPath, [program, "stream", address, `${interval}`]);
-  await stream.said(/flowing/);
+  const { control, release } = useControl(owner);
+  const beside = await control;
+  const swallowedBefore = lostOnTheWay(await beside.counts());
+  const stream = await Stream.start(owner, from, to, address);
   return {
     async stop() {
-      stream.say("stop");
-      await stream.ended();
-      await echo.end();
-      const [, result] = stream.output.split("flowing\n");
-      if (result === undefined || result === "") throw new Error(`the stream broke off: ${stream.complaints}`);
-      return JSON.parse(result) as Traffic;
+      stream.cease();
+      const counts = await settled(stream, beside);
+      const countsBeside = await beside.counts();
+      const swallowed = lostOnTheWay(countsBeside) - swallowedBefore;
+      await stream.end();
+      release();
+      const lost = Math.max(0, counts.sent - counts.answered - swallowed);
+      return { ...counts, lost, swallowed, longestGapBeside: countsBeside.longestGap };
+    },
+  };
+}
+
+/** What a stream that sends no more has come to, once all is answered or nothing more is to be expected. */
+async function settled(stream: Stream, beside: Stream): Promise<Counts> {
+  let last: Counts | undefined;
+  let since = 0;
+  for (;;) {
+    const counts = await stream.counts();
+    const { answered } = await beside.counts();
+    const isWhole = counts.tcpAnswered === counts.tcpSent || counts.tcpError !== "";
+    if (counts.answered === counts.sent && isWhole) return counts;
+    if (counts.answered !== last?.answered || counts.tcpAnswered !== last.tcpAnswered) since = answered;
+    last = counts;
+    const isLastAnswered = counts.highest === counts.sent - 1 && isWhole;
+    if (answered - since > (isLastAnswered ? enoughAfterTheLast : enough)) return counts;
+  }
+}
+
+/** Those below the highest number that was answered: what is under way is not lost. */
+function lostOnTheWay({ highest, answered }: Counts): number {
+  return highest + 1 - answered;
+}
+
+/** The one that all streams of the moment share, and their number. */
+let shared: { readonly control: Promise<Stream>; readonly end: () => void } | undefined;
+let users = 0;
+
+/** The control stream, which ends with the last of its users. */
+function useControl(owner: Owner): { readonly control: Promise<Stream>; readonly release: () => void } {
+  shared ??= startControl();
+  const { control, end } = shared;
+  users++;
+  let isUsed = true;
+  const release = (): void => {
+    if (!isUsed) return;
+    isUsed = false;
+    if (--users > 0) return;
+    shared = undefined;
+    end();
+  };
+  owner.after(release);
+  return { control, release };
+}
+
+function startControl(): NonNullable<typeof shared> {
+  const from = testNamespace("control");
+  const to = testNamespace("control");
+  from.shell(`
+    ip link add eth0 type veth peer name eth0 netns ${to.name}
+    ip link set eth0 up; ip addr add 10.255.0.1/24 dev eth0`);
+  to.shell("ip link set eth0 up; ip addr add 10.255.0.2/24 dev eth0");
+  return {
+    control: Stream.start({ after: () => {} }, from.namespace, to.namespace, "10.255.0.2"),
+    // Its programs end with their namespaces.
+    end: () => {
+      from[Symbol.dispose]();
+      to[Symbol.dispose]();
     },
   };
 }

@@ -4,9 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readdirSync, rmSync } from "node:fs";
 import { after } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MessageInitShape } from "@bufbuild/protobuf";
@@ -15,6 +13,8 @@ import { Lab, type LabOptions } from "../../src/lab/lab.ts";
 import { labNames } from "../../src/lab/names.ts";
 import { runProgram, weftProgram } from "../../src/lab/process.ts";
 import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists, processesIn } from "../../src/linux/index.ts";
+import { makeTemporaryDirectory } from "../../src/testing/temporary-directory.ts";
+import { patience } from "./patience.ts";
 
 /** What has an end that cleaning up can wait for: a test, or {@link theWholeFile}. */
 export interface Owner {
@@ -102,7 +102,7 @@ export function removeLab(name: string): void {
 
 /** An empty directory. */
 export function testDirectory(owner: Owner): string {
-  const path = mkdtempSync(join(tmpdir(), "weft-test-"));
+  const path = makeTemporaryDirectory();
   cleanUp(owner, () => rmSync(path, { recursive: true, force: true }));
   return path;
 }
@@ -160,11 +160,11 @@ export async function pings(namespace: NetworkNamespace, address: string): Promi
 }
 
 /**
- * Tries again until `check` passes; after `limit` milliseconds it fails as `check` did last. Looking takes a fifth of the
- * time at most: where processes are slow, what is looked at would have none left.
+ * Tries again until `check` passes; when {@link patience} is at its end it fails as `check` did last. Looking takes a fifth
+ * of the time at most: where processes are slow, what is looked at would have none left.
  */
-export async function until(check: () => void | Promise<void>, limit = 20_000): Promise<void> {
-  const end = performance.now() + limit;
+export async function until(check: () => void | Promise<void>): Promise<void> {
+  const end = performance.now() + patience;
   for (;;) {
     const begin = performance.now();
     try {
@@ -177,9 +177,6 @@ export async function until(check: () => void | Promise<void>, limit = 20_000): 
   }
 }
 
-/** Milliseconds: ten times what a busy machine takes until agents have done what they have been told. */
-const patience = 60_000;
-
 /** The agent has nothing left to do for what the server has said. */
 export async function inSync(lab: Lab, ...hosts: readonly string[]): Promise<void> {
   const { revision } = await lab.admin.getStatus({});
@@ -189,7 +186,7 @@ export async function inSync(lab: Lab, ...hosts: readonly string[]): Promise<voi
       assert.ok(status.revision >= revision, `${host} is at revision ${status.revision} of ${revision}`);
       assert.deepEqual(status.problems, [], host);
       assert.ok(status.inSync, `${host} is in sync`);
-    }, patience);
+    });
 }
 
 /**
@@ -201,8 +198,9 @@ export async function idle(lab: Lab, ...hosts: readonly string[]): Promise<void>
     await until(async () => {
       const status = await lab.agent(host).getStatus({});
       assert.deepEqual(status.problems, [], host);
-      assert.ok(status.inSync && status.serverState === "connected", `${host} is in sync`);
-    }, patience);
+      assert.equal(status.serverState, "connected", `${host}: ${status.serverError}`);
+      assert.ok(status.inSync, `${host} is in sync`);
+    });
 }
 
 /** A program in a namespace that runs until it is told to stop; gone with `owner` in any case. */
@@ -233,8 +231,8 @@ export class BackgroundProgram {
   }
 
   /** Waits until it has printed what matches, on either stream. */
-  async said(pattern: RegExp, limit = 10_000): Promise<void> {
-    await until(() => assert.match(this.output + this.complaints, pattern), limit);
+  async said(pattern: RegExp): Promise<void> {
+    await until(() => assert.match(this.output + this.complaints, pattern));
   }
 
   say(line: string): void {

@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { TestContext } from "node:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
@@ -14,6 +11,7 @@ import type { WeftError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { type RunningServer, type ServerOptions, startServer } from "../../src/server/server.ts";
 import { MemoryStore } from "../../src/store/index.ts";
+import { temporaryDirectory } from "../../src/testing/temporary-directory.ts";
 
 /** A control server on loopback, gone with the test. */
 export interface TestServer {
@@ -28,13 +26,6 @@ export interface TestNode {
   readonly name: string;
   readonly client: Client<typeof NodeService>;
   readonly credentials: Credentials;
-}
-
-/** A directory that is removed with the test. */
-export function temporaryDirectory(t: TestContext): string {
-  const path = mkdtempSync(join(tmpdir(), "weft-test-"));
-  t.after(() => rmSync(path, { recursive: true, force: true }));
-  return path;
 }
 
 /** Starts a server, by default with a store in memory. */

@@ -1,14 +1,28 @@
 /**
  * Traffic that notices each packet that is lost. `node traffic-program.ts echo` answers in one namespace;
  * `node traffic-program.ts stream ADDRESS INTERVAL` sends from another, a datagram each INTERVAL milliseconds and numbered
- * lines over one TCP connection, until it reads a line; then it waits for the answers still under way and prints
- * {@link Traffic}. It loads nothing of weft, so that it starts at once.
+ * lines over one TCP connection, until it reads `cease`. To any other line it prints that line and {@link Counts}. It loads
+ * nothing of weft, so that it starts at once.
  */
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
+import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Traffic } from "./cluster-traffic.ts";
+
+/** What a stream has come to so far. */
+export interface Counts {
+  readonly sent: number;
+  readonly answered: number;
+  /** Of the datagrams that were answered, the one that was sent last; they are numbered from 0. */
+  readonly highest: number;
+  /** Milliseconds of the longest silence. */
+  readonly longestGap: number;
+  readonly tcpSent: number;
+  readonly tcpAnswered: number;
+  /** Empty: the connection stands. */
+  readonly tcpError: string;
+}
 
 const port = 7007;
 /** Room for 250 datagrams while this machine does something else; the most that every kernel grants. */
@@ -17,8 +31,6 @@ const receiveBuffer = 212_992;
 const mostUnderWay = 150;
 /** When so many are under way one is sent this often, in milliseconds, to notice when the way is open again. */
 const probePause = 50;
-/** What is not answered when no other answer has come for so long is lost. */
-const silence = 10_000;
 
 await (process.argv[2] === "echo" ? echo() : stream(process.argv[3] ?? "", Number(process.argv[4])));
 
@@ -82,23 +94,11 @@ async function stream(address: string, interval: number): Promise<void> {
   }, interval);
   while (answered < 20 || tcpAnswered < 1) await sleep(1);
   process.stdout.write("flowing\n");
-  await once(process.stdin, "data");
-  clearInterval(timer);
-  let progress = answered + tcpAnswered;
-  let moment = performance.now();
-  while ((answered < sent || (tcpAnswered < tcpSent && tcpError === "")) && performance.now() - moment < silence) {
-    await sleep(5);
-    if (answered + tcpAnswered === progress) continue;
-    progress = answered + tcpAnswered;
-    moment = performance.now();
+  for await (const line of createInterface({ input: process.stdin })) {
+    if (line === "cease") clearInterval(timer);
+    else {
+      const counts = { sent, answered, highest, longestGap: Math.round(longestGap), tcpSent, tcpAnswered, tcpError };
+      process.stdout.write(`${line} ${JSON.stringify(counts satisfies Counts)}\n`);
+    }
   }
-  const result: Traffic = {
-    sent,
-    lost: sent - answered,
-    longestGap: Math.round(longestGap),
-    tcpSent,
-    tcpAnswered,
-    tcpError,
-  };
-  process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));
 }

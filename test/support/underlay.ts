@@ -1,5 +1,6 @@
 import type { NodeDataplane } from "../../src/dataplane/index.ts";
 import { type TestNamespace, testNamespace } from "./namespaces.ts";
+import { patience } from "./patience.ts";
 
 /** Hosts on one underlay, each a namespace with `eth0` at 10.99.0.N/24 and fd99::N/64, on a switch of their own. */
 export interface Underlay {
@@ -35,22 +36,18 @@ export function makeUnderlay(count: number, mtu = 1500): Underlay {
   };
 }
 
-/** Waits until `condition` holds; fails with `what` after `limit` milliseconds. */
-export async function eventually(
-  what: string,
-  condition: () => boolean | Promise<boolean>,
-  limit = 20_000,
-): Promise<void> {
-  const end = performance.now() + limit;
+/** Waits until `condition` holds; fails with `what` when {@link patience} is at its end. */
+export async function eventually(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  const end = performance.now() + patience;
   while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`not within ${limit} ms: ${what}`);
+    if (performance.now() > end) throw new Error(`not within ${patience} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 
 /** Waits until the dataplane says that nothing is left to do. */
 export async function settled(dataplane: NodeDataplane): Promise<void> {
-  await eventually("the dataplane is in sync", () => dataplane.inSync, 60_000).catch((error: Error) => {
+  await eventually("the dataplane is in sync", () => dataplane.inSync).catch((error: Error) => {
     throw new Error(
       `${error.message}: ${dataplane.problems
         .list()

@@ -1,5 +1,5 @@
 import { storeContract } from "../../testing/store-contract.ts";
-import { temporaryFile } from "../../testing/temporary-file.ts";
+import { temporaryFile } from "../../testing/temporary-directory.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 
 storeContract("SqliteStore", async (context) => new SqliteStore(temporaryFile(context)));

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { WeftError } from "../../base/errors.ts";
+import { makeTemporaryDirectory } from "../../testing/temporary-directory.ts";
 import type { TransactionResult } from "../store.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 
@@ -80,7 +80,7 @@ test("a read-only file system is named as the reason", { skip }, async (context)
 
 /** A file system of 1 MiB in memory, gone after the test. */
 function mountSmall(context: TestContext): string {
-  const directory = mkdtempSync(join(tmpdir(), "weft-store-"));
+  const directory = makeTemporaryDirectory();
   execFileSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", directory]);
   context.after(() => {
     // Lazily: a store that a failed test left open would keep the file system busy.

@@ -5,7 +5,7 @@ import { closeSync, openSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { temporaryFile } from "../../testing/temporary-file.ts";
+import { temporaryFile } from "../../testing/temporary-directory.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 
 const writer = fileURLToPath(new URL("../../testing/store-writer.ts", import.meta.url));

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { WeftError } from "../../base/errors.ts";
-import { temporaryFile } from "../../testing/temporary-file.ts";
+import { temporaryFile } from "../../testing/temporary-directory.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 
 const put = (store: SqliteStore, key: string) =>

@@ -7,7 +7,7 @@ import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type ErrorCode, WeftError } from "../../base/errors.ts";
-import { temporaryFile } from "../../testing/temporary-file.ts";
+import { temporaryFile } from "../../testing/temporary-directory.ts";
 import type { Operation } from "../store.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 
