@@ -25,6 +25,8 @@ const RTM_F_FIB_MATCH = 0x2000;
 
 /** linux/rtnetlink.h: kinds of route. */
 export const routeType = {
+  /** Of a request to delete: any. */
+  unspecified: 0,
   unicast: 1,
   local: 2,
   broadcast: 3,

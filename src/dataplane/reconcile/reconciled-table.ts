@@ -151,7 +151,9 @@ export class ReconciledTable<Key, Row> {
     const differing = new Set<Key>();
     for (const key of missing) if (!isConfirmed || !(await this.#isThere(key, socket))) differing.add(key);
     const left = new Set(surplus.map((row) => table.keyOf(row)));
-    for (const [key, mark] of before) if (!differing.has(key) && !left.has(key)) this.#settle(key, mark);
+    // What is wanted no more is taken away without looking: a row may be own no more, once its place is another's.
+    for (const [key, mark] of before)
+      if (!differing.has(key) && !left.has(key) && table.wanted(key) !== undefined) this.#settle(key, mark);
     for (const key of differing)
       if (this.#wasKnown) this.#marks.damage(key);
       else if (!this.isPending(key)) this.#marks.mark(key);

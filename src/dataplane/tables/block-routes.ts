@@ -78,11 +78,9 @@ export class BlockRoutes implements Table<Cidr, Route> {
     return deleteRoute({ destination, protocol, type, nexthops: [] });
   }
 
-  /** Of either type: a subnet of a single block leads there, and nowhere without it. */
+  /** Of whatever type: a subnet of a single block leads there, and nowhere without it. */
   left(destination: Cidr): readonly Route[] {
-    const route = { destination, protocol: weftProtocol, nexthops: [] };
-    const { subnets } = this.#desired.settings;
-    return subnets.includes(destination) ? [route, { ...route, type: routeType.unreachable }] : [route];
+    return [{ destination, protocol: weftProtocol, type: routeType.unspecified, nexthops: [] }];
   }
 
   nameOf(cidr: Cidr): string {
