@@ -11,8 +11,9 @@ test("asks anew after a route that leads to a known VTEP has changed, and after 
   const kernel = new FakeKernel();
   const watch = new Watch({ groups: ["route"], open: (options) => (options.protocol ? new FakeKernel() : kernel) });
   let changes = 0;
-  // It refuses all requests: every VTEP is elsewhere.
-  const refusing = new FakeKernel({ handlers: [] });
+  // It knows no route: every VTEP is elsewhere.
+  const ENETUNREACH = 101;
+  const refusing = new FakeKernel({ handlers: [() => ({ errno: ENETUNREACH })] });
   const routes = new VtepRoutes(watch, new NetlinkSocket({ transport: refusing }), () => changes++);
   const vteps = ["192.0.2.1", "192.0.2.9", "198.51.100.7", "2001:db8::1"].map(ip);
   const told = async (destination: string, isGone = false): Promise<boolean> => {

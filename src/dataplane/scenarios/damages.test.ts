@@ -22,9 +22,9 @@ import {
   replaceRoute,
 } from "../../netlink/index.ts";
 import type { FakeNamespace } from "../../testing/kernel/namespace.ts";
+import { plainScenarios, type Scenario, specialScenarios } from "../../testing/scenarios.ts";
 import { difference, Scene } from "../../testing/scene.ts";
 import { nameOfObject } from "../objects.ts";
-import { plainScenarios, type Scenario, specialScenarios } from "./scenarios.ts";
 
 /** What somebody else does to what weft made, and what the event of its repair names. */
 interface Damage {

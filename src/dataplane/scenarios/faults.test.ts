@@ -1,6 +1,6 @@
 import { describe, it } from "node:test";
-import { plainScenarios, specialScenarios } from "./scenarios.ts";
-import { faults, undisturbed, walkWithFault, walkWithLoss } from "./walk.ts";
+import { plainScenarios, specialScenarios } from "../../testing/scenarios.ts";
+import { faults, undisturbed, walkWithFault, walkWithLoss } from "../../testing/walk.ts";
 
 /** Those that together use every table and all objects. */
 const main = new Set(["vxlan l2 over IPv4", "gateway, egress and host access", "geneve l3 over IPv6"]);

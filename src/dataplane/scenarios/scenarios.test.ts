@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { plainScenarios, specialScenarios } from "../../testing/scenarios.ts";
 import { difference, Scene } from "../../testing/scene.ts";
-import { plainScenarios, specialScenarios } from "./scenarios.ts";
 
 describe("on a kernel of its own", () => {
   for (const { name, first, later } of [...plainScenarios, ...specialScenarios])

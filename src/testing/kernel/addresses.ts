@@ -8,8 +8,8 @@ import {
   replaceAddress,
 } from "../../netlink/index.ts";
 import type { FakeAnswer, FakeMessage, FakeRequest } from "../fake-kernel.ts";
+import type { Context } from "./context.ts";
 import { errno, isDump, viewOf } from "./errno.ts";
-import type { FakeNamespace } from "./namespace.ts";
 
 const RTM_GETADDR = RTM_NEWADDR + 2;
 /** linux/rtnetlink.h: RTPROT_KERNEL. */
@@ -17,10 +17,10 @@ const kernelProtocol = 2;
 
 /** Addresses of a namespace's devices, each with the route to its prefix. */
 export class FakeAddresses {
-  readonly #namespace: FakeNamespace;
+  readonly #namespace: Context;
   readonly #all = new Map<string, InterfaceAddressEntry>();
 
-  constructor(namespace: FakeNamespace) {
+  constructor(namespace: Context) {
     this.#namespace = namespace;
   }
 

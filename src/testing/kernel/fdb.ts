@@ -11,8 +11,8 @@ import {
 import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL } from "../../netlink/message.ts";
 import type { FakeAnswer, FakeMessage, FakeRequest } from "../fake-kernel.ts";
 import { attributesIn, numberAt, writeNumber } from "./attributes.ts";
+import type { Context } from "./context.ts";
 import { errno, isDump, viewOf } from "./errno.ts";
-import type { FakeNamespace } from "./namespace.ts";
 
 const RTM_GETNEIGH = RTM_NEWNEIGH + 2;
 const ndmsgLength = 12;
@@ -21,13 +21,13 @@ const [NDA_IFINDEX, NDA_MASTER] = [8, 9];
 
 /** FDB entries of tunnels (`self`) and of bridges, each of which says at which port a MAC is. */
 export class FakeFdb {
-  readonly #namespace: FakeNamespace;
+  readonly #namespace: Context;
   /** By device, MAC and place: a MAC of zeros has many. */
   readonly #own = new Map<string, FdbEntry>();
   /** By bridge and MAC. */
   readonly #ofBridges = new Map<string, FdbEntry>();
 
-  constructor(namespace: FakeNamespace) {
+  constructor(namespace: Context) {
     this.#namespace = namespace;
   }
 

@@ -6,8 +6,8 @@ import { linkHeader, linkSchema, RTM_DELLINK, RTM_NEWLINK } from "../../netlink/
 import { NLM_F_CREATE } from "../../netlink/message.ts";
 import type { FakeAnswer, FakeMessage, FakeRequest } from "../fake-kernel.ts";
 import { attributesIn } from "./attributes.ts";
+import type { Context, FakeLink } from "./context.ts";
 import { errno, isDump, viewOf } from "./errno.ts";
-import type { FakeNamespace } from "./namespace.ts";
 
 const RTM_GETLINK = RTM_NEWLINK + 2;
 const RTM_SETLINK = RTM_NEWLINK + 3;
@@ -16,16 +16,6 @@ const IFF_UP = 1;
 const IFF_LOOPBACK = 8;
 /** linux/if_link.h: IFLA_LINKINFO, IFLA_INFO_DATA, VETH_INFO_PEER. */
 const linkInfo = { attribute: 18, data: 2, peer: 1 } as const;
-
-/** A device: what the kernel reports of it, and what it keeps to itself. */
-export interface FakeLink {
-  link: Link;
-  readonly namespace: FakeNamespace;
-  /** The namespace of a tunnel's outer packets. */
-  readonly outer: FakeNamespace;
-  /** The other end of a veth pair. */
-  peer?: FakeLink;
-}
 
 type LinkValues = ReturnType<typeof linkSchema.read>;
 
@@ -58,10 +48,10 @@ const withoutMac = new Set(["gre", "ip6gre", "ipip", "sit", "ip6tnl"]);
 /** The devices of a namespace. */
 export class FakeLinks {
   readonly all = new Map<number, FakeLink>();
-  readonly #namespace: FakeNamespace;
+  readonly #namespace: Context;
   #next = 2;
 
-  constructor(namespace: FakeNamespace) {
+  constructor(namespace: Context) {
     this.#namespace = namespace;
     const link: Link = {
       index: 1,
@@ -112,13 +102,13 @@ export class FakeLinks {
 
   /** As if somebody had made it: for tests that set a scene. */
   add(name: string, kind: string, settings: Partial<Link> = {}): FakeLink {
-    return this.#insert({ kind, link: { name, up: true, ...settings }, outer: this.#namespace });
+    return this.insert({ kind, link: { name, up: true, ...settings }, outer: this.#namespace });
   }
 
   /** As if somebody had changed it. */
   set(found: FakeLink, changes: Partial<Link>): void {
     found.link = { ...found.link, ...changes };
-    this.#tell(found);
+    this.tell(found);
   }
 
   /** With its peer, and with all that hangs on it. */
@@ -158,9 +148,9 @@ export class FakeLinks {
     const peerPlace = peerValues?.namespaceFd === undefined ? this.#namespace : machine.byFd(peerValues.namespaceFd);
     if (kind === "veth" && (peerPlace === undefined || peerPlace.links.byName(peerValues?.name ?? "") !== undefined))
       return { errno: errno.EEXIST };
-    const made = target.links.#insert({ kind, link: settingsOf(values), outer });
+    const made = target.links.insert({ kind, link: settingsOf(values), outer });
     if (peerValues !== undefined && peerPlace !== undefined) {
-      const peer = peerPlace.links.#insert({ kind, link: settingsOf(peerValues), outer: peerPlace });
+      const peer = peerPlace.links.insert({ kind, link: settingsOf(peerValues), outer: peerPlace });
       for (const [one, other] of [
         [made, peer],
         [peer, made],
@@ -170,13 +160,22 @@ export class FakeLinks {
         one.link = { ...one.link, link: other.link.index, ...(id === undefined ? {} : { linkNamespaceId: id }) };
       }
     }
-    for (const device of [made, made.peer]) if (device !== undefined) device.namespace.links.#tell(device);
+    for (const device of [made, made.peer]) if (device !== undefined) device.namespace.links.tell(device);
     const group = values.info?.vxlan?.group ?? values.info?.vxlan?.group6;
     if (group !== undefined) target.fdb.addGroup(made.link.index, group, values.info?.vxlan?.link);
     return {};
   }
 
-  #insert({ kind, link, outer }: { kind: string; link: Partial<Link>; outer: FakeNamespace }): FakeLink {
+  /** Puts a device there; nobody is told yet. */
+  insert({
+    kind,
+    link,
+    outer,
+  }: {
+    readonly kind: string;
+    readonly link: Partial<Link>;
+    readonly outer: Context;
+  }): FakeLink {
     const namespace = this.#namespace;
     const index = this.#next++;
     const mac = withoutMac.has(kind) ? {} : { mac: link.mac ?? macOf(link.name ?? "") };
@@ -225,13 +224,13 @@ export class FakeLinks {
     if (next.master !== link.master) this.#namespace.fdb.leaveBridge(link.index);
     if (link.up && !next.up) this.#namespace.routes.leave(link.index);
     found.link = next;
-    this.#tell(found);
+    this.tell(found);
     if (isPortChanged && next.info.bridgePort !== undefined)
       this.#namespace.publish("link", portMessage(link.index, next.info.bridgePort));
     return {};
   }
 
-  #tell(found: FakeLink): void {
+  tell(found: FakeLink): void {
     this.#namespace.publish("link", this.#message(RTM_NEWLINK, found.link));
   }
 

@@ -1,10 +1,10 @@
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { Kernel, KernelNamespace } from "../../dataplane/kernel.ts";
-import type { FakeRequest, Fault } from "../fake-kernel.ts";
+import type { Fault } from "../fake-kernel.ts";
+import type { FakeLink } from "./context.ts";
 import { errno } from "./errno.ts";
-import type { FakeLink } from "./links.ts";
-import { FakeNamespace, refusal } from "./namespace.ts";
+import { FakeNamespace, type MachineOfNamespaces, refusal } from "./namespace.ts";
 
 /** What goes wrong with one call of the kernel, whichever it is. `answer lost`: it is done, and nobody hears so. */
 export type MachineFault = { readonly errno: number } | "answer lost";
@@ -16,7 +16,7 @@ const namedDirectory = "/run/netns/";
  * dataplane relies on it as Linux does, tell of each change, and print what they hold as text. On demand one call fails, or one
  * event is lost.
  */
-export class FakeMachine implements Kernel {
+export class FakeMachine implements Kernel, MachineOfNamespaces {
   /** The namespace that the process is in. */
   readonly host: FakeNamespace;
   readonly machineSysctls = new Map([["core/netdev_max_backlog", "1000"]]);
@@ -87,7 +87,7 @@ export class FakeMachine implements Kernel {
     return parts.flatMap(([name, namespace]) => [`[${name}]`, ...namespace.text()]).join("\n");
   }
 
-  faultOfRequest(_request: FakeRequest): Fault | undefined {
+  faultOfRequest(): Fault | undefined {
     const fault = this.#nextFault();
     if (fault === undefined) return undefined;
     return fault === "answer lost" ? { kind: "lost" } : { kind: "error", errno: fault.errno };

@@ -1,12 +1,12 @@
 import { SystemError } from "../../linux/index.ts";
 import { eventGroup, neighbourFlag, RTM_NEWNEIGH, type TransportOptions } from "../../netlink/index.ts";
-import { type FakeAnswer, FakeKernel, type FakeMessage, type FakeRequest } from "../fake-kernel.ts";
+import { type FakeAnswer, FakeKernel, type FakeMessage, type FakeRequest, type Fault } from "../fake-kernel.ts";
 import { FakeAddresses } from "./addresses.ts";
 import { attributesIn, numberAt, writeNumber } from "./attributes.ts";
+import type { Context, Group } from "./context.ts";
 import { errno, viewOf } from "./errno.ts";
 import { FakeFdb } from "./fdb.ts";
 import { FakeLinks, linkText } from "./links.ts";
-import type { FakeMachine } from "./machine.ts";
 import { FakeNeighbours } from "./neighbours.ts";
 import { FakeNexthops } from "./nexthops.ts";
 import { FakeNft, nftText } from "./nft.ts";
@@ -20,11 +20,20 @@ const [NETNSA_NSID, NETNSA_FD] = [1, 3];
 const nftablesGroup = 7;
 const netfilter = 12;
 
-type Group = keyof typeof eventGroup | "nftables";
+/** What a namespace knows of its machine. */
+export interface MachineOfNamespaces {
+  readonly devices: Context["machine"]["devices"];
+  readonly namespaces: readonly FakeNamespace[];
+  byFd(fd: number): FakeNamespace | undefined;
+  /** The VTEP that a nexthop or a group of one leads to, wherever it is. */
+  gatewayOf(id: number): string;
+  faultOfRequest(): Fault | undefined;
+  lossOfEvent(): "told" | "silent" | undefined;
+}
 
-/** A network namespace of a {@link FakeMachine}: all that a kernel keeps for one. */
-export class FakeNamespace {
-  readonly machine: FakeMachine;
+/** A network namespace of a machine: all that a kernel keeps for one. */
+export class FakeNamespace implements Context {
+  readonly machine: MachineOfNamespaces;
   readonly inode: number;
   readonly sysctls: FakeSysctls;
   readonly links: FakeLinks;
@@ -37,9 +46,9 @@ export class FakeNamespace {
   /** Frames that were sent out of devices, by index. */
   readonly sent: { readonly index: number; readonly frame: Uint8Array }[] = [];
   readonly #listeners = new Map<FakeKernel, Omit<TransportOptions, "namespace">>();
-  readonly #ids: FakeNamespace[] = [];
+  readonly #ids: Context[] = [];
 
-  constructor(machine: FakeMachine, inode: number) {
+  constructor(machine: MachineOfNamespaces, inode: number) {
     this.machine = machine;
     this.inode = inode;
     this.addresses = new FakeAddresses(this);
@@ -55,7 +64,7 @@ export class FakeNamespace {
   openTransport(options: Omit<TransportOptions, "namespace">): FakeKernel {
     const transport = new FakeKernel({
       handlers: [(request) => this.#handle(request)],
-      faultOf: (request) => this.machine.faultOfRequest(request),
+      faultOf: () => this.machine.faultOfRequest(),
     });
     if (options.groups !== undefined) this.#listeners.set(transport, options);
     return transport;
@@ -78,12 +87,12 @@ export class FakeNamespace {
   }
 
   /** The number by which this namespace knows another, given to it now if it has none. */
-  idOf(other: FakeNamespace): number {
+  idOf(other: Context): number {
     if (!this.#ids.includes(other)) this.#ids.push(other);
     return this.#ids.indexOf(other);
   }
 
-  byId(id: number): FakeNamespace | undefined {
+  byId(id: number): Context | undefined {
     return this.#ids[id];
   }
 

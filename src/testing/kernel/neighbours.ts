@@ -1,8 +1,8 @@
 import { type Neighbour, RTM_DELNEIGH, RTM_NEWNEIGH, readNeighbour, replaceNeighbour } from "../../netlink/index.ts";
 import type { FakeAnswer, FakeMessage, FakeRequest } from "../fake-kernel.ts";
 import { attributesIn, numberAt } from "./attributes.ts";
+import type { Context } from "./context.ts";
 import { errno, isDump, viewOf } from "./errno.ts";
-import type { FakeNamespace } from "./namespace.ts";
 
 const RTM_GETNEIGH = RTM_NEWNEIGH + 2;
 const AF_BRIDGE = 7;
@@ -12,10 +12,10 @@ const NDA_IFINDEX = 8;
 
 /** Neighbours of a namespace's devices; what is about FDB entries goes on to these. */
 export class FakeNeighbours {
-  readonly #namespace: FakeNamespace;
+  readonly #namespace: Context;
   readonly #all = new Map<string, Neighbour>();
 
-  constructor(namespace: FakeNamespace) {
+  constructor(namespace: Context) {
     this.#namespace = namespace;
   }
 

@@ -1,16 +1,16 @@
 import { type Nexthop, RTM_DELNEXTHOP, RTM_NEWNEXTHOP, readNexthop, replaceNexthop } from "../../netlink/index.ts";
 import type { FakeAnswer, FakeMessage, FakeRequest } from "../fake-kernel.ts";
+import type { Context } from "./context.ts";
 import { errno, viewOf } from "./errno.ts";
-import type { FakeNamespace } from "./namespace.ts";
 
 const RTM_GETNEXTHOP = RTM_NEWNEXTHOP + 2;
 
 /** Nexthops of a namespace, which FDB entries of tunnels refer to whose outer packets travel there. */
 export class FakeNexthops {
-  readonly #namespace: FakeNamespace;
+  readonly #namespace: Context;
   readonly all = new Map<number, Nexthop>();
 
-  constructor(namespace: FakeNamespace) {
+  constructor(namespace: Context) {
     this.#namespace = namespace;
   }
 

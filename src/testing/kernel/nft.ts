@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { WeftError } from "../../base/errors.ts";
-import type { FakeNamespace } from "./namespace.ts";
+import type { Context } from "./context.ts";
 
 type Fields = Record<string, unknown>;
 type NftObject = Readonly<Record<string, Fields>>;
@@ -12,10 +12,10 @@ const tableName = 1;
 
 /** The tables of nftables in a namespace, by what `nft -j` is told and prints: libnftables-json(5). */
 export class FakeNft {
-  readonly #namespace: FakeNamespace;
+  readonly #namespace: Context;
   #tables = new Map<string, readonly NftObject[]>();
 
-  constructor(namespace: FakeNamespace) {
+  constructor(namespace: Context) {
     this.#namespace = namespace;
   }
 

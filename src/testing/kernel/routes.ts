@@ -10,8 +10,8 @@ import {
   routeType,
 } from "../../netlink/index.ts";
 import type { FakeAnswer, FakeMessage, FakeRequest } from "../fake-kernel.ts";
+import type { Context } from "./context.ts";
 import { errno, isDump, viewOf } from "./errno.ts";
-import type { FakeNamespace } from "./namespace.ts";
 
 const RTM_GETROUTE = RTM_NEWROUTE + 2;
 const RTM_GETRULE = RTM_NEWRULE + 2;
@@ -22,10 +22,10 @@ const ipv6Metric = 1024;
 
 /** Routes of a namespace, and the rules that every namespace has. */
 export class FakeRoutes {
-  readonly #namespace: FakeNamespace;
+  readonly #namespace: Context;
   readonly #all = new Map<string, Route>();
 
-  constructor(namespace: FakeNamespace) {
+  constructor(namespace: Context) {
     this.#namespace = namespace;
   }
 
@@ -90,7 +90,7 @@ export class FakeRoutes {
       if (route.destination !== destination || (route.table ?? mainTable) !== table) continue;
       if (protocol !== 0 && route.protocol !== protocol) continue;
       if (priority !== undefined && route.priority !== priority) continue;
-      if ((route.type ?? routeType.unicast) !== type) continue;
+      if (type !== routeType.unspecified && (route.type ?? routeType.unicast) !== type) continue;
       this.#all.delete(key);
       this.#tell(RTM_DELROUTE, route);
       return {};

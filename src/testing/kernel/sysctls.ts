@@ -1,6 +1,6 @@
 import { netconfIndex, RTM_NEWNETCONF } from "../../netlink/index.ts";
 import { writeNumber } from "./attributes.ts";
-import type { FakeNamespace } from "./namespace.ts";
+import type { Context } from "./context.ts";
 
 /** linux/netconf.h: NETCONFA_*. */
 const netconf = { index: 1, forwarding: 2, reversePathFilter: 3 } as const;
@@ -23,11 +23,11 @@ const ofNamespace: Readonly<Record<string, string>> = { "ipv4/ip_forward_use_pmt
 
 /** Settings below /proc/sys/net. */
 export class FakeSysctls {
-  readonly #namespace: FakeNamespace;
+  readonly #namespace: Context;
   readonly #values = new Map<string, string>(Object.entries(ofNamespace));
   readonly #asNew = new Map<string, string>(Object.entries(ofNamespace));
 
-  constructor(namespace: FakeNamespace) {
+  constructor(namespace: Context) {
     this.#namespace = namespace;
     for (const name of ["all", "default", "lo"]) this.#add(name, (_family, setting) => ofDevice[setting] ?? "0");
   }

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { minutes } from "../../base/duration.ts";
-import type { MachineFault } from "../../testing/kernel/machine.ts";
-import { difference, Scene } from "../../testing/scene.ts";
+import { minutes } from "../base/duration.ts";
+import type { MachineFault } from "./kernel/machine.ts";
 import type { Scenario } from "./scenarios.ts";
+import { difference, Scene } from "./scene.ts";
 
 /** Ways in which a call fails. asm-generic/errno-base.h, errno.h. */
 export const faults: readonly MachineFault[] = [

@@ -1,18 +1,18 @@
-import { type Cidr, cidr, cidrFamily, type InterfaceAddress } from "../../base/cidr.ts";
-import { familyOf, type IpAddress, type IpFamily, ip } from "../../base/ip.ts";
-import { mac } from "../../base/mac.ts";
+import { type Cidr, cidr, cidrFamily, type InterfaceAddress } from "../base/cidr.ts";
+import { familyOf, type IpAddress, type IpFamily, ip } from "../base/ip.ts";
+import { mac } from "../base/mac.ts";
+import type { DesiredNetwork, LocalEndpoint, NetworkSettings } from "../dataplane/desired.ts";
+import type { NodeDataplane } from "../dataplane/node-dataplane.ts";
 import {
   type Encapsulation,
   encapsulationNames,
   encapsulations,
   type NetworkMode,
   noTunnel,
-} from "../../model/encapsulation.ts";
-import type { Transport } from "../../model/names.ts";
-import { networkSettings } from "../../testing/desired.ts";
-import { sceneVteps } from "../../testing/scene.ts";
-import type { DesiredNetwork, LocalEndpoint, NetworkSettings } from "../desired.ts";
-import type { NodeDataplane } from "../node-dataplane.ts";
+} from "../model/encapsulation.ts";
+import type { Transport } from "../model/names.ts";
+import { networkSettings } from "./desired.ts";
+import { sceneVteps } from "./scene.ts";
 
 /** What a network shall be, and what it becomes. */
 export interface Scenario {
@@ -82,7 +82,9 @@ function bridged(
   };
 }
 
-function routed(name: string, family: IpFamily, changes: Partial<NetworkSettings>, isDirect: boolean): Scenario {
+/** `transport`: absent where nodes share a link and there is no tunnel. */
+function routed(name: string, family: IpFamily, transport: Transport | undefined): Scenario {
+  const isDirect = transport === undefined;
   // Without a tunnel the gateway of a route is the VTEP, which Linux wants of the same IP version for IPv6.
   const isCarried = (each: Cidr): boolean => !isDirect || cidrFamily(each) === family;
   const isUsed = ({ address }: InterfaceAddress): boolean => !isDirect || familyOf(address) === family;
@@ -92,7 +94,13 @@ function routed(name: string, family: IpFamily, changes: Partial<NetworkSettings
     { address: ip("10.8.0.1"), prefixLength: 26 },
     { address: ip("fd08::1"), prefixLength: 64 },
   ].filter(isUsed);
-  const settings = networkSettings({ mode: "l3", localVtep: sceneVteps[family], subnets, gateways, ...changes });
+  const { transport: _usual, ...plain } = networkSettings({
+    mode: "l3",
+    localVtep: sceneVteps[family],
+    subnets,
+    gateways,
+  });
+  const settings = isDirect ? plain : { ...plain, transport };
   const addresses = [
     { address: ip("10.8.0.5"), prefixLength: 26 },
     { address: ip("fd08::5"), prefixLength: 64 },
@@ -137,13 +145,7 @@ function ofEncapsulation(encapsulation: Encapsulation, mode: NetworkMode, family
   const transport = transportOf(encapsulation);
   const vni = networkSettings().vni;
   if (mode === "l2") return bridged(name, family, { ...(transport === undefined ? {} : { transport }), vni });
-  const isDirect = encapsulation === noTunnel;
-  return routed(
-    name,
-    family,
-    isDirect ? { transport: undefined as never } : { transport: transport as Transport },
-    isDirect,
-  );
+  return routed(name, family, transport);
 }
 
 const gateways = [
