@@ -1,4 +1,5 @@
 import type { Query, Request } from "../../netlink/index.ts";
+import type { RowNames } from "../tables/row-text.ts";
 
 /** The row is wanted, and what it leads through is not there yet. It stays marked and is looked at in each pass. */
 export const notYet = Symbol("not yet");
@@ -38,6 +39,6 @@ export interface Table<Key, Row> {
   onDone?(key: Key): void;
   /** The key as people know it: `10.8.0.64/26`. */
   nameOf(key: Key): string;
-  /** As `ip`, `bridge` or `nft` would print it. */
-  text(row: Row): string;
+  /** As `ip`, `bridge` or `nft` would print it: `tables/row-text.ts`. */
+  text(row: Row, names: RowNames): string;
 }

@@ -12,6 +12,7 @@ import type { DesiredNetwork } from "../desired.ts";
 import { weftProtocol } from "../ownership.ts";
 import { notYet, type Table } from "../reconcile/table.ts";
 import type { BlockWays } from "./block-ways.ts";
+import { routeText } from "./row-text.ts";
 
 /** linux/rtnetlink.h: RT_TABLE_MAIN. */
 const mainTable = 254;
@@ -87,11 +88,7 @@ export class BlockRoutes implements Table<Cidr, Route> {
     return cidr;
   }
 
-  text({ destination, type, nexthops: [hop] }: Route): string {
-    if (type === routeType.unreachable) return `unreachable ${destination} proto ${weftProtocol}`;
-    const via = hop?.gateway === undefined ? "" : ` via ${hop.gateway}`;
-    return `${destination}${via} dev ${hop?.index} proto ${weftProtocol}${hop?.onLink === true ? " onlink" : ""}`;
-  }
+  readonly text = routeText;
 
   /** A subnet of a single block is that block. */
   #leadsNowhere(cidr: Cidr): boolean {

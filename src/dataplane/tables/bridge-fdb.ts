@@ -16,7 +16,8 @@ import type { Tunnels } from "../devices/tunnels.ts";
 import { weftProtocol } from "../ownership.ts";
 import { lookUp } from "../reconcile/reconciled-table.ts";
 import { notYet, type Table } from "../reconcile/table.ts";
-import { type FdbListing, fdbText, isMarkedFdb } from "./fdb-listing.ts";
+import { type FdbListing, isMarkedFdb } from "./fdb-listing.ts";
+import { fdbText } from "./row-text.ts";
 
 export interface BridgeFdbOptions {
   readonly desired: DesiredNetwork;
@@ -119,9 +120,7 @@ export class BridgeFdb implements Table<MacAddress, FdbEntry> {
     return mac;
   }
 
-  text(entry: FdbEntry): string {
-    return fdbText(entry);
-  }
+  readonly text = fdbText;
 }
 
 const own = neighbourFlag.externallyLearned;

@@ -13,6 +13,7 @@ import {
 import type { DesiredNetwork } from "../desired.ts";
 import { weftProtocol } from "../ownership.ts";
 import type { Table } from "../reconcile/table.ts";
+import { neighbourText } from "./row-text.ts";
 
 export interface BridgeNeighboursOptions {
   readonly desired: DesiredNetwork;
@@ -81,9 +82,7 @@ export class BridgeNeighbours implements Table<IpAddress, Neighbour> {
     return ip;
   }
 
-  text(row: Neighbour): string {
-    return neighbourText(row);
-  }
+  readonly text = neighbourText;
 }
 
 export function permanentNeighbour(index: number, ip: IpAddress, mac: NonNullable<Neighbour["mac"]>): Neighbour {
@@ -98,11 +97,6 @@ export function isSameNeighbour(wanted: Neighbour, actual: Neighbour): boolean {
     isMarked(actual) &&
     (actual.state & neighbourState.permanent) !== 0
   );
-}
-
-export function neighbourText({ ip, mac, state }: Neighbour): string {
-  const age = (state & neighbourState.permanent) === 0 ? "" : " permanent";
-  return `${ip} lladdr ${mac ?? "unknown"} extern_learn${age}`;
 }
 
 function isMarked({ flags }: Neighbour): boolean {

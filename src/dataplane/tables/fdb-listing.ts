@@ -33,8 +33,3 @@ export class FdbListing {
 export function isMarkedFdb({ flags }: FdbEntry): boolean {
   return (flags & neighbourFlag.externallyLearned) !== 0;
 }
-
-export function fdbText({ mac, vtep, nexthop, master }: FdbEntry): string {
-  const place = vtep !== undefined ? ` dst ${vtep}` : nexthop !== undefined ? ` nhid ${nexthop}` : "";
-  return `${mac}${place} ${master === undefined ? "self" : "master"} extern_learn`;
-}

@@ -13,7 +13,8 @@ import {
 import type { DesiredNetwork } from "../desired.ts";
 import type { Tunnels } from "../devices/tunnels.ts";
 import type { Table } from "../reconcile/table.ts";
-import { type FdbListing, fdbText } from "./fdb-listing.ts";
+import type { FdbListing } from "./fdb-listing.ts";
+import { fdbText } from "./row-text.ts";
 
 /** Index of a tunnel and a VTEP, or a group: `7 192.0.2.2`. */
 export type FloodKey = `${number} ${IpAddress}`;
@@ -91,9 +92,7 @@ export class FloodList implements Table<FloodKey, FdbEntry> {
     return entryOf(key)?.vtep ?? key;
   }
 
-  text(entry: FdbEntry): string {
-    return fdbText(entry);
-  }
+  readonly text = fdbText;
 
   #isShared(index: number): boolean {
     return this.#tunnels.get(index)?.peer === undefined && this.#tunnels.has(index);

@@ -19,8 +19,9 @@ import type { ReconciledTable } from "../reconcile/reconciled-table.ts";
 import type { Reconciler } from "../reconcile/reconciler.ts";
 import { notYet, type Table } from "../reconcile/table.ts";
 import type { BlockWays, Router } from "./block-ways.ts";
-import { isSameNeighbour, neighbourText, permanentNeighbour } from "./bridge-neighbours.ts";
-import { fdbText, isMarkedFdb } from "./fdb-listing.ts";
+import { isSameNeighbour, permanentNeighbour } from "./bridge-neighbours.ts";
+import { isMarkedFdb } from "./fdb-listing.ts";
+import { fdbText, neighbourText } from "./row-text.ts";
 
 /** Index of a tunnel and the gateway of routes through it: `7 10.8.0.64`. */
 type HopKey = `${number} ${IpAddress}`;

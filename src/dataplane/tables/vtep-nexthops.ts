@@ -6,6 +6,7 @@ import { nexthopRange, weftProtocol } from "../ownership.ts";
 import type { ReconciledTable } from "../reconcile/reconciled-table.ts";
 import { Reconciler } from "../reconcile/reconciler.ts";
 import type { Table } from "../reconcile/table.ts";
+import { nexthopText } from "./row-text.ts";
 
 /** The nexthop of a VTEP and the group with it alone that FDB entries refer to: the kernel takes nothing but groups. */
 interface VtepNexthop {
@@ -189,8 +190,7 @@ export class VtepNexthops {
       remove: ({ id }) => deleteNexthop(id),
       left: (id) => [{ id, protocol: weftProtocol }],
       nameOf: (id) => this.#vteps.get(id) ?? String(id),
-      text: ({ id, gateway, group }) =>
-        `id ${id} ${gateway === undefined ? `group ${group?.map((member) => member.id).join("/")}` : `via ${gateway}`} fdb`,
+      text: nexthopText,
     };
   }
 

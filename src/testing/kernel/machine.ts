@@ -72,12 +72,12 @@ export class FakeMachine implements Kernel, MachineOfNamespaces {
   }
 
   /** The VTEP that a nexthop or a group of one leads to, wherever it is. */
-  gatewayOf(id: number): IpAddress | "none" {
+  gatewayOf(id: number): IpAddress | undefined {
     for (const { nexthops } of this.namespaces) {
       const found = nexthops.all.get(id);
       if (found !== undefined) return found.gateway ?? this.gatewayOf(found.group?.[0]?.id ?? 0);
     }
-    return "none";
+    return undefined;
   }
 
   /** All that the machine holds, by namespace: lines as `ip`, `bridge` and `nft` have them, in order. */

@@ -1,3 +1,5 @@
+import type { IpAddress } from "../../base/ip.ts";
+import { fdbText, neighbourText, nexthopText, type RowNames, routeText } from "../../dataplane/tables/row-text.ts";
 import { SystemError } from "../../linux/index.ts";
 import { eventGroup, neighbourFlag, RTM_NEWNEIGH, type TransportOptions } from "../../netlink/index.ts";
 import { type FakeAnswer, FakeKernel, type FakeMessage, type FakeRequest, type Fault } from "../fake-kernel.ts";
@@ -26,7 +28,7 @@ export interface MachineOfNamespaces {
   readonly namespaces: readonly FakeNamespace[];
   byFd(fd: number): FakeNamespace | undefined;
   /** The VTEP that a nexthop or a group of one leads to, wherever it is. */
-  gatewayOf(id: number): string;
+  gatewayOf(id: number): IpAddress | undefined;
   faultOfRequest(): Fault | undefined;
   lossOfEvent(): "told" | "silent" | undefined;
 }
@@ -115,25 +117,11 @@ export class FakeNamespace implements Context {
     const addresses = this.addresses.all.map(
       ({ index, address, prefixLength }) => `addr ${address}/${prefixLength} dev ${nameOf(index)}`,
     );
-    const neighbours = this.neighbours.all.map(
-      ({ index, ip, mac, state, flags }) =>
-        `neigh ${ip} dev ${nameOf(index)} lladdr ${mac}${marksOf(flags)}${(state & 0x80) === 0 ? "" : " permanent"}`,
-    );
-    const fdb = this.fdb.all.map(({ index, mac, master, vtep, nexthop, flags }) => {
-      const place = vtep === undefined ? "" : ` dst ${vtep}`;
-      const gateway = nexthop === undefined ? "" : ` nh ${this.machine.gatewayOf(nexthop)}`;
-      return `fdb ${mac} dev ${nameOf(index)}${place}${gateway} ${master === undefined ? "self" : `master ${nameOf(master)}`}${marksOf(flags)}`;
-    });
-    const routes = this.routes.all.map(({ destination, table, protocol, type, priority, nexthops: [hop] }) => {
-      const way =
-        hop === undefined
-          ? ` type ${type}`
-          : `${hop.gateway === undefined ? "" : ` via ${hop.gateway}`} dev ${nameOf(hop.index)}`;
-      return `route ${destination}${way} table ${table} proto ${protocol}${priority === undefined ? "" : ` metric ${priority}`}`;
-    });
-    const nexthops = [...this.nexthops.all.values()].map(({ id, gateway, group }) =>
-      group === undefined ? `nexthop via ${gateway}` : `nexthop group of ${this.machine.gatewayOf(id)}`,
-    );
+    const names: RowNames = { device: nameOf, vtep: (id) => this.machine.gatewayOf(id) };
+    const neighbours = this.neighbours.all.map((row) => `neigh ${neighbourText(row, names)}`);
+    const fdb = this.fdb.all.map((row) => `fdb ${fdbText(row, names)}`);
+    const routes = this.routes.all.map((row) => `route ${routeText(row, names)}`);
+    const nexthops = [...this.nexthops.all.values()].map((row) => `nexthop ${nexthopText(row, names)}`);
     const filters = [...this.nft.tables].sort().flatMap(([key, objects]) => [`nft ${key}`, ...nftText(key, objects)]);
     // Rules have an order of their own.
     const sysctls = this.sysctls.text();
@@ -173,10 +161,6 @@ export class FakeNamespace implements Context {
       ],
     };
   }
-}
-
-function marksOf(flags: number): string {
-  return (flags & neighbourFlag.externallyLearned) === 0 ? "" : " extern_learn";
 }
 
 /** What a call that is no netlink request fails with when it is made to. */
