@@ -226,7 +226,7 @@ describe("an interface in a container", requires("nft-inet"), () => {
     container.shell("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1");
     const sources = join(import.meta.dirname, "../../src");
     const script = `
-      const { ensureIpv6 } = await import("${sources}/dataplane/container-ipv6.ts");
+      const { ensureIpv6 } = await import("${sources}/dataplane/devices/port/container-ipv6.ts");
       const { linuxKernel } = await import("${sources}/dataplane/linux-kernel.ts");
       const endpoint = { addresses: [{ address: "fd00::1", prefixLength: 64 }] };
       console.log(ensureIpv6(endpoint, linuxKernel.openNamed("${container.name}"), "eth0").lack);`;
