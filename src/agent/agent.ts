@@ -446,15 +446,14 @@ export class Agent {
   }
 
   #onConnected(): void {
+    // A conversation that this side began anew was no loss of the connection.
+    if (!this.#connected) {
+      const message = `connected to ${this.options.server}`;
+      this.events.add({ level: "info", kind: "connected", object: { kind: "server" }, message });
+      this.options.logger.info({ server: this.options.server }, "connected");
+    }
     this.#connected = true;
     this.#serverError = undefined;
-    this.events.add({
-      level: "info",
-      kind: "connected",
-      object: { kind: "server" },
-      message: `connected to ${this.options.server}`,
-    });
-    this.options.logger.info({ server: this.options.server }, "connected");
     this.problems.cleared(this.#identityObject);
     this.learning.connected();
     this.readiness.connected();

@@ -15,7 +15,7 @@ async function until(isDone: () => boolean): Promise<void> {
 }
 
 /** An agent's conversation, by a clock of its own. `state` counts what it told. */
-async function converse(t: TestContext, server: TestServer, credentials: Credentials, now: () => number) {
+async function converse(t: TestContext, server: TestServer, credentials: Credentials, now = (): number => Date.now()) {
   const state = { connected: 0, renewed: [] as Credentials[], errors: [] as string[] };
   const session = new Session({
     url: server.url,
@@ -37,7 +37,7 @@ async function converse(t: TestContext, server: TestServer, credentials: Credent
     session.close();
     await run;
   });
-  return state;
+  return { session, state };
 }
 
 async function join(server: TestServer): Promise<Credentials> {
@@ -58,7 +58,7 @@ test("what the server calls expired is renewed at once, whatever the agent's own
   const server = await startTestServer(t);
   const expired = await aged(server, await join(server), 25);
   // Two days behind: by its own clock the certificate is not even valid yet.
-  const state = await converse(t, server, expired, () => Date.now() - hours(48));
+  const { state } = await converse(t, server, expired, () => Date.now() - hours(48));
   await until(() => state.connected === 1);
   assert.equal(state.renewed.length, 1);
   assert.match(state.errors.join(), /expired at/);
@@ -66,10 +66,27 @@ test("what the server calls expired is renewed at once, whatever the agent's own
 
 test("an agent whose clock is ahead does not renew without end", async (t) => {
   const server = await startTestServer(t);
-  const state = await converse(t, server, await join(server), () => Date.now() + hours(72));
+  const { state } = await converse(t, server, await join(server), () => Date.now() + hours(72));
   await until(() => state.connected === 1);
   await new Promise((resolve) => setTimeout(resolve, seconds(2.5)));
   assert.equal(state.connected, 1);
   assert.equal(state.renewed.length, 1);
   assert.ok(certificateValidity(state.renewed[0]?.certificate ?? "").until > Date.now());
+});
+
+test("a conversation that this side begins anew is no failure, and hides none that comes later", async (t) => {
+  const server = await startTestServer(t);
+  const credentials = await join(server);
+  const { session, state } = await converse(t, server, credentials);
+  // In the midst of registering, and when the stream is there.
+  while (session.connection === undefined) await null;
+  session.reconnect();
+  await until(() => state.connected === 1);
+  session.reconnect();
+  await until(() => state.connected === 2);
+  assert.deepEqual(state.errors, []);
+  // A second agent speaks as this node.
+  const other = await converse(t, server, credentials);
+  await until(() => state.errors.length + other.state.errors.length > 0);
+  assert.deepEqual([...state.errors, ...other.state.errors].map((text) => /ended the stream/.test(text)), [false]);
 });

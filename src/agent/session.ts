@@ -32,7 +32,9 @@ export interface SessionHandlers {
   };
   /** Changes in order; the state is consistent after a call with `complete`. */
   onChanges(changes: readonly SessionChange[], revision: number, complete: boolean): void;
+  /** The server speaks, for the first time or again. */
   onConnected(connection: NodeConnection): void;
+  /** Not called when this side ends a conversation to begin another: to renew its certificate, or from another address. */
   onDisconnected(error: WeftError): void;
   onRenewed(credentials: Credentials): void;
   /** Another agent, at `address`, tried to speak as this node. */
@@ -68,8 +70,8 @@ export class Session {
   #disputedAt = Number.NEGATIVE_INFINITY;
   #mustRenew = false;
   #connection: NodeConnection | undefined;
-  #watch: AbortController | undefined;
-  #renewing = false;
+  /** Of the conversation under way: aborted when this side ends it, to begin another. */
+  #conversation = new AbortController();
 
   constructor(options: {
     readonly url: string;
@@ -102,9 +104,8 @@ export class Session {
   /** Begins the conversation anew, from the address that this host has now: the old one's connection would hang until it times out. */
   reconnect(): void {
     if (this.#connection === undefined) return;
-    this.#renewing = true;
-    this.#watch?.abort();
-    this.#connection?.close();
+    this.#conversation.abort();
+    this.#connection.close();
   }
 
   /** Keeps the conversation up until {@link close}. */
@@ -112,28 +113,13 @@ export class Session {
     let pause: Duration = shortestPause;
     while (!this.#stop.signal.aborted) {
       const began = this.#clock.monotonic();
-      let failure: WeftError;
-      try {
-        await this.#converse();
-        failure = new WeftError({
-          code: "unavailable",
-          attempted: `watch ${this.#url}`,
-          reason: "the server ended the stream",
-        });
-      } catch (error) {
-        failure =
-          error instanceof WeftError
-            ? error
-            : new WeftError({
-                code: "internal",
-                attempted: `speak with ${this.#url}`,
-                reason: messageOf(error),
-                cause: error,
-              });
-      }
+      const conversation = new AbortController();
+      this.#conversation = conversation;
+      const failure = await this.#converse(conversation).catch(failureOf(`speak with ${this.#url}`));
       this.#connection?.close();
       this.#connection = undefined;
       if (this.#stop.signal.aborted) return;
+      if (conversation.signal.aborted) continue;
       this.#handlers.onDisconnected(failure);
       if (this.#clock.monotonic() - began > longestPause) pause = shortestPause;
       this.#wasRefused ||= failure.code === "in-use";
@@ -146,11 +132,12 @@ export class Session {
 
   close(): void {
     this.#stop.abort();
-    this.#watch?.abort();
+    this.#conversation.abort();
     this.#connection?.close();
   }
 
-  async #converse(): Promise<void> {
+  /** Returns, or throws, why it ended. */
+  async #converse(conversation: AbortController): Promise<WeftError> {
     await this.#renewIfDue();
     const registration = this.#handlers.registration();
     const { vtepIpv4, vtepIpv6 } = registration;
@@ -158,9 +145,7 @@ export class Session {
     const connection = connectNode({ url: this.#url, credentials: this.#credentials, localAddresses });
     this.#connection = connection;
     await connection.client.register(this.#registration(), { timeoutMs: seconds(10) });
-    const watch = new AbortController();
-    this.#watch = watch;
-    const cancelRenewal = this.#scheduleRenewal(watch);
+    const cancelRenewal = this.#scheduleRenewal(conversation);
     try {
       const { revision, networks } = this.#handlers.resume();
       const stream = connection.client.watch(
@@ -171,7 +156,7 @@ export class Session {
           incarnation: this.#incarnation,
           wasRefused: this.#wasRefused,
         },
-        { signal: watch.signal },
+        { signal: conversation.signal },
       );
       let connected = false;
       for await (const message of stream) {
@@ -186,12 +171,14 @@ export class Session {
           message.complete,
         );
       }
-    } catch (error) {
-      if (!this.#renewing) throw error;
     } finally {
       cancelRenewal();
-      this.#renewing = false;
     }
+    return new WeftError({
+      code: "unavailable",
+      attempted: `watch ${this.#url}`,
+      reason: "the server ended the stream",
+    });
   }
 
   #registration() {
@@ -208,15 +195,14 @@ export class Session {
   }
 
   /** A certificate is renewed when two thirds of its life are over; the connection is then made anew with it. */
-  #scheduleRenewal(watch: AbortController): () => void {
+  #scheduleRenewal(conversation: AbortController): () => void {
     const wait = (): (() => void) =>
       this.#clock.after(Math.min(Math.max(this.#untilRenewal(), 1_000), longestTimer) as Duration, () => {
         if (this.#untilRenewal() > 0) {
           cancel = wait();
           return;
         }
-        this.#renewing = true;
-        watch.abort();
+        conversation.abort();
       });
     let cancel = wait();
     return () => cancel();
@@ -294,4 +280,12 @@ export class Session {
       this.#stop.signal.addEventListener("abort", wake, { once: true });
     });
   }
+}
+
+/** As a {@link WeftError}, which most are. */
+function failureOf(attempted: string): (error: unknown) => WeftError {
+  return (error) =>
+    error instanceof WeftError
+      ? error
+      : new WeftError({ code: "internal", attempted, reason: messageOf(error), cause: error });
 }
