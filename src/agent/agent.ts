@@ -22,6 +22,7 @@ import { IncomingState } from "./incoming-state.ts";
 import { LocalLearning } from "./learning/local-learning.ts";
 import { Readiness } from "./readiness.ts";
 import { type Attachment, Replica, type ReplicaChange } from "./replica.ts";
+import { agentDatabase, ReplicaWriter } from "./replica-writer.ts";
 import { Session, type SessionChange } from "./session.ts";
 import { followUnderlay, readUnderlay, type UnderlayState } from "./underlay.ts";
 import { wayEvent } from "./way-events.ts";
@@ -40,7 +41,6 @@ export interface AgentOptions {
 
 /** How long an attachment waits for the server's state to arrive. */
 const arrivalTimeout = seconds(15);
-const saveAgain = seconds(5);
 const claimLater = seconds(5);
 const lookInterval = seconds(10);
 /** Changes of the underlay come in groups. */
@@ -62,23 +62,20 @@ export class Agent {
   readonly startedAt: number;
   readonly #report: Report;
   readonly #replica: Replica;
+  readonly #writer: ReplicaWriter;
   readonly #underlayNamespace: KernelNamespace;
   readonly #underlaySocket: NetlinkSocket;
   readonly #session: Session;
   #underlay: UnderlayState;
   #serverError: WeftError | undefined;
   #connected = false;
-  #revision: number;
   readonly #incoming = new IncomingState();
   /** Networks that the server let go and this node did not, because endpoints here are unclaimed. */
   readonly #keptNetworks = new Set<string>();
   #claiming = false;
   /** A state arrived during a round of claims. */
   #claimsWanted = false;
-  /** Changes that are not on disk yet. */
-  #unsaved: ReplicaChange[] = [];
   #cancelLook: () => void = () => {};
-  #cancelSave: (() => void) | undefined;
   readonly #waiting = new Set<{ readonly revision: number; readonly resolve: () => void }>();
   #underlayCheck: Promise<void> | undefined;
   /** Something changed that the check under way may not have seen. */
@@ -102,7 +99,6 @@ export class Agent {
     this.#underlayNamespace = parts.namespace;
     this.#underlaySocket = parts.socket;
     this.#underlay = parts.underlay;
-    this.#revision = parts.replica.revision;
     for (const attachment of parts.replica.attachments()) this.attached.set(attachment.id, attachment);
     this.#report = (event) => {
       this.events.add(event);
@@ -122,6 +118,7 @@ export class Agent {
       onTrafficMissed: () => this.learning.onTrafficMissed(),
       onPass: (moment, tenant) => this.readiness.onPass(moment, tenant),
     });
+    this.#writer = new ReplicaWriter(parts.replica, this.dataplane.problems, options.clock);
     this.desired = new DesiredState({
       node: options.node,
       dataplane: this.dataplane,
@@ -170,7 +167,7 @@ export class Agent {
         options.logger.info({ object: nameOfObject(event.object), kind: event.kind }, event.message);
       },
       connection: () => (this.#connected ? this.#session.connection : undefined),
-      revision: () => this.#revision,
+      revision: () => this.revision,
     });
     parts.replica.onRewritten = () =>
       this.#report({
@@ -221,8 +218,9 @@ export class Agent {
     return listMulticastGroups(own);
   }
 
+  /** Of the server's state that is held complete. */
   get revision(): number {
-    return this.#revision;
+    return this.#writer.revision;
   }
 
   get credentials(): Credentials {
@@ -255,7 +253,7 @@ export class Agent {
   async close(): Promise<void> {
     this.#closed = true;
     this.#session.close();
-    this.#cancelSave?.();
+    this.#writer.close();
     this.#cancelLook();
     this.learning.close();
     this.readiness.close();
@@ -277,7 +275,7 @@ export class Agent {
   /** Somebody may delete the file while nothing is written. */
   #lookAfterDatabase(): void {
     this.#cancelLook = this.options.clock.after(lookInterval, () => {
-      if (!this.#replica.isInPlace) this.#save([]);
+      if (!this.#replica.isInPlace) this.#writer.write();
       this.#lookAfterDatabase();
     });
   }
@@ -308,12 +306,12 @@ export class Agent {
       { rows: this.#replica.damagedRows },
       "the state on disk is damaged; waiting for the server",
     );
-    this.#revision = 0;
+    this.#writer.distrust();
   }
 
   #resume(): { readonly revision: number; readonly networks: readonly string[] } {
     this.#incoming.begin();
-    return { revision: this.#revision, networks: this.#revision > 0 ? [...this.desired.networks.keys()] : [] };
+    return { revision: this.revision, networks: this.revision > 0 ? [...this.desired.networks.keys()] : [] };
   }
 
   #registration(): { readonly vtepIpv4: string; readonly vtepIpv6: string; readonly underlayMtu: number } {
@@ -331,7 +329,7 @@ export class Agent {
     });
     const lost = this.attachments.lostBy(changes);
     // A server whose revision went back was restored from an older copy: it did not release, it forgot.
-    const forgotten = lost.filter((endpoint) => revision < this.#revision || this.attachments.isUnclaimed(endpoint));
+    const forgotten = lost.filter((endpoint) => revision < this.revision || this.attachments.isUnclaimed(endpoint));
     if (forgotten.length === 0) this.#apply(changes, revision);
     else this.#keep(forgotten, changes, revision);
     for (const endpoint of lost)
@@ -389,12 +387,12 @@ export class Agent {
       network,
       id,
     }));
-    if (gone.length > 0) this.#apply(gone, this.#revision);
+    if (gone.length > 0) this.#apply(gone, this.revision);
     for (const { endpoint, reason } of refused) this.attachments.forget(endpoint, reason);
     for (const name of this.#keptNetworks) {
       if (this.attachments.hasAny(name)) continue;
       this.#keptNetworks.delete(name);
-      this.#apply([{ kind: "network-removed", name }], this.#revision);
+      this.#apply([{ kind: "network-removed", name }], this.revision);
     }
   }
 
@@ -406,10 +404,9 @@ export class Agent {
     this.readiness.told(changes, revision);
     // The ways to nodes that came, or went, decide the MTU, too.
     if (changes.some(({ kind }) => kind.startsWith("node") || kind === "network")) this.#underlayChanged();
-    const kernel = this.#revision === 0 ? this.dataplane.start() : this.dataplane.changed();
+    const kernel = this.revision === 0 ? this.dataplane.start() : this.dataplane.changed();
     // The kernel is under way; the disk follows in the same turn.
-    this.#revision = revision;
-    this.#save(changes);
+    this.#writer.save(changes, revision);
     this.learning.desiredChanged();
     for (const waiting of this.#waiting)
       if (waiting.revision <= revision) {
@@ -428,21 +425,6 @@ export class Agent {
     pass
       .then(() => this.learning.dataplaneChanged())
       .catch((error: unknown) => this.options.logger.error({ error: messageOf(error) }, "the dataplane failed"));
-  }
-
-  /** A disk that is full loses nothing: what could not be written is written with the next change, or a little later. */
-  #save(changes: readonly ReplicaChange[]): void {
-    this.#unsaved.push(...changes);
-    const { problems } = this.dataplane;
-    try {
-      this.#replica.apply(this.#unsaved, this.#revision);
-      this.#unsaved = [];
-      problems.cleared(agentDatabase);
-    } catch (error) {
-      problems.failed(agentDatabase, error instanceof Error ? error : new Error(messageOf(error)));
-      this.#cancelSave?.();
-      this.#cancelSave = this.options.clock.after(saveAgain, () => this.#save([]));
-    }
   }
 
   #onConnected(): void {
@@ -490,7 +472,7 @@ export class Agent {
   }
 
   async #reached(revision: number): Promise<void> {
-    if (this.#revision >= revision) return;
+    if (this.revision >= revision) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     const waiting = { revision, resolve };
     this.#waiting.add(waiting);
@@ -582,7 +564,6 @@ export class Agent {
   }
 }
 
-const agentDatabase: KernelObject = { kind: "agent database" };
 const vtepAddress: KernelObject = { kind: "VTEP address" };
 
 /** What of the underlay the dataplane itself rests on. */

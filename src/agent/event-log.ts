@@ -31,27 +31,49 @@ const kept = 1_000;
 /** What the agent did and found, for `weft events`: the recent past, and whatever comes. */
 export class EventLog {
   readonly #clock: Clock;
+  /** The last ones, oldest first. */
   readonly #events: AgentEvent[] = [];
-  readonly #listeners = new Set<(event: AgentEvent) => void>();
+  /** How many there were. */
+  #count = 0;
+  /** Whoever reads has something to look at. */
+  #woken = Promise.withResolvers<void>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
   add(event: Omit<AgentEvent, "time">): void {
-    const dated = { time: this.#clock.now(), ...event };
-    this.#events.push(dated);
+    this.#events.push({ time: this.#clock.now(), ...event });
     if (this.#events.length > kept) this.#events.shift();
-    for (const listener of this.#listeners) listener(dated);
+    this.#count++;
+    this.#wake();
   }
 
-  recent(): readonly AgentEvent[] {
-    return [...this.#events];
+  /** The events that are kept and, if they are followed, those to come until `signal`. One who reads too slowly is told of how many he misses. */
+  async *read(isFollowed: boolean, signal: AbortSignal): AsyncGenerator<AgentEvent> {
+    let next = this.#count - this.#events.length;
+    signal.addEventListener("abort", () => this.#wake(), { once: true });
+    while (!signal.aborted) {
+      const oldest = this.#count - this.#events.length;
+      const event = this.#events[next - oldest];
+      if (next < oldest) {
+        yield this.#missed(oldest - next);
+        next = oldest;
+      } else if (event !== undefined) {
+        yield event;
+        next++;
+      } else if (isFollowed) await this.#woken.promise;
+      else return;
+    }
   }
 
-  /** Calls back with each event to come until the returned function is called. */
-  listen(listener: (event: AgentEvent) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+  #wake(): void {
+    this.#woken.resolve();
+    this.#woken = Promise.withResolvers();
+  }
+
+  #missed(count: number): AgentEvent {
+    const message = `${count} are left out: they came faster than they were read`;
+    return { time: this.#clock.now(), level: "warning", kind: "limited", object: { kind: "events" }, message };
   }
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
+import { refusal } from "../../test/support/server.ts";
 import { generatePrivateKey } from "../api/certificate-request.ts";
 import { GetAgentStatusResponseSchema } from "../api/generated/weft/v1/agent_pb.js";
 import { keyAlgorithm, keyPairOf, x509 } from "../api/x509.ts";
@@ -35,4 +36,27 @@ test("a wall clock that steps back does not disturb the status", async () => {
   const status = await agentService(agent).getStatus({} as never, {} as HandlerContext);
   assert.equal(status.uptime, 5_000n);
   assert.ok(toBinary(GetAgentStatusResponseSchema, create(GetAgentStatusResponseSchema, status)).length > 0);
+});
+
+test("a table has the name of a table, and no other that objects have", async () => {
+  const list = agentService({ dataplane: { networks: new Map() } } as unknown as Agent).listTable;
+  for (const table of ["toString", "constructor", "links"])
+    await assert.rejects(
+      async () => list({ table, network: "" } as never, {} as HandlerContext),
+      refusal("invalid-argument", /allowed: fdb, neighbours, routes/),
+    );
+  assert.deepEqual(await list({ table: "fdb", network: "" } as never, {} as HandlerContext), { rows: [] });
+});
+
+test("an attachment is told the MTU of its device, also while the network's way changes", async () => {
+  const agent = {
+    attachments: {
+      attach: async () => ({ id: "000000000001", network: "blue", ips: [], mac: "02:00:00:00:00:01", sequence: 0 }),
+    },
+    desired: { networks: new Map([["blue", { effectiveMtu: 1450 }]]), addressesOf: () => [] },
+    dataplane: { networks: new Map([["blue", { settings: { mtu: 1350 } }]]) },
+    revision: 7,
+  } as unknown as Agent;
+  const answer = await agentService(agent).attach({ interface: "eth0" } as never, {} as HandlerContext);
+  assert.equal(answer.mtu, 1350);
 });

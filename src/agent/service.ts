@@ -12,7 +12,11 @@ import type { Agent } from "./agent.ts";
 import { listFdb, listNeighbourRows, listRouteRows, type TableRow } from "./tables.ts";
 import { wayText } from "./ways.ts";
 
-const tables = { fdb: listFdb, neighbours: listNeighbourRows, routes: listRouteRows } as const;
+const tables = new Map([
+  ["fdb", listFdb],
+  ["neighbours", listNeighbourRows],
+  ["routes", listRouteRows],
+]);
 
 /** What the commands on a node ask of the agent. */
 export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
@@ -24,7 +28,8 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
       return {
         endpoint: kinds.endpoint.toMessage(endpoint),
         interface: request.interface,
-        mtu: state?.effectiveMtu ?? 0,
+        // The device's: while the network's way changes, another one than the network's.
+        mtu: agent.dataplane.networks.get(endpoint.network)?.settings.mtu ?? 0,
         addresses: addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`),
         revision: BigInt(agent.revision),
       };
@@ -36,12 +41,12 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
       return statusOf(agent);
     },
     async listTable(request) {
-      const list = tables[request.table as keyof typeof tables];
+      const list = tables.get(request.table);
       if (list === undefined)
         throw new WeftError({
           code: "invalid-argument",
           attempted: "list a table",
-          reason: `found "${request.table}"; allowed: ${Object.keys(tables).join(", ")}`,
+          reason: `found "${request.table}"; allowed: ${[...tables.keys()].join(", ")}`,
         });
       const networks = [...agent.dataplane.networks.values()].filter(
         (network) => request.network === "" || network.settings.name === request.network,
@@ -53,35 +58,16 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
           reason: "this node hosts no such network",
           hint: "list the networks that it hosts with: weft status",
         });
-      const rows: TableRow[] = [];
-      for (const network of networks) rows.push(...(await list(agent.dataplane, network)));
-      return { rows };
+      const rows: TableRow[][] = [];
+      for (const network of networks) rows.push(await list(agent.dataplane, network));
+      return { rows: rows.flat() };
     },
     waitInPlace(request, context) {
       return agent.waitInPlace(request, context.signal);
     },
     async *watchEvents(request, context) {
-      const queue = [...agent.events.recent()];
-      let wake = (): void => {};
-      const stop = agent.events.listen((event) => {
-        queue.push(event);
-        wake();
-      });
-      const onAbort = (): void => wake();
-      context.signal.addEventListener("abort", onAbort);
-      try {
-        for (;;) {
-          for (let event = queue.shift(); event !== undefined; event = queue.shift())
-            yield { ...event, object: nameOfObject(event.object), reference: event.object, time: BigInt(event.time) };
-          if (!request.follow || context.signal.aborted) return;
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-        }
-      } finally {
-        stop();
-        context.signal.removeEventListener("abort", onAbort);
-      }
+      for await (const event of agent.events.read(request.follow, context.signal))
+        yield { ...event, object: nameOfObject(event.object), reference: event.object, time: BigInt(event.time) };
     },
   };
 }

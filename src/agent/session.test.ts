@@ -88,5 +88,8 @@ test("a conversation that this side begins anew is no failure, and hides none th
   // A second agent speaks as this node.
   const other = await converse(t, server, credentials);
   await until(() => state.errors.length + other.state.errors.length > 0);
-  assert.deepEqual([...state.errors, ...other.state.errors].map((text) => /ended the stream/.test(text)), [false]);
+  assert.deepEqual(
+    [...state.errors, ...other.state.errors].map((text) => /ended the stream/.test(text)),
+    [false],
+  );
 });

@@ -1,0 +1,32 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ManualClock } from "../base/clock.ts";
+import { seconds } from "../base/duration.ts";
+import { Problems } from "../dataplane/index.ts";
+import type { ReplicaChange } from "./replica.ts";
+import { ReplicaWriter } from "./replica-writer.ts";
+
+test("what a full disk refuses, however much, is written a little later with what came meanwhile", () => {
+  const clock = new ManualClock();
+  const problems = new Problems(() => {}, clock);
+  const written: { readonly count: number; readonly revision: number }[] = [];
+  let isFull = true;
+  const apply = (changes: Iterable<ReplicaChange>, revision: number): void => {
+    if (isFull) throw new Error("disk is full");
+    written.push({ count: [...changes].length, revision });
+  };
+  const writer = new ReplicaWriter({ revision: 3, apply }, problems, clock);
+  // More than a call has arguments.
+  writer.save(
+    Array.from({ length: 200_000 }, (_, number) => ({ kind: "endpoint-removed", network: "blue", id: `${number}` })),
+    4,
+  );
+  writer.save([{ kind: "network-removed", name: "blue" }], 5);
+  assert.equal(problems.size, 1);
+  assert.equal(writer.revision, 5);
+  isFull = false;
+  clock.advance(seconds(5));
+  clock.advance(seconds(60));
+  assert.deepEqual(written, [{ count: 200_001, revision: 5 }]);
+  assert.equal(problems.size, 0);
+});
