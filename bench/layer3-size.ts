@@ -33,7 +33,8 @@ const vtepOf = (node: number) => addressAt(cidr("172.16.0.0/12"), BigInt(node + 
 function fillLayer3(network: DesiredNetwork): void {
   for (let node = 1; node < nodes; node++) {
     const block = cidrOf(addressAt(subnet, BigInt(node) << 6n), blockLength);
-    network.putBlock({ cidr: block, node: `h${node}`, vtep: vtepOf(node), isDirect: false, isFromLink: false });
+    const source = { name: "server", node: `h${node}` } as const;
+    network.putBlock({ cidr: block, source, vtep: vtepOf(node), isDirect: false, isFromLink: false });
   }
 }
 
@@ -46,7 +47,7 @@ function fillLayer2(network: DesiredNetwork): void {
         id: hex,
         mac: mac(`02:00:${hex.slice(4, 6)}:${hex.slice(6, 8)}:${hex.slice(8, 10)}:${hex.slice(10, 12)}`),
         ips: [addressAt(subnet, BigInt(number))],
-        node: `h${node}`,
+        source: { name: "server", node: `h${node}` },
         vtep: vtepOf(node),
       });
     }

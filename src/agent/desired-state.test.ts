@@ -214,18 +214,23 @@ describe("endpoints of this node", () => {
     assert.ok(blue().local("e1"));
   });
 
-  it("become remote when they move away, and local when they come", () => {
+  it("have their port as long as they are attached, also while their place is elsewhere", () => {
     putNetwork("blue");
     putNode("h1", "192.0.2.1");
     attachHere("e1");
-    putEndpoint("e1", "h0");
     putEndpoint("e1", "h1");
-    assert.equal(blue().local("e1"), undefined);
+    assert.ok(blue().local("e1"));
     assert.deepEqual(placement(), { e1: "192.0.2.1" });
-    assert.equal(desired.own.size, 0);
     putEndpoint("e1", "h0");
     assert.ok(blue().local("e1"));
     assert.deepEqual(placement(), {});
+    putEndpoint("e1", "h1");
+    assert.deepEqual([...desired.own.keys()], ["e1"]);
+    attachments.delete("e1");
+    desired.attachmentChanged("e1");
+    assert.equal(blue().local("e1"), undefined);
+    assert.deepEqual(placement(), { e1: "192.0.2.1" });
+    assert.equal(desired.own.size, 0);
   });
 });
 

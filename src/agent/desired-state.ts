@@ -6,16 +6,19 @@ import type { IpAddress } from "../base/ip.ts";
 import type {
   DesiredNetwork,
   KernelObject,
+  LocalEndpoint,
   NetworkSettings,
   NodeDataplane,
-  RemoteEndpoint,
 } from "../dataplane/index.ts";
-import type { Block, Endpoint, Network, Node } from "../model/index.ts";
+import type { Endpoint, Network, Node } from "../model/index.ts";
 import { maximumMtu, usableMtu } from "../model/mtu.ts";
 import { defaultGroup } from "../model/network-rules.ts";
 import { declaredIps } from "../model/resources.ts";
 import { blockGateway } from "../model/subnet.ts";
 import type { Attachment, ReplicaChange } from "./replica.ts";
+import { Fold, type WayTo } from "./sources/fold.ts";
+import { type CarriedNetwork, ServerSource } from "./sources/server.ts";
+import { staticPlaces } from "./sources/static.ts";
 import type { UnderlayState } from "./underlay.ts";
 import { type Way, type WayNow, waysNow } from "./ways.ts";
 
@@ -26,21 +29,19 @@ export type UnderlayPlace = Pick<
 >;
 
 /**
- * Turns what the server says into what the dataplane shall do: which endpoints are this node's and hang where, and
- * behind which VTEP the others, or their blocks, are.
+ * What the dataplane shall do, put together: networks as the server says, ports for what is attached here, and places
+ * elsewhere as the sources say.
  */
 export class DesiredState {
   readonly #node: string;
   readonly #dataplane: NodeDataplane;
   readonly #attachments: ReadonlyMap<string, Attachment>;
-  readonly #nodes = new Map<string, Node>();
   readonly #networks = new Map<string, NetworkState>();
-  /** Endpoints whose node has no VTEP for their network, until it has one. */
-  readonly #unplaced = new Map<string, Endpoint>();
-  /** Endpoints of this node. */
+  /** The networks that the dataplane has. */
+  readonly #carried = new Map<string, CarriedNetwork>();
+  readonly #server: ServerSource;
+  /** Endpoints that belong to this node, or have a port here. */
   readonly #own = new Map<string, Endpoint>();
-  /** Blocks of all nodes, by network. */
-  readonly #blocks = new Map<string, Map<Cidr, Block>>();
   #underlay: UnderlayPlace = {
     vteps: {},
     mtu: maximumMtu,
@@ -58,6 +59,7 @@ export class DesiredState {
     this.#node = options.node;
     this.#dataplane = options.dataplane;
     this.#attachments = options.attachments;
+    this.#server = new ServerSource(options.node, this.#carried);
   }
 
   get networks(): ReadonlyMap<string, NetworkState> {
@@ -65,17 +67,12 @@ export class DesiredState {
   }
 
   get nodes(): ReadonlyMap<string, Node> {
-    return this.#nodes;
+    return this.#server.nodes;
   }
 
-  /** Endpoints of this node by id, as the server says. */
+  /** Endpoints that belong to this node, or have a port here, by id and as the server says. */
   get own(): ReadonlyMap<string, Endpoint> {
     return this.#own;
-  }
-
-  /** The blocks of a network, of all nodes. */
-  blocksOf(network: string): ReadonlyMap<Cidr, Block> {
-    return this.#blocks.get(network) ?? noBlocks;
   }
 
   /** While a network changes the way its packets travel: the ways that are received on beside the one that is sent on. */
@@ -97,53 +94,58 @@ export class DesiredState {
         break;
       case "network-removed":
         this.#networks.delete(change.name);
-        this.#blocks.delete(change.name);
+        this.#carried.delete(change.name);
+        this.#server.removeNetwork(change.name);
         this.#dataplane.problems.forget(({ kind, network }) => kind === "MTU" && network === change.name);
-        for (const endpoints of [this.#own, this.#unplaced])
-          for (const { id, network } of endpoints.values()) if (network === change.name) endpoints.delete(id);
+        for (const { id, network } of this.#own.values()) if (network === change.name) this.#own.delete(id);
         this.#dataplane.removeNetwork(change.name);
         break;
-      case "node":
-        this.#putNode(change.node);
+      case "node": {
+        const before = this.nodes.get(change.node.name);
+        this.#server.putNode(change.node);
+        if (before?.underlayMtu !== change.node.underlayMtu)
+          for (const state of this.#networks.values()) this.#judgeMtu(state);
         break;
+      }
       case "node-removed":
-        this.#nodes.delete(change.name);
+        this.#server.removeNode(change.name);
         for (const state of this.#networks.values()) this.#judgeMtu(state);
         break;
       case "endpoint":
-        this.#place(change.endpoint);
+        this.#server.putEndpoint(change.endpoint);
+        this.#placeHere(change.endpoint);
         break;
       case "endpoint-removed":
-        this.#dataplane.networks.get(change.network)?.remove(change.id);
+        this.#server.removeEndpoint(change.network, change.id);
+        this.#dataplane.networks.get(change.network)?.removeHere(change.id);
         this.#own.delete(change.id);
-        this.#unplaced.delete(change.id);
         break;
       case "block":
-        this.#blocksToChange(change.block.network).set(change.block.cidr, change.block);
-        this.#placeBlock(change.block.network, change.block.cidr);
+        this.#server.putBlock(change.block);
+        this.#ownBlocksChanged(change.block.network);
         break;
       case "block-removed":
-        this.#blocksToChange(change.network).delete(change.cidr);
-        this.#placeBlock(change.network, change.cidr);
+        this.#server.removeBlock(change.network, change.cidr);
+        this.#ownBlocksChanged(change.network);
         break;
     }
   }
 
   /** The addresses of an endpoint of this node, each with the length of what is on its link: subnet, or block. */
   addressesOf(endpoint: Pick<Endpoint, "ips" | "learntIps">, { name, mode, subnets }: Network): InterfaceAddress[] {
-    return interfaceAddresses(declaredIps(endpoint), mode === "l2" ? subnets : this.#ownBlocks(name));
+    return interfaceAddresses(declaredIps(endpoint), mode === "l2" ? subnets : this.#server.ownBlocks(name));
   }
 
-  /** The attachment of one of this node's endpoints came or went. */
+  /** The attachment of an endpoint came or went. */
   attachmentChanged(id: string): void {
     const endpoint = this.#own.get(id);
-    if (endpoint !== undefined) this.#place(endpoint);
+    if (endpoint !== undefined) this.#placeHere(endpoint);
   }
 
   /** A network that asks for more than the underlay carries is set to less, or loses what is larger: that is told. */
   #judgeMtu({ network, change, effectiveMtu }: NetworkState): void {
     const object = mtuObject(network.name);
-    const others = [...this.#nodes.values()].filter(
+    const others = [...this.nodes.values()].filter(
       ({ name, vtepAddresses }) => name !== this.#node && vtepAddresses[network.underlay] !== undefined,
     );
     const { problem } = usableMtu(network, [{ name: this.#node, underlayMtu: this.#underlay.mtu }, ...others]);
@@ -158,26 +160,26 @@ export class DesiredState {
     this.#judgeMtu(state);
     const settings = this.#settingsOf(state.network, waysNow(state));
     if (settings === undefined) return;
-    const known = this.#dataplane.networks.get(settings.name);
-    const before = known?.settings;
-    if (known !== undefined && isDeepStrictEqual(before, settings)) {
-      this.#placeBlocks(settings.name);
-      return;
-    }
-    const network = this.#dataplane.putNetwork(settings);
-    this.#placeBlocks(settings.name);
-    if (network === known) {
-      // MTU and learning of ports follow the network's, and so do the routes inside.
-      for (const endpoint of this.#own.values()) if (endpoint.network === settings.name) this.#place(endpoint);
-      return;
-    }
-    if (known === undefined) {
-      for (const endpoint of [...this.#unplaced.values()])
-        if (endpoint.network === settings.name) this.#place(endpoint);
-      return;
-    }
-    for (const remote of known.remotes.values()) network.putRemote(remote);
-    for (const endpoint of this.#own.values()) if (endpoint.network === settings.name) this.#place(endpoint);
+    const { name } = settings;
+    const known = this.#dataplane.networks.get(name);
+    const isSame = isDeepStrictEqual(known?.settings, settings);
+    const network = known !== undefined && isSame ? known : this.#dataplane.putNetwork(settings);
+    this.#carry(state.network, network);
+    // MTU and learning of ports follow the network's, and so do the routes inside.
+    if (!isSame) for (const endpoint of this.#own.values()) if (endpoint.network === name) this.#placeHere(endpoint);
+  }
+
+  /** Lets the network have what is elsewhere: what it has already, what waited for it, and by the ways that it has now. */
+  #carry({ name, mode, underlay, vteps }: Network, network: DesiredNetwork): void {
+    const carried = this.#carried.get(name) ?? { underlay, fold: new Fold(network, (vtep) => this.#wayTo(name, vtep)) };
+    const { fold } = carried;
+    fold.moveTo(network);
+    fold.setListed(staticPlaces({ vteps }));
+    fold.waysChanged();
+    if (mode === "l3") this.#setLocalBlocks(name, network);
+    if (this.#carried.has(name)) return;
+    this.#carried.set(name, carried);
+    this.#server.networkCame(name);
   }
 
   /** `undefined`: this node has no place for the network. */
@@ -204,7 +206,6 @@ export class DesiredState {
       localLearning: network.learningLimit > 0,
       vlanTags: network.vlanTags,
       ageing: network.ageing,
-      staticVteps: network.vteps,
       ...(multicast === undefined ? {} : { multicast }),
       gateways: this.#gatewaysOf(network),
       egress: network.egress,
@@ -242,57 +243,38 @@ export class DesiredState {
   /** Addresses of the bridge: of l3 networks those of this node's blocks, of l2 networks the gateways if the node is to be them. */
   #gatewaysOf(network: Network): InterfaceAddress[] {
     if (network.mode === "l3")
-      return this.#ownBlocks(network.name).map((cidr) => ({
+      return this.#server.ownBlocks(network.name).map((cidr) => ({
         address: blockGateway(cidr),
         prefixLength: prefixLengthOf(cidr),
       }));
     return network.egress || network.hostAccess ? interfaceAddresses(network.gateways, network.subnets) : [];
   }
 
-  #ownBlocks(network: string): Cidr[] {
-    return [...this.blocksOf(network).values()].filter(({ node }) => node === this.#node).map(({ cidr }) => cidr);
-  }
-
-  #blocksToChange(network: string): Map<Cidr, Block> {
-    const blocks = this.#blocks.get(network) ?? new Map<Cidr, Block>();
-    this.#blocks.set(network, blocks);
-    return blocks;
-  }
-
-  /** A block came, went, or has another owner. One of this node's changes the bridge, one of another the routes. */
-  #placeBlock(networkName: string, cidr: Cidr): void {
-    const state = this.#networks.get(networkName);
-    const network = this.#dataplane.networks.get(networkName);
-    if (state === undefined || network === undefined) return;
-    const block = this.blocksOf(networkName).get(cidr);
-    if (block?.node === this.#node || network.localBlocks.has(cidr)) this.#putNetwork(state);
-    this.#placeRemoteBlock(state.network, network, cidr, block);
-  }
-
-  /** All blocks of a network: their ways may have changed with the network's. */
-  #placeBlocks(networkName: string): void {
-    const state = this.#networks.get(networkName);
-    const network = this.#dataplane.networks.get(networkName);
-    if (state?.network.mode !== "l3" || network === undefined) return;
-    const { way, standby } = waysNow(state);
-    const isDirect = [way, ...standby].some((each) => each.isDirect);
-    network.setLocalBlocks(this.#ownBlocks(networkName).map((cidr) => ({ cidr, isDirect })));
-    for (const [cidr, block] of this.blocksOf(networkName)) this.#placeRemoteBlock(state.network, network, cidr, block);
-  }
-
-  #placeRemoteBlock({ name, underlay }: Network, network: DesiredNetwork, cidr: Cidr, block: Block | undefined): void {
-    const vtep = block === undefined ? undefined : this.#nodes.get(block.node)?.vtepAddresses[underlay];
-    if (block === undefined || block.node === this.#node || vtep === undefined) {
-      network.removeBlock(cidr);
-      return;
-    }
+  /** A block of this node's changes the bridge. */
+  #ownBlocksChanged(name: string): void {
     const state = this.#networks.get(name);
-    if (state === undefined) return;
+    const network = this.#dataplane.networks.get(name);
+    if (state === undefined || network === undefined) return;
+    const blocks = this.#server.ownBlocks(name);
+    if (!isDeepStrictEqual([...network.localBlocks.keys()], blocks)) this.#putNetwork(state);
+  }
+
+  #setLocalBlocks(name: string, network: DesiredNetwork): void {
+    const isDirect = this.#waysOf(name).some((each) => each.isDirect);
+    network.setLocalBlocks(this.#server.ownBlocks(name).map((cidr) => ({ cidr, isDirect })));
+  }
+
+  /** The ways that the network is received on, first the one that it is sent on. */
+  #waysOf(name: string): readonly Way[] {
+    const state = this.#networks.get(name);
+    if (state === undefined) return [];
     const { way, standby } = waysNow(state);
-    const isDirect = this.#isDirect(way, vtep);
-    const isFromLink = isDirect || standby.some((other) => this.#isDirect(other, vtep));
-    const wanted = { cidr, node: block.node, vtep, isDirect, isFromLink };
-    if (!isDeepStrictEqual(network.blocks.get(cidr), wanted)) network.putBlock(wanted);
+    return [way, ...standby];
+  }
+
+  #wayTo(name: string, vtep: IpAddress): ReturnType<WayTo> {
+    const [isDirect = false, ...others] = this.#waysOf(name).map((way) => this.#isDirect(way, vtep));
+    return { isDirect, isFromLink: isDirect || others.includes(true) };
   }
 
   /** Without a tunnel everybody is; else those on a link of this node. */
@@ -306,98 +288,36 @@ export class DesiredState {
     return onLink.get(vtep) ?? prefixes.some((prefix) => cidrContains(prefix, vtep));
   }
 
-  #putNode(node: Node): void {
-    const before = this.#nodes.get(node.name);
-    this.#nodes.set(node.name, node);
-    if (before?.underlayMtu !== node.underlayMtu) for (const state of this.#networks.values()) this.#judgeMtu(state);
-    for (const endpoint of [...this.#unplaced.values()]) if (endpoint.node === node.name) this.#place(endpoint);
-    if (node.name === this.#node) return;
-    for (const [networkName, blocks] of this.#blocks)
-      for (const { cidr, node: owner } of blocks.values()) if (owner === node.name) this.#placeBlock(networkName, cidr);
-    if (before === undefined) return;
-    for (const family of ["ipv4", "ipv6"] as const) {
-      const vtep = node.vtepAddresses[family];
-      const old = before.vtepAddresses[family];
-      if (old === undefined || old === vtep) continue;
-      for (const network of this.#dataplane.networks.values())
-        for (const remote of [...network.remotes.values()]) {
-          if (remote.node !== node.name || remote.vtep !== old) continue;
-          if (vtep === undefined) this.#displace(remote, network);
-          else network.putRemote({ ...remote, vtep });
-        }
-    }
-  }
-
-  /** Its node has no VTEP any more: the address is another node's. It waits for the node to say where it is. */
-  #displace({ id, mac, ips, node, isLearnt }: RemoteEndpoint, network: DesiredNetwork): void {
-    network.remove(id);
-    const attachment = isLearnt === true ? "learned" : "netns";
-    const endpoint: Endpoint = { id, network: network.settings.name, node, mac, ips, attachment, sequence: 0 };
-    this.#unplaced.set(id, endpoint);
-  }
-
-  #place(endpoint: Endpoint): void {
-    const state = this.#networks.get(endpoint.network);
+  /** What of the endpoint is here: a port where it is attached, whatever its place, or what was learnt behind one. */
+  #placeHere(endpoint: Endpoint): void {
+    const { id } = endpoint;
+    const belongsHere = endpoint.node === this.#node;
+    const attachment = this.#attachments.get(id);
+    const port = attachment?.state === "releasing" ? undefined : attachment;
+    if (belongsHere || port !== undefined) this.#own.set(id, endpoint);
+    else this.#own.delete(id);
     const network = this.#dataplane.networks.get(endpoint.network);
-    if (endpoint.node === this.#node) this.#own.set(endpoint.id, endpoint);
-    else this.#own.delete(endpoint.id);
-    if (state === undefined || network === undefined) {
-      this.#unplaced.set(endpoint.id, endpoint);
-      return;
-    }
-    if (endpoint.node === this.#node) this.#placeLocal(endpoint, state.network, network);
-    else this.#placeRemote(endpoint, state.network, network);
+    const declared = this.#networks.get(endpoint.network)?.network;
+    if (network === undefined || declared === undefined) return;
+    if (belongsHere && endpoint.attachment === "learned")
+      network.putLearnt({ id, mac: endpoint.mac, ips: endpoint.ips });
+    else if (port === undefined) network.removeHere(id);
+    else network.putLocal(localEndpoint(port, endpoint, this.addressesOf(endpoint, declared), network.settings));
   }
+}
 
-  #placeLocal(endpoint: Endpoint, declared: Network, network: DesiredNetwork): void {
-    this.#unplaced.delete(endpoint.id);
-    if (endpoint.attachment === "learned") {
-      network.putLearnt({ id: endpoint.id, mac: endpoint.mac, ips: endpoint.ips });
-      return;
-    }
-    const attachment = this.#attachments.get(endpoint.id);
-    if (attachment === undefined || attachment.state === "releasing") {
-      network.remove(endpoint.id);
-      return;
-    }
-    network.putLocal({
-      id: endpoint.id,
-      mac: endpoint.mac,
-      addresses: this.addressesOf(endpoint, declared),
-      ...(endpoint.learntIps === undefined ? {} : { learntIps: endpoint.learntIps }),
-      netns: attachment.netns,
-      interface: attachment.interface,
-      inode: attachment.inode,
-      routePriority: attachment.routePriority,
-      gateways: network.settings.gateways
-        .filter(({ address, prefixLength }) =>
-          endpoint.ips.some((ip) => cidrContains(cidrOf(address, prefixLength), ip)),
-        )
-        .map(({ address }) => address),
-    });
-  }
-
-  #placeRemote(endpoint: Endpoint, { underlay }: Network, network: DesiredNetwork): void {
-    const node = this.#nodes.get(endpoint.node);
-    const vtep = node?.vtepAddresses[underlay];
-    if (node === undefined || vtep === undefined) {
-      this.#unplaced.set(endpoint.id, endpoint);
-      return;
-    }
-    this.#unplaced.delete(endpoint.id);
-    const known = network.remote(endpoint.id);
-    const isKnown = known?.mac === endpoint.mac && known.vtep === vtep && known.node === node.name;
-    if (isKnown && sameTexts(known.ips, endpoint.ips)) return;
-    // The name that all endpoints of the node share, not one of each.
-    network.putRemote({
-      id: endpoint.id,
-      mac: endpoint.mac,
-      ips: endpoint.ips,
-      node: node.name,
-      vtep,
-      ...(endpoint.attachment === "learned" ? { isLearnt: true } : {}),
-    });
-  }
+/** A port as the attachment says, for the endpoint as the server does. */
+function localEndpoint(
+  { netns, interface: name, inode, routePriority }: Attachment,
+  { id, mac, ips, learntIps }: Endpoint,
+  addresses: readonly InterfaceAddress[],
+  settings: NetworkSettings,
+): LocalEndpoint {
+  const gateways = settings.gateways
+    .filter(({ address, prefixLength }) => ips.some((ip) => cidrContains(cidrOf(address, prefixLength), ip)))
+    .map(({ address }) => address);
+  const learnt = learntIps === undefined ? {} : { learntIps };
+  return { id, mac, addresses, ...learnt, netns, interface: name, inode, routePriority, gateways };
 }
 
 function mtuObject(network: string): KernelObject {
@@ -414,16 +334,10 @@ function elsewhere(network: string, asked: number, carried: number): WeftError {
   });
 }
 
-const noBlocks: ReadonlyMap<Cidr, Block> = new Map();
-
 /** Each address with the length of the prefix that holds it. */
 export function interfaceAddresses(ips: readonly IpAddress[], subnets: readonly Cidr[]): InterfaceAddress[] {
   return ips.flatMap((address) => {
     const subnet = subnets.find((candidate) => cidrContains(candidate, address));
     return subnet === undefined ? [] : [{ address, prefixLength: prefixLengthOf(subnet) }];
   });
-}
-
-function sameTexts(a: readonly string[], b: readonly string[]): boolean {
-  return a.length === b.length && a.every((text, index) => text === b[index]);
 }

@@ -101,6 +101,7 @@ export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork)
     tunnelEntries.delete(mac);
   }
   for (const endpoint of network.locals.values()) {
+    if (network.isElsewhere(endpoint.mac)) continue;
     const entry = bridgeEntries.get(endpoint.mac);
     bridgeEntries.delete(endpoint.mac);
     const port = endpointPortName(endpoint.id);

@@ -11,7 +11,7 @@ const remote = (id: number, macNumber: number, ips: readonly number[], vtep: num
   id: `e${id}`,
   mac: mac(`02:00:00:00:00:0${macNumber}`),
   ips: ips.map((number) => ip(`10.0.0.${number}`)),
-  node: `h${vtep}`,
+  source: { name: "server", node: `h${vtep}` },
   vtep: ip(`192.0.2.${vtep}`),
 });
 const local = (id: number): LocalEndpoint => ({
@@ -21,6 +21,12 @@ const local = (id: number): LocalEndpoint => ({
   netns: "/run/netns/c",
   interface: "eth0",
   inode: 0,
+});
+
+/** An endpoint with a port here that has a MAC of those of remote ones: its own, or another's. */
+const moving = (id: number, macNumber: number): LocalEndpoint => ({
+  ...local(id),
+  mac: remote(id, macNumber, [], 1).mac,
 });
 
 type Step =
@@ -34,7 +40,7 @@ const steps: fc.Arbitrary<readonly Step[]> = fc.array(
     fc
       .tuple(number, number, fc.uniqueArray(number, { maxLength: 2 }), number)
       .map(([id, macNumber, ips, vtep]): Step => ({ kind: "remote", endpoint: remote(id, macNumber, ips, vtep) })),
-    number.map((id): Step => ({ kind: "local", endpoint: local(id) })),
+    fc.tuple(number, number).map(([id, macNumber]): Step => ({ kind: "local", endpoint: moving(id, macNumber) })),
     fc
       .tuple(fc.constantFrom("remove" as const, "remove-remote" as const, "remove-local" as const), number)
       .map(([kind, id]): Step => ({ kind, id: `e${id}` })),
@@ -46,6 +52,11 @@ const steps: fc.Arbitrary<readonly Step[]> = fc.array(
 class Model {
   readonly remotes = new Map<string, RemoteEndpoint>();
   readonly locals = new Map<string, LocalEndpoint>();
+
+  /** Endpoints here whose MAC another port here has: the server lets no two have one. */
+  sharing({ id, mac }: LocalEndpoint): string[] {
+    return [...this.locals.values()].filter((other) => other.id !== id && other.mac === mac).map((other) => other.id);
+  }
 
   /** Endpoints whose MAC or address the new one has: the server tells of their end after it. */
   replacedBy(endpoint: RemoteEndpoint): string[] {
@@ -63,6 +74,12 @@ class Model {
     return new Map([...this.remotes.values()].flatMap((endpoint) => endpoint.ips.map((each) => [each, endpoint])));
   }
 
+  /** Ports here at which the bridge has the MAC. */
+  ports(): Map<string, LocalEndpoint> {
+    const elsewhere = this.macs();
+    return new Map([...this.locals].filter(([, { mac }]) => !elsewhere.has(mac)));
+  }
+
   vteps(): IpAddress[] {
     return [...new Set([...this.remotes.values()].map((endpoint) => endpoint.vtep))].sort();
   }
@@ -76,12 +93,14 @@ function perform(step: Step, network: DesiredNetwork, model: Model): void {
         network.removeRemote(id);
         model.remotes.delete(id);
       }
-      model.locals.delete(step.endpoint.id);
       model.remotes.set(step.endpoint.id, step.endpoint);
       break;
     case "local":
+      for (const id of model.sharing(step.endpoint)) {
+        network.removeLocal(id);
+        model.locals.delete(id);
+      }
       network.putLocal(step.endpoint);
-      model.remotes.delete(step.endpoint.id);
       model.locals.set(step.endpoint.id, step.endpoint);
       break;
     case "remove":
@@ -114,6 +133,7 @@ it("has the tables that follow from its endpoints, whatever came and went in wha
         assert.deepEqual(network.remotes, model.remotes);
         assert.deepEqual(network.locals, model.locals);
         assert.deepEqual(network.remotesByMac, model.macs());
+        for (const [id, { mac }] of model.locals) assert.equal(network.isElsewhere(mac), !model.ports().has(id));
         assert.deepEqual(network.remotesByIp, model.ips());
         assert.deepEqual([...network.remoteVteps].sort(), model.vteps());
       }
@@ -129,10 +149,12 @@ it("marks every row, port and flood entry that a sequence of changes touched", (
       for (const step of first) perform(step, network, model);
       const marked = new Marked(network);
       const [macs, ips, vteps, locals] = [model.macs(), model.ips(), model.vteps(), new Map(model.locals)];
+      const ports = model.ports();
       for (const step of second) perform(step, network, model);
       for (const key of changedKeys(macs, model.macs())) assert.ok(marked.macs.has(key), key);
       for (const key of changedKeys(ips, model.ips())) assert.ok(marked.ips.has(key), key);
       for (const id of changedKeys(locals, model.locals)) assert.ok(marked.ports.has(id), id);
+      for (const id of model.ports().keys()) assert.ok(ports.has(id) || marked.ports.has(id), id);
       const isIn = (list: readonly string[], vtep: string): boolean => list.includes(vtep);
       for (const vtep of new Set([...vteps, ...model.vteps()]))
         if (isIn(vteps, vtep) !== isIn(model.vteps(), vtep))
@@ -191,6 +213,39 @@ it("keeps the first MAC that an address lost, whichever of its owners it goes fr
   network.setSettings({ ...settings, mode: "l3" });
   network.removeRemote("e2");
   assert.deepEqual(former(), []);
+});
+
+it("floods to listed VTEPs alone while there are any, and marks what that changes", () => {
+  const [listed, other] = [ip("192.0.2.7"), ip("192.0.2.8")];
+  const network = new DesiredNetwork(settings);
+  network.putRemote(remote(1, 1, [1], 2));
+  const marked = new Marked(network);
+  network.setListed([listed, settings.localVtep]);
+  assert.deepEqual(network.floodList, [listed]);
+  assert.deepEqual([...network.peers], [ip("192.0.2.2"), listed]);
+  assert.deepEqual([...marked.peers], [listed]);
+  assert.deepEqual([...marked.floods], [ip("192.0.2.2"), listed]);
+  assert.ok(network.floodsTo(listed) && !network.floodsTo(ip("192.0.2.2")) && network.hasPeer(listed));
+  network.setListed([other]);
+  network.setListed([]);
+  assert.deepEqual(network.floodList, [ip("192.0.2.2")]);
+  assert.ok(marked.peers.has(other) && marked.floods.has(other));
+});
+
+it("has the frames of an endpoint that moves where its place is, and at its port as soon as that is all there is", () => {
+  const network = new DesiredNetwork(settings);
+  network.putRemote(remote(1, 1, [1], 2));
+  network.putLocal(moving(1, 1));
+  assert.ok(network.local("e1") !== undefined && network.remote("e1") !== undefined);
+  assert.equal(network.isElsewhere(moving(1, 1).mac), true);
+  const marked = new Marked(network);
+  network.removeRemote("e1");
+  assert.equal(network.isElsewhere(moving(1, 1).mac), false);
+  assert.deepEqual([...marked.ports], ["e1"]);
+  // And the other way.
+  network.putRemote(remote(1, 1, [1], 3));
+  network.removeLocal("e1");
+  assert.equal(network.remote("e1")?.vtep, "192.0.2.3");
 });
 
 it("marks devices after a change of settings", () => {

@@ -38,8 +38,6 @@ export interface NetworkSettings {
   readonly vlanTags: boolean;
   /** Seconds after which what was learnt and not heard of is forgotten. */
   readonly ageing: number;
-  /** VTEPs that are told by the network itself, among them such as do not run weft. */
-  readonly staticVteps: readonly IpAddress[];
   readonly multicast?: MulticastGroup;
   /** Addresses of the bridge: this node is the gateway of its endpoints. */
   readonly gateways: readonly InterfaceAddress[];
@@ -51,18 +49,25 @@ export interface NetworkSettings {
   readonly hostAccess: boolean;
 }
 
-/** An endpoint of another node. */
-export interface RemoteEndpoint {
+/** Who says where something is that is not here. One object is shared by all that one says. */
+export type Source = { readonly name: "server"; readonly node: string } | { readonly name: "static" };
+
+/** Where something is that is not here: behind a VTEP, which need not be a node's. */
+export interface RemotePlace {
+  readonly vtep: IpAddress;
+  readonly source: Source;
+}
+
+/** An endpoint that has its place elsewhere. */
+export interface RemoteEndpoint extends RemotePlace {
   readonly id: string;
   /** Found behind a port and never declared: it may turn up behind one of this node's. */
   readonly isLearnt?: boolean;
   readonly mac: MacAddress;
   readonly ips: readonly IpAddress[];
-  readonly node: string;
-  readonly vtep: IpAddress;
 }
 
-/** An endpoint of this node: a veth pair from the network's bridge into a namespace. */
+/** An endpoint that has a port here: a veth pair from the network's bridge into a namespace. */
 export interface LocalEndpoint {
   readonly id: string;
   readonly mac: MacAddress;
@@ -87,11 +92,9 @@ export interface LearntEndpoint {
   readonly ips: readonly IpAddress[];
 }
 
-/** A block of another node. */
-export interface RemoteBlock {
+/** A block that has its place elsewhere. */
+export interface RemoteBlock extends RemotePlace {
   readonly cidr: Cidr;
-  readonly node: string;
-  readonly vtep: IpAddress;
   /** Reached without a tunnel: the VTEP is on a link of this node. */
   readonly isDirect: boolean;
   /** Packets from it may come without a tunnel: it is direct, or was or will be in a moment. */
@@ -123,13 +126,16 @@ export interface DeviceMarks {
   settings(): void;
   /** The VTEP came or went. */
   peer(vtep: IpAddress): unknown;
-  /** The endpoint of this node came, went or changed. */
+  /** The port of the endpoint came, went or changed, or its MAC came back to it from elsewhere. */
   port(endpoint: string): unknown;
 }
 
 /**
  * What one network shall be on this node. Changes mark the rows that they touch, so that the work that follows
  * grows with the change and not with the network.
+ *
+ * That an endpoint has a port here and that its place is elsewhere are two facts, and while it moves both hold. Its rows lead
+ * to the place elsewhere as long as there is one: of two ports the one that the sources name has the traffic.
  */
 export class DesiredNetwork {
   settings: NetworkSettings;
@@ -138,6 +144,7 @@ export class DesiredNetwork {
   readonly #byIp = new Map<IpAddress, RemoteEndpoint>();
   readonly #locals = new Map<string, LocalEndpoint>();
   readonly #localsByIp = new Map<IpAddress, LocalEndpoint>();
+  readonly #localsByMac = new Map<MacAddress, LocalEndpoint>();
   readonly #learnt = new Map<string, LearntEndpoint>();
   /** Addresses that were found behind ports here. */
   readonly #learntMacs = new Map<IpAddress, MacAddress>();
@@ -145,7 +152,10 @@ export class DesiredNetwork {
   readonly #deaf = new Set<string>();
   readonly #blocks = new Map<Cidr, RemoteBlock>();
   readonly #localBlocks = new Map<Cidr, LocalBlock>();
+  /** VTEPs of what is elsewhere, with how much is behind each. */
   readonly #vteps = new Map<IpAddress, number>();
+  /** VTEPs that are named for the network as a whole, among them such as do not run weft. */
+  #listed: ReadonlySet<IpAddress> = noVteps;
   /**
    * Of a layer-2 network whose endpoints are all told: addresses that lost a MAC, and which, since somebody last took
    * note and cleared it.
@@ -169,7 +179,7 @@ export class DesiredNetwork {
     const flooded = this.floodList;
     this.settings = settings;
     this.#devices?.settings();
-    for (const vtep of differing(flooded, this.floodList)) this.#rows?.flooded(vtep);
+    this.#floodsFormerly(flooded);
     for (const subnet of differing(before.subnets, settings.subnets)) this.#rows?.block(subnet);
     if (resolvesLocals(before) !== resolvesLocals(settings)) this.#markLocalIps();
     const { transport, learning } = settings;
@@ -179,8 +189,17 @@ export class DesiredNetwork {
     if (before.mtu < minimumMtu[6] !== settings.mtu < minimumMtu[6]) this.#markRows();
   }
 
+  /** Takes VTEPs that are named for the network as a whole; if there are any, they alone get what is flooded. */
+  setListed(vteps: readonly IpAddress[]): void {
+    const { peers, floodList } = this;
+    this.#listed = new Set(vteps);
+    for (const vtep of differing(peers, this.peers)) this.#devices?.peer(vtep);
+    this.#floodsFormerly(floodList);
+  }
+
+  /** The place of the endpoint is elsewhere; whether it has a port here, too, is another question. */
   putRemote(endpoint: RemoteEndpoint): void {
-    this.removeLocal(endpoint.id);
+    this.#removeLearnt(endpoint.id);
     const before = this.#remotes.get(endpoint.id);
     if (before !== undefined) this.#forget(before);
     this.#remotes.set(endpoint.id, endpoint);
@@ -223,10 +242,12 @@ export class DesiredNetwork {
     this.#learnt.set(endpoint.id, endpoint);
   }
 
+  /** The endpoint has a port here; whether its place is elsewhere is another question. */
   putLocal(endpoint: LocalEndpoint): void {
-    this.removeRemote(endpoint.id);
     const before = this.#locals.get(endpoint.id);
+    if (before !== undefined) this.#forgetMac(before);
     this.#locals.set(endpoint.id, endpoint);
+    this.#localsByMac.set(endpoint.mac, endpoint);
     for (const { address } of endpoint.addresses) {
       if (this.#localsByIp.get(address)?.mac !== endpoint.mac) this.#rows?.ip(address);
       if (this.macOf(address) !== endpoint.mac) this.#leaveMac(address);
@@ -250,10 +271,16 @@ export class DesiredNetwork {
     return this.#deaf.has(id) ? { ...this.settings, localLearning: false } : this.settings;
   }
 
-  /** Whichever of the two the endpoint is. */
+  /** The endpoint is gone, wherever it was. */
   remove(id: string): void {
     this.removeRemote(id);
+    this.removeHere(id);
+  }
+
+  /** Nothing of the endpoint is here any more: no port, nor what was learnt. */
+  removeHere(id: string): void {
     this.removeLocal(id);
+    this.#removeLearnt(id);
   }
 
   removeRemote(id: string): void {
@@ -264,12 +291,12 @@ export class DesiredNetwork {
   }
 
   removeLocal(id: string): void {
-    this.#setLearntIps(this.#learnt.get(id) ?? learntOf(this.#locals.get(id)), undefined);
-    this.#learnt.delete(id);
-    this.#deaf.delete(id);
     const endpoint = this.#locals.get(id);
     if (endpoint === undefined) return;
+    this.#setLearntIps(learntOf(endpoint), undefined);
+    this.#deaf.delete(id);
     this.#locals.delete(id);
+    this.#forgetMac(endpoint);
     this.#forgetIps(endpoint);
     this.#devices?.port(id);
   }
@@ -297,6 +324,11 @@ export class DesiredNetwork {
     return resolvesLocals(this.settings) ? this.#localsByIp : noLocals;
   }
 
+  /** The endpoint elsewhere that has the MAC or the address now, whether or not rows are made of it. */
+  remoteWith(address: MacAddress | IpAddress): RemoteEndpoint | undefined {
+    return this.#byMac.get(address as MacAddress) ?? this.#byIp.get(address as IpAddress);
+  }
+
   /** The MAC that the bridge shall have for an address. It has none for IPv6 where its MTU is too small (RFC 8200 §5). */
   neighbourMac(ip: IpAddress): MacAddress | undefined {
     if (this.settings.mtu < minimumMtu[6] && familyOf(ip) === 6) return undefined;
@@ -310,9 +342,14 @@ export class DesiredNetwork {
     for (const ip of remotesByIp.keys()) if (!localsByIp.has(ip) && this.neighbourMac(ip) !== undefined) yield ip;
   }
 
-  /** Whether an endpoint here has the MAC: the bridge has it at its port. */
+  /** Whether an endpoint with the MAC has its place elsewhere: that, and no port here, is where its frames go. */
+  isElsewhere(mac: MacAddress): boolean {
+    return this.remotesByMac.has(mac);
+  }
+
+  /** Whether an endpoint here has the MAC: the bridge has it at its port, unless its place is elsewhere. */
   hasLocalMac(mac: MacAddress): boolean {
-    for (const endpoint of this.#locals.values()) if (endpoint.mac === mac) return true;
+    if (this.#localsByMac.has(mac)) return true;
     for (const endpoint of this.#learnt.values()) if (endpoint.mac === mac) return true;
     return false;
   }
@@ -344,38 +381,37 @@ export class DesiredNetwork {
     return this.#locals;
   }
 
-  /** VTEPs of the other nodes that host the network. */
+  /** VTEPs that something of the network is behind. */
   get remoteVteps(): readonly IpAddress[] {
     return [...this.#vteps.keys()];
   }
 
-  /** VTEPs that packets of this network are exchanged with: {@link remoteVteps}, and those that the network lists. */
+  /** VTEPs that packets of this network are exchanged with: {@link remoteVteps}, and those that are listed for it. */
   get peers(): ReadonlySet<IpAddress> {
-    const peers = new Set([...this.#vteps.keys(), ...this.settings.staticVteps]);
+    const peers = new Set([...this.#vteps.keys(), ...this.#listed]);
     peers.delete(this.settings.localVtep);
     return peers;
   }
 
   /** Whether {@link peers} has the VTEP. */
   hasPeer(vtep: IpAddress): boolean {
-    const { staticVteps, localVtep } = this.settings;
-    return vtep !== localVtep && (this.#vteps.has(vtep) || staticVteps.includes(vtep));
+    return vtep !== this.settings.localVtep && (this.#vteps.has(vtep) || this.#listed.has(vtep));
   }
 
   /** Who gets a copy of each flooded frame: VTEPs, or the one group. */
   get floodList(): readonly IpAddress[] {
-    const { mode, flood, multicast, staticVteps, localVtep } = this.settings;
+    const { mode, flood, multicast, localVtep } = this.settings;
     if (mode === "l3" || flood === "none") return [];
     if (multicast !== undefined) return [multicast.address];
-    return staticVteps.length > 0 ? staticVteps.filter((vtep) => vtep !== localVtep) : this.remoteVteps;
+    return this.#listed.size > 0 ? [...this.#listed].filter((vtep) => vtep !== localVtep) : this.remoteVteps;
   }
 
   /** Whether {@link floodList} has the VTEP or group. */
   floodsTo(vtep: IpAddress): boolean {
-    const { mode, flood, multicast, staticVteps, localVtep } = this.settings;
+    const { mode, flood, multicast, localVtep } = this.settings;
     if (mode === "l3" || flood === "none") return false;
     if (multicast !== undefined) return multicast.address === vtep;
-    return staticVteps.length > 0 ? staticVteps.includes(vtep) && vtep !== localVtep : this.#vteps.has(vtep);
+    return this.#listed.size > 0 ? this.#listed.has(vtep) && vtep !== localVtep : this.#vteps.has(vtep);
   }
 
   /** Whether the prefix lies in one of the network's subnets. */
@@ -407,6 +443,8 @@ export class DesiredNetwork {
   #forget(endpoint: RemoteEndpoint): void {
     if (this.#byMac.get(endpoint.mac) === endpoint) this.#byMac.delete(endpoint.mac);
     this.#rows?.mac(endpoint.mac);
+    const local = this.#localsByMac.get(endpoint.mac);
+    if (local !== undefined) this.#devices?.port(local.id);
     for (const ip of endpoint.ips) {
       if (this.#byIp.get(ip) === endpoint) {
         this.#leaveMac(ip);
@@ -415,6 +453,15 @@ export class DesiredNetwork {
       this.#rows?.ip(ip);
     }
     this.#leavePeer(endpoint.vtep);
+  }
+
+  #removeLearnt(id: string): void {
+    this.#setLearntIps(this.#learnt.get(id), undefined);
+    this.#learnt.delete(id);
+  }
+
+  #forgetMac(endpoint: LocalEndpoint): void {
+    if (this.#localsByMac.get(endpoint.mac) === endpoint) this.#localsByMac.delete(endpoint.mac);
   }
 
   #forgetIps(endpoint: LocalEndpoint): void {
@@ -461,6 +508,10 @@ export class DesiredNetwork {
     }
   }
 
+  #floodsFormerly(flooded: readonly IpAddress[]): void {
+    for (const vtep of differing(flooded, this.floodList)) this.#rows?.flooded(vtep);
+  }
+
   #peersChanged(vtep: IpAddress): void {
     this.#devices?.peer(vtep);
     this.#rows?.flooded(vtep);
@@ -478,6 +529,7 @@ function learntOf(endpoint: LocalEndpoint | undefined): LearntIps | undefined {
   return endpoint?.learntIps === undefined ? undefined : { mac: endpoint.mac, ips: endpoint.learntIps };
 }
 
+const noVteps: ReadonlySet<IpAddress> = new Set();
 const noMacs: ReadonlyMap<MacAddress, RemoteEndpoint> = new Map();
 const noIps: ReadonlyMap<IpAddress, RemoteEndpoint> = new Map();
 const noLocals: ReadonlyMap<IpAddress, LocalEndpoint> = new Map();

@@ -1,4 +1,12 @@
-export type { DesiredNetwork, NetworkSettings, RemoteEndpoint } from "./desired.ts";
+export type {
+  DesiredNetwork,
+  LocalEndpoint,
+  NetworkSettings,
+  RemoteBlock,
+  RemoteEndpoint,
+  RemotePlace,
+  Source,
+} from "./desired.ts";
 export type { PortTraffic } from "./network-dataplane.ts";
 export { type NetworkPlacement, NodeDataplane } from "./node-dataplane.ts";
 export { type KernelObject, nameOfObject } from "./objects.ts";

@@ -24,7 +24,6 @@ export function networkSettings(changes: Partial<NetworkSettings> = {}): Network
     localLearning: false,
     vlanTags: false,
     ageing: 300,
-    staticVteps: [],
     gateways: [],
     egress: false,
     egressBlocked: [],

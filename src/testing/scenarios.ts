@@ -49,7 +49,7 @@ function remote(network: DesiredNetwork, number: number, place: IpAddress): void
     id: endpointId(number),
     mac: endpointMac(number),
     ips: [ip(`10.0.0.${number}`), ip(`fd00::${number}`)],
-    node: `h${number}`,
+    source: { name: "server", node: `h${number}` },
     vtep: place,
   });
 }
@@ -59,12 +59,14 @@ function bridged(
   family: IpFamily,
   changes: Partial<NetworkSettings>,
   later: Partial<NetworkSettings> = {},
+  listed: readonly IpAddress[] = [],
 ): Scenario {
   const settings = networkSettings({ localVtep: sceneVteps[family], ...changes });
   return {
     name,
     first(dataplane) {
       const network = dataplane.putNetwork(settings);
+      network.setListed(listed);
       remote(network, 10, vtep(family, 2));
       remote(network, 11, vtep(family, 2));
       remote(network, 12, vtep(family, 3));
@@ -109,7 +111,7 @@ function routed(name: string, family: IpFamily, transport: Transport | undefined
     if (isCarried(prefix))
       network.putBlock({
         cidr: prefix,
-        node: `h${number}`,
+        source: { name: "server", node: `h${number}` },
         vtep: vtep(family, number),
         isDirect,
         isFromLink: isDirect,
@@ -170,11 +172,10 @@ export const specialScenarios: readonly Scenario[] = [
     { egressBlocked: [cidr("203.0.113.0/24")] },
   ),
   bridged("learning at ports, tags, no suppression", 4, { localLearning: true, vlanTags: true, arpSuppression: false }),
-  bridged("flood and learn with listed peers", 4, {
-    learning: "data-plane",
-    arpSuppression: false,
-    staticVteps: [vtep(4, 7), vtep(4, 8)],
-  }),
+  bridged("flood and learn with listed peers", 4, { learning: "data-plane", arpSuppression: false }, {}, [
+    vtep(4, 7),
+    vtep(4, 8),
+  ]),
   bridged("multicast", 4, {
     learning: "data-plane",
     arpSuppression: false,

@@ -96,7 +96,7 @@ function remote(number: number, vtep: string): RemoteEndpoint {
     id: hexOf(number, 12),
     mac: mac(macOf(number)),
     ips: [ip(`10.0.${number >> 8}.${number & 255}`)],
-    node: `n${vtep}`,
+    source: { name: "server", node: `n${vtep}` },
     vtep: ip(vtep),
   };
 }

@@ -69,7 +69,7 @@ describe("dataplane of two nodes", requires("nft-inet"), () => {
           id: endpoint.id,
           mac: endpoint.mac,
           ips: [endpoint.ip, endpoint.ip6],
-          node: `n${endpoint.node}`,
+          source: { name: "server", node: `n${endpoint.node}` },
           vtep: ip(`10.99.0.${endpoint.node}`),
         });
     }

@@ -121,7 +121,7 @@ describe("what a node believes about tunnels", requires("nft-inet", "vxlan"), ()
       id: `0000000000b${number}`,
       mac: mac(`02:aa:00:00:01:0${number}`),
       ips: [],
-      node: `n${number}`,
+      source: { name: "server", node: `n${number}` } as const,
       vtep: ip(vtep),
     });
     network.putRemote(remote(1, "10.99.0.2"));

@@ -138,7 +138,9 @@ export class LocalLearning {
       newId: () => randomBytes(6).toString("hex"),
       declaredElsewhere: (mac) => {
         const remote = desired.remotesByMac.get(mac);
-        return remote === undefined || remote.isLearnt === true ? undefined : `endpoint ${remote.id} on ${remote.node}`;
+        if (remote === undefined || remote.isLearnt === true) return undefined;
+        const { id, source, vtep } = remote;
+        return `endpoint ${id} on ${source.name === "server" ? source.node : vtep}`;
       },
     });
     const network = { desired, learning, read: new Set<string>(), armed: undefined };

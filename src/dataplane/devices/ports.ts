@@ -97,7 +97,7 @@ export class Ports implements Objects<string> {
     const here = { ...place, bridgeIndex: bridgeIndex() };
     const port = await ensureEndpointPort(endpoint, desired.settingsOfPort(id), here, place.links());
     let isRepaired = port.written && port.changes.length === 0;
-    if (!(await this.#hasFdbEntry(endpoint.mac, port.index))) {
+    if (!desired.isElsewhere(endpoint.mac) && !(await this.#hasFdbEntry(endpoint.mac, port.index))) {
       await place.socket.execute(localFdbRequest(endpoint, port.index));
       isRepaired = true;
     }

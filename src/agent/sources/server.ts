@@ -1,0 +1,137 @@
+import type { Cidr } from "../../base/cidr.ts";
+import type { IpAddress } from "../../base/ip.ts";
+import type { RemoteEndpoint, RemotePlace, Source } from "../../dataplane/index.ts";
+import type { Block, Endpoint, Network, Node } from "../../model/index.ts";
+import type { Fold } from "./fold.ts";
+
+/** A network that this node carries, and where the sources' words of it go. */
+export interface CarriedNetwork {
+  readonly underlay: Network["underlay"];
+  readonly fold: Fold;
+}
+
+/** An endpoint of another node that has no place: its network is not carried here, or its node has no VTEP for it. */
+interface Unplaced {
+  readonly network: string;
+  readonly node: string;
+  readonly endpoint: Omit<RemoteEndpoint, keyof RemotePlace>;
+}
+
+/** What the server's watch says of places: endpoints and blocks belong to nodes, and nodes have VTEPs. */
+export class ServerSource {
+  readonly #self: string;
+  readonly #networks: ReadonlyMap<string, CarriedNetwork>;
+  readonly #nodes = new Map<string, Node>();
+  /** By node: one object for all that is there. */
+  readonly #sources = new Map<string, Source>();
+  readonly #unplaced = new Map<string, Unplaced>();
+  /** Blocks of all nodes, by network. */
+  readonly #blocks = new Map<string, Map<Cidr, Block>>();
+
+  /** `self`: the name of this node. */
+  constructor(self: string, networks: ReadonlyMap<string, CarriedNetwork>) {
+    this.#self = self;
+    this.#networks = networks;
+  }
+
+  get nodes(): ReadonlyMap<string, Node> {
+    return this.#nodes;
+  }
+
+  /** The network's blocks of this node. */
+  ownBlocks(network: string): Cidr[] {
+    return [...this.#blocksOf(network)].filter(({ node }) => node === this.#self).map(({ cidr }) => cidr);
+  }
+
+  /** The network is carried from now on. */
+  networkCame(name: string): void {
+    for (const unplaced of [...this.#unplaced.values()]) if (unplaced.network === name) this.#place(unplaced);
+    for (const block of this.#blocksOf(name)) this.#placeBlock(block);
+  }
+
+  removeNetwork(name: string): void {
+    this.#blocks.delete(name);
+    for (const [id, { network }] of this.#unplaced) if (network === name) this.#unplaced.delete(id);
+  }
+
+  putNode(node: Node): void {
+    const { name } = node;
+    const before = this.#nodes.get(name);
+    this.#nodes.set(name, node);
+    if (!this.#sources.has(name)) this.#sources.set(name, { name: "server", node: name });
+    if (name === this.#self) return;
+    for (const unplaced of [...this.#unplaced.values()]) if (unplaced.node === name) this.#place(unplaced);
+    for (const blocks of this.#blocks.values())
+      for (const block of blocks.values()) if (block.node === name) this.#placeBlock(block);
+    for (const [network, { underlay, fold }] of this.#networks) {
+      const old = before?.vtepAddresses[underlay];
+      if (old === undefined || old === node.vtepAddresses[underlay]) continue;
+      for (const { source, vtep, ...endpoint } of [...fold.endpointsOf("server")])
+        if (vtep === old && source.name === "server" && source.node === name)
+          this.#place({ network, node: name, endpoint });
+    }
+  }
+
+  removeNode(name: string): void {
+    this.#nodes.delete(name);
+    this.#sources.delete(name);
+  }
+
+  putEndpoint({ id, network, node, mac, ips, attachment }: Endpoint): void {
+    if (node === this.#self) this.removeEndpoint(network, id);
+    else
+      this.#place({
+        network,
+        node,
+        endpoint: { id, mac, ips, ...(attachment === "learned" ? { isLearnt: true } : {}) },
+      });
+  }
+
+  removeEndpoint(network: string, id: string): void {
+    this.#unplaced.delete(id);
+    this.#networks.get(network)?.fold.removeEndpoint(id);
+  }
+
+  putBlock(block: Block): void {
+    const blocks = this.#blocks.get(block.network) ?? new Map<Cidr, Block>();
+    this.#blocks.set(block.network, blocks.set(block.cidr, block));
+    this.#placeBlock(block);
+  }
+
+  removeBlock(network: string, cidr: Cidr): void {
+    this.#blocks.get(network)?.delete(cidr);
+    this.#networks.get(network)?.fold.removeBlock(cidr, "server");
+  }
+
+  #blocksOf(network: string): Iterable<Block> {
+    return this.#blocks.get(network)?.values() ?? [];
+  }
+
+  /** Without a VTEP it waits for the node to say where it is: its former address may be another node's. */
+  #place(unplaced: Unplaced): void {
+    const { network, node, endpoint } = unplaced;
+    const { id } = endpoint;
+    const place = this.#placeOf(node, network);
+    if (place === undefined) {
+      this.removeEndpoint(network, id);
+      this.#unplaced.set(id, unplaced);
+    } else {
+      this.#unplaced.delete(id);
+      this.#networks.get(network)?.fold.putEndpoint({ ...endpoint, ...place });
+    }
+  }
+
+  #placeBlock({ network, node, cidr }: Block): void {
+    const fold = this.#networks.get(network)?.fold;
+    const place = node === this.#self ? undefined : this.#placeOf(node, network);
+    if (place === undefined) fold?.removeBlock(cidr, "server");
+    else fold?.putBlock({ cidr, ...place });
+  }
+
+  #placeOf(node: string, network: string): RemotePlace | undefined {
+    const underlay = this.#networks.get(network)?.underlay;
+    const source = this.#sources.get(node);
+    const vtep: IpAddress | undefined = underlay && this.#nodes.get(node)?.vtepAddresses[underlay];
+    return source === undefined || vtep === undefined ? undefined : { vtep, source };
+  }
+}
