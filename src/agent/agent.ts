@@ -14,7 +14,8 @@ import { listMulticastGroups, NetworkNamespace } from "../linux/index.ts";
 import type { Endpoint, Network, Node } from "../model/resources.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
-import { Attachments } from "./attachments.ts";
+import { Attachments } from "./attach/attachments.ts";
+import { NamespaceAttachment } from "./attach/netns.ts";
 import { DesiredState } from "./desired-state.ts";
 import { EventLog } from "./event-log.ts";
 import { saveCredentials } from "./identity-files.ts";
@@ -119,10 +120,15 @@ export class Agent {
       onPass: (moment, tenant) => this.readiness.onPass(moment, tenant),
     });
     this.#writer = new ReplicaWriter(parts.replica, this.dataplane.problems, options.clock);
+    const kind = new NamespaceAttachment({
+      kernel: options.kernel,
+      isOwnNamespace: (inode) => this.dataplane.isOwnNamespace(inode),
+    });
     this.desired = new DesiredState({
       node: options.node,
       dataplane: this.dataplane,
       attachments: this.attached,
+      kind,
     });
     this.readiness = new Readiness({
       desired: this.desired,
@@ -147,6 +153,7 @@ export class Agent {
       },
     });
     this.attachments = new Attachments({
+      kind,
       replica: parts.replica,
       attachments: this.attached,
       desired: this.desired,

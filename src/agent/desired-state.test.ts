@@ -55,6 +55,9 @@ beforeEach(() => {
     node: "h0",
     dataplane: dataplane as unknown as NodeDataplane,
     attachments,
+    kind: {
+      port: ({ netns, interface: name, inode, routePriority }) => ({ netns, interface: name, inode, routePriority }),
+    },
   });
   setVteps({ ipv4: ip("192.0.2.100") as Ipv4Address });
 });

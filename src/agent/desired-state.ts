@@ -15,6 +15,7 @@ import { maximumMtu, usableMtu } from "../model/mtu.ts";
 import { defaultGroup } from "../model/network-rules.ts";
 import { declaredIps } from "../model/resources.ts";
 import { blockGateway } from "../model/subnet.ts";
+import type { AttachKind } from "./attach/kind.ts";
 import type { Attachment, ReplicaChange } from "./replica.ts";
 import { Fold, type WayTo } from "./sources/fold.ts";
 import { type CarriedNetwork, ServerSource } from "./sources/server.ts";
@@ -36,6 +37,7 @@ export class DesiredState {
   readonly #node: string;
   readonly #dataplane: NodeDataplane;
   readonly #attachments: ReadonlyMap<string, Attachment>;
+  readonly #kind: Pick<AttachKind, "port">;
   readonly #networks = new Map<string, NetworkState>();
   /** The networks that the dataplane has. */
   readonly #carried = new Map<string, CarriedNetwork>();
@@ -55,10 +57,12 @@ export class DesiredState {
     readonly node: string;
     readonly dataplane: NodeDataplane;
     readonly attachments: ReadonlyMap<string, Attachment>;
+    readonly kind: Pick<AttachKind, "port">;
   }) {
     this.#node = options.node;
     this.#dataplane = options.dataplane;
     this.#attachments = options.attachments;
+    this.#kind = options.kind;
     this.#server = new ServerSource(options.node, this.#carried);
   }
 
@@ -302,22 +306,24 @@ export class DesiredState {
     if (belongsHere && endpoint.attachment === "learned")
       network.putLearnt({ id, mac: endpoint.mac, ips: endpoint.ips });
     else if (port === undefined) network.removeHere(id);
-    else network.putLocal(localEndpoint(port, endpoint, this.addressesOf(endpoint, declared), network.settings));
+    else
+      network.putLocal({
+        ...this.#kind.port(port),
+        ...insideOf(endpoint, network.settings),
+        addresses: this.addressesOf(endpoint, declared),
+      });
   }
 }
 
-/** A port as the attachment says, for the endpoint as the server does. */
-function localEndpoint(
-  { netns, interface: name, inode, routePriority }: Attachment,
+/** What of the endpoint its interface shall have, but for addresses. */
+function insideOf(
   { id, mac, ips, learntIps }: Endpoint,
-  addresses: readonly InterfaceAddress[],
   settings: NetworkSettings,
-): LocalEndpoint {
+): Pick<LocalEndpoint, "id" | "mac" | "learntIps" | "gateways"> {
   const gateways = settings.gateways
     .filter(({ address, prefixLength }) => ips.some((ip) => cidrContains(cidrOf(address, prefixLength), ip)))
     .map(({ address }) => address);
-  const learnt = learntIps === undefined ? {} : { learntIps };
-  return { id, mac, addresses, ...learnt, netns, interface: name, inode, routePriority, gateways };
+  return { id, mac, gateways, ...(learntIps === undefined ? {} : { learntIps }) };
 }
 
 function mtuObject(network: string): KernelObject {

@@ -35,7 +35,7 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
       };
     },
     async detach(request) {
-      return { endpoint: (await agent.attachments.detach(request.network, request.netns, request.interface)) ?? "" };
+      return { endpoint: (await agent.attachments.detach(request)) ?? "" };
     },
     getStatus() {
       return statusOf(agent);

@@ -31,6 +31,8 @@ export interface Kernel {
   /** A namespace by path: `/run/netns/NAME`, `/proc/PID/ns/net`. */
   open(path: string): KernelNamespace;
   openNamed(name: string): KernelNamespace;
+  /** The {@link KernelNamespace.inode} of the namespace that a path means now; `undefined`: none. */
+  inodeAt(path: string): number | undefined;
   /** In no order. */
   listNamed(): Promise<readonly string[]>;
   namedExists(name: string): boolean;

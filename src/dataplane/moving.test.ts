@@ -28,7 +28,7 @@ for (const transport of [
   { encapsulation: "geneve", port: 6081 },
 ] as const)
   test(`over ${transport.encapsulation} the frames of an endpoint with a port here and a place elsewhere go elsewhere`, async () => {
-    const scene = new Scene();
+    const scene = await Scene.make();
     await scene.start((dataplane) => dataplane.putNetwork(networkSettings({ transport })));
     const network = scene.dataplane.networks.get("blue-net");
     assert.ok(network !== undefined);

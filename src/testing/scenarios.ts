@@ -84,6 +84,24 @@ function bridged(
   };
 }
 
+/** The endpoints of both ports move: the place of one is elsewhere yet, that of the other already. */
+function moving(name: string, family: IpFamily, changes: Partial<NetworkSettings>): Scenario {
+  const { first, later } = bridged(name, family, changes);
+  return {
+    name,
+    first(dataplane) {
+      first(dataplane);
+      const network = dataplane.putNetwork(networkSettings({ localVtep: sceneVteps[family], ...changes }));
+      remote(network, 1, vtep(family, 3));
+      remote(network, 2, vtep(family, 2));
+    },
+    later(dataplane) {
+      later(dataplane);
+      dataplane.networks.get("blue-net")?.removeRemote(endpointId(1));
+    },
+  };
+}
+
 /** `transport`: absent where nodes share a link and there is no tunnel. */
 function routed(name: string, family: IpFamily, transport: Transport | undefined): Scenario {
   const isDirect = transport === undefined;
@@ -176,6 +194,8 @@ export const specialScenarios: readonly Scenario[] = [
     vtep(4, 7),
     vtep(4, 8),
   ]),
+  moving("endpoints that move, through one tunnel", 4, {}),
+  moving("endpoints that move, through a mesh", 4, { transport: { encapsulation: "geneve", port: 6081 } }),
   bridged("multicast", 4, {
     learning: "data-plane",
     arpSuppression: false,

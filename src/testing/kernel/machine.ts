@@ -1,3 +1,4 @@
+import { normalize } from "node:path";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { Kernel, KernelNamespace } from "../../dataplane/kernel.ts";
@@ -105,7 +106,7 @@ export class FakeMachine implements Kernel, MachineOfNamespaces {
   }
 
   open(path: string): KernelNamespace {
-    return this.openNamed(path.startsWith(namedDirectory) ? path.slice(namedDirectory.length) : path);
+    return this.openNamed(nameAt(path));
   }
 
   openNamed(name: string): KernelNamespace {
@@ -117,6 +118,10 @@ export class FakeMachine implements Kernel, MachineOfNamespaces {
       attempted: `open network namespace ${name}`,
       reason: `${namedDirectory}${name} does not exist`,
     });
+  }
+
+  inodeAt(path: string): number | undefined {
+    return this.#named.get(nameAt(path))?.inode;
   }
 
   async listNamed(): Promise<readonly string[]> {
@@ -228,4 +233,10 @@ export class FakeMachine implements Kernel, MachineOfNamespaces {
   #tellName(name: string): void {
     for (const watcher of this.#watchers) watcher(name);
   }
+}
+
+/** The name that a path means, however it is spelt. */
+function nameAt(path: string): string {
+  const plain = normalize(path);
+  return plain.startsWith(namedDirectory) ? plain.slice(namedDirectory.length) : plain;
 }

@@ -1,48 +1,20 @@
 import { randomBytes } from "node:crypto";
-import { kinds } from "../api/kinds.ts";
-import type { NodeConnection } from "../api/transport.ts";
-import type { Clock } from "../base/clock.ts";
-import { seconds } from "../base/duration.ts";
-import { messageOf, WeftError } from "../base/errors.ts";
-import type { Logger } from "../base/logger.ts";
-import { unwrap } from "../base/result.ts";
-import type { NodeDataplane } from "../dataplane/index.ts";
-import {
-  canonicalNamespacePath,
-  isErrno,
-  isPathOfThisProcess,
-  NetworkNamespace,
-  namedNamespacePath,
-  namespaceInodeAt,
-} from "../linux/index.ts";
-import { parseInterfaceName } from "../model/names.ts";
-import { declaredIps, type Endpoint } from "../model/resources.ts";
-import { getLink, NetlinkSocket } from "../netlink/index.ts";
-import type { DesiredState } from "./desired-state.ts";
-import type { EventLog } from "./event-log.ts";
-import { type Attachment, isInPlace, type Replica, type ReplicaChange } from "./replica.ts";
-
-export interface AttachRequest {
-  readonly network: string;
-  readonly netns: string;
-  readonly interface: string;
-  /** Empty: the server chooses. */
-  readonly mac: string;
-  readonly ips: readonly string[];
-  /** As {@link Attachment.routePriority}; 0: after those that are attached in the same namespace. */
-  readonly routePriority: number;
-}
-
-/** Where an interface is to go, looked at and found fit. */
-interface Place {
-  readonly netns: string;
-  /** The namespace that the path must go on meaning; 0: whichever it means. */
-  readonly inode: number;
-  /** The namespace that it means now. */
-  readonly currentInode: number;
-}
+import { kinds } from "../../api/kinds.ts";
+import type { NodeConnection } from "../../api/transport.ts";
+import type { Clock } from "../../base/clock.ts";
+import { seconds } from "../../base/duration.ts";
+import { messageOf, WeftError } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import { unwrap } from "../../base/result.ts";
+import type { NodeDataplane } from "../../dataplane/index.ts";
+import { declaredIps, type Endpoint } from "../../model/resources.ts";
+import type { DesiredState } from "../desired-state.ts";
+import type { EventLog } from "../event-log.ts";
+import { type Attachment, isInPlace, type Replica, type ReplicaChange } from "../replica.ts";
+import type { AttachKind, AttachRequest, AttachTarget } from "./kind.ts";
 
 export interface AttachmentsOptions {
+  readonly kind: AttachKind;
   readonly replica: Replica;
   readonly attachments: Map<string, Attachment>;
   readonly desired: DesiredState;
@@ -59,46 +31,40 @@ export interface AttachmentsOptions {
 const requestTimeout = seconds(10);
 const settleAgain = seconds(5);
 /** Passes of the dataplane that an attachment waits for; one does unless others are attached at the same time. */
+const mostPasses = 10;
 /** What an endpoint's network must have before it. */
 const carriers: ReadonlySet<string> = new Set(["protection", "bridge", "tunnel"]);
-const mostPasses = 10;
-const lastRoutePriority = 99_999;
 
-/** Puts endpoints into namespaces and takes them away again: whole, or not at all. */
+/** Attaches endpoints and takes them away again: whole, or not at all. */
 export class Attachments {
   readonly #options: AttachmentsOptions;
-  /** Places where something is being attached now. */
+  /** Keys of spots where something is being attached now. */
   readonly #busy = new Set<string>();
   #releasing: Promise<void> | undefined;
 
   constructor(options: AttachmentsOptions) {
     this.#options = options;
-    // An earlier version kept names as they were spelt, and held a namespace of that name to be gone when it was made anew.
-    for (const attachment of options.attachments.values()) {
-      const netns = canonicalNamespacePath(attachment.netns);
-      if (netns !== attachment.netns) options.attachments.set(attachment.id, { ...attachment, netns, inode: 0 });
-    }
+    const { attachments, kind } = options;
+    for (const attachment of attachments.values()) attachments.set(attachment.id, kind.current(attachment));
   }
 
   /** Resolves when packets can flow on this node. Nothing stays behind when it rejects. */
   async attach(request: AttachRequest): Promise<Endpoint> {
     const attempted = `attach ${request.netns} to network ${request.network} as ${request.interface}`;
-    const { netns, inode, currentInode } = await this.#checkPlace(request, attempted);
+    const { kind, attachments } = this.#options;
+    const { key, record } = await kind.find(request, [...attachments.values()], attempted);
     const connection = this.#requireConnection(attempted);
-    const key = `${currentInode} ${request.interface}`;
     if (this.#busy.has(key))
       throw new WeftError({ code: "already-exists", attempted, reason: "the same is being attached right now" });
-    const present = attachmentsIn(currentInode, [...this.#options.attachments.values()]);
-    const routePriority = chooseRoutePriority(request.routePriority, present, attempted);
+    const place = record([...attachments.values()]);
     this.#busy.add(key);
     const id = randomBytes(6).toString("hex");
     try {
       // On disk before the server hears of it: after a crash the claim is found and given back.
-      const { network, interface: name } = request;
-      const attachment = { id, network, netns, interface: name, inode, routePriority };
-      this.#put({ ...attachment, state: "pending" });
+      const attachment: Attachment = { id, network: request.network, ...place, state: "pending" };
+      this.#put(attachment);
       const answer = await connection.client.createEndpoint(
-        { id, network: request.network, attachment: "netns", mac: request.mac, ips: [...request.ips] },
+        { id, network: request.network, attachment: kind.name, mac: request.mac, ips: [...request.ips] },
         { timeoutMs: requestTimeout },
       );
       if (answer.endpoint === undefined)
@@ -111,7 +77,7 @@ export class Attachments {
         level: "info",
         kind: "attached",
         object: { kind: "endpoint", network: request.network, key: id },
-        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) in ${netns} as ${request.interface}`,
+        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) in ${kind.text(attachment)} as ${request.interface}`,
       });
       return endpoint;
     } catch (error) {
@@ -123,21 +89,17 @@ export class Attachments {
   }
 
   /** The endpoint that was there; `undefined` when there was none. The server is told now, or when it can be reached. */
-  async detach(network: string, netns: string, interfaceName: string): Promise<string | undefined> {
-    const candidates = [...this.#options.attachments.values()].filter(
-      (candidate) => candidate.network === network && candidate.interface === interfaceName && isInPlace(candidate),
-    );
-    // A namespace has many paths; of one that is gone there is only the path that it was attached by.
-    const path = canonicalNamespacePath(netns);
-    const attachment =
-      attachmentsIn(namespaceInodeAt(netns), candidates)[0] ?? candidates.find((candidate) => candidate.netns === path);
+  async detach(target: AttachTarget): Promise<string | undefined> {
+    const { kind, attachments } = this.#options;
+    const candidates = [...attachments.values()].filter((each) => each.network === target.network && isInPlace(each));
+    const attachment = kind.at(target, candidates);
     if (attachment === undefined) return undefined;
     await this.#release(attachment.id);
     this.#options.events.add({
       level: "info",
       kind: "detached",
-      object: { kind: "endpoint", network, key: attachment.id },
-      message: `taken out of ${attachment.netns}`,
+      object: { kind: "endpoint", network: target.network, key: attachment.id },
+      message: `taken out of ${kind.text(attachment)}`,
     });
     return attachment.id;
   }
@@ -215,7 +177,7 @@ export class Attachments {
    * Those that it could not be asked about stay unclaimed.
    */
   async claimAgain(): Promise<readonly { readonly endpoint: Endpoint; readonly reason: string }[]> {
-    const { attachments, desired, logger } = this.#options;
+    const { kind, attachments, desired, logger } = this.#options;
     const refused: { readonly endpoint: Endpoint; readonly reason: string }[] = [];
     for (const attachment of [...attachments.values()]) {
       const endpoint = desired.own.get(attachment.id);
@@ -223,7 +185,7 @@ export class Attachments {
       if (attachment.state !== "unclaimed" || endpoint === undefined || client === undefined) continue;
       const { id, network, mac } = endpoint;
       try {
-        const claim = { id, network, attachment: "netns", mac, ips: [...declaredIps(endpoint)] };
+        const claim = { id, network, attachment: kind.name, mac, ips: [...declaredIps(endpoint)] };
         await client.createEndpoint(claim, { timeoutMs: requestTimeout });
         if (attachments.get(id)?.state === "unclaimed") this.#put({ ...attachment, state: "attached" });
       } catch (error) {
@@ -240,11 +202,12 @@ export class Attachments {
 
   /** The endpoint was taken from this node without anybody here having detached it. */
   forget(endpoint: Endpoint, reason: string): void {
-    const attachment = this.#options.attachments.get(endpoint.id);
+    const { kind, attachments } = this.#options;
+    const attachment = attachments.get(endpoint.id);
     if (attachment === undefined) return;
     this.#remove(endpoint.id);
     const object = { kind: "endpoint", network: endpoint.network, key: endpoint.id };
-    const message = `${endpoint.ips.join(", ")} was taken out of ${attachment.netns}: ${reason}`;
+    const message = `${endpoint.ips.join(", ")} was taken out of ${kind.text(attachment)}: ${reason}`;
     this.#options.events.add({ level: "warning", kind: "detached", object, message });
     this.#options.logger.warn({ endpoint: endpoint.id, network: endpoint.network }, message);
   }
@@ -263,49 +226,6 @@ export class Attachments {
     desired.attachmentChanged(id);
     await dataplane.changed(dataplane.networks.get(attachment.network)?.settings.tenant);
     await this.settleWithServer();
-  }
-
-  async #checkPlace(request: AttachRequest, attempted: string): Promise<Place> {
-    const name = parseInterfaceName(request.interface);
-    if (!name.ok)
-      throw new WeftError({
-        code: "invalid-argument",
-        attempted,
-        reason: `interface: found "${request.interface}"; allowed: ${name.error}`,
-      });
-    using namespace = openNamespace(request.netns, attempted);
-    if (isPathOfThisProcess(request.netns) || this.#options.dataplane.isOwnNamespace(namespace.inode))
-      throw new WeftError({
-        code: "invalid-argument",
-        attempted,
-        reason: "that is the underlay's namespace or one that weft made for a tenant",
-        hint: "attach the namespace of a container: its name, or /proc/PID/ns/net of one of its processes",
-      });
-    const present = attachmentsIn(namespace.inode, [...this.#options.attachments.values()]);
-    const taken = present.find((each) => each.interface === request.interface && isInPlace(each));
-    if (taken !== undefined)
-      throw new WeftError({
-        code: "already-exists",
-        attempted,
-        reason: `endpoint ${taken.id} of network ${taken.network} is attached there`,
-        hint: `detach it first: weft detach ${taken.network} --netns ${namespace.label} --interface ${request.interface}`,
-      });
-    // A name stands for whatever bears it, also after a reboot; any other path must go on meaning this namespace.
-    const netns = canonicalNamespacePath(request.netns);
-    const inode = netns.startsWith(namedNamespacePath("")) ? 0 : namespace.inode;
-    using socket = new NetlinkSocket({ namespace });
-    try {
-      await socket.get(getLink({ name: request.interface }));
-    } catch (error) {
-      if (isErrno(error, "ENODEV")) return { netns, inode, currentInode: namespace.inode };
-      throw error;
-    }
-    throw new WeftError({
-      code: "already-exists",
-      attempted,
-      reason: `${namespace.label} has an interface ${request.interface} already`,
-      hint: "choose another name with --interface, or detach that one first",
-    });
   }
 
   #requireConnection(attempted: string): NodeConnection {
@@ -372,42 +292,4 @@ export class Attachments {
       clock.after(settleAgain, () => this.#removeFromDisk(id));
     }
   }
-}
-
-function openNamespace(path: string, attempted: string): NetworkNamespace {
-  try {
-    return NetworkNamespace.open(path);
-  } catch (error) {
-    if (!(error instanceof WeftError)) throw error;
-    const { code, reason, hint } = error;
-    throw new WeftError({ code, attempted, reason, ...(hint === undefined ? {} : { hint }), cause: error });
-  }
-}
-
-/** Those of the attachments that hang in the namespace, by whatever path it was named. */
-function attachmentsIn(inode: number | undefined, attachments: readonly Attachment[]): Attachment[] {
-  if (inode === undefined) return [];
-  return attachments.filter(
-    (each) =>
-      each.state !== "releasing" &&
-      (each.inode === 0 || each.inode === inode) &&
-      namespaceInodeAt(each.netns) === inode,
-  );
-}
-
-function chooseRoutePriority(wanted: number, present: readonly Attachment[], attempted: string): number {
-  const hint = "name another with --route-priority";
-  if (wanted > 0) {
-    const taken = present.find(({ routePriority }) => routePriority === wanted);
-    if (wanted <= lastRoutePriority && taken === undefined) return wanted;
-    const [code, reason] =
-      taken === undefined
-        ? (["invalid-argument", `route priority: found ${wanted}; allowed: 1 to ${lastRoutePriority}`] as const)
-        : (["already-exists", `endpoint ${taken.id} has route priority ${wanted} in the same namespace`] as const);
-    throw new WeftError({ code, attempted, reason, hint });
-  }
-  const next = 1 + Math.max(0, ...present.map(({ routePriority }) => routePriority));
-  if (next <= lastRoutePriority) return next;
-  const reason = `an endpoint in the same namespace has route priority ${lastRoutePriority}, and there is none after it`;
-  throw new WeftError({ code: "exhausted", attempted, reason, hint });
 }
