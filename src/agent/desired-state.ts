@@ -126,11 +126,11 @@ export class DesiredState {
         break;
       case "block":
         this.#server.putBlock(change.block);
-        this.#ownBlocksChanged(change.block.network);
+        this.#blockChanged(change.block.network, change.block.cidr, change.block.node === this.#node);
         break;
       case "block-removed":
         this.#server.removeBlock(change.network, change.cidr);
-        this.#ownBlocksChanged(change.network);
+        this.#blockChanged(change.network, change.cidr, false);
         break;
     }
   }
@@ -254,13 +254,11 @@ export class DesiredState {
     return network.egress || network.hostAccess ? interfaceAddresses(network.gateways, network.subnets) : [];
   }
 
-  /** A block of this node's changes the bridge. */
-  #ownBlocksChanged(name: string): void {
+  /** A block that is, or was, this node's changes the bridge. */
+  #blockChanged(name: string, cidr: Cidr, isOwn: boolean): void {
     const state = this.#networks.get(name);
-    const network = this.#dataplane.networks.get(name);
-    if (state === undefined || network === undefined) return;
-    const blocks = this.#server.ownBlocks(name);
-    if (!isDeepStrictEqual([...network.localBlocks.keys()], blocks)) this.#putNetwork(state);
+    const wasOwn = this.#dataplane.networks.get(name)?.localBlocks.has(cidr) === true;
+    if (state !== undefined && (isOwn || wasOwn)) this.#putNetwork(state);
   }
 
   #setLocalBlocks(name: string, network: DesiredNetwork): void {

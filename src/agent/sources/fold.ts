@@ -7,7 +7,9 @@ import type { DesiredNetwork, RemoteBlock, RemoteEndpoint, RemotePlace, Source }
  * The most believed first. Where two sources place the same MAC address, IP address or block, the word of the first holds,
  * and the other's waits until that is gone.
  */
-const precedence: readonly Source["name"][] = ["server", "static"];
+const precedence = Object.keys({ server: true, static: true } satisfies Record<SourceName, true>) as SourceName[];
+
+type SourceName = Source["name"];
 
 /** Where a block is, as a source says. */
 export type BlockPlace = RemotePlace & Pick<RemoteBlock, "cidr">;
@@ -48,7 +50,7 @@ export class Fold {
   }
 
   /** What a source says of endpoints, believed or not. */
-  *endpointsOf(name: Source["name"]): Iterable<RemoteEndpoint> {
+  *endpointsOf(name: SourceName): Iterable<RemoteEndpoint> {
     for (const endpoints of [this.#network.remotes, this.#endpoints])
       for (const endpoint of endpoints.values()) if (endpoint.source.name === name) yield endpoint;
   }
@@ -76,7 +78,7 @@ export class Fold {
     this.#showBlock(place);
   }
 
-  removeBlock(cidr: Cidr, name: Source["name"]): void {
+  removeBlock(cidr: Cidr, name: SourceName): void {
     this.#blocks.delete(blockKey(name, cidr));
     if (this.#network.blocks.get(cidr)?.source.name !== name) return;
     this.#network.removeBlock(cidr);
@@ -122,7 +124,7 @@ function isBefore(a: RemotePlace, b: RemotePlace): boolean {
   return precedence.indexOf(a.source.name) < precedence.indexOf(b.source.name);
 }
 
-function blockKey(name: Source["name"], cidr: Cidr): string {
+function blockKey(name: SourceName, cidr: Cidr): string {
   return `${name} ${cidr}`;
 }
 
