@@ -288,15 +288,17 @@ export class NodeDataplane {
 
   async #ensureSourceFilter(): Promise<void> {
     const networks = [...this.#desired.values()];
-    const ofMulticast = networks.filter(({ settings }) => settings.multicast !== undefined);
+    const filtered = networks.filter((network) => portsOf(network, takesFromAll).length > 0);
+    const vniOf = ({ settings }: DesiredNetwork): number => settings.vni;
     this.#underlay.tunnelPorts = sorted(networks.flatMap((network) => portsOf(network, () => true)));
     await this.#underlay.ensureSourceFilter({
       ports: sorted(networks.flatMap((network) => portsOf(network, takesFromAll))),
-      vnis: sorted(
-        networks.filter((each) => portsOf(each, takesFromAll).length > 0).map(({ settings }) => settings.vni),
-      ),
-      openPorts: sorted(ofMulticast.flatMap((network) => portsOf(network, takesFromAll))),
+      vnis: sorted(filtered.map(vniOf)),
+      openVnis: sorted(filtered.filter(({ settings }) => settings.multicast !== undefined).map(vniOf)),
       groups: sorted(networks.flatMap(({ settings }) => settings.multicast?.address ?? [])),
+      members: filtered
+        .toSorted((a, b) => a.settings.vni - b.settings.vni)
+        .flatMap((network) => sorted([...network.peers]).map((vtep) => ({ vni: network.settings.vni, vtep }))),
       remoteVteps: sorted(networks.flatMap((network) => [...network.peers])),
     });
   }

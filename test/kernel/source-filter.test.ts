@@ -1,11 +1,13 @@
 /** Who is believed about tunnels: senders of frames, and senders of ICMP errors about the path to a VTEP. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { after, before, describe, it } from "node:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { ip, ipToBytes } from "../../src/base/ip.ts";
 import { mac } from "../../src/base/mac.ts";
 import { type DataplaneEvent, NodeDataplane } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
+import { NetworkNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
 import { networkSettings } from "../../src/testing/desired.ts";
 import { internetChecksum, pseudoHeaderSum } from "../../src/wire/checksum.ts";
@@ -168,6 +170,12 @@ describe("what a node believes about tunnels", requires("nft-inet", "vxlan"), ()
     await eventually("an error about another host is believed", () => mtuTo(other) === 600);
   }
 
+  /** In the namespace of the networks. */
+  const hostJson = (command: string) => {
+    using tenant = NetworkNamespace.openNamed(`${instance}-blue`);
+    return JSON.parse(tenant.run(() => execFileSync("/bin/sh", ["-c", command], { encoding: "utf8" })));
+  };
+
   const echoes = (): number => {
     const [names = [], values = []] = container
       .shell("grep ^Icmp: /proc/net/snmp")
@@ -190,6 +198,41 @@ describe("what a node believes about tunnels", requires("nft-inet", "vxlan"), ()
         ip link del vx`);
       assert.equal(echoes(), count);
     });
+
+  it("lets a VTEP of one network send into that one and into no other of the same port", async () => {
+    const vtep = "10.99.0.88";
+    const other = dataplane.putNetwork(
+      networkSettings({ name: "other", vni: 4244 as Vni, localVtep: ip("10.99.0.1") }),
+    );
+    other.putRemote({
+      id: "0000000000c1",
+      mac: mac("02:aa:00:00:02:01"),
+      ips: [],
+      source: { name: "server", node: "n8" },
+      vtep: ip(vtep),
+    });
+    await dataplane.changed();
+    await settled(dataplane);
+    const received = (name: string): number => {
+      const [link] = hostJson(`ip -j -s link show ${name}`);
+      return link.stats64.rx.packets as number;
+    };
+    router.shell(`ip addr add ${vtep}/24 dev eth0`);
+    const before = [received(`vx${vni}`), received("vx4244")];
+    for (const id of [vni, 4244])
+      router.shell(`
+        ip link add vx type vxlan id ${id} dstport 4789 remote 10.99.0.1 local ${vtep}
+        ip link set vx up; ip addr add 10.0.0.66/24 dev vx
+        ip neigh add 10.0.0.1 lladdr 02:aa:00:00:00:01 dev vx
+        ping -c 3 -i 0.05 -W 0.2 10.0.0.1 || true
+        ip link del vx`);
+    assert.equal(received(`vx${vni}`), before[0], "into the network that it does not host");
+    assert.ok(received("vx4244") >= (before[1] ?? 0) + 3, "into its own");
+    router.shell(`ip addr del ${vtep}/24 dev eth0`);
+    dataplane.removeNetwork("other");
+    await dataplane.changed();
+    await settled(dataplane);
+  });
 
   it("leaves a tunnel of another program alone, on the same port", () => {
     for (const address of ["10.99.0.101", "10.99.0.1"]) {

@@ -135,6 +135,7 @@ function normalised(value: unknown): unknown {
   for (const [field, content] of Object.entries(value)) {
     if (field === "handle") continue;
     if (field === "counter") result[field] = null;
+    else if (field === "set" && Array.isArray(content)) result[field] = content.map(comparable).sort(byText);
     else if (field === "elem" && Array.isArray(content)) {
       if (content.length > 0) result[field] = content.map(comparable).sort(byText);
     } else result[field] = normalised(content);

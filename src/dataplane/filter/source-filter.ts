@@ -8,11 +8,14 @@ export interface SourceFilter {
   readonly ports: readonly number[];
   /** VNIs of the networks on these ports. The kernel gives frames of others to devices that are not weft's, or to none. */
   readonly vnis: readonly number[];
-  /** Of these the ports of networks whose senders nobody knows, because they find each other by multicast. */
-  readonly openPorts: readonly number[];
+  /** Of these the networks whose senders nobody knows, because they find each other by multicast. */
+  readonly openVnis: readonly number[];
   /** Groups that this node listens to. */
   readonly groups: readonly IpAddress[];
   readonly localVteps: readonly IpAddress[];
+  /** Which VTEPs may send into which of these networks. */
+  readonly members: readonly { readonly vni: number; readonly vtep: IpAddress }[];
+  /** VTEPs of all networks, whatever carries them. */
   readonly remoteVteps: readonly IpAddress[];
   /** Where the remote VTEPs are. */
   readonly paths: VtepPaths;
@@ -40,7 +43,7 @@ const quotedDestination = {
  * What this host takes for itself of tunnels, judged where packets for the host arrive: what it forwards, for virtual
  * machines with overlays of their own for example, does not come by here.
  *
- * Frames: only VTEPs of the networks on this node may send to a tunnel port, and only to this node's own VTEP address.
+ * Frames: into each network on this node only VTEPs of that network may send, and only to this node's own VTEP address.
  * The kernel's tunnel socket is bound to all addresses and asks nobody: without this filter everyone who reaches the node
  * can put frames into any network (CVE-2020-10136 is the same for IPIP). The socket is shared by all VXLAN devices of
  * the port, other programs' too, whatever their local addresses: the VNI alone decides who gets a frame. So frames of
@@ -55,7 +58,7 @@ const quotedDestination = {
 export function sourceFilterTable(filter: SourceFilter): NftTable {
   const addressSet = (name: string, family: 4 | 6, addresses: readonly IpAddress[]): NftObject =>
     set(`${name}${family}`, family === 4 ? "ipv4_addr" : "ipv6_addr", ofFamily(family, addresses));
-  const isOpen = filter.openPorts.length > 0;
+  const isOpen = filter.openVnis.length > 0;
   return {
     family: "inet",
     name: sourceFilterName(filter.instance),
@@ -63,20 +66,13 @@ export function sourceFilterTable(filter: SourceFilter): NftTable {
       set("ports", "inet_service", filter.ports),
       addressSet("local", 4, filter.localVteps),
       addressSet("local", 6, filter.localVteps),
-      addressSet("remote", 4, filter.remoteVteps),
-      addressSet("remote", 6, filter.remoteVteps),
-      ...(isOpen
-        ? [
-            set("open", "inet_service", filter.openPorts),
-            addressSet("group", 4, filter.groups),
-            addressSet("group", 6, filter.groups),
-          ]
-        : []),
+      ...(isOpen ? [addressSet("group", 4, filter.groups), addressSet("group", 6, filter.groups)] : []),
       { chain: { name: chain, type: "filter", hook: "input", prio: NF_IP_PRI_RAW, policy: "accept" } },
-      accept(4),
-      accept(6),
+      ...([4, 6] as const).flatMap((family) => accept(family, filter.members)),
       ...(isOpen
-        ? ([4, 6] as const).flatMap((family) => [acceptOpen(family, "local"), acceptOpen(family, "group")])
+        ? ([4, 6] as const).flatMap((family) =>
+            ["local", "group"].map((destinations) => acceptOpen(family, destinations, filter.openVnis)),
+          )
         : []),
       ...(filter.vnis.length > 0 ? [rule(udpPort("@ports"), notIn(vniOfFrame, filter.vnis), { accept: null })] : []),
       rule(udpPort("@ports"), ...drop),
@@ -87,18 +83,28 @@ export function sourceFilterTable(filter: SourceFilter): NftTable {
 
 const drop: readonly object[] = [{ counter: null }, { drop: null }];
 
-function accept(family: 4 | 6): NftObject {
-  return rule(
-    udpPort("@ports"),
-    address(family, "daddr", `@local${family}`),
-    address(family, "saddr", `@remote${family}`),
-    { accept: null },
-  );
+/** nft 1.0.6 takes no set of a raw part of a packet and an address but in the rule itself. */
+function accept(family: 4 | 6, members: SourceFilter["members"]): NftObject[] {
+  const elements = members
+    .filter(({ vtep }) => familyOf(vtep) === family)
+    .map(({ vni, vtep }) => ({ concat: [vni, vtep] }));
+  if (elements.length === 0) return [];
+  const sender = { payload: { protocol: family === 4 ? "ip" : "ip6", field: "saddr" } };
+  return [
+    rule(
+      udpPort("@ports"),
+      address(family, "daddr", `@local${family}`),
+      match({ concat: [vniOfFrame, sender] }, { set: elements }),
+      { accept: null },
+    ),
+  ];
 }
 
-/** To a port of multicast discovery anybody may send, by a group or directly. */
-function acceptOpen(family: 4 | 6, destinations: string): NftObject {
-  return rule(udpPort("@open"), address(family, "daddr", `@${destinations}${family}`), { accept: null });
+/** Into a network of multicast discovery anybody may send, by a group or directly. */
+function acceptOpen(family: 4 | 6, destinations: string, vnis: readonly number[]): NftObject {
+  return rule(udpPort("@ports"), address(family, "daddr", `@${destinations}${family}`), isIn(vniOfFrame, vnis), {
+    accept: null,
+  });
 }
 
 /** Which ICMP errors about the path to a VTEP cannot be true, each in the form in which nft lists it. */
