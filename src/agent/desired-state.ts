@@ -136,7 +136,7 @@ export class DesiredState {
   }
 
   /** The addresses of an endpoint of this node, each with the length of what is on its link: subnet, or block. */
-  addressesOf(endpoint: Pick<Endpoint, "ips" | "learntIps">, { name, mode, subnets }: Network): InterfaceAddress[] {
+  addressesOf(endpoint: Pick<Endpoint, "ips" | "learnedIps">, { name, mode, subnets }: Network): InterfaceAddress[] {
     return interfaceAddresses(declaredIps(endpoint), mode === "l2" ? subnets : this.#server.ownBlocks(name));
   }
 
@@ -290,7 +290,7 @@ export class DesiredState {
     return onLink.get(vtep) ?? prefixes.some((prefix) => cidrContains(prefix, vtep));
   }
 
-  /** What of the endpoint is here: a port where it is attached, whatever its place, or what was learnt behind one. */
+  /** What of the endpoint is here: a port where it is attached, whatever its place, or what was learned behind one. */
   #placeHere(endpoint: Endpoint): void {
     const { id } = endpoint;
     const belongsHere = endpoint.node === this.#node;
@@ -302,7 +302,7 @@ export class DesiredState {
     const declared = this.#networks.get(endpoint.network)?.network;
     if (network === undefined || declared === undefined) return;
     if (belongsHere && endpoint.attachment === "learned")
-      network.putLearnt({ id, mac: endpoint.mac, ips: endpoint.ips });
+      network.putLearned({ id, mac: endpoint.mac, ips: endpoint.ips });
     else if (port === undefined) network.removeHere(id);
     else
       network.putLocal({
@@ -315,13 +315,13 @@ export class DesiredState {
 
 /** What of the endpoint its interface shall have, but for addresses. */
 function insideOf(
-  { id, mac, ips, learntIps }: Endpoint,
+  { id, mac, ips, learnedIps }: Endpoint,
   settings: NetworkSettings,
-): Pick<LocalEndpoint, "id" | "mac" | "learntIps" | "gateways"> {
+): Pick<LocalEndpoint, "id" | "mac" | "learnedIps" | "gateways"> {
   const gateways = settings.gateways
     .filter(({ address, prefixLength }) => ips.some((ip) => cidrContains(cidrOf(address, prefixLength), ip)))
     .map(({ address }) => address);
-  return { id, mac, gateways, ...(learntIps === undefined ? {} : { learntIps }) };
+  return { id, mac, gateways, ...(learnedIps === undefined ? {} : { learnedIps }) };
 }
 
 function mtuObject(network: string): KernelObject {

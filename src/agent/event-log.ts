@@ -13,7 +13,7 @@ export interface AgentEvent {
     | "detached"
     | "disconnected"
     | "failed"
-    | "learnt"
+    | "learned"
     | "limited"
     | "moved"
     | "recovered"

@@ -67,12 +67,12 @@ const metrics: readonly Metric[] = [
     },
   },
   {
-    name: "weft_agent_learnt_endpoints",
+    name: "weft_agent_learned_endpoints",
     type: "gauge",
     help: "Endpoints that were found behind ports of this node",
     read: ({ dataplane }) => {
       let count = 0;
-      for (const network of dataplane.networks.values()) count += network.learnt.size;
+      for (const network of dataplane.networks.values()) count += network.learned.size;
       return count;
     },
   },

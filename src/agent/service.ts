@@ -88,7 +88,7 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
     vteps: [agent.underlay.vteps.ipv4, agent.underlay.vteps.ipv6].filter((vtep) => vtep !== undefined),
     underlayMtu: agent.underlay.mtu,
     networks: networksOf(agent),
-    // Those that were learnt hang nowhere: they are rows of the FDB.
+    // Those that were learned hang nowhere: they are rows of the FDB.
     endpoints: [...desired.own.values()].filter(isDeclared).map((endpoint) => {
       const attachment = agent.attached.get(endpoint.id);
       const problem = dataplane.problems.get({ kind: "endpoint", network: endpoint.network, key: endpoint.id });
@@ -153,7 +153,7 @@ function networksOf(agent: Agent) {
       ),
       localBlocks: [...network.localBlocks.keys()],
       remoteBlocks: network.blocks.size,
-      learntEndpoints: network.learnt.size,
+      learnedEndpoints: network.learned.size,
     };
   });
 }

@@ -25,11 +25,11 @@ import {
 export type TableRow = MessageInitShape<typeof TableRowSchema>;
 
 /**
- * Where a row comes from. `declared`: an endpoint attached on this node. `learnt`: found behind a port of this node and
+ * Where a row comes from. `declared`: an endpoint attached on this node. `learned`: found behind a port of this node and
  * published. `control-plane`: the server says so. `flood`: the flood list. `gateway`: this node is one. `kernel`: the
- * kernel learnt it from traffic or made it by itself. `foreign`: somebody else put it there.
+ * kernel learned it from traffic or made it by itself. `foreign`: somebody else put it there.
  */
-type Origin = "declared" | "learnt" | "control-plane" | "flood" | "gateway" | "kernel" | "foreign";
+type Origin = "declared" | "learned" | "control-plane" | "flood" | "gateway" | "kernel" | "foreign";
 
 /** Collects the rows of one table of one network. */
 class Table {
@@ -49,7 +49,7 @@ class Table {
 
   /** What nobody wants and nobody minds, and what somebody else put there. */
   found(device: string, key: string, actual: string, origin: Origin): void {
-    this.#add(device, key, "", actual, origin, origin === "foreign" ? "foreign" : "learnt");
+    this.#add(device, key, "", actual, origin, origin === "foreign" ? "foreign" : "learned");
   }
 
   #add(device: string, key: string, desired: string, actual: string, origin: Origin, state: string): void {
@@ -108,11 +108,11 @@ export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork)
     const isSame = entry !== undefined && ports.endpointAt(entry.index) === endpoint.id;
     table.wanted(port, endpoint.mac, port, entry === undefined ? "" : nameOf(entry.index), "declared", isSame);
   }
-  for (const { mac } of network.learnt.values()) {
+  for (const { mac } of network.learned.values()) {
     const entry = bridgeEntries.get(mac);
     bridgeEntries.delete(mac);
     const port = entry === undefined ? "" : nameOf(entry.index);
-    table.found(port, mac, port, "learnt");
+    table.found(port, mac, port, "learned");
   }
   const floodRows = rows.layer2?.floodRows;
   const present = new Map(flood.map((entry) => [floodRows?.table.keyOf(entry), entry]));
@@ -126,7 +126,7 @@ export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork)
   }
   for (const { index, vtep = "" } of present.values()) table.found(nameOf(index), zeroMac, vtep, "foreign");
   for (const [mac, entry] of tunnelEntries) table.found(nameOf(entry.index), mac, vtepOf(entry), originOf(entry));
-  // What the kernel learnt of a tunnel's frames stands in the tunnel's table, too, and was told there.
+  // What the kernel learned of a tunnel's frames stands in the tunnel's table, too, and was told there.
   for (const [mac, entry] of bridgeEntries)
     if (!tunnelEntries.has(mac)) table.found(nameOf(entry.index), mac, nameOf(entry.index), originOf(entry));
   return table.rows;
@@ -159,12 +159,12 @@ export async function listNeighbourRows(dataplane: NodeDataplane, network: Desir
   };
   add(neighbours, (ip) => (network.localsByIp.has(ip) ? "declared" : "control-plane"));
   add(layer3?.hops.neighbours, () => "control-plane");
-  const learnt = [
-    ...network.learnt.values(),
-    ...[...network.locals.values()].map(({ mac, learntIps = [] }) => ({ mac, ips: learntIps })),
+  const learned = [
+    ...network.learned.values(),
+    ...[...network.locals.values()].map(({ mac, learnedIps = [] }) => ({ mac, ips: learnedIps })),
   ];
-  for (const { mac, ips } of learnt)
-    for (const ip of ips) table.found(bridgeName(network.settings.vni), ip, mac, "learnt");
+  for (const { mac, ips } of learned)
+    for (const ip of ips) table.found(bridgeName(network.settings.vni), ip, mac, "learned");
   for (const { index, ip, mac = "", state } of entries.values())
     if (mac !== "") table.found(links.get(index) ?? "", ip, mac, originOf({ state }));
   return table.rows;
@@ -217,7 +217,7 @@ function isOfNetwork({ destination }: Route, network: DesiredNetwork): boolean {
   return !/^f(e80|f00):/.test(destination) && network.owns(destination);
 }
 
-/** Entries that age were learnt from traffic; others somebody wrote. */
+/** Entries that age were learned from traffic; others somebody wrote. */
 function originOf({ state }: Pick<FdbEntry | Neighbour, "state">): Origin {
   const written = neighbourState.permanent | neighbourState.noArp;
   return (state & written) === 0 ? "kernel" : "foreign";

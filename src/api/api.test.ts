@@ -94,7 +94,7 @@ const endpoint: Endpoint = {
   attachment: "netns",
   sequence: 5,
 };
-const everyEndpoint: Required<Endpoint> = { ...endpoint, learntIps: [ip("fd00::2")] };
+const everyEndpoint: Required<Endpoint> = { ...endpoint, learnedIps: [ip("fd00::2")] };
 
 test("a network that says nothing of what egress leaves out has the default list", () => {
   const message = kinds.network.toMessage(routed);

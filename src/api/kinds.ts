@@ -85,8 +85,8 @@ const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
       if (!mac.ok) return wrong("endpoint", id, mac.error);
       const ips = addresses(message.ips);
       if (!ips.ok) return wrong("endpoint", id, ips.error);
-      const learntIps = addresses(message.learntIps);
-      if (!learntIps.ok) return wrong("endpoint", id, learntIps.error);
+      const learnedIps = addresses(message.learnedIps);
+      if (!learnedIps.ok) return wrong("endpoint", id, learnedIps.error);
       if (attachment !== "netns" && attachment !== "learned")
         return wrong("endpoint", id, `unknown attachment "${attachment}"`);
       return ok({
@@ -97,7 +97,7 @@ const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
         ips: ips.value,
         attachment,
         sequence: Number(message.sequence),
-        ...(learntIps.value.length === 0 ? {} : { learntIps: learntIps.value }),
+        ...(learnedIps.value.length === 0 ? {} : { learnedIps: learnedIps.value }),
       });
     },
   ),

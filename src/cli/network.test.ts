@@ -170,7 +170,7 @@ test("what is exported can be applied again and changes nothing", async (t) => {
     create,
     "network create flooded --tenant blue --subnet 10.2.0.0/24 --discovery multicast --multicast-interface eth1 --port 8472",
     "network create listed --tenant blue --subnet 10.3.0.0/24 --discovery static --vtep 192.0.2.7",
-    "network create learnt --tenant blue --subnet 10.4.0.0/24 --learning-limit 8 --gateway 10.4.0.1 --egress",
+    "network create learned --tenant blue --subnet 10.4.0.0/24 --learning-limit 8 --gateway 10.4.0.1 --egress",
     "network create routed --tenant blue --subnet 10.5.0.0/24 --subnet fd00::/64 --mode l3 --encapsulation ipip --block-size 16 --egress-blocked none",
     "network create direct --tenant blue --subnet 10.6.0.0/24 --mode l3 --encapsulation direct --host-access",
   ])
@@ -185,7 +185,7 @@ test("what is exported can be applied again and changes nothing", async (t) => {
   await done(other, `apply -f ${file}`);
   assert.equal(await done(other, "export"), readFileSync(file, "utf8"));
   // Fields that a file leaves out have their defaults.
-  writeFileSync(file, "kind: network\nname: learnt\ntenant: blue\nsubnets: [10.4.0.0/24]\n");
+  writeFileSync(file, "kind: network\nname: learned\ntenant: blue\nsubnets: [10.4.0.0/24]\n");
   const [{ differences }] = JSON.parse(await done(other, `diff -f ${file} -o json`));
   assert.deepEqual(differences, ["gateways: [10.4.0.1] -> []", "learningLimit: 8 -> 0", "egress: true -> false"]);
 });

@@ -204,8 +204,8 @@ it("keeps the first MAC that an address lost, whichever of its owners it goes fr
   network.removeLocal("e3");
   assert.deepEqual(former(), ["10.0.0.1 01:03"]);
   network.formerMacs.clear();
-  network.putLocal({ ...here, addresses: [], learntIps: [ip("10.0.0.8")] });
-  network.putLocal({ ...here, addresses: [], learntIps: [ip("10.0.0.8"), ip("10.0.0.9")] });
+  network.putLocal({ ...here, addresses: [], learnedIps: [ip("10.0.0.8")] });
+  network.putLocal({ ...here, addresses: [], learnedIps: [ip("10.0.0.8"), ip("10.0.0.9")] });
   assert.deepEqual(former(), []);
   network.putLocal({ ...here, addresses: [] });
   assert.deepEqual(former(), ["10.0.0.8 01:03", "10.0.0.9 01:03"]);

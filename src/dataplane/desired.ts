@@ -32,11 +32,11 @@ export interface NetworkSettings {
   readonly flood: "head-end" | "none";
   readonly arpSuppression: boolean;
   readonly learning: Learning;
-  /** Whether MACs behind ports are learnt that nobody declared. */
+  /** Whether MACs behind ports are learned that nobody declared. */
   readonly localLearning: boolean;
   /** Whether frames with a VLAN tag pass. */
   readonly vlanTags: boolean;
-  /** Seconds after which what was learnt and not heard of is forgotten. */
+  /** Seconds after which what was learned and not heard of is forgotten. */
   readonly ageing: number;
   readonly multicast?: MulticastGroup;
   /** Addresses of the bridge: this node is the gateway of its endpoints. */
@@ -62,7 +62,7 @@ export interface RemotePlace {
 export interface RemoteEndpoint extends RemotePlace {
   readonly id: string;
   /** Found behind a port and never declared: it may turn up behind one of this node's. */
-  readonly isLearnt?: boolean;
+  readonly isLearned?: boolean;
   readonly mac: MacAddress;
   readonly ips: readonly IpAddress[];
 }
@@ -73,7 +73,7 @@ export interface LocalEndpoint {
   readonly mac: MacAddress;
   readonly addresses: readonly InterfaceAddress[];
   /** Further addresses that were found to be in use with its MAC: nothing of them is set up here. */
-  readonly learntIps?: readonly IpAddress[];
+  readonly learnedIps?: readonly IpAddress[];
   /** Path of the namespace that the interface is put into. */
   readonly netns: string;
   readonly interface: string;
@@ -86,7 +86,7 @@ export interface LocalEndpoint {
 }
 
 /** An endpoint of this node that was found behind a port and never declared: the bridge has its MAC from the traffic. */
-export interface LearntEndpoint {
+export interface LearnedEndpoint {
   readonly id: string;
   readonly mac: MacAddress;
   readonly ips: readonly IpAddress[];
@@ -145,10 +145,10 @@ export class DesiredNetwork {
   readonly #locals = new Map<string, LocalEndpoint>();
   readonly #localsByIp = new Map<IpAddress, LocalEndpoint>();
   readonly #localsByMac = new Map<MacAddress, LocalEndpoint>();
-  readonly #learnt = new Map<string, LearntEndpoint>();
+  readonly #learned = new Map<string, LearnedEndpoint>();
   /** Addresses that were found behind ports here. */
-  readonly #learntMacs = new Map<IpAddress, MacAddress>();
-  /** Endpoints at whose ports nothing is learnt for a while: it was too much. */
+  readonly #learnedMacs = new Map<IpAddress, MacAddress>();
+  /** Endpoints at whose ports nothing is learned for a while: it was too much. */
   readonly #deaf = new Set<string>();
   readonly #blocks = new Map<Cidr, RemoteBlock>();
   readonly #localBlocks = new Map<Cidr, LocalBlock>();
@@ -199,7 +199,7 @@ export class DesiredNetwork {
 
   /** The place of the endpoint is elsewhere; whether it has a port here, too, is another question. */
   putRemote(endpoint: RemoteEndpoint): void {
-    this.#removeLearnt(endpoint.id);
+    this.#removeLearned(endpoint.id);
     const before = this.#remotes.get(endpoint.id);
     if (before !== undefined) this.#forget(before);
     this.#remotes.set(endpoint.id, endpoint);
@@ -236,10 +236,10 @@ export class DesiredNetwork {
     for (const cidr of differing(before, this.#localBlocks.keys())) this.#rows?.block(cidr);
   }
 
-  putLearnt(endpoint: LearntEndpoint): void {
+  putLearned(endpoint: LearnedEndpoint): void {
     this.removeRemote(endpoint.id);
-    this.#setLearntIps(this.#learnt.get(endpoint.id), endpoint);
-    this.#learnt.set(endpoint.id, endpoint);
+    this.#setLearnedIps(this.#learned.get(endpoint.id), endpoint);
+    this.#learned.set(endpoint.id, endpoint);
   }
 
   /** The endpoint has a port here; whether its place is elsewhere is another question. */
@@ -254,11 +254,11 @@ export class DesiredNetwork {
       this.#localsByIp.set(address, endpoint);
     }
     if (before !== undefined) this.#forgetIps(before);
-    this.#setLearntIps(learntOf(before), learntOf(endpoint));
+    this.#setLearnedIps(learnedOf(before), learnedOf(endpoint));
     this.#devices?.port(endpoint.id);
   }
 
-  /** Whether anything is learnt at the endpoint's port, in a network that learns. */
+  /** Whether anything is learned at the endpoint's port, in a network that learns. */
   setDeaf(id: string, isDeaf: boolean): void {
     if (this.#deaf.has(id) === isDeaf || !this.#locals.has(id)) return;
     if (isDeaf) this.#deaf.add(id);
@@ -277,10 +277,10 @@ export class DesiredNetwork {
     this.removeHere(id);
   }
 
-  /** Nothing of the endpoint is here any more: no port, nor what was learnt. */
+  /** Nothing of the endpoint is here any more: no port, nor what was learned. */
   removeHere(id: string): void {
     this.removeLocal(id);
-    this.#removeLearnt(id);
+    this.#removeLearned(id);
   }
 
   removeRemote(id: string): void {
@@ -293,7 +293,7 @@ export class DesiredNetwork {
   removeLocal(id: string): void {
     const endpoint = this.#locals.get(id);
     if (endpoint === undefined) return;
-    this.#setLearntIps(learntOf(endpoint), undefined);
+    this.#setLearnedIps(learnedOf(endpoint), undefined);
     this.#deaf.delete(id);
     this.#locals.delete(id);
     this.#forgetMac(endpoint);
@@ -350,18 +350,18 @@ export class DesiredNetwork {
   /** Whether an endpoint here has the MAC: the bridge has it at its port, unless its place is elsewhere. */
   hasLocalMac(mac: MacAddress): boolean {
     if (this.#localsByMac.has(mac)) return true;
-    for (const endpoint of this.#learnt.values()) if (endpoint.mac === mac) return true;
+    for (const endpoint of this.#learned.values()) if (endpoint.mac === mac) return true;
     return false;
   }
 
-  /** The MAC that an address has, whether or not the bridge need know. None of what was learnt here, which told so itself. */
+  /** The MAC that an address has, whether or not the bridge need know. None of what was learned here, which told so itself. */
   macOf(ip: IpAddress): MacAddress | undefined {
     return (this.#localsByIp.get(ip) ?? this.remotesByIp.get(ip))?.mac;
   }
 
-  /** Endpoints here that were learnt, by id. */
-  get learnt(): ReadonlyMap<string, LearntEndpoint> {
-    return this.#learnt;
+  /** Endpoints here that were learned, by id. */
+  get learned(): ReadonlyMap<string, LearnedEndpoint> {
+    return this.#learned;
   }
 
   /** Blocks of other nodes. */
@@ -455,9 +455,9 @@ export class DesiredNetwork {
     this.#leavePeer(endpoint.vtep);
   }
 
-  #removeLearnt(id: string): void {
-    this.#setLearntIps(this.#learnt.get(id), undefined);
-    this.#learnt.delete(id);
+  #removeLearned(id: string): void {
+    this.#setLearnedIps(this.#learned.get(id), undefined);
+    this.#learned.delete(id);
   }
 
   #forgetMac(endpoint: LocalEndpoint): void {
@@ -473,18 +473,19 @@ export class DesiredNetwork {
       }
   }
 
-  #setLearntIps(before: LearntIps | undefined, after: LearntIps | undefined): void {
+  #setLearnedIps(before: LearnedIps | undefined, after: LearnedIps | undefined): void {
     for (const ip of before?.ips ?? []) {
-      if (this.#learntMacs.get(ip) !== before?.mac || (after?.mac === before?.mac && after?.ips.includes(ip))) continue;
+      if (this.#learnedMacs.get(ip) !== before?.mac || (after?.mac === before?.mac && after?.ips.includes(ip)))
+        continue;
       this.#leaveMac(ip);
-      this.#learntMacs.delete(ip);
+      this.#learnedMacs.delete(ip);
     }
-    for (const ip of after?.ips ?? []) if (after !== undefined) this.#learntMacs.set(ip, after.mac);
+    for (const ip of after?.ips ?? []) if (after !== undefined) this.#learnedMacs.set(ip, after.mac);
   }
 
   #leaveMac(ip: IpAddress): void {
     const { mode, learning } = this.settings;
-    const mac = this.macOf(ip) ?? this.#learntMacs.get(ip);
+    const mac = this.macOf(ip) ?? this.#learnedMacs.get(ip);
     if (mode === "l2" && learning === "control-plane" && mac !== undefined && !this.formerMacs.has(ip))
       this.formerMacs.set(ip, mac);
   }
@@ -523,10 +524,10 @@ function differing<Value>(before: Iterable<Value>, after: Iterable<Value>): Read
   return new Set(before).symmetricDifference(new Set(after));
 }
 
-type LearntIps = Pick<LearntEndpoint, "mac" | "ips">;
+type LearnedIps = Pick<LearnedEndpoint, "mac" | "ips">;
 
-function learntOf(endpoint: LocalEndpoint | undefined): LearntIps | undefined {
-  return endpoint?.learntIps === undefined ? undefined : { mac: endpoint.mac, ips: endpoint.learntIps };
+function learnedOf(endpoint: LocalEndpoint | undefined): LearnedIps | undefined {
+  return endpoint?.learnedIps === undefined ? undefined : { mac: endpoint.mac, ips: endpoint.learnedIps };
 }
 
 const noVteps: ReadonlySet<IpAddress> = new Set();

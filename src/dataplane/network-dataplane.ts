@@ -47,7 +47,7 @@ export interface NetworkPlace extends DevicePlace {
   readonly report: Report;
 }
 
-/** What the bridge learnt of the frames of one port. */
+/** What the bridge learned of the frames of one port. */
 export interface PortTraffic {
   readonly network: string;
   /** The endpoint whose port it is. */

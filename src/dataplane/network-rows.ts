@@ -128,7 +128,7 @@ export class NetworkRows implements RowMarks {
     if (row.mac === zeroMac) return this.layer2.floodRows.observe(row, isGone);
     // What nobody declared may turn up behind a port of this node: it has moved here, and the server is told.
     const { desired, tunnels } = this.#options;
-    if (desired.remotesByMac.get(row.mac)?.isLearnt === true && !tunnels.has(row.index)) return false;
+    if (desired.remotesByMac.get(row.mac)?.isLearned === true && !tunnels.has(row.index)) return false;
     return this.layer2.fdb.observe(row, isGone);
   }
 

@@ -212,10 +212,10 @@ describe("MAC addresses", () => {
     assert.equal(allocate(poolOf(["10.0.0.0/24"]), "a", 0, ["10.0.0.5"]).mac, first.mac);
   });
 
-  it("are others when somebody has the address's own, were it asked for or learnt, and when the bridge has it", () => {
+  it("are others when somebody has the address's own, were it asked for or learned, and when the bridge has it", () => {
     const own = allocate(poolOf(["10.0.0.0/29"]), "a", 0, ["10.0.0.5"]).mac;
     const pool = poolOf(["10.0.0.0/29"]);
-    assert.ok(pool.adopt({ id: "learnt", mac: own, ips: [] }).ok);
+    assert.ok(pool.adopt({ id: "learned", mac: own, ips: [] }).ok);
     assert.notEqual(allocate(pool, "a", 0, ["10.0.0.5"]).mac, own);
     const bridge = networkMac(7 as Vni);
     const hash = () => macToBytes(bridge);

@@ -133,7 +133,7 @@ export class AddressPool {
   }
 
   /**
-   * Enters what an endpoint has already, from the store; one that was learnt may have several addresses of a subnet.
+   * Enters what an endpoint has already, from the store; one that was learned may have several addresses of a subnet.
    * Fails, and enters nothing, when another one has it.
    */
   adopt(holding: Holding): Result<void, WeftError> {

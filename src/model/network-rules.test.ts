@@ -61,7 +61,7 @@ const refused: [fields: object, ...problems: string[]][] = [
   [
     { ...listed, ...l3 },
     "discovery: found static; allowed: control-plane with mode l3: the server gives out the blocks",
-    "learning: found data-plane; allowed: control-plane with mode l3, in which no MAC addresses are learnt",
+    "learning: found data-plane; allowed: control-plane with mode l3, in which no MAC addresses are learned",
   ],
   [
     { ...multicast, learning: "control-plane" },

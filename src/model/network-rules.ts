@@ -85,7 +85,7 @@ function* discoveryProblems(network: NetworkPlan): Generator<FieldProblem> {
       `data-plane with ${discovery} discovery: hosts without weft tell the server nothing`,
     );
   if (learning === "data-plane" && mode === "l3")
-    yield fieldProblem(["learning"], "data-plane", "control-plane with mode l3, in which no MAC addresses are learnt");
+    yield fieldProblem(["learning"], "data-plane", "control-plane with mode l3, in which no MAC addresses are learned");
   if (learning === "data-plane" && network.arpSuppression)
     yield fieldProblem(
       ["arpSuppression"],

@@ -82,9 +82,9 @@ export interface Network {
   readonly vteps: readonly IpAddress[];
   /** Default `control-plane`; multicast and static discovery have `data-plane`. */
   readonly learning: Learning;
-  /** MACs that may be learnt behind one port beside the declared one, and published. 0 (default): none. */
+  /** MACs that may be learned behind one port beside the declared one, and published. 0 (default): none. */
   readonly learningLimit: number;
-  /** Seconds after which a learnt address that was not heard of is forgotten. Default 300. */
+  /** Seconds after which a learned address that was not heard of is forgotten. Default 300. */
   readonly ageing: number;
   /**
    * l2: frames with a VLAN tag pass (IEEE 802.1Q and 802.1ad). Default false: a tag of VID 0 is taken off by whoever gets
@@ -152,16 +152,16 @@ export interface Endpoint {
   readonly network: string;
   readonly node: string;
   readonly mac: MacAddress;
-  /** One of each subnet's family, and what was learnt beside; of a learnt one as many as were seen, or none yet. */
+  /** One of each subnet's family, and what was learned beside; of a learned one as many as were seen, or none yet. */
   readonly ips: readonly IpAddress[];
   /** Of a declared endpoint: those of {@link ips} that nobody declared, and that are in use with its MAC. Absent: none. */
-  readonly learntIps?: readonly IpAddress[];
+  readonly learnedIps?: readonly IpAddress[];
   readonly attachment: AttachmentKind;
   /** Raised with each change of owner of this MAC in this network; of two claims the higher wins. RFC 7432 §7.7. */
   readonly sequence: number;
 }
 
-/** The addresses of an endpoint that were given to it, not learnt. */
-export function declaredIps({ ips, learntIps = [] }: Pick<Endpoint, "ips" | "learntIps">): readonly IpAddress[] {
-  return learntIps.length === 0 ? ips : ips.filter((ip) => !learntIps.includes(ip));
+/** The addresses of an endpoint that were given to it, not learned. */
+export function declaredIps({ ips, learnedIps = [] }: Pick<Endpoint, "ips" | "learnedIps">): readonly IpAddress[] {
+  return learnedIps.length === 0 ? ips : ips.filter((ip) => !learnedIps.includes(ip));
 }

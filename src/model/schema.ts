@@ -190,7 +190,7 @@ const declaredNetworkSchema = fields({
   vteps: z.array(text(parseAddress), { error: listOfVteps }).default([]),
   // Absent: data-plane unless the control plane discovers.
   learning: oneOf("control-plane", "data-plane").optional(),
-  learningLimit: integer(0, 4096, "learnt MACs behind one port").default(0),
+  learningLimit: integer(0, 4096, "learned MACs behind one port").default(0),
   ageing: integer(10, 86_400, "seconds").default(300),
   vlanTags: yesOrNo.default(false),
   crossSubnet: yesOrNo.default(false),
@@ -229,7 +229,7 @@ const endpointDraftSchema = fields({
   network: text(parseNetworkName),
   mac: text(parseUnicastMac).optional(),
   ips: addresses.default([]),
-  // What was learnt is published, not asked for.
+  // What was learned is published, not asked for.
   attachment: oneOf("netns").default("netns"),
 });
 const endpointSchema = fields({
@@ -392,7 +392,7 @@ const nodeProblems: RelationCheck = ({ vtepAddresses }) =>
 
 const endpointProblems: RelationCheck = (input) => {
   const ips = addresses.safeParse(input.ips);
-  // What was learnt has as many addresses as were seen.
+  // What was learned has as many addresses as were seen.
   if (!ips.success || input.attachment === "learned") return [];
   const problems: FieldProblem[] = [];
   // A draft's addresses may be yet to be chosen; an endpoint's node says that they are.

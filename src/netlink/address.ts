@@ -54,7 +54,7 @@ export interface InterfaceAddressEntry {
   readonly withoutPrefixRoute?: boolean;
   /** 0 global, 253 link, 254 host. Set by the kernel unless given; IPv6 takes none but its own. */
   readonly scope?: number;
-  /** Not learnt from router advertisements or DHCP. Reported only. */
+  /** Not learned from router advertisements or DHCP. Reported only. */
   readonly permanent?: boolean;
   /** Made up for some hours, so that this host is not recognised (RFC 8981). Reported only. */
   readonly temporary?: boolean;

@@ -54,7 +54,7 @@ async function prepared(t: TestContext, fields: object = {}): Promise<Authority>
   return authority;
 }
 
-test("nobody is learnt with the MAC of the network's bridges", async (t) => {
+test("nobody is learned with the MAC of the network's bridges", async (t) => {
   const { learned, ledger } = await prepared(t);
   const { vni } = ledger.state.networks.get("blue")?.network ?? assert.fail();
   const bridge = networkMac(vni);
@@ -67,7 +67,7 @@ test("nobody is learnt with the MAC of the network's bridges", async (t) => {
   );
 });
 
-test("what is learnt becomes an endpoint, gets and loses addresses, moves, and is withdrawn", async (t) => {
+test("what is learned becomes an endpoint, gets and loses addresses, moves, and is withdrawn", async (t) => {
   const authority = await prepared(t);
   const { endpoints, store } = authority;
   assert.equal(await publish(authority, 1, 1), "h1 a01  #0");
@@ -90,7 +90,7 @@ test("what is learnt becomes an endpoint, gets and loses addresses, moves, and i
   assert.equal(await publish(authority, 3, 1), "h3 a01  #2");
 });
 
-test("what was declared goes before what is learnt", async (t) => {
+test("what was declared goes before what is learned", async (t) => {
   const authority = await prepared(t);
   const table: [node: number, mac: number, lasts: number[], outcome: Line][] = [
     [1, 0xd2, [9], "refused | endpoint 000000000002 on node h2, which was declared, has 02:00:00:00:00:d2"],
@@ -104,7 +104,7 @@ test("what was declared goes before what is learnt", async (t) => {
   ];
   for (const [node, number, lasts, outcome] of table)
     assert.equal(await publish(authority, node, number, ...lasts), outcome);
-  // The pool does not give out what was learnt, and refuses it by name.
+  // The pool does not give out what was learned, and refuses it by name.
   const taken = endpointDraft(9, { ips: ["10.0.0.9"] });
   await assert.rejects(
     authority.endpoints.create(nodeIdentity(1), taken),
@@ -119,13 +119,13 @@ test("what was declared goes before what is learnt", async (t) => {
 test("a declared endpoint gets and loses further addresses, and keeps its own", async (t) => {
   const authority = await prepared(t);
   const { ledger, endpoints, store } = authority;
-  const learntIps = (): readonly string[] | undefined => ledger.state.endpoints.get(endpointId(1))?.learntIps;
+  const learnedIps = (): readonly string[] | undefined => ledger.state.endpoints.get(endpointId(1))?.learnedIps;
   assert.equal(await publish(authority, 1, 0xd1, 10, 11), "h1 001 1,10,11 #0");
-  assert.deepEqual(learntIps(), ["10.0.0.10", "10.0.0.11"]);
+  assert.deepEqual(learnedIps(), ["10.0.0.10", "10.0.0.11"]);
   assert.equal(await publish(authority, 1, 0xd1, 1, 11), "h1 001 1,11 #0", "its own is not one of them");
-  // Such an address is no more declared than any other that was learnt.
+  // Such an address is no more declared than any other that was learned.
   assert.equal(await publish(authority, 2, 1, 11), "h2 a01 11 #0");
-  assert.equal(learntIps(), undefined);
+  assert.equal(learnedIps(), undefined);
   assert.equal(
     await publish(authority, 1, 0xd1, 2),
     "h1 001 1 #0 | 10.0.0.2 is of endpoint 000000000002 on node h2, which was declared",
@@ -138,7 +138,7 @@ test("a declared endpoint gets and loses further addresses, and keeps its own", 
   );
 });
 
-test("an address goes from one learnt MAC to another", async (t) => {
+test("an address goes from one learned MAC to another", async (t) => {
   const authority = await prepared(t);
   await publish(authority, 1, 1, 10, 20);
   assert.equal(await publish(authority, 2, 2, 20, 21), "h2 a02 20,21 #0");
@@ -204,7 +204,7 @@ test("a node publishes at most what its ports may learn, and 16 addresses of a M
   const authority = await prepared(t);
   for (const number of [1, 2, 3, 4]) await publish(authority, 1, number);
   const full =
-    "refused | node h1 has 1 endpoints in the network, behind each of which 4 MACs may be learnt, and no more are free | in 10 s";
+    "refused | node h1 has 1 endpoints in the network, behind each of which 4 MACs may be learned, and no more are free | in 10 s";
   assert.equal(await publish(authority, 1, 5), full);
   await publish(authority, 2, 6);
   assert.equal(await publish(authority, 1, 6), full, "nor may it take one over");
@@ -239,7 +239,7 @@ test("networks that learn nothing refuse, and so does the server what is malform
   assert.match(outcomes[0]?.reason ?? "", /node h1 has 0 endpoints/);
 });
 
-test("a learnt endpoint that moves is told to all as one change, and outlasts a restart of a watch", async (t) => {
+test("a learned endpoint that moves is told to all as one change, and outlasts a restart of a watch", async (t) => {
   const server = await startTestServer(t);
   const one = await joinTestNode(t, server, 1);
   const two = await joinTestNode(t, server, 2);
@@ -258,7 +258,7 @@ test("a learnt endpoint that moves is told to all as one change, and outlasts a 
   ]);
   const resumed = await new TestWatch(t, two.client, { revision, networks: ["blue"] }).reached(moved.revision);
   assert.deepEqual(resumed.take().slice(3), ["network blue, MTU 1450", "endpoint blue/000000000009 10.0.0.9 on h1"]);
-  // With its only declared endpoint gone and the learnt one moved away, the node hosts the network no more.
+  // With its only declared endpoint gone and the learned one moved away, the node hosts the network no more.
   await one.client.deleteEndpoints({ ids: [endpointId(1)] });
   const last = await two.client.publishLearned({ network: "blue", addresses });
   await watch.reached(last.revision);

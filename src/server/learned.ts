@@ -18,7 +18,7 @@ import type { NetworkEntry, State } from "./state.ts";
 
 /** Addresses published in one transaction. */
 const chunkLimit = 100;
-/** IP addresses of one learnt MAC at most. */
+/** IP addresses of one learned MAC at most. */
 const ipLimit = 16;
 /** When a place may have come free behind the ports of a node. */
 const fullRetry = seconds(10);
@@ -37,7 +37,7 @@ export interface LearnedOutcome {
 
 /**
  * Endpoints that nobody declared: MACs and addresses that nodes found behind their ports. What was declared goes before
- * what was learnt. Of two nodes that learn the same MAC the later one has it, with a higher sequence (RFC 7432 §7.7).
+ * what was learned. Of two nodes that learn the same MAC the later one has it, with a higher sequence (RFC 7432 §7.7).
  */
 export class Learned {
   readonly #ledger: Ledger;
@@ -56,7 +56,7 @@ export class Learned {
     network: string,
     addresses: readonly LearnedAddress[],
   ): Promise<{ readonly outcomes: readonly LearnedOutcome[]; readonly revision: number }> {
-    const attempted = `publish ${addresses.length} learnt addresses of node ${caller.name} in network ${network}`;
+    const attempted = `publish ${addresses.length} learned addresses of node ${caller.name} in network ${network}`;
     const { state } = this.#ledger;
     const outcomes: LearnedOutcome[] = [];
     let { revision } = state;
@@ -119,7 +119,7 @@ class Plan {
   readonly #macs = new Map<MacAddress, string>();
   /** Who will have an address; empty: nobody. */
   readonly #ips = new Map<IpAddress, string>();
-  /** Learnt MACs that come to the node. */
+  /** Learned MACs that come to the node. */
   #arrivals = 0;
 
   constructor(state: State, entry: NetworkEntry, node: string, limiter: MoveLimiter) {
@@ -173,14 +173,14 @@ class Plan {
 
   /** Further addresses that are in use with the MAC of an endpoint that the node has declared. */
   #addTo(known: Endpoint, ips: readonly IpAddress[]): LearnedOutcome {
-    const { learntIps: before = [], ...rest } = known;
+    const { learnedIps: before = [], ...rest } = known;
     const declared = declaredIps(known);
     const found = ips.filter((ip) => !declared.includes(ip));
     const { ips: admitted, ...remarks } = this.#admit(found, known.id);
     if (sameMembers(before, admitted)) return { endpoint: known, ...remarks };
     for (const ip of before) if (!admitted.includes(ip)) this.#ips.set(ip, "");
     for (const ip of admitted) this.#ips.set(ip, known.id);
-    const endpoint = withLearntIps(rest, declared, admitted);
+    const endpoint = withLearnedIps(rest, declared, admitted);
     this.#changed.set(known.id, endpoint);
     return { endpoint, ...remarks };
   }
@@ -252,21 +252,21 @@ class Plan {
     if (owner === "" || owner === id) return undefined;
     const other = this.#endpoint(owner);
     if (other === undefined) return { reason: `${ip} is being given to endpoint ${owner}`, wait: busyRetry };
-    if (other.attachment !== "learned" && other.learntIps?.includes(ip) !== true)
+    if (other.attachment !== "learned" && other.learnedIps?.includes(ip) !== true)
       return { reason: `${ip} is of endpoint ${owner} on node ${other.node}, which was declared`, wait: 0 };
     const wait = this.#limiter.frozenFor(this.#placeOf(ip));
     if (wait === 0) return undefined;
     return { reason: `${ip} moved too often, as if it were there twice: it stays with ${other.mac}`, wait };
   }
 
-  /** The address of another learnt endpoint goes to the newcomer: a virtual address moves from host to host. */
+  /** The address of another learned endpoint goes to the newcomer: a virtual address moves from host to host. */
   #takeFromOther(ip: IpAddress, id: string): void {
     const owner = this.#ownerOf(ip);
     const other = owner === "" || owner === id ? undefined : this.#endpoint(owner);
     if (other === undefined) return;
-    const { learntIps = [], ...rest } = other;
+    const { learnedIps = [], ...rest } = other;
     const isKept = (one: IpAddress): boolean => one !== ip;
-    this.#changed.set(other.id, withLearntIps(rest, declaredIps(other).filter(isKept), learntIps.filter(isKept)));
+    this.#changed.set(other.id, withLearnedIps(rest, declaredIps(other).filter(isKept), learnedIps.filter(isKept)));
     this.moves.push(this.#placeOf(ip));
   }
 
@@ -276,7 +276,7 @@ class Plan {
     const { learningLimit } = this.#entry.network;
     const declared = (host?.endpoints.size ?? 0) - (host?.learned ?? 0);
     if ((host?.learned ?? 0) + this.#arrivals < learningLimit * declared) return undefined;
-    return `node ${this.#node} has ${declared} endpoints in the network, behind each of which ${learningLimit} MACs may be learnt, and no more are free`;
+    return `node ${this.#node} has ${declared} endpoints in the network, behind each of which ${learningLimit} MACs may be learned, and no more are free`;
   }
 
   #ownerOf(ip: IpAddress): string {
@@ -292,12 +292,12 @@ class Plan {
   }
 }
 
-function withLearntIps(
-  endpoint: Omit<Endpoint, "learntIps">,
+function withLearnedIps(
+  endpoint: Omit<Endpoint, "learnedIps">,
   declared: readonly IpAddress[],
-  learntIps: readonly IpAddress[],
+  learnedIps: readonly IpAddress[],
 ): Endpoint {
-  return { ...endpoint, ips: [...declared, ...learntIps], ...(learntIps.length === 0 ? {} : { learntIps }) };
+  return { ...endpoint, ips: [...declared, ...learnedIps], ...(learnedIps.length === 0 ? {} : { learnedIps }) };
 }
 
 function sameMembers(a: readonly IpAddress[], b: readonly IpAddress[]): boolean {

@@ -133,7 +133,7 @@ const everything = [
       node: "h1",
       mac: mac("02:00:00:00:00:01"),
       ips: [ip("10.0.0.2"), ip("fd00::2"), ip("10.0.0.9")],
-      learntIps: [ip("10.0.0.9")],
+      learnedIps: [ip("10.0.0.9")],
       attachment: "netns",
       sequence: 5,
     },

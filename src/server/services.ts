@@ -134,7 +134,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
     },
 
     async publishLearned(request, context) {
-      const attempted = "publish learnt addresses";
+      const attempted = "publish learned addresses";
       const peer = writer(context, attempted);
       requireAtMost(limits.learnedAddresses, request.addresses.length, "addresses", attempted);
       const addresses = request.addresses.map(({ id, mac, ips }, index) =>

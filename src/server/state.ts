@@ -40,7 +40,7 @@ export interface StoredBlock extends Block, BlockState {
 /** What one node has in a network. */
 export class Host {
   readonly endpoints = new Set<StoredEndpoint>();
-  /** Those of the endpoints that were learnt. */
+  /** Those of the endpoints that were learned. */
   learned = 0;
   /** Blocks that it owns. */
   blocks = 0;
@@ -416,7 +416,7 @@ export class State {
       ips: decoded.ips.slice(),
       attachment: decoded.attachment,
       sequence: decoded.sequence,
-      ...(decoded.learntIps === undefined ? {} : { learntIps: decoded.learntIps.slice() }),
+      ...(decoded.learnedIps === undefined ? {} : { learnedIps: decoded.learnedIps.slice() }),
       revision: change.revision,
     };
     const startsHosting = !entry.hosts.has(endpoint.node);

@@ -200,7 +200,7 @@ test(
     for (const host of ["h1", "h2"])
       assert.ok(
         !(await inTenant(lab, host, "acme", "bridge", "fdb", "show")).includes(stranger),
-        `${host} has not learnt`,
+        `${host} has not learned`,
       );
     await assertCopies(t, first, stranger, ["192.0.2.2"]);
     await lab.detach("pair-h2", "h2", "pair");

@@ -48,8 +48,8 @@ async function everybodyTalks(network: string): Promise<void> {
       await until(async () => assert.ok(await pings(from, address), `${from.label} reaches ${address}`));
 }
 
-/** The stranger's MAC as the kernel of h1 learnt it, and as weft shows it. */
-async function learntOrigin(network: string, vni: number): Promise<string | undefined> {
+/** The stranger's MAC as the kernel of h1 learned it, and as weft shows it. */
+async function learnedOrigin(network: string, vni: number): Promise<string | undefined> {
   const [link] = JSON.parse(await inLab(lab, stranger.name, "ip", "-j", "link", "show", `vx${vni}`)) as [
     { address: string },
   ];
@@ -85,7 +85,7 @@ for (const underlay of ["ipv4", "ipv6"] as const)
     const floods = nodes.map((node) => `bridge fdb append 00:00:00:00:00:00 dev vx${vni} dst ${node}`);
     await setUp(vni, `dstport 4789 local ${stranger[underlay]}`, floods.join("\n"));
     await everybodyTalks(name);
-    assert.equal(await learntOrigin(name, vni), "kernel");
+    assert.equal(await learnedOrigin(name, vni), "kernel");
     await takeDown(name, vni);
   });
 
@@ -117,7 +117,7 @@ for (const [underlay, group] of [
     );
     await setUp(vni, `dstport 8472 group ${group} dev eth0 local ${stranger[underlay]}`, "");
     await everybodyTalks(name);
-    assert.equal(await learntOrigin(name, vni), "kernel");
+    assert.equal(await learnedOrigin(name, vni), "kernel");
     await takeDown(name, vni);
     const left = await inLab(lab, "h1", "ip", "maddr", "show", "dev", "eth0");
     assert.ok(!left.includes(group), "the group is left with the network");

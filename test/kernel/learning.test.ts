@@ -203,20 +203,20 @@ test("guests are reached over IPv4 and IPv6, and their address resolution does n
   assert.ok((await count()) > 0);
 });
 
-test("weft shows what was learnt here, and what the server says of it elsewhere", async () => {
+test("weft shows what was learned here, and what the server says of it elsewhere", async () => {
   const row = async (table: string, host: string, key: string) =>
     (await weftJson([table, "--agent", lab.agentSocket(host)])).find((each: { key: string }) => each.key === key);
   const port = endpointPortName(ids.get("a") ?? "");
   const { device, actual, origin, state } = await row("fdb", "h1", g1.mac);
   assert.deepEqual(
     { device, actual, origin, state },
-    { device: port, actual: port, origin: "learnt", state: "learnt" },
+    { device: port, actual: port, origin: "learned", state: "learned" },
   );
-  assert.equal((await row("neighbours", "h1", g1.ips[1])).origin, "learnt");
+  assert.equal((await row("neighbours", "h1", g1.ips[1])).origin, "learned");
   assert.equal((await row("fdb", "h2", g1.mac)).origin, "control-plane");
   assert.equal((await row("neighbours", "h2", g1.ips[0])).origin, "control-plane");
   const events = await weft(["events", "--agent", lab.agentSocket("h1")]);
-  assert.match(events.output, new RegExp(`learnt.*${g1.mac}.*${g1.ips[0]}`));
+  assert.match(events.output, new RegExp(`learned.*${g1.mac}.*${g1.ips[0]}`));
 });
 
 test("further addresses of a declared MAC are published with its endpoint, whose interface stays as it is", async () => {
@@ -226,7 +226,7 @@ test("further addresses of a declared MAC are published with its endpoint, whose
   const id = ids.get("b") ?? "";
   await until(async () => {
     const endpoint = (await endpoints("late")).find((each) => each.id === id);
-    assert.deepEqual(endpoint?.learntIps, ["10.1.6.1"]);
+    assert.deepEqual(endpoint?.learnedIps, ["10.1.6.1"]);
     assert.match((await kernelTables(lab, "h1", "acme", 100)).join("\n"), new RegExp(`10.1.6.1 ${endpoint?.mac}`));
   });
   await idle(lab, "h1", "h2");
@@ -257,7 +257,7 @@ test("a virtual address that goes to another MAC on another host, and back, is f
     const raw = await RawInterface.open(namespace, "eth0");
     raw.send(announcement(mac(macs[to]), address));
     raw.close();
-    await until(async () => assert.ok((await of(to))?.learntIps.includes(address)));
+    await until(async () => assert.ok((await of(to))?.learnedIps.includes(address)));
     for (const name of Object.keys(witnesses))
       await until(async () => {
         await inLab(lab, name, "ping", "-c", "1", "-W", "1", address);
@@ -296,11 +296,11 @@ test("a guest that moves behind a port of another host is followed, and keeps it
 });
 
 test("an agent that is killed and started again keeps what it published", async () => {
-  const learnt = async () =>
+  const learned = async () =>
     (await endpoints("late"))
       .filter(({ attachment }) => attachment === "learned")
       .map(({ id, mac: address, ips, sequence }) => ({ id, address, ips, sequence }));
-  const before = await learnt();
+  const before = await learned();
   assert.ok(before.length > 2);
   for (const host of ["h1", "h3"]) {
     lab.kill(host);
@@ -311,7 +311,7 @@ test("an agent that is killed and started again keeps what it published", async 
   // A device inside a container may be heard for the first time meanwhile: it solicits routers when its kernel likes.
   const known = new Set(before.map(({ address }) => address));
   assert.deepEqual(
-    (await learnt()).filter(({ address }) => known.has(address)),
+    (await learned()).filter(({ address }) => known.has(address)),
     before,
   );
   assert.equal((await lab.agent("h1").getStatus({})).endpoints.length, 4, "what is declared, alone");
@@ -400,12 +400,12 @@ test("a flood of MAC addresses behind a port fills neither the server nor the br
     for (let number = from; number < to; number++)
       raw.send(announcement(mac(`02:00:00:00:0e:${number.toString(16).padStart(2, "0")}`), `10.2.5.${number + 1}`));
   };
-  const learnt = async () => (await endpoints("soon")).filter(({ attachment }) => attachment === "learned");
+  const learned = async () => (await endpoints("soon")).filter(({ attachment }) => attachment === "learned");
   const inBridge = async (): Promise<number> =>
     (await inTenant(lab, "h1", "acme", "bridge", "fdb", "show", "br", "br200")).match(/02:00:00:00:0e/g)?.length ?? 0;
   flood(0, 6);
-  await until(async () => assert.equal((await learnt()).length, soon.learningLimit));
-  const published = await learnt();
+  await until(async () => assert.equal((await learned()).length, soon.learningLimit));
+  const published = await learned();
   flood(6, 200);
   await until(async () =>
     assert.match(await inTenant(lab, "h1", "acme", "bridge", "-d", "link", "show", "dev", port), /learning off/),
@@ -414,10 +414,10 @@ test("a flood of MAC addresses behind a port fills neither the server nor the br
   flood(0, 200);
   await sleep(200);
   assert.equal(await inBridge(), 0);
-  assert.deepEqual(await learnt(), published, "those that had room are published");
+  assert.deepEqual(await learned(), published, "those that had room are published");
   const { output } = await weft(["events", "--agent", lab.agentSocket("h1")]);
   assert.match(output, new RegExp(`limited.*port of endpoint ${ids.get("u")}.*more than 3 MAC addresses`));
-  assert.match(output, /limited.*nothing is learnt there for 60 s/);
+  assert.match(output, /limited.*nothing is learned there for 60 s/);
   assert.equal((await lab.agent("h1").getStatus({})).inSync, true);
 });
 

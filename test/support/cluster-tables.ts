@@ -32,11 +32,11 @@ export async function wantedTables(lab: Lab, host: string, networkName: string):
   const flood = new Set<string>();
   for (const { resource } of endpoints.resources) {
     if (resource.case !== "endpoint") continue;
-    const { id, node, mac, ips, learntIps, attachment } = resource.value;
+    const { id, node, mac, ips, learnedIps, attachment } = resource.value;
     if (node === host) {
       lines.push(`bridge ${mac} dev ve${id}`);
       if (hasLocalNeighbours && attachment !== "learned")
-        for (const ip of ips) if (!learntIps.includes(ip)) lines.push(`neighbour ${ip} ${mac} PERMANENT`);
+        for (const ip of ips) if (!learnedIps.includes(ip)) lines.push(`neighbour ${ip} ${mac} PERMANENT`);
       continue;
     }
     const vtep = vteps.get(node) ?? "";

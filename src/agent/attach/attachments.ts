@@ -111,7 +111,7 @@ export class Attachments {
   async settleWithServer(): Promise<void> {
     const { attachments, desired, logger } = this.#options;
     const released = [...attachments.values()].filter((attachment) => attachment.state === "releasing");
-    // What was learnt hangs on nothing; it is withdrawn by whoever learnt it.
+    // What was learned hangs on nothing; it is withdrawn by whoever learned it.
     const orphans = [...desired.own.values()]
       .filter(({ id, attachment }) => attachment !== "learned" && !attachments.has(id))
       .map(({ id }) => id);

@@ -30,10 +30,10 @@ export interface Port {
   readonly mac: MacAddress;
   readonly ips: readonly IpAddress[];
   /** Further addresses of the declared MAC that are published. */
-  readonly learntIps: readonly IpAddress[];
+  readonly learnedIps: readonly IpAddress[];
 }
 
-/** An endpoint of this node that was learnt, as the server says. */
+/** An endpoint of this node that was learned, as the server says. */
 export interface KnownEndpoint {
   readonly id: string;
   readonly mac: MacAddress;
@@ -42,7 +42,7 @@ export interface KnownEndpoint {
 
 export type LearningEvent = {
   readonly level: "info" | "warning";
-  readonly kind: "learnt" | "moved" | "withdrawn" | "refused" | "limited";
+  readonly kind: "learned" | "moved" | "withdrawn" | "refused" | "limited";
   readonly object: KernelObject;
   readonly message: string;
 };
@@ -53,7 +53,7 @@ export type Effect =
   | { readonly kind: "send"; readonly withdraw: readonly string[]; readonly publish: readonly Finding[] }
   /** Ask the kernel which port the MAC is at; then call `checked`. */
   | { readonly kind: "check"; readonly mac: MacAddress }
-  /** Let the kernel learn nothing more at the port and forget what it learnt there. */
+  /** Let the kernel learn nothing more at the port and forget what it learned there. */
   | { readonly kind: "deafen"; readonly port: string }
   | { readonly kind: "listen"; readonly port: string }
   | { readonly kind: "report"; readonly event: LearningEvent };

@@ -8,7 +8,7 @@ it("tells 50 events at once and one each second after; how many were left out is
   const clock = new ManualClock();
   const told: string[] = [];
   const budget = new EventBudget(clock, ({ message }) => told.push(message));
-  const add = (message: string): void => budget.add({ level: "info", kind: "learnt", object: { kind: "x" }, message });
+  const add = (message: string): void => budget.add({ level: "info", kind: "learned", object: { kind: "x" }, message });
   for (let number = 0; number < 60; number++) add(`event ${number}`);
   assert.equal(told.length, 50);
   clock.advance(seconds(0.9));

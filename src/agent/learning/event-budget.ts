@@ -6,7 +6,7 @@ import type { LearningEvent } from "./effects.ts";
 const atOnce = 50;
 const oneMoreEvery = seconds(1);
 
-/** Passes events on at a bounded rate: a node on which much is learnt must not push everything else out of the event log. */
+/** Passes events on at a bounded rate: a node on which much is learned must not push everything else out of the event log. */
 export class EventBudget {
   readonly #clock: Clock;
   readonly #tell: (event: LearningEvent) => void;

@@ -69,15 +69,15 @@ export class LocalLearning {
       const declared = desired.networks.get(name)?.network;
       if (declared === undefined || !isLearning(wanted)) continue;
       const { localLearning } = wanted.settings;
-      // What was learnt in a network that learns no more goes at once.
+      // What was learned in a network that learns no more goes at once.
       const ageing = localLearning ? seconds(declared.ageing) : milliseconds(0);
       const network = this.#networks.get(name) ?? this.#begin(name, wanted);
       const { learning } = network;
       learning.setLimits(declared.learningLimit, ageing);
       this.#do(network, (now) => learning.setPorts(localLearning ? this.#portsOf(wanted) : new Map(), now));
       this.#do(network, (now) => {
-        const isElsewhere = (mac: MacAddress): boolean => wanted.remotesByMac.get(mac)?.isLearnt === true;
-        return learning.synchronise([...wanted.learnt.values()], isElsewhere, revision(), now);
+        const isElsewhere = (mac: MacAddress): boolean => wanted.remotesByMac.get(mac)?.isLearned === true;
+        return learning.synchronise([...wanted.learned.values()], isElsewhere, revision(), now);
       });
     }
   }
@@ -102,7 +102,7 @@ export class LocalLearning {
     }
   }
 
-  /** The kernel learnt or forgot a MAC at a port. */
+  /** The kernel learned or forgot a MAC at a port. */
   onTraffic({ network: name, port, mac, seen }: PortTraffic): void {
     const network = this.#networks.get(name);
     if (network === undefined) return;
@@ -138,7 +138,7 @@ export class LocalLearning {
       newId: () => randomBytes(6).toString("hex"),
       declaredElsewhere: (mac) => {
         const remote = desired.remotesByMac.get(mac);
-        if (remote === undefined || remote.isLearnt === true) return undefined;
+        if (remote === undefined || remote.isLearned === true) return undefined;
         const { id, source, vtep } = remote;
         return `endpoint ${id} on ${source.name === "server" ? source.node : vtep}`;
       },
@@ -158,8 +158,8 @@ export class LocalLearning {
     for (const id of network.locals.keys()) {
       const endpoint = this.#options.desired.own.get(id);
       if (endpoint === undefined) continue;
-      const { mac, learntIps = [] } = endpoint;
-      ports.set(id, { mac, ips: declaredIps(endpoint), learntIps });
+      const { mac, learnedIps = [] } = endpoint;
+      ports.set(id, { mac, ips: declaredIps(endpoint), learnedIps });
     }
     return ports;
   }
@@ -228,7 +228,7 @@ export class LocalLearning {
     try {
       const client = connection()?.client;
       if (client === undefined)
-        throw new WeftError({ code: "unavailable", attempted: "publish what was learnt", reason: "not connected" });
+        throw new WeftError({ code: "unavailable", attempted: "publish what was learned", reason: "not connected" });
       if (withdraw.length > 0) {
         const { revision } = await client.deleteEndpoints({ ids: [...withdraw] }, { timeoutMs: requestTimeout });
         learning.released(withdraw, Number(revision));
@@ -244,7 +244,7 @@ export class LocalLearning {
       });
       this.#do(network, (now) => learning.answered(read, Number(revision), now));
     } catch (error) {
-      logger.debug({ network: name, error: messageOf(error) }, "what was learnt could not be published; trying again");
+      logger.debug({ network: name, error: messageOf(error) }, "what was learned could not be published; trying again");
       this.#do(network, (now) => {
         learning.failed(now);
         return [];
@@ -266,7 +266,7 @@ export class LocalLearning {
     this.#do(network, (now) => network.learning.checked(mac, port, now));
   }
 
-  /** What the bridge learnt at ports of this node. Absent from the list is not absent: that is asked for one by one. */
+  /** What the bridge learned at ports of this node. Absent from the list is not absent: that is asked for one by one. */
   #read(name: string, network: LearningNetwork): void {
     const place = this.#options.dataplane.network(name);
     if (place === undefined || !network.desired.settings.localLearning) return;
@@ -309,7 +309,7 @@ export class LocalLearning {
   }
 }
 
-/** Whether anything is learnt there, or was. */
-function isLearning({ settings, learnt }: DesiredNetwork): boolean {
-  return settings.localLearning || learnt.size > 0;
+/** Whether anything is learned there, or was. */
+function isLearning({ settings, learned }: DesiredNetwork): boolean {
+  return settings.localLearning || learned.size > 0;
 }

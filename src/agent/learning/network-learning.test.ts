@@ -8,10 +8,10 @@ import { NetworkLearning } from "./network-learning.ts";
 
 const m = (number: number): MacAddress => mac(`02:00:00:00:00:${number.toString(16).padStart(2, "0")}`);
 const i = (number: number): IpAddress => ip(`10.0.0.${number}`);
-const port = (number: number, learntIps: readonly IpAddress[] = []): Port => ({
+const port = (number: number, learnedIps: readonly IpAddress[] = []): Port => ({
   mac: m(0xd0 + number),
   ips: [i(200 + number)],
-  learntIps,
+  learnedIps,
 });
 const twoPorts = (): Map<string, Port> => new Map([1, 2].map((number) => [`p${number}`, port(number)]));
 
@@ -106,8 +106,8 @@ describe("what is found is published", () => {
     learning.ipSeen("p1", m(1), i(11), now);
     assert.deepEqual(pass(1_000), [], "the first request is under way");
     assert.deepEqual(accept(endpoint("e1", 1), endpoint("e2", 2)), [
-      "learnt: 10.0.0.1 behind the port of endpoint p1",
-      "learnt: 10.0.0.2 behind the port of endpoint p2",
+      "learned: 10.0.0.1 behind the port of endpoint p1",
+      "learned: 10.0.0.2 behind the port of endpoint p2",
     ]);
     assert.deepEqual(pass(10), ["publish e1 01 10.0.0.1,10.0.0.11"]);
     accept(endpoint("e1", 1, 11));
@@ -119,7 +119,7 @@ describe("what is found is published", () => {
     learning.ipSeen("p1", m(1), i(1), now);
     pass(10);
     revision = 5;
-    assert.deepEqual(synchronise(known("e1", 1, 1)), ["learnt: 10.0.0.1 behind the port of endpoint p1"]);
+    assert.deepEqual(synchronise(known("e1", 1, 1)), ["learned: 10.0.0.1 behind the port of endpoint p1"]);
     assert.deepEqual(accept(endpoint("e1", 1)), []);
     assert.deepEqual(pass(1_000), []);
   });
@@ -172,9 +172,9 @@ describe("what is found is published", () => {
     assert.deepEqual(pass(1_000), []);
   });
 
-  it("but for declared MACs behind other ports, at which nothing more is learnt for a minute", () => {
+  it("but for declared MACs behind other ports, at which nothing more is learned for a minute", () => {
     assert.deepEqual(lines(learning.macSeen("p2", m(0xd1), now)), [
-      "refused: is used behind the port of endpoint p2, and endpoint p1 on this node was declared with it; nothing is learnt there for 60 s",
+      "refused: is used behind the port of endpoint p2, and endpoint p1 on this node was declared with it; nothing is learned there for 60 s",
       "deafen p2",
     ]);
     assert.deepEqual(learning.ipSeen("p2", m(0xd1), i(201), now), []);
@@ -186,7 +186,7 @@ describe("what is found is published", () => {
   it("further addresses of a declared MAC with its endpoint, for as long as that is there", () => {
     learning.ipSeen("p1", m(0xd1), i(50), now);
     assert.deepEqual(pass(10), ["publish p1 d1 10.0.0.50"]);
-    assert.deepEqual(accept(endpoint("p1", 201, 50)), ["learnt: 10.0.0.50 behind the port of endpoint p1"]);
+    assert.deepEqual(accept(endpoint("p1", 201, 50)), ["learned: 10.0.0.50 behind the port of endpoint p1"]);
     learning.setPorts(new Map([...twoPorts(), ["p1", port(1, [i(50)])]]), now);
     assert.deepEqual(synchronise(), []);
     assert.deepEqual(lines(learning.macMissing("p1", m(0xd1))), []);

@@ -17,11 +17,11 @@ const ipLimit = 16;
 /** Beyond this many times the limit it is a flood, and the kernel stops to learn at the port, too. */
 const floodFactor = 4;
 const deafTime = seconds(60);
-const deafText = `nothing is learnt there for ${deafTime / 1000} s`;
+const deafText = `nothing is learned there for ${deafTime / 1000} s`;
 /** Findings, and withdrawals, in one request. */
 const batchLimit = 256;
 
-interface LearntIp {
+interface LearnedIp {
   state: "new" | "published" | "refused";
   /** By the monotonic clock. */
   heard: number;
@@ -35,7 +35,7 @@ interface Host {
   port: string | undefined;
   /** It is the port's declared MAC: it does not age, and only its further addresses are published. */
   readonly isDeclared: boolean;
-  readonly ips: Map<IpAddress, LearntIp>;
+  readonly ips: Map<IpAddress, LearnedIp>;
   isPublished: boolean;
   /** The server knew it, or its addresses, so at this revision. */
   revision: number;
@@ -70,7 +70,7 @@ interface Withdrawal {
 }
 
 /**
- * What is learnt behind the ports of one network on this node, and what the server has been told of it. Pure: methods are
+ * What is learned behind the ports of one network on this node, and what the server has been told of it. Pure: methods are
  * events, with the time by the monotonic clock, and answer what is to be done.
  */
 export class NetworkLearning {
@@ -166,7 +166,7 @@ export class NetworkLearning {
     return effects;
   }
 
-  /** What the server says at `revision` of this node's learnt endpoints; `isElsewhere`: learnt by another node. */
+  /** What the server says at `revision` of this node's learned endpoints; `isElsewhere`: learned by another node. */
   synchronise(
     known: readonly KnownEndpoint[],
     isElsewhere: (mac: MacAddress) => boolean,
@@ -189,9 +189,9 @@ export class NetworkLearning {
     }
     for (const [id, { declared }] of this.#ports) {
       const host = this.#hosts.get(declared.mac);
-      const endpoint = { id, mac: declared.mac, ips: declared.learntIps };
+      const endpoint = { id, mac: declared.mac, ips: declared.learnedIps };
       if (host !== undefined) effects.push(...this.#accept(host, endpoint, revision, now));
-      else if (declared.learntIps.length > 0)
+      else if (declared.learnedIps.length > 0)
         this.#accept(this.#add(declared.mac, id, true, now), endpoint, revision, now);
     }
     for (const host of [...this.#hosts.values()]) {
@@ -361,7 +361,7 @@ export class NetworkLearning {
     host.told = text;
     return [
       this.#report(
-        "learnt",
+        "learned",
         host.mac,
         `${text}${host.port === undefined ? "" : ` behind ${portText(host.port)}`}`.trim(),
       ),
@@ -496,12 +496,12 @@ export class NetworkLearning {
     host.revision = revision;
     host.refusedAt = undefined;
     for (const ip of finding.ips) {
-      const learnt = host.ips.get(ip);
-      if (learnt === undefined) continue;
+      const learned = host.ips.get(ip);
+      if (learned === undefined) continue;
       const isAccepted = endpoint.ips.includes(ip);
-      if (isAccepted) learnt.state = "published";
-      else if (retryAfter === 0) learnt.state = "refused";
-      if (!isAccepted) learnt.heard = now;
+      if (isAccepted) learned.state = "published";
+      else if (retryAfter === 0) learned.state = "refused";
+      if (!isAccepted) learned.heard = now;
     }
     if (retryAfter > 0) host.askAt = now + retryAfter;
     this.#changed.add(host.mac);
@@ -630,7 +630,7 @@ function portText(id: string): string {
   return `the port of endpoint ${id}`;
 }
 
-function textOf(ips: ReadonlyMap<IpAddress, LearntIp>): string {
+function textOf(ips: ReadonlyMap<IpAddress, LearnedIp>): string {
   const published = [...ips].filter(([, { state }]) => state === "published").map(([ip]) => ip);
   return published.join(", ");
 }

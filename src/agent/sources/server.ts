@@ -83,7 +83,7 @@ export class ServerSource {
       this.#place({
         network,
         node,
-        endpoint: { id, mac, ips, ...(attachment === "learned" ? { isLearnt: true } : {}) },
+        endpoint: { id, mac, ips, ...(attachment === "learned" ? { isLearned: true } : {}) },
       });
   }
 

@@ -274,8 +274,8 @@ function changeOptions(command: Command): Command {
         "data-plane",
       ]),
     )
-    .option("--learning-limit <count>", "MACs learnt behind one port and published (default: 0)", integer(0, 4096))
-    .option("--ageing <seconds>", "when what was learnt is forgotten (default: 300)", integer(10, 86_400))
+    .option("--learning-limit <count>", "MACs learned behind one port and published (default: 0)", integer(0, 4096))
+    .option("--ageing <seconds>", "when what was learned is forgotten (default: 300)", integer(10, 86_400))
     .option(
       "--change-timeout <seconds>",
       "how long each phase of a change of encapsulation or port waits for nodes (default: 30)",

@@ -108,7 +108,7 @@ function agentText(agent: Awaited<ReturnType<typeof agentStatus>>, surface: Surf
           { header: "carried", value: carried },
           { header: "mtu", value: (row) => row.mtu },
           // Of an l3 network the blocks of other nodes, where an l2 network has their endpoints.
-          { header: "local", value: (row) => row.localEndpoints + row.learntEndpoints },
+          { header: "local", value: (row) => row.localEndpoints + row.learnedEndpoints },
           { header: "remote", value: (row) => (row.mode === "l3" ? row.remoteBlocks : row.remoteEndpoints) },
           { header: "namespace", value: (row) => row.namespace },
           { header: "vteps", value: discovered },

@@ -26,7 +26,7 @@ export const bridgePortSchema = new AttributeSchema("IFLA_BRPORT", {
   learning: bool8(8),
   unicastFlood: bool8(9),
   proxyArp: bool8(10),
-  /** To be set: the bridge forgets what it learnt at the port. */
+  /** To be set: the bridge forgets what it learned at the port. */
   flush: flag(24),
   multicastFlood: bool8(27),
   vlanTunnel: bool8(29),

@@ -383,11 +383,11 @@ export declare type NetworkStatus = Message<"weft.v1.NetworkStatus"> & {
   remoteBlocks: number;
 
   /**
-   * Endpoints here that were learnt.
+   * Endpoints here that were learned.
    *
-   * @generated from field: uint32 learnt_endpoints = 24;
+   * @generated from field: uint32 learned_endpoints = 24;
    */
-  learntEndpoints: number;
+  learnedEndpoints: number;
 };
 
 /**
@@ -593,14 +593,14 @@ export declare type TableRow = Message<"weft.v1.TableRow"> & {
   actual: string;
 
   /**
-   * declared, learnt, control-plane, flood, gateway, kernel, foreign.
+   * declared, learned, control-plane, flood, gateway, kernel, foreign.
    *
    * @generated from field: string origin = 7;
    */
   origin: string;
 
   /**
-   * same, missing, different, foreign; learnt: of traffic, and nothing is desired.
+   * same, missing, different, foreign; learned: of traffic, and nothing is desired.
    *
    * @generated from field: string state = 8;
    */
@@ -648,7 +648,7 @@ export declare type Event = Message<"weft.v1.Event"> & {
   level: string;
 
   /**
-   * For programs: adjusted, attached, changing, connected, detached, disconnected, failed, learnt, limited, moved, recovered,
+   * For programs: adjusted, attached, changing, connected, detached, disconnected, failed, learned, limited, moved, recovered,
    * refused, repaired, resynchronised, withdrawn.
    *
    * @generated from field: string kind = 3;

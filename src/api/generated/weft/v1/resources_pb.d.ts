@@ -403,9 +403,9 @@ export declare type Endpoint = Message<"weft.v1.Endpoint"> & {
   /**
    * Of a declared endpoint: those of `ips` that nobody declared and that were found to be its own.
    *
-   * @generated from field: repeated string learnt_ips = 8;
+   * @generated from field: repeated string learned_ips = 8;
    */
-  learntIps: string[];
+  learnedIps: string[];
 };
 
 /**
