@@ -297,7 +297,7 @@ export class DesiredState {
     const attachment = this.#attachments.get(id);
     const port = attachment?.state === "releasing" ? undefined : attachment;
     if (belongsHere || port !== undefined) this.#own.set(id, endpoint);
-    else this.#own.delete(id);
+    else if (!this.#own.delete(id)) return;
     const network = this.#dataplane.networks.get(endpoint.network);
     const declared = this.#networks.get(endpoint.network)?.network;
     if (network === undefined || declared === undefined) return;

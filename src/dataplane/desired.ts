@@ -324,9 +324,16 @@ export class DesiredNetwork {
     return resolvesLocals(this.settings) ? this.#localsByIp : noLocals;
   }
 
-  /** The endpoint elsewhere that has the MAC or the address now, whether or not rows are made of it. */
-  remoteWith(address: MacAddress | IpAddress): RemoteEndpoint | undefined {
-    return this.#byMac.get(address as MacAddress) ?? this.#byIp.get(address as IpAddress);
+  /** The endpoints elsewhere that have the MAC or an address of this one now, whether or not rows are made of it. */
+  remotesLike({ mac, ips }: RemoteEndpoint): readonly RemoteEndpoint[] {
+    const found: RemoteEndpoint[] = [];
+    const sameMac = this.#byMac.get(mac);
+    if (sameMac !== undefined) found.push(sameMac);
+    for (const ip of ips) {
+      const sameIp = this.#byIp.get(ip);
+      if (sameIp !== undefined && sameIp !== sameMac) found.push(sameIp);
+    }
+    return found;
   }
 
   /** The MAC that the bridge shall have for an address. It has none for IPv6 where its MTU is too small (RFC 8200 §5). */

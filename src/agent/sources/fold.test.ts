@@ -62,7 +62,7 @@ test("what waits is believed as soon as it contradicts nothing, and not once it 
 test("a source contradicts itself for a moment: the next owner of a MAC address is told before the end of the last", () => {
   fold.putEndpoint(endpoint(server, "e1", 1, 1));
   fold.putEndpoint(endpoint(server, "e2", 1, 1));
-  assert.equal(network.remoteWith(mac("02:00:00:00:00:01"))?.id, "e2");
+  assert.equal(network.remotesByMac.get(mac("02:00:00:00:00:01"))?.id, "e2");
   fold.removeEndpoint("e1");
   assert.equal(holders(), "e2");
 });

@@ -96,7 +96,7 @@ export class Fold {
   }
 
   #judge(endpoint: RemoteEndpoint): void {
-    const rivals = this.#rivalsOf(endpoint);
+    const rivals = this.#network.remotesLike(endpoint).filter(({ source }) => source.name !== endpoint.source.name);
     const isBelieved = rivals.every((rival) => isBefore(endpoint, rival));
     if (isBelieved) {
       this.#endpoints.delete(endpoint.id);
@@ -110,13 +110,7 @@ export class Fold {
 
   /** Those that another's word was in the way of. There are none unless sources contradict each other. */
   #judgeWaiting(): void {
-    for (const endpoint of [...this.#endpoints.values()]) this.#judge(endpoint);
-  }
-
-  /** Endpoints of other sources that have the MAC or an address of this one. */
-  #rivalsOf({ mac, ips, source }: RemoteEndpoint): RemoteEndpoint[] {
-    const holders = [mac, ...ips].map((address) => this.#network.remoteWith(address));
-    return holders.filter((holder) => holder !== undefined).filter((holder) => holder.source.name !== source.name);
+    if (this.#endpoints.size > 0) for (const endpoint of [...this.#endpoints.values()]) this.#judge(endpoint);
   }
 }
 

@@ -14,7 +14,7 @@ export interface CarriedNetwork {
 interface Unplaced {
   readonly network: string;
   readonly node: string;
-  readonly endpoint: Omit<RemoteEndpoint, keyof RemotePlace>;
+  readonly endpoint: Pick<RemoteEndpoint, "id" | "mac" | "ips" | "isLearnt">;
 }
 
 /** What the server's watch says of places: endpoints and blocks belong to nodes, and nodes have VTEPs. */
@@ -66,9 +66,11 @@ export class ServerSource {
     for (const [network, { underlay, fold }] of this.#networks) {
       const old = before?.vtepAddresses[underlay];
       if (old === undefined || old === node.vtepAddresses[underlay]) continue;
-      for (const { source, vtep, ...endpoint } of [...fold.endpointsOf("server")])
+      for (const endpoint of [...fold.endpointsOf("server")]) {
+        const { source, vtep } = endpoint;
         if (vtep === old && source.name === "server" && source.node === name)
           this.#place({ network, node: name, endpoint });
+      }
     }
   }
 
@@ -79,12 +81,7 @@ export class ServerSource {
 
   putEndpoint({ id, network, node, mac, ips, attachment }: Endpoint): void {
     if (node === this.#self) this.removeEndpoint(network, id);
-    else
-      this.#place({
-        network,
-        node,
-        endpoint: { id, mac, ips, ...(attachment === "learned" ? { isLearned: true } : {}) },
-      });
+    else this.#place({ network, node, endpoint: { id, mac, ips, isLearned: attachment === "learned" } });
   }
 
   removeEndpoint(network: string, id: string): void {
@@ -110,14 +107,14 @@ export class ServerSource {
   /** Without a VTEP it waits for the node to say where it is: its former address may be another node's. */
   #place(unplaced: Unplaced): void {
     const { network, node, endpoint } = unplaced;
-    const { id } = endpoint;
+    const { id, mac, ips, isLearnt = false } = endpoint;
     const place = this.#placeOf(node, network);
     if (place === undefined) {
       this.removeEndpoint(network, id);
       this.#unplaced.set(id, unplaced);
     } else {
       this.#unplaced.delete(id);
-      this.#networks.get(network)?.fold.putEndpoint({ ...endpoint, ...place });
+      this.#networks.get(network)?.fold.putEndpoint({ id, isLearnt, mac, ips, vtep: place.vtep, source: place.source });
     }
   }
 
