@@ -14,7 +14,7 @@ export interface CarriedNetwork {
 interface Unplaced {
   readonly network: string;
   readonly node: string;
-  readonly endpoint: Pick<RemoteEndpoint, "id" | "mac" | "ips" | "isLearnt">;
+  readonly endpoint: Pick<RemoteEndpoint, "id" | "mac" | "ips" | "isLearned">;
 }
 
 /** What the server's watch says of places: endpoints and blocks belong to nodes, and nodes have VTEPs. */
@@ -107,14 +107,14 @@ export class ServerSource {
   /** Without a VTEP it waits for the node to say where it is: its former address may be another node's. */
   #place(unplaced: Unplaced): void {
     const { network, node, endpoint } = unplaced;
-    const { id, mac, ips, isLearnt = false } = endpoint;
+    const { id, mac, ips, isLearned = false } = endpoint;
     const place = this.#placeOf(node, network);
     if (place === undefined) {
       this.removeEndpoint(network, id);
       this.#unplaced.set(id, unplaced);
     } else {
       this.#unplaced.delete(id);
-      this.#networks.get(network)?.fold.putEndpoint({ id, isLearnt, mac, ips, vtep: place.vtep, source: place.source });
+      this.#networks.get(network)?.fold.putEndpoint({ id, isLearned, mac, ips, vtep: place.vtep, source: place.source });
     }
   }
 
