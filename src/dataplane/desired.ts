@@ -325,7 +325,7 @@ export class DesiredNetwork {
   }
 
   /** The endpoints elsewhere that have the MAC or an address of this one now, whether or not rows are made of it. */
-  remotesLike({ mac, ips }: RemoteEndpoint): readonly RemoteEndpoint[] {
+  remotesLike({ mac, ips }: Pick<RemoteEndpoint, "mac" | "ips">): readonly RemoteEndpoint[] {
     const found: RemoteEndpoint[] = [];
     const sameMac = this.#byMac.get(mac);
     if (sameMac !== undefined) found.push(sameMac);
