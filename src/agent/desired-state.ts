@@ -204,7 +204,7 @@ export class DesiredState {
       ...(way.transport === undefined ? {} : { transport: way.transport }),
       standby: standby.flatMap(({ transport }) => transport ?? []),
       localVtep,
-      flood: network.flood,
+      flood: network.flood === "head-end" && network.discovery === "static" ? "listed" : network.flood,
       arpSuppression: network.arpSuppression,
       learning: network.learning,
       localLearning: network.learningLimit > 0,

@@ -215,21 +215,23 @@ it("keeps the first MAC that an address lost, whichever of its owners it goes fr
   assert.deepEqual(former(), []);
 });
 
-it("floods to listed VTEPs alone while there are any, and marks what that changes", () => {
-  const [listed, other] = [ip("192.0.2.7"), ip("192.0.2.8")];
+it("floods to all peers, or to those alone that are listed where the network wants that, and marks what changes", () => {
+  const [listed, other, behind] = [ip("192.0.2.7"), ip("192.0.2.8"), ip("192.0.2.2")];
   const network = new DesiredNetwork(settings);
   network.putRemote(remote(1, 1, [1], 2));
   const marked = new Marked(network);
   network.setListed([listed, settings.localVtep]);
+  assert.deepEqual(network.floodList, [behind, listed]);
+  assert.deepEqual([...network.peers], [behind, listed]);
+  assert.deepEqual([[...marked.peers], [...marked.floods]], [[listed], [listed]]);
+  network.setSettings({ ...settings, flood: "listed" });
   assert.deepEqual(network.floodList, [listed]);
-  assert.deepEqual([...network.peers], [ip("192.0.2.2"), listed]);
-  assert.deepEqual([...marked.peers], [listed]);
-  assert.deepEqual([...marked.floods], [ip("192.0.2.2"), listed]);
-  assert.ok(network.floodsTo(listed) && !network.floodsTo(ip("192.0.2.2")) && network.hasPeer(listed));
-  network.setListed([other]);
-  network.setListed([]);
-  assert.deepEqual(network.floodList, [ip("192.0.2.2")]);
-  assert.ok(marked.peers.has(other) && marked.floods.has(other));
+  assert.ok(network.floodsTo(listed) && !network.floodsTo(behind) && network.hasPeer(listed));
+  marked.floods.clear();
+  network.setListed([other, behind]);
+  assert.deepEqual(network.floodList, [behind, other]);
+  assert.deepEqual([...marked.floods].sort(), [behind, listed, other]);
+  assert.ok(marked.peers.has(other));
 });
 
 it("has the frames of an endpoint that moves where its place is, and at its port as soon as that is all there is", () => {

@@ -29,7 +29,8 @@ export interface NetworkSettings {
   readonly standby: readonly Transport[];
   /** This node's VTEP address. */
   readonly localVtep: IpAddress;
-  readonly flood: "head-end" | "none";
+  /** Who gets a copy of each flooded frame where there is no group: all peers, those that are listed, or nobody. */
+  readonly flood: "head-end" | "listed" | "none";
   readonly arpSuppression: boolean;
   readonly learning: Learning;
   /** Whether MACs behind ports are learned that nobody declared. */
@@ -189,7 +190,7 @@ export class DesiredNetwork {
     if (before.mtu < minimumMtu[6] !== settings.mtu < minimumMtu[6]) this.#markRows();
   }
 
-  /** Takes VTEPs that are named for the network as a whole; if there are any, they alone get what is flooded. */
+  /** Takes VTEPs that are named for the network as a whole. */
   setListed(vteps: readonly IpAddress[]): void {
     const { peers, floodList } = this;
     this.#listed = new Set(vteps);
@@ -325,7 +326,7 @@ export class DesiredNetwork {
   }
 
   /** The endpoints elsewhere that have the MAC or an address of this one now, whether or not rows are made of it. */
-  remotesLike({ mac, ips }: RemoteEndpoint): readonly RemoteEndpoint[] {
+  remotesLike({ mac, ips }: Pick<RemoteEndpoint, "mac" | "ips">): readonly RemoteEndpoint[] {
     const found: RemoteEndpoint[] = [];
     const sameMac = this.#byMac.get(mac);
     if (sameMac !== undefined) found.push(sameMac);
@@ -407,18 +408,17 @@ export class DesiredNetwork {
 
   /** Who gets a copy of each flooded frame: VTEPs, or the one group. */
   get floodList(): readonly IpAddress[] {
-    const { mode, flood, multicast, localVtep } = this.settings;
-    if (mode === "l3" || flood === "none") return [];
-    if (multicast !== undefined) return [multicast.address];
-    return this.#listed.size > 0 ? [...this.#listed].filter((vtep) => vtep !== localVtep) : this.remoteVteps;
+    const { multicast } = this.settings;
+    const candidates = multicast === undefined ? [...this.peers] : [multicast.address];
+    return candidates.filter((each) => this.floodsTo(each));
   }
 
   /** Whether {@link floodList} has the VTEP or group. */
   floodsTo(vtep: IpAddress): boolean {
-    const { mode, flood, multicast, localVtep } = this.settings;
+    const { mode, flood, multicast } = this.settings;
     if (mode === "l3" || flood === "none") return false;
     if (multicast !== undefined) return multicast.address === vtep;
-    return this.#listed.size > 0 ? this.#listed.has(vtep) && vtep !== localVtep : this.#vteps.has(vtep);
+    return this.hasPeer(vtep) && (flood === "head-end" || this.#listed.has(vtep));
   }
 
   /** Whether the prefix lies in one of the network's subnets. */

@@ -190,10 +190,13 @@ export const specialScenarios: readonly Scenario[] = [
     { egressBlocked: [cidr("203.0.113.0/24")] },
   ),
   bridged("learning at ports, tags, no suppression", 4, { localLearning: true, vlanTags: true, arpSuppression: false }),
-  bridged("flood and learn with listed peers", 4, { learning: "data-plane", arpSuppression: false }, {}, [
-    vtep(4, 7),
-    vtep(4, 8),
-  ]),
+  bridged(
+    "flood and learn with listed peers",
+    4,
+    { learning: "data-plane", arpSuppression: false, flood: "listed" },
+    {},
+    [vtep(4, 7), vtep(4, 8)],
+  ),
   moving("endpoints that move, through one tunnel", 4, {}),
   moving("endpoints that move, through a mesh", 4, { transport: { encapsulation: "geneve", port: 6081 } }),
   bridged("multicast", 4, {

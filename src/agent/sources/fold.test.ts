@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
+import fc from "fast-check";
 import { cidr } from "../../base/cidr.ts";
 import { ip } from "../../base/ip.ts";
 import { mac } from "../../base/mac.ts";
 import { DesiredNetwork } from "../../dataplane/desired.ts";
 import type { RemoteEndpoint, Source } from "../../dataplane/index.ts";
 import { Marked, networkSettings } from "../../testing/desired.ts";
-import { Fold } from "./fold.ts";
+import { type EndpointWord, Fold } from "./fold.ts";
 
 const server: Source = { name: "server", node: "h1" };
 const other: Source = { name: "static" };
@@ -24,6 +25,11 @@ beforeEach(() => {
 function endpoint(source: Source, id: string, macNumber: number, last: number): RemoteEndpoint {
   const vtep = ip(source.name === "server" ? "192.0.2.11" : "192.0.2.12");
   return { id, mac: mac(`02:00:00:00:00:0${macNumber}`), ips: [ip(`10.0.0.${last}`)], vtep, source };
+}
+
+function macFromNumber(number: number): RemoteEndpoint["mac"] {
+  const digits = number.toString(16).padStart(10, "0");
+  return mac(`02:${digits.match(/../g)?.join(":")}`);
 }
 
 const blockOf = (source: Source) => ({ cidr: block, vtep: endpoint(source, "", 1, 1).vtep, source });
@@ -59,6 +65,82 @@ test("what waits is believed as soon as it contradicts nothing, and not once it 
   assert.equal(holders(), "");
 });
 
+test("what the server places on this node holds against other sources, also when it comes later", () => {
+  const here: EndpointWord = { ...endpoint(server, "e1", 1, 1), vtep: undefined };
+  fold.putEndpoint(endpoint(other, "s1", 1, 9));
+  fold.putEndpoint(endpoint(other, "s2", 9, 1));
+  fold.putEndpoint(here);
+  assert.equal(holders(), "");
+  fold.putEndpoint(endpoint(other, "s1", 1, 9));
+  assert.equal(holders(), "");
+  fold.putEndpoint({ ...here, ips: [] });
+  assert.equal(holders(), "s2");
+  fold.putEndpoint(endpoint(server, "e1", 1, 2));
+  assert.equal(holders(), "e1 s2");
+  fold.putEndpoint(here);
+  fold.removeEndpoint("e1");
+  assert.equal(holders(), "s1 s2");
+});
+
+test("of any sequence of words those are believed that the server does not contradict", () => {
+  const number = fc.integer({ min: 1, max: 3 });
+  const kind = fc.constantFrom("elsewhere" as const, "here" as const, "gone" as const);
+  const step = fc.tuple(kind, fc.constantFrom(server, other), number, number, number);
+  const isAlike = (a: EndpointWord, b: EndpointWord): boolean => a.mac === b.mac || a.ips[0] === b.ips[0];
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 20 }), (sequence) => {
+      network = new DesiredNetwork(networkSettings());
+      fold = new Fold(network, () => ({ isDirect: false, isFromLink: false }));
+      const said = new Map<string, { readonly word: RemoteEndpoint; readonly isHere: boolean }>();
+      for (const [what, source, id, ...addresses] of sequence) {
+        const word = endpoint(source, `${source.name}${id}`, ...addresses);
+        // But for the moment of a change, a source speaks of a MAC or address once.
+        const ended = [...said.values()].filter(({ word: old }) => old.source === source && isAlike(old, word));
+        for (const { id: last } of [word, ...(what === "gone" ? [] : ended.map(({ word: old }) => old))]) {
+          if (last === word.id && what !== "gone") continue;
+          fold.removeEndpoint(last);
+          said.delete(last);
+        }
+        if (what === "gone") continue;
+        fold.putEndpoint(what === "here" ? { ...word, vtep: undefined } : word);
+        said.set(word.id, { word, isHere: what === "here" });
+      }
+      const all = [...said.values()];
+      const believed = all.filter(
+        ({ word, isHere }) => !isHere && all.every((each) => !isFirst(each.word, word) || !isAlike(each.word, word)),
+      );
+      assert.equal(
+        holders(),
+        believed
+          .map(({ word }) => word.id)
+          .sort()
+          .join(" "),
+      );
+    }),
+  );
+});
+
+/** Whether the first is the server's word and the second another's. */
+function isFirst(a: EndpointWord, b: EndpointWord): boolean {
+  return a.source === server && b.source !== server;
+}
+
+test("a change costs the same however many are not believed", () => {
+  const count = 20_000;
+  const many = (source: Source, prefix: string) =>
+    Array.from({ length: count }, (_, n) => ({
+      ...endpoint(source, `${prefix}${n}`, 1, 1),
+      mac: macFromNumber(n),
+      ips: [],
+    }));
+  for (const each of many(server, "e")) fold.putEndpoint(each);
+  for (const each of many(other, "s")) fold.putEndpoint(each);
+  assert.equal(network.remotes.size, count);
+  for (const { id } of many(server, "e")) fold.removeEndpoint(id);
+  assert.ok([...network.remotes.keys()].every((id) => id.startsWith("s")));
+  assert.equal(network.remotes.size, count);
+});
+
 test("a source contradicts itself for a moment: the next owner of a MAC address is told before the end of the last", () => {
   fold.putEndpoint(endpoint(server, "e1", 1, 1));
   fold.putEndpoint(endpoint(server, "e2", 1, 1));
@@ -75,6 +157,8 @@ test("a block is where the most believed source says, and behind the other VTEP 
   assert.equal(place(), "server");
   fold.removeBlock(block, "server");
   assert.equal(place(), "static");
+  fold.putBlock({ cidr: block, source: server, vtep: undefined });
+  assert.equal(place(), undefined, "it is here");
   fold.putBlock(blockOf(server));
   fold.removeBlock(block, "static");
   assert.equal(place(), "server");

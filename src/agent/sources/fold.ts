@@ -5,14 +5,21 @@ import type { DesiredNetwork, RemoteBlock, RemoteEndpoint, RemotePlace, Source }
 
 /**
  * The most believed first. Where two sources place the same MAC address, IP address or block, the word of the first holds,
- * and the other's waits until that is gone.
+ * and the other's waits until that is gone. That something is here is a word like others.
  */
 const precedence = Object.keys({ server: true, static: true } satisfies Record<SourceName, true>) as SourceName[];
 
 type SourceName = Source["name"];
 
-/** Where a block is, as a source says. */
-export type BlockPlace = RemotePlace & Pick<RemoteBlock, "cidr">;
+/** Where something is, as a source says. */
+export interface Word {
+  readonly source: Source;
+  /** `undefined`: it is on this node. */
+  readonly vtep: IpAddress | undefined;
+}
+
+export type EndpointWord = Omit<RemoteEndpoint, keyof Word> & Word;
+export type BlockWord = Pick<RemoteBlock, "cidr"> & Word;
 
 /** How packets of the network travel to a VTEP. */
 export type WayTo = (vtep: IpAddress) => Pick<RemoteBlock, "isDirect" | "isFromLink">;
@@ -21,10 +28,11 @@ export type WayTo = (vtep: IpAddress) => Pick<RemoteBlock, "isDirect" | "isFromL
 export class Fold {
   readonly #wayTo: WayTo;
   #network: DesiredNetwork;
+  readonly #here = new Endpoints<EndpointWord>();
   /** What is not believed now. */
-  readonly #endpoints = new Map<string, RemoteEndpoint>();
-  /** The same of blocks; by source and prefix. */
-  readonly #blocks = new Map<string, BlockPlace>();
+  readonly #waiting = new Endpoints<RemoteEndpoint>();
+  /** All that is said of blocks. */
+  readonly #blocks = new Map<Cidr, Map<SourceName, BlockWord>>();
 
   constructor(network: DesiredNetwork, wayTo: WayTo) {
     this.#network = network;
@@ -35,13 +43,13 @@ export class Fold {
   moveTo(network: DesiredNetwork): void {
     if (network === this.#network) return;
     for (const endpoint of this.#network.remotes.values()) network.putRemote(endpoint);
-    for (const block of this.#network.blocks.values()) network.putBlock(block);
     this.#network = network;
+    this.waysChanged();
   }
 
   /** The way to each VTEP may be another. */
   waysChanged(): void {
-    for (const block of this.#network.blocks.values()) this.#showBlock(block);
+    for (const cidr of this.#blocks.keys()) this.#showBlock(cidr);
   }
 
   /** The VTEPs that sources list for the network as a whole. */
@@ -49,77 +57,132 @@ export class Fold {
     this.#network.setListed(places.map(({ vtep }) => vtep));
   }
 
-  /** What a source says of endpoints, believed or not. */
+  /** What a source says of endpoints elsewhere, believed or not. */
   *endpointsOf(name: SourceName): Iterable<RemoteEndpoint> {
-    for (const endpoints of [this.#network.remotes, this.#endpoints])
+    for (const endpoints of [this.#network.remotes, this.#waiting.byId])
       for (const endpoint of endpoints.values()) if (endpoint.source.name === name) yield endpoint;
   }
 
-  putEndpoint(endpoint: RemoteEndpoint): void {
-    this.#judge(endpoint);
-    this.#judgeWaiting();
+  putEndpoint(word: EndpointWord): void {
+    const before = this.#known(word.id);
+    if (isElsewhere(word)) {
+      this.#here.remove(word.id);
+      this.#judge(word);
+    } else this.#placeHere(word);
+    this.#judgeWaiting(before);
   }
 
   removeEndpoint(id: string): void {
-    this.#endpoints.delete(id);
+    const before = this.#known(id);
+    this.#here.remove(id);
+    this.#waiting.remove(id);
     this.#network.removeRemote(id);
-    this.#judgeWaiting();
+    this.#judgeWaiting(before);
   }
 
-  putBlock(place: BlockPlace): void {
-    const holder = this.#network.blocks.get(place.cidr);
-    if (holder !== undefined && isBefore(holder, place)) {
-      this.#blocks.set(blockKey(place.source.name, place.cidr), place);
-      return;
-    }
-    if (holder !== undefined && isBefore(place, holder))
-      this.#blocks.set(blockKey(holder.source.name, holder.cidr), holder);
-    this.#blocks.delete(blockKey(place.source.name, place.cidr));
-    this.#showBlock(place);
+  putBlock(word: BlockWord): void {
+    const words = this.#blocks.get(word.cidr) ?? new Map<SourceName, BlockWord>();
+    this.#blocks.set(word.cidr, words.set(word.source.name, word));
+    this.#showBlock(word.cidr);
   }
 
   removeBlock(cidr: Cidr, name: SourceName): void {
-    this.#blocks.delete(blockKey(name, cidr));
-    if (this.#network.blocks.get(cidr)?.source.name !== name) return;
-    this.#network.removeBlock(cidr);
-    for (const other of precedence) {
-      const waiting = this.#blocks.get(blockKey(other, cidr));
-      if (waiting === undefined) continue;
-      this.putBlock(waiting);
-      break;
-    }
+    this.#blocks.get(cidr)?.delete(name);
+    this.#showBlock(cidr);
   }
 
-  #showBlock({ cidr, vtep, source }: BlockPlace): void {
+  #showBlock(cidr: Cidr): void {
+    const words = this.#blocks.get(cidr);
+    if (words?.size === 0) this.#blocks.delete(cidr);
+    const name = precedence.find((each) => words?.has(each));
+    const { vtep, source } = (name === undefined ? undefined : words?.get(name)) ?? {};
+    if (vtep === undefined || source === undefined) {
+      this.#network.removeBlock(cidr);
+      return;
+    }
     const wanted = { cidr, vtep, source, ...this.#wayTo(vtep) };
     if (!isDeepStrictEqual(this.#network.blocks.get(cidr), wanted)) this.#network.putBlock(wanted);
   }
 
+  #known(id: string): EndpointWord | undefined {
+    return this.#network.remote(id) ?? this.#waiting.byId.get(id) ?? this.#here.byId.get(id);
+  }
+
+  #placeHere(word: EndpointWord): void {
+    this.#waiting.remove(word.id);
+    this.#network.removeRemote(word.id);
+    this.#here.put(word);
+    for (const holder of this.#network.remotesLike(word)) this.#judge(holder);
+  }
+
   #judge(endpoint: RemoteEndpoint): void {
+    this.#waiting.remove(endpoint.id);
     const rivals = this.#network.remotesLike(endpoint).filter(({ source }) => source.name !== endpoint.source.name);
-    const isBelieved = rivals.every((rival) => isBefore(endpoint, rival));
-    if (isBelieved) {
-      this.#endpoints.delete(endpoint.id);
-      if (!isSame(this.#network.remote(endpoint.id), endpoint)) this.#network.putRemote(endpoint);
-    }
+    const isBelieved =
+      endpoint.source.name === precedence[0] ||
+      [...rivals, ...this.#here.like(endpoint)].every((word) => !isBefore(word, endpoint));
+    if (isBelieved && !isSame(this.#network.remote(endpoint.id), endpoint)) this.#network.putRemote(endpoint);
     for (const other of isBelieved ? rivals : [endpoint]) {
       this.#network.removeRemote(other.id);
-      this.#endpoints.set(other.id, other);
+      this.#waiting.put(other);
     }
   }
 
-  /** Those that another's word was in the way of. There are none unless sources contradict each other. */
-  #judgeWaiting(): void {
-    if (this.#endpoints.size > 0) for (const endpoint of [...this.#endpoints.values()]) this.#judge(endpoint);
+  /** Those that the former word of this one may have been in the way of. There are none unless sources contradict each other. */
+  #judgeWaiting(former: EndpointWord | undefined): void {
+    if (former === undefined || this.#waiting.byId.size === 0) return;
+    for (const waiting of this.#waiting.like(former)) this.#judge(waiting);
   }
 }
 
-function isBefore(a: RemotePlace, b: RemotePlace): boolean {
-  return precedence.indexOf(a.source.name) < precedence.indexOf(b.source.name);
+/** Endpoints by id and by address, so that what one contradicts costs the same however many there are. */
+class Endpoints<Endpoint extends EndpointWord> {
+  readonly #byId = new Map<string, Endpoint>();
+  readonly #with = new Map<Address, Set<Endpoint>>();
+
+  get byId(): ReadonlyMap<string, Endpoint> {
+    return this.#byId;
+  }
+
+  /** Those that have the MAC or an address of this one. */
+  like(word: EndpointWord): readonly Endpoint[] {
+    if (this.#byId.size === 0) return [];
+    const found = new Set<Endpoint>();
+    for (const address of addressesOf(word)) for (const endpoint of this.#with.get(address) ?? []) found.add(endpoint);
+    return [...found];
+  }
+
+  put(endpoint: Endpoint): void {
+    this.remove(endpoint.id);
+    this.#byId.set(endpoint.id, endpoint);
+    for (const address of addressesOf(endpoint))
+      this.#with.set(address, (this.#with.get(address) ?? new Set()).add(endpoint));
+  }
+
+  remove(id: string): void {
+    const endpoint = this.#byId.get(id);
+    if (endpoint === undefined) return;
+    this.#byId.delete(id);
+    for (const address of addressesOf(endpoint)) {
+      const others = this.#with.get(address);
+      others?.delete(endpoint);
+      if (others?.size === 0) this.#with.delete(address);
+    }
+  }
 }
 
-function blockKey(name: SourceName, cidr: Cidr): string {
-  return `${name} ${cidr}`;
+type Address = RemoteEndpoint["mac"] | IpAddress;
+
+function addressesOf({ mac, ips }: EndpointWord): readonly Address[] {
+  return [mac, ...ips];
+}
+
+function isElsewhere(word: EndpointWord): word is RemoteEndpoint {
+  return word.vtep !== undefined;
+}
+
+function isBefore(a: Word, b: Word): boolean {
+  return precedence.indexOf(a.source.name) < precedence.indexOf(b.source.name);
 }
 
 function isSame(a: RemoteEndpoint | undefined, b: RemoteEndpoint): boolean {

@@ -1,8 +1,7 @@
 import type { Cidr } from "../../base/cidr.ts";
-import type { IpAddress } from "../../base/ip.ts";
-import type { RemoteEndpoint, RemotePlace, Source } from "../../dataplane/index.ts";
+import type { Source } from "../../dataplane/index.ts";
 import type { Block, Endpoint, Network, Node } from "../../model/index.ts";
-import type { Fold } from "./fold.ts";
+import type { EndpointWord, Fold, Word } from "./fold.ts";
 
 /** A network that this node carries, and where the sources' words of it go. */
 export interface CarriedNetwork {
@@ -10,16 +9,17 @@ export interface CarriedNetwork {
   readonly fold: Fold;
 }
 
-/** An endpoint of another node that has no place: its network is not carried here, or its node has no VTEP for it. */
+/** An endpoint that has no place: its network is not carried here, or its node has no VTEP for it. */
 interface Unplaced {
   readonly network: string;
   readonly node: string;
-  readonly endpoint: Pick<RemoteEndpoint, "id" | "mac" | "ips" | "isLearnt">;
+  readonly endpoint: Pick<EndpointWord, "id" | "mac" | "ips" | "isLearned">;
 }
 
 /** What the server's watch says of places: endpoints and blocks belong to nodes, and nodes have VTEPs. */
 export class ServerSource {
   readonly #self: string;
+  readonly #own: Source;
   readonly #networks: ReadonlyMap<string, CarriedNetwork>;
   readonly #nodes = new Map<string, Node>();
   /** By node: one object for all that is there. */
@@ -31,6 +31,7 @@ export class ServerSource {
   /** `self`: the name of this node. */
   constructor(self: string, networks: ReadonlyMap<string, CarriedNetwork>) {
     this.#self = self;
+    this.#own = { name: "server", node: self };
     this.#networks = networks;
   }
 
@@ -80,8 +81,7 @@ export class ServerSource {
   }
 
   putEndpoint({ id, network, node, mac, ips, attachment }: Endpoint): void {
-    if (node === this.#self) this.removeEndpoint(network, id);
-    else this.#place({ network, node, endpoint: { id, mac, ips, isLearned: attachment === "learned" } });
+    this.#place({ network, node, endpoint: { id, mac, ips, isLearned: attachment === "learned" } });
   }
 
   removeEndpoint(network: string, id: string): void {
@@ -107,28 +107,31 @@ export class ServerSource {
   /** Without a VTEP it waits for the node to say where it is: its former address may be another node's. */
   #place(unplaced: Unplaced): void {
     const { network, node, endpoint } = unplaced;
-    const { id, mac, ips, isLearnt = false } = endpoint;
+    const { id, mac, ips, isLearned = false } = endpoint;
     const place = this.#placeOf(node, network);
     if (place === undefined) {
       this.removeEndpoint(network, id);
       this.#unplaced.set(id, unplaced);
     } else {
       this.#unplaced.delete(id);
-      this.#networks.get(network)?.fold.putEndpoint({ id, isLearnt, mac, ips, vtep: place.vtep, source: place.source });
+      const { vtep, source } = place;
+      this.#networks.get(network)?.fold.putEndpoint({ id, isLearned, mac, ips, vtep, source });
     }
   }
 
   #placeBlock({ network, node, cidr }: Block): void {
     const fold = this.#networks.get(network)?.fold;
-    const place = node === this.#self ? undefined : this.#placeOf(node, network);
+    const place = this.#placeOf(node, network);
     if (place === undefined) fold?.removeBlock(cidr, "server");
     else fold?.putBlock({ cidr, ...place });
   }
 
-  #placeOf(node: string, network: string): RemotePlace | undefined {
+  #placeOf(node: string, network: string): Word | undefined {
     const underlay = this.#networks.get(network)?.underlay;
+    if (underlay === undefined) return undefined;
+    if (node === this.#self) return { vtep: undefined, source: this.#own };
     const source = this.#sources.get(node);
-    const vtep: IpAddress | undefined = underlay && this.#nodes.get(node)?.vtepAddresses[underlay];
+    const vtep = this.#nodes.get(node)?.vtepAddresses[underlay];
     return source === undefined || vtep === undefined ? undefined : { vtep, source };
   }
 }

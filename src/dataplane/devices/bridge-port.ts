@@ -8,7 +8,7 @@ import type { NetworkSettings } from "../desired.ts";
  * only if the network floods, and by one of its tunnels alone while it changes from one to another.
  */
 export function tunnelPort(network: NetworkSettings, isStandby: boolean): BridgePortSettings {
-  const flood = network.flood === "head-end" && !isStandby;
+  const flood = network.flood !== "none" && !isStandby;
   return {
     learning: network.learning === "data-plane",
     neighbourSuppress: network.arpSuppression,
