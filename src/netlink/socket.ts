@@ -83,6 +83,11 @@ export class NetlinkSocket {
     this.#answerTimeout = options.answerTimeout ?? seconds(10);
   }
 
+  /** The port that the kernel names in events of what this socket changed, where it names one: in those of nftables. */
+  get portId(): number {
+    return this.#transport.portId;
+  }
+
   /** Sends one request that changes something and waits for its acknowledgement. */
   execute(request: Request): Promise<void> {
     return this.#exclusively(async () => {
@@ -225,7 +230,9 @@ export class NetlinkSocket {
     this.#transport.send(writer.written());
     this.writes += requests.length;
     const failures = await this.#settle(messages, sequence, true);
-    return { done: failures.length === 0 ? requests.length : 0, failures };
+    if (failures.length === 0) return { done: requests.length, failures };
+    this.writes -= requests.length;
+    return { done: 0, failures };
   }
 
   /**

@@ -58,7 +58,7 @@ const sets: readonly (readonly [name: string, Pick<NftSet, "key" | "isInterval" 
       ["fd00::1 . eth0"],
       /typeof @th,256,128 \. iifname elements = { 0xfd0{29}1 \. "eth0" }/,
     ],
-    ["map", { key: [ipv4_addr], data: ipv4_addr }, ["10.0.0.1 : 10.0.0.2"], /{ 10.0.0.1 : 10.0.0.2 }/],
+    ["nat", { key: [ipv4_addr], data: ipv4_addr }, ["10.0.0.1 : 10.0.0.2"], /{ 10.0.0.1 : 10.0.0.2 }/],
   ];
 const all = sets.map(([name, fields]): NftSet => ({ family: "inet", table: "t", name, ...fields }));
 const named = (name: string): NftSet => all.find((each) => each.name === name) as NftSet;

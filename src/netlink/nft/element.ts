@@ -1,4 +1,3 @@
-import { toHex } from "../../base/bytes.ts";
 import { AttributeSchema, type AttributeValues, be32, binary, list, nested, string } from "../attribute.ts";
 import { NLM_F_CREATE } from "../message.ts";
 import type { Query, Request } from "../request.ts";
@@ -81,8 +80,13 @@ function listParts({ family, table, name }: NftSet): Query<readonly Part[]> {
       writeHeader(writer, family);
       schema.write(writer, { table, set: name });
     },
-    read: (bytes, view, start, end) => schema.read(bytes, view, start + header.length, end).elements,
+    read: (bytes, view, start, end) => readNftElementList(bytes, view, start, end).elements,
   };
+}
+
+/** Reads the payload of NFT_MSG_NEWSETELEM or NFT_MSG_DELSETELEM; {@link elementsOf} says what its parts are. */
+export function readNftElementList(bytes: Uint8Array, view: DataView, start: number, end: number) {
+  return schema.read(bytes, view, start + header.length, end);
 }
 
 /** An element as the kernel takes it: intervals of one field are two, the second of which is where it ends. */
@@ -105,9 +109,10 @@ export function elementsOf(set: NftSet, parts: readonly Part[]): string[] {
   const isEnd = (part: Part): boolean => ((part.flags ?? 0) & NFT_SET_ELEM_INTERVAL_END) !== 0;
   const known = parts.flatMap((part) => {
     const octets = part.key?.value;
-    return octets === undefined ? [] : [{ part, octets, order: `${toHex(octets)}${isEnd(part) ? 0 : 1}` }];
+    return octets === undefined ? [] : [{ part, octets }];
   });
-  known.sort((a, b) => (a.order < b.order ? -1 : 1));
+  // One interval may begin where another ends.
+  known.sort((a, b) => Buffer.compare(a.octets, b.octets) || Number(isEnd(b.part)) - Number(isEnd(a.part)));
   return known.flatMap(({ part, octets }, index) => {
     if (isEnd(part)) return [];
     const next = known[index + 1]?.octets;

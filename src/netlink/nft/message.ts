@@ -16,6 +16,10 @@ export type NftFamily = "inet" | "bridge";
 /** linux/netfilter.h: NFPROTO_* */
 const families: Readonly<Record<NftFamily, number>> = { inet: 1, bridge: 7 };
 
+export function readFamily(view: DataView, start: number, end: number): NftFamily {
+  return header.read(view, start, end).family === families.bridge ? "bridge" : "inet";
+}
+
 /** linux/netfilter/nfnetlink.h: `struct nfgenmsg`. Its last field is in network byte order, and small. */
 export const header = new FixedHeader("nfgenmsg", [
   ["family", "u8"],

@@ -11,7 +11,7 @@ const NFT_MSG_GETSET = nftMessage(10);
 const NFT_MSG_DELSET = nftMessage(11);
 
 /** linux/netfilter/nf_tables.h: `enum nft_set_flags`. */
-const flag = { interval: 0x4, map: 0x8, concatenation: 0x80 } as const;
+export const nftSetFlag = { interval: 0x4, map: 0x8, concatenation: 0x80 } as const;
 
 const descriptionSchema = new AttributeSchema("NFTA_SET_DESC", {
   /** Lengths of the fields of a key, octets. NFTA_SET_FIELD_LEN */
@@ -55,9 +55,9 @@ export type NftSetLayout = Pick<
 function layoutOf({ key, isInterval = false, data }: NftSet): NftSetLayout {
   return {
     flags:
-      (isInterval ? flag.interval : 0) |
-      (data === undefined ? 0 : flag.map) |
-      (isInterval && key.length > 1 ? flag.concatenation : 0),
+      (isInterval ? nftSetFlag.interval : 0) |
+      (data === undefined ? 0 : nftSetFlag.map) |
+      (isInterval && key.length > 1 ? nftSetFlag.concatenation : 0),
     // nftables/include/datatype.h: TYPE_BITS
     keyType: key.reduce((type, { datatype }) => (type << 6) | datatype, 0),
     keyLength: keyLength(key),
@@ -134,9 +134,14 @@ export function listNftSets(family: NftFamily, table: string): Query<readonly [s
       schema.write(writer, { table });
     },
     read: (bytes, view, start, end) => {
-      const { name, ...layout } = schema.read(bytes, view, start + header.length, end);
+      const { name, ...layout } = readNftSet(bytes, view, start, end);
       // Those that are part of one rule have names that nft hides.
       return name === undefined || name.startsWith("__") ? undefined : [name, layout];
     },
   };
+}
+
+/** Reads the payload of NFT_MSG_NEWSET or NFT_MSG_DELSET. */
+export function readNftSet(bytes: Uint8Array, view: DataView, start: number, end: number) {
+  return schema.read(bytes, view, start + header.length, end);
 }

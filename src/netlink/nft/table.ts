@@ -44,6 +44,11 @@ export function listNftTables(family: NftFamily): Query<string> {
     flags: 0,
     describe: () => `list nft tables of ${family}`,
     write: (writer) => writeHeader(writer, family),
-    read: (bytes, view, start, end) => schema.read(bytes, view, start + header.length, end).name,
+    read: readNftTable,
   };
+}
+
+/** Reads the payload of NFT_MSG_NEWTABLE or NFT_MSG_DELTABLE: its name. */
+export function readNftTable(bytes: Uint8Array, view: DataView, start: number, end: number): string | undefined {
+  return schema.read(bytes, view, start + header.length, end).name;
 }
