@@ -288,19 +288,14 @@ export class NodeDataplane {
 
   async #ensureSourceFilter(): Promise<void> {
     const networks = [...this.#desired.values()];
-    const filtered = networks.filter((network) => portsOf(network, takesFromAll).length > 0);
-    const vniOf = ({ settings }: DesiredNetwork): number => settings.vni;
-    this.#underlay.tunnelPorts = sorted(networks.flatMap((network) => portsOf(network, () => true)));
-    await this.#underlay.ensureSourceFilter({
-      ports: sorted(networks.flatMap((network) => portsOf(network, takesFromAll))),
-      vnis: sorted(filtered.map(vniOf)),
-      openVnis: sorted(filtered.filter(({ settings }) => settings.multicast !== undefined).map(vniOf)),
-      groups: sorted(networks.flatMap(({ settings }) => settings.multicast?.address ?? [])),
-      members: filtered
-        .toSorted((a, b) => a.settings.vni - b.settings.vni)
-        .flatMap((network) => sorted([...network.peers]).map((vtep) => ({ vni: network.settings.vni, vtep }))),
-      remoteVteps: sorted(networks.flatMap((network) => [...network.peers])),
+    const ports = networks.flatMap((network) => portsOf(network, () => true));
+    this.#underlay.tunnelPorts = [...new Set(ports)].sort((a, b) => a - b);
+    const filtered = networks.map((network) => {
+      const { vni, multicast } = network.settings;
+      const group = multicast === undefined ? {} : { group: multicast.address };
+      return { vni, ports: portsOf(network, takesFromAll), peers: network.peers, ...group };
     });
+    await this.#underlay.ensureSourceFilter(filtered);
   }
 
   #networksOf(tenant: string): readonly DesiredNetwork[] {
@@ -427,9 +422,4 @@ function portsOf(
   return [...standby, ...(transport === undefined ? [] : [transport])]
     .filter((each) => each.port > 0 && isMeant(each))
     .map(({ port }) => port);
-}
-
-/** Each once and in order, so that the same filter is the same text. */
-function sorted<Value extends number | string>(values: readonly Value[]): Value[] {
-  return [...new Set(values)].sort((a, b) => (a < b ? -1 : 1));
 }

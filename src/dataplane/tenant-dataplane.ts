@@ -16,12 +16,13 @@ import {
 import type { DesiredNetwork } from "./desired.ts";
 import { LinkTable } from "./devices/link-table.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
-import { KeptTable } from "./filter/kept-table.ts";
-import type { NftTable } from "./filter/nftables.ts";
-import { handedUpTable, routingFilterName, routingFilterTable } from "./filter/routing-filter.ts";
-import { suppressionFilterName, suppressionFilterTable } from "./filter/suppression-filter.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
 import { NetworkDataplane, type PortTraffic } from "./network-dataplane.ts";
+import { KeptTable } from "./nft/kept-table.ts";
+import { Nftables } from "./nft/nftables.ts";
+import { handedUpTable, routingFilterName, routingFilterTable } from "./nft/routing-filter.ts";
+import { suppressionFilterName, suppressionFilterTable } from "./nft/suppression-filter.ts";
+import type { NftTable } from "./nft/table.ts";
 import { isOwnLink, weftProtocol } from "./ownership.ts";
 import type { Problems, Report } from "./report.ts";
 import { ensureNamespaceName, openTenantNamespace, removeTenantNamespace } from "./tenant-namespace.ts";
@@ -55,6 +56,7 @@ export class TenantDataplane {
   readonly networks = new Map<string, NetworkDataplane>();
   readonly #options: TenantOptions;
   readonly #watch: Watch;
+  readonly #nftables: Nftables;
   readonly #suppressionFilter: KeptTable;
   readonly #handedUpFilter: KeptTable;
   readonly #routingFilter: KeptTable;
@@ -81,6 +83,7 @@ export class TenantDataplane {
       // A hundred thousand rows of our own are not news.
       filter: withoutNewNeighbours(neighbourFlag.externallyLearned),
     });
+    this.#nftables = new Nftables(namespace, this.#watch);
     this.#suppressionFilter = this.#keptTable("bridge", suppressionFilterName);
     this.#handedUpFilter = this.#keptTable("bridge", routingFilterName);
     this.#routingFilter = this.#keptTable("inet", routingFilterName);
@@ -98,9 +101,8 @@ export class TenantDataplane {
   }
 
   get writes(): number {
-    const filterWrites = this.#filters.reduce((sum, { writes }) => sum + writes, 0);
     const ownWrites = this.socket.writes + this.#containerWrites + this.#sysctlWrites;
-    return ownWrites + filterWrites + (this.#uplink?.writes ?? 0);
+    return ownWrites + this.#nftables.writes + (this.#uplink?.writes ?? 0);
   }
 
   /** Everything will be compared with the kernel at the next opportunity. */
@@ -174,6 +176,7 @@ export class TenantDataplane {
   close(): void {
     for (const network of this.networks.values()) network.close();
     this.#uplink?.close();
+    this.#nftables.close();
     this.#watch.close();
     this.socket.close();
     this.namespace.close();
@@ -237,7 +240,7 @@ export class TenantDataplane {
     const { underlay, problems } = this.#options;
     const { name, transport, standby } = network.desired.settings;
     const all = [...standby, ...(transport === undefined ? [] : [transport])];
-    const open = all.find((each) => takesFromAll(each) && !underlay.protects(each.port));
+    const open = all.find((each) => takesFromAll(each) && !underlay.protects(each.port, network.desired.settings.vni));
     const object = { kind: "protection", tenant: network.desired.settings.tenant, network: name };
     if (open === undefined) {
       problems.cleared(object);
@@ -266,7 +269,7 @@ export class TenantDataplane {
 
   #makeUplink(): Uplink {
     const { namespace, socket } = this;
-    return new Uplink({ ...this.#options, namespace, socket, watch: this.#watch });
+    return new Uplink({ ...this.#options, namespace, socket, nftables: this.#nftables, watch: this.#watch });
   }
 
   get #filters(): readonly KeptTable[] {
@@ -317,13 +320,7 @@ export class TenantDataplane {
   #keptTable(family: NftTable["family"], name: string): KeptTable {
     const { tenant, report, onDamage } = this.#options;
     const object = { kind: "nft table", tenant, key: `${family} ${name}` };
-    const table = new KeptTable({ namespace: this.namespace, object, report });
-    const onChange = (): void => {
-      table.distrust();
-      onDamage();
-    };
-    this.#watch.subscribe("nft", onChange, name);
-    return table;
+    return new KeptTable({ nftables: this.#nftables, family, name, object, report, onDamage });
   }
 
   #listen(): void {
@@ -397,19 +394,16 @@ export class TenantDataplane {
 
 function suppressionFilterOf(wanted: readonly DesiredNetwork[]): NftTable {
   const tunnelsOf = (isMeant: (network: DesiredNetwork) => boolean): string[] =>
-    wanted
-      .filter((network) => network.settings.mode === "l2" && isMeant(network))
-      .flatMap(tunnelPatterns)
-      .sort();
+    wanted.filter((network) => network.settings.mode === "l2" && isMeant(network)).flatMap(tunnelPatterns);
   return suppressionFilterTable({
-    forwarded: tunnelsOf(({ settings }) => settings.arpSuppression && !settings.localLearning),
+    suppressed: tunnelsOf(({ settings }) => settings.arpSuppression && !settings.localLearning),
     own: tunnelsOf(({ settings }) => settings.gateways.length > 0),
-    tagged: {
-      ports: wanted
+    tagged: [
+      ...tunnelsOf(({ settings }) => settings.vlanTags),
+      ...wanted
         .filter(({ settings }) => settings.vlanTags)
         .flatMap(({ locals }) => Array.from(locals.keys(), endpointPortName)),
-      tunnels: tunnelsOf(({ settings }) => settings.vlanTags),
-    },
+    ],
   });
 }
 

@@ -1,11 +1,13 @@
 import type { Clock } from "../base/clock.ts";
 import type { IpAddress } from "../base/ip.ts";
+import type { Vni } from "../model/index.ts";
 import { getLink, NetlinkSocket, Watch } from "../netlink/index.ts";
 import type { OffloadLimits } from "./devices/device-changes.ts";
-import { deleteNftTable, ensureNftTable } from "./filter/nftables.ts";
-import { type SourceFilter, sourceFilterName, sourceFilterTable } from "./filter/source-filter.ts";
-import { VtepRoutes } from "./filter/vtep-paths.ts";
 import type { KernelNamespace } from "./kernel.ts";
+import { KeptTable } from "./nft/kept-table.ts";
+import { Nftables } from "./nft/nftables.ts";
+import { type FilteredNetwork, sourceFilterName, sourceFilterTable } from "./nft/source-filter.ts";
+import { VtepRoutes } from "./nft/vtep-paths.ts";
 import type { Report } from "./report.ts";
 import { Turns } from "./rounds.ts";
 import { VtepNexthops } from "./tables/vtep-nexthops.ts";
@@ -32,6 +34,7 @@ export class UnderlayDataplane {
   readonly socket: NetlinkSocket;
   /** Of all that is in the underlay namespace. */
   readonly watch: Watch;
+  readonly nftables: Nftables;
   /** What all uplinks share of the host. */
   readonly forwarded: ForwardedDevices;
   /** Uplinks of several tenants change the same things on the host. */
@@ -44,10 +47,10 @@ export class UnderlayDataplane {
   #mtu = defaultMtu;
   /** UDP ports of all tunnels of this node. */
   tunnelPorts: readonly number[] = [];
-  #filterChanged = true;
-  #filterKey = "";
-  #protectedPorts: ReadonlySet<number> = new Set();
-  #filterWrites = 0;
+  readonly #sourceFilter: KeptTable;
+  /** Networks that the source filter knows. */
+  #protected: readonly FilteredNetwork[] = [];
+  #uplinkWrites = 0;
 
   constructor(options: UnderlayOptions) {
     const { namespace, instance, clock, report, onDamage, onOverrun } = options;
@@ -59,15 +62,14 @@ export class UnderlayDataplane {
     });
     this.#nexthops = new VtepNexthops({ instance, socket: this.socket, clock });
     this.#routes = new VtepRoutes(this.watch, this.socket, onDamage);
-    this.forwarded = new ForwardedDevices({ namespace, socket: this.socket }, this.watch, report, onDamage);
+    this.nftables = new Nftables(namespace, this.watch);
+    this.forwarded = new ForwardedDevices(this, this.watch, report, onDamage);
     this.watch.subscribe("nexthop", ({ nexthop, isGone }) => {
       if (this.#nexthops.observe(nexthop, isGone)) onDamage();
     });
-    const onFilter = (): void => {
-      this.#filterChanged = true;
-      onDamage();
-    };
-    this.watch.subscribe("nft", onFilter, sourceFilterName(instance));
+    const name = sourceFilterName(instance);
+    const object = { kind: "nft table", key: `inet ${name}` };
+    this.#sourceFilter = new KeptTable({ nftables: this.nftables, family: "inet", name, object, report, onDamage });
     this.watch.subscribe("overrun", () => {
       this.#nexthops.distrust();
       onOverrun();
@@ -77,7 +79,6 @@ export class UnderlayDataplane {
   /** This node's VTEP addresses and the interface that carries them. */
   async setVteps(vteps: readonly IpAddress[], interfaceIndex: number | undefined): Promise<void> {
     this.#localVteps = vteps;
-    this.#filterChanged = true;
     if (interfaceIndex === undefined) return;
     const link = await this.socket.get(getLink({ index: interfaceIndex }));
     this.#mtu = link.mtu;
@@ -102,7 +103,7 @@ export class UnderlayDataplane {
   }
 
   get writes(): number {
-    return this.socket.writes + this.#filterWrites + this.forwarded.writes;
+    return this.socket.writes + this.nftables.writes + this.#uplinkWrites + this.forwarded.writes;
   }
 
   /** The FDB nexthop group of a VTEP. */
@@ -117,7 +118,7 @@ export class UnderlayDataplane {
 
   /** Everything will be compared with the kernel at the next opportunity. */
   distrust(): void {
-    this.#filterChanged = true;
+    this.#sourceFilter.distrust();
     this.#nexthops.distrust();
     this.#routes.distrust();
     this.forwarded.distrust();
@@ -161,22 +162,14 @@ export class UnderlayDataplane {
     await this.#nexthops.keepOnly(wanted);
   }
 
-  /** Lets nobody send to the tunnel ports of this node but those that the filter names. */
-  async ensureSourceFilter(wanted: Omit<SourceFilter, "instance" | "localVteps" | "paths">): Promise<void> {
-    const paths = await this.#routes.paths(wanted.remoteVteps);
-    const filter: SourceFilter = { ...wanted, instance: this.#options.instance, localVteps: this.#localVteps, paths };
-    const key = JSON.stringify(filter);
-    if (!this.#filterChanged && key === this.#filterKey) return;
-    const isRepair = key === this.#filterKey;
-    this.#filterChanged = false;
-    try {
-      await this.#writeSourceFilter(filter, isRepair);
-    } catch (error) {
-      this.#filterChanged = true;
-      throw error;
-    }
-    this.#filterKey = key;
-    this.#protectedPorts = new Set(filter.ports);
+  /** Lets nobody send into the networks but their peers. */
+  async ensureSourceFilter(networks: readonly FilteredNetwork[]): Promise<void> {
+    const vteps = new Set(networks.flatMap(({ peers }) => [...peers]));
+    const paths = await this.#routes.paths([...vteps]);
+    const isNeeded = vteps.size > 0 || networks.some(({ ports }) => ports.length > 0);
+    const filter = { instance: this.#options.instance, networks, localVteps: this.#localVteps, paths };
+    await this.#sourceFilter.ensure(isNeeded ? sourceFilterTable(filter) : undefined);
+    this.#protected = networks;
   }
 
   /** Octets of the largest packet that the underlay interface takes. */
@@ -184,40 +177,22 @@ export class UnderlayDataplane {
     return this.#mtu;
   }
 
-  /** Whether strangers are kept from the tunnels on this port. */
-  protects(port: number): boolean {
-    return this.#protectedPorts.has(port);
+  /** Whether strangers are kept from the network's tunnels on this port. */
+  protects(port: number, vni: Vni): boolean {
+    return this.#protected.some((network) => network.vni === vni && network.ports.includes(port));
   }
 
   /** Removes what an earlier run left of the uplinks of tenants that are not kept. */
   async removeUplinks(kept: () => ReadonlySet<string>): Promise<void> {
-    const { instance, namespace } = this.#options;
     await this.uplinks.take(async () => {
-      this.#filterWrites += await removeLeftoverUplinks(instance, kept, { namespace, socket: this.socket });
+      this.#uplinkWrites += await removeLeftoverUplinks(this.#options.instance, kept, this);
     });
-  }
-
-  async #writeSourceFilter(filter: SourceFilter, isRepair: boolean): Promise<void> {
-    const { instance, namespace, report } = this.#options;
-    if (filter.ports.length === 0 && filter.remoteVteps.length === 0) {
-      if (await deleteNftTable(namespace, "inet", sourceFilterName(instance))) this.#filterWrites++;
-      return;
-    }
-    const table = sourceFilterTable(filter);
-    if (!(await ensureNftTable(namespace, table))) return;
-    this.#filterWrites++;
-    if (isRepair)
-      report({
-        level: "warning",
-        kind: "repaired",
-        object: { kind: "nft table", key: `inet ${table.name}` },
-        message: "had been changed or removed; set again",
-      });
   }
 
   /** Lets go of the kernel, which stays as it is. */
   close(): void {
     this.watch.close();
+    this.nftables.close();
     this.socket.close();
   }
 }

@@ -53,11 +53,7 @@ export class AttributeSchema<Set extends AttributeSet> {
     const values: Record<string, unknown> = {};
     let position = offset;
     while (position + headerLength <= end) {
-      const length = view.getUint16(position, true);
-      if (length < headerLength || position + length > end)
-        throw new RangeError(
-          `${this.name}: attribute at octet ${position} has length ${length}, ${end - position} are left`,
-        );
+      const length = lengthAt(view, position, end, this.name);
       const entry = this.#byCode[view.getUint16(position + 2, true) & NLA_TYPE_MASK];
       if (entry !== undefined)
         values[entry[0]] = entry[1].read(bytes, view, position + headerLength, length - headerLength);
@@ -65,6 +61,14 @@ export class AttributeSchema<Set extends AttributeSet> {
     }
     return values as AttributeValues<Set>;
   }
+}
+
+/** Octets of the attribute at `position` with its header. */
+function lengthAt(view: DataView, position: number, end: number, name: string): number {
+  const length = view.getUint16(position, true);
+  if (length < headerLength || position + length > end)
+    throw new RangeError(`${name}: attribute at octet ${position} has length ${length}, ${end - position} are left`);
+  return length;
 }
 
 /** Writes one attribute, unless the value is `undefined`: what {@link AttributeSchema.write} does for each, for messages that are sent by the hundred thousand. */
@@ -276,5 +280,26 @@ export function nested<Set extends AttributeSet>(
     nested: true,
     write: (writer, value) => schema.write(writer, value),
     read: (bytes, view, offset, length) => schema.read(bytes, view, offset, offset + length),
+  };
+}
+
+/** Attributes of one kind within an attribute, as many as there are. */
+export function list<Value>(code: number, element: Attribute<Value>): Attribute<readonly Value[]> {
+  return {
+    code,
+    nested: true,
+    write: (writer, values) => {
+      for (const each of values) writeAttribute(writer, element, each);
+    },
+    read: (bytes, view, offset, length) => {
+      const values: Value[] = [];
+      for (let position = offset; position + headerLength <= offset + length; ) {
+        const each = lengthAt(view, position, offset + length, "list");
+        const value = element.read(bytes, view, position + headerLength, each - headerLength);
+        if (value !== undefined) values.push(value);
+        position += (each + 3) & ~3;
+      }
+      return values;
+    },
   };
 }

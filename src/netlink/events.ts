@@ -22,6 +22,8 @@ export const eventGroup = {
 export interface EventMessage {
   /** RTM_* of linux/rtnetlink.h. */
   readonly type: number;
+  /** Of the socket that asked for the change, where the kernel tells: of nftables it does. */
+  readonly portId: number;
   /** Valid during the call. */
   readonly bytes: Uint8Array;
   readonly view: DataView;
@@ -89,8 +91,8 @@ export class EventSocket {
       if (datagram === undefined) return;
       const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength);
       try {
-        for (const { type, start, end } of messagesOf(datagram, view))
-          options.onEvent({ type, bytes: datagram, view, start, end });
+        for (const { type, portId, start, end } of messagesOf(datagram, view))
+          options.onEvent({ type, portId, bytes: datagram, view, start, end });
       } catch (error) {
         if (!(error instanceof RangeError)) throw error;
         options.onOverrun();

@@ -15,6 +15,7 @@ import {
   NLMSG_ERROR,
   NLMSG_OVERRUN,
 } from "./message.ts";
+import { NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, writeBatchHeader } from "./nft/message.ts";
 import type { Query, Request } from "./request.ts";
 import { openKernelTransport, type Transport } from "./transport.ts";
 import { MessageWriter } from "./writer.ts";
@@ -82,6 +83,11 @@ export class NetlinkSocket {
     this.#answerTimeout = options.answerTimeout ?? seconds(10);
   }
 
+  /** The port that the kernel names in events of what this socket changed, where it names one: in those of nftables. */
+  get portId(): number {
+    return this.#transport.portId;
+  }
+
   /** Sends one request that changes something and waits for its acknowledgement. */
   execute(request: Request): Promise<void> {
     return this.#exclusively(async () => {
@@ -98,6 +104,14 @@ export class NetlinkSocket {
    */
   batch(requests: Iterable<Request>): Promise<BatchResult> {
     return this.#exclusively(() => this.#batch(requests));
+  }
+
+  /**
+   * Has nftables carry out all of the requests at once, or none if it refuses one: each that it refuses is among the failures. All
+   * must fit into one send: some thousand elements. Rejects as {@link batch} does. Of a socket for `netlinkProtocol.netfilter`.
+   */
+  transaction(requests: readonly Request[]): Promise<BatchResult> {
+    return this.#exclusively(() => this.#transaction(requests));
   }
 
   /** Asks for one object. Rejects with a SystemError (ENODEV, ENOENT) when there is none. */
@@ -189,8 +203,43 @@ export class NetlinkSocket {
     return { done, failures };
   }
 
-  /** Reads answers until the acknowledgement of the last of `pending`, whose sequence numbers start at `first`. */
-  async #settle(pending: readonly Request[], first: number): Promise<BatchFailure[]> {
+  async #transaction(requests: readonly Request[]): Promise<BatchResult> {
+    const [first, ...others] = requests;
+    if (first === undefined) return { done: 0, failures: [] };
+    const edge = (type: number): Request => ({
+      type,
+      flags: 0,
+      describe: () => `${first.describe()}${others.length === 0 ? "" : ` and ${others.length} more`}`,
+      write: writeBatchHeader,
+    });
+    const messages = [edge(NFNL_MSG_BATCH_BEGIN), ...requests];
+    const writer = this.#writer;
+    writer.reset();
+    for (const [index, request] of [...messages, edge(NFNL_MSG_BATCH_END)].entries()) {
+      const flags = NLM_F_REQUEST | (index === requests.length ? NLM_F_ACK : 0);
+      try {
+        const start = beginMessage(writer, request.type, request.flags | flags, (this.#sequence + 1 + index) >>> 0);
+        request.write(writer);
+        endMessage(writer, start);
+      } catch (error) {
+        return { done: 0, failures: [{ request, error: unwritable(request, error) }] };
+      }
+    }
+    const sequence = this.#sequence + 1;
+    this.#sequence += messages.length + 1;
+    this.#transport.send(writer.written());
+    this.writes += requests.length;
+    const failures = await this.#settle(messages, sequence, true);
+    if (failures.length === 0) return { done: requests.length, failures };
+    this.writes -= requests.length;
+    return { done: 0, failures };
+  }
+
+  /**
+   * Reads answers until the acknowledgement of the last of `pending`, whose sequence numbers start at `first`. A transaction that
+   * is refused as a whole is answered at its first alone.
+   */
+  async #settle(pending: readonly Request[], first: number, isTransaction = false): Promise<BatchFailure[]> {
     const failures: BatchFailure[] = [];
     const last = (first + pending.length - 1) >>> 0;
     const describe = (): string =>
@@ -210,7 +259,7 @@ export class NetlinkSocket {
           const acknowledgement = readAcknowledgement(datagram, view, header);
           if (acknowledgement.errno !== 0)
             failures.push({ request, error: acknowledgementError(request.describe(), acknowledgement) });
-          if (header.sequence === last) finished = true;
+          if (header.sequence === last || (isTransaction && request === pending[0])) finished = true;
         }
         if (finished) return failures;
       } catch (error) {

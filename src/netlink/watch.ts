@@ -27,8 +27,11 @@ export interface WatchEvents {
   /** By the index of the device, or what of `netconfIndex` stands for more than one. */
   readonly netconf: Netconf;
   readonly nexthop: { readonly nexthop: Nexthop; readonly isGone: boolean };
-  /** Something in an nftables table changed, by whomever. By its name. Absent: some changes were lost, perhaps of this table. */
-  readonly nft: { readonly table?: string };
+  /**
+   * Something in an nftables table changed, by whoever has the port: {@link NetlinkSocket.portId}. By its name. Both absent: some
+   * changes were lost, perhaps of this table.
+   */
+  readonly nft: { readonly table?: string; readonly port?: number };
   /** Events of other kinds than `nft` were lost: whoever listens must look at the whole state anew. */
   readonly overrun: undefined;
 }
@@ -171,14 +174,14 @@ export class Watch {
     }
   }
 
-  #onFilter({ type, bytes, view, start, end }: EventMessage): void {
+  #onFilter({ type, portId, bytes, view, start, end }: EventMessage): void {
     if ((type & 0xff) === NFT_MSG_NEWGEN) return;
     const attribute = start + nfgenmsgLength;
     if (end < attribute + 4 || view.getUint16(attribute + 2, true) !== tableAttribute) return;
     const length = view.getUint16(attribute, true);
     if (length < 5 || attribute + length > end) return;
     const table = decoder.decode(bytes.subarray(attribute + 4, attribute + length - 1));
-    this.#tell("nft", { table }, table);
+    this.#tell("nft", { table, port: portId }, table);
   }
 
   /** Whichever table it was, all hear of it. */

@@ -34,6 +34,8 @@ export interface FakeRequest {
 export interface FakeMessage {
   readonly type: number;
   readonly write: (writer: MessageWriter) => void;
+  /** Of an event that names who asked for the change: his port. */
+  readonly portId?: number;
 }
 
 /** What the kernel answers: objects, or an error. Nothing but success: `{}`. */
@@ -74,6 +76,8 @@ export type Fault =
 export interface FakeKernelOptions {
   /** Asked in order; what none answers is refused with EOPNOTSUPP. Absent: everything succeeds, every dump is empty. */
   readonly handlers?: readonly FakeHandler[];
+  /** The port of the socket: events of nftables tell who asked for a change by it. Default 4711. */
+  readonly portId?: number;
   /** Messages in one datagram of a dump. */
   readonly messagesPerDatagram?: number;
   /** Asked of each request for something that is to go wrong with it, beside what {@link FakeKernel.inject} asks for. */
@@ -93,7 +97,7 @@ type Delivery = Uint8Array | "lost";
  * asked, and misbehaves on demand in each way that netlink can.
  */
 export class FakeKernel implements Transport {
-  readonly portId = 4711;
+  readonly portId: number;
   /** All requests so far. */
   readonly requests: FakeRequest[] = [];
   /** Datagrams sent to the kernel so far. */
@@ -110,6 +114,7 @@ export class FakeKernel implements Transport {
   #scheduled = false;
 
   constructor(options: FakeKernelOptions = {}) {
+    this.portId = options.portId ?? 4711;
     this.#handlers = options.handlers ?? [() => ({})];
     this.#messagesPerDatagram = options.messagesPerDatagram ?? 50;
     this.#faultOf = options.faultOf;
@@ -130,7 +135,7 @@ export class FakeKernel implements Transport {
   /** Delivers an event: a message that answers no request. */
   publish(...messages: readonly FakeMessage[]): void {
     const writer = new MessageWriter();
-    for (const message of messages) this.#write(writer, message, 0, 0, 0);
+    for (const message of messages) this.#write(writer, message, 0, 0, message.portId ?? 0);
     this.#deliver([writer.written().slice()]);
   }
 

@@ -315,6 +315,7 @@ it("does not try a filter that cannot be set each time that something happens, a
 it("brings no tunnel up without its source filter, and leaves the others up", async () => {
   await running();
   writeFileSync(broken, "");
+  host().shell(`${nft} delete table inet weft-${instance}`);
   dataplane.putNetwork(
     settings({ name: "later", vni: 5000 as Vni, transport: { encapsulation: "vxlan", port: 4790 } }),
   );

@@ -1,75 +1,98 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import {
-  deleteNftTable,
-  ensureNftTable,
-  listNftTables,
-  type NftTable,
-  readNftSets,
-} from "../../src/dataplane/filter/nftables.ts";
+import type { KernelNamespace } from "../../src/dataplane/kernel.ts";
+import { Nftables } from "../../src/dataplane/nft/nftables.ts";
+import type { NftTable } from "../../src/dataplane/nft/table.ts";
+import * as nft from "../../src/dataplane/nft/words.ts";
+import { nftField, Watch } from "../../src/netlink/index.ts";
 import { requires } from "../support/kernel.ts";
 import { testNamespace } from "../support/namespaces.ts";
+import { eventually } from "../support/underlay.ts";
 
-const prefix = (addr: string, len: number): object => ({ prefix: { addr, len } });
+const { ipv4_addr, inet_service } = nftField;
 
-function table(prefixes: readonly unknown[], ports: readonly number[], protocols = [4, 41]): NftTable {
-  const set = (name: string, fields: object, elem: readonly unknown[]) => ({
-    set: { name, ...fields, ...(elem.length === 0 ? {} : { elem }) },
-  });
-  const match = (left: object, right: unknown): object => ({ match: { op: "==", left, right } });
+function table(prefixes: readonly string[], ports: readonly number[], protocols = [4, 41]): NftTable {
   return {
     family: "inet",
     name: "probe",
-    objects: [
-      set("prefixes", { type: "ipv4_addr", flags: ["interval"] }, prefixes),
-      set("ports", { type: "inet_service" }, ports),
-      { chain: { name: "output", type: "filter", hook: "output", prio: 0, policy: "accept" } },
-      {
-        rule: {
-          chain: "output",
-          expr: [match({ payload: { protocol: "ip", field: "daddr" } }, "@prefixes"), { counter: null }],
-        },
-      },
-      {
-        rule: {
-          chain: "output",
-          expr: [match({ meta: { key: "l4proto" } }, { set: protocols }), { drop: null }],
-        },
-      },
+    sets: [nft.rangeSet("prefixes", ipv4_addr, prefixes), nft.set("ports", inet_service, ports)],
+    rules: [
+      nft.chain("output", { type: "filter", hook: "output", prio: 0 }),
+      nft.rule("output", nft.destination(4, "@prefixes"), { counter: null }),
+      nft.rule("output", nft.protocolIn(...protocols), nft.drop),
     ],
   };
 }
 
 it("changes a table as far as it differs, and no more", requires("nft-inet"), async () => {
   using place = testNamespace("nft");
-  const { kernel: namespace } = place;
   place.shell("ip link set lo up");
-  const first = table([prefix("127.0.0.0", 8), "192.0.2.1"], [4789]);
-  assert.equal(await ensureNftTable(namespace, first), true);
-  assert.equal(await ensureNftTable(namespace, first), false);
+  let runs = 0;
+  const kernel: KernelNamespace = {
+    ...place.kernel,
+    nft: (...parameters) => {
+      runs++;
+      return place.kernel.nft(...parameters);
+    },
+  };
+  using watch = new Watch({ groups: [], open: (options) => place.kernel.openTransport(options) });
+  const nftables = new Nftables(kernel, watch);
+  const told: string[] = [];
+  nftables.onChange("probe", () => told.push("probe"));
+  let before = table(["127.0.0.0/8", "192.0.2.1"], [4789]);
+  assert.equal(await nftables.ensure(before), true);
+  assert.equal(runs, 1);
+  assert.equal(await nftables.ensure(before), false);
   place.shell("ping -c1 127.0.0.1");
   const counted = /daddr @prefixes counter packets [1-9]/;
   assert.match(place.shell("nft list table inet probe"), counted);
-  // Elements come and go, prefixes that overlap those before among them; what was counted stays.
+  await eventually("nft's own changes are told", () => told.length > 0);
+  told.length = 0;
+  // Elements come and go, prefixes that overlap those before among them; what was counted stays, and nft does not run.
   for (const [prefixes, ports] of [
-    [[prefix("127.0.0.0", 8)], [8472, 4789]],
-    [[prefix("127.0.0.0", 9), prefix("127.128.0.0", 9), prefix("198.51.100.0", 24)], [8472]],
-    [[prefix("127.0.0.0", 8), "198.51.100.7"], []],
+    [["127.0.0.0/8"], [8472, 4789]],
+    [["127.0.0.0/9", "127.128.0.0/9", "198.51.100.0/24"], [8472]],
+    [["127.0.0.0/8", "198.51.100.7"], []],
+    [["127.0.0.0/8"], Array.from({ length: 2500 }, (_, index) => index + 1)],
   ] as const) {
     const wanted = table(prefixes, ports);
-    assert.equal(await ensureNftTable(namespace, wanted), true);
-    assert.equal(await ensureNftTable(namespace, wanted), false);
+    runs = 0;
+    assert.equal(await nftables.ensure(wanted, before), true);
+    assert.equal(await nftables.ensure(wanted, wanted), false);
+    assert.equal(runs, 0);
+    before = wanted;
+    assert.equal(await nftables.ensure(wanted), false);
     assert.match(place.shell("nft list table inet probe"), counted);
-    const sets = await readNftSets(namespace, "inet", "probe");
-    assert.deepEqual(sets?.get("ports"), ports.map(String).sort());
-    assert.equal(sets?.get("prefixes")?.length, prefixes.length);
+    const elements = await nftables.elements({ family: "inet", table: "probe", ...nft.set("ports", inet_service, []) });
+    assert.deepEqual(
+      elements?.map(Number),
+      [...ports].sort((a, b) => a - b),
+    );
   }
-  // A rule that differs takes the whole table.
-  assert.equal(await ensureNftTable(namespace, table([], [], [4, 47])), true);
-  assert.equal(await ensureNftTable(namespace, table([], [], [4, 47])), false);
+  // Others' rules, chains and sets go; a set that is made in another way takes the whole table.
+  for (const damage of [
+    "nft insert rule inet probe output counter",
+    "nft add chain inet probe more; nft add rule inet probe output jump more",
+    "nft add set inet probe more '{ type inet_service; }'",
+    "nft flush table inet probe; nft delete set inet probe ports; nft add set inet probe ports '{ type ether_addr; }'",
+    "nft delete element inet probe prefixes '{ 127.0.0.0/8 }'",
+  ]) {
+    place.shell(damage);
+    await eventually("it is told", () => told.length > 0);
+    assert.equal(await nftables.ensure(before), true, damage);
+    assert.equal(await nftables.ensure(before), false, damage);
+    assert.doesNotMatch(place.shell("nft list table inet probe"), /more/);
+    told.length = 0;
+  }
+  assert.equal(await nftables.ensure(table([], [], [4, 47]), before), true);
+  assert.equal(await nftables.ensure(table([], [], [4, 47])), false);
   assert.doesNotMatch(place.shell("nft list table inet probe"), counted);
-  assert.deepEqual(await listNftTables(namespace, "inet"), ["probe"]);
-  assert.equal(await deleteNftTable(namespace, "inet", "probe"), true);
-  assert.equal(await deleteNftTable(namespace, "inet", "probe"), false);
-  assert.equal(await readNftSets(namespace, "inet", "probe"), undefined);
+  assert.deepEqual(await nftables.tables("inet"), ["probe"]);
+  assert.equal(await nftables.remove("inet", "probe"), true);
+  assert.equal(await nftables.remove("inet", "probe"), false);
+  assert.equal(
+    await nftables.elements({ family: "inet", table: "probe", name: "ports", key: [inet_service] }),
+    undefined,
+  );
+  nftables.close();
 });

@@ -71,6 +71,7 @@ const printed: Readonly<Record<string, string>> = {
   Namespaces: "'eth0'",
   Tunnels: "100\n",
   Events: "br7\n",
+  "Sets of nftables": "[ 'eth0 . 192.0.2.0/24', 'eth1 . 198.51.100.7' ]\n",
   "A whole frame": "ARP, Request who-has 192.0.2.2 tell 192.0.2.1, length 28\n[ 'ethernet' ]\n[]\n",
   "One header": "4096\nvxlan at octet 0: cut short: needs 8 octets, 5 are there\n",
 };

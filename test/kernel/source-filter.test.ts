@@ -1,13 +1,11 @@
 /** Who is believed about tunnels: senders of frames, and senders of ICMP errors about the path to a VTEP. */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { after, before, describe, it } from "node:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { ip, ipToBytes } from "../../src/base/ip.ts";
 import { mac } from "../../src/base/mac.ts";
 import { type DataplaneEvent, NodeDataplane } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
-import { NetworkNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
 import { networkSettings } from "../../src/testing/desired.ts";
 import { internetChecksum, pseudoHeaderSum } from "../../src/wire/checksum.ts";
@@ -17,7 +15,7 @@ import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { RawInterface } from "../support/raw-frames.ts";
 import { eventually, makeUnderlay, settled, type Underlay } from "../support/underlay.ts";
 
-const vni = 4242;
+const [vni, otherVni] = [4242, 4244];
 const instance = `t${process.pid}`;
 const ICMP = 1;
 const UDP = 17;
@@ -68,6 +66,9 @@ describe("what a node believes about tunnels", requires("nft-inet", "vxlan"), ()
   let underlay: Underlay;
   let dataplane: NodeDataplane;
   let container: TestNamespace;
+  /** In other networks of the same port, one of them over IPv6. */
+  let other: TestNamespace;
+  let overIpv6: TestNamespace;
   /** On the underlay at 10.99.0.77; a router to 10.98.0.0/24, whose link carries 1,400 octets. */
   let router: TestNamespace;
   /** Behind the host at 10.97.0.2, which the host forwards to. */
@@ -75,11 +76,15 @@ describe("what a node believes about tunnels", requires("nft-inet", "vxlan"), ()
   let byUnderlay: RawInterface;
   let byGuest: RawInterface;
   const events: DataplaneEvent[] = [];
+  /** Of the program nft, on the host. */
+  let nftRuns = 0;
   const host = (): TestNamespace => underlay.hosts[0] as TestNamespace;
 
   before(async () => {
     underlay = makeUnderlay(1);
     container = testNamespace("container");
+    other = testNamespace("other");
+    overIpv6 = testNamespace("six");
     router = testNamespace("router");
     guest = testNamespace("guest");
     underlay.switch.shell(`
@@ -89,6 +94,8 @@ describe("what a node believes about tunnels", requires("nft-inet", "vxlan"), ()
       sysctl -qw net.ipv4.ip_forward=1 net.ipv4.icmp_ratelimit=0
       ip link set lo up; ip link set eth0 up
       ip addr add 10.99.0.77/24 dev eth0; ip addr add fd99::77/64 dev eth0 nodad
+      ip addr add 10.99.0.78/24 dev eth0; ip addr add 10.99.0.79/24 dev eth0
+      ip addr add fd99::79/64 dev eth0 nodad
       ip link add far mtu 1400 type veth peer name beyond
       ip link set far up; ip link set beyond up; ip addr add 10.98.0.1/24 dev far
       ip neigh add 10.98.0.2 lladdr 02:00:00:00:00:98 dev far
@@ -105,20 +112,27 @@ describe("what a node believes about tunnels", requires("nft-inet", "vxlan"), ()
     dataplane = new NodeDataplane({
       kernel: linuxKernel,
       instance,
-      underlay: host().kernel,
+      underlay: {
+        ...host().kernel,
+        nft: (...parameters) => {
+          nftRuns++;
+          return host().kernel.nft(...parameters);
+        },
+      },
       clock: systemClock,
       report: (event) => events.push(event),
     });
     await dataplane.setUnderlay([ip("10.99.0.1"), ip("fd99::1")], undefined);
     const network = dataplane.putNetwork(networkSettings({ name: "net", vni: vni as Vni, localVtep: ip("10.99.0.1") }));
-    network.putLocal({
-      id: "0000000000a1",
-      mac: mac("02:aa:00:00:00:01"),
+    const local = (number: number, { name }: TestNamespace) => ({
+      id: `0000000000a${number}`,
+      mac: mac(`02:aa:00:00:00:0${number}`),
       addresses: [{ address: ip("10.0.0.1"), prefixLength: 24 }],
-      netns: `/run/netns/${container.name}`,
+      netns: `/run/netns/${name}`,
       interface: "eth0",
       inode: 0,
     });
+    network.putLocal(local(1, container));
     const remote = (number: number, vtep: string) => ({
       id: `0000000000b${number}`,
       mac: mac(`02:aa:00:00:01:0${number}`),
@@ -131,6 +145,18 @@ describe("what a node believes about tunnels", requires("nft-inet", "vxlan"), ()
     const six = dataplane.putNetwork(networkSettings({ name: "six", vni: 4243 as Vni, localVtep: ip("fd99::1") }));
     six.putRemote(remote(3, "fd99::2"));
     six.putRemote(remote(4, "fd99::3"));
+    const second = dataplane.putNetwork(
+      networkSettings({ name: "other", vni: otherVni as Vni, localVtep: ip("10.99.0.1") }),
+    );
+    second.putLocal(local(2, other));
+    six.putLocal(local(3, overIpv6));
+    for (const [each, number, vtep] of [
+      [second, 5, "10.99.0.78"],
+      [second, 6, "10.99.0.79"],
+      [network, 7, "10.99.0.79"],
+      [six, 8, "fd99::79"],
+    ] as const)
+      each.putRemote(remote(number, vtep));
     await dataplane.start();
     await settled(dataplane);
     byUnderlay = await RawInterface.open(router.namespace, "eth0");
@@ -142,7 +168,7 @@ describe("what a node believes about tunnels", requires("nft-inet", "vxlan"), ()
     byGuest?.close();
     await dataplane.close();
     removeNamespaces((name) => name.startsWith(`${instance}-`));
-    for (const place of [container, router, guest]) place[Symbol.dispose]();
+    for (const place of [container, other, overIpv6, router, guest]) place[Symbol.dispose]();
     underlay[Symbol.dispose]();
   });
 
@@ -170,14 +196,8 @@ describe("what a node believes about tunnels", requires("nft-inet", "vxlan"), ()
     await eventually("an error about another host is believed", () => mtuTo(other) === 600);
   }
 
-  /** In the namespace of the networks. */
-  const hostJson = (command: string) => {
-    using tenant = NetworkNamespace.openNamed(`${instance}-blue`);
-    return JSON.parse(tenant.run(() => execFileSync("/bin/sh", ["-c", command], { encoding: "utf8" })));
-  };
-
-  const echoes = (): number => {
-    const [names = [], values = []] = container
+  const echoes = (place = container): number => {
+    const [names = [], values = []] = place
       .shell("grep ^Icmp: /proc/net/snmp")
       .split("\n")
       .map((line) => line.split(" "));
@@ -199,39 +219,49 @@ describe("what a node believes about tunnels", requires("nft-inet", "vxlan"), ()
       assert.equal(echoes(), count);
     });
 
-  it("lets a VTEP of one network send into that one and into no other of the same port", async () => {
-    const vtep = "10.99.0.88";
-    const other = dataplane.putNetwork(
-      networkSettings({ name: "other", vni: 4244 as Vni, localVtep: ip("10.99.0.1") }),
-    );
-    other.putRemote({
-      id: "0000000000c1",
-      mac: mac("02:aa:00:00:02:01"),
-      ips: [],
-      source: { name: "server", node: "n8" },
-      vtep: ip(vtep),
-    });
-    await dataplane.changed();
-    await settled(dataplane);
-    const received = (name: string): number => {
-      const [link] = hostJson(`ip -j -s link show ${name}`);
-      return link.stats64.rx.packets as number;
-    };
-    router.shell(`ip addr add ${vtep}/24 dev eth0`);
-    const before = [received(`vx${vni}`), received("vx4244")];
-    for (const id of [vni, 4244])
+  it("takes frames from VTEPs of the network, and from those of another on the same port none", () => {
+    /** How many of three echo requests from this VTEP arrive in the network. */
+    const arrived = (vtep: string, id: number, place: TestNamespace, number: number): number => {
+      const count = echoes(place);
       router.shell(`
-        ip link add vx type vxlan id ${id} dstport 4789 remote 10.99.0.1 local ${vtep}
+        ip link add vx type vxlan id ${id} dstport 4789 remote ${vtep.includes(":") ? "fd99::1" : "10.99.0.1"} local ${vtep}
         ip link set vx up; ip addr add 10.0.0.66/24 dev vx
-        ip neigh add 10.0.0.1 lladdr 02:aa:00:00:00:01 dev vx
+        ip neigh add 10.0.0.1 lladdr 02:aa:00:00:00:0${number} dev vx
         ping -c 3 -i 0.05 -W 0.2 10.0.0.1 || true
         ip link del vx`);
-    assert.equal(received(`vx${vni}`), before[0], "into the network that it does not host");
-    assert.ok(received("vx4244") >= (before[1] ?? 0) + 3, "into its own");
-    router.shell(`ip addr del ${vtep}/24 dev eth0`);
-    dataplane.removeNetwork("other");
-    await dataplane.changed();
+      return echoes(place) - count;
+    };
+    const [first, second, six] = [
+      [vni, container, 1],
+      [otherVni, other, 2],
+      [4243, overIpv6, 3],
+    ] as const;
+    assert.equal(arrived("10.99.0.78", ...first), 0, "it hosts another network");
+    assert.equal(arrived("10.99.0.78", ...second), 3, "it hosts this one");
+    assert.deepEqual([arrived("10.99.0.79", ...first), arrived("10.99.0.79", ...second)], [3, 3], "it hosts both");
+    assert.equal(arrived("fd99::77", ...six), 0, "a stranger");
+    assert.equal(arrived("fd99::79", ...six), 3, "it hosts this one");
+  });
+
+  it("knows a VTEP that comes to a network, and one that leaves it, without running nft", async () => {
+    const set = (): string => host().shell(`nft list set inet weft-${instance} members4`);
     await settled(dataplane);
+    nftRuns = 0;
+    const network = dataplane.networks.get("net");
+    network?.putRemote({
+      id: "0000000000bf",
+      mac: mac("02:aa:00:00:01:0f"),
+      ips: [],
+      source: { name: "server", node: "n" },
+      vtep: ip("10.99.0.60"),
+    });
+    await dataplane.changed();
+    assert.match(set(), /0x1092 \. 10\.99\.0\.60/);
+    network?.removeRemote("0000000000bf");
+    await dataplane.changed();
+    assert.doesNotMatch(set(), /10\.99\.0\.60/);
+    await settled(dataplane);
+    assert.equal(nftRuns, 0);
   });
 
   it("leaves a tunnel of another program alone, on the same port", () => {
@@ -301,15 +331,11 @@ describe("what a node believes about tunnels", requires("nft-inet", "vxlan"), ()
 
   it("follows routes: a VTEP on the link that is reached by a router from now on", async () => {
     host().shell("ip route add 10.99.0.2/32 via 10.99.0.77");
-    await eventually("the filter has another rule", () => {
-      const rules = host().shell(`nft list chain inet weft-${instance} input`);
-      return /icmp mtu < 1280 @th,192,32 { 0xa620002, 0xa630002 }/.test(rules);
-    });
+    const isRouted = (): boolean =>
+      /0xa630002 \. "eth0"/.test(host().shell(`nft list set inet weft-${instance} ways4`));
+    await eventually("the filter believes the router", isRouted);
     host().shell("ip route del 10.99.0.2/32 via 10.99.0.77");
-    await eventually("the filter is as it was", () => {
-      const rules = host().shell(`nft list chain inet weft-${instance} input`);
-      return !/0xa620002, 0xa630002/.test(rules);
-    });
+    await eventually("the filter is as it was", () => !isRouted());
     await settled(dataplane);
   });
 

@@ -4,6 +4,7 @@ import { type Cidr, cidr } from "../../src/base/cidr.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { ip } from "../../src/base/ip.ts";
 import type { DataplaneEvent } from "../../src/dataplane/index.ts";
+import { Nftables } from "../../src/dataplane/nft/nftables.ts";
 import { ForwardedDevices } from "../../src/dataplane/uplink/forwarded-devices.ts";
 import { ensureForwarding, releaseForwarding } from "../../src/dataplane/uplink/host-forwarding.ts";
 import { hostDevice, hostTable } from "../../src/dataplane/uplink/identity.ts";
@@ -83,7 +84,8 @@ function open(
   const hostWatch = watchOf(host);
   const report = (event: DataplaneEvent): void => void events.push(event);
   const onDamage = (): void => void run().catch(() => {});
-  const side = { namespace: host.kernel, socket: outside };
+  const side = { namespace: host.kernel, socket: outside, nftables: new Nftables(host.kernel, hostWatch) };
+  const nftables = new Nftables(namespace.kernel, watch);
   const forwarded = new ForwardedDevices(side, hostWatch, report, onDamage);
   let request = nothing;
   let running = Promise.resolve();
@@ -98,6 +100,7 @@ function open(
     tenant: name,
     namespace: namespace.kernel,
     socket: inside,
+    nftables,
     watch,
     underlay: { ...side, watch: hostWatch, forwarded },
     report,
@@ -119,7 +122,8 @@ function open(
     container,
     uplink,
     events,
-    writes: () => uplink.writes + forwarded.writes + inside.writes + outside.writes,
+    writes: () =>
+      uplink.writes + forwarded.writes + inside.writes + outside.writes + nftables.writes + side.nftables.writes,
     apply(wanted) {
       request = wanted;
       return run();
@@ -629,7 +633,8 @@ P`),
     again.close();
     again.namespace.shell("ip link del uplink");
     using socket = new NetlinkSocket({ namespace: host.namespace });
-    const underlay = { namespace: host.kernel, socket };
+    using watch = watchOf(host);
+    const underlay = { namespace: host.kernel, socket, nftables: new Nftables(host.kernel, watch) };
     assert.equal(await removeLeftoverUplinks(instance, () => new Set(["blue"]), underlay), 0);
     assert.match(host.shell("ip route"), /10\.0\.2\.0/);
     await removeLeftoverUplinks(instance, () => new Set(), underlay);
@@ -686,9 +691,7 @@ P`),
       await eventually("nothing is left to do", () => !blue.uplink.hasWork);
       if (/sysctl|weft-forwarding|eth0/.test(damage)) continue;
       await eventually(`an event for: ${damage}`, () =>
-        blue.events.some(
-          ({ kind, object }) => kind === "repaired" && object.kind === "uplink" && object.tenant === "blue",
-        ),
+        blue.events.some(({ kind, object }) => kind === "repaired" && object.tenant === "blue"),
       );
     }
   });
@@ -873,7 +876,8 @@ P`;
     await eventually("a default route", () => advertised() || router.shell(advertise) !== "");
     const events: DataplaneEvent[] = [];
     using socket = new NetlinkSocket({ namespace: host.namespace });
-    const side = { namespace: host.kernel, socket };
+    using watch = watchOf(host);
+    const side = { namespace: host.kernel, socket, nftables: new Nftables(host.kernel, watch) };
     const devices = { 4: [], 6: ["eth0"] };
     const ensure = async (): Promise<number> =>
       (await ensureForwarding(side, devices, { 4: [], 6: [] }, (event) => events.push(event))).writes;

@@ -5,6 +5,7 @@ import { minutes } from "../../base/duration.ts";
 import { ip } from "../../base/ip.ts";
 import { mac, zeroMac } from "../../base/mac.ts";
 import {
+  addNftElements,
   changeBridgePort,
   changeLink,
   deleteAddress,
@@ -12,10 +13,14 @@ import {
   deleteLink,
   deleteNeighbour,
   deleteNexthop,
+  deleteNftElements,
   deleteRoute,
   NetlinkSocket,
   neighbourFlag,
   neighbourState,
+  netlinkProtocol,
+  nftField,
+  packetNumber,
   type Request,
   replaceNeighbour,
   replaceNexthop,
@@ -40,6 +45,15 @@ const indexOf = (namespace: FakeNamespace, name: string): number => namespace.li
 /** Requests of another program. */
 async function request(namespace: FakeNamespace, ...requests: readonly Request[]): Promise<void> {
   const { failures } = await new NetlinkSocket({ transport: namespace.openTransport({}) }).batch(requests);
+  if (failures[0] !== undefined) throw failures[0].error;
+}
+
+/** Those of the source filter. */
+const members = { name: "members4", key: [packetNumber(96, 24), nftField.ipv4_addr] };
+
+async function changeNft(namespace: FakeNamespace, request: Request): Promise<void> {
+  const transport = namespace.openTransport({ protocol: netlinkProtocol.netfilter });
+  const { failures } = await new NetlinkSocket({ transport }).transaction([request]);
   if (failures[0] !== undefined) throw failures[0].error;
 }
 
@@ -211,6 +225,20 @@ const damages: readonly Damage[] = [
     act: (scene) => scene.machine.host.nft.apply([{ delete: { table: { family: "inet", name: "weft" } } }]),
   },
   {
+    what: "who may send into a network",
+    scenario: l2,
+    repaired: /^nft table inet weft$/,
+    act: ({ machine: { host } }) =>
+      changeNft(host, deleteNftElements({ family: "inet", table: "weft", ...members }, ["100 . 192.0.2.2"])),
+  },
+  {
+    what: "who else may send into a network",
+    scenario: l2,
+    repaired: /^nft table inet weft$/,
+    act: ({ machine: { host } }) =>
+      changeNft(host, addNftElements({ family: "inet", table: "weft", ...members }, ["100 . 192.0.2.66"])),
+  },
+  {
     what: "nexthop deleted",
     scenario: l2,
     repaired: /^nexthop 192\.0\.2\.2$/,
@@ -246,7 +274,7 @@ const damages: readonly Damage[] = [
   {
     what: "uplink's filter",
     scenario: uplink,
-    repaired: /^uplink of tenant blue/,
+    repaired: /^nft table inet weft-uplink-weft-blue of tenant blue/,
     act: (scene) =>
       scene.machine.host.nft.apply([{ delete: { table: { family: "inet", name: "weft-uplink-weft-blue" } } }]),
   },

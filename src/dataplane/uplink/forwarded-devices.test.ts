@@ -15,6 +15,7 @@ import {
 } from "../../netlink/index.ts";
 import { FakeKernel, type FakeMessage } from "../../testing/fake-kernel.ts";
 import type { KernelNamespace } from "../kernel.ts";
+import { Nftables } from "../nft/nftables.ts";
 import { ForwardedDevices } from "./forwarded-devices.ts";
 
 /** A host that is no router, with eth0 (2) that has its default route, and eth1 (3). */
@@ -45,14 +46,12 @@ function host() {
   const namespace = {
     readSysctl: (key: string) => sysctls.get(key),
     writeSysctl: (key: string, value: string) => void sysctls.set(key, value),
-    nft: async (attempted: string) => {
-      if (attempted.startsWith("list nft table inet")) throw new Error("no such table");
-      return '{"nftables":[]}';
-    },
+    openTransport: () => new FakeKernel(),
+    nft: async () => '{"nftables":[]}',
   } as Partial<KernelNamespace> as KernelNamespace;
   let damages = 0;
   const devices = new ForwardedDevices(
-    { namespace, socket },
+    { namespace, socket, nftables: new Nftables(namespace, watch) },
     watch,
     () => {},
     () => damages++,

@@ -63,7 +63,7 @@ export class ForwardedDevices {
       watch.subscribe("route", ({ route, isGone }) => {
         if (!isGone && this.#leadsElsewhere(route)) damage();
       }),
-      watch.subscribe("nft", damage, forwardingTable),
+      underlay.nftables.onChange(forwardingTable, damage),
       watch.subscribe("overrun", damage),
     ];
   }

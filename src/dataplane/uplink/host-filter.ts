@@ -1,11 +1,12 @@
 import { cidrFamily, cidrOf, prefixLengthOf } from "../../base/cidr.ts";
 import { familyOf } from "../../base/ip.ts";
 import { encapsulationNames, encapsulations } from "../../model/encapsulation.ts";
-import type { NftObject, NftTable } from "../filter/nftables.ts";
+import { nftField } from "../../netlink/index.ts";
+import type { NftObject, NftTable } from "../nft/table.ts";
+import * as nft from "../nft/words.ts";
 import { linkLocal, type PairAddresses } from "./addresses.ts";
 import { hostDevice, hostTable, type UplinkIdentity } from "./identity.ts";
 import { families, type UplinkRequest } from "./request.ts";
-import * as nft from "./rules.ts";
 import { snatPorts } from "./snat-ports.ts";
 
 /**
@@ -25,8 +26,8 @@ export function hostFilterTable(
   return {
     family: "inet",
     name: hostTable(identity),
-    objects: [
-      { set: { name: "ports", type: "inet_service", ...(ports.length === 0 ? {} : { elem: ports }) } },
+    sets: [
+      nft.set("ports", nftField.inet_service, ports),
       ...families.flatMap((family) => [
         nft.prefixSet(
           "direct",
@@ -41,6 +42,8 @@ export function hostFilterTable(
           hostAccess.map(({ prefix }) => prefix),
         ),
       ]),
+    ],
+    rules: [
       nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
       nft.chain("arrival", { type: "filter", hook: "prerouting", prio: nft.hookPriority.mangle }),
       nft.chain("tenant"),

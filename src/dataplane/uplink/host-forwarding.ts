@@ -1,13 +1,13 @@
 import type { IpFamily } from "../../base/ip.ts";
-import { type Link, listLinks } from "../../netlink/index.ts";
-import { deleteNftTable, ensureNftTable, type NftTable, readNftSets } from "../filter/nftables.ts";
+import { type Link, listLinks, type NftSet, nftField } from "../../netlink/index.ts";
 import type { KernelNamespace } from "../kernel.ts";
+import type { NftTable } from "../nft/table.ts";
+import * as nft from "../nft/words.ts";
 import { isOwnLink, weftGroup } from "../ownership.ts";
 import type { Report } from "../report.ts";
 import { hostDevicePattern } from "./identity.ts";
 import { forwardingOf, type Side } from "./pair.ts";
 import { families } from "./request.ts";
-import * as nft from "./rules.ts";
 
 /**
  * Forwarding on the host, without making it a router for everyone.
@@ -31,8 +31,8 @@ export type ForwardingDevices = Readonly<Record<IpFamily, readonly string[]>>;
 const global: Readonly<Record<IpFamily, string>> = { 4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding" };
 
 /**
- * `before` is what was guarded, should the record have been lost. Returns what is guarded now, and how often the kernel
- * was written to.
+ * `before` is what was guarded, should the record have been lost. Returns what is guarded now, and how often settings were
+ * written.
  */
 export async function ensureForwarding(
   underlay: Side,
@@ -40,8 +40,8 @@ export async function ensureForwarding(
   before: ForwardingDevices,
   report: Report,
 ): Promise<{ readonly guarded: ForwardingDevices; readonly writes: number }> {
-  const { namespace } = underlay;
-  const recorded = await readNftSets(namespace, "inet", forwardingTable);
+  const { namespace, nftables } = underlay;
+  const recorded = await recordedDevices(underlay);
   const guarded: Record<IpFamily, string[]> = { 4: [], 6: [] };
   const switches: { readonly key: string; readonly device: string }[] = [];
   let isGlobalNeeded = false;
@@ -49,7 +49,7 @@ export async function ensureForwarding(
     const isRouter = namespace.readSysctl(global[family]) === "1";
     if (!isRouter && devices[family].length > 0 && namespace.readSysctl(forwardingOf(family, "default")) === undefined)
       isGlobalNeeded = true;
-    const record = [...before[family], ...(recorded?.get(`devices${family}`) ?? []).map(String)];
+    const record = [...before[family], ...(recorded?.[family] ?? [])];
     const off: string[] = [];
     for (const device of devices[family]) {
       const key = forwardingOf(family, device);
@@ -60,8 +60,8 @@ export async function ensureForwarding(
     if (!isRouter) guarded[family] = [...new Set([...record, ...off])].sort();
   }
   let writes = 0;
-  if (guarded[4].length + guarded[6].length > 0) writes += Number(await ensureNftTable(namespace, guardTable(guarded)));
-  else if (recorded !== undefined) writes += Number(await deleteNftTable(namespace, "inet", forwardingTable));
+  if (guarded[4].length + guarded[6].length > 0) await nftables.ensure(guardTable(guarded));
+  else if (recorded !== undefined) await nftables.remove("inet", forwardingTable);
   for (const { key, device } of switches) {
     namespace.writeSysctl(key, "1");
     writes++;
@@ -76,24 +76,37 @@ export async function ensureForwarding(
   return { guarded, writes };
 }
 
-/** After an uplink went: switches off what weft switched on if it was the last. Returns how often the kernel was written to. */
-export async function releaseForwarding({ namespace, socket }: Side): Promise<number> {
+/** After an uplink went: switches off what weft switched on if it was the last. Returns how often settings were written. */
+export async function releaseForwarding(underlay: Side): Promise<number> {
+  const { namespace, socket, nftables } = underlay;
   const links = await socket.dump(listLinks());
   if (links.some((link) => isOwnLink(link) && hostDevicePattern.test(link.name))) return 0;
-  const recorded = await readNftSets(namespace, "inet", forwardingTable);
+  const recorded = await recordedDevices(underlay);
   if (recorded === undefined) return 0;
   let writes = 0;
   for (const family of families) {
     if (namespace.readSysctl(global[family]) === "1") continue;
-    for (const device of recorded.get(`devices${family}`) ?? []) {
-      const key = forwardingOf(family, String(device));
+    for (const device of recorded[family]) {
+      const key = forwardingOf(family, device);
       if (namespace.readSysctl(key) !== "1") continue;
       namespace.writeSysctl(key, "0");
       writes++;
     }
   }
-  await deleteNftTable(namespace, "inet", forwardingTable);
-  return writes + 1;
+  await nftables.remove("inet", forwardingTable);
+  return writes;
+}
+
+const deviceSet = (family: IpFamily): Pick<NftSet, "name" | "key"> => ({
+  name: `devices${family}`,
+  key: [nftField.ifname],
+});
+
+async function recordedDevices({ nftables }: Side): Promise<ForwardingDevices | undefined> {
+  const ofFamily = (family: IpFamily): Promise<string[] | undefined> =>
+    nftables.elements({ family: "inet", table: forwardingTable, ...deviceSet(family) });
+  const [ipv4, ipv6] = [await ofFamily(4), await ofFamily(6)];
+  return ipv4 === undefined || ipv6 === undefined ? undefined : { 4: ipv4, 6: ipv6 };
 }
 
 /** What came by a device whose forwarding is on for tenants goes to tenants, or nowhere. */
@@ -101,17 +114,14 @@ function guardTable(devices: Readonly<Record<IpFamily, readonly string[]>>): Nft
   return {
     family: "inet",
     name: forwardingTable,
-    objects: [
-      ...families.map((family) => {
-        const elem = devices[family];
-        return { set: { name: `devices${family}`, type: "ifname", ...(elem.length === 0 ? {} : { elem }) } };
-      }),
+    sets: families.map((family) => ({ ...deviceSet(family), elements: devices[family] })),
+    rules: [
       nft.chain("forward", { type: "filter", hook: "forward", prio: nft.hookPriority.filter }),
       ...families.map((family) =>
         nft.rule(
           "forward",
           nft.match({ meta: { key: "nfproto" } }, family === 4 ? "ipv4" : "ipv6"),
-          nft.match({ meta: { key: "iifname" } }, `@devices${family}`),
+          nft.from(`@devices${family}`),
           nft.match({ meta: { key: "oifgroup" } }, weftGroup, "!="),
           nft.drop,
         ),

@@ -1,6 +1,5 @@
 import { isErrno } from "../../linux/index.ts";
 import { deleteLink, getLink, type Link, listLinks } from "../../netlink/index.ts";
-import { listNftTables } from "../filter/nftables.ts";
 import { aliasOf, isOwnLink } from "../ownership.ts";
 import { releaseForwarding } from "./host-forwarding.ts";
 import { hostDevice, hostDevicePattern, tenantOfHostTable } from "./identity.ts";
@@ -18,11 +17,11 @@ export async function removeLeftoverUplinks(
 ): Promise<number> {
   let writes = 0;
   // The filter goes last when an uplink is removed, so its name tells of everything.
-  for (const table of await listNftTables(underlay.namespace, "inet")) {
+  for (const table of await underlay.nftables.tables("inet")) {
     const tenant = tenantOfHostTable(instance, table);
     if (tenant === undefined || kept().has(tenant)) continue;
     const host = await ownDevice(instance, hostDevice({ instance, tenant }), underlay);
-    writes += 1 + (await removeFromHost({ instance, tenant }, underlay, host === undefined ? {} : { host }));
+    writes += await removeFromHost({ instance, tenant }, underlay, host === undefined ? {} : { host });
   }
   for (const link of await underlay.socket.dump(listLinks())) {
     if (!hostDevicePattern.test(link.name) || !isOf(instance, link)) continue;

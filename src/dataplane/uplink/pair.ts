@@ -14,6 +14,7 @@ import {
   replaceAddress,
 } from "../../netlink/index.ts";
 import type { KernelNamespace } from "../kernel.ts";
+import type { Nftables } from "../nft/nftables.ts";
 import { aliasOf, isOwnLink, weftGroup } from "../ownership.ts";
 import { type AddressPair, linkLocal, type PairAddresses, pairPrefixLength } from "./addresses.ts";
 import { hostDevice, tenantDevice, type UplinkIdentity } from "./identity.ts";
@@ -22,6 +23,7 @@ import { hostDevice, tenantDevice, type UplinkIdentity } from "./identity.ts";
 export interface Side {
   readonly namespace: KernelNamespace;
   readonly socket: NetlinkSocket;
+  readonly nftables: Nftables;
 }
 
 export interface PairPlace {

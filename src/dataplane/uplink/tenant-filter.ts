@@ -1,9 +1,9 @@
 import { cidrFamily, prefixLengthOf } from "../../base/cidr.ts";
-import type { NftObject, NftTable } from "../filter/nftables.ts";
+import type { NftObject, NftTable } from "../nft/table.ts";
+import * as nft from "../nft/words.ts";
 import type { PairAddresses } from "./addresses.ts";
 import { tenantDevice } from "./identity.ts";
 import { families, type UplinkRequest } from "./request.ts";
-import * as nft from "./rules.ts";
 
 /** The tenant's namespace is weft's own, so the name needs no instance. The bridges' filter is of another family. */
 export const tenantTable = "weft";
@@ -40,8 +40,8 @@ export function tenantFilterTable(request: UplinkRequest, addresses: PairAddress
   return {
     family: "inet",
     name: tenantTable,
-    objects: [
-      ...sets,
+    sets,
+    rules: [
       nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
       nft.chain("forward", { type: "filter", hook: "forward", prio: nft.hookPriority.filter }),
       nft.chain("outward"),

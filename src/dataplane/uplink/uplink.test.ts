@@ -15,6 +15,7 @@ import {
 } from "../../netlink/index.ts";
 import { FakeKernel } from "../../testing/fake-kernel.ts";
 import type { KernelNamespace } from "../kernel.ts";
+import { Nftables } from "../nft/nftables.ts";
 import { weftProtocol } from "../ownership.ts";
 import { ForwardedDevices } from "./forwarded-devices.ts";
 import { routeMetric } from "./identity.ts";
@@ -46,7 +47,9 @@ function watchOf(kernel: FakeKernel): CountingWatch {
 async function callsWith(tenants: number): Promise<number> {
   const kernel = new FakeKernel();
   const watch = watchOf(kernel);
-  const side = { namespace: {} as KernelNamespace, socket: new NetlinkSocket({ transport: new FakeKernel() }) };
+  const namespace = { openTransport: () => new FakeKernel() } as Partial<KernelNamespace> as KernelNamespace;
+  const nftables = new Nftables(namespace, watch);
+  const side = { namespace, socket: new NetlinkSocket({ transport: new FakeKernel() }), nftables };
   const [report, onDamage] = [() => {}, () => {}];
   const underlay = { ...side, watch, forwarded: new ForwardedDevices(side, watch, report, onDamage) };
   for (let number = 0; number < tenants; number++)

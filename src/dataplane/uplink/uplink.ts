@@ -16,7 +16,7 @@ import {
   type Watch,
   type WatchEvents,
 } from "../../netlink/index.ts";
-import { deleteNftTable, ensureNftTable, type NftTable } from "../filter/nftables.ts";
+import { KeptTable } from "../nft/kept-table.ts";
 import { weftProtocol } from "../ownership.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
@@ -55,6 +55,7 @@ export interface UplinkOptions extends UplinkIdentity {
   /** The tenant's namespace. */
   readonly namespace: Side["namespace"];
   readonly socket: Side["socket"];
+  readonly nftables: Side["nftables"];
   readonly watch: Watch;
   readonly underlay: UplinkHost;
   readonly report: Report;
@@ -92,6 +93,8 @@ export class Uplink implements Objects<Part> {
   readonly #options: UplinkOptions;
   readonly #place: PairPlace;
   readonly #metric: number;
+  readonly #hostFilter: KeptTable;
+  readonly #tenantFilter: KeptTable;
   readonly #stops: readonly (() => void)[];
   /** Ends the listening to the ends of the pair. */
   #stopEnds: readonly (() => void)[] = [];
@@ -112,19 +115,21 @@ export class Uplink implements Objects<Part> {
   #ownWrites = 0;
 
   constructor(options: UplinkOptions) {
-    const { instance, tenant, namespace, socket, watch, underlay } = options;
+    const { instance, tenant, namespace, socket, nftables, watch, underlay } = options;
     const identity = { instance, tenant };
     this.#options = options;
-    this.#place = { identity, tenant: { namespace, socket }, underlay };
+    this.#place = { identity, tenant: { namespace, socket, nftables }, underlay };
     this.#metric = routeMetric(identity);
     this.objects = new ReconciledObjects(this, options.clock);
-    const onOverrun = (): void => this.#damage(...parts);
-    const onFilter = (): void => this.#damage("filters");
+    const onOverrun = (): void => {
+      this.#distrustFilters();
+      this.#damage(...parts);
+    };
+    this.#hostFilter = this.#keptTable(underlay, hostTable(identity));
+    this.#tenantFilter = this.#keptTable(this.#place.tenant, tenantTable);
     this.#stops = [
       underlay.watch.subscribe("route", (event) => this.#onHostRoute(event), this.#metric),
       watch.subscribe("route", (event) => this.#onTenantRoute(event)),
-      underlay.watch.subscribe("nft", onFilter, hostTable(identity)),
-      watch.subscribe("nft", onFilter, tenantTable),
       underlay.watch.subscribe("overrun", onOverrun),
       watch.subscribe("overrun", onOverrun),
     ];
@@ -148,6 +153,7 @@ export class Uplink implements Objects<Part> {
 
   /** Everything will be compared with the kernel at the next opportunity; what differs by then was damaged. */
   distrust(): void {
+    this.#distrustFilters();
     if (this.#pair === undefined) this.objects.markAll();
     else this.objects.distrust();
   }
@@ -196,12 +202,12 @@ export class Uplink implements Objects<Part> {
     this.#isMade = true;
     const { tunnelPorts, mtu } = this.#settings;
     const addresses = await this.#ensureAddresses();
-    const { identity, underlay, tenant } = this.#place;
+    const { identity } = this.#place;
     const forwarded = families.filter((family) => passesHost(request, family));
     switch (part) {
       case "filters":
-        await this.#ensureTable(underlay, hostFilterTable(identity, request, addresses, tunnelPorts), isDamaged);
-        await this.#ensureTable(tenant, tenantFilterTable(request, addresses), isDamaged);
+        await this.#hostFilter.ensure(hostFilterTable(identity, request, addresses, tunnelPorts));
+        await this.#tenantFilter.ensure(tenantFilterTable(request, addresses));
         break;
       case "devices":
         await this.#ensureDevices({ addresses, mtu, forwarded }, isDamaged);
@@ -238,13 +244,17 @@ export class Uplink implements Objects<Part> {
     if (!this.#isMade) return;
     this.#ownWrites += await removeFromHost(identity, underlay, present);
     await removeEnds(this.#place, await findEnds(this.#place));
-    this.#ownWrites += Number(await deleteNftTable(tenant.namespace, "inet", tenantTable));
+    await tenant.nftables.remove("inet", tenantTable);
+    this.#hostFilter.forget();
+    this.#tenantFilter.forget();
     this.#isMade = false;
   }
 
   /** Lets go of the kernel, which stays as it is. */
   close(): void {
     for (const stop of [...this.#stops, ...this.#stopEnds]) stop();
+    this.#hostFilter.close();
+    this.#tenantFilter.close();
     this.#options.underlay.forwarded.forget(this.#place.identity.tenant);
   }
 
@@ -272,11 +282,16 @@ export class Uplink implements Objects<Part> {
     return this.#addresses;
   }
 
-  async #ensureTable(side: Side, table: NftTable, isRepair: boolean): Promise<void> {
-    if (!(await ensureNftTable(side.namespace, table))) return;
-    this.#ownWrites++;
-    if (isRepair)
-      this.#repaired(`nft table inet ${table.name} in ${side.namespace.label} had been changed or removed; set again`);
+  #keptTable({ nftables }: Side, name: string): KeptTable {
+    const { report, tenant } = this.#options;
+    const object = { kind: "nft table", tenant, key: `inet ${name}` };
+    const onDamage = (): void => this.#damage("filters");
+    return new KeptTable({ nftables, family: "inet", name, object, report, onDamage });
+  }
+
+  #distrustFilters(): void {
+    this.#hostFilter.distrust();
+    this.#tenantFilter.distrust();
   }
 
   async #ensureDevices(settings: PairSettings, isRepair: boolean): Promise<void> {
@@ -404,15 +419,15 @@ export class Uplink implements Objects<Part> {
   }
 }
 
-/** Routes, the device with its partner in the tenant's namespace, then the filter. Returns writes beside the socket's. */
+/** Routes, the device with its partner in the tenant's namespace, then the filter. Returns how often settings were written. */
 export async function removeFromHost(identity: UplinkIdentity, underlay: Side, present: Ends): Promise<number> {
-  const { namespace, socket } = underlay;
+  const { nftables, socket } = underlay;
   const metric = routeMetric(identity);
   const routes = (await socket.dump(listRoutes())).filter((route) => isOwnRoute(route, metric));
   expectDone(await socket.batch(routes.map(deleteRoute)));
   if (present.host !== undefined) await removeEnds({ identity, underlay, tenant: underlay }, { host: present.host });
-  const writes = Number(await deleteNftTable(namespace, "inet", hostTable(identity)));
-  return writes + (await releaseForwarding(underlay));
+  await nftables.remove("inet", hostTable(identity));
+  return releaseForwarding(underlay);
 }
 
 /** The device may have taken the route with it. */

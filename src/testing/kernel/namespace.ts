@@ -11,7 +11,7 @@ import { FakeFdb } from "./fdb.ts";
 import { FakeLinks, linkText } from "./links.ts";
 import { FakeNeighbours } from "./neighbours.ts";
 import { FakeNexthops } from "./nexthops.ts";
-import { FakeNft, nftText } from "./nft.ts";
+import { FakeNft, isBatchEdge } from "./nft.ts";
 import { FakeRoutes } from "./routes.ts";
 import { FakeSysctls } from "./sysctls.ts";
 
@@ -49,6 +49,7 @@ export class FakeNamespace implements Context {
   readonly sent: { readonly index: number; readonly frame: Uint8Array }[] = [];
   readonly #listeners = new Map<FakeKernel, Omit<TransportOptions, "namespace">>();
   readonly #ids: Context[] = [];
+  #ports = 0;
 
   constructor(machine: MachineOfNamespaces, inode: number) {
     this.machine = machine;
@@ -64,9 +65,13 @@ export class FakeNamespace implements Context {
   }
 
   openTransport(options: Omit<TransportOptions, "namespace">): FakeKernel {
+    const isFilter = options.protocol === netfilter;
+    const portId = ++this.#ports;
     const transport = new FakeKernel({
-      handlers: [(request) => this.#handle(request)],
-      faultOf: () => this.machine.faultOfRequest(),
+      portId,
+      handlers: [isFilter ? this.nft.handlerOf(portId) : (request) => this.#handle(request)],
+      // A transaction fails by what is in it.
+      faultOf: ({ type }) => (isFilter && isBatchEdge(type) ? undefined : this.machine.faultOfRequest()),
     });
     if (options.groups !== undefined) this.#listeners.set(transport, options);
     return transport;
@@ -122,10 +127,12 @@ export class FakeNamespace implements Context {
     const fdb = this.fdb.all.map((row) => `fdb ${fdbText(row, names)}`);
     const routes = this.routes.all.map((row) => `route ${routeText(row, names)}`);
     const nexthops = [...this.nexthops.all.values()].map((row) => `nexthop ${nexthopText(row, names)}`);
-    const filters = [...this.nft.tables].sort().flatMap(([key, objects]) => [`nft ${key}`, ...nftText(key, objects)]);
     // Rules have an order of their own.
     const sysctls = this.sysctls.text();
-    return [...[...links, ...addresses, ...neighbours, ...fdb, ...routes, ...nexthops, ...sysctls].sort(), ...filters];
+    return [
+      ...[...links, ...addresses, ...neighbours, ...fdb, ...routes, ...nexthops, ...sysctls].sort(),
+      ...this.nft.text(),
+    ];
   }
 
   #handle(request: FakeRequest): FakeAnswer {

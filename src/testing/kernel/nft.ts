@@ -1,119 +1,233 @@
-import { isDeepStrictEqual } from "node:util";
+import { toHex } from "../../base/bytes.ts";
 import { WeftError } from "../../base/errors.ts";
+import {
+  addNftElements,
+  type NftField,
+  type NftSet,
+  nftField,
+  packetAddress,
+  packetNumber,
+} from "../../netlink/index.ts";
+import { elementsOf, readNftElementList } from "../../netlink/nft/element.ts";
+import { NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, nftMessage, readFamily } from "../../netlink/nft/message.ts";
+import { type NftSetLayout, nftSetFlag, readNftSet } from "../../netlink/nft/set.ts";
+import { addNftTable, readNftTable } from "../../netlink/nft/table.ts";
+import type { FakeAnswer, FakeHandler, FakeMessage, FakeRequest } from "../fake-kernel.ts";
 import type { Context } from "./context.ts";
+import { errno, viewOf } from "./errno.ts";
 
 type Fields = Record<string, unknown>;
 type NftObject = Readonly<Record<string, Fields>>;
-type Command = { readonly add?: NftObject; readonly delete?: NftObject };
+type Command = Readonly<Record<string, NftObject>>;
 
-/** libnetfilter: subsystem 10 of nfnetlink is nftables; NFT_MSG_NEWTABLE; NFTA_TABLE_NAME. */
-const changed = (10 << 8) | 0;
-const tableName = 1;
+interface FakeSet {
+  readonly set: NftSet;
+  /** As it was asked for. */
+  readonly payload: Uint8Array;
+  readonly elements: Set<string>;
+}
 
-/** The tables of nftables in a namespace, by what `nft -j` is told and prints: libnftables-json(5). */
+interface FakeTable {
+  /** Chains and rules, by what `nft -j` is told and prints: libnftables-json(5). */
+  rules: readonly NftObject[];
+  readonly sets: Map<string, FakeSet>;
+}
+
+type Tables = Map<string, FakeTable>;
+
+/** NFT_MSG_* of one kind of object. linux/netfilter/nf_tables.h */
+const messages = (first: number) => ({
+  add: nftMessage(first),
+  list: nftMessage(first + 1),
+  delete: nftMessage(first + 2),
+});
+const [table, set, element] = [messages(0), messages(9), messages(12)] as const;
+
+/** Whether a message begins or ends a transaction. */
+export const isBatchEdge = (type: number): boolean => type === NFNL_MSG_BATCH_BEGIN || type === NFNL_MSG_BATCH_END;
+
+/** nftables of a namespace: rules by way of the program nft, sets by netlink. */
 export class FakeNft {
   readonly #namespace: Context;
-  #tables = new Map<string, readonly NftObject[]>();
+  #tables: Tables = new Map();
 
   constructor(namespace: Context) {
     this.#namespace = namespace;
   }
 
-  get tables(): ReadonlyMap<string, readonly NftObject[]> {
-    return this.#tables;
-  }
-
+  /** What the program nft does and prints. */
   run(attempted: string, parameters: readonly string[], input: string): string {
-    const words = parameters.filter((word) => !word.startsWith("-"));
-    const [verb, what, family = "", name = ""] = words;
     if (parameters.includes("-f")) {
       this.apply((JSON.parse(input) as { nftables: Command[] }).nftables);
       return "";
     }
-    if (verb === "delete") this.apply([{ delete: { table: { family, name } } }]);
-    else if (what === "tables") {
-      const own = [...this.#tables.keys()].filter((key) => key.startsWith(`${family} `));
-      return JSON.stringify({
-        nftables: own.map((key) => ({ table: { family, name: key.slice(family.length + 1) } })),
-      });
-    } else if (what === "table") {
-      const objects = this.#tables.get(`${family} ${name}`);
-      if (objects === undefined)
-        throw new WeftError({ code: "internal", attempted, reason: "Error: No such file or directory" });
-      return JSON.stringify({ nftables: [{ metainfo: {} }, { table: { family, name } }, ...objects] });
-    }
-    return "";
+    const [, , family = "", name = ""] = parameters.filter((word) => !word.startsWith("-"));
+    const found = this.#tables.get(`${family} ${name}`);
+    if (found === undefined) throw noSuch(attempted);
+    return JSON.stringify({ nftables: [{ metainfo: {} }, { table: { family, name } }, ...found.rules] });
   }
 
-  /** All of it, or nothing. */
+  /** Does all that nft is told, or nothing. */
   apply(commands: readonly Command[]): void {
-    const before = this.#tables;
-    this.#tables = new Map(before);
-    try {
-      for (const command of commands) this.#applyOne(command);
-    } catch (error) {
-      this.#tables = before;
-      throw error;
-    }
-    const touched = [...new Set([...before.keys(), ...this.#tables.keys()])];
-    for (const key of touched)
-      if (before.get(key) !== this.#tables.get(key)) this.#tell(key.slice(key.indexOf(" ") + 1));
+    const staged = copyOf(this.#tables);
+    for (const command of commands) applyCommand(staged, command);
+    this.#commit(staged, 0);
   }
 
-  #applyOne(command: Command): void {
-    const isAdded = command.add !== undefined;
-    const [kind, fields = {}] = Object.entries(command.add ?? command.delete ?? {})[0] ?? [];
-    const key = `${fields.family} ${kind === "table" ? fields.name : fields.table}`;
-    const objects = this.#tables.get(key);
-    const missing = new WeftError({
-      code: "internal",
-      attempted: "change nft rules",
-      reason: `Error: No such file or directory; ${key}`,
-    });
-    if (kind === "table") {
-      if (isAdded) this.#tables.set(key, objects ?? []);
-      else if (!this.#tables.delete(key)) throw missing;
-      return;
-    }
-    if (objects === undefined) throw missing;
-    if (kind !== "element") {
-      this.#tables.set(key, [...objects, { [kind ?? ""]: fields }]);
-      return;
-    }
-    const position = objects.findIndex(({ set }) => set?.name === fields.name);
-    const set = objects[position]?.set;
-    if (set === undefined) throw missing;
-    const [present, given] = [(set.elem ?? []) as unknown[], fields.elem as unknown[]];
-    const isIn = (list: readonly unknown[], element: unknown): boolean =>
-      list.some((other) => isDeepStrictEqual(other, element));
-    if (!isAdded && !given.every((element) => isIn(present, element))) throw missing;
-    const rest = present.filter((element) => !isIn(given, element));
-    const elem = isAdded ? [...rest, ...given] : rest;
-    const { elem: _elem, ...empty } = set;
-    this.#tables.set(key, objects.with(position, { set: elem.length === 0 ? empty : { ...empty, elem } }));
+  /** Answers requests that come by one socket. */
+  handlerOf(port: number): FakeHandler {
+    let batch: { readonly begin: number; readonly tables: Tables; done: number } | undefined;
+    return (request) => {
+      if (request.type === NFNL_MSG_BATCH_BEGIN) {
+        batch = { begin: request.sequence, tables: copyOf(this.#tables), done: 0 };
+        return {};
+      }
+      if (request.type === NFNL_MSG_BATCH_END) {
+        // What was refused, here or before it came here, was not counted.
+        if (batch !== undefined && batch.done === request.sequence - batch.begin - 1) this.#commit(batch.tables, port);
+        batch = undefined;
+        return {};
+      }
+      const listing = this.#list(request);
+      if (listing !== undefined) return listing;
+      if (batch === undefined) return { errno: errno.EINVAL };
+      const refusal = change(batch.tables, request);
+      if (refusal === 0) batch.done++;
+      return { errno: refusal };
+    };
   }
 
-  #tell(table: string): void {
-    this.#namespace.publish("nftables", {
-      type: changed,
-      write: (writer) => {
-        writer.reserve(4);
-        const attribute = writer.beginAttribute(tableName);
-        const text = new TextEncoder().encode(table);
-        const position = writer.reserve(text.length + 1);
-        writer.bytes.set(text, position);
-        writer.endAttribute(attribute);
-      },
-    });
+  /** A line for each chain, rule and set. */
+  text(): string[] {
+    return [...this.#tables].sort().flatMap(([key, { rules, sets }]) => [
+      `nft ${key}`,
+      ...rules.map((object) => {
+        const [kind = "", { family: _family, table: _table, ...fields } = {}] = Object.entries(object)[0] ?? [];
+        return `nft ${key} ${kind} ${JSON.stringify(fields)}`;
+      }),
+      ...[...sets]
+        .sort()
+        .map(([name, { elements }]) => `nft ${key} set ${name} { ${[...elements].sort().join(", ")} }`),
+    ]);
+  }
+
+  #list({ type, payload }: FakeRequest): FakeAnswer | undefined {
+    const view = viewOf(payload);
+    const family = readFamily(view, 0, payload.length);
+    if (type === table.list) {
+      const own = [...this.#tables.keys()].filter((key) => key.startsWith(`${family} `));
+      return { messages: own.map((key) => addNftTable(family, key.slice(family.length + 1))) };
+    }
+    if (type === set.list) {
+      const { table: name } = readNftSet(payload, view, 0, payload.length);
+      const found = this.#tables.get(`${family} ${name}`);
+      return found === undefined ? { errno: errno.ENOENT } : { messages: [...found.sets.values()].map(setMessage) };
+    }
+    if (type === element.list) {
+      const asked = readNftElementList(payload, view, 0, payload.length);
+      const found = this.#tables.get(`${family} ${asked.table}`)?.sets.get(asked.set ?? "");
+      if (found === undefined) return { errno: errno.ENOENT };
+      return { messages: [addNftElements(found.set, [...found.elements])] };
+    }
+    return undefined;
+  }
+
+  #commit(tables: Tables, port: number): void {
+    const before = new Map(this.#texts());
+    this.#tables = tables;
+    const after = new Map(this.#texts());
+    for (const key of new Set([...before.keys(), ...after.keys()]))
+      if (before.get(key) !== after.get(key)) this.#tell(key, port);
+  }
+
+  #texts(): [string, string][] {
+    return [...this.#tables].map(([key, { rules, sets }]) => [
+      key,
+      JSON.stringify([rules, Array.from(sets, ([name, { elements }]) => [name, [...elements]])]),
+    ]);
+  }
+
+  #tell(key: string, portId: number): void {
+    const [family, name = ""] = key.split(" ");
+    this.#namespace.publish("nftables", { ...addNftTable(family === "bridge" ? "bridge" : "inet", name), portId });
   }
 }
 
-/** The lines of a table: one for each chain, set and rule. */
-export function nftText(key: string, objects: readonly NftObject[]): string[] {
-  return objects.map((object) => {
-    const [kind = "", { family: _family, table: _table, ...fields } = {}] = Object.entries(object)[0] ?? [];
-    if (kind !== "set") return `nft ${key} ${kind} ${JSON.stringify(fields)}`;
-    const elements = ((fields.elem ?? []) as unknown[]).map((each) => JSON.stringify(each)).sort();
-    return `nft ${key} set ${fields.name} { ${elements.join(", ")} }`;
+function noSuch(attempted: string): WeftError {
+  return new WeftError({ code: "internal", attempted, reason: "Error: No such file or directory" });
+}
+
+function copyOf(tables: Tables): Tables {
+  const copySet = (each: FakeSet): FakeSet => ({ ...each, elements: new Set(each.elements) });
+  return new Map(
+    Array.from(tables, ([key, { rules, sets }]) => [
+      key,
+      { rules, sets: new Map(Array.from(sets, ([name, each]) => [name, copySet(each)])) },
+    ]),
+  );
+}
+
+function applyCommand(tables: Tables, command: Command): void {
+  const [verb = "", object = {}] = Object.entries(command)[0] ?? [];
+  const [kind = "", fields = {}] = Object.entries(object)[0] ?? [];
+  const key = `${fields.family} ${kind === "table" ? fields.name : fields.table}`;
+  const found = tables.get(key);
+  if (found === undefined) throw noSuch(`${verb} ${kind} of ${key}`);
+  if (verb === "delete" && kind === "table") tables.delete(key);
+  else if (verb === "flush") found.rules = found.rules.filter((each) => !("rule" in each));
+  else if (verb === "delete") found.rules = found.rules.filter(({ chain }) => chain?.name !== fields.name);
+  else found.rules = [...found.rules, object];
+}
+
+/** Does one request of a transaction; the number of the error with which it is refused, or 0. */
+function change(tables: Tables, { type, payload }: FakeRequest): number {
+  const view = viewOf(payload);
+  const family = readFamily(view, 0, payload.length);
+  if (type === table.add || type === table.delete) {
+    const key = `${family} ${readNftTable(payload, view, 0, payload.length)}`;
+    if (type === table.delete) return tables.delete(key) ? 0 : errno.ENOENT;
+    if (!tables.has(key)) tables.set(key, { rules: [], sets: new Map() });
+    return 0;
+  }
+  if (type === set.add || type === set.delete) {
+    const { table: tableName = "", name = "", notes, ...layout } = readNftSet(payload, view, 0, payload.length);
+    const sets = tables.get(`${family} ${tableName}`)?.sets;
+    if (sets === undefined) return errno.ENOENT;
+    if (type === set.delete) return sets.delete(name) ? 0 : errno.ENOENT;
+    const made = { family, table: tableName, name, ...fieldsOf(layout, notes ?? new Uint8Array()) };
+    if (!sets.has(name)) sets.set(name, { set: made, payload, elements: new Set() });
+    return 0;
+  }
+  const {
+    table: tableName,
+    set: name = "",
+    elements: parts = [],
+  } = readNftElementList(payload, view, 0, payload.length);
+  const found = tables.get(`${family} ${tableName}`)?.sets.get(name);
+  if (found === undefined) return errno.ENOENT;
+  for (const each of elementsOf(found.set, parts))
+    if (type === element.add) found.elements.add(each);
+    else if (!found.elements.delete(each)) return errno.ENOENT;
+  return 0;
+}
+
+const setMessage = ({ payload }: FakeSet): FakeMessage => ({
+  type: set.add,
+  write: (writer) => writer.bytes.set(payload, writer.reserve(payload.length)),
+});
+
+/** What a set's elements are made of: datatypes, and octets of packets as nft notes them, `typeof @th,96,24`. */
+function fieldsOf({ flags = 0, keyType = 0 }: NftSetLayout, notes: Uint8Array): Pick<NftSet, "key" | "isInterval"> {
+  const octets = toHex(notes).matchAll(/0204030000000304(.{8})0404(.{2})000000/g);
+  const inPackets = Array.from(octets, ([, , bits = ""]): NftField => {
+    const length = Number.parseInt(bits, 16);
+    if (length === 32 || length === 128) return packetAddress(0, length === 32 ? "ipv4_addr" : "ipv6_addr");
+    return packetNumber(0, length);
   });
+  const types: number[] = [];
+  for (let rest = keyType; rest > 0; rest >>>= 6) types.unshift(rest & 0x3f);
+  const key = types.flatMap(
+    (type) => Object.values<NftField>(nftField).find(({ datatype }) => datatype === type) ?? inPackets.shift() ?? [],
+  );
+  return { key, isInterval: (flags & nftSetFlag.interval) !== 0 };
 }

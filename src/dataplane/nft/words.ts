@@ -1,8 +1,15 @@
 import { type Cidr, cidrFamily, cidrsOverlap, compareCidr, networkAddress, prefixLengthOf } from "../../base/cidr.ts";
 import type { IpFamily } from "../../base/ip.ts";
-import type { NftObject } from "../filter/nftables.ts";
+import { type NftField, nftField } from "../../netlink/index.ts";
+import type { FilledSet, NftObject } from "./table.ts";
 
-/** Words of nftables for the filters of an uplink, in the form in which `nft -j list` prints them. libnftables-json(5). */
+/** Words of nftables for all tables of weft: rules in the form in which `nft -j list` prints them (libnftables-json(5)), and sets. */
+
+/**
+ * linux/netfilter_bridge.h. Not 0: that is where br_netfilter takes frames out of the chain and puts them back behind
+ * all hooks of the same priority, so that a filter there is passed by or not as the order of creation has it.
+ */
+export const bridgePriority = { filter: -200 } as const;
 
 /** linux/netfilter_ipv4.h: before connection tracking, just behind it, among the filters, where sources are translated. */
 export const hookPriority = { raw: -300, mangle: -150, filter: 0, sourceNat: 100 } as const;
@@ -22,13 +29,14 @@ export function rule(inChain: string, ...expressions: readonly (object | readonl
   return { rule: { chain: inChain, expr: expressions.flat() } };
 }
 
-export function match(left: object, right: unknown, op: "==" | "!=" | "in" = "=="): object {
+export function match(left: object, right: unknown, op: "==" | "!=" | "<" | "in" = "=="): object {
   return { match: { op, left, right } };
 }
 
-/** A named device. nft compares names when packets come, so that the device may come later than the rule. */
-export const from = (device: string): object => match({ meta: { key: "iifname" } }, device);
-export const notFrom = (device: string): object => match({ meta: { key: "iifname" } }, device, "!=");
+/** The device by which a packet came. nft compares names when packets come, so that the device may come later than the rule. */
+export const by: object = { meta: { key: "iifname" } };
+export const from = (device: string): object => match(by, device);
+export const notFrom = (device: string): object => match(by, device, "!=");
 export const to = (device: string): object => match({ meta: { key: "oifname" } }, device);
 
 export const protocolIn = (...numbers: readonly number[]): object =>
@@ -37,7 +45,17 @@ export const protocolIn = (...numbers: readonly number[]): object =>
 export const goTo = (target: string): object => ({ goto: { target } });
 
 const header = (family: IpFamily): string => (family === 4 ? "ip" : "ip6");
-const address = (family: IpFamily, field: "saddr" | "daddr"): object => ({
+/** Octets of the packet: bits counted from its transport header on. */
+export const packet = ({ offset, bits }: { readonly offset: number; readonly bits: number }): object => ({
+  payload: { base: "th", offset, len: bits },
+});
+
+export const icmpType: Readonly<Record<IpFamily, object>> = {
+  4: { payload: { protocol: "icmp", field: "type" } },
+  6: { payload: { protocol: "icmpv6", field: "type" } },
+};
+
+export const address = (family: IpFamily, field: "saddr" | "daddr"): object => ({
   payload: { protocol: header(family), field },
 });
 export const source = (family: IpFamily, right: unknown, op?: "==" | "!="): object =>
@@ -63,38 +81,45 @@ export const isInvalid: object = match({ ct: { key: "state" } }, "invalid", "in"
 
 /** ICMP errors: without them neither path MTU discovery nor a quick end of hopeless attempts. RFC 4890 §4.3. */
 export const icmpErrors: Readonly<Record<IpFamily, object>> = {
-  4: match(
-    { payload: { protocol: "icmp", field: "type" } },
-    {
-      set: ["destination-unreachable", "time-exceeded", "parameter-problem"],
-    },
-  ),
-  6: match(
-    { payload: { protocol: "icmpv6", field: "type" } },
-    {
-      set: ["destination-unreachable", "packet-too-big", "time-exceeded", "parameter-problem"],
-    },
-  ),
+  4: match(icmpType[4], { set: ["destination-unreachable", "time-exceeded", "parameter-problem"] }),
+  6: match(icmpType[6], { set: ["destination-unreachable", "packet-too-big", "time-exceeded", "parameter-problem"] }),
 };
 
 /** "Fragmentation needed" (RFC 1191 §4) and "packet too big" (RFC 8201 §4). */
 export const tooBig: Readonly<Record<IpFamily, readonly object[]>> = {
   4: [
-    match({ payload: { protocol: "icmp", field: "type" } }, "destination-unreachable"),
+    match(icmpType[4], "destination-unreachable"),
     match({ payload: { protocol: "icmp", field: "code" } }, "frag-needed"),
   ],
-  6: [match({ payload: { protocol: "icmpv6", field: "type" } }, "packet-too-big")],
+  6: [match(icmpType[6], "packet-too-big")],
 };
 
 export function prefix(value: Cidr): string | object {
   const length = prefixLengthOf(value);
   const address = networkAddress(value);
-  return length === (cidrFamily(value) === 4 ? 32 : 128) ? address : { prefix: { addr: address, len: length } };
+  return isAddress(value) ? address : { prefix: { addr: address, len: length } };
 }
 
-/** A set of prefixes of one family; an empty one has no `elem`, neither when it is made nor when it is listed. */
-export function prefixSet(name: string, family: IpFamily, prefixes: readonly Cidr[]): NftObject {
-  return intervalSet(name, family, addressType(family), outermost(ofFamily(prefixes, family)).map(prefix));
+const isAddress = (value: Cidr): boolean => prefixLengthOf(value) === (cidrFamily(value) === 4 ? 32 : 128);
+/** As an element of a set. */
+export const element = (value: Cidr): string => (isAddress(value) ? networkAddress(value) : value);
+
+export const addressField: Readonly<Record<IpFamily, NftField>> = { 4: nftField.ipv4_addr, 6: nftField.ipv6_addr };
+
+export function set(name: string, key: NftField | readonly NftField[], elements: Iterable<string | number>): FilledSet {
+  const texts = Array.from(new Set(elements), String);
+  return { name, key: "octets" in key ? [key] : key, elements: texts };
+}
+
+/** A set whose elements are ranges: prefixes, or what names of devices begin with. They do not overlap. */
+export function rangeSet(name: string, key: NftField | readonly NftField[], elements: Iterable<string>): FilledSet {
+  return { ...set(name, key, elements), isInterval: true };
+}
+
+/** A set of prefixes of one family. */
+export function prefixSet(name: string, family: IpFamily, prefixes: readonly Cidr[]): FilledSet {
+  const elements = outermost(ofFamily(prefixes, family)).map(element);
+  return rangeSet(`${name}${family}`, addressField[family], elements);
 }
 
 /** A set of sources, each with its destinations. Sources do not overlap. */
@@ -102,26 +127,14 @@ export function pairSet(
   name: string,
   family: IpFamily,
   pairs: readonly (readonly [source: Cidr, destinations: readonly Cidr[]])[],
-): NftObject {
-  const type = addressType(family);
-  const elem = pairs
+): FilledSet {
+  const elements = pairs
     .filter(([from]) => cidrFamily(from) === family)
     .flatMap(([from, destinations]) =>
-      outermost(ofFamily(destinations, family)).map((to) => ({ concat: [prefix(from), prefix(to)] })),
+      outermost(ofFamily(destinations, family)).map((to) => `${element(from)} . ${element(to)}`),
     );
-  return intervalSet(name, family, [type, type], elem);
+  return rangeSet(`${name}${family}`, [addressField[family], addressField[family]], elements);
 }
-
-function intervalSet(
-  name: string,
-  family: IpFamily,
-  type: string | readonly string[],
-  elem: readonly unknown[],
-): NftObject {
-  return { set: { name: `${name}${family}`, type, flags: ["interval"], ...(elem.length === 0 ? {} : { elem }) } };
-}
-
-const addressType = (family: IpFamily): string => (family === 4 ? "ipv4_addr" : "ipv6_addr");
 
 function ofFamily(prefixes: readonly Cidr[], family: IpFamily): Cidr[] {
   return prefixes.filter((value) => cidrFamily(value) === family);

@@ -2,11 +2,12 @@ import { type Cidr, cidr, cidrFamily, cidrOf } from "../../base/cidr.ts";
 import type { IpFamily } from "../../base/ip.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
 import { bridgeName, tunnelPattern } from "../../model/names.ts";
+import { nftField } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { tenantDevice } from "../uplink/identity.ts";
 import { families } from "../uplink/request.ts";
-import * as nft from "../uplink/rules.ts";
-import type { NftObject, NftTable } from "./nftables.ts";
+import type { FilledSet, NftTable } from "./table.ts";
+import * as nft from "./words.ts";
 
 /** The tenant's namespace is weft's own, so the name needs no instance. */
 export const routingFilterName = "weft-routing";
@@ -41,36 +42,42 @@ export function routingFilterTable(networks: readonly NetworkSettings[]): NftTab
   return {
     family: "inet",
     name: routingFilterName,
-    objects: [
+    sets: [
       ...families.flatMap((family) => [boundSet(family, bound), nft.prefixSet("routed", family, routed)]),
-      deviceSet("neighbours", ipv6),
-      deviceSet(
+      nft.set("neighbours", nftField.ifname, ipv6),
+      nft.set(
         "bridges",
+        nftField.ifname,
         networks.map(({ vni }) => bridgeName(vni)),
       ),
       macSet(networks),
-      // Intervals, for names that end in a wildcard.
-      deviceSet("tunnels", tunnels, ["interval"]),
+      nft.rangeSet("tunnels", nftField.ifname, tunnels),
+    ],
+    rules: [
       nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
-      nft.rule("prerouting", nft.match(by, { set: ["lo", tenantDevice].sort() }), nft.accept),
-      nft.rule("prerouting", nft.match(by, "@bridges"), nft.match(receiver, "@macs", "!="), nft.accept),
+      nft.rule("prerouting", nft.match(nft.by, { set: ["lo", tenantDevice].sort() }), nft.accept),
+      nft.rule("prerouting", nft.match(nft.by, "@bridges"), nft.match(receiver, "@macs", "!="), nft.accept),
       ...families.flatMap((family) => [
-        nft.rule("prerouting", nft.match({ concat: [by, sourceOf(family)] }, `@bound${family}`), nft.accept),
-        nft.rule("prerouting", nft.match(by, "@tunnels"), nft.source(family, `@routed${family}`), nft.accept),
-        nft.rule("prerouting", nft.match(by, "@tunnels"), nft.icmpErrors[family], nft.accept),
+        nft.rule(
+          "prerouting",
+          nft.match({ concat: [nft.by, nft.address(family, "saddr")] }, `@bound${family}`),
+          nft.accept,
+        ),
+        nft.rule("prerouting", nft.match(nft.by, "@tunnels"), nft.source(family, `@routed${family}`), nft.accept),
+        nft.rule("prerouting", nft.match(nft.by, "@tunnels"), nft.icmpErrors[family], nft.accept),
       ]),
       nft.rule(
         "prerouting",
-        nft.match(by, "@neighbours"),
+        nft.match(nft.by, "@neighbours"),
         nft.source(6, nft.prefix(linkLocal)),
         nft.match({ meta: { key: "l4proto" } }, icmpv6),
         nft.accept,
       ),
       nft.rule(
         "prerouting",
-        nft.match(by, "@neighbours"),
+        nft.match(nft.by, "@neighbours"),
         nft.source(6, unspecified),
-        nft.match({ payload: { protocol: "icmpv6", field: "type" } }, "nd-neighbor-solicit"),
+        nft.match(nft.icmpType[6], "nd-neighbor-solicit"),
         nft.accept,
       ),
       nft.rule("prerouting", nft.drop),
@@ -86,19 +93,15 @@ export function handedUpTable(networks: readonly NetworkSettings[]): NftTable {
   return {
     family: "bridge",
     name: routingFilterName,
-    objects: [
-      macSet(networks),
-      // Not 0: see the suppression filter.
-      nft.chain("input", { type: "filter", hook: "input", prio: -200 }),
+    sets: [macSet(networks)],
+    rules: [
+      nft.chain("input", { type: "filter", hook: "input", prio: nft.bridgePriority.filter }),
       nft.rule("input", nft.match({ payload: { protocol: "ether", field: "type" } }, "arp"), nft.accept),
       nft.rule("input", nft.match(receiver, "@macs"), nft.accept),
       nft.rule(
         "input",
         nft.match({ meta: { key: "pkttype" } }, "multicast"),
-        nft.match(
-          { payload: { protocol: "icmpv6", field: "type" } },
-          { set: ["nd-neighbor-solicit", "nd-neighbor-advert"] },
-        ),
+        nft.match(nft.icmpType[6], { set: ["nd-neighbor-solicit", "nd-neighbor-advert"] }),
         nft.accept,
       ),
       nft.rule("input", nft.drop),
@@ -106,34 +109,19 @@ export function handedUpTable(networks: readonly NetworkSettings[]): NftTable {
   };
 }
 
-function macSet(networks: readonly NetworkSettings[]): NftObject {
-  const elem = networks.map(({ vni }) => networkMac(vni)).sort();
-  return { set: { name: "macs", type: "ether_addr", ...(elem.length === 0 ? {} : { elem }) } };
-}
-
 const receiver = { payload: { protocol: "ether", field: "daddr" } };
-const by = { meta: { key: "iifname" } };
-const sourceOf = (family: IpFamily): object => ({
-  payload: { protocol: family === 4 ? "ip" : "ip6", field: "saddr" },
-});
 
-function boundSet(family: IpFamily, bound: readonly { readonly device: string; readonly prefix: Cidr }[]): NftObject {
-  const elem = bound
-    .filter(({ prefix }) => cidrFamily(prefix) === family)
-    .map(({ device, prefix }) => ({ concat: [device, nft.prefix(prefix)] }));
-  return {
-    set: {
-      name: `bound${family}`,
-      type: ["ifname", family === 4 ? "ipv4_addr" : "ipv6_addr"],
-      flags: ["interval"],
-      ...(elem.length === 0 ? {} : { elem }),
-    },
-  };
+function macSet(networks: readonly NetworkSettings[]): FilledSet {
+  return nft.set(
+    "macs",
+    nftField.ether_addr,
+    networks.map(({ vni }) => networkMac(vni)),
+  );
 }
 
-function deviceSet(name: string, devices: readonly string[], flags?: readonly string[]): NftObject {
-  const elem = [...new Set(devices)].sort();
-  return {
-    set: { name, type: "ifname", ...(flags === undefined ? {} : { flags }), ...(elem.length === 0 ? {} : { elem }) },
-  };
+function boundSet(family: IpFamily, bound: readonly { readonly device: string; readonly prefix: Cidr }[]): FilledSet {
+  const elements = bound
+    .filter(({ prefix }) => cidrFamily(prefix) === family)
+    .map(({ device, prefix }) => `${device} . ${nft.element(prefix)}`);
+  return nft.rangeSet(`bound${family}`, [nftField.ifname, nft.addressField[family]], elements);
 }
