@@ -94,7 +94,13 @@ export class TenantDataplane {
       namespaceName(options.instance, options.tenant),
       options.instance,
     );
-    return new TenantDataplane(options, namespace, socket);
+    try {
+      return new TenantDataplane(options, namespace, socket);
+    } catch (error) {
+      socket.close();
+      namespace.close();
+      throw error;
+    }
   }
 
   get writes(): number {

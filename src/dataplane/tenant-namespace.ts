@@ -13,16 +13,17 @@ export async function openTenantNamespace(
 ): Promise<{ readonly namespace: KernelNamespace; readonly socket: NetlinkSocket }> {
   if (!kernel.namedExists(name)) kernel.createNamed(name);
   const namespace = kernel.openNamed(name);
-  const socket = new NetlinkSocket({ transport: namespace.openTransport({}) });
+  let socket: NetlinkSocket | undefined;
   try {
+    socket = new NetlinkSocket({ transport: namespace.openTransport({}) });
     await mark(name, instance, socket);
     ensureTenantSysctls(namespace, []);
+    return { namespace, socket };
   } catch (error) {
-    socket.close();
+    socket?.close();
     namespace.close();
     throw error;
   }
-  return { namespace, socket };
 }
 
 /** A namespace that was made and not marked yet when the agent died is empty; one that is not empty is somebody else's. */
