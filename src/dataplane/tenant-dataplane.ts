@@ -49,12 +49,23 @@ export interface TenantOptions {
   readonly onTraffic: (event: PortTraffic) => void;
 }
 
+/** What a tenant holds of the kernel. */
+interface Opened {
+  readonly namespace: KernelNamespace;
+  readonly socket: NetlinkSocket;
+  readonly watch: Watch;
+  readonly nftables: Nftables;
+  /** Lets go of all of it. */
+  readonly all: DisposableStack;
+}
+
 /** One tenant on this node: its namespace, the filter in it, and its networks. */
 export class TenantDataplane {
   readonly namespace: KernelNamespace;
   readonly socket: NetlinkSocket;
   readonly networks = new Map<string, NetworkDataplane>();
   readonly #options: TenantOptions;
+  readonly #opened: Opened;
   readonly #watch: Watch;
   readonly #nftables: Nftables;
   readonly #suppressionFilter: KeptTable;
@@ -73,17 +84,13 @@ export class TenantDataplane {
   #sysctlWrites = 0;
   #containerWrites = 0;
 
-  private constructor(options: TenantOptions, namespace: KernelNamespace, socket: NetlinkSocket) {
+  private constructor(options: TenantOptions, opened: Opened) {
     this.#options = options;
-    this.namespace = namespace;
-    this.socket = socket;
-    this.#watch = new Watch({
-      open: (socket) => namespace.openTransport(socket),
-      groups: ["link", "neighbour", "address", "route", "netconf"],
-      // A hundred thousand rows of our own are not news.
-      filter: withoutNewNeighbours(neighbourFlag.externallyLearned),
-    });
-    this.#nftables = new Nftables(namespace, this.#watch);
+    this.#opened = opened;
+    this.namespace = opened.namespace;
+    this.socket = opened.socket;
+    this.#watch = opened.watch;
+    this.#nftables = opened.nftables;
     this.#suppressionFilter = this.#keptTable("bridge", suppressionFilterName);
     this.#handedUpFilter = this.#keptTable("bridge", routingFilterName);
     this.#routingFilter = this.#keptTable("inet", routingFilterName);
@@ -97,7 +104,19 @@ export class TenantDataplane {
       namespaceName(options.instance, options.tenant),
       options.instance,
     );
-    return new TenantDataplane(options, namespace, socket);
+    using stack = new DisposableStack();
+    stack.use(namespace);
+    stack.use(socket);
+    const watch = stack.use(
+      new Watch({
+        open: (socket) => namespace.openTransport(socket),
+        groups: ["link", "neighbour", "address", "route", "netconf"],
+        // A hundred thousand rows of our own are not news.
+        filter: withoutNewNeighbours(neighbourFlag.externallyLearned),
+      }),
+    );
+    const nftables = stack.adopt(new Nftables(namespace, watch), (opened) => opened.close());
+    return new TenantDataplane(options, { namespace, socket, watch, nftables, all: stack.move() });
   }
 
   get writes(): number {
@@ -176,10 +195,7 @@ export class TenantDataplane {
   close(): void {
     for (const network of this.networks.values()) network.close();
     this.#uplink?.close();
-    this.#nftables.close();
-    this.#watch.close();
-    this.socket.close();
-    this.namespace.close();
+    this.#opened.all.dispose();
   }
 
   async #reconcileNetworks(wanted: readonly DesiredNetwork[]): Promise<void> {

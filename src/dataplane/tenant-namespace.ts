@@ -12,16 +12,12 @@ export async function openTenantNamespace(
   instance: string,
 ): Promise<{ readonly namespace: KernelNamespace; readonly socket: NetlinkSocket }> {
   if (!kernel.namedExists(name)) kernel.createNamed(name);
-  const namespace = kernel.openNamed(name);
-  const socket = new NetlinkSocket({ transport: namespace.openTransport({}) });
-  try {
-    await mark(name, instance, socket);
-    ensureTenantSysctls(namespace, []);
-  } catch (error) {
-    socket.close();
-    namespace.close();
-    throw error;
-  }
+  using stack = new DisposableStack();
+  const namespace = stack.use(kernel.openNamed(name));
+  const socket = stack.use(new NetlinkSocket({ transport: namespace.openTransport({}) }));
+  await mark(name, instance, socket);
+  ensureTenantSysctls(namespace, []);
+  stack.move();
   return { namespace, socket };
 }
 

@@ -26,7 +26,7 @@ const AF_BRIDGE = 7;
 const RTEXT_FILTER_SKIP_STATS = 1 << 3;
 
 /** linux/rtnetlink.h: `struct ifinfomsg`. */
-export const linkHeader = new FixedHeader("ifinfomsg", [
+const header = new FixedHeader("ifinfomsg", [
   ["family", "u8"],
   ["pad", "pad8"],
   ["deviceType", "u16"],
@@ -141,7 +141,7 @@ function linkInfo(code: number): Attribute<LinkInfo> {
 }
 
 /** linux/if_link.h: `IFLA_*`. */
-export const linkSchema = new AttributeSchema("IFLA", {
+const linkSchema = new AttributeSchema("IFLA", {
   mac: macAddress(1),
   name: string(3),
   mtu: u32(4),
@@ -265,7 +265,7 @@ export function changeBridgePort(index: number, settings: BridgePortSettings): R
     flags: 0,
     describe: () => `change bridge port ${index} (${Object.keys(settings).join(", ")})`,
     write(writer) {
-      linkHeader.write(writer, { family: AF_BRIDGE, index });
+      header.write(writer, { family: AF_BRIDGE, index });
       const start = writer.beginAttribute(12 | NLA_F_NESTED); // IFLA_PROTINFO
       bridgePortSchema.write(writer, settings);
       writer.endAttribute(start);
@@ -289,7 +289,7 @@ export function deleteLinkGroup(group: number): Request {
     flags: 0,
     describe: () => `delete all links of group ${group}`,
     write(writer) {
-      linkHeader.write(writer, {});
+      header.write(writer, {});
       linkSchema.write(writer, { group });
     },
   };
@@ -301,7 +301,7 @@ export function getLink(reference: LinkReference): Query<Link> {
     flags: 0,
     describe: () => `look up link ${labelOf(reference)}`,
     write(writer) {
-      linkHeader.write(writer, "index" in reference ? { index: reference.index } : {});
+      header.write(writer, "index" in reference ? { index: reference.index } : {});
       linkSchema.write(writer, {
         ...("name" in reference ? { name: reference.name } : {}),
         extendedMask: RTEXT_FILTER_SKIP_STATS,
@@ -318,7 +318,7 @@ export function listLinks(filter: { readonly master?: number } = {}): Query<Link
     flags: 0,
     describe: () => "list links",
     write(writer) {
-      linkHeader.write(writer, {});
+      header.write(writer, {});
       linkSchema.write(writer, { ...filter, extendedMask: RTEXT_FILTER_SKIP_STATS });
     },
     read: (bytes, view, start, end) => readLink(bytes, view, start, end),
@@ -327,9 +327,9 @@ export function listLinks(filter: { readonly master?: number } = {}): Query<Link
 
 /** Reads the payload of RTM_NEWLINK or RTM_DELLINK; `undefined` for the bridge's own messages about its ports. */
 export function readLink(bytes: Uint8Array, view: DataView, start: number, end: number): Link | undefined {
-  const fixed = linkHeader.read(view, start, end);
+  const fixed = header.read(view, start, end);
   if (fixed.family === AF_BRIDGE) return undefined;
-  const values = linkSchema.read(bytes, view, start + linkHeader.length, end);
+  const values = linkSchema.read(bytes, view, start + header.length, end);
   const { mac, alias, addressFamilies, info, ...rest } = values;
   const mode = addressFamilies?.inet6?.addressGenerationMode;
   return {
@@ -355,9 +355,9 @@ export function readBridgePort(
   start: number,
   end: number,
 ): { readonly index: number; readonly settings: BridgePortSettings } | undefined {
-  const fixed = linkHeader.read(view, start, end);
+  const fixed = header.read(view, start, end);
   if (fixed.family !== AF_BRIDGE) return undefined;
-  const { bridgePort } = linkSchema.read(bytes, view, start + linkHeader.length, end);
+  const { bridgePort } = linkSchema.read(bytes, view, start + header.length, end);
   return bridgePort === undefined ? undefined : { index: fixed.index, settings: bridgePort };
 }
 
@@ -367,7 +367,7 @@ export function readLinkHeader(
   start: number,
   end: number,
 ): { readonly index: number; readonly isBridgePort: boolean } {
-  const fixed = linkHeader.read(view, start, end);
+  const fixed = header.read(view, start, end);
   return { index: fixed.index, isBridgePort: fixed.family === AF_BRIDGE };
 }
 
@@ -402,7 +402,7 @@ function writeLink(
   settings: LinkSettings,
 ): void {
   const { namespace, up, ipv6AddressGeneration, ...rest } = settings;
-  linkHeader.write(writer, {
+  header.write(writer, {
     ...("index" in reference ? { index: reference.index } : {}),
     ...(up === undefined ? {} : { flags: up ? IFF_UP : 0, change: IFF_UP }),
   });

@@ -82,6 +82,9 @@ export interface FakeKernelOptions {
   readonly messagesPerDatagram?: number;
   /** Asked of each request for something that is to go wrong with it, beside what {@link FakeKernel.inject} asks for. */
   readonly faultOf?: (request: FakeRequest) => Fault | undefined;
+  /** Whether the socket queues an event. Absent: it queues all. */
+  readonly isQueued?: ((datagram: Uint8Array) => boolean) | undefined;
+  readonly onClosed?: () => void;
 }
 
 const EPERM = 1;
@@ -105,7 +108,8 @@ export class FakeKernel implements Transport {
   closed = false;
   readonly #handlers: readonly FakeHandler[];
   readonly #messagesPerDatagram: number;
-  readonly #faultOf: FakeKernelOptions["faultOf"];
+  readonly #options: FakeKernelOptions;
+  readonly #writer = new MessageWriter();
   readonly #queue: Delivery[] = [];
   #heldBack: Delivery[] = [];
   readonly #faults: { readonly fault: Fault; wait: number; times: number }[] = [];
@@ -117,7 +121,7 @@ export class FakeKernel implements Transport {
     this.portId = options.portId ?? 4711;
     this.#handlers = options.handlers ?? [() => ({})];
     this.#messagesPerDatagram = options.messagesPerDatagram ?? 50;
-    this.#faultOf = options.faultOf;
+    this.#options = options;
   }
 
   /** Makes the next request go wrong, or the `times` requests that follow when `after` others have gone well. */
@@ -134,9 +138,10 @@ export class FakeKernel implements Transport {
 
   /** Delivers an event: a message that answers no request. */
   publish(...messages: readonly FakeMessage[]): void {
-    const writer = new MessageWriter();
+    const writer = this.#emptyWriter();
     for (const message of messages) this.#write(writer, message, 0, 0, message.portId ?? 0);
-    this.#deliver([writer.written().slice()]);
+    const datagram = writer.written().slice();
+    if (this.#options.isQueued?.(datagram) !== false) this.#deliver([datagram]);
   }
 
   /** Delivers a datagram as it is. */
@@ -177,11 +182,12 @@ export class FakeKernel implements Transport {
 
   close(): void {
     this.closed = true;
+    this.#options.onClosed?.();
   }
 
   #answer(request: FakeRequest): void {
     this.requests.push(request);
-    const fault = this.#faultOf?.(request) ?? this.#nextFault();
+    const fault = this.#options.faultOf?.(request) ?? this.#nextFault();
     const answer = fault?.kind === "error" ? fault : this.#handle(request);
     const deliveries: Delivery[] = this.#encode(request, answer, {
       interrupted: fault?.kind === "interrupted",
@@ -254,18 +260,18 @@ export class FakeKernel implements Transport {
     const flags = (isDump ? NLM_F_MULTI : 0) | (how.interrupted ? NLM_F_DUMP_INTR : 0);
     const messages = failed ? [] : (answer.messages ?? []);
     for (let index = 0; index < messages.length; index += this.#messagesPerDatagram) {
-      const writer = new MessageWriter();
+      const writer = this.#emptyWriter();
       for (const message of messages.slice(index, index + this.#messagesPerDatagram))
         this.#write(writer, message, flags, how.sequence, how.portId);
       datagrams.push(writer.written().slice());
     }
     if (isDump && !failed) {
-      const writer = new MessageWriter();
+      const writer = this.#emptyWriter();
       const done = { type: NLMSG_DONE, write: (target: MessageWriter) => void target.reserve(4) };
       this.#write(writer, done, flags, how.sequence, how.portId);
       datagrams.push(writer.written().slice());
     } else if (failed || (request.flags & NLM_F_ACK) !== 0) {
-      const writer = new MessageWriter();
+      const writer = this.#emptyWriter();
       const hasText = answer.message !== undefined || answer.offset !== undefined;
       this.#write(
         writer,
@@ -277,6 +283,12 @@ export class FakeKernel implements Transport {
       datagrams.push(writer.written().slice());
     }
     return datagrams;
+  }
+
+  /** One for all: what it held was copied. */
+  #emptyWriter(): MessageWriter {
+    this.#writer.reset();
+    return this.#writer;
   }
 
   #write(writer: MessageWriter, message: FakeMessage, flags: number, sequence: number, portId: number): void {

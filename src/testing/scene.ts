@@ -19,16 +19,18 @@ export class Scene {
 
   private constructor() {
     const { host } = this.machine;
-    const { index } = host.links.add("eth0", "dummy").link;
+    const underlay = host.links.add({ name: "eth0" });
+    const { index } = underlay;
     this.#underlay = index;
-    host.addresses.set({ index, address: sceneVteps[4], prefixLength: 24 });
-    host.addresses.set({ index, address: sceneVteps[6], prefixLength: 64 });
+    host.addresses.add(underlay, sceneVteps[4], 24);
+    host.addresses.add(underlay, sceneVteps[6], 64);
+    host.links.setUp(underlay, true);
     for (const [destination, gateway] of [
       ["0.0.0.0/0", "192.0.2.254"],
       ["::/0", "2001:db8::ff"],
     ] as const)
       host.routes.set({ destination: cidr(destination), protocol: 3, nexthops: [{ index, gateway: ip(gateway) }] });
-    for (const name of ["c1", "c2"]) this.machine.createNamed(name);
+    this.bringContainers();
     this.dataplane = this.#make();
   }
 
@@ -37,6 +39,11 @@ export class Scene {
     const scene = new Scene();
     await scene.#setUnderlay();
     return scene;
+  }
+
+  /** The namespaces of containers that are not there. */
+  bringContainers(): void {
+    for (const name of ["c1", "c2"]) if (!this.machine.namedExists(name)) this.machine.createNamed(name);
   }
 
   /** Lets the dataplane take up the kernel as it is; `desire` says what it shall be. */
@@ -63,6 +70,7 @@ export class Scene {
     const step = milliseconds(100);
     for (let passed = 0; passed <= patience; passed += step) {
       await this.turns();
+      this.bringContainers();
       if (this.dataplane.inSync) return;
       this.clock.advance(step);
     }
@@ -89,10 +97,12 @@ export class Scene {
 
 /** The lines in which two texts of a machine differ: `-` is missing, `+` is too much. */
 export function difference(actual: string, expected: string): string[] {
-  const [present, wanted] = [actual, expected].map((text) => linesOf(text)) as [string[], string[]];
+  if (actual === expected) return [];
+  const [present, wanted] = [linesOf(actual), linesOf(expected)];
   return [
     ...wanted.filter((line) => !present.includes(line)).map((line) => `- ${line}`),
     ...present.filter((line) => !wanted.includes(line)).map((line) => `+ ${line}`),
+    ...(present.length > wanted.length ? [`+ ${present.length - wanted.length} more`] : []),
   ];
 }
 

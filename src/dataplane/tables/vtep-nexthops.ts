@@ -1,6 +1,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
+import { isErrno } from "../../linux/index.ts";
 import { deleteNexthop, listNexthops, type NetlinkSocket, type Nexthop, replaceNexthop } from "../../netlink/index.ts";
 import { nexthopRange, weftProtocol } from "../ownership.ts";
 import type { ReconciledTable } from "../reconcile/reconciled-table.ts";
@@ -134,7 +135,10 @@ export class VtepNexthops {
   }
 
   async #pass(): Promise<void> {
-    if (this.#reconciler.hasWork) await this.#reconciler.pass();
+    if (!this.#reconciler.hasWork) return;
+    const refusal = await this.#reconciler.pass();
+    // The nexthop of a group has gone unheard.
+    if (isErrno(refusal?.error, "EINVAL")) this.#hops.distrust();
   }
 
   #assign(vtep: IpAddress, nexthop: VtepNexthop): void {

@@ -89,8 +89,8 @@ export async function ensurePair(
       ...missingAddresses(link.index, end, addresses, await side.socket.dump(listAddresses({ index: link.index }))),
       ...endChanges(link, place.identity.instance, mtu),
     ];
-    const { failures } = await side.socket.batch(requests);
-    if (failures[0] !== undefined) throw failures[0].error;
+    // One after the other, so that nothing comes up that is not complete: it would give itself an IPv6 address.
+    for (const request of requests) await side.socket.execute(request);
     changes.push(...requests.map((request) => request.describe()));
   }
   return { host: host.index, tenant: tenant.index, isNew: !isPair, changes: isPair ? changes : [], sysctlWrites };

@@ -1,6 +1,8 @@
-import { cidrOf } from "../../base/cidr.ts";
-import { familyOf } from "../../base/ip.ts";
+import { familyOf, type IpAddress } from "../../base/ip.ts";
+import { linkLocalOf } from "../../base/link-local.ts";
+import { eventGroup } from "../../netlink/events.ts";
 import {
+  deleteAddress,
   type InterfaceAddressEntry,
   RTM_DELADDR,
   RTM_NEWADDR,
@@ -8,83 +10,108 @@ import {
   replaceAddress,
 } from "../../netlink/index.ts";
 import type { FakeAnswer, FakeMessage, FakeRequest } from "../fake-kernel.ts";
-import type { Context } from "./context.ts";
-import { errno, isDump, viewOf } from "./errno.ts";
+import type { Device } from "./device.ts";
+import type { DeviceUser, Links } from "./links.ts";
+import { type Family, operationOf, Refusal, readAs, told, viewOf } from "./request.ts";
+import type { Routes } from "./routes.ts";
 
-const RTM_GETADDR = RTM_NEWADDR + 2;
-/** linux/rtnetlink.h: RTPROT_KERNEL. */
-const kernelProtocol = 2;
+/** Where `struct ifaddrmsg` has the index of the device. linux/if_addr.h */
+const indexOffset = 4;
 
-/** Addresses of a namespace's devices, each with the route to its prefix. */
-export class FakeAddresses {
-  readonly #namespace: Context;
-  readonly #all = new Map<string, InterfaceAddressEntry>();
+/** What an address is: the rest of it can be changed. */
+export type Address = Pick<InterfaceAddressEntry, "index" | "address" | "prefixLength">;
 
-  constructor(namespace: Context) {
-    this.#namespace = namespace;
+/** The addresses of one namespace. */
+export class Addresses implements Family, DeviceUser {
+  readonly #links: Links;
+  readonly #routes: Routes;
+  readonly #tell: (group: number, message: FakeMessage) => void;
+  readonly #present: Address[] = [];
+
+  constructor(links: Links, routes: Routes, tell: (group: number, message: FakeMessage) => void) {
+    this.#links = links;
+    this.#routes = routes;
+    this.#tell = tell;
   }
 
-  get all(): InterfaceAddressEntry[] {
-    return [...this.#all.values()];
+  get all(): readonly Address[] {
+    return this.#present;
   }
 
-  handle({ type, flags, payload }: FakeRequest): FakeAnswer | undefined {
-    if (type < RTM_NEWADDR || type > RTM_GETADDR) return undefined;
-    const view = viewOf(payload);
-    if (type === RTM_GETADDR) {
-      const index = isDump(flags) && payload.length >= 8 ? view.getUint32(4, true) : 0;
-      const shown = this.all.filter((each) => index === 0 || each.index === index);
-      return { messages: shown.map((each) => message(RTM_NEWADDR, each)) };
+  of(device: Device): readonly Address[] {
+    return this.#present.filter(({ index }) => index === device.index);
+  }
+
+  add(device: Device, address: IpAddress, prefixLength: number): void {
+    if (familyOf(address) === 6) {
+      if (device.settings[6].size === 0) throw new Refusal("EINVAL");
+      if (device.settings[6].get("disable_ipv6") === "1")
+        throw new Refusal("EACCES", "IPv6 is disabled on this device");
     }
-    const address = readAddress(payload, view, 0, payload.length);
-    if (address === undefined) return { errno: errno.EINVAL };
-    if (this.#namespace.links.all.get(address.index) === undefined) return { errno: errno.ENODEV };
-    if (type === RTM_NEWADDR) this.set(address);
-    else if (!this.delete(address)) return { errno: errno.EINVAL };
-    return {};
+    const entry = { index: device.index, address, prefixLength };
+    if (!this.#present.some((present) => isSame(present, entry))) {
+      this.#present.push(entry);
+      if (device.up) this.#routes.addOf(device, entry);
+    }
+    this.#tell(groupOf(entry), told(RTM_NEWADDR, replaceAddress(entry)));
   }
 
-  set(address: InterfaceAddressEntry): void {
-    this.#all.set(keyOf(address), { ...address, permanent: true });
-    this.#namespace.publish(
-      familyOf(address.address) === 4 ? "ipv4Address" : "ipv6Address",
-      message(RTM_NEWADDR, address),
-    );
-    this.#namespace.routes.set({
-      destination: cidrOf(address.address, address.prefixLength),
-      table: 254,
-      protocol: kernelProtocol,
-      nexthops: [{ index: address.index }],
-      ...(familyOf(address.address) === 6 ? { priority: 256 } : {}),
-    });
+  onUp(device: Device): void {
+    const isLinkLocalWanted =
+      device.settings[6].get("addr_gen_mode") === "0" && device.settings[6].get("disable_ipv6") === "0";
+    if (device.mac !== undefined && isLinkLocalWanted) this.add(device, linkLocalOf(device.mac), 64);
+    for (const entry of this.of(device)) this.#routes.addOf(device, entry);
   }
 
-  delete(address: InterfaceAddressEntry): boolean {
-    if (!this.#all.delete(keyOf(address))) return false;
-    const { index, prefixLength } = address;
-    this.#namespace.routes.forget(
-      (route) =>
-        route.protocol === kernelProtocol &&
-        route.nexthops[0]?.index === index &&
-        route.destination === cidrOf(address.address, prefixLength),
-    );
-    this.#namespace.publish(
-      familyOf(address.address) === 4 ? "ipv4Address" : "ipv6Address",
-      message(RTM_DELADDR, address),
-    );
-    return true;
+  /** Those of IPv6 go: net.ipv6.conf.*.keep_addr_on_down is 0. */
+  onDown(device: Device): void {
+    for (const entry of this.of(device)) if (familyOf(entry.address) === 6) this.#remove(entry);
   }
 
-  /** The device has gone. */
-  leave(index: number): void {
-    for (const address of this.all) if (address.index === index) this.delete(address);
+  onIpv6(device: Device): void {
+    this.onDown(device);
+  }
+
+  onGone(device: Device): void {
+    for (const entry of this.of(device)) this.#remove(entry);
+  }
+
+  handle(request: FakeRequest): FakeAnswer | undefined {
+    switch (operationOf(request, RTM_NEWADDR)) {
+      case "dump": {
+        const index = viewOf(request.payload).getUint32(indexOffset, true);
+        const shown = this.#present.filter((entry) => index === 0 || entry.index === index);
+        return { messages: shown.map((entry) => told(RTM_NEWADDR, replaceAddress(entry))) };
+      }
+      case "new": {
+        const { index, address, prefixLength } = readAs(request, readAddress);
+        this.add(this.#links.need(index), address, prefixLength);
+        return {};
+      }
+      case "delete": {
+        const asked = readAs(request, readAddress);
+        this.#links.need(asked.index);
+        const present = this.#present.find((entry) => isSame(entry, asked));
+        if (present === undefined) throw new Refusal("EADDRNOTAVAIL", "Address not found");
+        this.#remove(present);
+        return {};
+      }
+      default:
+        return undefined;
+    }
+  }
+
+  #remove(entry: Address): void {
+    this.#present.splice(this.#present.indexOf(entry), 1);
+    this.#tell(groupOf(entry), told(RTM_DELADDR, deleteAddress(entry)));
+    this.#routes.removeOf(entry, this.#present);
   }
 }
 
-function keyOf({ index, address, prefixLength }: InterfaceAddressEntry): string {
-  return `${index} ${address}/${prefixLength}`;
+function isSame(a: Address, b: Address): boolean {
+  return a.index === b.index && a.address === b.address && a.prefixLength === b.prefixLength;
 }
 
-function message(type: number, address: InterfaceAddressEntry): FakeMessage {
-  return { type, write: replaceAddress(address).write };
+function groupOf({ address }: Address): number {
+  return familyOf(address) === 4 ? eventGroup.ipv4Address : eventGroup.ipv6Address;
 }

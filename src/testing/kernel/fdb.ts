@@ -1,168 +1,260 @@
-import type { IpAddress } from "../../base/ip.ts";
-import { zeroMac } from "../../base/mac.ts";
+import { isGroupMac, type MacAddress, zeroMac } from "../../base/mac.ts";
+import { AttributeSchema, u32 } from "../../netlink/attribute.ts";
+import { eventGroup } from "../../netlink/events.ts";
 import {
   type FdbEntry,
+  type Nexthop,
   neighbourFlag,
+  neighbourState,
   RTM_DELNEIGH,
   RTM_NEWNEIGH,
   readFdbEntry,
   replaceFdbEntry,
 } from "../../netlink/index.ts";
-import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL } from "../../netlink/message.ts";
+import { NLM_F_APPEND, NLM_F_EXCL, NLM_F_REPLACE } from "../../netlink/message.ts";
+import { AF_BRIDGE } from "../../netlink/neighbour.ts";
 import type { FakeAnswer, FakeMessage, FakeRequest } from "../fake-kernel.ts";
-import { attributesIn, numberAt, writeNumber } from "./attributes.ts";
-import type { Context } from "./context.ts";
-import { errno, isDump, viewOf } from "./errno.ts";
+import type { Device, DeviceHome, TunnelEntry } from "./device.ts";
+import type { DeviceUser, Links } from "./links.ts";
+import { type Family, operationOf, Refusal, readAs, refuseByFlags, viewOf } from "./request.ts";
 
-const RTM_GETNEIGH = RTM_NEWNEIGH + 2;
-const ndmsgLength = 12;
-/** linux/neighbour.h: NDA_IFINDEX, NDA_MASTER. */
-const [NDA_IFINDEX, NDA_MASTER] = [8, 9];
+/** linux/neighbour.h: octets of `struct ndmsg`; filters of a dump. */
+const headerLength = 12;
+const filter = new AttributeSchema("NDA (of a dump)", { index: u32(8), master: u32(9) });
 
-/** FDB entries of tunnels (`self`) and of bridges, each of which says at which port a MAC is. */
-export class FakeFdb {
-  readonly #namespace: Context;
-  /** By device, MAC and place: a MAC of zeros has many. */
-  readonly #own = new Map<string, FdbEntry>();
-  /** By bridge and MAC. */
-  readonly #ofBridges = new Map<string, FdbEntry>();
+export interface FdbPlace {
+  readonly tell: (group: number, message: FakeMessage) => void;
+  /** The nexthop of another namespace that has this number there. */
+  readonly nexthopOf: (underlay: DeviceHome, id: number) => Nexthop | undefined;
+}
 
-  constructor(namespace: Context) {
-    this.#namespace = namespace;
+/** The FDBs of one namespace: those of bridges, and the tunnels' own. */
+export class Fdb implements Family, DeviceUser {
+  readonly #links: Links;
+  readonly #place: FdbPlace;
+  /** By bridge; each MAC is at one port. */
+  readonly #ofBridges = new Map<Device, Map<MacAddress, FdbEntry>>();
+
+  constructor(links: Links, place: FdbPlace) {
+    this.#links = links;
+    this.#place = place;
   }
 
-  get all(): FdbEntry[] {
-    return [...this.#own.values(), ...this.#ofBridges.values()];
+  /** Of the bridge whose port the device is. */
+  ofPort(device: Device): readonly FdbEntry[] {
+    return [...this.#of(device.master).values()].filter(({ index }) => index === device.index);
   }
 
-  /** `undefined`: it is about a neighbour. */
+  /** Of the tunnel itself. */
+  ofTunnel(device: Device): readonly FdbEntry[] {
+    return [...device.entries].flatMap(([mac, entry]) => rowsOf(device, mac, entry));
+  }
+
+  /** Frames with this source came in by a port: what a bridge learns. */
+  learn(port: Device, mac: MacAddress): void {
+    const entry = { index: port.index, mac, state: neighbourState.reachable, flags: 0 };
+    this.#put(port, { ...entry, master: port.master?.index ?? 0 });
+  }
+
+  /** Group and default remote are the tunnel's first entry. drivers/net/vxlan: `__vxlan_dev_create` */
+  onMade(device: Device): void {
+    const { group = device.data.group6, link } = device.data as {
+      group?: FdbEntry["vtep"];
+      group6?: FdbEntry["vtep"];
+      link?: number;
+    };
+    if (device.kind !== "vxlan" || group === undefined) return;
+    const remotes = [
+      { vtep: group as NonNullable<FdbEntry["vtep"]>, ...(link === undefined ? {} : { viaIndex: link }) },
+    ];
+    device.entries.set(zeroMac, { state: neighbourState.permanent, flags: neighbourFlag.self, remotes });
+  }
+
+  onJoined(port: Device): void {
+    if (port.mac !== undefined) this.#putLocal(port, port.mac);
+  }
+
+  onMac(device: Device, before: MacAddress | undefined): void {
+    const { master, mac } = device;
+    if (master === undefined || mac === undefined) return;
+    const old = before === undefined ? undefined : this.#of(master).get(before);
+    if (old?.index === device.index && (old.state & neighbourState.permanent) !== 0) this.#forget(master, old);
+    this.#putLocal(device, mac);
+  }
+
+  onLeft(port: Device, bridge: Device): void {
+    for (const entry of this.#of(bridge).values()) if (entry.index === port.index) this.#forget(bridge, entry);
+  }
+
+  onGone(device: Device): void {
+    for (const [mac, entry] of device.entries)
+      for (const row of rowsOf(device, mac, entry)) this.#tell(RTM_DELNEIGH, row);
+    device.entries.clear();
+    this.#ofBridges.delete(device);
+  }
+
   handle(request: FakeRequest): FakeAnswer | undefined {
-    const { type, flags, payload } = request;
-    const view = viewOf(payload);
-    const attributes = attributesIn(view, ndmsgLength, payload.length);
-    if (type === RTM_GETNEIGH && isDump(flags)) {
-      const [index, master] = [NDA_IFINDEX, NDA_MASTER].map((code) => numberAt(view, attributes, code));
-      const shown = this.all.filter(
-        (entry) => (index === undefined || entry.index === index) && (master === undefined || entry.master === master),
-      );
-      return { messages: shown.map((entry) => message(RTM_NEWNEIGH, entry)) };
-    }
-    const entry = readFdbEntry(payload, view, 0, payload.length);
-    if (entry === undefined) return { errno: errno.EINVAL };
-    if (this.#namespace.links.all.get(entry.index) === undefined) return { errno: errno.ENODEV };
-    if (type === RTM_GETNEIGH) return this.#get(entry);
-    return type === RTM_NEWNEIGH ? this.#put(entry, flags) : this.#remove(entry);
-  }
-
-  /** The entry that a tunnel is made with: frames to nobody known go to the group. */
-  addGroup(index: number, vtep: IpAddress, viaIndex: number | undefined): void {
-    const entry = { index, mac: zeroMac, state: 0x80, flags: neighbourFlag.self, vtep };
-    this.#own.set(keyOf(entry), viaIndex === undefined ? entry : { ...entry, viaIndex });
-  }
-
-  /** As if a frame with this MAC had come in by a port. */
-  learn(index: number, mac: FdbEntry["mac"]): void {
-    const master = this.#namespace.links.all.get(index)?.link.master;
-    if (master === undefined) return;
-    this.#set(this.#ofBridges, `${master} ${mac}`, { index, mac, state: 0x02, flags: 0, master });
-  }
-
-  /** The device has gone. */
-  leave(index: number): void {
-    for (const [key, entry] of this.#own) if (entry.index === index) this.#delete(this.#own, key);
-    for (const [key, entry] of this.#ofBridges)
-      if (entry.index === index || entry.master === index) this.#delete(this.#ofBridges, key);
-  }
-
-  /** The device is no port any more, or another bridge's. */
-  leaveBridge(index: number): void {
-    for (const [key, entry] of this.#ofBridges) if (entry.index === index) this.#delete(this.#ofBridges, key);
-  }
-
-  /** The nexthop group has gone, and with it what refers to it. */
-  leaveNexthop(id: number): void {
-    for (const [key, entry] of this.#own) if (entry.nexthop === id) this.#delete(this.#own, key);
-  }
-
-  #get({ index, mac, flags }: FdbEntry): FakeAnswer {
-    const { link } = this.#namespace.links.all.get(index) ?? {};
-    const own = [...this.#own.values()].find((entry) => entry.index === index && entry.mac === mac);
-    const bridge = link?.info.kind === "bridge" ? index : link?.master;
-    const inBridge = this.#ofBridges.get(`${bridge} ${mac}`);
-    const isOfDevice = (flags & neighbourFlag.self) !== 0 && link?.info.kind !== "bridge";
-    const found = isOfDevice ? own : inBridge;
-    return found === undefined ? { errno: errno.ENOENT } : { messages: [message(RTM_NEWNEIGH, found)] };
-  }
-
-  #put(entry: FdbEntry, requestFlags: number): FakeAnswer {
-    const { link, outer } = this.#namespace.links.all.get(entry.index) ?? {};
-    const { self, master } = neighbourFlag;
-    const isSelf = (entry.flags & self) !== 0 || (entry.flags & master) === 0;
-    if (isSelf && link?.info.kind !== "vxlan") return { errno: errno.EOPNOTSUPP };
-    if ((entry.flags & master) !== 0 && link?.master === undefined) return { errno: errno.EINVAL };
-    if (entry.nexthop !== undefined && outer?.nexthops.all.get(entry.nexthop)?.group === undefined)
-      return { errno: errno.EINVAL, message: "Nexthop id does not exist" };
-    const marks = entry.flags & ~(self | master);
-    if (isSelf) {
-      const others = [...this.#own].filter(([, { index, mac }]) => index === entry.index && mac === entry.mac);
-      if ((requestFlags & NLM_F_EXCL) !== 0 && others.length > 0) return { errno: errno.EEXIST };
-      if ((requestFlags & NLM_F_CREATE) === 0 && others.length === 0) return { errno: errno.ENOENT };
-      const own = { ...entry, flags: marks | self };
-      // One more of the same changes nothing. drivers/net/vxlan/vxlan_core.c: `vxlan_fdb_append`
-      if ((requestFlags & NLM_F_APPEND) !== 0 && this.#own.has(keyOf(own))) return {};
-      if ((requestFlags & NLM_F_APPEND) === 0)
-        for (const [key] of others) if (key !== keyOf(own)) this.#own.delete(key);
-      this.#set(this.#own, keyOf(own), own);
-    }
-    if ((entry.flags & master) !== 0 && link?.master !== undefined) {
-      const { index, mac, state } = entry;
-      this.#set(this.#ofBridges, `${link.master} ${mac}`, { index, mac, state, flags: marks, master: link.master });
-    }
-    return {};
-  }
-
-  #remove(entry: FdbEntry): FakeAnswer {
-    const { self, master } = neighbourFlag;
-    const bridge = this.#namespace.links.all.get(entry.index)?.link.master;
-    let found = 0;
-    if ((entry.flags & self) !== 0 || (entry.flags & master) === 0)
-      for (const [key, { index, mac, vtep }] of this.#own)
-        if (index === entry.index && mac === entry.mac && (entry.vtep === undefined || entry.vtep === vtep)) {
-          found++;
-          this.#delete(this.#own, key);
+    const operation = operationOf(request, RTM_NEWNEIGH);
+    if (operation === "dump") return this.#dump(request);
+    if (operation === undefined || request.payload[0] !== AF_BRIDGE) return undefined;
+    const asked = readAs(request, readFdbEntry);
+    const device = this.#links.need(asked.index);
+    const isOfSelf = (asked.flags & neighbourFlag.self) !== 0;
+    const isOfMaster = asked.flags === 0 || (asked.flags & neighbourFlag.master) !== 0;
+    switch (operation) {
+      case "get": {
+        const [row] = isOfMaster
+          ? this.#atBridge(device, asked.mac)
+          : rowsOf(device, asked.mac, device.entries.get(asked.mac));
+        if (!isOfMaster && device.kind !== "vxlan")
+          throw new Refusal("EOPNOTSUPP", "Fdb get operation not supported by device");
+        if (row === undefined) throw new Refusal("ENOENT", "Fdb entry not found");
+        return { messages: [rowMessage(RTM_NEWNEIGH, row)] };
+      }
+      case "new": {
+        if (!isOfSelf && device.master === undefined) throw new Refusal("EOPNOTSUPP");
+        if (isOfMaster && device.master !== undefined) this.#putAtBridge(request, device, device.master, asked);
+        if (isOfSelf) this.#putAtTunnel(request, device, asked);
+        return {};
+      }
+      default: {
+        if (!isOfSelf && device.master === undefined) throw new Refusal("EOPNOTSUPP");
+        if (isOfMaster && device.master !== undefined) {
+          const present = this.#of(device.master).get(asked.mac);
+          if (present?.index !== device.index) throw new Refusal("ENOENT");
+          this.#forget(device.master, present);
         }
-    const key = `${bridge} ${entry.mac}`;
-    if ((entry.flags & master) !== 0 && this.#ofBridges.get(key)?.index === entry.index) {
-      found++;
-      this.#delete(this.#ofBridges, key);
+        if (isOfSelf) this.#deleteAtTunnel(device, asked);
+        return {};
+      }
     }
-    return found === 0 ? { errno: errno.ENOENT } : {};
   }
 
-  #set(table: Map<string, FdbEntry>, key: string, entry: FdbEntry): void {
-    if (JSON.stringify(table.get(key)) === JSON.stringify(entry)) return;
-    table.set(key, entry);
-    this.#namespace.publish("neighbour", message(RTM_NEWNEIGH, entry), entry.flags);
+  #dump(request: FakeRequest): FakeAnswer | undefined {
+    const { payload } = request;
+    if (payload[0] !== AF_BRIDGE) return undefined;
+    const { index, master } = filter.read(payload, viewOf(payload), headerLength, payload.length);
+    if (master !== undefined) this.#links.need(master);
+    const devices = this.#links.devices.filter(
+      (device) =>
+        (index === undefined || device.index === index) && (master === undefined || device.master?.index === master),
+    );
+    const rows = devices.flatMap((device) => [...this.ofPort(device), ...this.ofTunnel(device)]);
+    return { messages: rows.map((row) => rowMessage(RTM_NEWNEIGH, row)) };
   }
 
-  #delete(table: Map<string, FdbEntry>, key: string): void {
-    const entry = table.get(key);
-    if (entry === undefined) return;
-    table.delete(key);
-    this.#namespace.publish("neighbour", message(RTM_DELNEIGH, entry));
+  #of(bridge: Device | undefined): Map<MacAddress, FdbEntry> {
+    if (bridge === undefined) return new Map();
+    const entries = this.#ofBridges.get(bridge) ?? new Map<MacAddress, FdbEntry>();
+    this.#ofBridges.set(bridge, entries);
+    return entries;
+  }
+
+  #atBridge(device: Device, mac: MacAddress): readonly FdbEntry[] {
+    if (device.master === undefined) throw new Refusal("EINVAL", "Device is not a bridge port");
+    const entry = this.#of(device.master).get(mac);
+    return entry === undefined ? [] : [entry];
+  }
+
+  #putAtBridge(request: FakeRequest, port: Device, bridge: Device, { mac, state, flags }: FdbEntry): void {
+    const present = this.#of(bridge).get(mac);
+    refuseByFlags(request, present !== undefined);
+    const isTold = (flags & neighbourFlag.externallyLearned) !== 0;
+    // What a control plane says never ages, and is shown as what was heard of a moment ago.
+    const entry: FdbEntry = {
+      index: port.index,
+      mac,
+      state: isTold ? neighbourState.reachable : state,
+      flags: flags & ~(neighbourFlag.self | neighbourFlag.master),
+      master: bridge.index,
+    };
+    if (present?.index !== entry.index || present.flags !== entry.flags || present.state !== entry.state)
+      this.#put(port, entry);
+  }
+
+  #putAtTunnel(request: FakeRequest, device: Device, asked: FdbEntry): void {
+    if (device.kind !== "vxlan") {
+      if ((asked.state & neighbourState.permanent) === 0) throw new Refusal("EINVAL");
+      return;
+    }
+    const { mac, state, nexthop, vtep, viaIndex } = asked;
+    const present = device.entries.get(mac);
+    const isSpecial = mac === zeroMac || isGroupMac(mac);
+    const isAppended = (request.flags & NLM_F_APPEND) !== 0 && isSpecial;
+    if (!isAppended || (request.flags & NLM_F_EXCL) !== 0) refuseByFlags(request, present !== undefined);
+    if (nexthop !== undefined) this.#refuseNexthop(device, nexthop, present);
+    if ((request.flags & NLM_F_REPLACE) !== 0 && present !== undefined && isSpecial)
+      throw new Refusal("EOPNOTSUPP", "Cannot replace non-unicast fdb entries");
+    const flags = neighbourFlag.self | (asked.flags & neighbourFlag.externallyLearned);
+    const remote = vtep === undefined ? [] : [{ vtep, ...(viaIndex === undefined ? {} : { viaIndex }) }];
+    const remotes = isAppended ? [...(present?.remotes ?? [])] : [];
+    if (remotes.some((known) => known.vtep === vtep)) return;
+    const entry: TunnelEntry = {
+      state,
+      flags,
+      remotes: [...remotes, ...remote],
+      ...(nexthop === undefined ? {} : { nexthop }),
+    };
+    const isSame = JSON.stringify(present) === JSON.stringify(entry);
+    device.entries.set(mac, entry);
+    const row = rowsOf(device, mac, entry).at(-1);
+    if (row !== undefined && !isSame) this.#tell(RTM_NEWNEIGH, row);
+  }
+
+  #refuseNexthop(device: Device, id: number, present: TunnelEntry | undefined): void {
+    const nexthop = device.underlay === undefined ? undefined : this.#place.nexthopOf(device.underlay, id);
+    if (nexthop === undefined) throw new Refusal("EINVAL", "Nexthop id does not exist");
+    if (nexthop.group === undefined || nexthop.fdb !== true) throw new Refusal("EINVAL", "Nexthop is not a group");
+    if (present !== undefined && present.nexthop === undefined)
+      throw new Refusal("EOPNOTSUPP", "Cannot replace an existing non nexthop fdb with a nexthop");
+  }
+
+  #deleteAtTunnel(device: Device, { mac, vtep }: FdbEntry): void {
+    const present = device.entries.get(mac);
+    if (present === undefined) throw new Refusal("ENOENT");
+    const left = present.remotes.filter((remote) => remote.vtep !== vtep);
+    const gone =
+      vtep === undefined ? present : { ...present, remotes: present.remotes.filter((remote) => remote.vtep === vtep) };
+    if (vtep !== undefined && left.length > 0) device.entries.set(mac, { ...present, remotes: left });
+    else device.entries.delete(mac);
+    for (const row of rowsOf(device, mac, gone)) this.#tell(RTM_DELNEIGH, row);
+  }
+
+  /** A bridge has the MACs of its own ports. */
+  #putLocal(port: Device, mac: MacAddress): void {
+    if (port.master === undefined || this.#of(port.master).has(mac)) return;
+    this.#put(port, { index: port.index, mac, state: neighbourState.permanent, flags: 0, master: port.master.index });
+  }
+
+  #put(port: Device, entry: FdbEntry): void {
+    this.#of(port.master).set(entry.mac, entry);
+    this.#tell(RTM_NEWNEIGH, entry);
+  }
+
+  #forget(bridge: Device, entry: FdbEntry): void {
+    this.#of(bridge).delete(entry.mac);
+    this.#tell(RTM_DELNEIGH, entry);
+  }
+
+  #tell(type: number, row: FdbEntry): void {
+    this.#place.tell(eventGroup.neighbour, rowMessage(type, row));
   }
 }
 
-function keyOf({ index, mac, vtep, nexthop }: FdbEntry): string {
-  return `${index} ${mac} ${mac === zeroMac ? (vtep ?? nexthop) : ""}`;
-}
-
-function message(type: number, entry: FdbEntry): FakeMessage {
+/** As the kernel tells of a row: with the bridge whose it is, which no request says. */
+function rowMessage(type: number, row: FdbEntry): FakeMessage {
   return {
     type,
-    write: (writer) => {
-      replaceFdbEntry(entry).write(writer);
-      if (entry.master !== undefined) writeNumber(writer, NDA_MASTER, entry.master);
+    write(writer) {
+      replaceFdbEntry(row).write(writer);
+      filter.write(writer, { master: row.master });
     },
   };
+}
+
+function rowsOf(device: Device, mac: MacAddress, entry: TunnelEntry | undefined): FdbEntry[] {
+  if (entry === undefined) return [];
+  const { state, flags, nexthop, remotes } = entry;
+  const row = { index: device.index, mac, state, flags };
+  return nexthop !== undefined ? [{ ...row, nexthop }] : remotes.map((remote) => ({ ...row, ...remote }));
 }

@@ -1,328 +1,395 @@
-import { createHash } from "node:crypto";
-import type { IpAddress } from "../../base/ip.ts";
-import { type MacAddress, macFromBytes, zeroMac } from "../../base/mac.ts";
-import type { BridgePortSettings, Link, LinkInfo } from "../../netlink/index.ts";
-import { linkHeader, linkSchema, RTM_DELLINK, RTM_NEWLINK } from "../../netlink/link.ts";
+import type { MacAddress } from "../../base/mac.ts";
+import { AttributeSchema, binary, nested, u32 } from "../../netlink/attribute.ts";
+import { eventGroup } from "../../netlink/events.ts";
+import {
+  type BridgePortSettings,
+  type Link,
+  RTM_DELLINK,
+  RTM_NEWLINK,
+  readBridgePort,
+  readLink,
+} from "../../netlink/index.ts";
 import { NLM_F_CREATE } from "../../netlink/message.ts";
 import type { FakeAnswer, FakeMessage, FakeRequest } from "../fake-kernel.ts";
-import { attributesIn } from "./attributes.ts";
-import type { Context, FakeLink } from "./context.ts";
-import { errno, isDump, viewOf } from "./errno.ts";
+import { carriesIpv6, type Device, type DeviceHome, kinds, linkMessage, newPort, portMessage } from "./device.ts";
+import { type Family, operationOf, Refusal, readAs, viewOf } from "./request.ts";
 
-const RTM_GETLINK = RTM_NEWLINK + 2;
-const RTM_SETLINK = RTM_NEWLINK + 3;
-const AF_BRIDGE = 7;
+/** linux/rtnetlink.h: `struct ifinfomsg`. */
+const headerLength = 16;
+const indexOffset = 4;
+const flagsOffset = 8;
+const changeOffset = 12;
 const IFF_UP = 1;
-const IFF_LOOPBACK = 8;
-/** linux/if_link.h: IFLA_LINKINFO, IFLA_INFO_DATA, VETH_INFO_PEER. */
-const linkInfo = { attribute: 18, data: 2, peer: 1 } as const;
 
-type LinkValues = ReturnType<typeof linkSchema.read>;
+/** net/bridge/br_private.h: BR_MAX_PORTS, of which the first number is not given out. */
+const mostPorts = 1023;
 
-/** What a bridge does with a port that nobody told it anything of. net/bridge/br_if.c: `new_nbp` */
-const newPort: BridgePortSettings = {
-  learning: true,
-  unicastFlood: true,
-  multicastFlood: true,
-  broadcastFlood: true,
-  neighbourSuppress: false,
-  isolated: false,
-};
+/** Where a request can say nothing, and what is read of a device as the kernel reports it cannot. */
+const schema = new AttributeSchema("IFLA (of a request)", {
+  mtu: u32(4),
+  master: u32(10),
+  group: u32(27),
+  namespaceFd: u32(28),
+  info: nested(
+    18,
+    new AttributeSchema("IFLA_INFO", { data: nested(2, new AttributeSchema("VETH", { peer: binary(1) })) }),
+  ),
+});
 
-/** Kinds of which two with the same settings cannot be, and which settings. */
-const keysOfKind: Readonly<Record<string, (info: LinkInfo) => unknown>> = {
-  vxlan: ({ vxlan }) => [vxlan?.vni, vxlan?.port],
-  geneve: ({ geneve }) => [geneve?.vni, geneve?.port, geneve?.remote ?? geneve?.remote6],
-  gre: ({ gre }) => [gre?.remote, gre?.inputKey],
-  gretap: ({ gre }) => [gre?.remote, gre?.inputKey],
-  ip6gre: ({ gre }) => [gre?.remote, gre?.inputKey],
-  ip6gretap: ({ gre }) => [gre?.remote, gre?.inputKey],
-  ipip: ({ ipTunnel }) => [ipTunnel?.remote],
-  sit: ({ ipTunnel }) => [ipTunnel?.remote],
-  ip6tnl: ({ ipTunnel }) => [ipTunnel?.remote],
-};
-const plainKinds = new Set(["bridge", "dummy", "veth"]);
-/** Devices that carry IP packets and have no MAC. */
-const withoutMac = new Set(["gre", "ip6gre", "ipip", "sit", "ip6tnl"]);
+interface LinkRequest {
+  readonly index: number;
+  /** Absent: left as it is. */
+  readonly up?: boolean;
+  readonly link: Link;
+  readonly mtu?: number | undefined;
+  readonly master?: number | undefined;
+  readonly group?: number | undefined;
+  readonly namespaceFd?: number | undefined;
+  readonly peer?: LinkRequest;
+}
 
-/** The devices of a namespace. */
-export class FakeLinks {
-  readonly all = new Map<number, FakeLink>();
-  readonly #namespace: Context;
-  #next = 2;
+/** What devices need of what is around them. */
+export interface LinksPlace {
+  tell(group: number, message: FakeMessage): void;
+  /** The devices of another namespace, by an open descriptor of it. */
+  linksOf(fd: number): Links;
+  /** Those of all namespaces. */
+  readonly all: Iterable<Links>;
+  nextMac(): MacAddress;
+}
 
-  constructor(namespace: Context) {
-    this.#namespace = namespace;
-    const link: Link = {
-      index: 1,
-      name: "lo",
-      mac: zeroMac,
-      mtu: 65_536,
+/** Who has something of devices, and is told before the kernel tells of them: in the order in which they asked. */
+export interface DeviceUser {
+  onMade?(device: Device): void;
+  onUp?(device: Device): void;
+  onDown?(device: Device): void;
+  onMac?(device: Device, before: MacAddress | undefined): void;
+  /** IPv6 came to the device, or was taken off, because its MTU changed. */
+  onIpv6?(device: Device): void;
+  onJoined?(device: Device): void;
+  onLeft?(device: Device, bridge: Device): void;
+  onGone?(device: Device): void;
+}
+
+/** The devices of one namespace. */
+export class Links implements Family, DeviceHome {
+  readonly users: DeviceUser[] = [];
+  readonly #place: LinksPlace;
+  readonly #byIndex = new Map<number, Device>();
+  readonly #ids = new Map<DeviceHome, number>();
+  #lastIndex = 0;
+
+  constructor(place: LinksPlace) {
+    this.#place = place;
+  }
+
+  get devices(): readonly Device[] {
+    return [...this.#byIndex.values()];
+  }
+
+  get(index: number): Device | undefined {
+    return this.#byIndex.get(index);
+  }
+
+  find(name: string): Device | undefined {
+    return this.devices.find((device) => device.name === name);
+  }
+
+  /** The device that a request is about. */
+  need(index: number): Device {
+    const device = this.#byIndex.get(index);
+    if (device === undefined) throw new Refusal("ENODEV");
+    return device;
+  }
+
+  /** The devices of a namespace that a request names. */
+  linksOf(fd: number): Links {
+    return this.#place.linksOf(fd);
+  }
+
+  idOf(other: DeviceHome): number {
+    const id = this.#ids.get(other) ?? this.#ids.size;
+    this.#ids.set(other, id);
+    return id;
+  }
+
+  /** `undefined`: it has none. */
+  knownIdOf(other: DeviceHome): number | undefined {
+    return this.#ids.get(other);
+  }
+
+  /** Makes a device, as hardware that is plugged in does. */
+  add(settings: Pick<Device, "name"> & Partial<Device>): Device {
+    const { kind } = settings;
+    const hasMac = kind === undefined ? settings.name !== "lo" : kinds[kind]?.hasMac === true;
+    const device: Device = {
+      mtu: 1500,
       up: false,
-      carrier: false,
-      loopback: true,
       group: 0,
-      info: {},
+      data: {},
+      keepsMtu: false,
+      port: newPort,
+      hasOwnMac: settings.mac !== undefined,
+      entries: new Map(),
+      settings: { 4: new Map(), 6: new Map() },
+      ...(hasMac ? { mac: this.#place.nextMac() } : {}),
+      ...settings,
+      home: this,
+      index: ++this.#lastIndex,
     };
-    this.all.set(1, { link, namespace, outer: namespace });
+    this.#byIndex.set(device.index, device);
+    for (const user of this.users) user.onMade?.(device);
+    this.#tell(device);
+    return device;
   }
 
-  byName(name: string): FakeLink | undefined {
-    return [...this.all.values()].find(({ link }) => link.name === name);
+  /** Takes a device away with all that goes with it. */
+  remove(device: Device): void {
+    if (!this.#byIndex.has(device.index)) return;
+    this.setUp(device, false);
+    for (const port of this.portsOf(device)) this.#setMaster(port, undefined);
+    this.#leave(device);
+    this.#byIndex.delete(device.index);
+    for (const user of this.users) user.onGone?.(device);
+    this.#place.tell(eventGroup.link, linkMessage(RTM_DELLINK, device));
+    const { peer } = device;
+    if (peer !== undefined) {
+      delete device.peer;
+      delete peer.peer;
+      peer.home.remove(peer);
+    }
+    for (const links of this.#place.all)
+      for (const above of links.devices)
+        if (above.underlay === this && above.data.link === device.index) links.remove(above);
   }
 
-  nameOf(index: number | undefined): string {
-    return index === undefined ? "none" : (this.all.get(index)?.link.name ?? `if${index}`);
+  portsOf(bridge: Device): readonly Device[] {
+    return this.devices.filter(({ master }) => master === bridge);
+  }
+
+  setUp(device: Device, up: boolean): void {
+    if (device.up === up) return;
+    device.up = up;
+    for (const user of this.users) (up ? user.onUp : user.onDown)?.call(user, device);
+    this.#tell(device);
+    if (device.master !== undefined) this.#place.tell(eventGroup.link, portMessage(RTM_NEWLINK, device));
   }
 
   handle(request: FakeRequest): FakeAnswer | undefined {
-    const { type, flags, payload } = request;
-    if (type < RTM_NEWLINK || type > RTM_SETLINK) return undefined;
-    const view = viewOf(payload);
-    const fixed = linkHeader.read(view, 0, payload.length);
-    const values = linkSchema.read(payload, view, linkHeader.length, payload.length);
-    if (type === RTM_GETLINK && isDump(flags)) {
-      const links = [...this.all.values()].filter(
-        ({ link }) => values.master === undefined || link.master === values.master,
-      );
-      return { messages: links.map((link) => this.#message(RTM_NEWLINK, link.link)) };
-    }
-    if (type === RTM_NEWLINK && (flags & NLM_F_CREATE) !== 0) return this.#create(values, payload);
-    if (type === RTM_DELLINK && fixed.index === 0 && values.name === undefined)
-      return this.#removeGroup(values.group ?? 0);
-    const found = fixed.index !== 0 ? this.all.get(fixed.index) : this.byName(values.name ?? "");
-    if (found === undefined) return { errno: errno.ENODEV, message: "" };
-    if (type === RTM_GETLINK) return { messages: [this.#message(RTM_NEWLINK, found.link)] };
-    if (type === RTM_DELLINK) {
-      this.remove(found);
-      return {};
-    }
-    return this.#change(found, fixed, values);
-  }
-
-  /** As if somebody had made it: for tests that set a scene. */
-  add(name: string, kind: string, settings: Partial<Link> = {}): FakeLink {
-    return this.insert({ kind, link: { name, up: true, ...settings }, outer: this.#namespace });
-  }
-
-  /** As if somebody had changed it. */
-  set(found: FakeLink, changes: Partial<Link>): void {
-    found.link = { ...found.link, ...changes };
-    this.tell(found);
-  }
-
-  /** With its peer, and with all that hangs on it. */
-  remove(found: FakeLink): void {
-    if (!this.all.delete(found.link.index)) return;
-    const { index } = found.link;
-    for (const port of this.all.values()) if (port.link.master === index) this.set(port, withoutMaster(port.link));
-    this.#namespace.leave(index);
-    this.#namespace.sysctls.removeDevice(found.link.name);
-    this.#namespace.publish("link", this.#message(RTM_DELLINK, found.link));
-    if (found.peer !== undefined) found.peer.namespace.links.remove(found.peer);
-  }
-
-  #removeGroup(group: number): FakeAnswer {
-    for (const found of [...this.all.values()])
-      if (found.link.group === group && found.link.index !== 1) this.remove(found);
-    return {};
-  }
-
-  #create(values: LinkValues, payload: Uint8Array): FakeAnswer {
-    const { machine } = this.#namespace;
-    const kind = values.info?.kind ?? "";
-    const keyOf = keysOfKind[kind];
-    if (keyOf === undefined && !plainKinds.has(kind))
-      return { errno: errno.EOPNOTSUPP, message: "Unknown device type" };
-    const target = values.namespaceFd === undefined ? this.#namespace : machine.byFd(values.namespaceFd);
-    if (target === undefined) return { errno: errno.EBADF };
-    if (values.name === undefined || target.links.byName(values.name) !== undefined) return { errno: errno.EEXIST };
-    const outer = values.linkNamespaceId === undefined ? this.#namespace : this.#namespace.byId(values.linkNamespaceId);
-    if (outer === undefined) return { errno: errno.EINVAL };
-    const isSame = (other: FakeLink): boolean =>
-      other.link.info.kind === kind &&
-      other.outer === outer &&
-      JSON.stringify(keyOf?.(other.link.info)) === JSON.stringify(keyOf?.(values.info ?? {}));
-    if (keyOf !== undefined && machine.devices.some(isSame)) return { errno: errno.EEXIST };
-    const peerValues = kind === "veth" ? peerOf(payload) : undefined;
-    const peerPlace = peerValues?.namespaceFd === undefined ? this.#namespace : machine.byFd(peerValues.namespaceFd);
-    if (kind === "veth" && (peerPlace === undefined || peerPlace.links.byName(peerValues?.name ?? "") !== undefined))
-      return { errno: errno.EEXIST };
-    const made = target.links.insert({ kind, link: settingsOf(values), outer });
-    if (peerValues !== undefined && peerPlace !== undefined) {
-      const peer = peerPlace.links.insert({ kind, link: settingsOf(peerValues), outer: peerPlace });
-      for (const [one, other] of [
-        [made, peer],
-        [peer, made],
-      ] as const) {
-        one.peer = other;
-        const id = one.namespace === other.namespace ? undefined : one.namespace.idOf(other.namespace);
-        one.link = { ...one.link, link: other.link.index, ...(id === undefined ? {} : { linkNamespaceId: id }) };
+    const operation = operationOf(request, RTM_NEWLINK);
+    if (operation === undefined) return undefined;
+    if (operation === "set") return this.#changePort(readAs(request, readBridgePort));
+    const asked = parse(request.payload, request.type);
+    switch (operation) {
+      case "dump": {
+        const shown = this.devices.filter(({ master }) => asked.master === undefined || master?.index === asked.master);
+        return { messages: shown.map((device) => linkMessage(RTM_NEWLINK, device)) };
       }
+      case "get":
+        return { messages: [linkMessage(RTM_NEWLINK, this.#meant(asked))] };
+      case "delete":
+        if (asked.index === 0 && asked.link.name === "" && asked.group !== undefined)
+          for (const device of this.devices.filter(({ group }) => group === asked.group)) this.remove(device);
+        else {
+          const device = this.#meant(asked);
+          if (device.kind === undefined) throw new Refusal("EOPNOTSUPP");
+          this.remove(device);
+        }
+        return {};
+      case "new":
+        if ((request.flags & NLM_F_CREATE) === 0) this.#change(this.#meant(asked), asked);
+        else this.#create(asked);
+        return {};
     }
-    for (const device of [made, made.peer]) if (device !== undefined) device.namespace.links.tell(device);
-    const group = values.info?.vxlan?.group ?? values.info?.vxlan?.group6;
-    if (group !== undefined) target.fdb.addGroup(made.link.index, group, values.info?.vxlan?.link);
+  }
+
+  #meant({ index, link }: LinkRequest): Device {
+    const device = index !== 0 ? this.get(index) : this.find(link.name);
+    if (device === undefined) throw new Refusal("ENODEV");
+    return device;
+  }
+
+  #create(asked: LinkRequest): void {
+    const { name, info, linkNamespaceId, gsoMaxSize, gsoMaxSegments } = asked.link;
+    const target = asked.namespaceFd === undefined ? this : this.linksOf(asked.namespaceFd);
+    const kind = info.kind === undefined ? undefined : kinds[info.kind];
+    if (kind === undefined || info.kind === undefined) throw new Refusal("EOPNOTSUPP", "Unknown device type");
+    if (target.find(name) !== undefined) throw new Refusal("EEXIST");
+    const given = kind.field === undefined ? {} : { ...info[kind.field] };
+    const data: Record<string, unknown> = { ...kind.defaults, ...given };
+    // net/vxlan: no ageing is the usual one.
+    if (info.kind === "vxlan" && data.ageing === 0) data.ageing = kind.defaults?.ageing;
+    let underlay: Links | undefined;
+    if (kind.key !== undefined) {
+      underlay = linkNamespaceId === undefined ? (kind.isOfSocket ? this : target) : this.#byId(linkNamespaceId);
+      underlay.#refuseSecond(info.kind, kind.key, data);
+      if (typeof data.link === "number" && data.link !== 0) underlay.need(data.link);
+    }
+    const other = asked.peer === undefined ? undefined : this.#placeOf(asked.peer);
+    if (asked.peer !== undefined && other?.find(asked.peer.link.name) !== undefined) throw new Refusal("EEXIST");
+    const device = target.add({
+      name,
+      kind: info.kind,
+      data,
+      mtu: asked.mtu ?? 1500,
+      group: asked.group ?? 0,
+      ...(asked.link.mac === undefined ? {} : { mac: asked.link.mac }),
+      ...(gsoMaxSize === undefined ? {} : { gsoMaxSize }),
+      ...(gsoMaxSegments === undefined ? {} : { gsoMaxSegments }),
+      ...(underlay === undefined ? {} : { underlay }),
+    });
+    if (info.kind === "veth") {
+      const { link, mtu = 1500, group = 0 } = asked.peer ?? {};
+      const { name: otherName = `veth${device.index}`, mac } = link ?? {};
+      device.peer = (other ?? target).add({
+        name: otherName,
+        kind: "veth",
+        mtu,
+        group,
+        peer: device,
+        ...(mac === undefined ? {} : { mac }),
+      });
+    }
+    if (asked.master !== undefined && asked.master !== 0) target.#setMaster(device, target.need(asked.master));
+    if (asked.up === true) target.setUp(device, true);
+  }
+
+  #placeOf({ namespaceFd }: LinkRequest): Links {
+    return namespaceFd === undefined ? this : this.linksOf(namespaceFd);
+  }
+
+  #byId(id: number): Links {
+    for (const links of this.#place.all) if (this.#ids.get(links) === id) return links;
+    throw new Refusal("EINVAL", "Unknown network namespace id");
+  }
+
+  /** Of all tunnels over this underlay. */
+  #refuseSecond(kind: string, key: readonly string[], data: Readonly<Record<string, unknown>>): void {
+    for (const links of this.#place.all)
+      for (const device of links.devices)
+        if (
+          device.underlay === this &&
+          device.kind === kind &&
+          key.every((field) => device.data[field] === data[field])
+        )
+          throw kind === "vxlan"
+            ? new Refusal("EEXIST", "A VXLAN device with the specified VNI already exists")
+            : new Refusal(kind === "geneve" ? "EBUSY" : "EEXIST");
+  }
+
+  /** In the order of the kernel's `do_setlink` (net/core/rtnetlink.c), which tells of devices that are down of some changes alone. */
+  #change(device: Device, asked: LinkRequest): void {
+    const { link } = asked;
+    const kind = device.kind === undefined ? undefined : kinds[device.kind];
+    let isToBeTold = device.up;
+    const given = kind?.field === undefined ? undefined : link.info[kind.field];
+    if (given !== undefined && kind !== undefined) {
+      const values: Readonly<Record<string, unknown>> = { ...given };
+      const refused = kind.fixed?.find((field) => values[field] !== undefined && values[field] !== device.data[field]);
+      if (refused !== undefined) throw new Refusal("EOPNOTSUPP", `Cannot change ${refused}`);
+      device.data = { ...(kind.isSetWhole ? kind.defaults : device.data), ...values };
+    }
+    if (link.mac !== undefined && link.mac !== device.mac) {
+      const before = device.mac;
+      device.mac = link.mac;
+      device.hasOwnMac = true;
+      for (const user of this.users) user.onMac?.(device, before);
+      isToBeTold = true;
+    }
+    if (asked.mtu !== undefined) {
+      if (device.kind === "bridge") device.keepsMtu = true;
+      isToBeTold = this.#setMtu(device, asked.mtu) || isToBeTold;
+    }
+    if (asked.group !== undefined) device.group = asked.group;
+    if (link.name !== "" && link.name !== device.name) {
+      if (this.find(link.name) !== undefined) throw new Refusal("EEXIST");
+      device.name = link.name;
+      isToBeTold = true;
+    }
+    if (link.alias !== undefined) device.alias = link.alias;
+    if (link.ipv6AddressGenerationMode !== undefined)
+      device.settings[6].set("addr_gen_mode", String(link.ipv6AddressGenerationMode));
+    if (asked.master !== undefined) {
+      this.#setMaster(device, asked.master === 0 ? undefined : this.need(asked.master));
+      isToBeTold = true;
+    }
+    if (link.info.bridgePort !== undefined) {
+      if (device.master === undefined) throw new Refusal("EINVAL");
+      device.port = { ...device.port, ...link.info.bridgePort };
+      if (device.up) this.#place.tell(eventGroup.link, portMessage(RTM_NEWLINK, device));
+    }
+    if (isToBeTold) this.#tell(device);
+    if (asked.up !== undefined) this.setUp(device, asked.up);
+  }
+
+  /** net/bridge/br_netlink.c: `br_setlink` tells of it also while the device is down. */
+  #changePort({ index, settings }: { readonly index: number; readonly settings: BridgePortSettings }): FakeAnswer {
+    const device = this.need(index);
+    if (device.master === undefined) throw new Refusal("EOPNOTSUPP");
+    device.port = { ...device.port, ...settings };
+    this.#place.tell(eventGroup.link, portMessage(RTM_NEWLINK, device));
     return {};
   }
 
-  /** Puts a device there; nobody is told yet. */
-  insert({
-    kind,
-    link,
-    outer,
-  }: {
-    readonly kind: string;
-    readonly link: Partial<Link>;
-    readonly outer: Context;
-  }): FakeLink {
-    const namespace = this.#namespace;
-    const index = this.#next++;
-    const mac = withoutMac.has(kind) ? {} : { mac: link.mac ?? macOf(link.name ?? "") };
-    const info = { ...link.info, kind };
-    const made: FakeLink = {
-      link: {
-        name: "",
-        mtu: 1500,
-        up: false,
-        carrier: true,
-        group: 0,
-        ipv6AddressGenerationMode: 0,
-        ...link,
-        ...mac,
-        index,
-        info,
-      },
-      namespace,
-      outer,
-    };
-    this.all.set(index, made);
-    namespace.sysctls.addDevice(made.link.name);
-    return made;
+  #setMtu(device: Device, mtu: number): boolean {
+    if (device.mtu === mtu) return false;
+    const isOther = carriesIpv6(device.mtu) !== carriesIpv6(mtu);
+    device.mtu = mtu;
+    if (isOther) for (const user of this.users) user.onIpv6?.(device);
+    if (device.master !== undefined) this.#followPorts(device.master);
+    return true;
   }
 
-  #change(found: FakeLink, fixed: ReturnType<typeof linkHeader.read>, values: LinkValues): FakeAnswer {
-    const { link } = found;
-    if (values.name !== undefined && values.name !== link.name && this.byName(values.name) !== undefined)
-      return { errno: errno.EEXIST };
-    if (values.master !== undefined && values.master !== 0 && this.all.get(values.master)?.link.info.kind !== "bridge")
-      return { errno: errno.EINVAL };
-    const { bridgePort, portKind, kind: _kind, ...data } = values.info ?? {};
-    const settings = fixed.family === AF_BRIDGE ? values.bridgePort : bridgePort;
-    let next: Link = { ...link, ...settingsOf(values) };
-    next = { ...next, info: merged(link.info, data) };
-    if (fixed.change & IFF_UP) next = { ...next, up: (fixed.flags & IFF_UP) !== 0 };
-    if (values.master === 0) next = withoutMaster(next);
-    else if (values.master !== undefined && values.master !== link.master)
-      next = { ...next, info: { ...next.info, portKind: "bridge", bridgePort: newPort } };
-    if (settings !== undefined) {
-      if (next.master === undefined) return { errno: errno.EINVAL };
-      next = { ...next, info: { ...next.info, bridgePort: { ...next.info.bridgePort, ...settings } } };
+  #setMaster(device: Device, master: Device | undefined): void {
+    if (device.master === master) return;
+    this.#leave(device);
+    if (master !== undefined) {
+      if (master.kind !== "bridge") throw new Refusal("EOPNOTSUPP");
+      if (device.mac === undefined) throw new Refusal("EINVAL", "Can not enslave a non-Ethernet device");
+      if (this.portsOf(master).length >= mostPorts) throw new Refusal("EXFULL");
+      device.master = master;
+      device.port = newPort;
+      for (const user of this.users) user.onJoined?.(device);
+      this.#place.tell(eventGroup.link, portMessage(RTM_NEWLINK, device));
+      this.#followPorts(master);
     }
-    const isPortChanged = JSON.stringify(next.info.bridgePort) !== JSON.stringify(link.info.bridgePort);
-    if (JSON.stringify(next) === JSON.stringify(link)) return {};
-    if (next.master !== link.master) this.#namespace.fdb.leaveBridge(link.index);
-    if (link.up && !next.up) this.#namespace.routes.leave(link.index);
-    found.link = next;
-    this.tell(found);
-    if (isPortChanged && next.info.bridgePort !== undefined)
-      this.#namespace.publish("link", portMessage(link.index, next.info.bridgePort));
-    return {};
+    this.#tell(device);
   }
 
-  tell(found: FakeLink): void {
-    this.#namespace.publish("link", this.#message(RTM_NEWLINK, found.link));
+  /** The device leaves its bridge, if it is a port. */
+  #leave(device: Device): void {
+    const { master } = device;
+    if (master === undefined) return;
+    delete device.master;
+    for (const user of this.users) user.onLeft?.(device, master);
+    this.#place.tell(eventGroup.link, portMessage(RTM_DELLINK, device));
+    this.#followPorts(master);
   }
 
-  #message(type: number, link: Link): FakeMessage {
-    const { index, up, carrier: _carrier, loopback, ipv6AddressGenerationMode, ...rest } = link;
-    return {
-      type,
-      write: (writer) => {
-        const flags = (up ? IFF_UP : 0) | (loopback === true ? IFF_LOOPBACK : 0);
-        linkHeader.write(writer, { index, flags });
-        linkSchema.write(writer, {
-          ...rest,
-          ...(ipv6AddressGenerationMode === undefined
-            ? {}
-            : { addressFamilies: { inet6: { addressGenerationMode: ipv6AddressGenerationMode } } }),
-        });
-      },
-    };
+  /** net/bridge/br_if.c: `br_mtu_auto_adjust` */
+  #followPorts(bridge: Device): void {
+    const ports = this.portsOf(bridge);
+    if (bridge.keepsMtu || ports.length === 0) return;
+    if (this.#setMtu(bridge, Math.min(...ports.map(({ mtu }) => mtu)))) this.#tell(bridge);
+  }
+
+  #tell(device: Device): void {
+    this.#place.tell(eventGroup.link, linkMessage(RTM_NEWLINK, device));
   }
 }
 
-/** What a request says of a device, without what says where it goes. */
-function settingsOf(values: LinkValues): Partial<Link> {
-  const {
-    namespaceFd: _fd,
-    linkNamespaceId: _id,
-    extendedMask: _mask,
-    bridgePort: _port,
-    addressFamilies,
-    info,
-    ...rest
-  } = values;
-  const mode = addressFamilies?.inet6?.addressGenerationMode;
-  const { peer: _peer, ...settings } = info ?? {};
-  const link = { ...rest, ...(mode === undefined ? {} : { ipv6AddressGenerationMode: mode }), info: settings };
-  return Object.fromEntries(Object.entries(link).filter(([, value]) => value !== undefined)) as Partial<Link>;
-}
-
-function merged(before: LinkInfo, changes: LinkInfo): LinkInfo {
-  const info: Record<string, unknown> = { ...before };
-  for (const [field, value] of Object.entries(changes))
-    if (typeof value === "object" && value !== null) info[field] = { ...(info[field] as object), ...value };
-  return info as LinkInfo;
-}
-
-function withoutMaster({ master: _master, ...link }: Link): Link {
-  const { portKind: _kind, bridgePort: _port, ...info } = link.info;
-  return { ...link, info };
-}
-
-/** The other end, as a request to make a veth pair says it. */
-function peerOf(payload: Uint8Array): LinkValues | undefined {
+function parse(payload: Uint8Array, type: number): LinkRequest {
   const view = viewOf(payload);
-  const info = attributesIn(view, linkHeader.length, payload.length).get(linkInfo.attribute);
-  const data = info === undefined ? undefined : attributesIn(view, ...info).get(linkInfo.data);
-  const peer = data === undefined ? undefined : attributesIn(view, ...data).get(linkInfo.peer);
-  return peer === undefined ? undefined : linkSchema.read(payload, view, peer[0] + linkHeader.length, peer[1]);
-}
-
-function portMessage(index: number, settings: BridgePortSettings): FakeMessage {
+  const link = readLink(payload, view, 0, payload.length);
+  if (link === undefined) throw new Refusal("EOPNOTSUPP", `a message of type ${type} about bridge ports`);
+  const { info, ...values } = schema.read(payload, view, headerLength, payload.length);
+  const peer = link.info.kind === "veth" ? info?.data?.peer : undefined;
+  const isUpTold = (view.getUint32(changeOffset, true) & IFF_UP) !== 0;
   return {
-    type: RTM_NEWLINK,
-    write: (writer) => {
-      linkHeader.write(writer, { family: AF_BRIDGE, index });
-      linkSchema.write(writer, { bridgePort: settings });
-    },
+    ...values,
+    index: view.getInt32(indexOffset, true),
+    link,
+    ...(isUpTold ? { up: (view.getUint32(flagsOffset, true) & IFF_UP) !== 0 } : {}),
+    ...(peer === undefined ? {} : { peer: parse(peer, type) }),
   };
-}
-
-/** Linux takes a random one. Here a device that is made again has the same, so that texts can be compared. */
-function macOf(name: string): MacAddress {
-  const bytes = Uint8Array.from(createHash("sha256").update(name).digest().subarray(0, 6));
-  bytes[0] = 0x02;
-  return macFromBytes(bytes);
-}
-
-/** One device as `ip -d link` has it, without what follows from others. */
-export function linkText(link: Link, nameOf: (index: number | undefined) => string): string {
-  const { name, mac, mtu, up, master, alias, info } = link;
-  const kind = info.kind ?? "loopback";
-  const field = info.vxlan ?? info.geneve ?? info.gre ?? info.ipTunnel;
-  const settings = Object.entries(field ?? info.bridge ?? {})
-    .filter(([, value]) => value !== undefined)
-    .map(([key, value]) => ` ${key} ${value as IpAddress | number | boolean}`);
-  const port = Object.entries(info.bridgePort ?? {})
-    .filter(([, value]) => typeof value === "boolean")
-    .map(([key, value]) => ` ${key} ${value ? "on" : "off"}`);
-  return [
-    `link ${name} ${kind} mtu ${mtu}${mac === undefined ? "" : ` address ${mac}`} ${up ? "up" : "down"}`,
-    master === undefined ? "" : ` master ${nameOf(master)}`,
-    alias === undefined ? "" : ` alias ${alias}`,
-    ...settings,
-    ...port,
-  ].join("");
 }

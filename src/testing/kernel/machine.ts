@@ -1,108 +1,76 @@
 import { normalize } from "node:path";
 import { WeftError } from "../../base/errors.ts";
-import type { IpAddress } from "../../base/ip.ts";
+import { type MacAddress, macFromBytes } from "../../base/mac.ts";
 import type { Kernel, KernelNamespace } from "../../dataplane/kernel.ts";
-import type { Fault } from "../fake-kernel.ts";
-import type { FakeLink } from "./context.ts";
-import { errno } from "./errno.ts";
-import { FakeNamespace, type MachineOfNamespaces, refusal } from "./namespace.ts";
-
-/** What goes wrong with one call of the kernel, whichever it is. `answer lost`: it is done, and nobody hears so. */
-export type MachineFault = { readonly errno: number } | "answer lost";
+import { SystemError } from "../../linux/index.ts";
+import type { Nexthop } from "../../netlink/index.ts";
+import type { DeviceHome } from "./device.ts";
+import type { Links } from "./links.ts";
+import { FakeNamespace, type MachineFault, type NamespacePlace, withFault } from "./namespace.ts";
+import { errnoOf, Refusal } from "./request.ts";
+import { machineText } from "./text.ts";
 
 const namedDirectory = "/run/netns/";
 
 /**
- * A machine for unit tests of the dataplane: namespaces with devices, tables and filters, which behave as far as the
- * dataplane relies on it as Linux does, tell of each change, and print what they hold as text. On demand one call fails, or one
- * event is lost.
+ * A machine for tests: a {@link Kernel} with network namespaces, whose objects do to each other what those of Linux do,
+ * as far as the dataplane relies on it. It tells of its changes, shows its state as text, and goes wrong on demand.
  */
-export class FakeMachine implements Kernel, MachineOfNamespaces {
-  /** The namespace that the process is in. */
+export class FakeMachine implements Kernel {
+  /** The namespace that programs are in at first. */
   readonly host: FakeNamespace;
-  readonly machineSysctls = new Map([["core/netdev_max_backlog", "1000"]]);
   /** Calls of all kinds so far. */
   calls = 0;
   /** Events that somebody was told of so far. */
   events = 0;
   readonly #named = new Map<string, FakeNamespace>();
-  readonly #handles = new Map<FakeNamespace, number>();
-  readonly #byFd = new Map<number, FakeNamespace>();
+  readonly #living = new Set<FakeNamespace>();
+  readonly #descriptors = new Map<number, FakeNamespace>();
   readonly #watchers = new Set<(name: string) => void>();
-  #nextInode = 100;
+  readonly #machineSysctls = new Map([["core/netdev_max_backlog", "1000"]]);
   #fault: { readonly at: number; readonly fault: MachineFault } | undefined;
   #loss: { readonly at: number; readonly isTold: boolean } | undefined;
+  #lastInode = 0;
+  #lastDescriptor = 100;
+  #lastMac = 0;
 
   constructor() {
     this.host = this.#make();
-    this.#handles.set(this.host, 1);
   }
 
   /** The call after `after` others from now on goes wrong. */
   failAfter(after: number, fault: MachineFault): void {
-    this.#fault = { at: this.calls + after + 1, fault };
+    this.#fault = { at: this.calls + after, fault };
   }
 
   /** The event after `after` others from now on is lost; `isTold`: whoever listens hears that some were. */
   loseEventAfter(after: number, isTold: boolean): void {
-    this.#loss = { at: this.events + after + 1, isTold };
+    this.#loss = { at: this.events + after, isTold };
   }
 
-  /** Nothing goes wrong any more. */
-  heal(): void {
-    this.#fault = undefined;
-    this.#loss = undefined;
-  }
-
-  get namespaces(): readonly FakeNamespace[] {
-    return [...new Set([this.host, ...this.#named.values(), ...this.#handles.keys()])];
-  }
-
-  get devices(): readonly FakeLink[] {
-    return this.namespaces.flatMap(({ links }) => [...links.all.values()]);
-  }
-
+  /** A namespace by its name. */
   namespace(name: string): FakeNamespace {
     const found = this.#named.get(name);
     if (found === undefined) throw new TypeError(`there is no namespace ${name}`);
     return found;
   }
 
-  byFd(fd: number): FakeNamespace | undefined {
-    return this.#byFd.get(fd);
+  /** The namespaces that there are, by what they are called. */
+  get namespaces(): ReadonlyMap<string, FakeNamespace> {
+    const named = new Map([["host", this.host], ...[...this.#named].sort(([a], [b]) => (a < b ? -1 : 1))]);
+    const known = new Set(named.values());
+    for (const namespace of this.#living)
+      if (!known.has(namespace)) named.set(`held open without a name (${namespace.inode})`, namespace);
+    return named;
   }
 
-  /** The VTEP that a nexthop or a group of one leads to, wherever it is. */
-  gatewayOf(id: number): IpAddress | undefined {
-    for (const { nexthops } of this.namespaces) {
-      const found = nexthops.all.get(id);
-      if (found !== undefined) return found.gateway ?? this.gatewayOf(found.group?.[0]?.id ?? 0);
-    }
-    return undefined;
-  }
-
-  /** All that the machine holds, by namespace: lines as `ip`, `bridge` and `nft` have them, in order. */
+  /** Its whole state as text: namespaces, devices and tables, as `ip`, `bridge` and `nft` print them. */
   text(): string {
-    const names = [...this.#named].sort(([a], [b]) => (a < b ? -1 : 1));
-    const parts = [["host", this.host] as const, ...names];
-    return parts.flatMap(([name, namespace]) => [`[${name}]`, ...namespace.text()]).join("\n");
-  }
-
-  faultOfRequest(): Fault | undefined {
-    const fault = this.#nextFault();
-    if (fault === undefined) return undefined;
-    return fault === "answer lost" ? { kind: "lost" } : { kind: "error", errno: fault.errno };
-  }
-
-  /** Of the event that is about to be told. */
-  lossOfEvent(): "told" | "silent" | undefined {
-    this.events++;
-    if (this.#loss?.at !== this.events) return undefined;
-    return this.#loss.isTold ? "told" : "silent";
+    return machineText(this.namespaces);
   }
 
   current(): KernelNamespace {
-    return this.#handle(this.host, "host");
+    return this.host.open("host");
   }
 
   open(path: string): KernelNamespace {
@@ -110,13 +78,11 @@ export class FakeMachine implements Kernel, MachineOfNamespaces {
   }
 
   openNamed(name: string): KernelNamespace {
-    this.#call(`open network namespace ${name}`);
-    const found = this.#named.get(name);
-    if (found !== undefined) return this.#handle(found, name);
-    throw new WeftError({
-      code: "not-found",
-      attempted: `open network namespace ${name}`,
-      reason: `${namedDirectory}${name} does not exist`,
+    const attempted = `open network namespace ${name}`;
+    return withFault(this.#faultOf(this.#named.get(name) ?? this.host), attempted, () => {
+      const namespace = this.#named.get(name);
+      if (namespace !== undefined) return namespace.open(name);
+      throw new WeftError({ code: "not-found", attempted, reason: `${namedDirectory}${name} does not exist` });
     });
   }
 
@@ -125,7 +91,6 @@ export class FakeMachine implements Kernel, MachineOfNamespaces {
   }
 
   async listNamed(): Promise<readonly string[]> {
-    this.#call("list network namespaces");
     return [...this.#named.keys()];
   }
 
@@ -134,26 +99,18 @@ export class FakeMachine implements Kernel, MachineOfNamespaces {
   }
 
   createNamed(name: string): void {
-    this.#call(`create network namespace ${name}`);
-    if (this.#named.has(name)) throw refusal(`create network namespace ${name}`, errno.EEXIST);
-    this.#named.set(name, this.#make());
-    this.#tellName(name);
+    const operation = `create network namespace ${name}`;
+    withFault(this.#faultOf(this.host), operation, () => this.#setName(name, () => this.#make(), operation));
   }
 
   deleteNamed(name: string): void {
-    this.#call(`delete network namespace ${name}`);
-    const found = this.#named.get(name);
-    this.#named.delete(name);
-    if (found !== undefined) this.#endIfUnused(found);
-    this.#tellName(name);
+    const namespace = this.#named.get(name) ?? this.host;
+    withFault(this.#faultOf(namespace), `delete network namespace ${name}`, () => this.#removeName(name));
   }
 
-  name(namespace: KernelNamespace, name: string): void {
-    this.#call(`name network namespace ${name}`);
-    const found = this.#byFd.get(namespace.fd);
-    if (found === undefined || this.#named.has(name)) throw refusal(`name network namespace ${name}`, errno.EEXIST);
-    this.#named.set(name, found);
-    this.#tellName(name);
+  name({ fd }: KernelNamespace, name: string): void {
+    const operation = `name network namespace ${name}`;
+    withFault(this.#faultOf(this.host), operation, () => this.#setName(name, () => this.#ofDescriptor(fd), operation));
   }
 
   watchNamed(onChange: (name: string) => void): { close(): void } {
@@ -162,80 +119,103 @@ export class FakeMachine implements Kernel, MachineOfNamespaces {
   }
 
   readMachineSysctl(key: string): string | undefined {
-    return this.machineSysctls.get(key);
+    return this.#machineSysctls.get(key);
   }
 
   writeMachineSysctl(key: string, value: string): void {
-    this.#call(`set sysctl ${key}`);
-    this.machineSysctls.set(key, value);
+    withFault(this.#faultOf(this.host), `set sysctl ${key}`, () => this.#machineSysctls.set(key, value));
   }
 
   #make(): FakeNamespace {
-    const namespace = new FakeNamespace(this, this.#nextInode++);
-    this.#byFd.set(namespace.inode, namespace);
+    const machine = this;
+    const place: NamespacePlace = {
+      get allLinks(): Iterable<Links> {
+        return [...machine.#living].map(({ links }) => links);
+      },
+      linksOf: (fd) => this.#ofDescriptor(fd).links,
+      nexthopOf: (underlay, id) => this.#nexthopOf(underlay, id),
+      nextMac: () => this.#nextMac(),
+      faultOf: (namespace) => this.#faultOf(namespace),
+      lossOf: () => this.#lossOf(),
+      openDescriptor: (namespace) => this.#openDescriptor(namespace),
+      closeDescriptor: (fd) => {
+        this.#descriptors.delete(fd);
+        this.#endUnused();
+      },
+      onSocketClosed: () => this.#endUnused(),
+    };
+    const namespace = new FakeNamespace(++this.#lastInode, place);
+    this.#living.add(namespace);
     return namespace;
   }
 
-  /** A descriptor is the number of the namespace's inode: what is held open is counted. */
-  #handle(namespace: FakeNamespace, label: string): KernelNamespace {
-    this.#handles.set(namespace, (this.#handles.get(namespace) ?? 0) + 1);
-    let isOpen = true;
-    const close = (): void => {
-      if (!isOpen) return;
-      isOpen = false;
-      this.#handles.set(namespace, (this.#handles.get(namespace) ?? 1) - 1);
-      this.#endIfUnused(namespace);
-    };
-    return {
-      label,
-      inode: namespace.inode,
-      fd: namespace.inode,
-      openTransport: (options) => namespace.openTransport(options),
-      readSysctl: (key) => namespace.sysctls.read(key),
-      writeSysctl: (key, value) => {
-        this.#call(`set sysctl ${key}`);
-        namespace.sysctls.write(key, value);
-      },
-      nft: async (attempted, parameters, input) => {
-        const isLost = this.#call(attempted);
-        const output = namespace.nft.run(attempted, parameters, input);
-        if (isLost) throw refusal(attempted, errno.ENOBUFS);
-        return output;
-      },
-      openPacketSender: () => ({
-        send: (index, frame) => void namespace.sent.push({ index, frame: frame.slice() }),
-        [Symbol.dispose]() {},
-      }),
-      openPacketSocket: () => ({ receive: () => undefined, onReadable() {}, pause() {}, close() {} }),
-      close,
-      [Symbol.dispose]: close,
-    };
+  #setName(name: string, namespace: () => FakeNamespace, operation: string): void {
+    if (this.#named.has(name)) throw new SystemError({ operation, errno: errnoOf("EEXIST") });
+    this.#named.set(name, namespace());
+    this.#tellName(name);
   }
 
-  /** Counts a call that is no netlink request. Tells whether its answer is to be lost. */
-  #call(operation: string): boolean {
-    const fault = this.#nextFault();
-    if (fault === undefined || fault === "answer lost") return fault !== undefined;
-    throw refusal(operation, fault.errno);
+  #openDescriptor(namespace: FakeNamespace): number {
+    const fd = ++this.#lastDescriptor;
+    this.#descriptors.set(fd, namespace);
+    return fd;
   }
 
-  #nextFault(): MachineFault | undefined {
-    this.calls++;
-    return this.#fault?.at === this.calls ? this.#fault.fault : undefined;
+  #ofDescriptor(fd: number): FakeNamespace {
+    const namespace = this.#descriptors.get(fd);
+    if (namespace === undefined) throw new Refusal("EBADF");
+    return namespace;
   }
 
-  #endIfUnused(namespace: FakeNamespace): void {
-    if ((this.#handles.get(namespace) ?? 0) > 0 || [...this.#named.values()].includes(namespace)) return;
-    this.#handles.delete(namespace);
-    namespace.end();
+  #nexthopOf(underlay: DeviceHome, id: number): Nexthop | undefined {
+    for (const { links, nexthops } of this.#living) if (links === underlay) return nexthops.get(id);
+    return undefined;
+  }
+
+  /** Locally administered, and none that weft gives. */
+  #nextMac(): MacAddress {
+    const number = ++this.#lastMac;
+    return macFromBytes(Uint8Array.of(0xfe, 0xfe, 0, 0, number >> 8, number));
+  }
+
+  #faultOf(namespace: FakeNamespace): MachineFault | undefined {
+    const fault = this.calls++ === this.#fault?.at ? this.#fault.fault : undefined;
+    if (fault === "namespace gone")
+      for (const [name, present] of [...this.#named]) if (present === namespace) this.#removeName(name);
+    return fault;
+  }
+
+  #removeName(name: string): void {
+    if (!this.#named.delete(name)) return;
+    this.#tellName(name);
+    this.#endUnused();
+  }
+
+  #lossOf(): "silent" | "told" | undefined {
+    if (this.events++ !== this.#loss?.at) return undefined;
+    return this.#loss.isTold ? "told" : "silent";
   }
 
   #tellName(name: string): void {
-    for (const watcher of this.#watchers) watcher(name);
+    for (const watcher of this.#watchers) {
+      // Of inotify nobody hears that something was lost.
+      if (this.#lossOf() !== "silent") setImmediate(() => this.#watchers.has(watcher) && watcher(name));
+    }
+  }
+
+  /** A namespace lives as long as it has a name, somebody holds it open or has a socket in it. */
+  #endUnused(): void {
+    const used = new Set([this.host, ...this.#named.values(), ...this.#descriptors.values()]);
+    for (const namespace of this.#living) {
+      if (used.has(namespace) || namespace.isListenedTo) continue;
+      this.#living.delete(namespace);
+      for (const device of namespace.links.devices) namespace.links.remove(device);
+      for (const { links } of this.#living)
+        for (const device of links.devices) if (device.underlay === namespace.links) links.remove(device);
+    }
   }
 }
 
-/** The name that a path means, however it is spelt. */
 function nameAt(path: string): string {
   const plain = normalize(path);
   return plain.startsWith(namedDirectory) ? plain.slice(namedDirectory.length) : plain;

@@ -1,176 +1,228 @@
-import type { IpAddress } from "../../base/ip.ts";
-import { fdbText, neighbourText, nexthopText, type RowNames, routeText } from "../../dataplane/tables/row-text.ts";
-import { SystemError } from "../../linux/index.ts";
-import { eventGroup, neighbourFlag, RTM_NEWNEIGH, type TransportOptions } from "../../netlink/index.ts";
-import { type FakeAnswer, FakeKernel, type FakeMessage, type FakeRequest, type Fault } from "../fake-kernel.ts";
-import { FakeAddresses } from "./addresses.ts";
-import { attributesIn, numberAt, writeNumber } from "./attributes.ts";
-import type { Context, Group } from "./context.ts";
-import { errno, viewOf } from "./errno.ts";
-import { FakeFdb } from "./fdb.ts";
-import { FakeLinks, linkText } from "./links.ts";
-import { FakeNeighbours } from "./neighbours.ts";
-import { FakeNexthops } from "./nexthops.ts";
+import { WeftError } from "../../base/errors.ts";
+import type { MacAddress } from "../../base/mac.ts";
+import type { KernelNamespace } from "../../dataplane/kernel.ts";
+import { netlinkProtocol, SystemError } from "../../linux/index.ts";
+import type { Nexthop, Transport, TransportOptions } from "../../netlink/index.ts";
+import { type FakeAnswer, FakeKernel, type FakeMessage, type FakeRequest } from "../fake-kernel.ts";
+import { Addresses } from "./addresses.ts";
+import { isLetThrough } from "./bpf.ts";
+import type { DeviceHome } from "./device.ts";
+import { Fdb } from "./fdb.ts";
+import { Links } from "./links.ts";
+import { NamespaceIds } from "./namespace-ids.ts";
+import { Neighbours } from "./neighbours.ts";
+import { Nexthops } from "./nexthops.ts";
 import { FakeNft, isBatchEdge } from "./nft.ts";
-import { FakeRoutes } from "./routes.ts";
-import { FakeSysctls } from "./sysctls.ts";
+import { errnoOf, type Family, Refusal } from "./request.ts";
+import { Routes } from "./routes.ts";
+import { Rules } from "./rules.ts";
+import { Sysctls } from "./sysctls.ts";
 
-/** linux/rtnetlink.h; linux/net_namespace.h: NETNSA_NSID, NETNSA_FD. */
-const [RTM_NEWNSID, RTM_GETNSID] = [88, 90];
-const [NETNSA_NSID, NETNSA_FD] = [1, 3];
-/** linux/netfilter/nfnetlink.h: NFNLGRP_NFTABLES. Groups of another protocol, whose numbers mean something else in routing. */
-const nftablesGroup = 7;
-const netfilter = 12;
+/** linux/netfilter/nfnetlink.h */
+const NFNLGRP_NFTABLES = 7;
 
-/** What a namespace knows of its machine. */
-export interface MachineOfNamespaces {
-  readonly devices: Context["machine"]["devices"];
-  readonly namespaces: readonly FakeNamespace[];
-  byFd(fd: number): FakeNamespace | undefined;
-  /** The VTEP that a nexthop or a group of one leads to, wherever it is. */
-  gatewayOf(id: number): IpAddress | undefined;
-  faultOfRequest(): Fault | undefined;
-  lossOfEvent(): "told" | "silent" | undefined;
+/**
+ * What goes wrong with one call of the kernel, whichever it is. `answer lost`: it is done, and nobody hears so. `namespace
+ * gone`: just before it somebody takes away all names of the namespace that is asked; what nobody holds any more ends.
+ */
+export type MachineFault = { readonly errno: number } | "answer lost" | "namespace gone";
+
+/** A frame that was sent out of a device. */
+export interface SentFrame {
+  readonly device: string;
+  readonly frame: Uint8Array;
 }
 
-/** A network namespace of a machine: all that a kernel keeps for one. */
-export class FakeNamespace implements Context {
-  readonly machine: MachineOfNamespaces;
+/** What a namespace needs of its machine. */
+export interface NamespacePlace {
+  /** Those of all namespaces. */
+  readonly allLinks: Iterable<Links>;
+  linksOf(fd: number): Links;
+  nexthopOf(underlay: DeviceHome, id: number): Nexthop | undefined;
+  nextMac(): MacAddress;
+  /** Something is asked of the namespace. Says what goes wrong with it. */
+  faultOf(namespace: FakeNamespace): MachineFault | undefined;
+  /** Something is told. Says whether it gets lost, and whether the listener hears that something did. */
+  lossOf(): "silent" | "told" | undefined;
+  openDescriptor(namespace: FakeNamespace): number;
+  closeDescriptor(fd: number): void;
+  onSocketClosed(): void;
+}
+
+/** One network namespace of a {@link FakeMachine}. */
+export class FakeNamespace {
   readonly inode: number;
-  readonly sysctls: FakeSysctls;
-  readonly links: FakeLinks;
-  readonly addresses: FakeAddresses;
-  readonly neighbours: FakeNeighbours;
-  readonly fdb: FakeFdb;
-  readonly routes: FakeRoutes;
-  readonly nexthops: FakeNexthops;
+  readonly links: Links;
+  readonly addresses: Addresses;
+  readonly neighbours: Neighbours;
+  readonly fdb: Fdb;
+  readonly routes: Routes;
+  readonly rules: Rules;
+  readonly nexthops: Nexthops;
+  readonly sysctls: Sysctls;
   readonly nft: FakeNft;
-  /** Frames that were sent out of devices, by index. */
-  readonly sent: { readonly index: number; readonly frame: Uint8Array }[] = [];
-  readonly #listeners = new Map<FakeKernel, Omit<TransportOptions, "namespace">>();
-  readonly #ids: Context[] = [];
-  #ports = 0;
+  readonly sent: SentFrame[] = [];
+  readonly #place: NamespacePlace;
+  readonly #families: readonly Family[];
+  readonly #sockets = new Map<FakeKernel, Omit<TransportOptions, "namespace">>();
+  #lastPort = 0;
 
-  constructor(machine: MachineOfNamespaces, inode: number) {
-    this.machine = machine;
+  constructor(inode: number, place: NamespacePlace) {
     this.inode = inode;
-    this.addresses = new FakeAddresses(this);
-    this.neighbours = new FakeNeighbours(this);
-    this.fdb = new FakeFdb(this);
-    this.routes = new FakeRoutes(this);
-    this.nexthops = new FakeNexthops(this);
-    this.nft = new FakeNft(this);
-    this.links = new FakeLinks(this);
-    this.sysctls = new FakeSysctls(this);
-  }
-
-  openTransport(options: Omit<TransportOptions, "namespace">): FakeKernel {
-    const isFilter = options.protocol === netfilter;
-    const portId = ++this.#ports;
-    const transport = new FakeKernel({
-      portId,
-      handlers: [isFilter ? this.nft.handlerOf(portId) : (request) => this.#handle(request)],
-      // A transaction fails by what is in it.
-      faultOf: ({ type }) => (isFilter && isBatchEdge(type) ? undefined : this.machine.faultOfRequest()),
+    this.#place = place;
+    const tell = (group: number, message: FakeMessage): void => this.#tell(netlinkProtocol.route, group, message);
+    this.links = new Links({
+      tell,
+      linksOf: (fd) => place.linksOf(fd),
+      get all() {
+        return place.allLinks;
+      },
+      nextMac: () => place.nextMac(),
     });
-    if (options.groups !== undefined) this.#listeners.set(transport, options);
-    return transport;
-  }
-
-  /** Tells all who listen. `marks`: of a neighbour or FDB entry that is new. */
-  publish(group: Group, message: FakeMessage, marks = 0): void {
-    const isFilter = group === "nftables";
-    for (const [transport, { groups = [], protocol, filter }] of this.#listeners) {
-      if (transport.closed) this.#listeners.delete(transport);
-      if (transport.closed || (protocol === netfilter) !== isFilter) continue;
-      if (!groups.includes(isFilter ? nftablesGroup : eventGroup[group])) continue;
-      // What the filter program of `withoutNewNeighbours` keeps back.
-      const isOwn = message.type === RTM_NEWNEIGH && (marks & neighbourFlag.externallyLearned) !== 0;
-      if (filter !== undefined && isOwn) continue;
-      const loss = this.machine.lossOfEvent();
-      if (loss === undefined) transport.publish(message);
-      else if (loss === "told") transport.publishOverrun();
-    }
-  }
-
-  /** The number by which this namespace knows another, given to it now if it has none. */
-  idOf(other: Context): number {
-    if (!this.#ids.includes(other)) this.#ids.push(other);
-    return this.#ids.indexOf(other);
-  }
-
-  byId(id: number): Context | undefined {
-    return this.#ids[id];
-  }
-
-  /** The device has gone, and all that hung on it. */
-  leave(index: number): void {
-    this.fdb.leave(index);
-    this.neighbours.leave(index);
-    this.addresses.leave(index);
-    this.routes.leave(index);
-  }
-
-  /** It ends: its devices go. */
-  end(): void {
-    for (const device of [...this.links.all.values()]) if (device.link.index !== 1) this.links.remove(device);
-  }
-
-  text(): string[] {
-    const nameOf = (index: number | undefined): string => this.links.nameOf(index);
-    const links = [...this.links.all.values()].map(({ link }) => linkText(link, nameOf));
-    const addresses = this.addresses.all.map(
-      ({ index, address, prefixLength }) => `addr ${address}/${prefixLength} dev ${nameOf(index)}`,
-    );
-    const names: RowNames = { device: nameOf, vtep: (id) => this.machine.gatewayOf(id) };
-    const neighbours = this.neighbours.all.map((row) => `neigh ${neighbourText(row, names)}`);
-    const fdb = this.fdb.all.map((row) => `fdb ${fdbText(row, names)}`);
-    const routes = this.routes.all.map((row) => `route ${routeText(row, names)}`);
-    const nexthops = [...this.nexthops.all.values()].map((row) => `nexthop ${nexthopText(row, names)}`);
-    // Rules have an order of their own.
-    const sysctls = this.sysctls.text();
-    return [
-      ...[...links, ...addresses, ...neighbours, ...fdb, ...routes, ...nexthops, ...sysctls].sort(),
-      ...this.nft.text(),
+    this.rules = new Rules(tell);
+    this.routes = new Routes(this.links, this.rules, tell);
+    this.addresses = new Addresses(this.links, this.routes, tell);
+    this.neighbours = new Neighbours(this.links, tell);
+    this.fdb = new Fdb(this.links, { tell, nexthopOf: (underlay, id) => place.nexthopOf(underlay, id) });
+    this.nexthops = new Nexthops(tell, (id) => this.#forgetEntries(id));
+    this.sysctls = new Sysctls(this.links, tell);
+    this.nft = new FakeNft((...messages) => this.#tell(netlinkProtocol.netfilter, NFNLGRP_NFTABLES, ...messages));
+    const ids = new NamespaceIds(this.links);
+    this.links.users.push(this.sysctls, this.addresses, this.routes, this.neighbours, this.fdb);
+    this.#families = [
+      this.links,
+      this.addresses,
+      this.neighbours,
+      this.fdb,
+      this.routes,
+      this.rules,
+      this.nexthops,
+      ids,
     ];
+    this.links.add({ name: "lo", mtu: 65_536 });
+  }
+
+  /** Somebody has a socket in it. */
+  get isListenedTo(): boolean {
+    return this.#sockets.size > 0;
+  }
+
+  /** Holds it open, as {@link Kernel.open} does. */
+  open(label: string): KernelNamespace {
+    const place = this.#place;
+    const fd = place.openDescriptor(this);
+    const close = (): void => place.closeDescriptor(fd);
+    return {
+      label,
+      inode: this.inode,
+      fd,
+      openTransport: (options) => this.#openTransport(options),
+      readSysctl: (key) => this.sysctls.read(key),
+      writeSysctl: (key, value) => {
+        const attempted = `set sysctl net.${key.replaceAll("/", ".")} = ${value} in ${label}`;
+        this.#do(attempted, () => {
+          if (!this.sysctls.write(key, value)) throw new WeftError({ code: "internal", attempted, reason: "ENOENT" });
+        });
+      },
+      nft: async (attempted, parameters, input) =>
+        this.#do(attempted, () => {
+          try {
+            return this.nft.run(parameters, input);
+          } catch (error) {
+            throw new WeftError({ code: "internal", attempted: `${attempted} in ${label}`, reason: String(error) });
+          }
+        }),
+      openPacketSender: () => this.#do("open a packet socket", () => this.#packetSender()),
+      openPacketSocket: () =>
+        this.#do("open a packet socket", () => ({
+          receive: () => undefined,
+          onReadable: () => () => {},
+          pause() {},
+          close() {},
+        })),
+      close,
+      [Symbol.dispose]: close,
+    };
+  }
+
+  #openTransport(options: Omit<TransportOptions, "namespace">): Transport {
+    const { filter, protocol } = options;
+    const isOfFilters = protocol === netlinkProtocol.netfilter;
+    return this.#do("open a netlink socket", () => {
+      const portId = ++this.#lastPort;
+      const socket = new FakeKernel({
+        portId,
+        handlers: [isOfFilters ? this.nft.handlerOf(portId) : (request) => this.#handle(request)],
+        faultOf: ({ type }) => {
+          // A transaction fails by what is in it.
+          if (isOfFilters && isBatchEdge(type)) return undefined;
+          const fault = this.#place.faultOf(this);
+          if (fault === "answer lost") return { kind: "lost" };
+          return typeof fault === "object" ? { kind: "error", ...fault } : undefined;
+        },
+        isQueued: filter && ((datagram) => isLetThrough(filter, datagram)),
+        onClosed: () => {
+          this.#sockets.delete(socket);
+          this.#place.onSocketClosed();
+        },
+      });
+      this.#sockets.set(socket, options);
+      return socket;
+    });
   }
 
   #handle(request: FakeRequest): FakeAnswer {
-    return (
-      this.links.handle(request) ??
-      this.addresses.handle(request) ??
-      this.neighbours.handle(request) ??
-      this.routes.handle(request) ??
-      this.nexthops.handle(request) ??
-      this.#handleId(request) ?? { errno: errno.EOPNOTSUPP }
-    );
+    try {
+      for (const family of this.#families) {
+        const answer = family.handle(request);
+        if (answer !== undefined) return answer;
+      }
+    } catch (error) {
+      if (error instanceof Refusal) return error.answer;
+      throw error;
+    }
+    return { errno: errnoOf("EOPNOTSUPP"), message: `message type ${request.type} is not known here` };
   }
 
-  #handleId({ type, payload }: FakeRequest): FakeAnswer | undefined {
-    if (type !== RTM_NEWNSID && type !== RTM_GETNSID) return undefined;
-    const view = viewOf(payload);
-    const other = this.machine.byFd(numberAt(view, attributesIn(view, 4, payload.length), NETNSA_FD) ?? -1);
-    if (other === undefined) return { errno: errno.EBADF };
-    if (type === RTM_NEWNSID) {
-      this.idOf(other);
-      return {};
-    }
-    const id = this.#ids.indexOf(other);
+  /** What is asked otherwise than by netlink. */
+  #do<Value>(attempted: string, action: () => Value): Value {
+    return withFault(this.#place.faultOf(this), attempted, action);
+  }
+
+  #packetSender(): ReturnType<KernelNamespace["openPacketSender"]> {
     return {
-      messages: [
-        {
-          type: RTM_NEWNSID,
-          write: (writer) => {
-            writer.reserve(4);
-            writeNumber(writer, NETNSA_NSID, id);
-          },
-        },
-      ],
+      send: (index, frame) => {
+        const device = this.links.get(index);
+        if (device !== undefined) this.sent.push({ device: device.name, frame: frame.slice() });
+      },
+      [Symbol.dispose]() {},
     };
+  }
+
+  #tell(protocol: number, group: number, ...messages: readonly FakeMessage[]): void {
+    const listeners = [...this.#sockets].flatMap(([socket, { protocol: own = netlinkProtocol.route, groups = [] }]) =>
+      own === protocol && groups.includes(group) ? [socket] : [],
+    );
+    if (listeners.length === 0) return;
+    const loss = this.#place.lossOf();
+    for (const socket of listeners)
+      if (loss === "told") socket.publishOverrun();
+      else if (loss === undefined) socket.publish(...messages);
+  }
+
+  #forgetEntries(nexthop: number): void {
+    for (const links of this.#place.allLinks)
+      for (const device of links.devices)
+        if (device.underlay === this.links)
+          for (const [mac, entry] of device.entries) if (entry.nexthop === nexthop) device.entries.delete(mac);
   }
 }
 
-/** What a call that is no netlink request fails with when it is made to. */
-export function refusal(operation: string, number: number): SystemError {
-  return new SystemError({ operation, errno: number });
+/** Does it, as far as what goes wrong leaves it to be done. What opens something answers or has not opened it. */
+export function withFault<Value>(fault: MachineFault | undefined, operation: string, action: () => Value): Value {
+  if (typeof fault === "object") throw new SystemError({ operation, ...fault });
+  const value = action();
+  if (operation.startsWith("open ")) return value;
+  if (fault === "answer lost") throw new SystemError({ operation, errno: errnoOf("ENOBUFS") });
+  return value;
 }

@@ -1,72 +1,79 @@
+import { isDeepStrictEqual } from "node:util";
+import { familyOf } from "../../base/ip.ts";
+import { AttributeSchema, u32 } from "../../netlink/attribute.ts";
+import { eventGroup } from "../../netlink/events.ts";
 import { type Neighbour, RTM_DELNEIGH, RTM_NEWNEIGH, readNeighbour, replaceNeighbour } from "../../netlink/index.ts";
+import { AF_BRIDGE } from "../../netlink/neighbour.ts";
 import type { FakeAnswer, FakeMessage, FakeRequest } from "../fake-kernel.ts";
-import { attributesIn, numberAt } from "./attributes.ts";
-import type { Context } from "./context.ts";
-import { errno, isDump, viewOf } from "./errno.ts";
+import type { Device } from "./device.ts";
+import type { DeviceUser, Links } from "./links.ts";
+import { type Family, operationOf, Refusal, readAs, refuseByFlags, told, viewOf } from "./request.ts";
 
-const RTM_GETNEIGH = RTM_NEWNEIGH + 2;
-const AF_BRIDGE = 7;
-const ndmsgLength = 12;
-/** linux/neighbour.h: NDA_IFINDEX. */
-const NDA_IFINDEX = 8;
+/** linux/neighbour.h: octets of `struct ndmsg`; filters of a dump. */
+const headerLength = 12;
+const filter = new AttributeSchema("NDA (of a dump)", { index: u32(8) });
 
-/** Neighbours of a namespace's devices; what is about FDB entries goes on to these. */
-export class FakeNeighbours {
-  readonly #namespace: Context;
-  readonly #all = new Map<string, Neighbour>();
+/** The neighbours of one namespace. */
+export class Neighbours implements Family, DeviceUser {
+  readonly #links: Links;
+  readonly #tell: (group: number, message: FakeMessage) => void;
+  readonly #present = new Map<string, Neighbour>();
 
-  constructor(namespace: Context) {
-    this.#namespace = namespace;
+  constructor(links: Links, tell: (group: number, message: FakeMessage) => void) {
+    this.#links = links;
+    this.#tell = tell;
   }
 
-  get all(): Neighbour[] {
-    return [...this.#all.values()];
+  get all(): Iterable<Neighbour> {
+    return this.#present.values();
+  }
+
+  /** Even permanent ones. net/core/neighbour.c: `neigh_ifdown`, `neigh_changeaddr` */
+  onDown({ index }: Device): void {
+    for (const entry of this.#present.values()) if (entry.index === index) this.#remove(entry);
+  }
+
+  onMac(device: Device): void {
+    this.onDown(device);
   }
 
   handle(request: FakeRequest): FakeAnswer | undefined {
-    const { type, flags, payload } = request;
-    if (type < RTM_NEWNEIGH || type > RTM_GETNEIGH) return undefined;
-    if (payload[0] === AF_BRIDGE) return this.#namespace.fdb.handle(request);
-    const view = viewOf(payload);
-    if (type === RTM_GETNEIGH && isDump(flags)) {
-      const index = numberAt(view, attributesIn(view, ndmsgLength, payload.length), NDA_IFINDEX);
-      const shown = this.all.filter((each) => index === undefined || each.index === index);
-      return { messages: shown.map((each) => message(RTM_NEWNEIGH, each)) };
+    const operation = operationOf(request, RTM_NEWNEIGH);
+    if (operation === undefined || request.payload[0] === AF_BRIDGE) return undefined;
+    if (operation === "dump") {
+      const { payload } = request;
+      const { index } = filter.read(payload, viewOf(payload), headerLength, payload.length);
+      const shown = [...this.#present.values()].filter((entry) => index === undefined || entry.index === index);
+      return { messages: shown.map((entry) => told(RTM_NEWNEIGH, replaceNeighbour(entry))) };
     }
-    const neighbour = readNeighbour(payload, view, 0, payload.length);
-    if (neighbour === undefined) return { errno: errno.EINVAL };
-    if (this.#namespace.links.all.get(neighbour.index) === undefined) return { errno: errno.ENODEV };
-    const key = `${neighbour.index} ${neighbour.ip}`;
-    const present = this.#all.get(key);
-    if (type === RTM_NEWNEIGH) {
-      this.set(neighbour);
-      return {};
+    const asked = readAs(request, readNeighbour);
+    const device = this.#links.need(asked.index);
+    const present = this.#present.get(keyOf(asked));
+    switch (operation) {
+      case "new":
+        if (familyOf(asked.ip) === 6 && device.settings[6].size === 0)
+          throw new Refusal("EINVAL", "IPv6 is disabled on this device");
+        refuseByFlags(request, present !== undefined);
+        this.#present.set(keyOf(asked), asked);
+        if (!isDeepStrictEqual(present, asked))
+          this.#tell(eventGroup.neighbour, told(RTM_NEWNEIGH, replaceNeighbour(asked)));
+        return {};
+      case "get":
+        if (present === undefined) throw new Refusal("ENOENT", "Neighbour entry not found");
+        return { messages: [told(RTM_NEWNEIGH, replaceNeighbour(present))] };
+      default:
+        if (present === undefined) throw new Refusal("ENOENT");
+        this.#remove(present);
+        return {};
     }
-    if (present === undefined) return { errno: errno.ENOENT };
-    if (type === RTM_GETNEIGH) return { messages: [message(RTM_NEWNEIGH, present)] };
-    this.delete(present);
-    return {};
   }
 
-  /** As if somebody, or traffic, had made it so. */
-  set(neighbour: Neighbour): void {
-    const key = `${neighbour.index} ${neighbour.ip}`;
-    if (JSON.stringify(this.#all.get(key)) === JSON.stringify(neighbour)) return;
-    this.#all.set(key, neighbour);
-    this.#namespace.publish("neighbour", message(RTM_NEWNEIGH, neighbour), neighbour.flags);
-  }
-
-  delete(neighbour: Neighbour): void {
-    this.#all.delete(`${neighbour.index} ${neighbour.ip}`);
-    this.#namespace.publish("neighbour", message(RTM_DELNEIGH, neighbour));
-  }
-
-  /** The device has gone. */
-  leave(index: number): void {
-    for (const neighbour of this.all) if (neighbour.index === index) this.delete(neighbour);
+  #remove(entry: Neighbour): void {
+    this.#present.delete(keyOf(entry));
+    this.#tell(eventGroup.neighbour, told(RTM_DELNEIGH, replaceNeighbour(entry)));
   }
 }
 
-function message(type: number, neighbour: Neighbour): FakeMessage {
-  return { type, write: replaceNeighbour(neighbour).write };
+function keyOf({ index, ip }: Neighbour): string {
+  return `${index} ${ip}`;
 }

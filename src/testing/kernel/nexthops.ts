@@ -1,48 +1,63 @@
+import { eventGroup } from "../../netlink/events.ts";
 import { type Nexthop, RTM_DELNEXTHOP, RTM_NEWNEXTHOP, readNexthop, replaceNexthop } from "../../netlink/index.ts";
 import type { FakeAnswer, FakeMessage, FakeRequest } from "../fake-kernel.ts";
-import type { Context } from "./context.ts";
-import { errno, viewOf } from "./errno.ts";
+import { type Family, operationOf, Refusal, readAs, refuseByFlags, told } from "./request.ts";
 
-const RTM_GETNEXTHOP = RTM_NEWNEXTHOP + 2;
+/** The nexthops of one namespace. */
+export class Nexthops implements Family {
+  readonly #present = new Map<number, Nexthop>();
+  readonly #tell: (group: number, message: FakeMessage) => void;
+  /** FDB entries that refer to one that is gone go without a word. drivers/net/vxlan: `vxlan_fdb_nh_flush` */
+  readonly #onGone: (id: number) => void;
 
-/** Nexthops of a namespace, which FDB entries of tunnels refer to whose outer packets travel there. */
-export class FakeNexthops {
-  readonly #namespace: Context;
-  readonly all = new Map<number, Nexthop>();
-
-  constructor(namespace: Context) {
-    this.#namespace = namespace;
+  constructor(tell: (group: number, message: FakeMessage) => void, onGone: (id: number) => void) {
+    this.#tell = tell;
+    this.#onGone = onGone;
   }
 
-  handle({ type, payload }: FakeRequest): FakeAnswer | undefined {
-    if (type < RTM_NEWNEXTHOP || type > RTM_GETNEXTHOP) return undefined;
-    if (type === RTM_GETNEXTHOP)
-      return { messages: [...this.all.values()].map((each) => message(RTM_NEWNEXTHOP, each)) };
-    const nexthop = readNexthop(payload, viewOf(payload), 0, payload.length);
-    if (nexthop === undefined) return { errno: errno.EINVAL };
-    if (type === RTM_DELNEXTHOP) return this.delete(nexthop.id) ? {} : { errno: errno.ENOENT };
-    if (nexthop.group?.some(({ id }) => !this.all.has(id)) === true) return { errno: errno.EINVAL };
-    const present = this.all.get(nexthop.id);
-    if (present !== undefined && (present.group === undefined) !== (nexthop.group === undefined))
-      return { errno: errno.EINVAL };
-    this.all.set(nexthop.id, nexthop);
-    this.#namespace.publish("nexthop", message(RTM_NEWNEXTHOP, nexthop));
-    return {};
+  get all(): readonly Nexthop[] {
+    return [...this.#present.values()].sort((a, b) => a.id - b.id);
   }
 
-  /** With groups that have no other member, and FDB entries that use these. */
-  delete(id: number): boolean {
-    const nexthop = this.all.get(id);
-    if (nexthop === undefined) return false;
-    this.all.delete(id);
-    for (const namespace of this.#namespace.machine.namespaces) namespace.fdb.leaveNexthop(id);
-    for (const group of [...this.all.values()])
-      if (group.group?.every((member) => member.id === id) === true) this.delete(group.id);
-    this.#namespace.publish("nexthop", message(RTM_DELNEXTHOP, nexthop));
-    return true;
+  get(id: number): Nexthop | undefined {
+    return this.#present.get(id);
   }
-}
 
-function message(type: number, nexthop: Nexthop): FakeMessage {
-  return { type, write: replaceNexthop(nexthop).write };
+  handle(request: FakeRequest): FakeAnswer | undefined {
+    const operation = operationOf(request, RTM_NEWNEXTHOP);
+    if (operation === undefined || operation === "set") return undefined;
+    if (operation === "dump") return { messages: this.all.map((each) => told(RTM_NEWNEXTHOP, replaceNexthop(each))) };
+    const asked = readAs(request, readNexthop);
+    const present = this.#present.get(asked.id);
+    switch (operation) {
+      case "get":
+        if (present === undefined) throw new Refusal("ENOENT");
+        return { messages: [told(RTM_NEWNEXTHOP, replaceNexthop(present))] };
+      case "delete":
+        if (present === undefined) throw new Refusal("ENOENT");
+        this.#remove(present);
+        return {};
+      case "new":
+        refuseByFlags(request, present !== undefined);
+        if (asked.group?.some(({ id }) => !this.#present.has(id))) throw new Refusal("EINVAL", "Invalid nexthop id");
+        if (present !== undefined && (present.group === undefined) !== (asked.group === undefined))
+          throw new Refusal("EINVAL", "Can not replace a nexthop group with a nexthop");
+        this.#present.set(asked.id, asked);
+        this.#tell(eventGroup.nexthop, told(RTM_NEWNEXTHOP, replaceNexthop(asked)));
+        return {};
+    }
+  }
+
+  /** A group goes with its last member. net/ipv4/nexthop.c: `remove_nh_grp_entry` */
+  #remove(nexthop: Nexthop): void {
+    this.#present.delete(nexthop.id);
+    this.#onGone(nexthop.id);
+    this.#tell(eventGroup.nexthop, told(RTM_DELNEXTHOP, replaceNexthop(nexthop)));
+    for (const other of this.all) {
+      if (!other.group?.some(({ id }) => id === nexthop.id)) continue;
+      const group = other.group.filter(({ id }) => id !== nexthop.id);
+      if (group.length === 0) this.#remove(other);
+      else this.#present.set(other.id, { ...other, group });
+    }
+  }
 }

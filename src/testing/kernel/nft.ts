@@ -1,5 +1,4 @@
 import { toHex } from "../../base/bytes.ts";
-import { WeftError } from "../../base/errors.ts";
 import {
   addNftElements,
   type NftField,
@@ -13,8 +12,7 @@ import { NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, nftMessage, readFamily } from
 import { type NftSetLayout, nftSetFlag, readNftSet } from "../../netlink/nft/set.ts";
 import { addNftTable, readNftTable } from "../../netlink/nft/table.ts";
 import type { FakeAnswer, FakeHandler, FakeMessage, FakeRequest } from "../fake-kernel.ts";
-import type { Context } from "./context.ts";
-import { errno, viewOf } from "./errno.ts";
+import { errnoOf, viewOf } from "./request.ts";
 
 type Fields = Record<string, unknown>;
 type NftObject = Readonly<Record<string, Fields>>;
@@ -27,13 +25,13 @@ interface FakeSet {
   readonly elements: Set<string>;
 }
 
-interface FakeTable {
-  /** Chains and rules, by what `nft -j` is told and prints: libnftables-json(5). */
+/** A table with what is in it: chains and rules in the form of libnftables-json(5), elements of sets as nft has them. */
+export interface FakeNftTable {
   rules: readonly NftObject[];
   readonly sets: Map<string, FakeSet>;
 }
 
-type Tables = Map<string, FakeTable>;
+type Tables = Map<string, FakeNftTable>;
 
 /** NFT_MSG_* of one kind of object. linux/netfilter/nf_tables.h */
 const messages = (first: number) => ({
@@ -48,22 +46,27 @@ export const isBatchEdge = (type: number): boolean => type === NFNL_MSG_BATCH_BE
 
 /** nftables of a namespace: rules by way of the program nft, sets by netlink. */
 export class FakeNft {
-  readonly #namespace: Context;
+  readonly #tell: (...messages: readonly FakeMessage[]) => void;
   #tables: Tables = new Map();
 
-  constructor(namespace: Context) {
-    this.#namespace = namespace;
+  constructor(tell: (...messages: readonly FakeMessage[]) => void) {
+    this.#tell = tell;
   }
 
-  /** What the program nft does and prints. */
-  run(attempted: string, parameters: readonly string[], input: string): string {
+  /** By family and name, `inet weft`. */
+  get tables(): ReadonlyMap<string, FakeNftTable> {
+    return this.#tables;
+  }
+
+  /** What nft(8) prints. Throws what it complains of, having done nothing. */
+  run(parameters: readonly string[], input: string): string {
     if (parameters.includes("-f")) {
       this.apply((JSON.parse(input) as { nftables: Command[] }).nftables);
       return "";
     }
     const [, , family = "", name = ""] = parameters.filter((word) => !word.startsWith("-"));
     const found = this.#tables.get(`${family} ${name}`);
-    if (found === undefined) throw noSuch(attempted);
+    if (found === undefined) throw noSuch(`table ${family} ${name}`);
     return JSON.stringify({ nftables: [{ metainfo: {} }, { table: { family, name } }, ...found.rules] });
   }
 
@@ -90,25 +93,11 @@ export class FakeNft {
       }
       const listing = this.#list(request);
       if (listing !== undefined) return listing;
-      if (batch === undefined) return { errno: errno.EINVAL };
+      if (batch === undefined) return { errno: errnoOf("EINVAL") };
       const refusal = change(batch.tables, request);
       if (refusal === 0) batch.done++;
       return { errno: refusal };
     };
-  }
-
-  /** A line for each chain, rule and set. */
-  text(): string[] {
-    return [...this.#tables].sort().flatMap(([key, { rules, sets }]) => [
-      `nft ${key}`,
-      ...rules.map((object) => {
-        const [kind = "", { family: _family, table: _table, ...fields } = {}] = Object.entries(object)[0] ?? [];
-        return `nft ${key} ${kind} ${JSON.stringify(fields)}`;
-      }),
-      ...[...sets]
-        .sort()
-        .map(([name, { elements }]) => `nft ${key} set ${name} { ${[...elements].sort().join(", ")} }`),
-    ]);
   }
 
   #list({ type, payload }: FakeRequest): FakeAnswer | undefined {
@@ -121,12 +110,14 @@ export class FakeNft {
     if (type === set.list) {
       const { table: name } = readNftSet(payload, view, 0, payload.length);
       const found = this.#tables.get(`${family} ${name}`);
-      return found === undefined ? { errno: errno.ENOENT } : { messages: [...found.sets.values()].map(setMessage) };
+      return found === undefined
+        ? { errno: errnoOf("ENOENT") }
+        : { messages: [...found.sets.values()].map(setMessage) };
     }
     if (type === element.list) {
       const asked = readNftElementList(payload, view, 0, payload.length);
       const found = this.#tables.get(`${family} ${asked.table}`)?.sets.get(asked.set ?? "");
-      if (found === undefined) return { errno: errno.ENOENT };
+      if (found === undefined) return { errno: errnoOf("ENOENT") };
       return { messages: [addNftElements(found.set, [...found.elements])] };
     }
     return undefined;
@@ -137,7 +128,7 @@ export class FakeNft {
     this.#tables = tables;
     const after = new Map(this.#texts());
     for (const key of new Set([...before.keys(), ...after.keys()]))
-      if (before.get(key) !== after.get(key)) this.#tell(key, port);
+      if (before.get(key) !== after.get(key)) this.#tellOf(key, port);
   }
 
   #texts(): [string, string][] {
@@ -147,14 +138,14 @@ export class FakeNft {
     ]);
   }
 
-  #tell(key: string, portId: number): void {
+  #tellOf(key: string, portId: number): void {
     const [family, name = ""] = key.split(" ");
-    this.#namespace.publish("nftables", { ...addNftTable(family === "bridge" ? "bridge" : "inet", name), portId });
+    this.#tell({ ...addNftTable(family === "bridge" ? "bridge" : "inet", name), portId });
   }
 }
 
-function noSuch(attempted: string): WeftError {
-  return new WeftError({ code: "internal", attempted, reason: "Error: No such file or directory" });
+function noSuch(what: string): Error {
+  return new Error(`Error: No such file or directory: ${what}`);
 }
 
 function copyOf(tables: Tables): Tables {
@@ -185,15 +176,15 @@ function change(tables: Tables, { type, payload }: FakeRequest): number {
   const family = readFamily(view, 0, payload.length);
   if (type === table.add || type === table.delete) {
     const key = `${family} ${readNftTable(payload, view, 0, payload.length)}`;
-    if (type === table.delete) return tables.delete(key) ? 0 : errno.ENOENT;
+    if (type === table.delete) return tables.delete(key) ? 0 : errnoOf("ENOENT");
     if (!tables.has(key)) tables.set(key, { rules: [], sets: new Map() });
     return 0;
   }
   if (type === set.add || type === set.delete) {
     const { table: tableName = "", name = "", notes, ...layout } = readNftSet(payload, view, 0, payload.length);
     const sets = tables.get(`${family} ${tableName}`)?.sets;
-    if (sets === undefined) return errno.ENOENT;
-    if (type === set.delete) return sets.delete(name) ? 0 : errno.ENOENT;
+    if (sets === undefined) return errnoOf("ENOENT");
+    if (type === set.delete) return sets.delete(name) ? 0 : errnoOf("ENOENT");
     const made = { family, table: tableName, name, ...fieldsOf(layout, notes ?? new Uint8Array()) };
     if (!sets.has(name)) sets.set(name, { set: made, payload, elements: new Set() });
     return 0;
@@ -204,10 +195,10 @@ function change(tables: Tables, { type, payload }: FakeRequest): number {
     elements: parts = [],
   } = readNftElementList(payload, view, 0, payload.length);
   const found = tables.get(`${family} ${tableName}`)?.sets.get(name);
-  if (found === undefined) return errno.ENOENT;
+  if (found === undefined) return errnoOf("ENOENT");
   for (const each of elementsOf(found.set, parts))
     if (type === element.add) found.elements.add(each);
-    else if (!found.elements.delete(each)) return errno.ENOENT;
+    else if (!found.elements.delete(each)) return errnoOf("ENOENT");
   return 0;
 }
 
