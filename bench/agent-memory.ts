@@ -10,11 +10,11 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { namespaceName } from "../src/dataplane/kernel-names.ts";
 import { Lab } from "../src/lab/lab.ts";
 import { pause, runProgram } from "../src/lab/process.ts";
 import { serverAddress } from "../src/lab/underlay.ts";
 import { NetworkNamespace } from "../src/linux/index.ts";
-import { namespaceName } from "../src/model/names.ts";
 import { listFdbEntries, listNeighbours, NetlinkSocket, neighbourFlag } from "../src/netlink/index.ts";
 import { table } from "./netlink-scene.ts";
 

@@ -11,10 +11,10 @@
  */
 import { parseArgs } from "node:util";
 import { mac } from "../src/base/mac.ts";
+import { namespaceName } from "../src/dataplane/kernel-names.ts";
 import { Lab } from "../src/lab/lab.ts";
 import { runProgram } from "../src/lab/process.ts";
 import { NetworkNamespace, namedNamespacePath } from "../src/linux/index.ts";
-import { namespaceName } from "../src/model/names.ts";
 import {
   EventSocket,
   eventGroup,

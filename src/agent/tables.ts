@@ -9,7 +9,7 @@ import {
   notYet,
   type ReconciledTable,
 } from "../dataplane/index.ts";
-import { bridgeName, endpointPortName } from "../model/names.ts";
+import { bridgeName, endpointPortName } from "../dataplane/kernel-names.ts";
 import {
   type FdbEntry,
   listFdbEntries,

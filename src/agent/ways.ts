@@ -1,6 +1,5 @@
 import type { NetworkState } from "../api/convert.ts";
-import { noTunnel } from "../model/encapsulation.ts";
-import type { Transport } from "../model/names.ts";
+import { noTunnel, type Transport } from "../model/encapsulation.ts";
 import { type WayFields, waysInPhase } from "../model/phase.ts";
 
 /** How the packets of a network travel between nodes. */

@@ -1,10 +1,9 @@
 import { type Cidr, cidrContains, type InterfaceAddress, networkAddress } from "../base/cidr.ts";
 import { familyOf, type IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
-import { encapsulations } from "../model/encapsulation.ts";
+import { encapsulations, type Transport } from "../model/encapsulation.ts";
 import type { Learning, NetworkMode, Vni } from "../model/index.ts";
 import { minimumMtu } from "../model/mtu.ts";
-import type { Transport } from "../model/names.ts";
 
 /** The group that a network floods to, and the underlay interface that joins it. */
 export interface MulticastGroup {

@@ -2,7 +2,6 @@ import type { Clock } from "../base/clock.ts";
 import type { IpAddress, IpFamily } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { isErrno } from "../linux/index.ts";
-import { bridgeName, endpointPortName } from "../model/names.ts";
 import {
   type BridgePortSettings,
   deleteLink,
@@ -23,9 +22,9 @@ import { Ports } from "./devices/ports.ts";
 import { Tunnels } from "./devices/tunnels.ts";
 import { type PlannedTunnel, plannedTunnels } from "./encapsulation/tunnel.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
+import { bridgeName, endpointPortName, isOwnLink } from "./kernel-names.ts";
 import { NetworkRows } from "./network-rows.ts";
 import type { KernelObject } from "./objects.ts";
-import { isOwnLink } from "./ownership.ts";
 import type { Failure } from "./reconcile/marks.ts";
 import { lookUp } from "./reconcile/reconciled-table.ts";
 import type { Problems, Report } from "./report.ts";

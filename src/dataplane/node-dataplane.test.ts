@@ -5,8 +5,8 @@ import { changeLink, RTM_NEWLINK } from "../netlink/index.ts";
 import { networkSettings } from "../testing/desired.ts";
 import { FakeKernel } from "../testing/fake-kernel.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
+import { aliasOf } from "./kernel-names.ts";
 import { NodeDataplane } from "./node-dataplane.ts";
-import { aliasOf } from "./ownership.ts";
 import type { DataplaneEvent } from "./report.ts";
 
 const loopback = { ...changeLink({ index: 1 }, { name: "lo", alias: aliasOf("weft") }), type: RTM_NEWLINK };

@@ -1,7 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import { isErrno } from "../linux/index.ts";
-import { endpointPortName, namespaceName, tunnelPattern } from "../model/names.ts";
 import {
   deleteLink,
   type Link,
@@ -17,18 +16,26 @@ import type { DesiredNetwork } from "./desired.ts";
 import { LinkTable } from "./devices/link-table.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
+import {
+  endpointPortName,
+  isOwnLink,
+  namespaceName,
+  routingFilterName,
+  suppressionFilterName,
+  tenantDevice,
+  tunnelPattern,
+  weftProtocol,
+} from "./kernel-names.ts";
 import { NetworkDataplane, type PortTraffic } from "./network-dataplane.ts";
 import { KeptTable } from "./nft/kept-table.ts";
 import { Nftables } from "./nft/nftables.ts";
-import { handedUpTable, routingFilterName, routingFilterTable } from "./nft/routing-filter.ts";
-import { suppressionFilterName, suppressionFilterTable } from "./nft/suppression-filter.ts";
+import { handedUpTable, routingFilterTable } from "./nft/routing-filter.ts";
+import { suppressionFilterTable } from "./nft/suppression-filter.ts";
 import type { NftTable } from "./nft/table.ts";
-import { isOwnLink, weftProtocol } from "./ownership.ts";
 import type { Problems, Report } from "./report.ts";
 import { ensureNamespaceName, openTenantNamespace, removeTenantNamespace } from "./tenant-namespace.ts";
 import { ensureTenantSysctls } from "./tenant-sysctls.ts";
 import type { UnderlayDataplane } from "./underlay-dataplane.ts";
-import { tenantDevice } from "./uplink/identity.ts";
 import { requestOf } from "./uplink/networks-request.ts";
 import { isEmptyRequest, type UplinkRequest } from "./uplink/request.ts";
 import { Uplink } from "./uplink/uplink.ts";

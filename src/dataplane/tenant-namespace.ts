@@ -2,7 +2,7 @@ import { WeftError } from "../base/errors.ts";
 import { changeLink, getLink, type Link, listLinks, NetlinkSocket } from "../netlink/index.ts";
 import { isMade } from "./encapsulation/fallback-tunnels.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
-import { aliasOf } from "./ownership.ts";
+import { aliasOf } from "./kernel-names.ts";
 import { ensureTenantSysctls } from "./tenant-sysctls.ts";
 
 /** The namespace of a tenant: made, or found and known by the mark on its loopback device. */

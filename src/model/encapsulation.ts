@@ -134,3 +134,10 @@ export const encapsulationNames = Object.keys(records) as readonly Encapsulation
 export function encapsulationsThat(are: (record: EncapsulationRecord) => boolean): readonly Encapsulation[] {
   return encapsulationNames.filter((name) => are(encapsulations[name]));
 }
+
+/** An encapsulation as it is sent: what tells one tunnel of a network from another while the network changes. */
+export interface Transport {
+  readonly encapsulation: TunnelEncapsulation;
+  /** UDP destination port; 0 where the encapsulation has none. */
+  readonly port: number;
+}

@@ -9,8 +9,8 @@ import {
   encapsulations,
   type NetworkMode,
   noTunnel,
+  type Transport,
 } from "../model/encapsulation.ts";
-import type { Transport } from "../model/names.ts";
 import { networkSettings } from "./desired.ts";
 import { sceneVteps } from "./scene.ts";
 

@@ -6,7 +6,7 @@ import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Ipv4Address, ip } from "../../src/base/ip.ts";
 import { broadcastMac, type MacAddress, mac, zeroMac } from "../../src/base/mac.ts";
-import { endpointPortName, namespaceName } from "../../src/model/names.ts";
+import { endpointPortName, namespaceName } from "../../src/dataplane/kernel-names.ts";
 import {
   EventSocket,
   eventGroup,

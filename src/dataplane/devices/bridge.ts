@@ -3,7 +3,6 @@ import type { Clock } from "../../base/clock.ts";
 import { familyOf, type IpAddress } from "../../base/ip.ts";
 import { linkLocalOf } from "../../base/link-local.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
-import { bridgeName } from "../../model/names.ts";
 import {
   type BridgeSettings,
   changeLink,
@@ -16,7 +15,7 @@ import {
   replaceAddress,
 } from "../../netlink/index.ts";
 import type { DesiredNetwork, NetworkSettings } from "../desired.ts";
-import { aliasOf, weftGroup } from "../ownership.ts";
+import { aliasOf, bridgeName, weftGroup } from "../kernel-names.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import { applyChanges, type DevicePlace, isMarked, wrongKind } from "./device-changes.ts";

@@ -1,7 +1,7 @@
 import { WeftError } from "../../base/errors.ts";
 import type { Link, NetlinkSocket, Request } from "../../netlink/index.ts";
 import type { KernelNamespace } from "../kernel.ts";
-import { aliasOf, isOwnLink } from "../ownership.ts";
+import { aliasOf, isOwnLink } from "../kernel-names.ts";
 
 export interface DevicePlace {
   readonly instance: string;

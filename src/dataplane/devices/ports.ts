@@ -1,12 +1,11 @@
 import type { Clock } from "../../base/clock.ts";
 import type { MacAddress } from "../../base/mac.ts";
 import { isErrno } from "../../linux/index.ts";
-import { endpointOfPort, endpointPortName } from "../../model/names.ts";
 import { type BridgePortSettings, deleteLink, getFdbEntry, type Link, neighbourFlag } from "../../netlink/index.ts";
 import type { DesiredNetwork } from "../desired.ts";
 import type { Kernel } from "../kernel.ts";
+import { endpointOfPort, endpointPortName, isOwnLink } from "../kernel-names.ts";
 import type { KernelObject } from "../objects.ts";
-import { isOwnLink } from "../ownership.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import { lookUp } from "../reconcile/reconciled-table.ts";

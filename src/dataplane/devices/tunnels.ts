@@ -2,7 +2,6 @@ import type { Clock } from "../../base/clock.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import { isErrno } from "../../linux/index.ts";
-import { isTunnelOf } from "../../model/names.ts";
 import {
   type BridgePortSettings,
   changeLink,
@@ -22,7 +21,7 @@ import {
   tunnelConflict,
 } from "../encapsulation/tunnel.ts";
 import type { TunnelDevice } from "../encapsulation/tunnel-device.ts";
-import { aliasOf, isOwnLink, weftGroup } from "../ownership.ts";
+import { aliasOf, isOwnLink, isTunnelOf, weftGroup } from "../kernel-names.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import { lookUp } from "../reconcile/reconciled-table.ts";

@@ -1,7 +1,8 @@
 import { familyOf, type IpAddress } from "../../base/ip.ts";
-import { type Transport, tunnelName } from "../../model/names.ts";
+import type { Transport } from "../../model/encapsulation.ts";
 import { type GreSettings, greFlag, ip6TunnelFlag } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
+import { tunnelName } from "../kernel-names.ts";
 import { outerTtl, type TunnelDevice } from "./tunnel-device.ts";
 
 /** The tunnel of a layer-3 network towards one VTEP by GRE with a key (RFC 2784, RFC 2890): the network's VNI. */

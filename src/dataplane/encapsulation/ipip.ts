@@ -1,8 +1,9 @@
 import { cidrFamily } from "../../base/cidr.ts";
 import { familyOf, type IpAddress } from "../../base/ip.ts";
-import { type Transport, tunnelName } from "../../model/names.ts";
+import type { Transport } from "../../model/encapsulation.ts";
 import { type IpTunnelSettings, ip6TunnelFlag, ipTunnelProtocol } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
+import { tunnelName } from "../kernel-names.ts";
 import { outerTtl, type TunnelDevice } from "./tunnel-device.ts";
 
 /**

@@ -1,6 +1,6 @@
 import type { IpAddress } from "../../base/ip.ts";
+import type { Transport } from "../../model/encapsulation.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
-import type { Transport } from "../../model/names.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { keyedTunnel } from "./gre.ts";
 import type { TunnelDevice } from "./tunnel-device.ts";

@@ -1,6 +1,5 @@
 import type { IpAddress } from "../../base/ip.ts";
-import { encapsulations, type TunnelEncapsulation } from "../../model/encapsulation.ts";
-import type { Transport } from "../../model/names.ts";
+import { encapsulations, type Transport, type TunnelEncapsulation } from "../../model/encapsulation.ts";
 import type { Link, LinkInfo } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { geneveTunnel } from "./geneve.ts";

@@ -1,9 +1,9 @@
 import { familyOf, type IpAddress } from "../../base/ip.ts";
+import type { Transport } from "../../model/encapsulation.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
-import { type Transport, tunnelName } from "../../model/names.ts";
 import type { VxlanSettings } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
-import { routerMac } from "../ownership.ts";
+import { routerMac, tunnelName } from "../kernel-names.ts";
 import type { TunnelDevice } from "./tunnel-device.ts";
 
 /** linux/if_link.h: `enum ifla_vxlan_df`. VTEPs must not fragment: RFC 7348 §4.3. */

@@ -1,16 +1,12 @@
 import { type Cidr, cidr, cidrFamily, cidrOf } from "../../base/cidr.ts";
 import type { IpFamily } from "../../base/ip.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
-import { bridgeName, tunnelPattern } from "../../model/names.ts";
 import { nftField } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
-import { tenantDevice } from "../uplink/identity.ts";
+import { bridgeName, routingFilterName, tenantDevice, tunnelPattern } from "../kernel-names.ts";
 import { families } from "../uplink/request.ts";
 import type { FilledSet, NftTable } from "./table.ts";
 import * as nft from "./words.ts";
-
-/** The tenant's namespace is weft's own, so the name needs no instance. */
-export const routingFilterName = "weft-routing";
 
 /** IANA protocol number. */
 const icmpv6 = 58;

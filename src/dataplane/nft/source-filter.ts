@@ -1,5 +1,6 @@
 import { familyOf, type IpAddress, type IpFamily } from "../../base/ip.ts";
 import { nftField, packetAddress, packetNumber } from "../../netlink/index.ts";
+import { sourceFilterName } from "../kernel-names.ts";
 import { families } from "../uplink/request.ts";
 import type { FilledSet, NftObject, NftTable } from "./table.ts";
 import type { VtepPaths } from "./vtep-paths.ts";
@@ -104,11 +105,6 @@ export function sourceFilterTable({ instance, networks: all, localVteps, paths }
       nft.rule(chain, nft.match({ exthdr: { name: "frag" } }, true), nft.tooBig[6], nft.drop),
     ],
   };
-}
-
-/** `weft` for the usual instance, `weft-INSTANCE` for another. */
-export function sourceFilterName(instance: string): string {
-  return instance === "weft" ? "weft" : `weft-${instance}`;
 }
 
 const toTunnel = nft.match({ payload: { protocol: "udp", field: "dport" } }, "@ports");

@@ -1,9 +1,7 @@
 import { nftField } from "../../netlink/index.ts";
+import { suppressionFilterName } from "../kernel-names.ts";
 import type { NftObject, NftTable } from "./table.ts";
 import * as nft from "./words.ts";
-
-/** The tenant's namespace is weft's own, so the name needs no instance. */
-export const suppressionFilterName = "weft";
 
 /** Names are of devices, or what names begin with and a `*`. */
 export interface SuppressionFilter {

@@ -9,7 +9,7 @@ import {
   routeType,
 } from "../../netlink/index.ts";
 import type { DesiredNetwork } from "../desired.ts";
-import { weftProtocol } from "../ownership.ts";
+import { weftProtocol } from "../kernel-names.ts";
 import { notYet, type Table } from "../reconcile/table.ts";
 import type { BlockWays } from "./block-ways.ts";
 import { routeText } from "./row-text.ts";

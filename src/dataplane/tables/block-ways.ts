@@ -5,7 +5,7 @@ import type { MacAddress } from "../../base/mac.ts";
 import { encapsulations } from "../../model/encapsulation.ts";
 import type { DesiredNetwork } from "../desired.ts";
 import type { Tunnels } from "../devices/tunnels.ts";
-import { routerMac } from "../ownership.ts";
+import { routerMac } from "../kernel-names.ts";
 import { notYet } from "../reconcile/table.ts";
 
 export interface BlockWaysOptions {

@@ -13,7 +13,7 @@ import {
 } from "../../netlink/index.ts";
 import type { DesiredNetwork } from "../desired.ts";
 import type { Tunnels } from "../devices/tunnels.ts";
-import { weftProtocol } from "../ownership.ts";
+import { weftProtocol } from "../kernel-names.ts";
 import { lookUp } from "../reconcile/reconciled-table.ts";
 import { notYet, type Table } from "../reconcile/table.ts";
 import { type FdbListing, isMarkedFdb } from "./fdb-listing.ts";

@@ -11,7 +11,7 @@ import {
   replaceNeighbour,
 } from "../../netlink/index.ts";
 import type { DesiredNetwork } from "../desired.ts";
-import { weftProtocol } from "../ownership.ts";
+import { weftProtocol } from "../kernel-names.ts";
 import type { Table } from "../reconcile/table.ts";
 import { neighbourText } from "./row-text.ts";
 

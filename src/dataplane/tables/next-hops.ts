@@ -14,7 +14,7 @@ import {
   replaceNeighbour,
 } from "../../netlink/index.ts";
 import type { Tunnels } from "../devices/tunnels.ts";
-import { weftProtocol } from "../ownership.ts";
+import { weftProtocol } from "../kernel-names.ts";
 import type { ReconciledTable } from "../reconcile/reconciled-table.ts";
 import type { Reconciler } from "../reconcile/reconciler.ts";
 import { notYet, type Table } from "../reconcile/table.ts";

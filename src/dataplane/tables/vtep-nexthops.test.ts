@@ -14,7 +14,7 @@ import {
 } from "../../netlink/index.ts";
 import { NLM_F_DUMP } from "../../netlink/message.ts";
 import { type FakeHandler, FakeKernel } from "../../testing/fake-kernel.ts";
-import { nexthopRange, weftProtocol } from "../ownership.ts";
+import { nexthopRange, weftProtocol } from "../kernel-names.ts";
 import { VtepNexthops } from "./vtep-nexthops.ts";
 
 const instance = "weft";

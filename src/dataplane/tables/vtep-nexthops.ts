@@ -3,7 +3,7 @@ import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import { isErrno } from "../../linux/index.ts";
 import { deleteNexthop, listNexthops, type NetlinkSocket, type Nexthop, replaceNexthop } from "../../netlink/index.ts";
-import { nexthopRange, weftProtocol } from "../ownership.ts";
+import { nexthopRange, weftProtocol } from "../kernel-names.ts";
 import type { ReconciledTable } from "../reconcile/reconciled-table.ts";
 import { Reconciler } from "../reconcile/reconciler.ts";
 import type { Table } from "../reconcile/table.ts";

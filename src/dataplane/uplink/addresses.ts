@@ -1,7 +1,7 @@
 import { type Cidr, cidr, cidrOf, cidrsOverlap, prefixLengthOf } from "../../base/cidr.ts";
 import { WeftError } from "../../base/errors.ts";
 import { type IpAddress, type IpFamily, ip, ipFromBigInt, ipToBigInt } from "../../base/ip.ts";
-import { addressSeed, type UplinkIdentity } from "./identity.ts";
+import { addressSeed, type UplinkIdentity } from "../kernel-names.ts";
 import { spanOf, spansOverlap } from "./span.ts";
 
 /** One end's and the other end's address, of one family. */

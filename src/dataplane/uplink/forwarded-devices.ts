@@ -9,7 +9,7 @@ import {
   routeType,
   type Watch,
 } from "../../netlink/index.ts";
-import { isOwnLink } from "../ownership.ts";
+import { isOwnLink } from "../kernel-names.ts";
 import type { Report } from "../report.ts";
 import { ensureForwarding, type ForwardingDevices, forwardingTable } from "./host-forwarding.ts";
 import { widestDefault } from "./host-routes.ts";

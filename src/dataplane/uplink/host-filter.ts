@@ -2,10 +2,10 @@ import { cidrFamily, cidrOf, prefixLengthOf } from "../../base/cidr.ts";
 import { familyOf } from "../../base/ip.ts";
 import { encapsulationNames, encapsulations } from "../../model/encapsulation.ts";
 import { nftField } from "../../netlink/index.ts";
+import { hostDevice, hostTable, type UplinkIdentity } from "../kernel-names.ts";
 import type { NftObject, NftTable } from "../nft/table.ts";
 import * as nft from "../nft/words.ts";
 import { linkLocal, type PairAddresses } from "./addresses.ts";
-import { hostDevice, hostTable, type UplinkIdentity } from "./identity.ts";
 import { families, type UplinkRequest } from "./request.ts";
 import { snatPorts } from "./snat-ports.ts";
 

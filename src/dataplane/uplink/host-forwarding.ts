@@ -1,11 +1,10 @@
 import type { IpFamily } from "../../base/ip.ts";
 import { type Link, listLinks, type NftSet, nftField } from "../../netlink/index.ts";
 import type { KernelNamespace } from "../kernel.ts";
+import { hostDevicePattern, isOwnLink, weftGroup } from "../kernel-names.ts";
 import type { NftTable } from "../nft/table.ts";
 import * as nft from "../nft/words.ts";
-import { isOwnLink, weftGroup } from "../ownership.ts";
 import type { Report } from "../report.ts";
-import { hostDevicePattern } from "./identity.ts";
 import { forwardingOf, type Side } from "./pair.ts";
 import { families } from "./request.ts";
 

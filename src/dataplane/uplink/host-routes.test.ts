@@ -3,8 +3,8 @@ import { describe, it } from "node:test";
 import { cidr } from "../../base/cidr.ts";
 import { ip } from "../../base/ip.ts";
 import { type Route, routeType } from "../../netlink/index.ts";
+import { routeMetric } from "../kernel-names.ts";
 import { type HostRoutePlan, planHostRoutes } from "./host-routes.ts";
-import { routeMetric } from "./identity.ts";
 import type { UplinkRequest } from "./request.ts";
 
 const identity = { instance: "weft", tenant: "blue" };

@@ -1,8 +1,7 @@
 import { isErrno } from "../../linux/index.ts";
 import { deleteLink, getLink, type Link, listLinks } from "../../netlink/index.ts";
-import { aliasOf, isOwnLink } from "../ownership.ts";
+import { aliasOf, hostDevice, hostDevicePattern, isOwnLink, tenantOfHostTable } from "../kernel-names.ts";
 import { releaseForwarding } from "./host-forwarding.ts";
-import { hostDevice, hostDevicePattern, tenantOfHostTable } from "./identity.ts";
 import type { Side } from "./pair.ts";
 import { removeFromHost } from "./uplink.ts";
 

@@ -14,10 +14,9 @@ import {
   replaceAddress,
 } from "../../netlink/index.ts";
 import type { KernelNamespace } from "../kernel.ts";
+import { aliasOf, hostDevice, isOwnLink, tenantDevice, type UplinkIdentity, weftGroup } from "../kernel-names.ts";
 import type { Nftables } from "../nft/nftables.ts";
-import { aliasOf, isOwnLink, weftGroup } from "../ownership.ts";
 import { type AddressPair, linkLocal, type PairAddresses, pairPrefixLength } from "./addresses.ts";
-import { hostDevice, tenantDevice, type UplinkIdentity } from "./identity.ts";
 
 /** A namespace and how to speak with its kernel. */
 export interface Side {

@@ -1,12 +1,9 @@
 import { cidrFamily, prefixLengthOf } from "../../base/cidr.ts";
+import { tenantDevice, tenantTable } from "../kernel-names.ts";
 import type { NftObject, NftTable } from "../nft/table.ts";
 import * as nft from "../nft/words.ts";
 import type { PairAddresses } from "./addresses.ts";
-import { tenantDevice } from "./identity.ts";
 import { families, type UplinkRequest } from "./request.ts";
-
-/** The tenant's namespace is weft's own, so the name needs no instance. The bridges' filter is of another family. */
-export const tenantTable = "weft";
 
 /**
  * What passes between a tenant's networks and its uplink, and under which addresses. Behind the uplink subnets of

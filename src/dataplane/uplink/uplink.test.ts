@@ -15,10 +15,9 @@ import {
 } from "../../netlink/index.ts";
 import { FakeKernel } from "../../testing/fake-kernel.ts";
 import type { KernelNamespace } from "../kernel.ts";
+import { routeMetric, weftProtocol } from "../kernel-names.ts";
 import { Nftables } from "../nft/nftables.ts";
-import { weftProtocol } from "../ownership.ts";
 import { ForwardedDevices } from "./forwarded-devices.ts";
-import { routeMetric } from "./identity.ts";
 import { Uplink } from "./uplink.ts";
 
 /** Counts what it hands on. */

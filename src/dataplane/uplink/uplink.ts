@@ -16,8 +16,8 @@ import {
   type Watch,
   type WatchEvents,
 } from "../../netlink/index.ts";
+import { hostDevice, hostTable, routeMetric, tenantTable, type UplinkIdentity, weftProtocol } from "../kernel-names.ts";
 import { KeptTable } from "../nft/kept-table.ts";
-import { weftProtocol } from "../ownership.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import type { Report } from "../report.ts";
@@ -26,7 +26,6 @@ import type { ForwardedDevices } from "./forwarded-devices.ts";
 import { hostFilterTable } from "./host-filter.ts";
 import { releaseForwarding } from "./host-forwarding.ts";
 import { isOwnRoute, isSameRoute, planHostRoutes } from "./host-routes.ts";
-import { hostDevice, hostTable, routeMetric, type UplinkIdentity } from "./identity.ts";
 import {
   addressesOf,
   type Ends,
@@ -42,7 +41,7 @@ import {
 } from "./pair.ts";
 import { families, isEmptyRequest, needsDefaultRoute, passesHost, type UplinkRequest } from "./request.ts";
 import { mainTable } from "./routing-tables.ts";
-import { tenantFilterTable, tenantTable } from "./tenant-filter.ts";
+import { tenantFilterTable } from "./tenant-filter.ts";
 
 /** The host's own namespace, and what all uplinks share of it. */
 export interface UplinkHost extends Side {

@@ -10,7 +10,7 @@ import {
   replaceRoute,
 } from "../../../netlink/index.ts";
 import type { LocalEndpoint, NetworkSettings } from "../../desired.ts";
-import { weftProtocol } from "../../ownership.ts";
+import { weftProtocol } from "../../kernel-names.ts";
 
 /** linux/rtnetlink.h: RT_TABLE_MAIN. */
 const mainTable = 254;

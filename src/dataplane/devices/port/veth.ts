@@ -1,6 +1,5 @@
 import { WeftError } from "../../../base/errors.ts";
 import { isErrno } from "../../../linux/index.ts";
-import { bridgeName, endpointPortName } from "../../../model/names.ts";
 import {
   changeLink,
   createLink,
@@ -18,7 +17,7 @@ import {
 } from "../../../netlink/index.ts";
 import type { LocalEndpoint, NetworkSettings } from "../../desired.ts";
 import type { Kernel, KernelNamespace } from "../../kernel.ts";
-import { portAliasOf, weftGroup, weftProtocol } from "../../ownership.ts";
+import { bridgeName, endpointPortName, portAliasOf, weftGroup, weftProtocol } from "../../kernel-names.ts";
 import type { DataplaneEvent } from "../../report.ts";
 import { endpointPort, isPortAs } from "../bridge-port.ts";
 import type { LinkTable } from "../link-table.ts";

@@ -1,0 +1,192 @@
+import { createHash } from "node:crypto";
+import { familyOf, type IpAddress, ipToBytes } from "../base/ip.ts";
+import { type MacAddress, macFromBytes } from "../base/mac.ts";
+import { encapsulations, encapsulationsThat, type Transport } from "../model/encapsulation.ts";
+import { parseTenantName } from "../model/names.ts";
+import type { Vni } from "../model/resources.ts";
+import type { Link } from "../netlink/index.ts";
+
+/**
+ * The names and marks that weft gives in the kernel. What does not carry the mark is never changed or deleted.
+ */
+
+/** The namespace of a tenant: `<instance>-<tenant>`, at most 57 bytes of the 255 that a file name may have. */
+export function namespaceName(instance: string, tenant: string): string {
+  return `${instance}-${tenant}`;
+}
+
+/** The tenant whose namespace this is, or `undefined` when the namespace is not one of this instance. */
+export function tenantOfNamespace(instance: string, namespace: string): string | undefined {
+  if (!namespace.startsWith(`${instance}-`)) return undefined;
+  const tenant = parseTenantName(namespace.slice(instance.length + 1));
+  return tenant.ok ? tenant.value : undefined;
+}
+
+/** The bridge of an l2 network. */
+export function bridgeName(vni: Vni): string {
+  return `br${vni}`;
+}
+
+/**
+ * The tunnel device of a network that leads to `peer`. Where one serves all VTEPs: `vx100`, and `vx100p2118` for port 8472
+ * (2118 hexadecimal), so that two ports can be served beside each other. Where each VTEP takes a device: `g2s-c0000201` leads
+ * to 192.0.2.1 in VNI 100 (2s in base 36); IPv6 addresses and unusual ports are in it as a hash of 41 bits. 15 bytes at most.
+ */
+export function tunnelName(transport: Transport, vni: Vni, peer: IpAddress): string {
+  const { encapsulation, port } = transport;
+  const start = tunnelNameStart(transport, vni);
+  const { devices, port: usualPort } = encapsulations[encapsulation];
+  if (devices === "shared") return start;
+  const isPlain = familyOf(peer) === 4 && port === usualPort;
+  return isPlain
+    ? `${start}${Array.from(ipToBytes(peer), (byte) => byte.toString(16).padStart(2, "0")).join("")}`
+    : `${start}${hash41(`${peer} ${port}`).toString(36).padStart(8, "0")}`;
+}
+
+/** The tunnel devices of a transport by name: that of the one, or what all begin with and a `*`. */
+export function tunnelPattern(transport: Transport, vni: Vni): string {
+  const isShared = encapsulations[transport.encapsulation].devices === "shared";
+  return `${tunnelNameStart(transport, vni)}${isShared ? "" : "*"}`;
+}
+
+/** What names of a transport's devices begin with; where one device serves all VTEPs its whole name. */
+function tunnelNameStart({ encapsulation, port }: Transport, vni: Vni): string {
+  const { devices, devicePrefix, port: usualPort } = encapsulations[encapsulation];
+  if (devices !== "shared") return `${devicePrefix}${vni.toString(36)}-`;
+  return `${devicePrefix}${vni}${port === usualPort ? "" : `p${port.toString(16).padStart(4, "0")}`}`;
+}
+
+/** Whether a device of weft's is a tunnel of this network, by whatever encapsulation, port and VTEP. */
+export function isTunnelOf(vni: Vni, name: string): boolean {
+  const [shared, single] = (["shared", "per-vtep"] as const).map((kind) =>
+    encapsulationsThat(({ devices }) => devices === kind)
+      .map((each) => encapsulations[each].devicePrefix)
+      .join("|"),
+  );
+  return new RegExp(`^((${shared})${vni}(p[0-9a-f]{4})?|(${single})${vni.toString(36)}-[0-9a-z]{8})$`).test(name);
+}
+
+/** FNV-1a of 64 bits, of which 41 fit eight digits of base 36. */
+function hash41(text: string): bigint {
+  let hash = 0xcbf2_9ce4_8422_2325n;
+  for (const byte of new TextEncoder().encode(text))
+    hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x0000_0100_0000_01b3n);
+  return (hash ^ (hash >> 41n)) & ((1n << 41n) - 1n);
+}
+
+/** The node's end of an endpoint's veth pair: 14 bytes of the 15 that the kernel allows. */
+export function endpointPortName(endpoint: string): string {
+  return `ve${endpoint}`;
+}
+
+/** The endpoint whose port has the name; `undefined`: it is no port's. */
+export function endpointOfPort(name: string): string | undefined {
+  return /^ve([0-9a-f]{12})$/.exec(name)?.[1];
+}
+
+/** The route protocol number (RTPROT_*, NDA_PROTOCOL) of weft. Values from 4 on mean nothing to the kernel. */
+export const weftProtocol = 119;
+
+/**
+ * The group (IFLA_GROUP) of each device: set in the message that makes it, so that there is no moment in which a
+ * device of weft's is not known as such. The letters WEFT.
+ */
+export const weftGroup = 0x5745_4654;
+
+export function isOwnLink(link: Link): boolean {
+  return link.group === weftGroup;
+}
+
+/** The alias of each device, and the mark of a tenant's namespace on its loopback device: for people, and by instance. */
+export function aliasOf(instance: string): string {
+  return `weft:${instance}`;
+}
+
+/** The alias of an endpoint's port: also of which namespace, by its inode number, the other end was put into. */
+export function portAliasOf(instance: string, inode: number): string {
+  return `${aliasOf(instance)} net:[${inode}]`;
+}
+
+/**
+ * The MAC of a node's tunnels in layer-3 networks, by its VTEP address: every node can tell it of every other. Locally
+ * administered; 46 bits of a hash, so that the addresses of 5,000 nodes share one with a chance of 2 in 10 million.
+ */
+export function routerMac(vtep: IpAddress): MacAddress {
+  const bytes = Uint8Array.from(createHash("sha256").update(vtep).digest().subarray(0, 6));
+  bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
+  return macFromBytes(bytes);
+}
+
+/**
+ * Nexthop identifiers are shared by all who use a namespace. Those of an instance begin with 18 bits that follow
+ * from its name; 14 bits number its nexthops.
+ */
+export function nexthopRange(instance: string): { readonly first: number; readonly last: number } {
+  let hash = 0x811c9dc5;
+  for (const character of instance) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x0100_0193) >>> 0;
+  const first = (0x4000_0000 | ((hash & 0xffff) << 14)) >>> 0;
+  return { first, last: first + 0x3fff };
+}
+
+/** Whose uplink: what tells it from others in the underlay's namespace, which tenants and instances share. */
+export interface UplinkIdentity {
+  readonly instance: string;
+  readonly tenant: string;
+}
+
+/** The tenant's end of the pair. */
+export const tenantDevice = "uplink";
+
+/** The host's end of the pair: 14 bytes of the 15 that the kernel allows. */
+export function hostDevice(identity: UplinkIdentity): string {
+  return `up${digest(identity, "device").toString("hex", 0, 6)}`;
+}
+
+/** Names that {@link hostDevice} gives. */
+export const hostDevicePattern = /^up[0-9a-f]{12}$/;
+
+const tablePrefix = (instance: string): string => `weft-uplink-${instance}-`;
+
+/** The host's filter. Instances have no hyphen in their names, so that it can be read back in one way only. */
+export function hostTable({ instance, tenant }: UplinkIdentity): string {
+  return `${tablePrefix(instance)}${tenant}`;
+}
+
+/** The tenant whose filter this is, or `undefined` when the table is no uplink's of this instance. */
+export function tenantOfHostTable(instance: string, table: string): string | undefined {
+  const prefix = tablePrefix(instance);
+  return table.startsWith(prefix) ? table.slice(prefix.length) : undefined;
+}
+
+/**
+ * The metric of this uplink's routes on the host; together with the protocol number it says whose they are. It is part of
+ * a route's key, so the kernel keeps it for as long as the route, whatever becomes of devices and processes, and two uplinks
+ * never replace each other's routes. Devices would not do: routes to blocks of other nodes lead through the host's own.
+ * In the upper half of 32 bits, so that any route that somebody else makes to the same prefix comes first.
+ */
+export function routeMetric(identity: UplinkIdentity): number {
+  return (digest(identity, "metric").readUInt32BE(0) | 0x8000_0000) >>> 0;
+}
+
+/** 40 bits that are this uplink's. */
+export function addressSeed(identity: UplinkIdentity): bigint {
+  return BigInt(`0x${digest(identity, "addresses").toString("hex", 0, 5)}`);
+}
+
+function digest({ instance, tenant }: UplinkIdentity, purpose: string): Buffer {
+  return createHash("sha256").update(`${purpose} ${instance} ${tenant}`).digest();
+}
+
+/** `weft` for the usual instance, `weft-INSTANCE` for another. */
+export function sourceFilterName(instance: string): string {
+  return instance === "weft" ? "weft" : `weft-${instance}`;
+}
+
+/** The tenant's namespace is weft's own, so the name needs no instance. */
+export const routingFilterName = "weft-routing";
+
+/** The tenant's namespace is weft's own, so the name needs no instance. */
+export const suppressionFilterName = "weft";
+
+/** The tenant's namespace is weft's own, so the name needs no instance. The bridges' filter is of another family. */
+export const tenantTable = "weft";
