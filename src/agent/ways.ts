@@ -1,11 +1,11 @@
 import type { NetworkState } from "../api/convert.ts";
-import { noTunnel, type Transport } from "../model/encapsulation.ts";
+import { noTunnel, type TunnelTransport } from "../model/encapsulation.ts";
 import { type WayFields, waysInPhase } from "../model/phase.ts";
 
 /** How the packets of a network travel between nodes. */
 export interface Way {
   /** Absent: in no tunnel. */
-  readonly transport?: Transport;
+  readonly transport?: TunnelTransport;
   /** Nodes that share a link reach each other without a tunnel. */
   readonly isDirect: boolean;
 }

@@ -10,7 +10,7 @@ import { AdminService } from "./generated/weft/v1/admin_pb.js";
 import { AgentService } from "./generated/weft/v1/agent_pb.js";
 import { ErrorDetailSchema } from "./generated/weft/v1/errors_pb.js";
 import { NodeService } from "./generated/weft/v1/node_pb.js";
-import { Session, type SessionTls } from "./session.ts";
+import { HttpSession, type HttpSessionTls } from "./http-session.ts";
 
 /**
  * The DNS name in the certificate of every control server. Clients ask for it whatever address they dial: the CA
@@ -87,9 +87,9 @@ export function connectNode(options: {
 /** As {@link connectNode}, with what TLS needs given directly; without `cert` the connection can only join. */
 export function tlsConnection(
   url: string,
-  tls: Pick<SessionTls, "ca" | "cert" | "key" | "localAddresses">,
+  tls: Pick<HttpSessionTls, "ca" | "cert" | "key" | "localAddresses">,
 ): NodeConnection {
-  const session = new Session(url, { ...tls, ...parseServerUrl(url), servername: serverName });
+  const session = new HttpSession(url, { ...tls, ...parseServerUrl(url), servername: serverName });
   const transport = createConnectTransport({ httpVersion: "2", baseUrl: url, sessionManager: session, readMaxBytes });
   return {
     client: withWeftErrors(NodeService, transport, (method, error) => explainTls(url, method, error)),

@@ -1,7 +1,7 @@
 import { type Cidr, cidrContains, type InterfaceAddress, networkAddress } from "../base/cidr.ts";
 import { familyOf, type IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
-import { encapsulations, type Transport } from "../model/encapsulation.ts";
+import { encapsulations, type TunnelTransport } from "../model/encapsulation.ts";
 import type { Learning, NetworkMode, Vni } from "../model/index.ts";
 import { minimumMtu } from "../model/mtu.ts";
 
@@ -23,9 +23,9 @@ export interface NetworkSettings {
   /** Octets of the largest inner packet. */
   readonly mtu: number;
   /** How packets leave; absent: not in a tunnel. */
-  readonly transport?: Transport;
+  readonly transport?: TunnelTransport;
   /** Tunnels that are received from as well, because other nodes may send so, yet or still. */
-  readonly standby: readonly Transport[];
+  readonly standby: readonly TunnelTransport[];
   /** This node's VTEP address. */
   readonly localVtep: IpAddress;
   /** Who gets a copy of each flooded frame where there is no group: all peers, those that are listed, or nobody. */
@@ -549,6 +549,6 @@ function resolvesLocals({ gateways, arpSuppression }: NetworkSettings): boolean 
   return gateways.length > 0 || arpSuppression;
 }
 
-function sameTransport(a: Transport | undefined, b: Transport | undefined): boolean {
+function sameTransport(a: TunnelTransport | undefined, b: TunnelTransport | undefined): boolean {
   return a?.encapsulation === b?.encapsulation && a?.port === b?.port;
 }

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { familyOf, type IpAddress, ipToBytes } from "../base/ip.ts";
 import { type MacAddress, macFromBytes } from "../base/mac.ts";
-import { encapsulations, encapsulationsThat, type Transport } from "../model/encapsulation.ts";
+import { encapsulations, encapsulationsThat, type TunnelTransport } from "../model/encapsulation.ts";
 import { parseTenantName } from "../model/names.ts";
 import type { Vni } from "../model/resources.ts";
 import type { Link } from "../netlink/index.ts";
@@ -32,7 +32,7 @@ export function bridgeName(vni: Vni): string {
  * (2118 hexadecimal), so that two ports can be served beside each other. Where each VTEP takes a device: `g2s-c0000201` leads
  * to 192.0.2.1 in VNI 100 (2s in base 36); IPv6 addresses and unusual ports are in it as a hash of 41 bits. 15 bytes at most.
  */
-export function tunnelName(transport: Transport, vni: Vni, peer: IpAddress): string {
+export function tunnelName(transport: TunnelTransport, vni: Vni, peer: IpAddress): string {
   const { encapsulation, port } = transport;
   const start = tunnelNameStart(transport, vni);
   const { devices, port: usualPort } = encapsulations[encapsulation];
@@ -44,13 +44,13 @@ export function tunnelName(transport: Transport, vni: Vni, peer: IpAddress): str
 }
 
 /** The tunnel devices of a transport by name: that of the one, or what all begin with and a `*`. */
-export function tunnelPattern(transport: Transport, vni: Vni): string {
+export function tunnelPattern(transport: TunnelTransport, vni: Vni): string {
   const isShared = encapsulations[transport.encapsulation].devices === "shared";
   return `${tunnelNameStart(transport, vni)}${isShared ? "" : "*"}`;
 }
 
 /** What names of a transport's devices begin with; where one device serves all VTEPs its whole name. */
-function tunnelNameStart({ encapsulation, port }: Transport, vni: Vni): string {
+function tunnelNameStart({ encapsulation, port }: TunnelTransport, vni: Vni): string {
   const { devices, devicePrefix, port: usualPort } = encapsulations[encapsulation];
   if (devices !== "shared") return `${devicePrefix}${vni.toString(36)}-`;
   return `${devicePrefix}${vni}${port === usualPort ? "" : `p${port.toString(16).padStart(4, "0")}`}`;

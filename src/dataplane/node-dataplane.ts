@@ -2,7 +2,7 @@ import type { Clock } from "../base/clock.ts";
 import { type Duration, formatDuration, minutes } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
-import type { Transport } from "../model/encapsulation.ts";
+import type { TunnelTransport } from "../model/encapsulation.ts";
 import { getLink, NetlinkSocket, type Watch } from "../netlink/index.ts";
 import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
@@ -417,7 +417,7 @@ export class NodeDataplane {
 /** The UDP ports of those transports of a network that `isMeant`. */
 function portsOf(
   { settings: { transport, standby } }: DesiredNetwork,
-  isMeant: (transport: Transport) => boolean,
+  isMeant: (transport: TunnelTransport) => boolean,
 ): number[] {
   return [...standby, ...(transport === undefined ? [] : [transport])]
     .filter((each) => each.port > 0 && isMeant(each))

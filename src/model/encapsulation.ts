@@ -136,7 +136,7 @@ export function encapsulationsThat(are: (record: EncapsulationRecord) => boolean
 }
 
 /** An encapsulation as it is sent: what tells one tunnel of a network from another while the network changes. */
-export interface Transport {
+export interface TunnelTransport {
   readonly encapsulation: TunnelEncapsulation;
   /** UDP destination port; 0 where the encapsulation has none. */
   readonly port: number;

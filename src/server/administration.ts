@@ -142,7 +142,7 @@ export class Administration {
       const revision = await this.#ledger.commit(`${verb} ${declarations.length} resources`, async () => {
         const holds = new Map<string, number>();
         for (;;) {
-          const plan = new Plan(this.#ledger, verb === "apply", holds);
+          const plan = new DeclarationPlan(this.#ledger, verb === "apply", holds);
           outcomes = plan.add(declarations);
           if (dryRun) return { conditions: [], operations: [] };
           if (plan.unheld.length === 0) return plan.transaction();
@@ -162,7 +162,7 @@ export class Administration {
 }
 
 /** One transaction that makes declared tenants and networks so. */
-class Plan {
+class DeclarationPlan {
   /** Networks that must be held before it can be committed. */
   readonly unheld: string[] = [];
   readonly #ledger: Ledger;

@@ -62,14 +62,14 @@ export class Learned {
     let { revision } = state;
     for (let start = 0; start < addresses.length; start += chunkLimit) {
       const chunk = addresses.slice(start, start + chunkLimit);
-      let plan: Plan | undefined;
+      let plan: PublicationPlan | undefined;
       let planned: LearnedOutcome[] = [];
       revision = await this.#ledger.commit(attempted, () => {
         const identity = this.#identities.requireCurrent(caller, attempted);
         const current = requireLearning(state, network, attempted);
         // Behind the ports of a node that hosts the network already nothing begins.
         if (!current.hosts.has(caller.name)) requireSelected(state, current.network, caller.name, attempted);
-        plan = new Plan(state, current, caller.name, this.#moves);
+        plan = new PublicationPlan(state, current, caller.name, this.#moves);
         planned = chunk.map((address) => plan?.add(address) ?? refused("", 0));
         const { conditions, operations } = plan.transaction(this.#ledger.clock.now());
         if (operations.length === 0) return { conditions: [], operations: [] };
@@ -107,7 +107,7 @@ function refused(reason: string, retryAfter: number): LearnedOutcome {
 }
 
 /** One transaction that makes published addresses endpoints. Later ones see what earlier ones change. */
-class Plan {
+class PublicationPlan {
   /** What moved, once it is committed. */
   readonly moves: string[] = [];
   readonly #state: State;

@@ -2,7 +2,7 @@ import { kinds } from "../api/kinds.ts";
 import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds, seconds } from "../base/duration.ts";
 import type { Fanout } from "./fanout.ts";
-import type { Host, NetworkEntry, State, StateChange } from "./state.ts";
+import type { NetworkEntry, NetworkHost, State, StateChange } from "./state.ts";
 import { Told } from "./told.ts";
 
 /** What a node says of one network. */
@@ -68,15 +68,15 @@ export class Readiness {
   readonly #clock: Clock;
   readonly #toldAll = new WeakMap<NetworkEntry, Told>();
   /** What was told to one host alone. */
-  readonly #toldHost = new WeakMap<Host, Told>();
+  readonly #toldHost = new WeakMap<NetworkHost, Told>();
   /** The last change of the network itself. */
   readonly #networkRevisions = new WeakMap<NetworkEntry, number>();
-  readonly #reports = new WeakMap<Host, Report>();
+  readonly #reports = new WeakMap<NetworkHost, Report>();
   readonly #contacts = new Map<string, Contact>();
   readonly #listeners = new Set<(entry: NetworkEntry | undefined) => void>();
   /** Of the batch under way. */
   readonly #touchedNetworks = new Set<NetworkEntry>();
-  readonly #touchedHosts = new Set<Host>();
+  readonly #touchedHosts = new Set<NetworkHost>();
   readonly #changedNetworks = new Set<NetworkEntry>();
   /** What is older was told before this process began: nodes that connect are told the state as of then at least. */
   #floor = 0;
@@ -247,20 +247,20 @@ export class Readiness {
     return this.#clock.monotonic() - moment < returnTime;
   }
 
-  #isBehind(entry: NetworkEntry, host: Host): boolean {
+  #isBehind(entry: NetworkEntry, host: NetworkHost): boolean {
     return this.#reportedOf(host) < this.#toldTo(entry, host);
   }
 
-  #reportedOf(host: Host): number {
+  #reportedOf(host: NetworkHost): number {
     return this.#reports.get(host)?.revision ?? -1;
   }
 
-  #toldTo(entry: NetworkEntry, host: Host): number {
+  #toldTo(entry: NetworkEntry, host: NetworkHost): number {
     const all = this.#toldAll.get(entry)?.revision ?? 0;
     return Math.max(this.#floor, all, this.#toldHost.get(host)?.revision ?? 0);
   }
 
-  #describe(entry: NetworkEntry, node: string, host: Host): Behind {
+  #describe(entry: NetworkEntry, node: string, host: NetworkHost): Behind {
     const { connected, reports } = this.#contactOf(node);
     const report = this.#reports.get(host);
     const isBehind = this.#isBehind(entry, host);

@@ -38,7 +38,7 @@ export interface StoredBlock extends Block, BlockState {
 }
 
 /** What one node has in a network. */
-export class Host {
+export class NetworkHost {
   readonly endpoints = new Set<StoredEndpoint>();
   /** Those of the endpoints that were learned. */
   learned = 0;
@@ -66,7 +66,7 @@ export class NetworkEntry {
    * The nodes that host it: those with an endpoint in it, and those that own a block of it. The routes to a block lead
    * to a node that has its bridge and its tunnel, whether an endpoint has an address of the block or not.
    */
-  readonly hosts = new Map<string, Host>();
+  readonly hosts = new Map<string, NetworkHost>();
   /** Of an l3 network: blocks that are owned, and such as were. */
   readonly blocks = new Map<Cidr, StoredBlock>();
   /** Blocks about to be released. */
@@ -274,10 +274,10 @@ export class State {
     if (entry.network.mode === "l2") entry.history.record(revision, id, entry.endpointCount);
   }
 
-  #host(entry: NetworkEntry, node: string): Host {
+  #host(entry: NetworkEntry, node: string): NetworkHost {
     let host = entry.hosts.get(node);
     if (host !== undefined) return host;
-    host = new Host();
+    host = new NetworkHost();
     entry.hosts.set(node, host);
     const hosted = this.hosted.get(node);
     if (hosted === undefined) this.hosted.set(node, new Set([entry]));

@@ -9,7 +9,7 @@ import {
   encapsulations,
   type NetworkMode,
   noTunnel,
-  type Transport,
+  type TunnelTransport,
 } from "../model/encapsulation.ts";
 import { networkSettings } from "./desired.ts";
 import { sceneVteps } from "./scene.ts";
@@ -103,7 +103,7 @@ function moving(name: string, family: IpFamily, changes: Partial<NetworkSettings
 }
 
 /** `transport`: absent where nodes share a link and there is no tunnel. */
-function routed(name: string, family: IpFamily, transport: Transport | undefined): Scenario {
+function routed(name: string, family: IpFamily, transport: TunnelTransport | undefined): Scenario {
   const isDirect = transport === undefined;
   // Without a tunnel the gateway of a route is the VTEP, which Linux wants of the same IP version for IPv6.
   const isCarried = (each: Cidr): boolean => !isDirect || cidrFamily(each) === family;
@@ -156,7 +156,7 @@ function routed(name: string, family: IpFamily, transport: Transport | undefined
   };
 }
 
-function transportOf(encapsulation: Encapsulation): Transport | undefined {
+function transportOf(encapsulation: Encapsulation): TunnelTransport | undefined {
   return encapsulation === noTunnel ? undefined : { encapsulation, port: encapsulations[encapsulation].port };
 }
 
@@ -172,7 +172,7 @@ const gateways = [
   { address: ip("10.0.0.254"), prefixLength: 24 },
   { address: ip("fd00::fe"), prefixLength: 64 },
 ];
-const vxlan = (port: number): Transport => ({ encapsulation: "vxlan", port });
+const vxlan = (port: number): TunnelTransport => ({ encapsulation: "vxlan", port });
 
 /** Each encapsulation in each mode that it has, over both IP versions. */
 export const plainScenarios: readonly Scenario[] = encapsulationNames.flatMap((encapsulation) =>

@@ -28,7 +28,7 @@ interface LearnedIp {
 }
 
 /** A MAC that is, or was a moment ago, behind a port of this node. */
-interface Host {
+interface LearnedHost {
   readonly mac: MacAddress;
   id: string;
   /** `undefined`: the server says that it is here, and it was not seen since the agent started. */
@@ -82,7 +82,7 @@ export class NetworkLearning {
   readonly #ports = new Map<string, PortState>();
   /** The ports of declared MACs. */
   readonly #portOfMac = new Map<MacAddress, string>();
-  readonly #hosts = new Map<MacAddress, Host>();
+  readonly #hosts = new Map<MacAddress, LearnedHost>();
   readonly #macOfIp = new Map<IpAddress, MacAddress>();
   /** Published, gone, and the server's state has them still. */
   readonly #withdrawn = new Map<MacAddress, Withdrawal>();
@@ -339,7 +339,7 @@ export class NetworkLearning {
   }
 
   /** What the server says of a host, unless this node has told it something newer. */
-  #accept(host: Host, { id, ips }: KnownEndpoint, revision: number, now: number): Effect[] {
+  #accept(host: LearnedHost, { id, ips }: KnownEndpoint, revision: number, now: number): Effect[] {
     if (revision < host.revision) return [];
     if (!host.isDeclared) host.isPublished = true;
     host.id = id;
@@ -355,7 +355,7 @@ export class NetworkLearning {
   }
 
   /** What is published of a host, if that is news. */
-  #tell(host: Host): Effect[] {
+  #tell(host: LearnedHost): Effect[] {
     const text = textOf(host.ips);
     if (!host.isPublished || text === host.told) return [];
     host.told = text;
@@ -417,7 +417,7 @@ export class NetworkLearning {
     return [{ kind: "listen", port: id }];
   }
 
-  #move(host: Host, port: PortState, portId: string, now: number): Effect[] {
+  #move(host: LearnedHost, port: PortState, portId: string, now: number): Effect[] {
     const { mac, port: before } = host;
     if (port.macs.size >= this.#limit)
       return [
@@ -435,14 +435,14 @@ export class NetworkLearning {
   }
 
   /** Another node has it now. */
-  #leave(host: Host, now: number): Effect[] {
+  #leave(host: LearnedHost, now: number): Effect[] {
     this.#forget(host.mac);
     const effects = host.port === undefined ? [] : this.#promote(host.port, now);
     return [this.#report("moved", host.mac, "moved to another node"), ...effects];
   }
 
   /** The server lost it, or somebody deleted it; the kernel knows whether it is still here. */
-  #publishAgain(host: Host, now: number): Effect[] {
+  #publishAgain(host: LearnedHost, now: number): Effect[] {
     host.isPublished = false;
     host.id = this.#newId();
     for (const ip of host.ips.values()) ip.state = "new";
@@ -543,20 +543,20 @@ export class NetworkLearning {
     return this.#sending?.withdraw.includes(id) === true;
   }
 
-  #touch(host: Host, now: number): void {
+  #touch(host: LearnedHost, now: number): void {
     this.#changed.add(host.mac);
     this.#schedule(now);
   }
 
   /** A host that the server refused for good and that is still there after a while. */
-  #askAgain(host: Host, now: number): void {
+  #askAgain(host: LearnedHost, now: number): void {
     if (host.refusedAt === undefined || now - host.refusedAt < refusedPause) return;
     host.refusedAt = undefined;
     this.#touch(host, now);
   }
 
-  #add(mac: MacAddress, port: string | undefined, isDeclared: boolean, now: number): Host {
-    const host: Host = {
+  #add(mac: MacAddress, port: string | undefined, isDeclared: boolean, now: number): LearnedHost {
+    const host: LearnedHost = {
       mac,
       id: isDeclared && port !== undefined ? port : this.#newId(),
       port,
@@ -589,13 +589,13 @@ export class NetworkLearning {
     if (port !== undefined && port.surplus.size === 0) port.isFull = false;
   }
 
-  #dropIp(host: Host, ip: IpAddress): void {
+  #dropIp(host: LearnedHost, ip: IpAddress): void {
     host.ips.delete(ip);
     if (this.#macOfIp.get(ip) === host.mac) this.#macOfIp.delete(ip);
   }
 
   /** Makes room for an address by giving up the one that was silent longest, if it was silent for long. */
-  #dropSilent(host: Host, now: number): boolean {
+  #dropSilent(host: LearnedHost, now: number): boolean {
     const [oldest] = [...host.ips].sort(([, a], [, b]) => a.heard - b.heard);
     if (oldest === undefined || now - oldest[1].heard < this.#ageing) return false;
     this.#dropIp(host, oldest[0]);
@@ -617,12 +617,12 @@ export class NetworkLearning {
 }
 
 /** Whether there is something that the server has not been told, and may accept. */
-function isUnpublished(host: Host): boolean {
+function isUnpublished(host: LearnedHost): boolean {
   if (host.port === undefined || host.refusedAt !== undefined) return false;
   return !host.isPublished || [...host.ips.values()].some(({ state }) => state === "new");
 }
 
-function findingOf({ id, mac, ips }: Host): Finding {
+function findingOf({ id, mac, ips }: LearnedHost): Finding {
   return { id, mac, ips: [...ips].filter(([, { state }]) => state !== "refused").map(([ip]) => ip) };
 }
 

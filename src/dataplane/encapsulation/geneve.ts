@@ -1,5 +1,5 @@
 import { familyOf, type IpAddress } from "../../base/ip.ts";
-import type { Transport } from "../../model/encapsulation.ts";
+import type { TunnelTransport } from "../../model/encapsulation.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
 import type { GeneveSettings } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
@@ -14,7 +14,7 @@ const GENEVE_DF_SET = 1;
  * one remote, or takes remote and VNI from each packet's metadata, and then it takes in every VNI. One for each
  * VTEP keeps networks apart, and takes packets of its VTEP alone.
  */
-export function geneveTunnel(network: NetworkSettings, transport: Transport, peer: IpAddress): TunnelDevice {
+export function geneveTunnel(network: NetworkSettings, transport: TunnelTransport, peer: IpAddress): TunnelDevice {
   const settings: GeneveSettings = {
     vni: network.vni,
     ...(familyOf(peer) === 4 ? { remote: peer } : { remote6: peer }),

@@ -1,19 +1,19 @@
 import { familyOf, type IpAddress } from "../../base/ip.ts";
-import type { Transport } from "../../model/encapsulation.ts";
+import type { TunnelTransport } from "../../model/encapsulation.ts";
 import { type GreSettings, greFlag, ip6TunnelFlag } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { tunnelName } from "../kernel-names.ts";
 import { outerTtl, type TunnelDevice } from "./tunnel-device.ts";
 
 /** The tunnel of a layer-3 network towards one VTEP by GRE with a key (RFC 2784, RFC 2890): the network's VNI. */
-export function greTunnel(network: NetworkSettings, transport: Transport, peer: IpAddress): TunnelDevice {
+export function greTunnel(network: NetworkSettings, transport: TunnelTransport, peer: IpAddress): TunnelDevice {
   return keyedTunnel(network, transport, peer, network.vni, { ipv4: "gre", ipv6: "ip6gre" });
 }
 
 /** A tunnel by GRE with this key, of the kind for the underlay. */
 export function keyedTunnel(
   network: NetworkSettings,
-  transport: Transport,
+  transport: TunnelTransport,
   peer: IpAddress,
   key: number,
   kinds: { readonly ipv4: string; readonly ipv6: string },

@@ -1,6 +1,6 @@
 import { cidrFamily } from "../../base/cidr.ts";
 import { familyOf, type IpAddress } from "../../base/ip.ts";
-import type { Transport } from "../../model/encapsulation.ts";
+import type { TunnelTransport } from "../../model/encapsulation.ts";
 import { type IpTunnelSettings, ip6TunnelFlag, ipTunnelProtocol } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { tunnelName } from "../kernel-names.ts";
@@ -11,7 +11,7 @@ import { outerTtl, type TunnelDevice } from "./tunnel-device.ts";
  * RFC 2473 (both in IPv6). Packets say nothing of their network: a pair of VTEPs has one such tunnel for each inner
  * version. Over IPv4 the kernel has a kind for each inner version, of which sit can be told to take both.
  */
-export function ipipTunnel(network: NetworkSettings, transport: Transport, peer: IpAddress): TunnelDevice {
+export function ipipTunnel(network: NetworkSettings, transport: TunnelTransport, peer: IpAddress): TunnelDevice {
   const carries = new Set(network.subnets.map(cidrFamily));
   const isIpv4 = familyOf(peer) === 4;
   const settings: IpTunnelSettings = {

@@ -1,5 +1,5 @@
 import type { IpAddress } from "../../base/ip.ts";
-import type { Transport } from "../../model/encapsulation.ts";
+import type { TunnelTransport } from "../../model/encapsulation.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { keyedTunnel } from "./gre.ts";
@@ -9,7 +9,7 @@ import type { TunnelDevice } from "./tunnel-device.ts";
 const keyShift = 8;
 
 /** The tunnel of a layer-2 network towards one VTEP by NVGRE (RFC 7637): GRE for Ethernet frames whose key is the VSID. */
-export function nvgreTunnel(network: NetworkSettings, transport: Transport, peer: IpAddress): TunnelDevice {
+export function nvgreTunnel(network: NetworkSettings, transport: TunnelTransport, peer: IpAddress): TunnelDevice {
   const key = (network.vni << keyShift) >>> 0;
   const device = keyedTunnel(network, transport, peer, key, { ipv4: "gretap", ipv6: "ip6gretap" });
   return { ...device, mac: networkMac(network.vni) };

@@ -1,5 +1,5 @@
 import type { IpAddress } from "../../base/ip.ts";
-import { encapsulations, type Transport, type TunnelEncapsulation } from "../../model/encapsulation.ts";
+import { encapsulations, type TunnelEncapsulation, type TunnelTransport } from "../../model/encapsulation.ts";
 import type { Link, LinkInfo } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { geneveTunnel } from "./geneve.ts";
@@ -11,7 +11,7 @@ import { vxlanTunnel } from "./vxlan.ts";
 
 /** The device that carries a network by each encapsulation to `peer`; where one serves all VTEPs, this node's own stands there. */
 const deviceOf: Readonly<
-  Record<TunnelEncapsulation, (network: NetworkSettings, transport: Transport, peer: IpAddress) => TunnelDevice>
+  Record<TunnelEncapsulation, (network: NetworkSettings, transport: TunnelTransport, peer: IpAddress) => TunnelDevice>
 > = {
   vxlan: vxlanTunnel,
   geneve: geneveTunnel,
@@ -24,14 +24,14 @@ const deviceOf: Readonly<
  * Whether the kernel takes packets of such a tunnel from every address, so that a filter must say whose are welcome. A
  * tunnel that leads to one VTEP takes packets of that one.
  */
-export function takesFromAll({ encapsulation }: Transport): boolean {
+export function takesFromAll({ encapsulation }: TunnelTransport): boolean {
   return encapsulations[encapsulation].devices === "shared";
 }
 
 /** A tunnel and the VTEP that it leads to; `undefined`: it leads to all. */
 export interface PlannedTunnel {
   readonly device: TunnelDevice;
-  readonly transport: Transport;
+  readonly transport: TunnelTransport;
   readonly peer: IpAddress | undefined;
   /** Received from alone: nothing is sent through it. */
   readonly isStandby: boolean;
@@ -41,7 +41,7 @@ export interface PlannedTunnel {
 export function plannedTunnels(network: NetworkSettings, peers: Iterable<IpAddress>): Map<string, PlannedTunnel> {
   const planned = new Map<string, PlannedTunnel>();
   const all = [...peers];
-  const plan = (transport: Transport, isStandby: boolean): void => {
+  const plan = (transport: TunnelTransport, isStandby: boolean): void => {
     const { encapsulation } = transport;
     for (const peer of encapsulations[encapsulation].devices === "shared" ? [undefined] : all) {
       const device = deviceOf[encapsulation](network, transport, peer ?? network.localVtep);

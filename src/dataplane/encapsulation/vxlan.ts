@@ -1,5 +1,5 @@
 import { familyOf, type IpAddress } from "../../base/ip.ts";
-import type { Transport } from "../../model/encapsulation.ts";
+import type { TunnelTransport } from "../../model/encapsulation.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
 import type { VxlanSettings } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
@@ -16,7 +16,7 @@ const unusedAgeing = 300;
  * The VXLAN tunnel of a network (RFC 7348). Entries come from the control plane alone, unless the network asks for
  * flood-and-learn; a multicast group is the kernel's default destination, which the underlay interface joins.
  */
-export function vxlanTunnel(network: NetworkSettings, transport: Transport, peer: IpAddress): TunnelDevice {
+export function vxlanTunnel(network: NetworkSettings, transport: TunnelTransport, peer: IpAddress): TunnelDevice {
   const isIpv4 = familyOf(network.localVtep) === 4;
   const learns = network.learning === "data-plane";
   const { multicast } = network;

@@ -18,7 +18,7 @@ const boundConnectTimeout = seconds(2);
 const pingInterval = seconds(5);
 
 /** What TLS needs to know of both sides; PEM. */
-export interface SessionTls {
+export interface HttpSessionTls {
   readonly host: string;
   readonly port: number;
   readonly servername: string;
@@ -40,12 +40,12 @@ interface Connection {
  * own manager is not used: when a server says goodbye (GOAWAY) to an idle connection, it leaves the session's error
  * unhandled, which ends the process.
  */
-export class Session {
+export class HttpSession {
   readonly authority: string;
-  readonly #tls: SessionTls;
+  readonly #tls: HttpSessionTls;
   #current: Connection | undefined;
 
-  constructor(authority: string, tls: SessionTls) {
+  constructor(authority: string, tls: HttpSessionTls) {
     this.authority = authority;
     this.#tls = tls;
   }
@@ -124,7 +124,7 @@ export class Session {
   }
 }
 
-function openSocket({ localAddresses, ...tls }: SessionTls, local: IpAddress | undefined): TLSSocket {
+function openSocket({ localAddresses, ...tls }: HttpSessionTls, local: IpAddress | undefined): TLSSocket {
   const binding = local === undefined ? {} : { localAddress: local, family: familyOf(local) };
   const socket = connectTls({ ...tls, ...binding, minVersion: "TLSv1.3", ALPNProtocols: ["h2"] });
   const onTimeout = (): unknown => socket.destroy(timedOut("the connection timed out"));
