@@ -295,7 +295,7 @@ export class NodeDataplane {
       const group = multicast === undefined ? {} : { group: multicast.address };
       return { vni, ports: portsOf(network, takesFromAll), peers: network.peers, ...group };
     });
-    await this.#underlay.ensureSourceFilter(filtered);
+    await this.#underlay.protect(filtered);
   }
 
   #networksOf(tenant: string): readonly DesiredNetwork[] {

@@ -16,25 +16,12 @@ import type { DesiredNetwork } from "./desired.ts";
 import { LinkTable } from "./devices/link-table.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
-import {
-  endpointPortName,
-  isOwnLink,
-  namespaceName,
-  routingFilterName,
-  suppressionFilterName,
-  tenantDevice,
-  tunnelPattern,
-  weftProtocol,
-} from "./kernel-names.ts";
+import { isOwnLink, namespaceName, tenantDevice, weftProtocol } from "./kernel-names.ts";
 import { NetworkDataplane, type PortTraffic } from "./network-dataplane.ts";
-import { KeptTable } from "./nft/kept-table.ts";
 import { Nftables } from "./nft/nftables.ts";
-import { handedUpTable, routingFilterTable } from "./nft/routing-filter.ts";
-import { suppressionFilterTable } from "./nft/suppression-filter.ts";
-import type { NftTable } from "./nft/table.ts";
 import type { Problems, Report } from "./report.ts";
 import { ensureNamespaceName, openTenantNamespace, removeTenantNamespace } from "./tenant-namespace.ts";
-import { ensureTenantSysctls } from "./tenant-sysctls.ts";
+import { TenantProtection } from "./tenant-protection.ts";
 import type { UnderlayDataplane } from "./underlay-dataplane.ts";
 import { requestOf } from "./uplink/networks-request.ts";
 import { isEmptyRequest, type UplinkRequest } from "./uplink/request.ts";
@@ -75,9 +62,7 @@ export class TenantDataplane {
   readonly #opened: Opened;
   readonly #watch: Watch;
   readonly #nftables: Nftables;
-  readonly #suppressionFilter: KeptTable;
-  readonly #handedUpFilter: KeptTable;
-  readonly #routingFilter: KeptTable;
+  readonly #protection: TenantProtection;
   /** There from the first network on that needs it. */
   #uplink: Uplink | undefined;
   /** Which network has the device of an index; `undefined`: none. */
@@ -86,9 +71,6 @@ export class TenantDataplane {
   #isChangingDevices = false;
   /** The last that was told of each device, not judged yet. */
   readonly #linkEvents = new Map<number, Link | undefined>();
-  /** Somebody may have touched the namespace's settings. */
-  #sysctlsChanged = false;
-  #sysctlWrites = 0;
   #containerWrites = 0;
 
   private constructor(options: TenantOptions, opened: Opened) {
@@ -98,9 +80,7 @@ export class TenantDataplane {
     this.socket = opened.socket;
     this.#watch = opened.watch;
     this.#nftables = opened.nftables;
-    this.#suppressionFilter = this.#keptTable("bridge", suppressionFilterName);
-    this.#handedUpFilter = this.#keptTable("bridge", routingFilterName);
-    this.#routingFilter = this.#keptTable("inet", routingFilterName);
+    this.#protection = new TenantProtection({ ...options, ...opened });
     this.#listen();
   }
 
@@ -127,14 +107,13 @@ export class TenantDataplane {
   }
 
   get writes(): number {
-    const ownWrites = this.socket.writes + this.#containerWrites + this.#sysctlWrites;
+    const ownWrites = this.socket.writes + this.#containerWrites + this.#protection.writes;
     return ownWrites + this.#nftables.writes + (this.#uplink?.writes ?? 0);
   }
 
   /** Everything will be compared with the kernel at the next opportunity. */
   distrust(): void {
-    this.#distrustFilters();
-    this.#sysctlsChanged = true;
+    this.#protection.distrust();
     this.#uplink?.distrust();
     for (const network of this.networks.values()) network.distrust();
   }
@@ -142,12 +121,12 @@ export class TenantDataplane {
   /** Makes the namespace equal to the `wanted` networks of this tenant. */
   async reconcile(wanted: readonly DesiredNetwork[]): Promise<void> {
     this.#ensureName();
-    await this.#ensureSysctls();
     await this.#changingDevices(() => this.#reconcileNetworks(wanted));
   }
 
-  /** Whether the uplink waits to be compared with the kernel. */
+  /** Whether something waits to be compared with the kernel. */
   get hasWork(): boolean {
+    if (!this.#protection.isSettled) return true;
     return this.#uplink?.hasWork === true || [...this.networks.values()].some((network) => !network.isSettled);
   }
 
@@ -210,11 +189,7 @@ export class TenantDataplane {
       if (this.networks.get(desired.settings.name)?.desired === desired) continue;
       this.networks.set(desired.settings.name, this.#makeNetwork(desired));
     }
-    // Nothing comes up before these: the namespace routes whatever is sent to it.
-    const settings = wanted.map((desired) => desired.settings);
-    await this.#handedUpFilter.ensure(handedUpTable(settings));
-    await this.#routingFilter.ensure(routingFilterTable(settings));
-    await this.#suppressionFilter.ensure(suppressionFilterOf(wanted));
+    await this.#protection.reconcile(wanted);
     const request = requestOf(wanted);
     // Rows lead to the uplink once it is there, and leave it before it goes.
     if (!isEmptyRequest(request)) await this.#ensureUplink(request);
@@ -235,27 +210,6 @@ export class TenantDataplane {
       object: { kind: "network namespace", tenant, key: this.namespace.label },
       message: "its name had been deleted; named again",
     });
-  }
-
-  async #ensureSysctls(): Promise<void> {
-    if (!this.#sysctlsChanged) return;
-    this.#sysctlsChanged = false;
-    try {
-      const links = await this.socket.dump(listLinks());
-      const routing = links.filter((link) => isOwnLink(link) && link.master === undefined).map(({ name }) => name);
-      for (const { name, found, wanted } of ensureTenantSysctls(this.namespace, routing)) {
-        this.#sysctlWrites++;
-        this.#options.report({
-          level: "warning",
-          kind: "repaired",
-          object: { kind: "sysctl", tenant: this.#options.tenant, key: name },
-          message: `had been changed to ${found}; set to ${wanted} again`,
-        });
-      }
-    } catch (error) {
-      this.#sysctlsChanged = true;
-      throw error;
-    }
   }
 
   /** A tunnel without its source filter would be open to everyone: it waits. */
@@ -295,14 +249,6 @@ export class TenantDataplane {
     return new Uplink({ ...this.#options, namespace, socket, nftables: this.#nftables, watch: this.#watch });
   }
 
-  get #filters(): readonly KeptTable[] {
-    return [this.#suppressionFilter, this.#handedUpFilter, this.#routingFilter];
-  }
-
-  #distrustFilters(): void {
-    for (const filter of this.#filters) filter.distrust();
-  }
-
   #makeNetwork(desired: DesiredNetwork): NetworkDataplane {
     const { kernel, clock, instance, underlay, problems, report } = this.#options;
     return new NetworkDataplane(desired, {
@@ -340,12 +286,6 @@ export class TenantDataplane {
     return socket;
   }
 
-  #keptTable(family: NftTable["family"], name: string): KeptTable {
-    const { tenant, report, onDamage } = this.#options;
-    const object = { kind: "nft table", tenant, key: `${family} ${name}` };
-    return new KeptTable({ nftables: this.#nftables, family, name, object, report, onDamage });
-  }
-
   #listen(): void {
     const watch = this.#watch;
     watch.subscribe("overrun", this.#options.onOverrun);
@@ -376,8 +316,7 @@ export class TenantDataplane {
     // Devices that appear tell of theirs, too.
     const isHarmless = forwarding !== 0 && (reversePathFilter ?? 0) === 0;
     if (index >= 0 && (isHarmless || this.#networkOf(index) === undefined)) return;
-    this.#sysctlsChanged = true;
-    this.#options.onDamage();
+    this.#protection.damageSettings();
   }
 
   #judgeRoute({ route, isGone }: WatchEvents["route"]): void {
@@ -413,24 +352,4 @@ export class TenantDataplane {
       this.#isChangingDevices = false;
     }
   }
-}
-
-function suppressionFilterOf(wanted: readonly DesiredNetwork[]): NftTable {
-  const tunnelsOf = (isMeant: (network: DesiredNetwork) => boolean): string[] =>
-    wanted.filter((network) => network.settings.mode === "l2" && isMeant(network)).flatMap(tunnelPatterns);
-  return suppressionFilterTable({
-    suppressed: tunnelsOf(({ settings }) => settings.arpSuppression && !settings.localLearning),
-    own: tunnelsOf(({ settings }) => settings.gateways.length > 0),
-    tagged: [
-      ...tunnelsOf(({ settings }) => settings.vlanTags),
-      ...wanted
-        .filter(({ settings }) => settings.vlanTags)
-        .flatMap(({ locals }) => Array.from(locals.keys(), endpointPortName)),
-    ],
-  });
-}
-
-/** The tunnels of a network as the filter matches them. */
-function tunnelPatterns({ settings: { vni, transport, standby } }: DesiredNetwork): string[] {
-  return [...(transport === undefined ? [] : [transport]), ...standby].map((each) => tunnelPattern(each, vni));
 }

@@ -9,6 +9,8 @@ import { KeptTable } from "./nft/kept-table.ts";
 import { Nftables } from "./nft/nftables.ts";
 import { type FilteredNetwork, sourceFilterTable } from "./nft/source-filter.ts";
 import { VtepRoutes } from "./nft/vtep-paths.ts";
+import type { Objects } from "./reconcile/objects.ts";
+import { ReconciledObjects } from "./reconcile/reconciled-objects.ts";
 import type { Report } from "./report.ts";
 import { Turns } from "./rounds.ts";
 import { VtepNexthops } from "./tables/vtep-nexthops.ts";
@@ -29,8 +31,11 @@ export interface UnderlayOptions {
   readonly onOverrun: () => void;
 }
 
+/** The one object that the underlay keeps itself. */
+const sourceFilter = "source filter";
+
 /** What tunnels need on the underlay before they come up: a nexthop for each VTEP, and the filter that keeps strangers out. */
-export class UnderlayDataplane {
+export class UnderlayDataplane implements Objects<typeof sourceFilter> {
   /** Makes tunnels, too: what is made through it has its socket here. */
   readonly socket: NetlinkSocket;
   /** Of all that is in the underlay namespace. */
@@ -48,7 +53,9 @@ export class UnderlayDataplane {
   #mtu = defaultMtu;
   /** UDP ports of all tunnels of this node. */
   tunnelPorts: readonly number[] = [];
+  readonly #objects: ReconciledObjects<typeof sourceFilter>;
   readonly #sourceFilter: KeptTable;
+  #networks: readonly FilteredNetwork[] = [];
   /** Networks that the source filter knows. */
   #protected: readonly FilteredNetwork[] = [];
   #uplinkWrites = 0;
@@ -64,13 +71,23 @@ export class UnderlayDataplane {
     this.#nexthops = new VtepNexthops({ instance, socket: this.socket, clock });
     this.#routes = new VtepRoutes(this.watch, this.socket, onDamage);
     this.nftables = new Nftables(namespace, this.watch);
-    this.forwarded = new ForwardedDevices(this, this.watch, report, onDamage);
+    this.forwarded = new ForwardedDevices({ underlay: this, watch: this.watch, clock, report, onDamage });
     this.watch.subscribe("nexthop", ({ nexthop, isGone }) => {
       if (this.#nexthops.observe(nexthop, isGone)) onDamage();
     });
     const name = sourceFilterName(instance);
-    const object = { kind: "nft table", key: `inet ${name}` };
-    this.#sourceFilter = new KeptTable({ nftables: this.nftables, family: "inet", name, object, report, onDamage });
+    this.#objects = new ReconciledObjects(this, clock);
+    this.#sourceFilter = new KeptTable({
+      nftables: this.nftables,
+      family: "inet",
+      name,
+      object: { kind: "nft table", key: `inet ${name}` },
+      report,
+      onDamage: () => {
+        this.#objects.damage(sourceFilter);
+        onDamage();
+      },
+    });
     this.watch.subscribe("overrun", () => {
       this.#nexthops.distrust();
       onOverrun();
@@ -119,7 +136,7 @@ export class UnderlayDataplane {
 
   /** Everything will be compared with the kernel at the next opportunity. */
   distrust(): void {
-    this.#sourceFilter.distrust();
+    this.#objects.damage(sourceFilter);
     this.#nexthops.distrust();
     this.#routes.distrust();
     this.forwarded.distrust();
@@ -163,15 +180,36 @@ export class UnderlayDataplane {
     await this.#nexthops.keepOnly(wanted);
   }
 
-  /** Lets nobody send into the networks but their peers. */
-  async ensureSourceFilter(networks: readonly FilteredNetwork[]): Promise<void> {
+  /** Lets nobody send into the networks but their peers. Throws what the kernel refuses. */
+  async protect(networks: readonly FilteredNetwork[]): Promise<void> {
+    this.#networks = networks;
+    this.#objects.mark(sourceFilter);
+    await this.#objects.settle();
+  }
+
+  keys(): readonly (typeof sourceFilter)[] {
+    return [sourceFilter];
+  }
+
+  isWanted(): boolean {
+    return true;
+  }
+
+  async ensure(_key: typeof sourceFilter, isDamaged: boolean): Promise<void> {
+    const networks = this.#networks;
     const vteps = new Set(networks.flatMap(({ peers }) => [...peers]));
     const paths = await this.#routes.paths([...vteps]);
     const isNeeded = vteps.size > 0 || networks.some(({ ports }) => ports.length > 0);
     const filter = { instance: this.#options.instance, networks, localVteps: this.#localVteps, paths };
-    await this.#sourceFilter.ensure(isNeeded ? sourceFilterTable(filter) : undefined);
+    await this.#sourceFilter.ensure(isNeeded ? sourceFilterTable(filter) : undefined, isDamaged);
     this.#protected = networks;
   }
+
+  /** It is the table that is empty, where there are no networks. */
+  async remove(): Promise<void> {}
+
+  /** Whoever calls {@link protect} hears of it. */
+  onAttempt(): void {}
 
   /** Octets of the largest packet that the underlay interface takes. */
   get mtu(): number {

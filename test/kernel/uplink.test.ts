@@ -86,7 +86,7 @@ function open(
   const onDamage = (): void => void run().catch(() => {});
   const side = { namespace: host.kernel, socket: outside, nftables: new Nftables(host.kernel, hostWatch) };
   const nftables = new Nftables(namespace.kernel, watch);
-  const forwarded = new ForwardedDevices(side, hostWatch, report, onDamage);
+  const forwarded = new ForwardedDevices({ underlay: side, watch: hostWatch, clock: systemClock, report, onDamage });
   let request = nothing;
   let running = Promise.resolve();
   let isOpen = true;

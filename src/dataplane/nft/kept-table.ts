@@ -15,53 +15,35 @@ export interface KeptTableOptions {
   readonly onDamage: () => void;
 }
 
-/** Keeps one nftables table as it is wanted. The kernel is read when somebody touched it, and written as far as it differs. */
+/** One nftables table. The kernel is read when somebody touched it, and written as far as it differs. */
 export class KeptTable {
   readonly #options: KeptTableOptions;
-  /** What the kernel has, as far as is known; no table: none. */
-  #present: { readonly table: NftTable | undefined } | undefined;
-  /** What it had before somebody may have touched it. */
-  #before: { readonly table: NftTable | undefined } | undefined;
+  /** As it was left, so that what changes can be told from it; no table: there is none. Absent: that is not known. */
+  #left: { readonly table: NftTable | undefined } | undefined;
   readonly #stop: () => void;
 
   constructor(options: KeptTableOptions) {
-    const { nftables, name, onDamage } = options;
     this.#options = options;
-    this.#stop = nftables.onChange(name, () => {
-      this.distrust();
-      onDamage();
-    });
+    this.#stop = options.nftables.onChange(options.name, options.onDamage);
   }
 
-  /** It will be compared with the kernel at the next opportunity; what differs by then was damaged. */
-  distrust(): void {
-    this.#before = this.#present ?? this.#before;
-    this.#present = undefined;
+  /** Makes it so. `table`: `undefined` if there shall be none. `isDamaged`: somebody touched it since it was left. */
+  async ensure(table: NftTable | undefined, isDamaged: boolean): Promise<void> {
+    const { nftables, family, name, object, report } = this.#options;
+    const left = this.#left;
+    const isSame = left !== undefined && isDeepStrictEqual(left.table, table);
+    if (isSame && !isDamaged) return;
+    this.#left = undefined;
+    const before = isDamaged ? undefined : left?.table;
+    const isWritten = await (table === undefined ? nftables.remove(family, name) : nftables.ensure(table, before));
+    this.#left = { table };
+    if (isWritten && isDamaged && isSame)
+      report({ level: "warning", kind: "repaired", object, message: "had been changed or removed; set again" });
   }
 
   /** It was removed, on purpose. */
   forget(): void {
-    this.#present = undefined;
-    this.#before = undefined;
-  }
-
-  /** `undefined`: there shall be none. */
-  async ensure(table: NftTable | undefined): Promise<void> {
-    const { nftables, family, name, object, report } = this.#options;
-    const present = this.#present;
-    if (present !== undefined && isDeepStrictEqual(present.table, table)) return;
-    const isRepair = present === undefined && isDeepStrictEqual(this.#before, { table });
-    // What is told of while this is under way is not known to be done.
-    this.#present = { table };
-    try {
-      const isWritten = table === undefined ? nftables.remove(family, name) : nftables.ensure(table, present?.table);
-      if (!(await isWritten)) return;
-    } catch (error) {
-      this.distrust();
-      throw error;
-    }
-    if (isRepair)
-      report({ level: "warning", kind: "repaired", object, message: "had been changed or removed; set again" });
+    this.#left = undefined;
   }
 
   close(): void {

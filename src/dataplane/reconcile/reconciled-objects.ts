@@ -73,6 +73,13 @@ export class ReconciledObjects<Key> {
     for (const [key] of this.#due(false)) await this.#attempt(key, false, () => this.#objects.remove(key));
   }
 
+  /** Takes away and makes what is due. Throws the first refusal that stands. */
+  async settle(): Promise<void> {
+    await this.remove();
+    await this.ensure();
+    for (const { error } of this.failures) throw error;
+  }
+
   #due(isWanted: boolean) {
     const now = this.#clock.monotonic();
     const objects = this.#objects;

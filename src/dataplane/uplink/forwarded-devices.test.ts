@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { cidr } from "../../base/cidr.ts";
+import { systemClock } from "../../base/clock.ts";
 import { SystemError } from "../../linux/index.ts";
 import {
   changeLink,
@@ -50,12 +51,13 @@ function host() {
     nft: async () => '{"nftables":[]}',
   } as Partial<KernelNamespace> as KernelNamespace;
   let damages = 0;
-  const devices = new ForwardedDevices(
-    { namespace, socket, nftables: new Nftables(namespace, watch) },
+  const devices = new ForwardedDevices({
+    underlay: { namespace, socket, nftables: new Nftables(namespace, watch) },
     watch,
-    () => {},
-    () => damages++,
-  );
+    clock: systemClock,
+    report: () => {},
+    onDamage: () => damages++,
+  });
   return {
     kernel,
     devices,
@@ -73,11 +75,11 @@ const ipv4 = { families: [4], direct: [] } as const;
 
 test("looks once for all tenants that need the same", async () => {
   const { devices, looks, sysctls } = host();
-  await devices.ensure("blue", ipv4);
+  await devices.provide("blue", ipv4);
   assert.equal(sysctls.get("ipv4/conf/eth0/forwarding"), "1");
   assert.ok(looks.length > 0);
   looks.length = 0;
-  await Promise.all([devices.ensure("blue", ipv4), devices.ensure("red", { families: [], direct: [] })]);
+  await Promise.all([devices.provide("blue", ipv4), devices.provide("red", { families: [], direct: [] })]);
   assert.deepEqual(
     looks.filter((what) => what === "list routes"),
     ["list routes"],
@@ -89,7 +91,7 @@ test("hears of what may change where packets come in, and of nothing else", asyn
   const { kernel, devices, damages, defaultBy } = host();
   const rule = { family: 4, table: 100, priority: 5, protocol: 3 } as const;
   const hears = async (event: FakeMessage): Promise<boolean> => {
-    await devices.ensure("blue", ipv4);
+    await devices.provide("blue", ipv4);
     const before = damages();
     kernel.publish(event);
     await turn();
@@ -109,10 +111,10 @@ test("hears of what may change where packets come in, and of nothing else", asyn
 test("what failed is tried again; what no tenant needs is no work", async () => {
   const { kernel, devices, refuse, damages } = host();
   refuse(new SystemError({ operation: "list links", errno: 12 }));
-  await assert.rejects(devices.ensure("blue", ipv4), /list links/);
+  await assert.rejects(devices.provide("blue", ipv4), /list links/);
   assert.equal(devices.hasWork, true);
   refuse(undefined);
-  await devices.ensure("blue", ipv4);
+  await devices.provide("blue", ipv4);
   assert.equal(devices.hasWork, false);
   devices.forget("blue");
   kernel.publishOverrun();

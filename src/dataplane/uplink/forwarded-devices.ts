@@ -1,4 +1,5 @@
 import { cidrFamily, prefixLengthOf } from "../../base/cidr.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { IpFamily } from "../../base/ip.ts";
 import {
   type Link,
@@ -10,12 +11,25 @@ import {
   type Watch,
 } from "../../netlink/index.ts";
 import { isOwnLink } from "../kernel-names.ts";
+import type { Objects } from "../reconcile/objects.ts";
+import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import type { Report } from "../report.ts";
+import { Turns } from "../rounds.ts";
 import { ensureForwarding, type ForwardingDevices, forwardingTable } from "./host-forwarding.ts";
 import { widestDefault } from "./host-routes.ts";
 import type { Side } from "./pair.ts";
 import { families } from "./request.ts";
 import { mainTable, tablesInUse } from "./routing-tables.ts";
+
+export interface ForwardedDevicesOptions {
+  readonly underlay: Side;
+  /** Of the underlay's namespace. */
+  readonly watch: Watch;
+  readonly clock: Clock;
+  readonly report: Report;
+  /** Something was damaged, and marked for repair. */
+  readonly onDamage: () => void;
+}
 
 /** What one uplink needs of the host's devices. */
 export interface DeviceNeed {
@@ -25,13 +39,16 @@ export interface DeviceNeed {
   readonly direct: readonly number[];
 }
 
+/** The one object that this is. */
+const forwarding = "forwarding";
+
 const none: ForwardingDevices = { 4: [], 6: [] };
 
 /**
  * The host's own devices that packets of tenants pass, for all uplinks together: what they forward, and what happens to
  * them. So a change on the host is one piece of work, however many tenants there are.
  */
-export class ForwardedDevices {
+export class ForwardedDevices implements Objects<typeof forwarding> {
   readonly #underlay: Side;
   readonly #watch: Watch;
   readonly #report: Report;
@@ -45,12 +62,13 @@ export class ForwardedDevices {
   #watched: ReadonlySet<number> = new Set();
   /** Devices whose forwarding is for tenants alone. */
   #guarded = none;
-  #changed = false;
+  readonly #objects: ReconciledObjects<typeof forwarding>;
   #linkEvents = 0;
   #writes = 0;
-  #tail: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
 
-  constructor(underlay: Side, watch: Watch, report: Report, onDamage: () => void) {
+  constructor({ underlay, watch, clock, report, onDamage }: ForwardedDevicesOptions) {
+    this.#objects = new ReconciledObjects(this, clock);
     this.#underlay = underlay;
     this.#watch = watch;
     this.#report = report;
@@ -70,7 +88,7 @@ export class ForwardedDevices {
 
   /** Whether something waits to be compared with the kernel. */
   get hasWork(): boolean {
-    return this.#changed;
+    return this.#needs.size > 0 && !this.#objects.isSettled;
   }
 
   /** Counts what was told of the devices: routes go with one that goes down, and come back only if somebody brings them back. */
@@ -85,56 +103,61 @@ export class ForwardedDevices {
 
   /** All of it will be compared with the kernel at the next opportunity. */
   distrust(): void {
-    if (this.#needs.size > 0) this.#changed = true;
+    if (this.#needs.size > 0) this.#objects.damage(forwarding);
   }
 
   /** Sees to what the tenant needs, and to what was damaged of others'. */
-  ensure(tenant: string, need: DeviceNeed): Promise<void> {
+  provide(tenant: string, need: DeviceNeed): Promise<void> {
     if (JSON.stringify(this.#needs.get(tenant)) !== JSON.stringify(need)) {
       this.#needs.set(tenant, need);
       this.#families = new Set([...this.#needs.values()].flatMap((each) => each.families));
-      this.#changed = true;
+      this.#objects.mark(forwarding);
     }
-    const done = this.#tail.then(() => this.#ensure());
-    this.#tail = done.catch(() => {});
-    return done;
+    // The uplink that asks knows when it is time to try again.
+    if (this.hasWork) this.#objects.mark(forwarding);
+    return this.#turns.take(() => this.#objects.settle());
   }
 
   /** The tenant's uplink goes. What is on for the last one, it switches off itself. */
   forget(tenant: string): void {
     this.#needs.delete(tenant);
     if (this.#needs.size > 0) return;
-    this.#changed = false;
     this.#guarded = none;
     this.#follow(new Set());
+  }
+
+  keys(): readonly (typeof forwarding)[] {
+    return this.#needs.size > 0 ? [forwarding] : [];
+  }
+
+  isWanted(): boolean {
+    return this.#needs.size > 0;
   }
 
   close(): void {
     for (const stop of [...this.#stops, ...this.#stopDevices]) stop();
   }
 
-  async #ensure(): Promise<void> {
-    if (!this.#changed) return;
-    // What is told meanwhile is for the next time.
-    this.#changed = false;
-    try {
-      const { socket } = this.#underlay;
-      const links = await socket.dump(listLinks());
-      const used = { 4: await tablesInUse(socket, 4), 6: await tablesInUse(socket, 6) };
-      const leading = (await socket.dump(listRoutes())).filter(({ destination, table }) =>
-        used[cidrFamily(destination)].has(table ?? mainTable),
-      );
-      const { indexes, names } = forwardingDevices(this.#families, links, leading);
-      this.#follow(new Set([...indexes, ...[...this.#needs.values()].flatMap(({ direct }) => direct)]));
-      if (names[4].length + names[6].length === 0) return;
-      const { guarded, writes } = await ensureForwarding(this.#underlay, names, this.#guarded, this.#report);
-      this.#guarded = guarded;
-      this.#writes += writes;
-    } catch (error) {
-      this.#changed = true;
-      throw error;
-    }
+  async ensure(): Promise<void> {
+    const { socket } = this.#underlay;
+    const links = await socket.dump(listLinks());
+    const used = { 4: await tablesInUse(socket, 4), 6: await tablesInUse(socket, 6) };
+    const leading = (await socket.dump(listRoutes())).filter(({ destination, table }) =>
+      used[cidrFamily(destination)].has(table ?? mainTable),
+    );
+    const { indexes, names } = forwardingDevices(this.#families, links, leading);
+    this.#follow(new Set([...indexes, ...[...this.#needs.values()].flatMap(({ direct }) => direct)]));
+    if (names[4].length + names[6].length === 0) return;
+    const { guarded, writes } = await ensureForwarding(this.#underlay, names, this.#guarded, this.#report);
+    this.#guarded = guarded;
+    this.#writes += writes;
   }
+
+  /** The last uplink that went has seen to it. */
+  async remove(): Promise<void> {}
+
+  /** Whoever calls {@link provide} hears of it. */
+  onAttempt(): void {}
 
   #follow(indexes: ReadonlySet<number>): void {
     for (const stop of this.#stopDevices) stop();
@@ -166,7 +189,7 @@ export class ForwardedDevices {
 
   #damage(): void {
     if (this.#needs.size === 0) return;
-    this.#changed = true;
+    this.#objects.damage(forwarding);
     this.#onDamage();
   }
 }

@@ -50,7 +50,11 @@ async function callsWith(tenants: number): Promise<number> {
   const nftables = new Nftables(namespace, watch);
   const side = { namespace, socket: new NetlinkSocket({ transport: new FakeKernel() }), nftables };
   const [report, onDamage] = [() => {}, () => {}];
-  const underlay = { ...side, watch, forwarded: new ForwardedDevices(side, watch, report, onDamage) };
+  const underlay = {
+    ...side,
+    watch,
+    forwarded: new ForwardedDevices({ underlay: side, watch, clock: systemClock, report, onDamage }),
+  };
   for (let number = 0; number < tenants; number++)
     new Uplink({
       clock: systemClock,

@@ -120,10 +120,7 @@ export class Uplink implements Objects<Part> {
     this.#place = { identity, tenant: { namespace, socket, nftables }, underlay };
     this.#metric = routeMetric(identity);
     this.objects = new ReconciledObjects(this, options.clock);
-    const onOverrun = (): void => {
-      this.#distrustFilters();
-      this.#damage(...parts);
-    };
+    const onOverrun = (): void => this.#damage(...parts);
     this.#hostFilter = this.#keptTable(underlay, hostTable(identity));
     this.#tenantFilter = this.#keptTable(this.#place.tenant, tenantTable);
     this.#stops = [
@@ -152,7 +149,7 @@ export class Uplink implements Objects<Part> {
 
   /** Everything will be compared with the kernel at the next opportunity; what differs by then was damaged. */
   distrust(): void {
-    this.#distrustFilters();
+    this.objects.damage("filters");
     if (this.#pair === undefined) this.objects.markAll();
     else this.objects.distrust();
   }
@@ -177,9 +174,7 @@ export class Uplink implements Objects<Part> {
     if (this.#mayLackRoutes) this.objects.damage("routes");
     if (this.#pair !== undefined && forwarded.hasWork) this.objects.mark("forwarding");
     this.#linkEventsSeen = forwarded.linkEvents;
-    await this.objects.remove();
-    await this.objects.ensure();
-    for (const { error } of this.objects.failures) throw error;
+    await this.objects.settle();
   }
 
   /** None while nobody asks for anything. */
@@ -205,8 +200,8 @@ export class Uplink implements Objects<Part> {
     const forwarded = families.filter((family) => passesHost(request, family));
     switch (part) {
       case "filters":
-        await this.#hostFilter.ensure(hostFilterTable(identity, request, addresses, tunnelPorts));
-        await this.#tenantFilter.ensure(tenantFilterTable(request, addresses));
+        await this.#hostFilter.ensure(hostFilterTable(identity, request, addresses, tunnelPorts), isDamaged);
+        await this.#tenantFilter.ensure(tenantFilterTable(request, addresses), isDamaged);
         break;
       case "devices":
         await this.#ensureDevices({ addresses, mtu, forwarded }, isDamaged);
@@ -217,7 +212,7 @@ export class Uplink implements Objects<Part> {
         if (this.#pair !== undefined) await this.#ensureRoutes(this.#pair, request, addresses, isDamaged);
         break;
       case "forwarding":
-        await this.#options.underlay.forwarded.ensure(identity.tenant, { families: forwarded, direct: this.#direct });
+        await this.#options.underlay.forwarded.provide(identity.tenant, { families: forwarded, direct: this.#direct });
     }
   }
 
@@ -286,11 +281,6 @@ export class Uplink implements Objects<Part> {
     const object = { kind: "nft table", tenant, key: `inet ${name}` };
     const onDamage = (): void => this.#damage("filters");
     return new KeptTable({ nftables, family: "inet", name, object, report, onDamage });
-  }
-
-  #distrustFilters(): void {
-    this.#hostFilter.distrust();
-    this.#tenantFilter.distrust();
   }
 
   async #ensureDevices(settings: PairSettings, isRepair: boolean): Promise<void> {
