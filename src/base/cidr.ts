@@ -76,6 +76,16 @@ export function cidrsOverlap(a: Cidr, b: Cidr): boolean {
     : cidrContains(b, networkAddress(a));
 }
 
+/** The prefixes that together are `outer` without `holes`; none if these cover it. */
+export function cidrWithout(outer: Cidr, holes: readonly Cidr[]): Cidr[] {
+  const inside = holes.filter((hole) => cidrsOverlap(outer, hole));
+  if (inside.length === 0) return [outer];
+  const length = prefixLengthOf(outer) + 1;
+  if (inside.some((hole) => prefixLengthOf(hole) < length)) return [];
+  const halves = [networkAddress(outer), addressAt(outer, cidrSize(outer) / 2n)];
+  return halves.flatMap((address) => cidrWithout(cidrOf(address, length), inside));
+}
+
 /** The address at `index` in the prefix, counted from its network address. */
 export function addressAt(prefix: Cidr, index: bigint): IpAddress {
   if (index < 0n || index >= cidrSize(prefix)) throw new RangeError(`${prefix} has no address number ${index}`);

@@ -1,7 +1,7 @@
 /** The kernels that tests run on: this machine's, and User-Mode Linux, which `scripts/uml.sh` boots. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, existsSync, openSync, readSync, rmSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { makeTemporaryDirectory } from "../../src/testing/temporary-directory.ts";
@@ -15,8 +15,10 @@ export type KernelName = (typeof kernelNames)[number];
 
 /** Seconds after which User-Mode Linux is ended: ten times what the tests take there. */
 const longest = 3600;
-/** Files at a time. User-Mode Linux has one processor; on the host, most tests wait most of the time. */
-const concurrency: Readonly<Record<KernelName, number>> = { host: 2, uml: 1 };
+/** Files at a time on the host, where most tests wait most of the time. */
+const hostConcurrency = 2;
+/** User-Mode Linux has one processor; so many of them run beside each other, each with its share of the files. */
+const umlShares = 2;
 /** Milliseconds that tests have for cleaning up, when they are ended before they are done. */
 const cleaningTime = 20_000;
 
@@ -33,20 +35,63 @@ export async function runTests(
       results: [],
       unavailable: `User-Mode Linux is for x86-64 only, and this machine is ${process.arch}`,
     };
+  if (kernel === "host") {
+    say("testing this machine's kernel");
+    return runShare(kernel, [], hostConcurrency, files, say, signal);
+  }
+  await buildModules(say, signal);
+  say("testing in User-Mode Linux, which boots first");
+  const shares = allowedProcessors()
+    .slice(-umlShares)
+    .map((processor, index, { length }) => ({ processor, files: files.filter((_, at) => at % length === index) }));
+  const runs = await Promise.all(
+    shares
+      .filter((share) => share.files.length > 0)
+      .map((share) => {
+        const pin = ["taskset", "-c", String(share.processor)];
+        return runShare(kernel, pin, 1, share.files, say, signal);
+      }),
+  );
+  const broken = runs.flatMap((run) => run.broken ?? []);
+  return {
+    kernel: runs[0]?.kernel ?? kernel,
+    results: runs.flatMap(({ results }) => results),
+    ...(broken.length === 0 ? {} : { broken: broken.join("\n") }),
+  };
+}
+
+/** The processors that this process may use, by number. proc(5): Cpus_allowed_list. */
+function allowedProcessors(): number[] {
+  const [, list = "0"] = /^Cpus_allowed_list:\s*(\S+)$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
+  return list.split(",").flatMap((range) => {
+    const [first = 0, last = first] = range.split("-").map(Number);
+    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+  });
+}
+
+async function runShare(
+  kernel: KernelName,
+  prefix: readonly string[],
+  concurrency: number,
+  files: readonly string[],
+  say: (line: string) => void,
+  signal: AbortSignal,
+): Promise<KernelRun> {
   const directory = makeTemporaryDirectory();
   try {
     const report = join(directory, "report");
     const node = [
       "scripts/node.sh",
       "--test",
-      `--test-concurrency=${concurrency[kernel]}`,
+      `--test-concurrency=${concurrency}`,
       `--test-reporter=${join(import.meta.dirname, "reporter.ts")}`,
       `--test-reporter-destination=${report}`,
       ...files,
     ];
-    const [program = "", ...words] = kernel === "host" ? node : ["scripts/uml.sh", directory, ...node];
-    if (kernel === "uml") await buildModules(say, signal);
-    say(kernel === "host" ? "testing this machine's kernel" : "testing in User-Mode Linux, which boots first");
+    const [program = "", ...words] = [
+      ...prefix,
+      ...(kernel === "host" ? node : ["scripts/uml.sh", directory, ...node]),
+    ];
     // A group of its own, so that Ctrl-C comes to it by way of this process alone.
     const child = spawn(program, words, {
       cwd: root,

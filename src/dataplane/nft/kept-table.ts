@@ -18,8 +18,10 @@ export interface KeptTableOptions {
 /** One nftables table. The kernel is read when somebody touched it, and written as far as it differs. */
 export class KeptTable {
   readonly #options: KeptTableOptions;
-  /** As it was left, so that what changes can be told from it; no table: there is none. Absent: that is not known. */
+  /** As it was left; no table: there was none. */
   #left: { readonly table: NftTable | undefined } | undefined;
+  /** The kernel has what was left, as far as this goes: what changes can be told from it. */
+  #isKnown = false;
   readonly #stop: () => void;
 
   constructor(options: KeptTableOptions) {
@@ -30,13 +32,14 @@ export class KeptTable {
   /** Makes it so. `table`: `undefined` if there shall be none. `isDamaged`: somebody touched it since it was left. */
   async ensure(table: NftTable | undefined, isDamaged: boolean): Promise<void> {
     const { nftables, family, name, object, report } = this.#options;
-    const left = this.#left;
-    const isSame = left !== undefined && isDeepStrictEqual(left.table, table);
-    if (isSame && !isDamaged) return;
-    this.#left = undefined;
-    const before = isDamaged ? undefined : left?.table;
+    const isSame = this.#left !== undefined && isDeepStrictEqual(this.#left.table, table);
+    const isKnown = this.#isKnown && !isDamaged;
+    if (isSame && isKnown) return;
+    const before = isKnown ? this.#left?.table : undefined;
+    this.#isKnown = false;
     const isWritten = await (table === undefined ? nftables.remove(family, name) : nftables.ensure(table, before));
     this.#left = { table };
+    this.#isKnown = true;
     if (isWritten && isDamaged && isSame)
       report({ level: "warning", kind: "repaired", object, message: "had been changed or removed; set again" });
   }
@@ -44,6 +47,7 @@ export class KeptTable {
   /** It was removed, on purpose. */
   forget(): void {
     this.#left = undefined;
+    this.#isKnown = false;
   }
 
   close(): void {

@@ -1,5 +1,13 @@
-import { type Cidr, cidrFamily, cidrsOverlap, compareCidr, networkAddress, prefixLengthOf } from "../../base/cidr.ts";
-import type { IpFamily } from "../../base/ip.ts";
+import {
+  type Cidr,
+  cidrFamily,
+  cidrsOverlap,
+  cidrWithout,
+  compareCidr,
+  networkAddress,
+  prefixLengthOf,
+} from "../../base/cidr.ts";
+import type { IpAddress, IpFamily } from "../../base/ip.ts";
 import { type NftField, nftField } from "../../netlink/index.ts";
 import type { FilledSet, NftObject } from "./table.ts";
 
@@ -66,8 +74,12 @@ export const destination = (family: IpFamily, right: unknown, op?: "==" | "!="):
 export const sourceAndDestination = (family: IpFamily, right: string): object =>
   match({ concat: [address(family, "saddr"), address(family, "daddr")] }, right);
 
-export const sourceNat = (family: IpFamily, address: string): object => ({
-  snat: { family: header(family), addr: address },
+/** `to`: the address, or by which map the destination has it. */
+export const sourceNat = (family: IpFamily, to: string): object => ({
+  snat: {
+    family: header(family),
+    addr: to.startsWith("@") ? { map: { key: address(family, "daddr"), data: to } } : to,
+  },
 });
 
 /** Packets of the side that did not begin, and ICMP errors about what that side began. */
@@ -120,6 +132,22 @@ export function rangeSet(name: string, key: NftField | readonly NftField[], elem
 export function prefixSet(name: string, family: IpFamily, prefixes: readonly Cidr[]): FilledSet {
   const elements = outermost(ofFamily(prefixes, family)).map(element);
   return rangeSet(`${name}${family}`, addressField[family], elements);
+}
+
+/** A map: which address a prefix of its family has. Of prefixes within each other the narrower decides. */
+export function addressMap(
+  name: string,
+  family: IpFamily,
+  pairs: readonly (readonly [prefix: Cidr, address: IpAddress])[],
+): FilledSet {
+  const done: Cidr[] = [];
+  const elements: string[] = [];
+  const ofMap = pairs.filter(([prefix]) => cidrFamily(prefix) === family);
+  for (const [prefix, to] of ofMap.sort(([a], [b]) => prefixLengthOf(b) - prefixLengthOf(a))) {
+    elements.push(...cidrWithout(prefix, done).map((part) => `${element(part)} : ${to}`));
+    done.push(prefix);
+  }
+  return { ...rangeSet(`${name}${family}`, addressField[family], elements), data: addressField[family] };
 }
 
 /** A set of sources, each with its destinations. Sources do not overlap. */

@@ -1,4 +1,4 @@
-import { cidrFamily, cidrOf, prefixLengthOf } from "../../base/cidr.ts";
+import { cidrOf } from "../../base/cidr.ts";
 import { familyOf } from "../../base/ip.ts";
 import { encapsulationNames, encapsulations } from "../../model/encapsulation.ts";
 import { nftField } from "../../netlink/index.ts";
@@ -40,6 +40,11 @@ export function hostFilterTable(
           "access",
           family,
           hostAccess.map(({ prefix }) => prefix),
+        ),
+        nft.addressMap(
+          "hosts",
+          family,
+          hostAccess.map(({ prefix, source }) => [prefix, source]),
         ),
       ]),
     ],
@@ -88,7 +93,7 @@ export function hostFilterTable(
       // hostAccess is the host's own: what it forwards for others is not meant.
       nft.rule("inward", nft.drop),
       ...behindHost(addresses, ports),
-      ...fromHostToBlocks(request),
+      ...fromHostToBlocks(),
     ],
   };
 }
@@ -160,18 +165,13 @@ function behindHost(addresses: PairAddresses, tunnelPorts: readonly number[]): N
  * The host's own packets to blocks of other nodes go straight there, as the blocks' routes say. Their source is the gateway of an
  * own block: the other node lets blocks in and nobody else, and knows the way back to them.
  */
-function fromHostToBlocks({ hostAccess, direct }: UplinkRequest): NftObject[] {
-  if (direct.length === 0) return [];
-  return [...hostAccess]
-    .sort((a, b) => prefixLengthOf(b.prefix) - prefixLengthOf(a.prefix))
-    .map(({ prefix, source }) => {
-      const family = cidrFamily(prefix);
-      return nft.rule(
-        "postrouting",
-        nft.destination(family, `@direct${family}`),
-        nft.destination(family, nft.prefix(prefix)),
-        nft.match({ fib: { result: "type", flags: ["saddr"] } }, "local"),
-        nft.sourceNat(family, source),
-      );
-    });
+function fromHostToBlocks(): NftObject[] {
+  return families.map((family) =>
+    nft.rule(
+      "postrouting",
+      nft.destination(family, `@direct${family}`),
+      nft.match({ fib: { result: "type", flags: ["saddr"] } }, "local"),
+      nft.sourceNat(family, `@hosts${family}`),
+    ),
+  );
 }

@@ -1,4 +1,3 @@
-import { cidrFamily, prefixLengthOf } from "../../base/cidr.ts";
 import { tenantDevice, tenantTable } from "../kernel-names.ts";
 import type { NftObject, NftTable } from "../nft/table.ts";
 import * as nft from "../nft/words.ts";
@@ -31,6 +30,11 @@ export function tenantFilterTable(request: UplinkRequest, addresses: PairAddress
       "access",
       family,
       hostAccess.map(({ prefix }) => prefix),
+    ),
+    nft.addressMap(
+      "hosts",
+      family,
+      hostAccess.map(({ prefix, source }) => [prefix, source]),
     ),
   ]);
   const forEachFamily = (make: (family: 4 | 6) => NftObject): NftObject[] => families.map(make);
@@ -74,7 +78,10 @@ export function tenantFilterTable(request: UplinkRequest, addresses: PairAddress
           nft.sourceNat(family, addresses[family].tenant),
         ),
       ),
-      ...fromHost(request),
+      // To endpoints the host is their gateway, so that answers come back the same way.
+      ...forEachFamily((family) =>
+        nft.rule("postrouting", nft.from(tenantDevice), nft.sourceNat(family, `@hosts${family}`)),
+      ),
     ],
   };
 }
@@ -84,18 +91,4 @@ const refuse: readonly object[] = [{ counter: null }, { reject: { type: "icmpx",
 
 function between(family: 4 | 6, sources: string, destinations: string): readonly object[] {
   return [nft.source(family, `@${sources}${family}`), nft.destination(family, `@${destinations}${family}`)];
-}
-
-/** Of prefixes within each other the narrower decides. */
-function fromHost({ hostAccess }: UplinkRequest): NftObject[] {
-  return [...hostAccess]
-    .sort((a, b) => prefixLengthOf(b.prefix) - prefixLengthOf(a.prefix))
-    .map(({ prefix, source }) =>
-      nft.rule(
-        "postrouting",
-        nft.from(tenantDevice),
-        nft.destination(cidrFamily(prefix), nft.prefix(prefix)),
-        nft.sourceNat(cidrFamily(prefix), source),
-      ),
-    );
 }

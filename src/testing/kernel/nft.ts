@@ -208,7 +208,10 @@ const setMessage = ({ payload }: FakeSet): FakeMessage => ({
 });
 
 /** What a set's elements are made of: datatypes, and octets of packets as nft notes them, `typeof @th,96,24`. */
-function fieldsOf({ flags = 0, keyType = 0 }: NftSetLayout, notes: Uint8Array): Pick<NftSet, "key" | "isInterval"> {
+function fieldsOf(
+  { flags = 0, keyType = 0, dataType }: NftSetLayout,
+  notes: Uint8Array,
+): Pick<NftSet, "key" | "isInterval" | "data"> {
   const octets = toHex(notes).matchAll(/0204030000000304(.{8})0404(.{2})000000/g);
   const inPackets = Array.from(octets, ([, , bits = ""]): NftField => {
     const length = Number.parseInt(bits, 16);
@@ -217,8 +220,9 @@ function fieldsOf({ flags = 0, keyType = 0 }: NftSetLayout, notes: Uint8Array): 
   });
   const types: number[] = [];
   for (let rest = keyType; rest > 0; rest >>>= 6) types.unshift(rest & 0x3f);
-  const key = types.flatMap(
-    (type) => Object.values<NftField>(nftField).find(({ datatype }) => datatype === type) ?? inPackets.shift() ?? [],
-  );
-  return { key, isInterval: (flags & nftSetFlag.interval) !== 0 };
+  const known = (type: number): NftField | undefined =>
+    Object.values<NftField>(nftField).find(({ datatype }) => datatype === type);
+  const key = types.flatMap((type) => known(type) ?? inPackets.shift() ?? []);
+  const data = dataType === undefined ? undefined : known(dataType);
+  return { key, isInterval: (flags & nftSetFlag.interval) !== 0, ...(data === undefined ? {} : { data }) };
 }
