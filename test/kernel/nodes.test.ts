@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import type { NetworkNamespace } from "../../src/linux/index.ts";
 import {
   createNetworks,
   idle,
@@ -27,12 +28,23 @@ await lab.startAgent("h2", "eth0");
 await inLab(lab, "h2", "sysctl", "-qw", "net.ipv4.conf.eth0.promote_secondaries=1");
 const renumbered = { before: "192.0.2.2", after: "192.0.2.52" };
 
-const flat = { subnets: ["10.0.0.0/24", "fd00::/64"] };
-const networks: readonly (readonly [network: NetworkWish, needs: readonly KernelFeature[]])[] = [
-  [{ name: "vxlan-l2", vni: 101, ...flat }, ["quick processes", "nft-inet"]],
-  [{ name: "vxlan-l3", vni: 102, mode: "l3", ...flat }, ["quick processes", "nft-inet"]],
-  [{ name: "geneve-l2", vni: 103, encapsulation: "geneve", ...flat }, ["geneve"]],
-  [{ name: "gre-l3", vni: 104, mode: "l3", encapsulation: "gre", ...flat }, ["gre"]],
+const [first, second] = [{ subnets: ["10.0.0.0/24", "fd00::/64"] }, { subnets: ["10.0.1.0/24", "fd00:0:0:1::/64"] }];
+/** Those that live through the same beside each other. */
+const groups: readonly (readonly [networks: readonly NetworkWish[], needs: readonly KernelFeature[]])[] = [
+  [
+    [
+      { name: "vxlan-l2", vni: 101, ...first },
+      { name: "vxlan-l3", vni: 102, mode: "l3", ...second },
+    ],
+    ["quick processes", "nft-inet"],
+  ],
+  [
+    [
+      { name: "geneve-l2", vni: 103, encapsulation: "geneve", ...first },
+      { name: "gre-l3", vni: 104, mode: "l3", encapsulation: "gre", ...second },
+    ],
+    ["geneve", "gre"],
+  ],
 ];
 
 /** Everything in the kernel of a host that names a VTEP: tunnels, tables, nexthops, filters. */
@@ -49,35 +61,49 @@ async function traces(host: string, vtep: string): Promise<string[]> {
   return listing.split("\n").filter((line) => pattern.test(line));
 }
 
-async function attachAll(network: string, hosts: readonly string[]): Promise<Map<string, readonly string[]>> {
-  const ips = new Map<string, readonly string[]>();
-  for (const host of hosts) {
-    lab.addContainer(`${network}-${host}`);
-    ips.set(host, (await lab.attach(`${network}-${host}`, host, network)).ips);
-  }
-  await idle(lab, ...hosts);
-  return ips;
+interface Member {
+  readonly host: string;
+  readonly namespace: NetworkNamespace;
+  readonly ips: readonly string[];
 }
 
-async function live(t: TestContext, network: NetworkWish): Promise<void> {
-  const { name } = network;
-  await createNetworks(lab, [network]);
-  const ips = await attachAll(name, ["h1", "h2", "h3"]);
-  const ipOf = (host: string): string => ips.get(host)?.[0] ?? "";
-  using h1 = lab.namespace(`${name}-h1`);
-  using h2 = lab.namespace(`${name}-h2`);
-  using h3 = lab.namespace(`${name}-h3`);
-  const unaffected = await startStream(t, h1, h3, ipOf("h3"));
-  const affected = await startStream(t, h1, h2, ipOf("h2"));
+async function attachTo(network: string, host: string): Promise<Member> {
+  lab.addContainer(`${network}-${host}`);
+  const { ips } = await lab.attach(`${network}-${host}`, host, network);
+  return { host, namespace: lab.namespace(`${network}-${host}`), ips };
+}
+
+/** A network in use: its members on h1, h2 and h3, and traffic from the first to the others. */
+async function begin(t: TestContext, { name }: NetworkWish) {
+  const [h1, h2, h3] = [await attachTo(name, "h1"), await attachTo(name, "h2"), await attachTo(name, "h3")];
+  t.after(() => {
+    for (const { namespace } of [h1, h2, h3]) namespace.close();
+  });
+  await idle(lab, "h1", "h2", "h3");
+  const unaffected = await startStream(t, h1.namespace, h3.namespace, h3.ips[0] ?? "");
+  const affected = await startStream(t, h1.namespace, h2.namespace, h2.ips[0] ?? "");
+  return { name, h1, h2, h3, unaffected, affected };
+}
+
+async function reaches(from: Member, to: Pick<Member, "host" | "ips">): Promise<void> {
+  for (const address of to.ips)
+    assert.ok(await pings(from.namespace, address), `${from.host} reaches ${address} of ${to.host}`);
+}
+
+async function live(t: TestContext, wishes: readonly NetworkWish[]): Promise<void> {
+  await createNetworks(lab, wishes);
+  const networks = [];
+  for (const wish of wishes) networks.push(await begin(t, wish));
 
   // A node gets another address.
   const from = performance.now();
   await inLab(lab, "h2", "ip", "address", "add", `${renumbered.after}/24`, "dev", "eth0");
   await inLab(lab, "h2", "ip", "address", "del", `${renumbered.before}/24`, "dev", "eth0");
-  await until(async () => {
-    for (const address of ips.get("h2") ?? []) assert.ok(await pings(h1, address), `h1 reaches ${address} again`);
-    for (const address of ips.get("h2") ?? []) assert.ok(await pings(h3, address), `h3 reaches ${address} again`);
-  });
+  for (const { h1, h2, h3 } of networks)
+    await until(async () => {
+      await reaches(h1, h2);
+      await reaches(h3, h2);
+    });
   t.diagnostic(`reached again at its new address within ${(performance.now() - from).toFixed(0)} ms`);
   await until(async () => {
     for (const host of ["h1", "h3"])
@@ -85,9 +111,12 @@ async function live(t: TestContext, network: NetworkWish): Promise<void> {
   });
 
   // A node comes.
-  const late = await attachAll(name, ["h4"]);
-  for (const address of late.get("h4") ?? []) await until(async () => assert.ok(await pings(h1, address)));
-  t.diagnostic(`to the renumbered node: ${JSON.stringify(await affected.stop())}`);
+  for (const { name, h1, affected } of networks) {
+    const late = await attachTo(name, "h4");
+    late.namespace.close();
+    await until(() => reaches(h1, late));
+    t.diagnostic(`${name}, to the renumbered node: ${JSON.stringify(await affected.stop())}`);
+  }
 
   // A node is removed while another's agent is away.
   lab.kill("h2");
@@ -99,37 +128,42 @@ async function live(t: TestContext, network: NetworkWish): Promise<void> {
   for (const host of ["h1", "h2", "h3"])
     await until(async () => assert.deepEqual(await traces(host, "192.0.2.4"), [], `${host} has forgotten h4`));
 
-  const traffic = await unaffected.stop();
-  t.diagnostic(`to a node that stayed as it was: ${JSON.stringify(traffic)}`);
-  assert.equal(traffic.lost, 0);
-  assert.equal(traffic.tcpError, "");
+  for (const { name, unaffected } of networks) {
+    const traffic = await unaffected.stop();
+    t.diagnostic(`${name}, to a node that stayed as it was: ${JSON.stringify(traffic)}`);
+    assert.equal(traffic.lost, 0);
+    assert.equal(traffic.tcpError, "");
+  }
 }
 
-for (const [network, needs] of networks)
+for (const [wishes, needs] of groups) {
+  const names = wishes.map(({ name }) => name);
   test(
-    `${network.name}: peers follow without a restart, others lose nothing, and nothing is left behind`,
+    `${names.join(" and ")}: peers follow without a restart, others lose nothing, and nothing is left behind`,
     requires(...needs),
     async (t) => {
       try {
-        await live(t, network);
+        await live(t, wishes);
       } finally {
-        await restore(network.name);
+        await restore(names);
       }
     },
   );
+}
 
-/** As it was before, for the next network. */
-async function restore(network: string): Promise<void> {
+/** As it was before, for the next networks. */
+async function restore(networks: readonly string[]): Promise<void> {
   const addresses = await inLab(lab, "h2", "ip", "-br", "address", "show", "eth0");
   if (!addresses.includes(`${renumbered.before}/`)) {
     await inLab(lab, "h2", "ip", "address", "add", `${renumbered.before}/24`, "dev", "eth0");
     await inLab(lab, "h2", "ip", "address", "del", `${renumbered.after}/24`, "dev", "eth0");
   }
-  for (const host of ["h1", "h2", "h3"]) await lab.detach(`${network}-${host}`, host, network);
+  for (const network of networks)
+    for (const host of ["h1", "h2", "h3"]) await lab.detach(`${network}-${host}`, host, network);
   // The node of h4 is gone: the host joins anew, and finds in its kernel what it was before.
   rmSync(join(lab.names.directory, "h4"), { recursive: true, force: true });
   await lab.startAgent("h4");
   await idle(lab, "h4");
   assert.ok(!namespaceNames().includes(`${lab.names.instance("h4")}-acme`), "nothing of the node that was is left");
-  await lab.admin.delete({ resources: [{ kind: "network", name: network }] });
+  await lab.admin.delete({ resources: networks.map((name) => ({ kind: "network", name })) });
 }
