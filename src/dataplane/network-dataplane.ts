@@ -286,9 +286,11 @@ export class NetworkDataplane implements DeviceMarks {
     const { isBridgeNew, tunnels, isChanged } = this.#devices;
     const hasNewTables = isBridgeNew || tunnels.some(({ peer }) => peer === undefined);
     if (isBridgeNew && tunnels.length === this.tunnels.names.length) this.rows.beginEmpty();
-    else if (hasNewTables || isChanged) this.rows.distrust();
-    if (hasNewTables) this.rows.markAll();
-    else if (tunnels.length > 0) this.desired.markRowsTo(new Set(tunnels.map(({ peer }) => peer)));
+    else {
+      if (hasNewTables || isChanged) this.rows.distrust();
+      if (hasNewTables) this.rows.markAll();
+      else if (tunnels.length > 0) this.desired.markRowsTo(new Set(tunnels.map(({ peer }) => peer)));
+    }
     // Ports may have been set free.
     if (hasNewTables || isChanged) this.ports.objects.markAll();
   }

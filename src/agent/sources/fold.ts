@@ -31,6 +31,8 @@ export class Fold {
   readonly #here = new Endpoints<EndpointWord>();
   /** What is not believed now. */
   readonly #waiting = new Endpoints<RemoteEndpoint>();
+  /** Who has spoken of endpoints so far. */
+  readonly #speakers = new Set<SourceName>();
   /** All that is said of blocks. */
   readonly #blocks = new Map<Cidr, Map<SourceName, BlockWord>>();
 
@@ -64,6 +66,7 @@ export class Fold {
   }
 
   putEndpoint(word: EndpointWord): void {
+    this.#speakers.add(word.source.name);
     const before = this.#known(word.id);
     if (isElsewhere(word)) {
       this.#here.remove(word.id);
@@ -117,7 +120,7 @@ export class Fold {
 
   #judge(endpoint: RemoteEndpoint): void {
     this.#waiting.remove(endpoint.id);
-    const rivals = this.#network.remotesLike(endpoint).filter(({ source }) => source.name !== endpoint.source.name);
+    const rivals = this.#rivalsOf(endpoint);
     const isBelieved =
       endpoint.source.name === precedence[0] ||
       [...rivals, ...this.#here.like(endpoint)].every((word) => !isBefore(word, endpoint));
@@ -126,6 +129,12 @@ export class Fold {
       this.#network.removeRemote(other.id);
       this.#waiting.put(other);
     }
+  }
+
+  /** Endpoints that another source places, and that have the MAC or an address of this one. */
+  #rivalsOf(endpoint: RemoteEndpoint): readonly RemoteEndpoint[] {
+    if (this.#speakers.size < 2) return [];
+    return this.#network.remotesLike(endpoint).filter(({ source }) => source.name !== endpoint.source.name);
   }
 
   /** Those that the former word of this one may have been in the way of. There are none unless sources contradict each other. */

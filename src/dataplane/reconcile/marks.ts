@@ -2,10 +2,16 @@
 const firstRetry = 100;
 const longestRetry = 15_000;
 
-/** A key that must be looked at. Each time anew: whoever answers an older mark does not clear a newer one. */
-export interface Mark {
-  /** Somebody else changed what is there: its repair is worth an event. */
-  readonly isDamaged: boolean;
+declare const markBrand: unique symbol;
+/**
+ * A key that must be looked at. Each time another: whoever answers an older mark does not clear a newer one. A number, for
+ * there may be hundreds of thousands.
+ */
+export type Mark = number & { readonly [markBrand]: true };
+
+/** Whether somebody else changed what is there: its repair is worth an event. */
+export function isDamaged(mark: Mark): boolean {
+  return mark % 2 === 1;
 }
 
 /** A change that was refused, until it is done or wanted no more. */
@@ -23,23 +29,25 @@ export interface Failure<Key> {
 export class Marks<Key> implements Iterable<readonly [Key, Mark]> {
   readonly #marks = new Map<Key, Mark>();
   readonly #failures = new Map<Key, Failure<Key>>();
+  #last = 0;
 
   /** What is wanted has changed: it may be accepted where what was wanted before was not. */
   mark(key: Key): void {
-    this.#marks.set(key, { isDamaged: this.#marks.get(key)?.isDamaged === true });
+    const present = this.#marks.get(key);
+    this.#marks.set(key, this.#next(present !== undefined && isDamaged(present)));
     const failure = this.#failures.get(key);
     if (failure !== undefined) this.#failures.set(key, { ...failure, due: 0 });
   }
 
   /** What is there was changed. One that is marked already was not as it should be anyway. */
   damage(key: Key): void {
-    if (!this.#marks.has(key)) this.#marks.set(key, { isDamaged: true });
+    if (!this.#marks.has(key)) this.#marks.set(key, this.#next(true));
   }
 
   /** Makes the mark anew: an answer that is under way is not to clear it. */
   renew(key: Key): void {
     const mark = this.#marks.get(key);
-    if (mark !== undefined) this.#marks.set(key, { ...mark });
+    if (mark !== undefined) this.#marks.set(key, this.#next(isDamaged(mark)));
   }
 
   get(key: Key): Mark | undefined {
@@ -81,11 +89,16 @@ export class Marks<Key> implements Iterable<readonly [Key, Mark]> {
     const attempts = (before?.attempts ?? 0) + 1;
     const due = now + Math.min(firstRetry * 2 ** (attempts - 1), longestRetry);
     this.#failures.set(key, { key, error, since: before?.since ?? now, attempts, due });
-    if (!this.#marks.has(key)) this.#marks.set(key, { isDamaged: false });
+    if (!this.#marks.has(key)) this.#marks.set(key, this.#next(false));
   }
 
   clear(): void {
     this.#marks.clear();
     this.#failures.clear();
+  }
+
+  #next(isOfDamage: boolean): Mark {
+    this.#last += 2;
+    return (this.#last + (isOfDamage ? 1 : 0)) as Mark;
   }
 }

@@ -1,5 +1,5 @@
 import type { Clock } from "../../base/clock.ts";
-import { type Failure, Marks } from "./marks.ts";
+import { type Failure, isDamaged, Marks } from "./marks.ts";
 import type { Objects } from "./objects.ts";
 
 /** Which {@link Objects} must be looked at, and which of them failed and wait for their next attempt. */
@@ -61,9 +61,9 @@ export class ReconciledObjects<Key> {
     for (;;) {
       const due = this.#due(true).filter(([key]) => !attempted.has(key));
       if (due.length === 0) return;
-      for (const [key, { isDamaged }] of due) {
+      for (const [key, mark] of due) {
         attempted.add(key);
-        await this.#attempt(key, true, () => this.#objects.ensure(key, isDamaged));
+        await this.#attempt(key, true, () => this.#objects.ensure(key, isDamaged(mark)));
       }
     }
   }

@@ -1,13 +1,13 @@
 import { isErrno } from "../../linux/index.ts";
 import type { BatchFailure, NetlinkSocket, Query, Request } from "../../netlink/index.ts";
-import { type Failure, type Mark, Marks } from "./marks.ts";
+import { type Failure, isDamaged, type Mark, Marks } from "./marks.ts";
 import { notYet, type Table } from "./table.ts";
 
 /** Up to this many rows that a listing did not show, or that an event told of, are looked up one by one before they are written. */
 const confirmAtMost = 512;
 
 /** A request that knows which row it is for, so that a refusal finds its row again. */
-type RowRequest<Key> = Request & { readonly key: Key; readonly owner: object };
+type RowRequest<Key> = Request & { key?: Key; owner?: object };
 
 /** What a listing that is under way has shown. */
 interface Comparison<Key, Row> {
@@ -172,7 +172,7 @@ export class ReconciledTable<Key, Row> {
     if (this.table.get === undefined) return;
     const damaged: (readonly [Key, Mark])[] = [];
     for (const entry of this.#marks)
-      if (entry[1].isDamaged && this.#isWanted(entry[0]) && damaged.push(entry) > confirmAtMost) return;
+      if (isDamaged(entry[1]) && this.#isWanted(entry[0]) && damaged.push(entry) > confirmAtMost) return;
     for (const [key, mark] of damaged) if (await this.#isThere(key, socket)) this.#settle(key, mark);
   }
 
@@ -228,7 +228,7 @@ export class ReconciledTable<Key, Row> {
     const refused = new Map<Key, Error>();
     for (const { request, error } of failures) {
       const { key, owner } = request as RowRequest<Key>;
-      if (owner !== this || refused.has(key)) continue;
+      if (owner !== this || key === undefined || refused.has(key)) continue;
       if (isRemoval(request) ? isGone(error) : this.table.isDone?.(error) === true)
         this.#isUnknown ||= !isRemoval(request);
       else refused.set(key, error);
@@ -245,7 +245,7 @@ export class ReconciledTable<Key, Row> {
         this.#marks.refuse(key, error, now);
         continue;
       }
-      if (mark?.isDamaged === true) repaired.push(key);
+      if (mark !== undefined && isDamaged(mark)) repaired.push(key);
       this.#settle(key, mark);
     }
     this.#attempted.clear();
@@ -259,7 +259,10 @@ export class ReconciledTable<Key, Row> {
   }
 
   #tagged(request: Request, key: Key): RowRequest<Key> {
-    return Object.assign(request, { key, owner: this });
+    const tagged: RowRequest<Key> = request;
+    tagged.key = key;
+    tagged.owner = this;
+    return tagged;
   }
 
   #isWanted(key: Key): boolean {
