@@ -155,6 +155,8 @@ export class DesiredNetwork {
   /** VTEPs of what is elsewhere, with how much is behind each. */
   readonly #vteps = new Map<IpAddress, number>();
   /** VTEPs that are named for the network as a whole, among them such as do not run weft. */
+  #remoteVteps: readonly IpAddress[] | undefined;
+  #peers: ReadonlySet<IpAddress> | undefined;
   #listed: ReadonlySet<IpAddress> = noVteps;
   /**
    * Of a layer-2 network whose endpoints are all told: addresses that lost a MAC, and which, since somebody last took
@@ -178,6 +180,7 @@ export class DesiredNetwork {
     const before = this.settings;
     const flooded = this.floodList;
     this.settings = settings;
+    this.#peers = undefined;
     this.#devices?.settings();
     this.#floodsFormerly(flooded);
     for (const subnet of differing(before.subnets, settings.subnets)) this.#rows?.block(subnet);
@@ -193,6 +196,7 @@ export class DesiredNetwork {
   setListed(vteps: readonly IpAddress[]): void {
     const { peers, floodList } = this;
     this.#listed = new Set(vteps);
+    this.#peers = undefined;
     for (const vtep of differing(peers, this.peers)) this.#devices?.peer(vtep);
     this.#floodsFormerly(floodList);
   }
@@ -388,16 +392,23 @@ export class DesiredNetwork {
     return this.#locals;
   }
 
-  /** VTEPs that something of the network is behind. */
+  /** VTEPs that something of the network is behind. The same list until it changes. */
   get remoteVteps(): readonly IpAddress[] {
-    return [...this.#vteps.keys()];
+    this.#remoteVteps ??= [...this.#vteps.keys()];
+    return this.#remoteVteps;
   }
 
-  /** VTEPs that packets of this network are exchanged with: {@link remoteVteps}, and those that are listed for it. */
+  /**
+   * VTEPs that packets of this network are exchanged with: {@link remoteVteps}, and those that are listed for it. The same set
+   * until it changes.
+   */
   get peers(): ReadonlySet<IpAddress> {
-    const peers = new Set([...this.#vteps.keys(), ...this.#listed]);
-    peers.delete(this.settings.localVtep);
-    return peers;
+    if (this.#peers === undefined) {
+      const peers = new Set([...this.#vteps.keys(), ...this.#listed]);
+      peers.delete(this.settings.localVtep);
+      this.#peers = peers;
+    }
+    return this.#peers;
   }
 
   /** Whether {@link peers} has the VTEP. */
@@ -520,6 +531,8 @@ export class DesiredNetwork {
   }
 
   #peersChanged(vtep: IpAddress): void {
+    this.#remoteVteps = undefined;
+    this.#peers = undefined;
     this.#devices?.peer(vtep);
     this.#rows?.flooded(vtep);
   }

@@ -2,6 +2,7 @@ import type { Clock } from "../base/clock.ts";
 import { type Duration, formatDuration, minutes } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
+import { isSameList } from "../base/lists.ts";
 import type { TunnelTransport } from "../model/encapsulation.ts";
 import { getLink, NetlinkSocket, type Watch } from "../netlink/index.ts";
 import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
@@ -65,6 +66,11 @@ export class NodeDataplane {
   #isPruned = false;
   #started = false;
   #closed = false;
+  /** By the lists that it was made of. */
+  #vtepsOfNexthops: { readonly lists: readonly (readonly IpAddress[])[]; readonly all: ReadonlySet<IpAddress> } = {
+    lists: [],
+    all: new Set(),
+  };
   /** What failed a moment ago is to be tried by the next pass all the same. */
   #retryAll = false;
   #cancelRetry: (() => void) | undefined;
@@ -374,10 +380,10 @@ export class NodeDataplane {
 
   /** VTEPs that FDB entries refer to. */
   #nexthopVteps(): ReadonlySet<IpAddress> {
-    const vteps = new Set<IpAddress>();
-    for (const network of this.#desired.values())
-      if (network.usesNexthops) for (const vtep of network.remoteVteps) vteps.add(vtep);
-    return vteps;
+    const lists: (readonly IpAddress[])[] = [];
+    for (const network of this.#desired.values()) if (network.usesNexthops) lists.push(network.remoteVteps);
+    if (!isSameList(lists, this.#vtepsOfNexthops.lists)) this.#vtepsOfNexthops = { lists, all: new Set(lists.flat()) };
+    return this.#vtepsOfNexthops.all;
   }
 
   #tellOverrun(consequence: string): void {

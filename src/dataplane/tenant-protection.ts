@@ -1,6 +1,7 @@
 import type { Clock } from "../base/clock.ts";
+import { isSameList } from "../base/lists.ts";
 import { listLinks, type NetlinkSocket } from "../netlink/index.ts";
-import type { DesiredNetwork } from "./desired.ts";
+import type { DesiredNetwork, NetworkSettings } from "./desired.ts";
 import type { KernelNamespace } from "./kernel.ts";
 import {
   endpointPortName,
@@ -41,6 +42,7 @@ export class TenantProtection implements Objects<Part> {
   readonly #objects: ReconciledObjects<Part>;
   readonly #filters: Readonly<Record<Filter, KeptTable>>;
   #networks: readonly DesiredNetwork[] = [];
+  #settings: readonly NetworkSettings[] | undefined;
   #writes = 0;
 
   constructor(options: TenantProtectionOptions) {
@@ -75,8 +77,12 @@ export class TenantProtection implements Objects<Part> {
 
   /** Makes it so for these networks. Throws what the kernel refuses. */
   async reconcile(networks: readonly DesiredNetwork[]): Promise<void> {
+    const settings = networks.map((network) => network.settings);
+    // Ports are in a filter only where frames may have tags.
+    const isSame = this.#settings !== undefined && isSameList(settings, this.#settings);
+    if (!isSame || settings.some(({ vlanTags }) => vlanTags)) for (const filter of filters) this.#objects.mark(filter);
     this.#networks = networks;
-    for (const filter of filters) this.#objects.mark(filter);
+    this.#settings = settings;
     await this.#objects.settle();
   }
 
@@ -104,7 +110,7 @@ export class TenantProtection implements Objects<Part> {
   onAttempt(): void {}
 
   #tableOf(filter: Filter): NftTable {
-    const networks = this.#networks.map(({ settings }) => settings);
+    const networks = this.#settings ?? [];
     switch (filter) {
       case "handed up":
         return handedUpTable(networks);

@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { IpAddress } from "../base/ip.ts";
+import { isSameList } from "../base/lists.ts";
 import type { Vni } from "../model/index.ts";
 import { getLink, NetlinkSocket, Watch } from "../netlink/index.ts";
 import type { OffloadLimits } from "./devices/device-changes.ts";
@@ -69,7 +70,10 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
       groups: ["link", "address", "route", "rule", "netconf", "nexthop"],
     });
     this.#nexthops = new VtepNexthops({ instance, socket: this.socket, clock });
-    this.#routes = new VtepRoutes(this.watch, this.socket, onDamage);
+    this.#routes = new VtepRoutes(this.watch, this.socket, () => {
+      this.#objects.mark(sourceFilter);
+      onDamage();
+    });
     this.nftables = new Nftables(namespace, this.watch);
     this.forwarded = new ForwardedDevices({ underlay: this, watch: this.watch, clock, report, onDamage });
     this.watch.subscribe("nexthop", ({ nexthop, isGone }) => {
@@ -77,6 +81,8 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
     });
     const name = sourceFilterName(instance);
     this.#objects = new ReconciledObjects(this, clock);
+    // An earlier run may have left one.
+    this.#objects.mark(sourceFilter);
     this.#sourceFilter = new KeptTable({
       nftables: this.nftables,
       family: "inet",
@@ -97,6 +103,7 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
   /** This node's VTEP addresses and the interface that carries them. */
   async setVteps(vteps: readonly IpAddress[], interfaceIndex: number | undefined): Promise<void> {
     this.#localVteps = vteps;
+    this.#objects.mark(sourceFilter);
     if (interfaceIndex === undefined) return;
     const link = await this.socket.get(getLink({ index: interfaceIndex }));
     this.#mtu = link.mtu;
@@ -182,8 +189,9 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
 
   /** Lets nobody send into the networks but their peers. Throws what the kernel refuses. */
   async protect(networks: readonly FilteredNetwork[]): Promise<void> {
+    const isSame = networks.length === this.#networks.length && networks.every(this.#isKnown, this);
+    if (!isSame || !this.#objects.isSettled) this.#objects.mark(sourceFilter);
     this.#networks = networks;
-    this.#objects.mark(sourceFilter);
     await this.#objects.settle();
   }
 
@@ -226,6 +234,11 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
     await this.uplinks.take(async () => {
       this.#uplinkWrites += await removeLeftoverUplinks(this.#options.instance, kept, this);
     });
+  }
+
+  #isKnown({ vni, ports, peers, group }: FilteredNetwork, index: number): boolean {
+    const known = this.#networks[index];
+    return known?.vni === vni && known.peers === peers && known.group === group && isSameList(known.ports, ports);
   }
 
   /** Lets go of the kernel, which stays as it is. */

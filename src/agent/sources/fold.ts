@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Cidr } from "../../base/cidr.ts";
 import type { IpAddress } from "../../base/ip.ts";
+import { isSameList } from "../../base/lists.ts";
 import type { DesiredNetwork, RemoteBlock, RemoteEndpoint, RemotePlace, Source } from "../../dataplane/index.ts";
 
 /**
@@ -195,14 +196,10 @@ function isBefore(a: Word, b: Word): boolean {
 }
 
 function isSame(a: RemoteEndpoint | undefined, b: RemoteEndpoint): boolean {
-  return a?.mac === b.mac && a.vtep === b.vtep && sameSource(a.source, b.source) && sameTexts(a.ips, b.ips);
+  return a?.mac === b.mac && a.vtep === b.vtep && sameSource(a.source, b.source) && isSameList(a.ips, b.ips);
 }
 
 /** A source shares one object, unless it was told anew of whom it speaks. */
 function sameSource(a: Source, b: Source): boolean {
   return a === b || isDeepStrictEqual(a, b);
-}
-
-function sameTexts(a: readonly string[], b: readonly string[]): boolean {
-  return a.length === b.length && a.every((text, index) => text === b[index]);
 }

@@ -1,8 +1,9 @@
 import { isDeepStrictEqual } from "node:util";
+import { isSameList } from "../../base/lists.ts";
 import type { KernelObject } from "../objects.ts";
 import type { Report } from "../report.ts";
 import type { Nftables } from "./nftables.ts";
-import type { NftTable } from "./table.ts";
+import type { FilledSet, NftTable } from "./table.ts";
 
 export interface KeptTableOptions {
   readonly nftables: Nftables;
@@ -32,7 +33,7 @@ export class KeptTable {
   /** Makes it so. `table`: `undefined` if there shall be none. `isDamaged`: somebody touched it since it was left. */
   async ensure(table: NftTable | undefined, isDamaged: boolean): Promise<void> {
     const { nftables, family, name, object, report } = this.#options;
-    const isSame = this.#left !== undefined && isDeepStrictEqual(this.#left.table, table);
+    const isSame = this.#left !== undefined && isSameTable(this.#left.table, table);
     const isKnown = this.#isKnown && !isDamaged;
     if (isSame && isKnown) return;
     const before = isKnown ? this.#left?.table : undefined;
@@ -53,4 +54,11 @@ export class KeptTable {
   close(): void {
     this.#stop();
   }
+}
+
+/** Of the same name, so that their sets are made alike. */
+function isSameTable(a: NftTable | undefined, b: NftTable | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  const isSameSet = (set: FilledSet, index: number): boolean => isSameList(set.elements, b.sets[index]?.elements ?? []);
+  return isDeepStrictEqual(a.rules, b.rules) && a.sets.every(isSameSet);
 }

@@ -5,7 +5,7 @@ import { nftField } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { bridgeName, routingFilterName, tenantDevice, tunnelPattern } from "../kernel-names.ts";
 import { families } from "../uplink/request.ts";
-import type { FilledSet, NftTable } from "./table.ts";
+import type { FilledSet, NftObject, NftTable } from "./table.ts";
 import * as nft from "./words.ts";
 
 /** IANA protocol number. */
@@ -49,35 +49,7 @@ export function routingFilterTable(networks: readonly NetworkSettings[]): NftTab
       macSet(networks),
       nft.rangeSet("tunnels", nftField.ifname, tunnels),
     ],
-    rules: [
-      nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
-      nft.rule("prerouting", nft.match(nft.by, { set: ["lo", tenantDevice].sort() }), nft.accept),
-      nft.rule("prerouting", nft.match(nft.by, "@bridges"), nft.match(receiver, "@macs", "!="), nft.accept),
-      ...families.flatMap((family) => [
-        nft.rule(
-          "prerouting",
-          nft.match({ concat: [nft.by, nft.address(family, "saddr")] }, `@bound${family}`),
-          nft.accept,
-        ),
-        nft.rule("prerouting", nft.match(nft.by, "@tunnels"), nft.source(family, `@routed${family}`), nft.accept),
-        nft.rule("prerouting", nft.match(nft.by, "@tunnels"), nft.icmpErrors[family], nft.accept),
-      ]),
-      nft.rule(
-        "prerouting",
-        nft.match(nft.by, "@neighbours"),
-        nft.source(6, nft.prefix(linkLocal)),
-        nft.match({ meta: { key: "l4proto" } }, icmpv6),
-        nft.accept,
-      ),
-      nft.rule(
-        "prerouting",
-        nft.match(nft.by, "@neighbours"),
-        nft.source(6, unspecified),
-        nft.match(nft.icmpType[6], "nd-neighbor-solicit"),
-        nft.accept,
-      ),
-      nft.rule("prerouting", nft.drop),
-    ],
+    rules: routingRules,
   };
 }
 
@@ -90,18 +62,7 @@ export function handedUpTable(networks: readonly NetworkSettings[]): NftTable {
     family: "bridge",
     name: routingFilterName,
     sets: [macSet(networks)],
-    rules: [
-      nft.chain("input", { type: "filter", hook: "input", prio: nft.bridgePriority.filter }),
-      nft.rule("input", nft.match({ payload: { protocol: "ether", field: "type" } }, "arp"), nft.accept),
-      nft.rule("input", nft.match(receiver, "@macs"), nft.accept),
-      nft.rule(
-        "input",
-        nft.match({ meta: { key: "pkttype" } }, "multicast"),
-        nft.match(nft.icmpType[6], { set: ["nd-neighbor-solicit", "nd-neighbor-advert"] }),
-        nft.accept,
-      ),
-      nft.rule("input", nft.drop),
-    ],
+    rules: handedUpRules,
   };
 }
 
@@ -121,3 +82,46 @@ function boundSet(family: IpFamily, bound: readonly { readonly device: string; r
     .map(({ device, prefix }) => `${device} . ${nft.element(prefix)}`);
   return nft.rangeSet(`bound${family}`, [nftField.ifname, nft.addressField[family]], elements);
 }
+
+const routingRules: readonly NftObject[] = [
+  nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
+  nft.rule("prerouting", nft.match(nft.by, { set: ["lo", tenantDevice].sort() }), nft.accept),
+  nft.rule("prerouting", nft.match(nft.by, "@bridges"), nft.match(receiver, "@macs", "!="), nft.accept),
+  ...families.flatMap((family) => [
+    nft.rule(
+      "prerouting",
+      nft.match({ concat: [nft.by, nft.address(family, "saddr")] }, `@bound${family}`),
+      nft.accept,
+    ),
+    nft.rule("prerouting", nft.match(nft.by, "@tunnels"), nft.source(family, `@routed${family}`), nft.accept),
+    nft.rule("prerouting", nft.match(nft.by, "@tunnels"), nft.icmpErrors[family], nft.accept),
+  ]),
+  nft.rule(
+    "prerouting",
+    nft.match(nft.by, "@neighbours"),
+    nft.source(6, nft.prefix(linkLocal)),
+    nft.match({ meta: { key: "l4proto" } }, icmpv6),
+    nft.accept,
+  ),
+  nft.rule(
+    "prerouting",
+    nft.match(nft.by, "@neighbours"),
+    nft.source(6, unspecified),
+    nft.match(nft.icmpType[6], "nd-neighbor-solicit"),
+    nft.accept,
+  ),
+  nft.rule("prerouting", nft.drop),
+];
+
+const handedUpRules: readonly NftObject[] = [
+  nft.chain("input", { type: "filter", hook: "input", prio: nft.bridgePriority.filter }),
+  nft.rule("input", nft.match({ payload: { protocol: "ether", field: "type" } }, "arp"), nft.accept),
+  nft.rule("input", nft.match(receiver, "@macs"), nft.accept),
+  nft.rule(
+    "input",
+    nft.match({ meta: { key: "pkttype" } }, "multicast"),
+    nft.match(nft.icmpType[6], { set: ["nd-neighbor-solicit", "nd-neighbor-advert"] }),
+    nft.accept,
+  ),
+  nft.rule("input", nft.drop),
+];

@@ -87,23 +87,7 @@ export function sourceFilterTable({ instance, networks: all, localVteps, paths }
         ...pathSets(family, paths),
       ]),
     ],
-    rules: [
-      // Before whatever else judges what the host takes for itself.
-      nft.chain(chain, { type: "filter", hook: "input", prio: nft.hookPriority.raw }),
-      ...families.flatMap((family) => frameRules(family)),
-      nft.rule(chain, toTunnel, nft.match(vniOfFrame, "@vnis", "!="), nft.accept),
-      nft.rule(chain, toTunnel, nft.drop),
-      ...families.flatMap(pathRules),
-      nft.rule(
-        chain,
-        nft.match({ payload: { protocol: "icmp", field: "code" } }, "frag-needed"),
-        nft.match({ payload: { protocol: "icmp", field: "mtu" } }, smallestPathMtu, "<"),
-        nft.match(nft.packet(quoted[4]), "@vteps4"),
-        nft.drop,
-      ),
-      // A first fragment may be too short to show what it quotes. A router's own is never in fragments (RFC 4443 §2.4).
-      nft.rule(chain, nft.match({ exthdr: { name: "frag" } }, true), nft.tooBig[6], nft.drop),
-    ],
+    rules,
   };
 }
 
@@ -157,3 +141,21 @@ function pathRules(family: IpFamily): NftObject[] {
   const isElsewhere = nft.match({ concat: [destination, nft.by] }, `@ways${family}`, "!=");
   return [nft.rule(chain, nft.tooBig[family], nft.match(destination, `@known${family}`), isElsewhere, nft.drop)];
 }
+
+const rules: readonly NftObject[] = [
+  // Before whatever else judges what the host takes for itself.
+  nft.chain(chain, { type: "filter", hook: "input", prio: nft.hookPriority.raw }),
+  ...families.flatMap((family) => frameRules(family)),
+  nft.rule(chain, toTunnel, nft.match(vniOfFrame, "@vnis", "!="), nft.accept),
+  nft.rule(chain, toTunnel, nft.drop),
+  ...families.flatMap(pathRules),
+  nft.rule(
+    chain,
+    nft.match({ payload: { protocol: "icmp", field: "code" } }, "frag-needed"),
+    nft.match({ payload: { protocol: "icmp", field: "mtu" } }, smallestPathMtu, "<"),
+    nft.match(nft.packet(quoted[4]), "@vteps4"),
+    nft.drop,
+  ),
+  // A first fragment may be too short to show what it quotes. A router's own is never in fragments (RFC 4443 §2.4).
+  nft.rule(chain, nft.match({ exthdr: { name: "frag" } }, true), nft.tooBig[6], nft.drop),
+];

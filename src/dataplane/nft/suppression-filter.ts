@@ -22,9 +22,6 @@ export interface SuppressionFilter {
 
 /** Address resolution never leaves the node through these tunnels, and frames with a VLAN tag pass where they may alone. */
 export function suppressionFilterTable({ suppressed, own, tagged }: SuppressionFilter): NftTable {
-  const chain = (name: string): NftObject =>
-    nft.chain(name, { type: "filter", hook: name, prio: nft.bridgePriority.filter });
-  const leavesBy = (tunnels: string): object => nft.match({ meta: { key: "oifname" } }, tunnels);
   return {
     family: "bridge",
     name: suppressionFilterName,
@@ -33,23 +30,7 @@ export function suppressionFilterTable({ suppressed, own, tagged }: SuppressionF
       nft.rangeSet("gateways", nftField.ifname, own),
       nft.rangeSet("tagging", nftField.ifname, tagged),
     ],
-    rules: [
-      chain("prerouting"),
-      chain("forward"),
-      chain("output"),
-      nft.chain(taggedChain),
-      nft.rule("prerouting", nft.match(etherType, vlanTypes), { jump: { target: taggedChain } }),
-      ...addressResolution.map((each) => nft.rule("forward", leavesBy("@suppressed"), each, nft.drop)),
-      ...[arpBehindTag, neighbourDiscovery].map((each) =>
-        nft.rule("forward", leavesBy("@suppressed"), priorityTag, each, nft.drop),
-      ),
-      ...addressResolution.map((each) => nft.rule("output", leavesBy("@gateways"), each, nft.drop)),
-      // A priority tag around another tag means nothing, and hides from the rules above what is inside.
-      nft.rule(taggedChain, nft.match(etherType, "8021ad"), priorityTag, nft.drop),
-      nft.rule(taggedChain, priorityTag, nft.match(behindTagType, vlanTypes), nft.drop),
-      nft.rule(taggedChain, nft.from("@tagging"), nft.accept),
-      nft.rule(taggedChain, nft.drop),
-    ],
+    rules,
   };
 }
 
@@ -66,3 +47,25 @@ const arp = nft.match(etherType, "arp");
 const arpBehindTag = nft.match(behindTagType, "arp");
 const neighbourDiscovery = nft.match(nft.icmpType[6], { set: ["nd-neighbor-solicit", "nd-neighbor-advert"] });
 const addressResolution = [arp, neighbourDiscovery];
+
+const chain = (name: string): NftObject =>
+  nft.chain(name, { type: "filter", hook: name, prio: nft.bridgePriority.filter });
+const leavesBy = (tunnels: string): object => nft.match({ meta: { key: "oifname" } }, tunnels);
+
+const rules: readonly NftObject[] = [
+  chain("prerouting"),
+  chain("forward"),
+  chain("output"),
+  nft.chain(taggedChain),
+  nft.rule("prerouting", nft.match(etherType, vlanTypes), { jump: { target: taggedChain } }),
+  ...addressResolution.map((each) => nft.rule("forward", leavesBy("@suppressed"), each, nft.drop)),
+  ...[arpBehindTag, neighbourDiscovery].map((each) =>
+    nft.rule("forward", leavesBy("@suppressed"), priorityTag, each, nft.drop),
+  ),
+  ...addressResolution.map((each) => nft.rule("output", leavesBy("@gateways"), each, nft.drop)),
+  // A priority tag around another tag means nothing, and hides from the rules above what is inside.
+  nft.rule(taggedChain, nft.match(etherType, "8021ad"), priorityTag, nft.drop),
+  nft.rule(taggedChain, priorityTag, nft.match(behindTagType, vlanTypes), nft.drop),
+  nft.rule(taggedChain, nft.from("@tagging"), nft.accept),
+  nft.rule(taggedChain, nft.drop),
+];
