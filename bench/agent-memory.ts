@@ -8,14 +8,13 @@
  * agent is stopped, so that nothing but the claims is at work there.
  */
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { namespaceName } from "../src/dataplane/kernel-names.ts";
 import { Lab } from "../src/lab/lab.ts";
-import { pause, runProgram } from "../src/lab/process.ts";
-import { serverAddress } from "../src/lab/underlay.ts";
+import { pause } from "../src/lab/process.ts";
 import { NetworkNamespace } from "../src/linux/index.ts";
 import { listFdbEntries, listNeighbours, NetlinkSocket, neighbourFlag } from "../src/netlink/index.ts";
+import { claim } from "./claims.ts";
 import { table } from "./netlink-scene.ts";
 
 const { values: options } = parseArgs({
@@ -79,20 +78,6 @@ async function verify(lab: Lab, host: string, remotes: number): Promise<void> {
     );
 }
 
-/** In the name of h2; the milliseconds that it took. */
-async function claim(lab: Lab, first: number, last: number): Promise<number> {
-  using namespace = lab.namespace("h2");
-  const { status, output, complaints } = await runProgram(namespace, process.execPath, [
-    join(import.meta.dirname, "claim-endpoints.ts"),
-    `https://${serverAddress}:7400`,
-    join(lab.names.directory, "h2"),
-    network,
-    ...[first, last, parallel].map(String),
-  ]);
-  if (status !== 0) throw new Error(`claiming endpoints failed: ${complaints}`);
-  return Number(output);
-}
-
 const lab = await Lab.up({ name: `b${process.pid}`, hosts: 3 });
 try {
   await lab.admin.create({
@@ -120,7 +105,7 @@ try {
     const start = performance.now();
     recordTime(
       `${range}: claimed at the server, ${parallel} calls at a time`,
-      await claim(lab, before + 1, wanted),
+      await claim(lab, { host: "h2", network, first: before + 1, last: wanted, parallel }),
       wanted - before,
     );
     await untilInSync(lab, "h1", wanted);

@@ -25,7 +25,7 @@ import {
   readFdbEntry,
   readNeighbour,
 } from "../src/netlink/index.ts";
-import { table } from "./netlink-scene.ts";
+import { quantiles, table } from "./netlink-scene.ts";
 
 const { values: options } = parseArgs({
   options: { attaches: { type: "string", default: "500" }, kept: { type: "string", default: "200" } },
@@ -104,13 +104,8 @@ function macOf(number: number): string {
   return mac(`02:00:5e:00:${hex.slice(0, 2)}:${hex.slice(2)}`);
 }
 
-function quantile(values: readonly number[], part: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
-}
-
 function row(name: string, values: readonly number[]): string[] {
-  return [name, ...[0.5, 0.9, 0.99, 1].map((part) => quantile(values, part).toFixed(2))];
+  return [name, ...quantiles(values).map((value) => value.toFixed(2))];
 }
 
 const lab = await Lab.up({ name: `b${process.pid}`, hosts: 3 });

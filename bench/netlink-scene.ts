@@ -110,6 +110,14 @@ export function median(values: readonly number[]): number {
 }
 
 /** Rows of text as columns, the first row being the heading. */
+/** The 50th, 90th and 99th percentile and the largest. */
+export function quantiles(values: readonly number[]): number[] {
+  const sorted = values.toSorted((a, b) => a - b);
+  return [0.5, 0.9, 0.99, 1].map(
+    (part) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN,
+  );
+}
+
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)));
   return rows
