@@ -22,7 +22,7 @@ import { saveCredentials } from "./identity-files.ts";
 import { IncomingState } from "./incoming-state.ts";
 import { LocalLearning } from "./learning/local-learning.ts";
 import { Readiness } from "./readiness.ts";
-import { type Attachment, Replica, type ReplicaChange } from "./replica.ts";
+import { type Attachment, networkOf, Replica, type ReplicaChange } from "./replica.ts";
 import { agentDatabase, ReplicaWriter } from "./replica-writer.ts";
 import { Session, type SessionChange } from "./session.ts";
 import { followUnderlay, readUnderlay, type UnderlayState } from "./underlay.ts";
@@ -46,6 +46,14 @@ const claimLater = seconds(5);
 const lookInterval = seconds(10);
 /** Changes of the underlay come in groups. */
 const shortestUnderlayPause = milliseconds(200);
+
+/** Who waits for the state of a revision, and for all of a network. */
+interface Waiting {
+  readonly network: string;
+  readonly revision: number;
+  readonly resolve: () => void;
+  readonly onProgress: () => void;
+}
 
 /** The node agent: keeps the kernel of this node as the server says, and as it last said while it cannot be reached. */
 export class Agent {
@@ -77,7 +85,7 @@ export class Agent {
   /** A state arrived during a round of claims. */
   #claimsWanted = false;
   #cancelLook: () => void = () => {};
-  readonly #waiting = new Set<{ readonly revision: number; readonly resolve: () => void }>();
+  readonly #waiting = new Set<Waiting>();
   #underlayCheck: Promise<void> | undefined;
   /** Something changed that the check under way may not have seen. */
   #underlayCheckWanted = false;
@@ -162,7 +170,7 @@ export class Agent {
       logger: options.logger,
       clock: options.clock,
       connection: () => (this.#connected ? this.#session.connection : undefined),
-      reached: (revision) => this.#reached(revision),
+      reached: (network, revision) => this.#reached(network, revision),
     });
     this.learning = new LocalLearning({
       desired: this.desired,
@@ -274,6 +282,7 @@ export class Agent {
     await this.#useUnderlay(this.#underlay);
     this.#tellRemarks();
     this.attachments.abandonPending();
+    this.#writer.forgetPartial();
     if (this.#replica.revision > 0) this.#load();
     void this.#session.run();
     this.#lookAfterDatabase();
@@ -318,7 +327,8 @@ export class Agent {
 
   #resume(): { readonly revision: number; readonly networks: readonly string[] } {
     this.#incoming.begin();
-    return { revision: this.revision, networks: this.revision > 0 ? [...this.desired.networks.keys()] : [] };
+    const whole = [...this.desired.networks.keys()].filter((name) => !this.#incoming.partial.has(name));
+    return { revision: this.revision, networks: this.revision > 0 ? whole : [] };
   }
 
   #registration(): { readonly vtepIpv4: string; readonly vtepIpv6: string; readonly underlayMtu: number } {
@@ -408,19 +418,32 @@ export class Agent {
       if (change.kind === "network") this.#noteWay(change.state);
       this.desired.apply(change);
     }
-    this.readiness.told(changes, revision);
+    const { partial } = this.#incoming;
+    const isWhole = (change: ReplicaChange): boolean => !partial.has(networkOf(change) ?? "");
+    this.readiness.told(changes.filter(isWhole), revision);
     // The ways to nodes that came, or went, decide the MTU, too.
     if (changes.some(({ kind }) => kind.startsWith("node") || kind === "network")) this.#underlayChanged();
-    const kernel = this.revision === 0 ? this.dataplane.start() : this.dataplane.changed();
-    // The kernel is under way; the disk follows in the same turn.
-    this.#writer.save(changes, revision);
+    const kernel = this.revision === 0 ? this.dataplane.start() : this.dataplane.changed(this.#onlyTenantOf(changes));
+    // The kernel is under way; the disk follows in the same turn. Whoever starts again holds what has a network there.
+    this.#writer.save(
+      changes.filter((change) => change.kind !== "network" || isWhole(change)),
+      revision,
+    );
     this.learning.desiredChanged();
     for (const waiting of this.#waiting)
-      if (waiting.revision <= revision) {
+      if (waiting.revision <= revision && !partial.has(waiting.network)) {
         this.#waiting.delete(waiting);
         waiting.resolve();
-      }
+      } else waiting.onProgress();
     this.#dataplaneChanged(kernel);
+  }
+
+  /** The tenant whose endpoints and blocks alone these changes are of; `undefined`: there is more to them. */
+  #onlyTenantOf(changes: readonly ReplicaChange[]): string | undefined {
+    if (changes.some(({ kind }) => kind.startsWith("network") || kind.startsWith("node"))) return undefined;
+    const networks = new Set(changes.map(networkOf));
+    const tenants = new Set(Array.from(networks, (name) => this.desired.networks.get(name ?? "")?.network.tenant));
+    return tenants.size === 1 ? [...tenants][0] : undefined;
   }
 
   #noteWay(state: NetworkState): void {
@@ -478,24 +501,29 @@ export class Agent {
     );
   }
 
-  async #reached(revision: number): Promise<void> {
-    if (this.revision >= revision) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const waiting = { revision, resolve };
-    this.#waiting.add(waiting);
-    const timeout = Promise.withResolvers<never>();
-    const cancel = this.options.clock.after(arrivalTimeout, () =>
-      timeout.reject(
+  /** The state of at least this revision is complete here, and so is the network. Gives up when nothing comes any more. */
+  async #reached(network: string, revision: number): Promise<void> {
+    if (this.revision >= revision && !this.#incoming.partial.has(network)) return;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const giveUp = (): void =>
+      reject(
         new WeftError({
           code: "unavailable",
           attempted: `wait for revision ${revision}`,
           reason: `the server's state did not arrive within ${arrivalTimeout / 1000} s`,
           hint: "see weft status for the connection to the server",
         }),
-      ),
-    );
+      );
+    const arm = (): (() => void) => this.options.clock.after(arrivalTimeout, giveUp);
+    let cancel = arm();
+    const onProgress = (): void => {
+      cancel();
+      cancel = arm();
+    };
+    const waiting: Waiting = { network, revision, resolve, onProgress };
+    this.#waiting.add(waiting);
     try {
-      await Promise.race([promise, timeout.promise]);
+      await promise;
     } finally {
       cancel();
       this.#waiting.delete(waiting);

@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { NetworkState } from "../api/convert.ts";
 import { cidr } from "../base/cidr.ts";
 import { ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
+import { unwrap } from "../base/result.ts";
+import type { Vni } from "../model/resources.ts";
+import { parseNetwork } from "../model/schema.ts";
 import { type HeldState, IncomingState } from "./incoming-state.ts";
 import type { SessionChange } from "./session.ts";
 
@@ -32,6 +36,12 @@ const node = (name: string): SessionChange => ({
   node: { name, vtepAddresses: {}, underlayMtu: 1500, generation: 1 },
 });
 
+const large: NetworkState = {
+  network: unwrap(parseNetwork({ name: "large", tenant: "acme", vni: 9 as Vni, subnets: ["10.0.0.0/8"] })),
+  effectiveMtu: 1450,
+  change: undefined,
+};
+
 /** Each change in a word or two. */
 function brief(changes: readonly SessionChange[]): string[] {
   return changes.map((change) => {
@@ -39,6 +49,8 @@ function brief(changes: readonly SessionChange[]): string[] {
     if (change.kind === "endpoint-removed") return `endpoint-removed ${change.network} ${change.id}`;
     if (change.kind === "block") return `block ${change.block.cidr}`;
     if (change.kind === "block-removed") return `block-removed ${change.cidr}`;
+    if (change.kind === "network") return `network ${change.state.network.name}`;
+    if (change.kind === "network-removed") return `network-removed ${change.name}`;
     if (change.kind === "node") return `node ${change.node.name}`;
     return change.kind === "node-removed" ? `node-removed ${change.name}` : change.kind;
   });
@@ -87,4 +99,46 @@ test("what a broken stream left incomplete is void", () => {
   incoming.begin();
   incoming.add([endpoint("e3")]);
   assert.deepEqual(brief(incoming.complete(held)), ["endpoint e3"]);
+});
+
+test("a network that comes in parts is acted upon as it comes, and is partial until it is complete", () => {
+  const incoming = new IncomingState();
+  incoming.begin();
+  incoming.add([{ kind: "nodes-begin" }, node("h1"), node("h2")]);
+  incoming.complete(held);
+  incoming.add([{ kind: "network-follows", state: large }]);
+  assert.deepEqual(brief(incoming.complete(held)), ["network large"]);
+  assert.ok(incoming.partial.has("large"));
+  incoming.add([endpoint("l1", "large")]);
+  assert.deepEqual(brief(incoming.complete(held)), ["endpoint l1"]);
+  incoming.add([endpoint("e4"), { kind: "network", state: { ...large, effectiveMtu: 1400 } }]);
+  assert.deepEqual(brief(incoming.complete(held)), ["endpoint e4", "network large"]);
+  incoming.add([endpoint("l2", "large"), { kind: "network-complete", name: "large" }]);
+  const last = incoming.complete(held);
+  assert.deepEqual(brief(last), ["endpoint l2", "network large"]);
+  assert.deepEqual(last.at(-1), { kind: "network", state: { ...large, effectiveMtu: 1400 } });
+  assert.equal(incoming.partial.size, 0);
+});
+
+test("what a broken stream left partial is partial until it is sent whole, or gone if it is not sent", () => {
+  const incoming = new IncomingState();
+  incoming.begin();
+  incoming.add([{ kind: "network-follows", state: large }, endpoint("l1", "large")]);
+  incoming.complete(held);
+  incoming.begin();
+  assert.ok(incoming.partial.has("large"));
+  incoming.add([{ kind: "network-begin", name: "large" }, { kind: "network", state: large }, endpoint("l2", "large")]);
+  assert.deepEqual(brief(incoming.complete({ ...held, endpointIdsOf: () => ["l1"] })), [
+    "network large",
+    "endpoint l2",
+    "endpoint-removed large l1",
+  ]);
+  assert.equal(incoming.partial.size, 0);
+
+  incoming.add([{ kind: "network-follows", state: large }]);
+  incoming.complete(held);
+  incoming.begin();
+  incoming.add([endpoint("e5")]);
+  assert.deepEqual(brief(incoming.complete(held)), ["endpoint e5", "network-removed large"]);
+  assert.equal(incoming.partial.size, 0);
 });

@@ -15,7 +15,7 @@ test("what a full disk refuses, however much, is written a little later with wha
     if (isFull) throw new Error("disk is full");
     written.push({ count: [...changes].length, revision });
   };
-  const writer = new ReplicaWriter({ revision: 3, apply }, problems, clock);
+  const writer = new ReplicaWriter({ revision: 3, apply, forgetPartial: () => {} }, problems, clock);
   // More than a call has arguments.
   writer.save(
     Array.from({ length: 200_000 }, (_, number) => ({ kind: "endpoint-removed", network: "blue", id: `${number}` })),

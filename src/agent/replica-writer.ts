@@ -11,7 +11,7 @@ const saveAgain = seconds(5);
  * next change, or a little later.
  */
 export class ReplicaWriter {
-  readonly #replica: Pick<Replica, "apply" | "revision">;
+  readonly #replica: Pick<Replica, "apply" | "forgetPartial" | "revision">;
   readonly #problems: Problems;
   readonly #clock: Clock;
   #revision: number;
@@ -19,7 +19,7 @@ export class ReplicaWriter {
   #unsaved: readonly ReplicaChange[] = [];
   #cancel: () => void = () => {};
 
-  constructor(replica: Pick<Replica, "apply" | "revision">, problems: Problems, clock: Clock) {
+  constructor(replica: Pick<Replica, "apply" | "forgetPartial" | "revision">, problems: Problems, clock: Clock) {
     this.#replica = replica;
     this.#problems = problems;
     this.#clock = clock;
@@ -34,6 +34,15 @@ export class ReplicaWriter {
   /** What is on disk is not whole: the server is asked for everything. */
   distrust(): void {
     this.#revision = 0;
+  }
+
+  /** Lets go on disk of networks that had not come whole when the agent ended. They lack their network, and do no harm otherwise. */
+  forgetPartial(): void {
+    try {
+      this.#replica.forgetPartial();
+    } catch (error) {
+      this.#problems.failed(agentDatabase, error instanceof Error ? error : new Error(messageOf(error)));
+    }
   }
 
   /** Takes over changes as of a complete state; the disk follows at once if it can. */

@@ -4,8 +4,14 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { refusal } from "../../test/support/server.ts";
+import { cidr } from "../base/cidr.ts";
+import { ip } from "../base/ip.ts";
+import { mac } from "../base/mac.ts";
+import { unwrap } from "../base/result.ts";
+import type { Vni } from "../model/resources.ts";
+import { parseNetwork } from "../model/schema.ts";
 import { temporaryDirectory } from "../testing/temporary-directory.ts";
-import { Replica } from "./replica.ts";
+import { Replica, type ReplicaChange } from "./replica.ts";
 
 const attachment = {
   network: "web",
@@ -101,4 +107,34 @@ test("attachments of an earlier version get route priorities, each its own", (t)
     replica.attachments().map(({ id, routePriority }) => `${id} ${routePriority}`),
     ["a 1", "b 2"],
   );
+});
+
+test("what is of no network goes: a network that comes in parts is written last", (t) => {
+  const replica = new Replica(temporaryDirectory(t));
+  t.after(() => replica.close());
+  const network = unwrap(parseNetwork({ name: "web", tenant: "acme", vni: 7 as Vni, subnets: ["10.0.0.0/24"] }));
+  const endpoint = (id: string, of: string): ReplicaChange => ({
+    kind: "endpoint",
+    endpoint: {
+      id,
+      network: of,
+      node: "h2",
+      mac: mac("02:00:00:00:00:01"),
+      ips: [ip("10.0.0.9")],
+      attachment: "netns",
+      sequence: 1,
+    },
+  });
+  const block: ReplicaChange = {
+    kind: "block",
+    block: { network: "large", node: "h2", cidr: cidr("10.8.0.0/26"), generation: 1 },
+  };
+  const web: ReplicaChange = { kind: "network", state: { network, effectiveMtu: 1450, change: undefined } };
+  replica.apply([web, endpoint("000000000001", "web"), endpoint("000000000002", "large"), block], 5);
+  replica.forgetPartial();
+  assert.deepEqual(
+    Array.from(replica.endpoints(), ({ id }) => id),
+    ["000000000001"],
+  );
+  assert.deepEqual([...replica.blocks()], []);
 });

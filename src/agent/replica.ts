@@ -45,6 +45,26 @@ export type ReplicaChange =
   | { readonly kind: "block"; readonly block: Block }
   | { readonly kind: "block-removed"; readonly network: string; readonly cidr: Cidr };
 
+/** The network that a change is of; `undefined`: it is of a node. */
+export function networkOf(change: ReplicaChange): string | undefined {
+  switch (change.kind) {
+    case "network":
+      return change.state.network.name;
+    case "network-removed":
+      return change.name;
+    case "endpoint":
+      return change.endpoint.network;
+    case "block":
+      return change.block.network;
+    case "endpoint-removed":
+    case "block-removed":
+      return change.network;
+    case "node":
+    case "node-removed":
+      return undefined;
+  }
+}
+
 /** Whose state a database holds. Under another identity it would be taken for what the server wants gone. */
 export interface ReplicaOwner {
   readonly node: string;
@@ -158,6 +178,14 @@ export class Replica {
       for (const change of changes) this.#applyOne(change);
       this.#statements.writeRevision.run(revision);
       this.#database.exec("COMMIT");
+    });
+  }
+
+  /** Deletes what is of no network: a network that comes in parts is written last, and this one had not come when the agent ended. */
+  forgetPartial(): void {
+    this.#write(() => {
+      this.#statements.deletePartialEndpoints.run();
+      this.#statements.deletePartialBlocks.run();
     });
   }
 
@@ -380,11 +408,13 @@ const sql = {
   putEndpoint:
     "INSERT INTO endpoints VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET network = excluded.network, endpoint = excluded.endpoint",
   deleteEndpoint: "DELETE FROM endpoints WHERE id = ?",
+  deletePartialEndpoints: "DELETE FROM endpoints WHERE network NOT IN (SELECT name FROM networks)",
   deleteEndpointsOf: "DELETE FROM endpoints WHERE network = ?",
   listEndpoints: "SELECT endpoint FROM endpoints",
   listEndpointIds: "SELECT id FROM endpoints WHERE network = ?",
   putBlock: "INSERT INTO blocks VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET block = excluded.block",
   deleteBlock: "DELETE FROM blocks WHERE network = ? AND cidr = ?",
+  deletePartialBlocks: "DELETE FROM blocks WHERE network NOT IN (SELECT name FROM networks)",
   deleteBlocksOf: "DELETE FROM blocks WHERE network = ?",
   listBlocks: "SELECT block FROM blocks",
   listBlockCidrs: "SELECT cidr FROM blocks WHERE network = ?",

@@ -1,5 +1,6 @@
 import { randomBytes, randomInt } from "node:crypto";
-import { networkState } from "../api/convert.ts";
+import { setImmediate as turn } from "node:timers/promises";
+import { type NetworkState, networkState } from "../api/convert.ts";
 import type { WatchChange } from "../api/generated/weft/v1/node_pb.js";
 import { certificateValidity, renewCertificate } from "../api/join.ts";
 import { kinds } from "../api/kinds.ts";
@@ -18,6 +19,10 @@ export type SessionChange =
   | ReplicaChange
   /** All endpoints and blocks of this network that are known are void unless they follow. */
   | { readonly kind: "network-begin"; readonly name: string }
+  /** This node hosts it from now on; what is in it follows, and other changes come between. */
+  | { readonly kind: "network-follows"; readonly state: NetworkState }
+  /** All of it is here. */
+  | { readonly kind: "network-complete"; readonly name: string }
   /** All nodes known are void unless they follow. */
   | { readonly kind: "nodes-begin" };
 
@@ -153,6 +158,7 @@ export class Session {
           revision: BigInt(revision),
           networks: [...networks],
           reports: true,
+          inParts: true,
           incarnation: this.#incarnation,
           wasRefused: this.#wasRefused,
         },
@@ -170,6 +176,8 @@ export class Session {
           Number(message.revision),
           message.complete,
         );
+        // Many messages may wait, and others with them.
+        await turn();
       }
     } finally {
       cancelRenewal();
@@ -236,6 +244,12 @@ export class Session {
           { kind: "network-begin", name: state.network.name },
           { kind: "network", state },
         ]);
+      case "networkFollows":
+        return this.#accept(networkState.fromMessage(change.value), (state): SessionChange[] => [
+          { kind: "network-follows", state },
+        ]);
+      case "networkComplete":
+        return [{ kind: "network-complete", name: change.value }];
       case "network":
         return this.#accept(networkState.fromMessage(change.value), (state) => [{ kind: "network", state }]);
       case "networkRemoved":

@@ -105,7 +105,11 @@ class Scene {
   /** Answers what ends the connection. */
   connect(number: number, reports = true): () => void {
     const name = `h${number}`;
-    const watcher = this.ledger.fanout.open({ name, generation: 1 }, { revision: 0n, networks: [] }, undefined);
+    const watcher = this.ledger.fanout.open(
+      { name, generation: 1 },
+      { revision: 0n, networks: [], inParts: true },
+      undefined,
+    );
     this.ledger.readiness.connected(name, reports);
     return () => {
       this.ledger.fanout.close(watcher);

@@ -5,7 +5,7 @@ import type { NodeIdentity } from "../api/node-uri.ts";
 import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
-import type { NetworkEntry, State, StateChange } from "./state.ts";
+import type { NetworkEntry, Part, State, StateChange } from "./state.ts";
 import { nodeChange, partChange, partRemoval, type WatchChangeInit, Watcher } from "./watcher.ts";
 
 /**
@@ -55,7 +55,7 @@ export class Fanout {
   /** Begins a stream: the state of the node's networks first. An older stream of the same node ends. */
   open(
     identity: NodeIdentity,
-    request: Pick<WatchRequest, "revision" | "networks">,
+    request: Pick<WatchRequest, "revision" | "networks" | "inParts">,
     source: IpAddress | undefined,
   ): Watcher {
     this.#watchers.get(identity.name)?.end(
@@ -66,7 +66,10 @@ export class Fanout {
         hint: "if two hosts run as this node, give one of them another name and a token of its own",
       }),
     );
-    const watcher = new Watcher(identity.name, identity.generation, source);
+    const watcher = new Watcher(identity.name, identity.generation, source, {
+      inParts: request.inParts,
+      isCurrent: (part) => this.#isCurrent(part),
+    });
     this.#watchers.set(identity.name, watcher);
     this.#begin(watcher, Number(request.revision), new Set(request.networks));
     return watcher;
@@ -199,7 +202,7 @@ export class Fanout {
       if (other !== undefined) this.#pushNode(other, node);
     }
     if (own === undefined) return;
-    own.pushNetwork(entry);
+    own.pushNewNetwork(entry);
     this.#touched.add(own);
   }
 
@@ -215,9 +218,15 @@ export class Fanout {
   #endHosting(entry: NetworkEntry, node: string): void {
     const own = this.#watchers.get(node);
     if (own === undefined) return;
+    own.dropNetwork(entry.network.name);
     this.#push(own, networkRemovedChange(entry.network.name));
     for (const host of entry.hosts.keys())
       if (host !== node && !this.#share(host, node, entry)) this.#push(own, this.#nodeRemoved(host));
+  }
+
+  #isCurrent({ of, value }: Part): boolean {
+    if (of === "endpoint") return this.#state.endpoints.get(value.id) === value;
+    return this.#state.networks.get(value.network)?.blocks.get(value.cidr) === value;
   }
 
   /** Those of an audience who watch; `node` and `entry`: what it is on and in. */

@@ -14,7 +14,7 @@ async function connected(t: TestContext, count: number) {
   await addNodes(authority, count);
   const { nodes, ledger } = authority;
   const watch = (number: number, from: number) =>
-    ledger.fanout.open(nodeIdentity(number), { revision: 0n, networks: [] }, at(from));
+    ledger.fanout.open(nodeIdentity(number), { revision: 0n, networks: [], inParts: true }, at(from));
   const register = (number: number, from: number) =>
     nodes.register(nodeIdentity(number), { vtepAddresses: { ipv4: at(from) }, underlayMtu: 1500 }, at(from));
   /** The node has the address from now on, and connects anew until it is accepted. */

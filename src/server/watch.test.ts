@@ -10,6 +10,7 @@ import {
   type TestNode,
   TestWatch,
 } from "../../test/support/server.ts";
+import type { WatchResponse } from "../api/generated/weft/v1/node_pb.js";
 import { ManualClock } from "../base/clock.ts";
 import { ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
@@ -255,7 +256,7 @@ test("a large network is sent in messages of at most 1,000 changes, complete wit
   const state = filledState(2_500);
   const watcher = new Fanout(state, new ManualClock()).open(
     { name: "h1", generation: 1 },
-    { revision: 0n, networks: [] },
+    { revision: 0n, networks: [], inParts: true },
     undefined,
   );
   const sizes: [number, boolean][] = [];
@@ -270,10 +271,60 @@ test("a large network is sent in messages of at most 1,000 changes, complete wit
   ]);
 });
 
+test("a large network that a node begins to host comes in parts; what changes meanwhile comes between, once", async () => {
+  const count = 1_200;
+  const state = filledState(count);
+  const fanout = new Fanout(state, new ManualClock());
+  const watcher = fanout.open({ name: "h2", generation: 1 }, { revision: 0n, networks: [], inParts: true }, undefined);
+  const commit = (number: number, node: string): void => {
+    const revision = state.revision + 1;
+    addEndpoint(state, revision, number, node, fanout);
+    state.settle(revision, () => {});
+    fanout.settle(revision);
+  };
+  const named = new Map<string, number>();
+  const sizes: number[] = [];
+  commit(count, "h2");
+  for await (const { changes, complete, revision } of watcher.messages()) {
+    assert.ok(complete);
+    sizes.push(changes.length);
+    for (const { change } of changes) {
+      if (change.case === "endpoint") named.set(change.value.id, (named.get(change.value.id) ?? 0) + 1);
+      if (change.case === "networkComplete") watcher.end("done");
+    }
+    // One that has been sent moves, one that has not, and one is new.
+    if (sizes.length === 3) for (const number of [0, count - 1, count + 1]) commit(number, "h3");
+    if (sizes.length === 4) assert.equal(revision, BigInt(count + 3));
+  }
+  assert.equal(named.size, count + 2);
+  const twice = [...named].filter(([, times]) => times > 1).map(([id]) => id);
+  assert.deepEqual(twice, [endpointId(0)]);
+  assert.ok(
+    sizes.every((size) => size <= 252),
+    String(sizes),
+  );
+});
+
+test("of a network that comes in parts nothing is sent when the node hosts it no more", async () => {
+  const state = filledState(1_200);
+  const fanout = new Fanout(state, new ManualClock());
+  const watcher = fanout.open({ name: "h2", generation: 1 }, { revision: 0n, networks: [], inParts: true }, undefined);
+  addEndpoint(state, 1_202, 1_200, "h2", fanout);
+  fanout.settle(1_202);
+  const messages = watcher.messages();
+  for (let number = 0; number < 3; number++) await messages.next();
+  addEndpoint(state, 1_203, 1_200, "h1", fanout);
+  fanout.settle(1_203);
+  const { changes }: WatchResponse = (await messages.next()).value;
+  assert.ok(changes.some(({ change }) => change.case === "networkRemoved"));
+  const after = await Promise.race([messages.next(), new Promise((resolve) => setImmediate(resolve, "nothing"))]);
+  assert.equal(after, "nothing");
+});
+
 test("a watcher that does not read is ended with an error that it can retry, in bounded memory", async () => {
   const state = filledState(1);
   const fanout = new Fanout(state, new ManualClock());
-  const watcher = fanout.open({ name: "h1", generation: 1 }, { revision: 0n, networks: [] }, undefined);
+  const watcher = fanout.open({ name: "h1", generation: 1 }, { revision: 0n, networks: [], inParts: true }, undefined);
   for (let index = 1; index < 30_000; index++) {
     addEndpoint(state, index + 2, index, "h2", fanout);
     state.settle(index + 2, () => {});

@@ -11,6 +11,8 @@ export type WatchChangeInit = MessageInitShape<typeof WatchChangeSchema>;
 
 /** Changes in one message at most. */
 const messageLimit = 1_000;
+/** Of a network that comes in parts: few enough that what comes between two of them does not wait long. */
+const partLimit = 250;
 /** Changes waiting for one watcher at most; a whole network counts for a sixteenth of its endpoints and blocks. */
 const queueLimit = 20_000;
 
@@ -22,6 +24,19 @@ interface Segment {
 }
 
 type Piece = readonly WatchChangeInit[] | Snapshot;
+
+/** A network that comes in parts, beside other changes. */
+interface Following {
+  readonly network: string;
+  readonly changes: Generator<WatchChangeInit>;
+}
+
+export interface WatcherOptions {
+  /** It takes large networks in parts. */
+  readonly inParts: boolean;
+  /** Whether this is still so. */
+  readonly isCurrent: (part: Part) => boolean;
+}
 
 /** A network as of one moment. What is in it never changes in place, so the references are the snapshot. */
 interface Snapshot {
@@ -42,11 +57,18 @@ export class Watcher {
   #piecesWeight = 0;
   #queue: Segment[] = [];
   #queueWeight = 0;
+  readonly #options: WatcherOptions;
+  /** Networks whose beginning waits in {@link #pieces}. */
+  #announced: Following[] = [];
+  #following: Following[] = [];
+  /** Of the last complete batch that was sent. */
+  #revision = 0;
   #wake: (() => void) | undefined;
   #ended: WeftError | "done" | undefined;
 
-  constructor(node: string, generation: number, source: IpAddress | undefined) {
+  constructor(node: string, generation: number, source: IpAddress | undefined, options: WatcherOptions) {
     this.node = node;
+    this.#options = options;
     this.generation = generation;
     this.source = source;
   }
@@ -74,6 +96,24 @@ export class Watcher {
     this.#piecesWeight += 1 + Math.ceil(count / 16);
   }
 
+  /** A network that the node did not host before: a large one comes in parts, so that nothing else waits for it. */
+  pushNewNetwork(entry: NetworkEntry): void {
+    const parts = entry.partsSeenBy(this.node);
+    const count = parts.reduce((sum, { values }) => sum + values.length, 0);
+    if (!this.#options.inParts || count <= messageLimit) this.pushNetwork(entry);
+    else {
+      this.push({ change: { case: "networkFollows", value: networkState.toMessage(entry) } });
+      this.#announced.push({ network: entry.network.name, changes: this.#currentChanges(parts) });
+    }
+  }
+
+  /** The node hosts it no more: what has not been sent of it is not sent. */
+  dropNetwork(name: string): void {
+    const isOther = ({ network }: Following): boolean => network !== name;
+    this.#announced = this.#announced.filter(isOther);
+    this.#following = this.#following.filter(isOther);
+  }
+
   /** What was pushed is consistent now, as of `revision`. `force`: say so even when it is nothing. */
   flush(revision: number, force = false): void {
     if (this.#pieces.length === 0 && !force) return;
@@ -94,6 +134,8 @@ export class Watcher {
     }
     this.#queue.push(segment);
     this.#queueWeight += segment.weight;
+    this.#following.push(...this.#announced);
+    this.#announced = [];
     this.#wake?.();
   }
 
@@ -102,6 +144,7 @@ export class Watcher {
     this.#ended ??= reason;
     this.#queue = [];
     this.#queueWeight = 0;
+    this.#following = [];
     this.#wake?.();
   }
 
@@ -110,6 +153,11 @@ export class Watcher {
       if (this.#ended === "done") return;
       if (this.#ended !== undefined) throw this.#ended;
       const segment = this.#queue.shift();
+      const following = this.#following[0];
+      if (segment === undefined && following !== undefined) {
+        yield this.#nextPart(following);
+        continue;
+      }
       if (segment === undefined) {
         await new Promise<void>((resolve) => {
           this.#wake = resolve;
@@ -122,7 +170,29 @@ export class Watcher {
         if (this.#ended !== undefined) break;
       }
       if (this.#ended === undefined) this.#queueWeight -= segment.weight;
+      this.#revision = segment.revision;
     }
+  }
+
+  #nextPart(following: Following): WatchResponse {
+    const changes: WatchChangeInit[] = [];
+    let next = following.changes.next();
+    for (; next.done !== true && changes.length < partLimit; next = following.changes.next()) changes.push(next.value);
+    if (next.done !== true) changes.push(next.value);
+    else {
+      changes.push({ change: { case: "networkComplete", value: following.network } });
+      this.#following = this.#following.filter((each) => each !== following);
+    }
+    return create(WatchResponseSchema, { changes, revision: BigInt(this.#revision), complete: true });
+  }
+
+  /** What has changed since was told since. */
+  *#currentChanges(parts: readonly PartList[]): Generator<WatchChangeInit> {
+    for (const { of, values } of parts)
+      for (const value of values) {
+        const part = { of, value } as Part;
+        if (this.#options.isCurrent(part)) yield partChange(part);
+      }
   }
 }
 

@@ -24,8 +24,8 @@ export interface AttachmentsOptions {
   readonly clock: Clock;
   /** The connection to the server, if there is one now. */
   readonly connection: () => NodeConnection | undefined;
-  /** Resolves when the state of at least this revision is complete here. */
-  readonly reached: (revision: number) => Promise<void>;
+  /** Resolves when the state of at least this revision is complete here, and all of the network with it. */
+  readonly reached: (network: string, revision: number) => Promise<void>;
 }
 
 const requestTimeout = seconds(10);
@@ -70,7 +70,7 @@ export class Attachments {
       if (answer.endpoint === undefined)
         throw new WeftError({ code: "internal", attempted, reason: "the server's answer lacks the endpoint" });
       const endpoint = unwrap(kinds.endpoint.fromMessage(answer.endpoint));
-      await this.#options.reached(Number(answer.revision));
+      await this.#options.reached(request.network, Number(answer.revision));
       await this.#comeIntoPlace(endpoint, attempted);
       this.#put({ ...attachment, state: "attached" });
       this.#options.events.add({

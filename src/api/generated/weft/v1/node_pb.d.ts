@@ -399,6 +399,13 @@ export declare type WatchRequest = Message<"weft.v1.WatchRequest"> & {
    * @generated from field: bool reports = 20;
    */
   reports: boolean;
+
+  /**
+   * The caller takes large networks in parts: network_follows, network_complete.
+   *
+   * @generated from field: bool in_parts = 21;
+   */
+  inParts: boolean;
 };
 
 /**
@@ -522,6 +529,23 @@ export declare type WatchChange = Message<"weft.v1.WatchChange"> & {
      */
     value: string;
     case: "agentRefused";
+  } | {
+    /**
+     * As network_begin, of a network that the caller did not host before. What is in it follows in batches of their own, which
+     * other changes come between: the caller's state is consistent after each, but for what this network still lacks.
+     *
+     * @generated from field: weft.v1.NetworkState network_follows = 16;
+     */
+    value: NetworkState;
+    case: "networkFollows";
+  } | {
+    /**
+     * The network of this name lacks nothing any more.
+     *
+     * @generated from field: string network_complete = 17;
+     */
+    value: string;
+    case: "networkComplete";
   } | { case: undefined; value?: undefined };
 };
 
