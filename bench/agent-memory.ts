@@ -14,7 +14,7 @@ import { Lab } from "../src/lab/lab.ts";
 import { pause } from "../src/lab/process.ts";
 import { NetworkNamespace } from "../src/linux/index.ts";
 import { listFdbEntries, listNeighbours, NetlinkSocket, neighbourFlag } from "../src/netlink/index.ts";
-import { claim } from "./claims.ts";
+import { claim } from "../src/testing/claims.ts";
 import { table } from "./netlink-scene.ts";
 
 const { values: options } = parseArgs({

@@ -11,7 +11,7 @@ import { parseArgs } from "node:util";
 import { Lab } from "../src/lab/lab.ts";
 import { pause } from "../src/lab/process.ts";
 import { namedNamespacePath } from "../src/linux/index.ts";
-import { claim } from "./claims.ts";
+import { claim } from "../src/testing/claims.ts";
 import { quantiles, table } from "./netlink-scene.ts";
 
 const { values: options } = parseArgs({

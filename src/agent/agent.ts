@@ -425,10 +425,8 @@ export class Agent {
     if (changes.some(({ kind }) => kind.startsWith("node") || kind === "network")) this.#underlayChanged();
     const kernel = this.revision === 0 ? this.dataplane.start() : this.dataplane.changed(this.#onlyTenantOf(changes));
     // The kernel is under way; the disk follows in the same turn. Whoever starts again holds what has a network there.
-    this.#writer.save(
-      changes.filter((change) => change.kind !== "network" || isWhole(change)),
-      revision,
-    );
+    const saved = changes.filter((change) => change.kind !== "network" || isWhole(change));
+    this.#writer.save(saved, revision, saved.length === 0 || saved.some(isWhole));
     this.learning.desiredChanged();
     for (const waiting of this.#waiting)
       if (waiting.revision <= revision && !partial.has(waiting.network)) {

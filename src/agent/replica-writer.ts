@@ -45,19 +45,19 @@ export class ReplicaWriter {
     }
   }
 
-  /** Takes over changes as of a complete state; the disk follows at once if it can. */
-  save(changes: readonly ReplicaChange[], revision: number): void {
+  /** Takes over changes as of a complete state; the disk follows at once if it can. `isDurable`: as {@link Replica.apply} has it. */
+  save(changes: readonly ReplicaChange[], revision: number, isDurable = true): void {
     // Together: a revision without its changes would be resumed from, and they would never come again.
     this.#unsaved = this.#unsaved.concat(changes);
     this.#revision = revision;
-    this.write();
+    this.write(isDurable);
   }
 
   /** Writes what is not on disk, and the revision in any case. */
-  write(): void {
+  write(isDurable = true): void {
     this.#cancel();
     try {
-      this.#replica.apply(this.#unsaved, this.#revision);
+      this.#replica.apply(this.#unsaved, this.#revision, isDurable);
       this.#unsaved = [];
       this.#problems.cleared(agentDatabase);
     } catch (error) {

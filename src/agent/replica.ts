@@ -86,6 +86,7 @@ export class Replica {
   onRewritten: () => void = () => {};
   #database: DatabaseSync;
   #damagedRows = 0;
+  #isDurable = true;
   #statements: Readonly<Record<keyof typeof sql, StatementSync>>;
   #files: FilesInPlace;
 
@@ -171,14 +172,17 @@ export class Replica {
     return this.#damagedRows;
   }
 
-  /** Records changes as of a complete state, all or none. */
-  apply(changes: Iterable<ReplicaChange>, revision: number): void {
+  /**
+   * Records changes as of a complete state, all or none. `isDurable`: they survive a power cut; those that do not are on disk
+   * with the next that do.
+   */
+  apply(changes: Iterable<ReplicaChange>, revision: number, isDurable = true): void {
     this.#write(() => {
       this.#database.exec("BEGIN");
       for (const change of changes) this.#applyOne(change);
       this.#statements.writeRevision.run(revision);
       this.#database.exec("COMMIT");
-    });
+    }, isDurable);
   }
 
   /** Deletes what is of no network: a network that comes in parts is written last, and this one had not come when the agent ended. */
@@ -238,8 +242,10 @@ export class Replica {
     this.#database.close();
   }
 
-  #write(action: () => void): void {
+  #write(action: () => void, isDurable = true): void {
     try {
+      if (isDurable !== this.#isDurable) this.#database.exec(`PRAGMA synchronous = ${isDurable ? "FULL" : "OFF"}`);
+      this.#isDurable = isDurable;
       action();
     } catch (error) {
       // A full disk has ended the transaction already.
@@ -280,6 +286,7 @@ export class Replica {
       renameSync(anew, this.#file);
       this.#database.close();
       this.#database = openDatabase(this.#file);
+      this.#isDurable = true;
       this.#statements = prepareStatements(this.#database);
       this.#files = this.#filesInPlace();
     } catch (error) {

@@ -24,7 +24,7 @@ import { MessageWriter } from "./writer.ts";
 const messagesPerSend = 128;
 const octetsPerSend = 64 * 1024;
 /** Milliseconds after which a long batch or dump lets the rest of the program run. */
-const turn = 8;
+const turn = 4;
 /** Message types below this belong to netlink itself. linux/netlink.h: NLMSG_MIN_TYPE. */
 const firstTypeOfFamilies = 0x10;
 /** How often a dump that the kernel says was interrupted is repeated. */

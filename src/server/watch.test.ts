@@ -300,7 +300,7 @@ test("a large network that a node begins to host comes in parts; what changes me
   const twice = [...named].filter(([, times]) => times > 1).map(([id]) => id);
   assert.deepEqual(twice, [endpointId(0)]);
   assert.ok(
-    sizes.every((size) => size <= 252),
+    sizes.every((size) => size <= 102),
     String(sizes),
   );
 });

@@ -12,7 +12,7 @@ export type WatchChangeInit = MessageInitShape<typeof WatchChangeSchema>;
 /** Changes in one message at most. */
 const messageLimit = 1_000;
 /** Of a network that comes in parts: few enough that what comes between two of them does not wait long. */
-const partLimit = 250;
+const partLimit = 100;
 /** Changes waiting for one watcher at most; a whole network counts for a sixteenth of its endpoints and blocks. */
 const queueLimit = 20_000;
 

@@ -1,7 +1,7 @@
 import { join } from "node:path";
-import type { Lab } from "../src/lab/lab.ts";
-import { runProgram } from "../src/lab/process.ts";
-import { serverAddress } from "../src/lab/underlay.ts";
+import type { Lab } from "../lab/lab.ts";
+import { runProgram } from "../lab/process.ts";
+import { serverAddress } from "../lab/underlay.ts";
 
 export interface Claims {
   /** In the name of whose node. */

@@ -1,12 +1,12 @@
 /**
- * Claims endpoints at a server in the name of a node; prints the milliseconds that it took. Part of agent-memory, which
+ * Claims endpoints at a server in the name of a node; prints the milliseconds that it took. Part of claims.ts, which
  * runs it in the network namespace of that node.
  *
- *     scripts/node.sh bench/claim-endpoints.ts URL NODE-DIRECTORY NETWORK FIRST LAST PARALLEL
+ *     scripts/node.sh src/testing/claim-endpoints.ts URL NODE-DIRECTORY NETWORK FIRST LAST PARALLEL
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { connectNode } from "../src/api/transport.ts";
+import { connectNode } from "../api/transport.ts";
 
 const [url = "", directory = "", network = "", first, last, parallel] = process.argv.slice(2);
 const read = (file: string): string => readFileSync(join(directory, file), "utf8");

@@ -1,0 +1,58 @@
+/** A network of many endpoints that comes to a node: it comes in parts, and what else happens there does not wait for it. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { claim } from "../../src/testing/claims.ts";
+import { createNetworks, idle, testLab, theWholeFile, until } from "../support/cluster.ts";
+import { fileRequires } from "../support/kernel.ts";
+
+await fileRequires("quick processes", "nft-inet");
+const file = theWholeFile();
+const count = 8_000;
+const lab = await testLab(file, { hosts: 2 });
+await createNetworks(lab, [
+  { name: "small", tenant: "one", subnets: ["10.1.0.0/24"], vni: 100 },
+  { name: "large", tenant: "other", subnets: ["10.8.0.0/16"], vni: 200 },
+]);
+for (const name of ["a", "b", "c"]) lab.addContainer(name);
+await lab.stop("h2");
+await claim(lab, { host: "h2", network: "large", first: 1, last: count, parallel: 32 });
+
+/** How many endpoints of the large network h1 has; `undefined`: it does not host it. */
+async function received(): Promise<number | undefined> {
+  const { networks } = await lab.agent("h1").getStatus({});
+  return networks.find(({ name }) => name === "large")?.remoteEndpoints;
+}
+
+test("the first container there is told when all has come; others come and go meanwhile", async () => {
+  let isHere = false;
+  const first = lab.attach("a", "h1", "large").then(async () => {
+    isHere = true;
+    assert.equal(await received(), count);
+  });
+  let between = 0;
+  await lab.attach("b", "h1", "small");
+  while (!isHere) {
+    const have = await received();
+    if (have !== undefined && have > 0 && have < count) between++;
+    await lab.detach("b", "h1", "small");
+    await lab.attach("b", "h1", "small");
+  }
+  await first;
+  assert.ok(between > 0, "attached while the large network came");
+  await idle(lab, "h1");
+});
+
+test("an agent that dies while it comes begins anew, and nothing of it is left", async () => {
+  await lab.detach("a", "h1", "large");
+  await until(async () => assert.equal(await received(), undefined));
+  const lost = assert.rejects(lab.attach("a", "h1", "large"));
+  await until(async () => assert.ok(((await received()) ?? 0) > 0));
+  assert.ok(((await received()) ?? count) < count, "killed while it came");
+  lab.kill("h1");
+  await lost;
+  await lab.startAgent("h1");
+  await idle(lab, "h1");
+  assert.equal(await received(), undefined);
+  await lab.attach("c", "h1", "large");
+  assert.equal(await received(), count);
+});
