@@ -75,7 +75,8 @@ try {
     while (!isInSync) beside.push(await attach());
     await received;
     await agent.detach(place("large", "large"));
-    while ((await agent.getStatus({})).networks.length > 1) await pause(50);
+    const hasGone = ({ networks, inSync }: { networks: unknown[]; inSync: boolean }) => networks.length === 1 && inSync;
+    while (!hasGone(await agent.getStatus({}))) await pause(50);
   }
 
   console.log(

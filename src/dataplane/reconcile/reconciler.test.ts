@@ -28,6 +28,7 @@ const [ENOENT, EBUSY, EEXIST, ENOBUFS] = [2, 16, 17, 105];
 
 /** Neighbours of one device: the simplest table there is. */
 class Neighbours implements Table<IpAddress, Neighbour> {
+  outlivesDevices = true;
   readonly kind: string = "neighbour";
   readonly index: number;
   readonly rows = new Map<IpAddress, MacAddress | typeof notYet>();
@@ -371,8 +372,13 @@ describe("several tables", () => {
     await settled([a, macs[0]]);
     second.rows.delete(b);
     after.mark(b);
+    const third = new Neighbours(7);
+    third.outlivesDevices = false;
+    reconciler.add(third);
+    third.rows.set(a, macs[0]);
+    await reconciler.pass();
     await reconciler.withdraw();
-    assert.deepEqual(rows(), [`5 ${c} ${macs[2]}`]);
+    assert.deepEqual(rows(), [`5 ${c} ${macs[2]}`, `7 ${a} ${macs[0]}`], "what goes with devices is left to them");
   });
 
   it("come up in order and go in reverse, what is new before what is old goes", async () => {

@@ -92,10 +92,10 @@ export class Reconciler {
     return this.refusal;
   }
 
-  /** Takes away all rows, the last table's first; what is gone already does not matter. */
+  /** Takes away all rows that do not go with devices, the last table's first; what is gone already does not matter. */
   async withdraw(): Promise<void> {
     const requests: Request[] = [];
-    for (const table of this.#tables.toReversed())
+    for (const table of this.#tables.toReversed().filter((each) => each.table.outlivesDevices === true))
       for await (const request of table.withdrawal()) requests.push(request);
     const { failures } = await this.#options.socket.batch(requests);
     const failure = failures.find(({ error }) => !isGone(error));

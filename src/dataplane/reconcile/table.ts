@@ -35,6 +35,8 @@ export interface Table<Key, Row> {
   remove(row: Row): Request;
   /** Rows that the kernel may still hold of a key that is wanted no more: known, or to be asked for. */
   left(key: Key): readonly Row[] | Promise<readonly Row[]>;
+  /** Rows stay when the devices of the network go: they are taken away by themselves. Default: they go. */
+  readonly outlivesDevices?: boolean;
   /** Called when the kernel has what is wanted of a key that was marked, be it nothing. */
   onDone?(key: Key): void;
   /** The key as people know it: `10.8.0.64/26`. */

@@ -23,6 +23,8 @@ const mainTable = 254;
  */
 export class BlockRoutes implements Table<Cidr, Route> {
   readonly kind = "route to";
+  /** Those to nowhere, and those by the uplink. */
+  readonly outlivesDevices = true;
   readonly #desired: DesiredNetwork;
   readonly #ways: BlockWays;
 
