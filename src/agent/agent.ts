@@ -21,6 +21,7 @@ import { EventLog } from "./event-log.ts";
 import { saveCredentials } from "./identity-files.ts";
 import { IncomingState } from "./incoming-state.ts";
 import { LocalLearning } from "./learning/local-learning.ts";
+import { NetworkParts } from "./network-parts.ts";
 import { Readiness } from "./readiness.ts";
 import { type Attachment, networkOf, Replica, type ReplicaChange } from "./replica.ts";
 import { agentDatabase, ReplicaWriter } from "./replica-writer.ts";
@@ -86,6 +87,16 @@ export class Agent {
   #claimsWanted = false;
   #cancelLook: () => void = () => {};
   readonly #waiting = new Set<Waiting>();
+  readonly #parts = new NetworkParts({
+    next: (network) => this.#session.networkPart(network),
+    isFollowing: (following) => !this.#closed && this.#incoming.isFollowing(following),
+    onPart: (following, changes, complete) =>
+      this.#apply(this.#incoming.part(following, changes, complete), this.revision),
+    onLost: (network, error) => {
+      this.options.logger.warn({ network, error: messageOf(error) }, "a part of a network was lost; watching anew");
+      this.#session.reconnect();
+    },
+  });
   #underlayCheck: Promise<void> | undefined;
   /** Something changed that the check under way may not have seen. */
   #underlayCheckWanted = false;
@@ -339,6 +350,7 @@ export class Agent {
   #onChanges(received: readonly SessionChange[], revision: number, complete: boolean): void {
     this.#incoming.add(received);
     if (!complete) return;
+    this.#parts.follow(this.#incoming.following);
     const changes = this.#incoming.complete({
       endpointIdsOf: (network) => this.#replica.endpointIdsOf(network),
       blockCidrsOf: (network) => this.#replica.blockCidrsOf(network),

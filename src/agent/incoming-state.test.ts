@@ -101,23 +101,31 @@ test("what a broken stream left incomplete is void", () => {
   assert.deepEqual(brief(incoming.complete(held)), ["endpoint e3"]);
 });
 
-test("a network that comes in parts is acted upon as it comes, and is partial until it is complete", () => {
+test("a network that comes in parts is partial until the last; what changes tell holds against parts", () => {
   const incoming = new IncomingState();
   incoming.begin();
-  incoming.add([{ kind: "nodes-begin" }, node("h1"), node("h2")]);
-  incoming.complete(held);
   incoming.add([{ kind: "network-follows", state: large }]);
   assert.deepEqual(brief(incoming.complete(held)), ["network large"]);
-  assert.ok(incoming.partial.has("large"));
-  incoming.add([endpoint("l1", "large")]);
-  assert.deepEqual(brief(incoming.complete(held)), ["endpoint l1"]);
+  const [following] = incoming.following;
+  assert.ok(following !== undefined && incoming.partial.has("large"));
+  assert.deepEqual(brief(incoming.part(following, [endpoint("l1", "large")], false)), ["endpoint l1"]);
+  incoming.add([endpoint("l2", "large"), { kind: "endpoint-removed", network: "large", id: "l3" }]);
   incoming.add([endpoint("e4"), { kind: "network", state: { ...large, effectiveMtu: 1400 } }]);
-  assert.deepEqual(brief(incoming.complete(held)), ["endpoint e4", "network large"]);
-  incoming.add([endpoint("l2", "large"), { kind: "network-complete", name: "large" }]);
-  const last = incoming.complete(held);
-  assert.deepEqual(brief(last), ["endpoint l2", "network large"]);
+  assert.deepEqual(brief(incoming.complete(held)), [
+    "endpoint l2",
+    "endpoint-removed large l3",
+    "endpoint e4",
+    "network large",
+  ]);
+  const last = incoming.part(
+    following,
+    [2, 3, 4].map((number) => endpoint(`l${number}`, "large")),
+    true,
+  );
+  assert.deepEqual(brief(last), ["endpoint l4", "network large"]);
   assert.deepEqual(last.at(-1), { kind: "network", state: { ...large, effectiveMtu: 1400 } });
   assert.equal(incoming.partial.size, 0);
+  assert.ok(!incoming.isFollowing(following));
 });
 
 test("what a broken stream left partial is partial until it is sent whole, or gone if it is not sent", () => {

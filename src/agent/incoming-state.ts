@@ -10,14 +10,21 @@ export interface HeldState {
   nodeNames(): Iterable<string>;
 }
 
+/** A network that comes in parts. */
+export interface FollowingNetwork {
+  /** As it was told last. */
+  state: NetworkState;
+  /** Endpoints and blocks that changes have told of: they hold against what parts say, which may be older. */
+  readonly told: Set<string>;
+}
+
 /** Collects what the server sends until it is complete. Nothing is acted upon before. */
 export class IncomingState {
   #changes: ReplicaChange[] = [];
   /** Networks that are being sent whole: the endpoints and blocks named so far. */
   readonly #renewedNetworks = new Map<string, Set<string>>();
   #renewedNodes: Set<string> | undefined;
-  /** Networks that come in parts, as they were told last. */
-  readonly #following = new Map<string, NetworkState>();
+  readonly #following = new Map<string, FollowingNetwork>();
   readonly #partial = new Set<string>();
   /** Nothing of the stream has been complete yet. */
   #isNew = true;
@@ -36,6 +43,30 @@ export class IncomingState {
 
   add(changes: readonly SessionChange[]): void {
     for (const change of changes) this.#add(change);
+  }
+
+  /** Networks that come in parts now. */
+  get following(): Iterable<FollowingNetwork> {
+    return this.#following.values();
+  }
+
+  isFollowing(following: FollowingNetwork): boolean {
+    return this.#following.get(following.state.network.name) === following;
+  }
+
+  /** A part of a network that comes in parts: what of it to act upon at once. The last makes the network whole. */
+  part(following: FollowingNetwork, changes: readonly SessionChange[], isLast: boolean): readonly ReplicaChange[] {
+    const { state, told } = following;
+    const news = changes.filter(
+      (change): change is ReplicaChange =>
+        (change.kind === "endpoint" && !told.has(change.endpoint.id)) ||
+        (change.kind === "block" && !told.has(change.block.cidr)),
+    );
+    if (!isLast) return news;
+    this.#following.delete(state.network.name);
+    this.#partial.delete(state.network.name);
+    // Whoever held back what was partial gets it now.
+    return [...news, { kind: "network", state }];
   }
 
   /** The state is complete: the step that leads to it. What was sent whole and not named again is gone. */
@@ -66,21 +97,15 @@ export class IncomingState {
         this.#renewedNetworks.set(change.name, new Set());
         return;
       case "network-follows":
-        this.#follow(change.state);
+        this.#following.set(change.state.network.name, { state: change.state, told: new Set() });
         this.#partial.add(change.state.network.name);
         this.#changes.push({ kind: "network", state: change.state });
         return;
-      case "network-complete": {
-        const state = this.#following.get(change.name);
-        this.#following.delete(change.name);
-        this.#partial.delete(change.name);
-        // Whoever holds back what is partial gets it now.
-        if (state !== undefined) this.#changes.push({ kind: "network", state });
-        return;
-      }
-      case "network":
-        if (this.#following.has(change.state.network.name)) this.#follow(change.state);
+      case "network": {
+        const following = this.#following.get(change.state.network.name);
+        if (following !== undefined) following.state = change.state;
         break;
+      }
       case "network-removed":
         this.#following.delete(change.name);
         this.#partial.delete(change.name);
@@ -89,10 +114,16 @@ export class IncomingState {
         this.#renewedNodes?.add(change.node.name);
         break;
       case "endpoint":
-        this.#renewedNetworks.get(change.endpoint.network)?.add(change.endpoint.id);
+        this.#tell(change.endpoint.network, change.endpoint.id);
         break;
       case "block":
-        this.#renewedNetworks.get(change.block.network)?.add(change.block.cidr);
+        this.#tell(change.block.network, change.block.cidr);
+        break;
+      case "endpoint-removed":
+        this.#following.get(change.network)?.told.add(change.id);
+        break;
+      case "block-removed":
+        this.#following.get(change.network)?.told.add(change.cidr);
         break;
     }
     this.#changes.push(change);
@@ -107,8 +138,9 @@ export class IncomingState {
     }
   }
 
-  #follow(state: NetworkState): void {
-    this.#following.set(state.network.name, state);
+  #tell(network: string, key: string): void {
+    this.#renewedNetworks.get(network)?.add(key);
+    this.#following.get(network)?.told.add(key);
   }
 
   #clear(): void {

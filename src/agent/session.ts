@@ -19,10 +19,8 @@ export type SessionChange =
   | ReplicaChange
   /** All endpoints and blocks of this network that are known are void unless they follow. */
   | { readonly kind: "network-begin"; readonly name: string }
-  /** This node hosts it from now on; what is in it follows, and other changes come between. */
+  /** This node hosts it from now on; what is in it comes in parts. */
   | { readonly kind: "network-follows"; readonly state: NetworkState }
-  /** All of it is here. */
-  | { readonly kind: "network-complete"; readonly name: string }
   /** All nodes known are void unless they follow. */
   | { readonly kind: "nodes-begin" };
 
@@ -171,11 +169,7 @@ export class Session {
           this.#wasRefused = false;
           this.#handlers.onConnected(connection);
         }
-        this.#handlers.onChanges(
-          message.changes.flatMap((change) => this.#read(change)),
-          Number(message.revision),
-          message.complete,
-        );
+        this.#handlers.onChanges(this.#readAll(message.changes), Number(message.revision), message.complete);
         // Many messages may wait, and others with them.
         await turn();
       }
@@ -187,6 +181,14 @@ export class Session {
       attempted: `watch ${this.#url}`,
       reason: "the server ended the stream",
     });
+  }
+
+  /** What is next of a network that was announced, and whether that was all. */
+  async networkPart(network: string): Promise<{ readonly changes: SessionChange[]; readonly complete: boolean }> {
+    const { connection } = this;
+    if (connection === undefined) throw closedError(`get a part of network ${network}`);
+    const { changes, complete } = await connection.client.getNetworkPart({ network }, { timeoutMs: seconds(10) });
+    return { changes: this.#readAll(changes), complete };
   }
 
   #registration() {
@@ -236,6 +238,10 @@ export class Session {
     }
   }
 
+  #readAll(changes: readonly WatchChange[]): SessionChange[] {
+    return changes.flatMap((change) => this.#read(change));
+  }
+
   #read(message: WatchChange): SessionChange[] {
     const { change } = message;
     switch (change.case) {
@@ -248,8 +254,6 @@ export class Session {
         return this.#accept(networkState.fromMessage(change.value), (state): SessionChange[] => [
           { kind: "network-follows", state },
         ]);
-      case "networkComplete":
-        return [{ kind: "network-complete", name: change.value }];
       case "network":
         return this.#accept(networkState.fromMessage(change.value), (state) => [{ kind: "network", state }]);
       case "networkRemoved":
@@ -294,6 +298,10 @@ export class Session {
       this.#stop.signal.addEventListener("abort", wake, { once: true });
     });
   }
+}
+
+function closedError(attempted: string): WeftError {
+  return new WeftError({ code: "unavailable", attempted, reason: "the connection to the server has ended" });
 }
 
 /** As a {@link WeftError}, which most are. */

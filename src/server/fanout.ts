@@ -6,7 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { NetworkEntry, Part, State, StateChange } from "./state.ts";
-import { nodeChange, partChange, partRemoval, type WatchChangeInit, Watcher } from "./watcher.ts";
+import { type NetworkPart, nodeChange, partChange, partRemoval, type WatchChangeInit, Watcher } from "./watcher.ts";
 
 /**
  * Tells each watching node what concerns it: the networks that it hosts and the nodes that it shares them with.
@@ -73,6 +73,11 @@ export class Fanout {
     this.#watchers.set(identity.name, watcher);
     this.#begin(watcher, Number(request.revision), new Set(request.networks));
     return watcher;
+  }
+
+  /** What is next of a network that the node gets in parts; `undefined`: it gets none, or has no watch. */
+  nextPart(node: string, network: string): NetworkPart | undefined {
+    return this.#watchers.get(node)?.nextPart(network);
   }
 
   close(watcher: Watcher): void {

@@ -151,6 +151,19 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       };
     },
 
+    getNetworkPart({ network }, context) {
+      const attempted = `get a part of network ${network}`;
+      const peer = writer(context, attempted);
+      const part = ledger.fanout.nextPart(peer.name, network);
+      if (part !== undefined) return { changes: [...part.changes], complete: part.complete };
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: `the watch of node ${peer.name} announces no such network`,
+        hint: "watch again",
+      });
+    },
+
     ...readinessService(ledger, writer),
 
     async *watch(request, context) {

@@ -24,6 +24,7 @@ import { Fanout } from "./fanout.ts";
 import { History } from "./history.ts";
 import { records } from "./records.ts";
 import { State } from "./state.ts";
+import type { WatchChangeInit } from "./watcher.ts";
 
 async function attach(node: TestNode, number: number, network = "blue"): Promise<bigint> {
   return (await node.client.createEndpoint({ id: endpointId(number), network })).revision;
@@ -271,7 +272,8 @@ test("a large network is sent in messages of at most 1,000 changes, complete wit
   ]);
 });
 
-test("a large network that a node begins to host comes in parts; what changes meanwhile comes between, once", async () => {
+/** A node that begins to host a network of 1,200 endpoints, and who commits further changes of it. */
+function newHost() {
   const count = 1_200;
   const state = filledState(count);
   const fanout = new Fanout(state, new ManualClock());
@@ -282,43 +284,44 @@ test("a large network that a node begins to host comes in parts; what changes me
     state.settle(revision, () => {});
     fanout.settle(revision);
   };
-  const named = new Map<string, number>();
-  const sizes: number[] = [];
+  const idsOf = (changes: readonly WatchChangeInit[]): string[] =>
+    changes.flatMap(({ change }) => (change?.case === "endpoint" ? (change.value.id ?? "") : []));
+  const nextPart = () => {
+    const part = fanout.nextPart("h2", "blue");
+    return part && { ids: idsOf(part.changes), complete: part.complete };
+  };
   commit(count, "h2");
-  for await (const { changes, complete, revision } of watcher.messages()) {
-    assert.ok(complete);
-    sizes.push(changes.length);
-    for (const { change } of changes) {
-      if (change.case === "endpoint") named.set(change.value.id, (named.get(change.value.id) ?? 0) + 1);
-      if (change.case === "networkComplete") watcher.end("done");
-    }
-    // One that has been sent moves, one that has not, and one is new.
-    if (sizes.length === 3) for (const number of [0, count - 1, count + 1]) commit(number, "h3");
-    if (sizes.length === 4) assert.equal(revision, BigInt(count + 3));
-  }
-  assert.equal(named.size, count + 2);
-  const twice = [...named].filter(([, times]) => times > 1).map(([id]) => id);
-  assert.deepEqual(twice, [endpointId(0)]);
-  assert.ok(
-    sizes.every((size) => size <= 102),
-    String(sizes),
+  return { count, watcher, commit, nextPart, messages: watcher.messages() };
+}
+
+test("a large network that a node begins to host is announced, and got in parts; changes hold against these", async () => {
+  const { count, commit, nextPart, messages } = newHost();
+  await messages.next();
+  const { changes }: WatchResponse = (await messages.next()).value;
+  assert.deepEqual(
+    changes.map(({ change }) => change.case),
+    ["networkFollows"],
   );
+  const first = nextPart();
+  assert.ok(first !== undefined && first.ids.length === 200 && !first.complete);
+  // One that was got moves, one that was not, and one is new: all are told, and not got again.
+  for (const number of [0, count - 1, count + 1]) commit(number, "h3");
+  for (const number of [0, count - 1, count + 1]) {
+    const told: WatchResponse = (await messages.next()).value;
+    assert.ok(told.changes.some(({ change }) => change.case === "endpoint" && change.value.id === endpointId(number)));
+  }
+  const rest: string[] = [];
+  for (let part = nextPart(); part !== undefined; part = nextPart()) rest.push(...part.ids);
+  assert.equal(new Set([...first.ids, ...rest]).size, count);
+  assert.equal(rest.length, count - 200);
+  assert.ok(!rest.includes(endpointId(count - 1)));
 });
 
-test("of a network that comes in parts nothing is sent when the node hosts it no more", async () => {
-  const state = filledState(1_200);
-  const fanout = new Fanout(state, new ManualClock());
-  const watcher = fanout.open({ name: "h2", generation: 1 }, { revision: 0n, networks: [], inParts: true }, undefined);
-  addEndpoint(state, 1_202, 1_200, "h2", fanout);
-  fanout.settle(1_202);
-  const messages = watcher.messages();
-  for (let number = 0; number < 3; number++) await messages.next();
-  addEndpoint(state, 1_203, 1_200, "h1", fanout);
-  fanout.settle(1_203);
-  const { changes }: WatchResponse = (await messages.next()).value;
-  assert.ok(changes.some(({ change }) => change.case === "networkRemoved"));
-  const after = await Promise.race([messages.next(), new Promise((resolve) => setImmediate(resolve, "nothing"))]);
-  assert.equal(after, "nothing");
+test("a network that comes in parts has none when the node hosts it no more", () => {
+  const { count, commit, nextPart } = newHost();
+  assert.equal(nextPart()?.complete, false);
+  commit(count, "h1");
+  assert.equal(nextPart(), undefined);
 });
 
 test("a watcher that does not read is ended with an error that it can retry, in bounded memory", async () => {

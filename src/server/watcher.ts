@@ -11,8 +11,8 @@ export type WatchChangeInit = MessageInitShape<typeof WatchChangeSchema>;
 
 /** Changes in one message at most. */
 const messageLimit = 1_000;
-/** Of a network that comes in parts: few enough that what comes between two of them does not wait long. */
-const partLimit = 100;
+/** Changes in one part of a network: few enough that what happens between two of them does not wait long. */
+const partLimit = 200;
 /** Changes waiting for one watcher at most; a whole network counts for a sixteenth of its endpoints and blocks. */
 const queueLimit = 20_000;
 
@@ -25,10 +25,10 @@ interface Segment {
 
 type Piece = readonly WatchChangeInit[] | Snapshot;
 
-/** A network that comes in parts, beside other changes. */
-interface Following {
-  readonly network: string;
-  readonly changes: Generator<WatchChangeInit>;
+/** Some of what is in a network. */
+export interface NetworkPart {
+  readonly changes: readonly WatchChangeInit[];
+  readonly complete: boolean;
 }
 
 export interface WatcherOptions {
@@ -58,11 +58,8 @@ export class Watcher {
   #queue: Segment[] = [];
   #queueWeight = 0;
   readonly #options: WatcherOptions;
-  /** Networks whose beginning waits in {@link #pieces}. */
-  #announced: Following[] = [];
-  #following: Following[] = [];
-  /** Of the last complete batch that was sent. */
-  #revision = 0;
+  /** What has not been asked for yet of networks that come in parts. */
+  readonly #following = new Map<string, Generator<WatchChangeInit>>();
   #wake: (() => void) | undefined;
   #ended: WeftError | "done" | undefined;
 
@@ -103,15 +100,29 @@ export class Watcher {
     if (!this.#options.inParts || count <= messageLimit) this.pushNetwork(entry);
     else {
       this.push({ change: { case: "networkFollows", value: networkState.toMessage(entry) } });
-      this.#announced.push({ network: entry.network.name, changes: this.#currentChanges(parts) });
+      this.#following.set(entry.network.name, this.#currentChanges(parts));
     }
   }
 
-  /** The node hosts it no more: what has not been sent of it is not sent. */
+  /** The node hosts it no more. */
   dropNetwork(name: string): void {
-    const isOther = ({ network }: Following): boolean => network !== name;
-    this.#announced = this.#announced.filter(isOther);
-    this.#following = this.#following.filter(isOther);
+    this.#following.delete(name);
+  }
+
+  /** What is next of a network that comes in parts; `undefined`: it does not. */
+  nextPart(network: string): NetworkPart | undefined {
+    const following = this.#following.get(network);
+    if (following === undefined) return undefined;
+    const changes: WatchChangeInit[] = [];
+    while (changes.length < partLimit) {
+      const { done, value } = following.next();
+      if (done === true) {
+        this.#following.delete(network);
+        return { changes, complete: true };
+      }
+      changes.push(value);
+    }
+    return { changes, complete: false };
   }
 
   /** What was pushed is consistent now, as of `revision`. `force`: say so even when it is nothing. */
@@ -134,8 +145,6 @@ export class Watcher {
     }
     this.#queue.push(segment);
     this.#queueWeight += segment.weight;
-    this.#following.push(...this.#announced);
-    this.#announced = [];
     this.#wake?.();
   }
 
@@ -144,7 +153,7 @@ export class Watcher {
     this.#ended ??= reason;
     this.#queue = [];
     this.#queueWeight = 0;
-    this.#following = [];
+    this.#following.clear();
     this.#wake?.();
   }
 
@@ -153,11 +162,6 @@ export class Watcher {
       if (this.#ended === "done") return;
       if (this.#ended !== undefined) throw this.#ended;
       const segment = this.#queue.shift();
-      const following = this.#following[0];
-      if (segment === undefined && following !== undefined) {
-        yield this.#nextPart(following);
-        continue;
-      }
       if (segment === undefined) {
         await new Promise<void>((resolve) => {
           this.#wake = resolve;
@@ -170,20 +174,7 @@ export class Watcher {
         if (this.#ended !== undefined) break;
       }
       if (this.#ended === undefined) this.#queueWeight -= segment.weight;
-      this.#revision = segment.revision;
     }
-  }
-
-  #nextPart(following: Following): WatchResponse {
-    const changes: WatchChangeInit[] = [];
-    let next = following.changes.next();
-    for (; next.done !== true && changes.length < partLimit; next = following.changes.next()) changes.push(next.value);
-    if (next.done !== true) changes.push(next.value);
-    else {
-      changes.push({ change: { case: "networkComplete", value: following.network } });
-      this.#following = this.#following.filter((each) => each !== following);
-    }
-    return create(WatchResponseSchema, { changes, revision: BigInt(this.#revision), complete: true });
   }
 
   /** What has changed since was told since. */

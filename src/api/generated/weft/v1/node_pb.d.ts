@@ -401,7 +401,7 @@ export declare type WatchRequest = Message<"weft.v1.WatchRequest"> & {
   reports: boolean;
 
   /**
-   * The caller takes large networks in parts: network_follows, network_complete.
+   * The caller takes large networks in parts: network_follows.
    *
    * @generated from field: bool in_parts = 21;
    */
@@ -531,21 +531,13 @@ export declare type WatchChange = Message<"weft.v1.WatchChange"> & {
     case: "agentRefused";
   } | {
     /**
-     * As network_begin, of a network that the caller did not host before. What is in it follows in batches of their own, which
-     * other changes come between: the caller's state is consistent after each, but for what this network still lacks.
+     * As network_begin, of a network that the caller did not host before: what is in it, the caller gets by GetNetworkPart, so
+     * that nothing else waits for it. What changes in it meanwhile is told here, and holds against what a part says.
      *
      * @generated from field: weft.v1.NetworkState network_follows = 16;
      */
     value: NetworkState;
     case: "networkFollows";
-  } | {
-    /**
-     * The network of this name lacks nothing any more.
-     *
-     * @generated from field: string network_complete = 17;
-     */
-    value: string;
-    case: "networkComplete";
   } | { case: undefined; value?: undefined };
 };
 
@@ -554,6 +546,49 @@ export declare type WatchChange = Message<"weft.v1.WatchChange"> & {
  * Use `create(WatchChangeSchema)` to create a new message.
  */
 export declare const WatchChangeSchema: GenMessage<WatchChange>;
+
+/**
+ * @generated from message weft.v1.GetNetworkPartRequest
+ */
+export declare type GetNetworkPartRequest = Message<"weft.v1.GetNetworkPartRequest"> & {
+  /**
+   * @generated from field: string network = 1;
+   */
+  network: string;
+};
+
+/**
+ * Describes the message weft.v1.GetNetworkPartRequest.
+ * Use `create(GetNetworkPartRequestSchema)` to create a new message.
+ */
+export declare const GetNetworkPartRequestSchema: GenMessage<GetNetworkPartRequest>;
+
+/**
+ * Each part once: who has lost one watches anew.
+ *
+ * @generated from message weft.v1.GetNetworkPartResponse
+ */
+export declare type GetNetworkPartResponse = Message<"weft.v1.GetNetworkPartResponse"> & {
+  /**
+   * Endpoints and blocks.
+   *
+   * @generated from field: repeated weft.v1.WatchChange changes = 1;
+   */
+  changes: WatchChange[];
+
+  /**
+   * The last part.
+   *
+   * @generated from field: bool complete = 2;
+   */
+  complete: boolean;
+};
+
+/**
+ * Describes the message weft.v1.GetNetworkPartResponse.
+ * Use `create(GetNetworkPartResponseSchema)` to create a new message.
+ */
+export declare const GetNetworkPartResponseSchema: GenMessage<GetNetworkPartResponse>;
 
 /**
  * @generated from message weft.v1.NetworkState
@@ -701,6 +736,16 @@ export declare const NodeService: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchRequestSchema;
     output: typeof WatchResponseSchema;
+  },
+  /**
+   * What is next of a network that the watch of this node has announced with network_follows.
+   *
+   * @generated from rpc weft.v1.NodeService.GetNetworkPart
+   */
+  getNetworkPart: {
+    methodKind: "unary";
+    input: typeof GetNetworkPartRequestSchema;
+    output: typeof GetNetworkPartResponseSchema;
   },
   /**
    * Up to which revision networks of this node are in its kernel, and what failed. After a watch began: of all of them.
