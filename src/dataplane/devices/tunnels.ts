@@ -14,6 +14,7 @@ import {
 } from "../../netlink/index.ts";
 import type { DesiredNetwork, NetworkSettings } from "../desired.ts";
 import {
+  changedInfoOf,
   hasOtherSettings,
   infoOf,
   type PlannedTunnel,
@@ -283,9 +284,7 @@ function* tunnelChanges(
   if (link.alias !== aliasOf(instance)) yield changeLink(reference, { alias: aliasOf(instance) });
   if (link.group !== weftGroup) yield changeLink(reference, { group: weftGroup });
   if (device.mac !== undefined && link.mac !== device.mac) yield changeLink(reference, { mac: device.mac });
-  const info = hasOtherSettings(device, link)
-    ? { kind: device.kind, ...infoOf(device, device.changedWith) }
-    : undefined;
+  const info = hasOtherSettings(device, link) ? changedInfoOf(device) : undefined;
   // VXLAN takes the two one by one alone; other kinds set an MTU of their own with other settings unless it is told along.
   if (info !== undefined && !device.keepsMtu) yield changeLink(reference, { mtu: network.mtu, info });
   else {
