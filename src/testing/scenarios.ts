@@ -196,7 +196,8 @@ export function localInBlocks({ settings: { gateways } }: DesiredNetwork, number
   return local(number, { addresses, gateways: gateways.map(({ address }) => address) });
 }
 
-function transportOf(encapsulation: Encapsulation): TunnelTransport | undefined {
+/** Absent where there is no tunnel. */
+export function transportOf(encapsulation: Encapsulation): TunnelTransport | undefined {
   return encapsulation === noTunnel ? undefined : { encapsulation, port: encapsulations[encapsulation].port };
 }
 
