@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { TunnelTransport } from "../../model/encapsulation.ts";
+import type { Vni } from "../../model/index.ts";
 import { changesOf } from "../../testing/changes.ts";
-import { plainScenarios } from "../../testing/scenarios.ts";
+import { networkSettings } from "../../testing/desired.ts";
+import { localInBlocks, plainScenarios, putBlock, setOwnBlocks, setSubnets } from "../../testing/scenarios.ts";
 import { difference, Scene } from "../../testing/scene.ts";
-import type { DesiredNetwork } from "../desired.ts";
+import type { DesiredNetwork, NetworkSettings } from "../desired.ts";
 import type { NodeDataplane } from "../node-dataplane.ts";
 
 /** Desires what is desired of the networks by now, and nothing that was before. */
@@ -50,4 +53,65 @@ describe("after each single change the machine is as if it had never been otherw
         await assertAsIfNew(scene, name);
       }
     });
+});
+
+it("a network leaves and another of its name comes at once: nothing of the first is left", async (t) => {
+  const scene = await Scene.settled(() => {});
+  t.after(() => scene.dataplane.close());
+  // Forwarding of an IP version stays on until the last uplink goes (host-forwarding.ts): no two follow each other that need one each.
+  for (const { name, first } of plainScenarios.toSorted((a, b) => a.family - b.family)) {
+    scene.dataplane.removeNetwork("blue-net");
+    first(scene.dataplane);
+    await assertAsIfNew(scene, name);
+  }
+});
+
+/** A layer-3 network that the outside and the host have to do with, with a block and an endpoint here. */
+function routed(dataplane: NodeDataplane, number: number, changes: Partial<NetworkSettings>): void {
+  const settings = networkSettings({ mode: "l3", vni: number as Vni, egress: true, hostAccess: true, ...changes });
+  const network = dataplane.putNetwork(settings);
+  setSubnets(network, `10.${number}.0.0/16`, `fd0${number}::/48`);
+  setOwnBlocks(network, `10.${number}.0.0/26`, `fd0${number}::/64`);
+  putBlock(network, `10.${number}.0.64/26`, 2);
+  putBlock(network, `fd0${number}:0:0:2::/64`, number);
+  const netns = "/run/netns/c2";
+  network.putLocal({ ...localInBlocks(network, number), netns, interface: `eth${number}`, routePriority: number });
+}
+
+describe("networks of one tenant and of another are beside each other: one leaves as if it had never been", () => {
+  const geneve: TunnelTransport = { encapsulation: "geneve", port: 6081 };
+  const networks: Readonly<Record<string, (dataplane: NodeDataplane) => void>> = {
+    "blue-net": (dataplane) => plainScenarios[0]?.first(dataplane),
+    "blue-too": (dataplane) => routed(dataplane, 7, { name: "blue-too" }),
+    "blue-mesh": (dataplane) => routed(dataplane, 6, { name: "blue-mesh", transport: geneve }),
+    red: (dataplane) => routed(dataplane, 5, { name: "red", tenant: "red" }),
+    "red-mesh": (dataplane) => routed(dataplane, 4, { name: "red-mesh", tenant: "red", transport: geneve }),
+    green: (dataplane) => routed(dataplane, 3, { name: "green", tenant: "green" }),
+  };
+  for (const leaving of Object.keys(networks))
+    it(leaving, async (t) => {
+      const scene = await Scene.settled((dataplane) => {
+        for (const put of Object.values(networks)) put(dataplane);
+      });
+      t.after(() => scene.dataplane.close());
+      scene.dataplane.removeNetwork(leaving);
+      await assertAsIfNew(scene, "left");
+      networks[leaving]?.(scene.dataplane);
+      await assertAsIfNew(scene, "came again");
+    });
+  it("all, one after the other", async (t) => {
+    const scene = await Scene.make();
+    t.after(() => scene.dataplane.close());
+    const before = scene.machine.text();
+    await scene.start(() => {});
+    for (const [name, put] of Object.entries(networks)) {
+      put(scene.dataplane);
+      await assertAsIfNew(scene, `${name} came`);
+    }
+    for (const name of Object.keys(networks)) {
+      scene.dataplane.removeNetwork(name);
+      await assertAsIfNew(scene, `${name} left`);
+    }
+    assert.deepEqual(difference(scene.machine.text(), before), []);
+  });
 });
