@@ -42,6 +42,14 @@ async function assertAsIfNew(scene: Scene, when: string): Promise<void> {
   assert.deepEqual(troubles, [], when);
 }
 
+/** What is desired changes between one agent and the next. */
+async function restartWith(scene: Scene, change: (networks: Map<string, DesiredNetwork>) => void): Promise<void> {
+  const networks = new Map(scene.dataplane.networks);
+  await scene.dataplane.close();
+  change(networks);
+  await scene.restart(like(networks));
+}
+
 describe("after each single change the machine is as if it had never been otherwise", () => {
   for (const scenario of plainScenarios)
     it(scenario.name, async (t) => {
@@ -50,6 +58,19 @@ describe("after each single change the machine is as if it had never been otherw
       const network = scene.dataplane.networks.get("blue-net") as DesiredNetwork;
       for (const [name, change] of Object.entries(changesOf(scenario))) {
         change(network);
+        await assertAsIfNew(scene, name);
+      }
+    });
+});
+
+describe("each single change is made while no agent is there, and the next one sees to it", () => {
+  const names = ["vxlan l2 over IPv4", "geneve l3 over IPv4", "direct l3 over IPv4"];
+  for (const scenario of plainScenarios.filter(({ name }) => names.includes(name)))
+    it(scenario.name, async (t) => {
+      const scene = await Scene.settled(scenario.first);
+      t.after(() => scene.dataplane.close());
+      for (const [name, change] of Object.entries(changesOf(scenario))) {
+        await restartWith(scene, (networks) => change(networks.get("blue-net") as DesiredNetwork));
         await assertAsIfNew(scene, name);
       }
     });
@@ -98,6 +119,8 @@ describe("networks of one tenant and of another are beside each other: one leave
       await assertAsIfNew(scene, "left");
       networks[leaving]?.(scene.dataplane);
       await assertAsIfNew(scene, "came again");
+      await restartWith(scene, (present) => present.delete(leaving));
+      await assertAsIfNew(scene, "left while no agent was there");
     });
   it("all, one after the other", async (t) => {
     const scene = await Scene.make();
