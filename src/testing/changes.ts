@@ -1,8 +1,9 @@
 import { cidr } from "../base/cidr.ts";
-import { ip } from "../base/ip.ts";
+import { familyOf, type IpAddress, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import type { DesiredNetwork, NetworkSettings } from "../dataplane/desired.ts";
 import {
+  defaultEncapsulation,
   type Encapsulation,
   encapsulations,
   encapsulationsThat,
@@ -34,11 +35,11 @@ const setting =
     set(network, changes);
 
 /**
- * What the network of a scenario goes through after its first state. What has nothing to do with VTEPs and tunnels is tried
- * over IPv4 alone, and with one encapsulation of each kind of devices.
+ * What the network of a scenario goes through after its first state; unless `isAll`, what has nothing to do with VTEPs and
+ * tunnels is left to the encapsulations that are used most.
  */
-export function changesOf(scenario: PlainScenario): Changes {
-  const isWhole = scenario.family === 4 && wholeEncapsulations.includes(scenario.encapsulation);
+export function changesOf(scenario: PlainScenario, isAll: boolean): Changes {
+  const isWhole = isAll || commonEncapsulations.includes(scenario.encapsulation);
   const { joinsGroups } = encapsulations[scenario.encapsulation];
   if (scenario.mode === "l2")
     return {
@@ -50,7 +51,7 @@ export function changesOf(scenario: PlainScenario): Changes {
   return { ...ofBlocks, ...(isWhole ? ofUplink : {}), ...ofTransports(scenario), ...(isWhole ? ofSubnets : {}) };
 }
 
-const wholeEncapsulations: readonly Encapsulation[] = ["vxlan", "geneve", noTunnel];
+const commonEncapsulations: readonly Encapsulation[] = [defaultEncapsulation, noTunnel];
 
 const ofEndpoints: Changes = {
   "an endpoint more": (network) => putRemote(network, 13, 3),
@@ -85,12 +86,16 @@ const ofBridges: Changes = {
   "no suppression": setting({ flood: "head-end", arpSuppression: false }),
   "learning at ports": setting({ localLearning: true }),
   "tags, and faster ageing": setting({ vlanTags: true, ageing: 60 }),
-  "listed VTEPs": (network) => network.setListed([vtep(4, 3), vtep(4, 9)]),
+  "listed VTEPs": (network) => network.setListed(placesOf(network, 3, 9)),
   "only those get what is flooded": setting({ flood: "listed" }),
-  "other listed VTEPs": (network) => network.setListed([vtep(4, 8), vtep(4, 9)]),
+  "other listed VTEPs": (network) => network.setListed(placesOf(network, 8, 9)),
   "no gateway": setting({ egress: false, hostAccess: false, gateways: [] }),
   "suppression and no learning": setting({ localLearning: false, arpSuppression: true }),
 };
+
+function placesOf({ settings }: DesiredNetwork, ...numbers: readonly number[]): IpAddress[] {
+  return numbers.map((number) => vtep(familyOf(settings.localVtep), number));
+}
 
 const moving = "10.8.0.64/26";
 

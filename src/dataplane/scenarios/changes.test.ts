@@ -50,13 +50,17 @@ async function restartWith(scene: Scene, change: (networks: Map<string, DesiredN
   await scene.restart(like(networks));
 }
 
+const isAll = process.env.WEFT_WALK === "all";
+/** Each encapsulation in each mode, over IPv4 or IPv6; over both takes half a minute: `npm run test:long`. */
+const scenarios = plainScenarios.filter((_scenario, index) => isAll || index % 4 === 0 || index % 4 === 3);
+
 describe("after each single change the machine is as if it had never been otherwise", () => {
-  for (const scenario of plainScenarios)
+  for (const scenario of scenarios)
     it(scenario.name, async (t) => {
       const scene = await Scene.settled(scenario.first);
       t.after(() => scene.dataplane.close());
       const network = scene.dataplane.networks.get("blue-net") as DesiredNetwork;
-      for (const [name, change] of Object.entries(changesOf(scenario))) {
+      for (const [name, change] of Object.entries(changesOf(scenario, isAll))) {
         change(network);
         await assertAsIfNew(scene, name);
       }
@@ -64,12 +68,12 @@ describe("after each single change the machine is as if it had never been otherw
 });
 
 describe("each single change is made while no agent is there, and the next one sees to it", () => {
-  const names = ["vxlan l2 over IPv4", "geneve l3 over IPv4", "direct l3 over IPv4"];
-  for (const scenario of plainScenarios.filter(({ name }) => names.includes(name)))
+  const names = ["vxlan l3 over IPv6", "direct l3 over IPv6"];
+  for (const scenario of scenarios.filter(({ name }) => isAll || names.includes(name)))
     it(scenario.name, async (t) => {
       const scene = await Scene.settled(scenario.first);
       t.after(() => scene.dataplane.close());
-      for (const [name, change] of Object.entries(changesOf(scenario))) {
+      for (const [name, change] of Object.entries(changesOf(scenario, isAll))) {
         await restartWith(scene, (networks) => change(networks.get("blue-net") as DesiredNetwork));
         await assertAsIfNew(scene, name);
       }
@@ -122,19 +126,4 @@ describe("networks of one tenant and of another are beside each other: one leave
       await restartWith(scene, (present) => present.delete(leaving));
       await assertAsIfNew(scene, "left while no agent was there");
     });
-  it("all, one after the other", async (t) => {
-    const scene = await Scene.make();
-    t.after(() => scene.dataplane.close());
-    const before = scene.machine.text();
-    await scene.start(() => {});
-    for (const [name, put] of Object.entries(networks)) {
-      put(scene.dataplane);
-      await assertAsIfNew(scene, `${name} came`);
-    }
-    for (const name of Object.keys(networks)) {
-      scene.dataplane.removeNetwork(name);
-      await assertAsIfNew(scene, `${name} left`);
-    }
-    assert.deepEqual(difference(scene.machine.text(), before), []);
-  });
 });
