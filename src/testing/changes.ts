@@ -1,7 +1,7 @@
 import { cidr } from "../base/cidr.ts";
 import { familyOf, type IpAddress, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
-import type { DesiredNetwork, NetworkSettings } from "../dataplane/desired.ts";
+import type { DesiredNetwork, NetworkSettings, RemoteBlock } from "../dataplane/desired.ts";
 import {
   defaultEncapsulation,
   type Encapsulation,
@@ -97,6 +97,12 @@ function placesOf({ settings }: DesiredNetwork, ...numbers: readonly number[]): 
   return numbers.map((number) => vtep(familyOf(settings.localVtep), number));
 }
 
+function alter(network: DesiredNetwork, prefix: string, changes: Partial<RemoteBlock>): void {
+  const block = network.blocks.get(cidr(prefix));
+  // Where there is no tunnel, there is no other way.
+  if (block !== undefined && network.settings.transport !== undefined) network.putBlock({ ...block, ...changes });
+}
+
 const moving = "10.8.0.64/26";
 
 const ofBlocks: Changes = {
@@ -104,6 +110,10 @@ const ofBlocks: Changes = {
   "a block moves": (network) => putBlock(network, moving, 3),
   "a block moves to another node": (network) => putBlock(network, moving, 4),
   "a block goes": (network) => network.removeBlock(cidr("10.8.0.128/26")),
+  "a block is reached without the tunnel": (network) => alter(network, moving, { isDirect: true, isFromLink: true }),
+  "packets from it may come so yet": (network) => alter(network, moving, { isDirect: false }),
+  // Before the uplink has IPv6: forwarding of that would stay on until the last uplink goes (host-forwarding.ts).
+  "nothing goes without the tunnel": (network) => alter(network, moving, { isFromLink: false }),
   "an endpoint more": (network) => network.putLocal(localInBlocks(network, 2)),
   "an own block more": (network) => setOwnBlocks(network, "10.8.0.0/26", "fd08::/64", "10.8.2.0/26"),
   "an own block less": (network) => setOwnBlocks(network, "10.8.0.0/26", "fd08::/64"),

@@ -9,17 +9,19 @@ import { difference, Scene } from "../../testing/scene.ts";
 import type { DesiredNetwork, NetworkSettings } from "../desired.ts";
 import type { NodeDataplane } from "../node-dataplane.ts";
 
+/** Puts all of a network into one that has nothing yet. */
+function fill(copy: DesiredNetwork, network: DesiredNetwork): void {
+  copy.setListed([...network.listed]);
+  copy.setLocalBlocks([...network.localBlocks.values()]);
+  for (const block of network.blocks.values()) copy.putBlock(block);
+  for (const remote of network.remotes.values()) copy.putRemote(remote);
+  for (const local of network.locals.values()) copy.putLocal(local);
+}
+
 /** Desires what is desired of the networks by now, and nothing that was before. */
 function like(networks: ReadonlyMap<string, DesiredNetwork>): (dataplane: NodeDataplane) => void {
   return (dataplane) => {
-    for (const network of networks.values()) {
-      const copy = dataplane.putNetwork(network.settings);
-      copy.setListed([...network.listed]);
-      copy.setLocalBlocks([...network.localBlocks.values()]);
-      for (const block of network.blocks.values()) copy.putBlock(block);
-      for (const remote of network.remotes.values()) copy.putRemote(remote);
-      for (const local of network.locals.values()) copy.putLocal(local);
-    }
+    for (const network of networks.values()) fill(dataplane.putNetwork(network.settings), network);
   };
 }
 
@@ -88,6 +90,18 @@ it("a network leaves and another of its name comes at once: nothing of the first
     scene.dataplane.removeNetwork("blue-net");
     first(scene.dataplane);
     await assertAsIfNew(scene, name);
+  }
+});
+
+it("a network with another VNI or tenant is another network", async (t) => {
+  for (const { name, first } of scenarios) {
+    const scene = await Scene.settled(first);
+    t.after(() => scene.dataplane.close());
+    for (const changes of [{ vni: 200 as Vni }, { tenant: "red" }]) {
+      const network = scene.dataplane.networks.get("blue-net") as DesiredNetwork;
+      fill(scene.dataplane.putNetwork({ ...network.settings, ...changes }), network);
+      await assertAsIfNew(scene, `${name}, ${JSON.stringify(changes)}`);
+    }
   }
 });
 
