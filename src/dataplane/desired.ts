@@ -392,6 +392,11 @@ export class DesiredNetwork {
     return this.#locals;
   }
 
+  /** VTEPs that are named for the network as a whole, among them such as do not run weft. */
+  get listed(): ReadonlySet<IpAddress> {
+    return this.#listed;
+  }
+
   /** VTEPs that something of the network is behind. The same list until it changes. */
   get remoteVteps(): readonly IpAddress[] {
     this.#remoteVteps ??= [...this.#vteps.keys()];

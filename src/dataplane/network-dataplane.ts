@@ -85,7 +85,9 @@ export class NetworkDataplane implements DeviceMarks {
         if (failure === undefined) problems.cleared(this.#object(kind, key));
         else problems.failed(this.#object(kind, key), failure.error, failure.due);
       };
-    const onChanged = (): void => {
+    const onChange = (isRepair: boolean): void => {
+      // Rows that go with what is changed here have not been taken away by somebody else.
+      if (!isRepair && !this.#devices.isChanged) this.rows.markAll();
       this.#devices.isChanged = true;
     };
     this.bridge = new Bridge({
@@ -95,7 +97,7 @@ export class NetworkDataplane implements DeviceMarks {
         this.#devices.isBridgeNew = true;
         this.tunnels.objects.markAll();
       },
-      onChanged,
+      onChange,
       onRepaired: (name, change) => repaired("bridge", name, change),
       onAttempt: attempted("bridge"),
     });
@@ -104,7 +106,7 @@ export class NetworkDataplane implements DeviceMarks {
       place,
       bridge: () => (desired.settings.mode === "l2" ? this.bridge.index : undefined),
       onMade: (tunnel) => this.#devices.tunnels.push(tunnel),
-      onChanged,
+      onChange,
       onRepaired: (name, change) => repaired("tunnel", name, change),
       onAttempt: attempted("tunnel"),
     });
@@ -323,7 +325,7 @@ interface DeviceNews {
   isBridgeNew: boolean;
   /** Tunnels that are new. */
   readonly tunnels: PlannedTunnel[];
-  /** Settings were changed on devices that were there. */
+  /** Devices that were there were changed, or made anew. */
   isChanged: boolean;
 }
 

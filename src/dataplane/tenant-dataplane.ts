@@ -1,10 +1,13 @@
+import { prefixLengthOf } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import { isErrno } from "../linux/index.ts";
 import {
   deleteLink,
+  deleteRoute,
   type Link,
   listLinks,
+  listRoutes,
   type Netconf,
   NetlinkSocket,
   neighbourFlag,
@@ -16,7 +19,7 @@ import type { DesiredNetwork } from "./desired.ts";
 import { LinkTable } from "./devices/link-table.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
-import { isOwnLink, namespaceName, tenantDevice, weftProtocol } from "./kernel-names.ts";
+import { isOwnLink, namespaceName, tenantDevice, tenantTable, weftProtocol } from "./kernel-names.ts";
 import { NetworkDataplane, type PortTraffic } from "./network-dataplane.ts";
 import { Nftables } from "./nft/nftables.ts";
 import type { Problems, Report } from "./report.ts";
@@ -25,6 +28,7 @@ import { TenantProtection } from "./tenant-protection.ts";
 import type { UnderlayDataplane } from "./underlay-dataplane.ts";
 import { requestOf } from "./uplink/networks-request.ts";
 import { isEmptyRequest, type UplinkRequest } from "./uplink/request.ts";
+import { mainTable } from "./uplink/routing-tables.ts";
 import { Uplink } from "./uplink/uplink.ts";
 
 export interface TenantOptions {
@@ -141,8 +145,14 @@ export class TenantDataplane {
     });
   }
 
-  /** Deletes devices of weft's that belong to none of the `wanted` networks: an earlier run left them. */
+  /** Deletes what is weft's and belongs to none of the `wanted` networks: an earlier run left it. */
   async prune(wanted: readonly DesiredNetwork[]): Promise<void> {
+    await this.#pruneDevices(wanted);
+    await this.#pruneRoutes(wanted);
+    if (this.#uplink === undefined && !TenantDataplane.needsUplink(wanted)) await this.#pruneUplinkFilter();
+  }
+
+  async #pruneDevices(wanted: readonly DesiredNetwork[]): Promise<void> {
     const kept = new Set(wanted.flatMap((desired) => NetworkDataplane.deviceNames(desired)));
     if (TenantDataplane.needsUplink(wanted)) kept.add(tenantDevice);
     for (const link of await this.socket.dump(listLinks()))
@@ -150,6 +160,24 @@ export class TenantDataplane {
         await this.socket.execute(deleteLink({ index: link.index })).catch((error: unknown) => {
           if (!isErrno(error, "ENODEV")) throw error;
         });
+  }
+
+  /** Routes of subnets that lead nowhere or to the uplink do not go with the devices of their network. */
+  async #pruneRoutes(wanted: readonly DesiredNetwork[]): Promise<void> {
+    const routed = wanted.filter(({ settings }) => settings.mode === "l3");
+    for (const { destination, protocol, type, table = mainTable } of await this.socket.dump(listRoutes())) {
+      const isOfNetwork = protocol === weftProtocol && table === mainTable && prefixLengthOf(destination) > 0;
+      if (!isOfNetwork || routed.some((desired) => desired.owns(destination))) continue;
+      const route = { destination, protocol, ...(type === undefined ? {} : { type }), nexthops: [] };
+      await this.socket.execute(deleteRoute(route)).catch((error: unknown) => {
+        if (!isErrno(error, "ESRCH")) throw error;
+      });
+    }
+  }
+
+  async #pruneUplinkFilter(): Promise<void> {
+    const tables = await this.#nftables.tables("inet");
+    if (tables.includes(tenantTable)) await this.#nftables.remove("inet", tenantTable);
   }
 
   /** Whether networks of this tenant need the host. */

@@ -1,7 +1,13 @@
-import { type Cidr, cidr, cidrFamily, type InterfaceAddress } from "../base/cidr.ts";
+import { addressAt, type Cidr, cidr, cidrFamily, cidrOf, prefixLengthOf } from "../base/cidr.ts";
 import { familyOf, type IpAddress, type IpFamily, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
-import type { DesiredNetwork, LocalEndpoint, NetworkSettings } from "../dataplane/desired.ts";
+import type {
+  DesiredNetwork,
+  LocalEndpoint,
+  NetworkSettings,
+  RemoteEndpoint,
+  RemotePlace,
+} from "../dataplane/desired.ts";
 import type { NodeDataplane } from "../dataplane/node-dataplane.ts";
 import {
   type Encapsulation,
@@ -11,6 +17,7 @@ import {
   noTunnel,
   type TunnelTransport,
 } from "../model/encapsulation.ts";
+import { blockGateway } from "../model/subnet.ts";
 import { networkSettings } from "./desired.ts";
 import { sceneVteps } from "./scene.ts";
 
@@ -22,14 +29,22 @@ export interface Scenario {
   readonly later: (dataplane: NodeDataplane) => void;
 }
 
+/** A network that has nothing but a way to be carried. */
+export interface PlainScenario extends Scenario {
+  readonly encapsulation: Encapsulation;
+  readonly mode: NetworkMode;
+  readonly family: IpFamily;
+}
+
 /** A VTEP on the link of the host, by number from 2 on. */
-const vtep = (family: IpFamily, number: number): IpAddress =>
+export const vtep = (family: IpFamily, number: number): IpAddress =>
   ip(family === 4 ? `192.0.2.${number}` : `2001:db8::${number}`);
 
-const endpointId = (number: number): string => number.toString(16).padStart(12, "0");
+export const endpointId = (number: number): string => number.toString(16).padStart(12, "0");
 const endpointMac = (number: number) => mac(`02:00:00:00:00:${number.toString(16).padStart(2, "0")}`);
 
-function local(number: number, changes: Partial<LocalEndpoint> = {}): LocalEndpoint {
+/** An endpoint of this node. */
+export function local(number: number, changes: Partial<LocalEndpoint> = {}): LocalEndpoint {
   return {
     id: endpointId(number),
     mac: endpointMac(number),
@@ -44,14 +59,25 @@ function local(number: number, changes: Partial<LocalEndpoint> = {}): LocalEndpo
   };
 }
 
-function remote(network: DesiredNetwork, number: number, place: IpAddress): void {
+/** An endpoint that has its place behind a VTEP. */
+export function putRemote(
+  network: DesiredNetwork,
+  number: number,
+  place: number,
+  changes: Partial<RemoteEndpoint> = {},
+): void {
   network.putRemote({
     id: endpointId(number),
     mac: endpointMac(number),
     ips: [ip(`10.0.0.${number}`), ip(`fd00::${number}`)],
-    source: { name: "server", node: `h${number}` },
-    vtep: place,
+    ...placeAt(network, place),
+    ...changes,
   });
+}
+
+/** By number. */
+function placeAt({ settings }: DesiredNetwork, number: number): RemotePlace {
+  return { source: { name: "server", node: `h${number}` }, vtep: vtep(familyOf(settings.localVtep), number) };
 }
 
 function bridged(
@@ -67,18 +93,18 @@ function bridged(
     first(dataplane) {
       const network = dataplane.putNetwork(settings);
       network.setListed(listed);
-      remote(network, 10, vtep(family, 2));
-      remote(network, 11, vtep(family, 2));
-      remote(network, 12, vtep(family, 3));
+      putRemote(network, 10, 2);
+      putRemote(network, 11, 2);
+      putRemote(network, 12, 3);
       network.putLocal(local(1));
       network.putLocal(local(2));
     },
     later(dataplane) {
       const network = dataplane.putNetwork({ ...settings, mtu: 1400, ...later });
       // One moves, one goes with its VTEP, one comes with another; one of this node's goes.
-      remote(network, 10, vtep(family, 4));
+      putRemote(network, 10, 4);
       network.removeRemote(endpointId(12));
-      remote(network, 13, vtep(family, 5));
+      putRemote(network, 13, 5);
       network.removeLocal(endpointId(2));
     },
   };
@@ -92,8 +118,8 @@ function moving(name: string, family: IpFamily, changes: Partial<NetworkSettings
     first(dataplane) {
       first(dataplane);
       const network = dataplane.putNetwork(networkSettings({ localVtep: sceneVteps[family], ...changes }));
-      remote(network, 1, vtep(family, 3));
-      remote(network, 2, vtep(family, 2));
+      putRemote(network, 1, 3);
+      putRemote(network, 2, 2);
     },
     later(dataplane) {
       later(dataplane);
@@ -104,78 +130,93 @@ function moving(name: string, family: IpFamily, changes: Partial<NetworkSettings
 
 /** `transport`: absent where nodes share a link and there is no tunnel. */
 function routed(name: string, family: IpFamily, transport: TunnelTransport | undefined): Scenario {
-  const isDirect = transport === undefined;
-  // Without a tunnel the gateway of a route is the VTEP, which Linux wants of the same IP version for IPv6.
-  const isCarried = (each: Cidr): boolean => !isDirect || cidrFamily(each) === family;
-  const isUsed = ({ address }: InterfaceAddress): boolean => !isDirect || familyOf(address) === family;
-  const subnets = [cidr("10.8.0.0/16"), cidr("fd08::/48")].filter(isCarried);
-  const own: readonly Cidr[] = [cidr("10.8.0.0/26"), cidr("fd08::/64")].filter(isCarried);
-  const gateways = [
-    { address: ip("10.8.0.1"), prefixLength: 26 },
-    { address: ip("fd08::1"), prefixLength: 64 },
-  ].filter(isUsed);
-  const { transport: _usual, ...plain } = networkSettings({
-    mode: "l3",
-    localVtep: sceneVteps[family],
-    subnets,
-    gateways,
-  });
-  const settings = isDirect ? plain : { ...plain, transport };
-  const addresses = [
-    { address: ip("10.8.0.5"), prefixLength: 26 },
-    { address: ip("fd08::5"), prefixLength: 64 },
-  ].filter(isUsed);
-  const put = (network: DesiredNetwork, prefix: Cidr, number: number): void => {
-    if (isCarried(prefix))
-      network.putBlock({
-        cidr: prefix,
-        source: { name: "server", node: `h${number}` },
-        vtep: vtep(family, number),
-        isDirect,
-        isFromLink: isDirect,
-      });
-  };
+  const { transport: _usual, ...plain } = networkSettings({ mode: "l3", localVtep: sceneVteps[family], subnets: [] });
+  const settings = transport === undefined ? plain : { ...plain, transport };
   return {
     name,
     first(dataplane) {
       const network = dataplane.putNetwork(settings);
-      network.setLocalBlocks(own.map((each) => ({ cidr: each, isDirect })));
-      put(network, cidr("10.8.0.64/26"), 2);
-      put(network, cidr("10.8.0.128/26"), 2);
-      put(network, cidr("fd08:0:0:2::/64"), 2);
-      put(network, cidr("fd08:0:0:3::/64"), 3);
-      network.putLocal(local(1, { addresses, gateways: gateways.map(({ address }) => address) }));
+      setSubnets(network, "10.8.0.0/16", "fd08::/48");
+      setOwnBlocks(network, "10.8.0.0/26", "fd08::/64");
+      putBlock(network, "10.8.0.64/26", 2);
+      putBlock(network, "10.8.0.128/26", 2);
+      putBlock(network, "fd08:0:0:2::/64", 2);
+      putBlock(network, "fd08:0:0:3::/64", 3);
+      network.putLocal(localInBlocks(network, 1));
     },
     later(dataplane) {
-      const network = dataplane.putNetwork({ ...settings, mtu: 1400 });
-      put(network, cidr("10.8.0.64/26"), 4);
+      const network = dataplane.networks.get("blue-net") as DesiredNetwork;
+      set(network, { mtu: 1400 });
+      putBlock(network, "10.8.0.64/26", 4);
       network.removeBlock(cidr("10.8.0.128/26"));
       network.removeBlock(cidr("fd08:0:0:3::/64"));
-      put(network, cidr("fd08:0:0:5::/64"), 5);
+      putBlock(network, "fd08:0:0:5::/64", 5);
     },
   };
 }
 
-function transportOf(encapsulation: Encapsulation): TunnelTransport | undefined {
+/** Those of the prefixes that the network can carry. */
+function carriedBy({ settings: { transport, localVtep } }: DesiredNetwork, prefixes: readonly string[]): Cidr[] {
+  const all = prefixes.map((prefix) => cidr(prefix));
+  // Without a tunnel the gateway of a route is the VTEP, which Linux wants of the same IP version for IPv6.
+  return transport === undefined ? all.filter((each) => cidrFamily(each) === familyOf(localVtep)) : all;
+}
+
+export function set(network: DesiredNetwork, changes: Partial<NetworkSettings>): void {
+  network.setSettings({ ...network.settings, ...changes });
+}
+
+export function setSubnets(network: DesiredNetwork, ...prefixes: readonly string[]): void {
+  set(network, { subnets: carriedBy(network, prefixes) });
+}
+
+/** Blocks of this node, each with its gateway. */
+export function setOwnBlocks(network: DesiredNetwork, ...prefixes: readonly string[]): void {
+  const blocks = carriedBy(network, prefixes);
+  const isDirect = network.settings.transport === undefined;
+  set(network, {
+    gateways: blocks.map((each) => ({ address: blockGateway(each), prefixLength: prefixLengthOf(each) })),
+  });
+  network.setLocalBlocks(blocks.map((each) => ({ cidr: each, isDirect })));
+}
+
+/** A block that has its place behind a VTEP. */
+export function putBlock(network: DesiredNetwork, prefix: string, place: number): void {
+  const isDirect = network.settings.transport === undefined;
+  const common = { ...placeAt(network, place), isDirect, isFromLink: isDirect };
+  for (const each of carriedBy(network, [prefix])) network.putBlock({ cidr: each, ...common });
+}
+
+/** An endpoint of this node with an address of each block. */
+export function localInBlocks({ settings: { gateways } }: DesiredNetwork, number: number): LocalEndpoint {
+  const addresses = gateways.map(({ address, prefixLength }) => ({
+    address: addressAt(cidrOf(address, prefixLength), BigInt(number + 4)),
+    prefixLength,
+  }));
+  return local(number, { addresses, gateways: gateways.map(({ address }) => address) });
+}
+
+/** Absent where there is no tunnel. */
+export function transportOf(encapsulation: Encapsulation): TunnelTransport | undefined {
   return encapsulation === noTunnel ? undefined : { encapsulation, port: encapsulations[encapsulation].port };
 }
 
-function ofEncapsulation(encapsulation: Encapsulation, mode: NetworkMode, family: IpFamily): Scenario {
+function ofEncapsulation(encapsulation: Encapsulation, mode: NetworkMode, family: IpFamily): PlainScenario {
   const name = `${encapsulation} ${mode} over IPv${family}`;
   const transport = transportOf(encapsulation);
-  const vni = networkSettings().vni;
-  if (mode === "l2") return bridged(name, family, { ...(transport === undefined ? {} : { transport }), vni });
-  return routed(name, family, transport);
+  const way = { encapsulation, mode, family };
+  if (mode === "l3" || transport === undefined) return { ...routed(name, family, transport), ...way };
+  return { ...bridged(name, family, { transport }), ...way };
 }
 
-const gateways = [
+export const gateways = [
   { address: ip("10.0.0.254"), prefixLength: 24 },
   { address: ip("fd00::fe"), prefixLength: 64 },
 ];
 const vxlan = (port: number): TunnelTransport => ({ encapsulation: "vxlan", port });
 
 /** Each encapsulation in each mode that it has, over both IP versions. */
-export const plainScenarios: readonly Scenario[] = encapsulationNames.flatMap((encapsulation) =>
+export const plainScenarios: readonly PlainScenario[] = encapsulationNames.flatMap((encapsulation) =>
   encapsulations[encapsulation].modes.flatMap((mode) =>
     ([4, 6] as const).map((family) => ofEncapsulation(encapsulation, mode, family)),
   ),

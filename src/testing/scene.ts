@@ -11,33 +11,29 @@ export const sceneVteps = { 4: ip("192.0.2.1"), 6: ip("2001:db8::1") } as const;
 
 /** A machine with an underlay interface and two containers, and the dataplane on it, by a clock that the test moves. */
 export class Scene {
-  readonly machine = new FakeMachine();
+  readonly machine: FakeMachine;
   readonly clock = new ManualClock();
   readonly events: DataplaneEvent[] = [];
-  readonly #underlay: number;
   dataplane: NodeDataplane;
 
-  private constructor() {
-    const { host } = this.machine;
-    const underlay = host.links.add({ name: "eth0" });
-    const { index } = underlay;
-    this.#underlay = index;
-    host.addresses.add(underlay, sceneVteps[4], 24);
-    host.addresses.add(underlay, sceneVteps[6], 64);
-    host.links.setUp(underlay, true);
-    for (const [destination, gateway] of [
-      ["0.0.0.0/0", "192.0.2.254"],
-      ["::/0", "2001:db8::ff"],
-    ] as const)
-      host.routes.set({ destination: cidr(destination), protocol: 3, nexthops: [{ index, gateway: ip(gateway) }] });
+  private constructor(machine: FakeMachine) {
+    this.machine = machine;
     this.bringContainers();
     this.dataplane = this.#make();
   }
 
-  /** A scene whose dataplane knows the underlay. */
-  static async make(): Promise<Scene> {
-    const scene = new Scene();
+  /** A scene whose dataplane knows the underlay; on a machine of its own, or on that of another scene. */
+  static async make(machine: FakeMachine = machineWithUnderlay()): Promise<Scene> {
+    const scene = new Scene(machine);
     await scene.#setUnderlay();
+    return scene;
+  }
+
+  /** A scene whose dataplane has done what is desired. */
+  static async settled(desire: (dataplane: NodeDataplane) => void, machine?: FakeMachine): Promise<Scene> {
+    const scene = await Scene.make(machine);
+    await scene.start(desire);
+    await scene.settle();
     return scene;
   }
 
@@ -81,7 +77,7 @@ export class Scene {
   }
 
   async #setUnderlay(): Promise<void> {
-    await this.dataplane.setUnderlay(Object.values(sceneVteps), this.#underlay);
+    await this.dataplane.setUnderlay(Object.values(sceneVteps), this.machine.host.links.find("eth0")?.index);
   }
 
   #make(): NodeDataplane {
@@ -93,6 +89,22 @@ export class Scene {
       report: (event) => this.events.push(event),
     });
   }
+}
+
+function machineWithUnderlay(): FakeMachine {
+  const machine = new FakeMachine();
+  const { links, addresses, routes } = machine.host;
+  const underlay = links.add({ name: "eth0" });
+  const { index } = underlay;
+  addresses.add(underlay, sceneVteps[4], 24);
+  addresses.add(underlay, sceneVteps[6], 64);
+  links.setUp(underlay, true);
+  for (const [destination, gateway] of [
+    ["0.0.0.0/0", "192.0.2.254"],
+    ["::/0", "2001:db8::ff"],
+  ] as const)
+    routes.set({ destination: cidr(destination), protocol: 3, nexthops: [{ index, gateway: ip(gateway) }] });
+  return machine;
 }
 
 /** The lines in which two texts of a machine differ: `-` is missing, `+` is too much. */

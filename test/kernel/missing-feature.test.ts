@@ -53,7 +53,7 @@ test("a kernel without vxlan: the error names the module to load", async () => {
     place: { ...place, clock: systemClock, links: () => new LinkTable(socket) },
     bridge: () => undefined,
     onMade: nothing,
-    onChanged: nothing,
+    onChange: nothing,
     onRepaired: nothing,
     onAttempt: (_name, failure) => failures.push(failure?.error),
   });

@@ -26,8 +26,8 @@ export interface BridgeOptions {
   readonly place: DevicePlace & { readonly clock: Clock; readonly links: () => LinkTable };
   /** The bridge is new: it has no ports, and its tables are empty. */
   readonly onMade: () => void;
-  /** Settings were changed on the one that was there; some flush its tables. */
-  readonly onChanged: () => void;
+  /** The one that is there will be changed, which may flush its tables; `isRepair`: because somebody else has changed it. */
+  readonly onChange: (isRepair: boolean) => void;
   readonly onRepaired: (name: string, change: string) => void;
   readonly onAttempt: Objects<string>["onAttempt"];
 }
@@ -62,7 +62,7 @@ export class Bridge implements Objects<string> {
   }
 
   async ensure(name: string, isDamaged: boolean): Promise<void> {
-    const { desired, place, onMade, onChanged, onRepaired } = this.#options;
+    const { desired, place, onMade, onChange, onRepaired } = this.#options;
     const { settings } = desired;
     const changes: string[] = [];
     const present = await place.links().find(name);
@@ -78,8 +78,8 @@ export class Bridge implements Objects<string> {
       ...bridgeChanges(settings, place.instance, link),
       ...(await addressChanges(settings, place, link)),
     ];
+    if (present !== undefined && requests.length > 0) onChange(isDamaged);
     await applyChanges(name, place.socket, requests, present !== undefined, changes);
-    if (present !== undefined && changes.length > 0) onChanged();
     if (isDamaged) for (const change of changes) onRepaired(name, change);
   }
 

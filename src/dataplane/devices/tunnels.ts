@@ -14,6 +14,7 @@ import {
 } from "../../netlink/index.ts";
 import type { DesiredNetwork, NetworkSettings } from "../desired.ts";
 import {
+  changedInfoOf,
   hasOtherSettings,
   infoOf,
   type PlannedTunnel,
@@ -41,8 +42,8 @@ export interface TunnelsOptions {
   readonly bridge: () => number | undefined;
   /** A tunnel is new, and its tables are empty. */
   readonly onMade: (tunnel: PlannedTunnel) => void;
-  /** Settings were changed on one that was there; some flush its tables. */
-  readonly onChanged: () => void;
+  /** One that is there will be changed or made anew, which may flush its tables; `isRepair`: because somebody else has changed it. */
+  readonly onChange: (isRepair: boolean) => void;
   readonly onRepaired: (name: string, change: string) => void;
   readonly onAttempt: Objects<string>["onAttempt"];
 }
@@ -138,10 +139,10 @@ export class Tunnels implements Objects<string> {
   async ensure(name: string, isDamaged: boolean): Promise<void> {
     const planned = this.#planned.get(name);
     if (planned === undefined) return;
-    const { desired, place, bridge, onMade, onChanged, onRepaired } = this.#options;
+    const { desired, place, bridge, onMade, onChange, onRepaired } = this.#options;
     const changes: string[] = [];
     const { settings } = desired;
-    const found = await findTunnel(planned, place, changes);
+    const found = await findTunnel(planned, place, changes, () => onChange(isDamaged));
     let link = found;
     if (link === undefined) {
       this.#forget(name);
@@ -150,6 +151,7 @@ export class Tunnels implements Objects<string> {
     this.#remember({ ...planned, index: link.index });
     try {
       const requests = [...tunnelChanges(settings, planned, place.instance, link, bridge())];
+      if (found !== undefined && requests.length > 0) onChange(isDamaged);
       await applyChanges(name, place.socket, requests, found !== undefined, changes);
     } catch (error) {
       // The socket is bound when the device comes up; a device that cannot come up must not stay behind.
@@ -160,7 +162,6 @@ export class Tunnels implements Objects<string> {
       throw explainTunnelFailure(error, settings, planned);
     }
     if (found === undefined) onMade(planned);
-    else if (changes.length > 0) onChanged();
     if (isDamaged) for (const change of changes) onRepaired(name, change);
   }
 
@@ -229,11 +230,13 @@ async function findTunnel(
   { device }: PlannedTunnel,
   place: TunnelsOptions["place"],
   changes: string[],
+  onDelete: () => void,
 ): Promise<Link | undefined> {
   const link = await place.links().find(device.name);
   if (link !== undefined && !isMarked(link, place.instance)) throw wrongKind(device.name, link, device.kind, place);
   const conflict = link === undefined ? undefined : tunnelConflict(device, link);
   if (link === undefined || conflict === undefined) return link;
+  onDelete();
   await place.socket.execute(deleteLink({ index: link.index }));
   changes.push(`deleted tunnel ${device.name}: ${conflict}`);
   return undefined;
@@ -283,9 +286,7 @@ function* tunnelChanges(
   if (link.alias !== aliasOf(instance)) yield changeLink(reference, { alias: aliasOf(instance) });
   if (link.group !== weftGroup) yield changeLink(reference, { group: weftGroup });
   if (device.mac !== undefined && link.mac !== device.mac) yield changeLink(reference, { mac: device.mac });
-  const info = hasOtherSettings(device, link)
-    ? { kind: device.kind, ...infoOf(device, device.changedWith) }
-    : undefined;
+  const info = hasOtherSettings(device, link) ? changedInfoOf(device) : undefined;
   // VXLAN takes the two one by one alone; other kinds set an MTU of their own with other settings unless it is told along.
   if (info !== undefined && !device.keepsMtu) yield changeLink(reference, { mtu: network.mtu, info });
   else {

@@ -28,7 +28,7 @@ export function geneveTunnel(network: NetworkSettings, transport: TunnelTranspor
     field: "geneve",
     settings: settings as Readonly<Record<string, unknown>>,
     fixed: ["vni", "remote", "remote6", "port"],
-    changedWith: ["dontFragment"],
+    isSetWhole: false,
     mac: network.mode === "l2" ? networkMac(network.vni) : routerMac(network.localVtep),
     keepsMtu: false,
     byLinkNamespace: false,

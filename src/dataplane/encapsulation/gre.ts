@@ -37,7 +37,7 @@ export function keyedTunnel(
     field: "gre",
     settings: settings as Readonly<Record<string, unknown>>,
     fixed: ["inputKey", "outputKey", "remote"],
-    changedWith: Object.keys(settings),
+    isSetWhole: true,
     keepsMtu: false,
     byLinkNamespace: true,
   };

@@ -30,7 +30,7 @@ export function ipipTunnel(network: NetworkSettings, transport: TunnelTransport,
     field: "ipTunnel",
     settings: settings as Readonly<Record<string, unknown>>,
     fixed: ["remote", "protocol"],
-    changedWith: Object.keys(settings),
+    isSetWhole: true,
     keepsMtu: false,
     byLinkNamespace: true,
   };

@@ -16,10 +16,10 @@ export interface TunnelDevice {
   /** Of these the fields that the kernel does not change on a device that exists: another value takes another device. */
   readonly fixed: readonly string[];
   /**
-   * Fields that a change of a living device names: where the kernel takes what is left out for unset, all of them;
-   * where it refuses fields that are fixed even if they are the same, the others.
+   * Whether a change of a living device names all fields, because the kernel takes what is left out for unset; else it
+   * leaves out those that are fixed, which the kernel refuses even if they are the same.
    */
-  readonly changedWith: readonly string[];
+  readonly isSetWhole: boolean;
   /** Whether the MTU stays as it is when other settings change. */
   readonly keepsMtu: boolean;
   /** Absent: the device carries IP packets and has no MAC address. */

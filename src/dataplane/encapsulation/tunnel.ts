@@ -55,9 +55,14 @@ export function plannedTunnels(network: NetworkSettings, peers: Iterable<IpAddre
 }
 
 /** What the device is made with, beside what all devices are. */
-export function infoOf(device: TunnelDevice, fields: readonly string[] = Object.keys(device.settings)): LinkInfo {
-  const chosen = Object.fromEntries(fields.map((field) => [field, device.settings[field]]));
-  return { [device.field]: chosen } as LinkInfo;
+export function infoOf({ field, settings }: TunnelDevice): LinkInfo {
+  return { [field]: settings } as LinkInfo;
+}
+
+/** What the device that is there is changed with. */
+export function changedInfoOf({ kind, field, settings, fixed, isSetWhole }: TunnelDevice): LinkInfo {
+  const told = Object.entries(settings).filter(([name]) => isSetWhole || !fixed.includes(name));
+  return { kind, [field]: Object.fromEntries(told) } as LinkInfo;
 }
 
 /** Why the device that is there cannot become what is wanted; `undefined` when it can. */

@@ -43,7 +43,7 @@ export function vxlanTunnel(network: NetworkSettings, transport: TunnelTransport
     field: "vxlan",
     settings: settings as Readonly<Record<string, unknown>>,
     fixed: ["vni", "port", "group", "group6", "link"],
-    changedWith: ["learning", "ageing", "dontFragment", isIpv4 ? "local" : "local6"],
+    isSetWhole: false,
     mac: network.mode === "l2" ? networkMac(network.vni) : routerMac(network.localVtep),
     keepsMtu: true,
     byLinkNamespace: false,

@@ -114,6 +114,8 @@ export class ReconciledTable<Key, Row> {
       if (isGone || !table.isOwn(row)) return false;
     } else if (!isGone && table.same(wanted, row)) return false;
     this.#marks.damage(key);
+    // The event may be old. Where a row cannot be looked up by itself, a listing says so.
+    if (table.get === undefined) this.#isUnknown = true;
     // The answer that is awaited may be older than what was told now: it is not to settle this.
     if (this.#attempted.has(key)) this.#marks.renew(key);
     return true;

@@ -18,7 +18,10 @@ export interface Table<Key, Row> {
   keyOf(row: Row): Key;
   /** What shows all rows, others' among them. A query that several tables give is asked once for all of them. */
   list(): readonly Query<Row>[];
-  /** What shows one row as it shall be, should a listing have missed it or an event be old; absent: neither happens. */
+  /**
+   * What shows one row as it shall be, should a listing have missed it or an event be old. Absent: listings miss none, and
+   * one is asked for after each event that tells of damage.
+   */
   get?(row: Row): readonly Query<Row>[];
   /** Entries of the kernel that make one row, told one by one. Default 1. */
   readonly parts?: number;

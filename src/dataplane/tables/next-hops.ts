@@ -5,6 +5,8 @@ import {
   deleteFdbEntry,
   deleteNeighbour,
   type FdbEntry,
+  getFdbEntry,
+  getNeighbour,
   listFdbEntries,
   listNeighbours,
   type Neighbour,
@@ -128,6 +130,7 @@ export class NextHops {
         const { shared } = this.#tunnels;
         return [listNeighbours(shared === undefined ? {} : { index: shared.index })];
       },
+      get: ({ index, ip }) => [getNeighbour(index, ip)],
       isOwn: ({ index, flags }) => this.#tunnels.has(index) && (flags & neighbourFlag.externallyLearned) !== 0,
       same: isSameNeighbour,
       put: replaceNeighbour,
@@ -159,6 +162,7 @@ export class NextHops {
         const { shared } = this.#tunnels;
         return shared === undefined ? [] : [listFdbEntries({ index: shared.index })];
       },
+      get: ({ index, mac }) => [getFdbEntry(index, mac, "self")],
       isOwn: (entry) => entry.index === this.#tunnels.shared?.index && entry.mac !== zeroMac && isMarkedFdb(entry),
       same: (wanted, { index, nexthop }) => index === wanted.index && nexthop === wanted.nexthop,
       put: replaceFdbEntry,

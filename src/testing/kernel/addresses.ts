@@ -57,9 +57,7 @@ export class Addresses implements Family, DeviceUser {
   }
 
   onUp(device: Device): void {
-    const isLinkLocalWanted =
-      device.settings[6].get("addr_gen_mode") === "0" && device.settings[6].get("disable_ipv6") === "0";
-    if (device.mac !== undefined && isLinkLocalWanted) this.add(device, linkLocalOf(device.mac), 64);
+    this.#addLinkLocal(device);
     for (const entry of this.of(device)) this.#routes.addOf(device, entry);
   }
 
@@ -68,8 +66,10 @@ export class Addresses implements Family, DeviceUser {
     for (const entry of this.of(device)) if (familyOf(entry.address) === 6) this.#remove(entry);
   }
 
+  /** net/ipv6/addrconf.c: `addrconf_notify`, for an MTU that changes and for disable_ipv6. */
   onIpv6(device: Device): void {
     this.onDown(device);
+    if (device.up) this.#addLinkLocal(device);
   }
 
   onGone(device: Device): void {
@@ -99,6 +99,12 @@ export class Addresses implements Family, DeviceUser {
       default:
         return undefined;
     }
+  }
+
+  #addLinkLocal(device: Device): void {
+    const settings = device.settings[6];
+    const isWanted = settings.get("addr_gen_mode") === "0" && settings.get("disable_ipv6") === "0";
+    if (device.mac !== undefined && isWanted) this.add(device, linkLocalOf(device.mac), 64);
   }
 
   #remove(entry: Address): void {

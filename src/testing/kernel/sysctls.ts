@@ -117,7 +117,7 @@ export class Sysctls implements DeviceUser {
       if (name in toldOf) this.#tellOf(family, RTM_NEWNETCONF, this.#indexOf(place), { [name]: value });
     }
     const changed = this.#links.find(device);
-    if (changed !== undefined && name === "disable_ipv6" && value === "1")
+    if (changed !== undefined && name === "disable_ipv6")
       for (const user of this.#links.users) if (user !== this) user.onIpv6?.(changed);
   }
 
