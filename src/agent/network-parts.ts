@@ -33,15 +33,21 @@ export class NetworkParts {
 
   async #follow(network: FollowingNetwork): Promise<void> {
     const { next, isFollowing, onPart, onLost } = this.#options;
+    const { name } = network.state.network;
     try {
-      for (let isLast = false; !isLast && isFollowing(network); await turn()) {
-        const { changes, complete } = await next(network.state.network.name);
+      for (let coming = next(name); ; await turn()) {
+        const { changes, complete } = await coming;
         if (!isFollowing(network)) return;
+        // The server works on the next while this one is worked on here.
+        if (!complete) {
+          coming = next(name);
+          coming.catch(() => {});
+        }
         onPart(network, changes, complete);
-        isLast = complete;
+        if (complete) return;
       }
     } catch (error) {
-      if (isFollowing(network)) onLost(network.state.network.name, error);
+      if (isFollowing(network)) onLost(name, error);
     }
   }
 }

@@ -12,7 +12,7 @@ export type WatchChangeInit = MessageInitShape<typeof WatchChangeSchema>;
 /** Changes in one message at most. */
 const messageLimit = 1_000;
 /** Changes in one part of a network: few enough that what happens between two of them does not wait long. */
-const partLimit = 200;
+const partLimit = 500;
 /** Changes waiting for one watcher at most; a whole network counts for a sixteenth of its endpoints and blocks. */
 const queueLimit = 20_000;
 
