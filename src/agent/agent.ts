@@ -249,6 +249,11 @@ export class Agent {
     return this.#writer.revision;
   }
 
+  /** Whether the kernel has all that is wanted, and what is wanted is known whole. */
+  get inSync(): boolean {
+    return this.dataplane.inSync && this.#incoming.partial.size === 0;
+  }
+
   get credentials(): Credentials {
     return this.#session.credentials;
   }

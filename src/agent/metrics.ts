@@ -24,7 +24,7 @@ const metrics: readonly Metric[] = [
     name: "weft_agent_in_sync",
     type: "gauge",
     help: "1 while the kernel equals the desired state",
-    read: ({ dataplane }) => Number(dataplane.inSync),
+    read: ({ inSync }) => Number(inSync),
   },
   {
     name: "weft_agent_netlink_writes_total",

@@ -82,7 +82,7 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
     serverState: server.state,
     serverError: server.error,
     revision: BigInt(agent.revision),
-    inSync: dataplane.inSync,
+    inSync: agent.inSync,
     netlinkWrites: BigInt(dataplane.writes),
     repairs: BigInt(dataplane.repairs),
     vteps: [agent.underlay.vteps.ipv4, agent.underlay.vteps.ipv6].filter((vtep) => vtep !== undefined),

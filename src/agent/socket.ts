@@ -36,9 +36,7 @@ export async function serveAgent(agent: Agent, path: string): Promise<Server> {
         response.writeHead(200).end("ok\n");
         return;
       case "/readyz":
-        response
-          .writeHead(agent.dataplane.inSync ? 200 : 503)
-          .end(agent.dataplane.inSync ? "ok\n" : "the kernel is not yet as desired\n");
+        response.writeHead(agent.inSync ? 200 : 503).end(agent.inSync ? "ok\n" : "the kernel is not yet as desired\n");
         return;
       default:
         commands(request, response);
