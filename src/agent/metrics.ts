@@ -4,7 +4,8 @@ interface Metric {
   readonly name: string;
   readonly type: "gauge" | "counter";
   readonly help: string;
-  readonly read: (agent: Agent) => number;
+  /** A number, or one for each kind of object. */
+  readonly read: (agent: Agent) => number | ReadonlyMap<string, number>;
 }
 
 const metrics: readonly Metric[] = [
@@ -39,10 +40,27 @@ const metrics: readonly Metric[] = [
     read: ({ dataplane }) => dataplane.repairs,
   },
   {
+    name: "weft_agent_repairs_by_kind_total",
+    type: "counter",
+    help: "The same, by kind of object",
+    read: ({ dataplane }) => dataplane.repairsByKind,
+  },
+  {
     name: "weft_agent_problems",
     type: "gauge",
     help: "Kernel objects that are not as they should be",
     read: ({ dataplane, problems }) => dataplane.problems.size + problems.size,
+  },
+  {
+    name: "weft_agent_problems_by_kind",
+    type: "gauge",
+    help: "The same, by kind of object",
+    read: ({ dataplane, problems }) => {
+      const counts = new Map<string, number>();
+      for (const { object } of [...dataplane.problems.list(), ...problems.list()])
+        counts.set(object.kind, (counts.get(object.kind) ?? 0) + 1);
+      return counts;
+    },
   },
   {
     name: "weft_agent_networks",
@@ -87,9 +105,16 @@ const metrics: readonly Metric[] = [
 /** Prometheus' text exposition format, version 0.0.4. */
 export const metricsContentType = "text/plain; version=0.0.4; charset=utf-8";
 
-/** What the agent tells of itself. Numbers without labels need no library. */
+/** What the agent tells of itself. Kinds of objects are words of weft's own, with nothing in them to be escaped. */
 export function metricsText(agent: Agent): string {
   return metrics
-    .map(({ name, type, help, read }) => `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${name} ${read(agent)}\n`)
+    .map(({ name, type, help, read }) => {
+      const value = read(agent);
+      const samples =
+        typeof value === "number"
+          ? [`${name} ${value}`]
+          : Array.from(value, ([kind, count]) => `${name}{kind="${kind}"} ${count}`);
+      return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...samples, ""].join("\n");
+    })
     .join("");
 }

@@ -61,7 +61,7 @@ export class NodeDataplane {
   readonly #report: Report;
   readonly #stopAudit: () => void;
   #writesOfClosed = 0;
-  #repairs = 0;
+  readonly #repairs = new Map<string, number>();
   /** Leftovers of an earlier run have been looked for. */
   #isPruned = false;
   #started = false;
@@ -78,7 +78,8 @@ export class NodeDataplane {
   constructor(options: NodeDataplaneOptions) {
     this.#options = options;
     this.#report = (event) => {
-      if (event.kind === "repaired") this.#repairs++;
+      const { kind } = event.object;
+      if (event.kind === "repaired") this.#repairs.set(kind, (this.#repairs.get(kind) ?? 0) + 1);
       options.report(event);
     };
     this.#problems = new Problems(this.#report, options.clock);
@@ -221,6 +222,11 @@ export class NodeDataplane {
 
   /** Objects that somebody else damaged and that were restored. */
   get repairs(): number {
+    return [...this.#repairs.values()].reduce((sum, count) => sum + count, 0);
+  }
+
+  /** {@link repairs} by the kind of object. */
+  get repairsByKind(): ReadonlyMap<string, number> {
     return this.#repairs;
   }
 
