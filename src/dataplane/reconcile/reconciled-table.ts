@@ -113,7 +113,9 @@ export class ReconciledTable<Key, Row> {
     if (wanted === undefined) {
       if (isGone || !table.isOwn(row)) return false;
     } else if (!isGone && table.same(wanted, row)) return false;
-    this.#marks.damage(key);
+    // What is not known yet may be what a former owner of the name leaves.
+    if (this.#wasKnown) this.#marks.damage(key);
+    else this.#marks.mark(key);
     // The event may be old. Where a row cannot be looked up by itself, a listing says so.
     if (table.get === undefined) this.#isUnknown = true;
     // The answer that is awaited may be older than what was told now: it is not to settle this.

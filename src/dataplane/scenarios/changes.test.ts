@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { describe, it } from "node:test";
+import { describe, it, type TestContext } from "node:test";
 import type { TunnelTransport } from "../../model/encapsulation.ts";
 import type { Vni } from "../../model/index.ts";
 import { changesOf } from "../../testing/changes.ts";
@@ -82,7 +82,7 @@ describe("each single change is made while no agent is there, and the next one s
     });
 });
 
-it("a network leaves and another of its name comes at once: nothing of the first is left", async (t) => {
+async function anotherOfItsName(t: TestContext): Promise<void> {
   const scene = await Scene.settled(() => {});
   t.after(() => scene.dataplane.close());
   // Forwarding of an IP version stays on until the last uplink goes (host-forwarding.ts): no two follow each other that need one each.
@@ -91,9 +91,9 @@ it("a network leaves and another of its name comes at once: nothing of the first
     first(scene.dataplane);
     await assertAsIfNew(scene, name);
   }
-});
+}
 
-it("a network with another VNI or tenant is another network", async (t) => {
+async function anotherVniOrTenant(t: TestContext): Promise<void> {
   for (const { name, first } of scenarios) {
     const scene = await Scene.settled(first);
     t.after(() => scene.dataplane.close());
@@ -103,6 +103,20 @@ it("a network with another VNI or tenant is another network", async (t) => {
       await assertAsIfNew(scene, `${name}, ${JSON.stringify(changes)}`);
     }
   }
+}
+
+it("a network leaves and another of its name comes at once: nothing of the first is left", anotherOfItsName);
+it("a network with another VNI or tenant is another network", anotherVniOrTenant);
+
+describe("another network in place of one, on a machine so busy that others run while its messages are on their way", () => {
+  for (const count of [3, 8])
+    it(`after each ${count}`, async (t) => {
+      const start = performance.now();
+      let calls = 0;
+      // A netlink socket lets others run when some milliseconds have passed.
+      t.mock.method(performance, "now", () => start + 5 * Math.floor(++calls / count));
+      await anotherVniOrTenant(t);
+    });
 });
 
 /** A layer-3 network that the outside and the host have to do with, with a block and an endpoint here. */
