@@ -24,6 +24,9 @@ const IFF_UP = 1;
 /** net/bridge/br_private.h: BR_MAX_PORTS, of which the first number is not given out. */
 const mostPorts = 1023;
 
+/** linux/if_ether.h: ETH_DATA_LEN. */
+const usualMtu = 1500;
+
 /** Where a request can say nothing, and what is read of a device as the kernel reports it cannot. */
 const schema = new AttributeSchema("IFLA (of a request)", {
   mtu: u32(4),
@@ -123,7 +126,7 @@ export class Links implements Family, DeviceHome {
     const { kind } = settings;
     const hasMac = kind === undefined ? settings.name !== "lo" : kinds[kind]?.hasMac === true;
     const device: Device = {
-      mtu: 1500,
+      mtu: usualMtu,
       up: false,
       group: 0,
       data: {},
@@ -231,7 +234,7 @@ export class Links implements Family, DeviceHome {
       name,
       kind: info.kind,
       data,
-      mtu: asked.mtu ?? 1500,
+      mtu: asked.mtu ?? usualMtu,
       group: asked.group ?? 0,
       ...(asked.link.mac === undefined ? {} : { mac: asked.link.mac }),
       ...(gsoMaxSize === undefined ? {} : { gsoMaxSize }),
@@ -239,7 +242,7 @@ export class Links implements Family, DeviceHome {
       ...(underlay === undefined ? {} : { underlay }),
     });
     if (info.kind === "veth") {
-      const { link, mtu = 1500, group = 0 } = asked.peer ?? {};
+      const { link, mtu = usualMtu, group = 0 } = asked.peer ?? {};
       const { name: otherName = `veth${device.index}`, mac } = link ?? {};
       device.peer = (other ?? target).add({
         name: otherName,
@@ -368,9 +371,10 @@ export class Links implements Family, DeviceHome {
 
   /** net/bridge/br_if.c: `br_mtu_auto_adjust` */
   #followPorts(bridge: Device): void {
+    if (bridge.keepsMtu) return;
     const ports = this.portsOf(bridge);
-    if (bridge.keepsMtu || ports.length === 0) return;
-    if (this.#setMtu(bridge, Math.min(...ports.map(({ mtu }) => mtu)))) this.#tell(bridge);
+    const mtu = ports.length === 0 ? usualMtu : Math.min(...ports.map((port) => port.mtu));
+    if (this.#setMtu(bridge, mtu)) this.#tell(bridge);
   }
 
   #tell(device: Device): void {
