@@ -46,6 +46,9 @@ export interface NetworkPlace extends DevicePlace {
   readonly report: Report;
 }
 
+/** The kind of object by which the removal of a network is told. */
+export const removalKind = "removal";
+
 /** What the bridge learned of the frames of one port. */
 export interface PortTraffic {
   readonly network: string;
@@ -83,7 +86,7 @@ export class NetworkDataplane implements DeviceMarks {
       (kind: string) =>
       (key: string, failure: Failure<string> | undefined): void => {
         if (failure === undefined) problems.cleared(this.#object(kind, key));
-        else problems.failed(this.#object(kind, key), failure.error, failure.due);
+        else problems.failed(this.#object(kind, key), failure.error, failure);
       };
     const onChange = (isRepair: boolean): void => {
       // Rows that go with what is changed here have not been taken away by somebody else.
@@ -229,22 +232,29 @@ export class NetworkDataplane implements DeviceMarks {
   /** Takes the network off this node; the reverse order of making it. */
   async remove(): Promise<void> {
     this.close();
-    const { socket, problems } = this.#place;
+    const { problems } = this.#place;
     const names = [
       ...Array.from(this.ports.endpoints, endpointPortName),
       ...this.tunnels.names,
       ...NetworkDataplane.deviceNames(this.desired),
     ];
-    for (const name of new Set([...names.filter((each) => each !== this.bridge.name), this.bridge.name])) {
-      // The network may be leaving because somebody else's device has the name.
-      const link = await lookUp(socket, getLink({ name }));
-      if (link === undefined || !isOwnLink(link)) continue;
-      await socket.execute(deleteLink({ index: link.index })).catch((error: unknown) => {
-        if (!isErrno(error, "ENODEV")) throw error;
-      });
-    }
+    // What was the matter with it is of no concern any more.
+    problems.forget(({ network, kind }) => network === this.desired.settings.name && kind !== removalKind);
+    const failures: unknown[] = [];
+    for (const name of new Set([...names.filter((each) => each !== this.bridge.name), this.bridge.name]))
+      await this.#removeDevice(name).catch((error: unknown) => failures.push(error));
     await this.rows.withdraw();
-    problems.forget((object) => object.network === this.desired.settings.name);
+    if (failures.length > 0) throw failures[0];
+  }
+
+  async #removeDevice(name: string): Promise<void> {
+    const { socket } = this.#place;
+    // The network may be leaving because somebody else's device has the name.
+    const link = await lookUp(socket, getLink({ name }));
+    if (link === undefined || !isOwnLink(link)) return;
+    await socket.execute(deleteLink({ index: link.index })).catch((error: unknown) => {
+      if (!isErrno(error, "ENODEV")) throw error;
+    });
   }
 
   /** Nothing is sent any more. */
@@ -312,7 +322,7 @@ export class NetworkDataplane implements DeviceMarks {
     // What rows lead through has gone unheard.
     if (isErrno(refusal.error, "ENODEV")) this.#distrustDevices();
     if (isErrno(refusal.error, "EINVAL") && desired.usesNexthops) this.#place.distrustNexthops();
-    problems.failed(object, refusal.error, refusal.due);
+    problems.failed(object, refusal.error, refusal);
   }
 
   #object(kind: string, key?: string): KernelObject {

@@ -88,11 +88,11 @@ export class NodeDataplane {
       namespace: options.underlay,
       clock: options.clock,
       report: this.#report,
-      onDamage: () => this.#trigger(),
+      onDamage: () => this.#triggerHost(),
       // Rows follow from nexthops: those that went are made again with all rows that use them.
       onOverrun: () => {
         this.#tellOverrun("comparing what is on the host");
-        this.#trigger();
+        this.#triggerHost();
       },
     });
     this.#namespaceNames = options.kernel.watchNamed(
@@ -150,16 +150,16 @@ export class NodeDataplane {
    * Does what the changes ask for. Resolves when passes that began after this call have ended: of all tenants, or of the
    * host and this one alone.
    */
-  changed(tenant?: string): Promise<void> {
-    this.#retryAll = true;
-    return this.#run(tenant);
+  async changed(tenant?: string): Promise<void> {
+    this.#retryAll ||= tenant === undefined;
+    await this.#run(tenant, (queue) => queue.changed());
   }
 
   /** Compares everything with the kernel again. */
-  audit(): Promise<void> {
+  async audit(): Promise<void> {
     this.#underlay.distrust();
     for (const { dataplane } of this.#tenants.values()) dataplane?.distrust();
-    return this.#run();
+    await this.#run(undefined, (queue) => queue.run());
   }
 
   /** The network's place in the kernel; `undefined` until it has one. */
@@ -242,17 +242,32 @@ export class NodeDataplane {
     this.#underlay.close();
   }
 
-  /** What is on the host first, then what leaves where nothing else is under way, then each tenant by itself. */
-  async #run(tenant?: string): Promise<void> {
+  /** What is on the host first, then each tenant by itself, or this one alone. */
+  async #run(tenant: string | undefined, work: (queue: TenantQueue) => Promise<void>): Promise<void> {
     if (this.#closed || !this.#started) return;
     await this.#host.run();
     if (this.#closed) return;
-    const names = tenant === undefined ? [...this.#tenants.keys()] : [tenant];
-    // A VNI may be another network's by now.
-    for (const queue of [...this.#tenants.values()])
-      if (queue.hasRemovals && queue.rounds.turns.isIdle) await queue.changed();
-    await Promise.all(names.map((name) => this.#tenants.get(name)?.changed()));
+    const queueOf = (name: string): TenantQueue[] => [this.#tenants.get(name) ?? []].flat();
+    const queues = tenant === undefined ? [...this.#tenants.values()] : queueOf(tenant);
+    if (tenant === undefined) await this.#freeVnis();
+    await Promise.all(queues.map(work));
     if (this.#hasLeftoverNexthops) await this.#host.run();
+  }
+
+  /** First goes what has a VNI that is another network's by now, or may have, because an earlier run left it. */
+  async #freeVnis(): Promise<void> {
+    const vnis = new Set(Array.from(this.#desired.values(), ({ settings }) => settings.vni));
+    const holders = [...this.#tenants.values()].filter(
+      (queue) => !queue.isPruned || [...queue.staleVnis()].some((vni) => vnis.has(vni)),
+    );
+    await Promise.all(holders.map((queue) => queue.leave()));
+  }
+
+  /** Does what is to be done on the host, and lets tenants that waited for that go on. */
+  async #runHost(): Promise<void> {
+    if (this.#closed || !this.#started) return;
+    await this.#host.run();
+    for (const { dataplane, trigger } of this.#tenants.values()) if (dataplane?.hasWork) trigger();
   }
 
   async #hostPass(): Promise<void> {
@@ -266,15 +281,13 @@ export class NodeDataplane {
     for (const { settings } of this.#desired.values()) this.#queueOf(settings.tenant);
     if (!this.#isPruned) await problems.attempt({ kind: "leftovers" }, () => this.#prune());
     await problems.attempt({ kind: "nexthops" }, () => this.#addNexthops());
-    await problems.attempt({ kind: "underlay" }, () => this.#ensureSourceFilter());
+    await this.#ensureSourceFilter();
     if (this.#hasLeftoverNexthops)
-      await problems.attempt({ kind: "nexthops" }, async () => {
-        await this.#underlay.removeNexthops(this.#nexthopVteps());
-        this.#refuseNexthops();
-      });
+      await problems.attempt({ kind: "nexthops" }, () => this.#underlay.removeNexthops(this.#nexthopVteps()));
+    this.#tellNexthops();
     const pause = problems.nextRetry;
     if (pause !== undefined && !this.#closed)
-      this.#cancelRetry = this.#options.clock.after(pause, () => this.#trigger());
+      this.#cancelRetry = this.#options.clock.after(pause, () => this.#triggerHost());
     this.#options.onPass?.("ended", undefined);
   }
 
@@ -286,16 +299,21 @@ export class NodeDataplane {
 
   async #addNexthops(): Promise<void> {
     const renewed = await this.#underlay.addNexthops(this.#nexthopVteps());
-    for (const { dataplane, trigger } of renewed.size === 0 ? [] : this.#tenants.values()) {
-      for (const network of dataplane?.networks.values() ?? []) network.rows.onNexthopRenewed(renewed);
-      trigger();
-    }
-    this.#refuseNexthops();
+    for (const { dataplane, trigger } of renewed.size === 0 ? [] : this.#tenants.values())
+      for (const network of dataplane?.networks.values() ?? []) {
+        if (![...renewed].some((vtep) => network.desired.hasPeer(vtep))) continue;
+        network.rows.onNexthopRenewed(renewed);
+        trigger();
+      }
   }
 
-  #refuseNexthops(): void {
-    const { nexthopRefusal } = this.#underlay;
-    if (nexthopRefusal !== undefined) throw nexthopRefusal;
+  /** Of each VTEP whose nexthop was refused, and of those that were and are no more. */
+  #tellNexthops(): void {
+    const refused = this.#underlay.nexthopFailures;
+    for (const [vtep, failure] of refused)
+      this.#problems.failed({ kind: "nexthop", key: vtep }, failure.error, failure);
+    for (const { object } of this.#problems.list())
+      if (object.kind === "nexthop" && !refused.has(object.key as IpAddress)) this.#problems.cleared(object);
   }
 
   async #ensureSourceFilter(): Promise<void> {
@@ -307,7 +325,9 @@ export class NodeDataplane {
       const group = multicast === undefined ? {} : { group: multicast.address };
       return { vni, ports: portsOf(network, takesFromAll), peers: network.peers, ...group };
     });
-    await this.#underlay.protect(filtered);
+    const failure = await this.#underlay.protect(filtered);
+    if (failure === undefined) this.#problems.cleared({ kind: "underlay" });
+    else this.#problems.failed({ kind: "underlay" }, failure.error, failure);
   }
 
   #networksOf(tenant: string): readonly DesiredNetwork[] {
@@ -326,7 +346,11 @@ export class NodeDataplane {
       networks: () => this.#networksOf(name),
       isWanted: (network) => this.#desired.get(network.settings.name) === network,
       open: ({ trigger }) => this.#openTenant(name, problems, trigger),
-      onPass: (moment) => this.#options.onPass?.(moment, name),
+      onPass: (moment) => {
+        this.#options.onPass?.(moment, name);
+        // Rows may have left nexthops that nobody needs any more.
+        if (moment === "ended") setImmediate(() => this.#hasLeftoverNexthops && this.#triggerHost());
+      },
       onGone: (dataplane) => {
         this.#writesOfClosed += dataplane?.writes ?? 0;
         if (this.#networksOf(name).length > 0) return false;
@@ -349,6 +373,7 @@ export class NodeDataplane {
       underlay: this.#underlay,
       problems,
       report: this.#report,
+      isFree: (vni) => [...this.#tenants.values()].every((queue) => ![...queue.staleVnis()].includes(vni)),
       onDamage,
       onOverrun: () => {
         this.#tellOverrun(`comparing everything of tenant ${name}`);
@@ -360,14 +385,14 @@ export class NodeDataplane {
     });
   }
 
-  /** Removes what an earlier run of this instance left and nobody wants any more, before anything is made. */
+  /** Finds what an earlier run of this instance left, and removes what of it is on the host and nobody wants any more. */
   async #prune(): Promise<void> {
     // A network that leaves meanwhile asks for another look.
     this.#isPruned = true;
     try {
       for (const name of await this.#options.kernel.listNamed()) {
         const tenant = tenantOfNamespace(this.#options.instance, name);
-        if (tenant !== undefined && (await this.#isOwnNamespace(name))) await this.#queueOf(tenant).prune();
+        if (tenant !== undefined && (await this.#isOwnNamespace(name))) this.#queueOf(tenant).found();
       }
       const needsUplink = (tenant: string): boolean => TenantDataplane.needsUplink(this.#networksOf(tenant));
       await this.#underlay.removeUplinks(() => new Set([...this.#tenants.keys()].filter(needsUplink)));
@@ -407,8 +432,8 @@ export class NodeDataplane {
     });
   }
 
-  #trigger(): void {
-    this.#run().catch((error: unknown) =>
+  #triggerHost(): void {
+    this.#runHost().catch((error: unknown) =>
       this.#report({ level: "error", kind: "failed", object: { kind: "dataplane" }, message: messageOf(error) }),
     );
   }

@@ -1,10 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds } from "../base/duration.ts";
 import { type KernelObject, nameOfObject } from "./objects.ts";
-
-/** After a failure an object is tried again this soon, then after twice that, up to the longest pause. */
-const firstRetry = milliseconds(100);
-const longestRetry = milliseconds(15_000);
+import { type Failure, longestRetry, retryPause } from "./reconcile/marks.ts";
 
 /** What the dataplane tells of its work, for the operator's event log. */
 export interface DataplaneEvent {
@@ -22,10 +19,14 @@ export interface Problem {
   readonly error: Error;
   /** How often it was tried. */
   readonly attempts: number;
+  /** When it failed first since it was well, milliseconds by the clock that never goes back. */
+  readonly since: number;
 }
 
+/** What whoever tries an object again knows of that. */
+type Schedule = Pick<Failure<unknown>, "due"> & Partial<Pick<Failure<unknown>, "attempts" | "since">>;
+
 interface Waiting extends Problem {
-  readonly pause: Duration;
   /** Who found it knows when it is tried again, whatever changes. */
   readonly isScheduled: boolean;
   /** By the monotonic clock. */
@@ -59,14 +60,20 @@ export class Problems {
     this.#leave();
   }
 
-  /** `due`: when it is tried again, by the monotonic clock; absent: as {@link attempt} says. */
-  failed(object: KernelObject, error: Error, due?: number): void {
+  /** `schedule`: of who tries it again; absent: as {@link attempt} says. */
+  failed(object: KernelObject, error: Error, schedule?: Schedule): void {
     const name = nameOfObject(object);
     const before = this.#problems.get(name);
-    const pause = before === undefined ? firstRetry : milliseconds(Math.min(before.pause * 2, longestRetry));
-    const retryAt = due ?? this.#clock.monotonic() + pause;
-    const attempts = (before?.attempts ?? 0) + 1;
-    this.#problems.set(name, { object, error, attempts, pause, retryAt, isScheduled: due !== undefined });
+    const now = this.#clock.monotonic();
+    const attempts = schedule?.attempts ?? (before?.attempts ?? 0) + 1;
+    this.#problems.set(name, {
+      object,
+      error,
+      attempts,
+      since: schedule?.since ?? before?.since ?? now,
+      retryAt: schedule?.due ?? now + retryPause(attempts),
+      isScheduled: schedule !== undefined,
+    });
     if (before?.error.message !== error.message)
       this.#report({ level: "error", kind: "failed", object, message: error.message });
   }

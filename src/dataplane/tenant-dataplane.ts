@@ -2,6 +2,7 @@ import { prefixLengthOf } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import { isErrno } from "../linux/index.ts";
+import type { Vni } from "../model/index.ts";
 import {
   deleteLink,
   deleteRoute,
@@ -20,8 +21,10 @@ import { LinkTable } from "./devices/link-table.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
 import { isOwnLink, namespaceName, tenantDevice, tenantTable, weftProtocol } from "./kernel-names.ts";
-import { NetworkDataplane, type PortTraffic } from "./network-dataplane.ts";
+import { NetworkDataplane, type PortTraffic, removalKind } from "./network-dataplane.ts";
 import { Nftables } from "./nft/nftables.ts";
+import type { Objects } from "./reconcile/objects.ts";
+import { ReconciledObjects } from "./reconcile/reconciled-objects.ts";
 import type { Problems, Report } from "./report.ts";
 import { ensureNamespaceName, openTenantNamespace, removeTenantNamespace } from "./tenant-namespace.ts";
 import { TenantProtection } from "./tenant-protection.ts";
@@ -39,6 +42,8 @@ export interface TenantOptions {
   readonly underlay: UnderlayDataplane;
   readonly problems: Problems;
   readonly report: Report;
+  /** Whether nothing that is to leave, of whichever tenant, has a tunnel with the VNI. */
+  readonly isFree: (vni: Vni) => boolean;
   /** Something was damaged, and marked for repair. */
   readonly onDamage: () => void;
   /** The kernel's events were lost. */
@@ -61,7 +66,11 @@ interface Opened {
 export class TenantDataplane {
   readonly namespace: KernelNamespace;
   readonly socket: NetlinkSocket;
+  /** Those that are wanted. */
   readonly networks = new Map<string, NetworkDataplane>();
+  /** Those that are wanted no more, and are not gone yet. */
+  readonly #leaving = new Set<NetworkDataplane>();
+  readonly #removals: ReconciledObjects<NetworkDataplane>;
   readonly #options: TenantOptions;
   readonly #opened: Opened;
   readonly #watch: Watch;
@@ -85,6 +94,7 @@ export class TenantDataplane {
     this.#watch = opened.watch;
     this.#nftables = opened.nftables;
     this.#protection = new TenantProtection({ ...options, ...opened });
+    this.#removals = new ReconciledObjects(this.#removing(), options.clock);
     this.#listen();
   }
 
@@ -130,19 +140,24 @@ export class TenantDataplane {
 
   /** Whether something waits to be compared with the kernel. */
   get hasWork(): boolean {
-    if (!this.#protection.isSettled) return true;
+    if (!this.#protection.isSettled || !this.#removals.isSettled) return true;
     return this.#uplink?.hasWork === true || [...this.networks.values()].some((network) => !network.isSettled);
   }
 
-  /** Takes networks off that are not `isWanted`. */
+  /** Takes networks off that are not `isWanted`. Those that cannot be taken off now are tried again with time. */
   async removeNetworks(isWanted: (network: DesiredNetwork) => boolean): Promise<void> {
-    await this.#changingDevices(async () => {
-      for (const [name, network] of this.networks) {
-        if (isWanted(network.desired)) continue;
-        await network.remove();
-        this.networks.delete(name);
-      }
-    });
+    for (const [name, network] of this.networks) {
+      if (isWanted(network.desired)) continue;
+      this.networks.delete(name);
+      this.#leaving.add(network);
+      this.#removals.mark(network);
+    }
+    await this.#changingDevices(() => this.#removals.remove());
+  }
+
+  /** Networks that are wanted no more, and are still there. */
+  get leaving(): ReadonlySet<NetworkDataplane> {
+    return this.#leaving;
   }
 
   /** Deletes what is weft's and belongs to none of the `wanted` networks: an earlier run left it. */
@@ -207,14 +222,14 @@ export class TenantDataplane {
 
   /** Lets go of the kernel, which stays as it is. */
   close(): void {
-    for (const network of this.networks.values()) network.close();
+    for (const network of [...this.networks.values(), ...this.#leaving]) network.close();
     this.#uplink?.close();
     this.#opened.all.dispose();
   }
 
   async #reconcileNetworks(wanted: readonly DesiredNetwork[]): Promise<void> {
     for (const desired of wanted) {
-      if (this.networks.get(desired.settings.name)?.desired === desired) continue;
+      if (this.networks.get(desired.settings.name)?.desired === desired || this.#isInTheWay(desired)) continue;
       this.networks.set(desired.settings.name, this.#makeNetwork(desired));
     }
     await this.#protection.reconcile(wanted);
@@ -227,6 +242,29 @@ export class TenantDataplane {
       if (this.#isProtected(network)) await network.reconcile(links);
     }
     if (isEmptyRequest(request)) await this.#ensureUplink(request);
+  }
+
+  /** Whether something that leaves has devices as the network will have: those of its VNI, or of its endpoints. */
+  #isInTheWay({ settings: { name, vni } }: DesiredNetwork): boolean {
+    return !this.#options.isFree(vni) || [...this.#leaving].some(({ desired }) => desired.settings.name === name);
+  }
+
+  #removing(): Objects<NetworkDataplane> {
+    const { problems, tenant } = this.#options;
+    return {
+      keys: () => this.#leaving,
+      isWanted: () => false,
+      ensure: async () => {},
+      remove: async (network) => {
+        await network.remove();
+        this.#leaving.delete(network);
+      },
+      onAttempt: ({ desired }, failure) => {
+        const object = { kind: removalKind, tenant, network: desired.settings.name };
+        if (failure === undefined) problems.cleared(object);
+        else problems.failed(object, failure.error, failure);
+      },
+    };
   }
 
   #ensureName(): void {

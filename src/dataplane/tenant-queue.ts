@@ -1,12 +1,10 @@
 import type { Clock } from "../base/clock.ts";
-import { milliseconds } from "../base/duration.ts";
+import type { Vni } from "../model/index.ts";
 import type { DesiredNetwork } from "./desired.ts";
+import { retryPause } from "./reconcile/marks.ts";
 import type { Problems } from "./report.ts";
 import { Rounds } from "./rounds.ts";
 import type { TenantDataplane } from "./tenant-dataplane.ts";
-
-/** Work that is left although nothing failed is looked at again after this. */
-const workRetry = milliseconds(100);
 
 export interface TenantQueueOptions {
   readonly name: string;
@@ -28,10 +26,14 @@ export class TenantQueue {
   readonly problems: Problems;
   readonly #options: TenantQueueOptions;
   #dataplane: TenantDataplane | undefined;
-  /** Leftovers of an earlier run have been looked for. */
+  /** An earlier run left its namespace. */
+  #isFound = false;
+  /** Leftovers of an earlier run in it have been looked for. */
   #isPruned = false;
   #retryAll = false;
   #cancelRetry: (() => void) | undefined;
+  /** Passes, one after the other by themselves, that left work although nothing failed. */
+  #idlePasses = 0;
   #isClosed = false;
 
   constructor(options: TenantQueueOptions) {
@@ -48,24 +50,51 @@ export class TenantQueue {
   /** Does what the desired state asks for. Resolves when a pass that began after this call has ended. */
   changed(): Promise<void> {
     this.#retryAll = true;
+    return this.run();
+  }
+
+  /** Does what is to be done; what failed lately waits until it is due. Resolves as {@link changed} does. */
+  run(): Promise<void> {
+    this.#idlePasses = 0;
     return this.rounds.run();
   }
 
-  /** What is there was damaged: does what is to be done; what failed lately waits until it is due. */
+  /** What is there was damaged, or what it waits for has come. */
   readonly trigger = (): void => {
-    if (!this.#isClosed) void this.rounds.run();
+    if (!this.#isClosed) void this.run();
   };
+
+  /** Does nothing but to take away what nobody wants. */
+  leave(): Promise<void> {
+    return this.rounds.turns.take(async () => {
+      if (this.#isClosed) return;
+      this.problems.beginPass();
+      await this.#takeAway();
+    });
+  }
+
+  /** Its namespace is there: if nobody wants it, it goes. */
+  found(): void {
+    this.#isFound = true;
+  }
 
   /** A network left that no pass has come to: what an earlier run made of it is nobody's, and was kept for it. */
   distrustLeftovers(): void {
     this.#isPruned = false;
   }
 
-  /** Whether something of it is to leave. */
-  get hasRemovals(): boolean {
-    const { networks, isWanted } = this.#options;
-    const present = [...(this.#dataplane?.networks.values() ?? [])];
-    return networks().length === 0 || present.some(({ desired }) => !isWanted(desired));
+  /** Leftovers of an earlier run have been looked for. */
+  get isPruned(): boolean {
+    return this.#isPruned;
+  }
+
+  /** VNIs that networks have in the kernel which nobody wants any more. */
+  *staleVnis(): Iterable<Vni> {
+    const dataplane = this.#dataplane;
+    if (dataplane === undefined) return;
+    for (const { desired } of dataplane.leaving) yield desired.settings.vni;
+    for (const { desired } of dataplane.networks.values())
+      if (!this.#options.isWanted(desired)) yield desired.settings.vni;
   }
 
   get isSettled(): boolean {
@@ -76,11 +105,6 @@ export class TenantQueue {
       dataplane?.hasWork === false &&
       this.#options.networks().every((desired) => dataplane.networks.get(desired.settings.name)?.desired === desired)
     );
-  }
-
-  /** Removes what an earlier run left and nobody wants any more: a leftover tunnel may hold the VNI of a new network. */
-  prune(): Promise<void> {
-    return this.rounds.turns.take(() => this.#prune());
   }
 
   /** Lets go of the kernel, which stays as it is. */
@@ -100,18 +124,23 @@ export class TenantQueue {
     problems.beginPass();
     if (this.#retryAll) problems.retryAll();
     this.#retryAll = false;
-    // First what leaves.
-    await problems.attempt({ kind: "removals", tenant: name }, () => this.#remove());
+    await this.#takeAway();
     if (networks().length > 0)
       await problems.attempt({ kind: "tenant", tenant: name }, async () => {
         const dataplane = await this.#open();
-        if (!this.#isPruned) await problems.attempt({ kind: "leftovers", tenant: name }, () => this.#prune());
         await dataplane.reconcile(networks());
       });
-    const hasWork = this.#dataplane?.hasWork;
-    const pause = problems.nextRetry ?? (hasWork ? workRetry : undefined);
-    if (pause !== undefined && !this.#isClosed) this.#cancelRetry = clock.after(pause, this.trigger);
+    const pause = problems.nextRetry ?? (this.#dataplane?.hasWork ? retryPause(++this.#idlePasses) : undefined);
+    if (pause !== undefined && !this.#isClosed) this.#cancelRetry = clock.after(pause, () => void this.rounds.run());
     onPass("ended");
+  }
+
+  async #takeAway(): Promise<void> {
+    const { name } = this.#options;
+    const { problems } = this;
+    await problems.attempt({ kind: "removals", tenant: name }, () => this.#remove());
+    if (!this.#isPruned && !this.#isClosed)
+      await problems.attempt({ kind: "leftovers", tenant: name }, () => this.#prune());
   }
 
   async #open(): Promise<TenantDataplane> {
@@ -123,13 +152,16 @@ export class TenantQueue {
     const { name, networks, isWanted, onGone } = this.#options;
     await this.#dataplane?.removeNetworks(isWanted);
     if (networks().length > 0) return;
-    const dataplane = this.#dataplane;
+    const dataplane = this.#isFound ? await this.#open() : this.#dataplane;
+    // What cannot go now is told by itself, and tried again.
+    if (dataplane !== undefined && dataplane.leaving.size > 0) return;
     if (dataplane !== undefined) {
       await dataplane.removeUplink();
       await dataplane.prune([]);
       await dataplane.removeNamespace();
     }
     this.#dataplane = undefined;
+    this.#isFound = false;
     dataplane?.close();
     this.problems.forget(({ tenant }) => tenant === name);
     // Rounds that were asked for before are void: whoever wants the tenant from now on has another queue.
@@ -137,6 +169,10 @@ export class TenantQueue {
   }
 
   async #prune(): Promise<void> {
+    if (!this.#isFound && this.#dataplane === undefined) {
+      this.#isPruned = true;
+      return;
+    }
     // A network that leaves meanwhile asks for another look.
     this.#isPruned = true;
     try {

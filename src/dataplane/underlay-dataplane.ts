@@ -10,6 +10,7 @@ import { KeptTable } from "./nft/kept-table.ts";
 import { Nftables } from "./nft/nftables.ts";
 import { type FilteredNetwork, sourceFilterTable } from "./nft/source-filter.ts";
 import { VtepRoutes } from "./nft/vtep-paths.ts";
+import type { Failure } from "./reconcile/marks.ts";
 import type { Objects } from "./reconcile/objects.ts";
 import { ReconciledObjects } from "./reconcile/reconciled-objects.ts";
 import type { Report } from "./report.ts";
@@ -178,8 +179,8 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
   }
 
   /** What the kernel refused of nexthops, and is tried again. */
-  get nexthopRefusal(): Error | undefined {
-    return this.#nexthops.refusal;
+  get nexthopFailures(): ReadonlyMap<IpAddress, Failure<unknown>> {
+    return this.#nexthops.failures;
   }
 
   /** Removes the nexthops of VTEPs that no row leads to any more. */
@@ -187,12 +188,14 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
     await this.#nexthops.keepOnly(wanted);
   }
 
-  /** Lets nobody send into the networks but their peers. Throws what the kernel refuses. */
-  async protect(networks: readonly FilteredNetwork[]): Promise<void> {
+  /** Lets nobody send into the networks but their peers. Tells what the kernel refused of that, and is tried again. */
+  async protect(networks: readonly FilteredNetwork[]): Promise<Failure<unknown> | undefined> {
     const isSame = networks.length === this.#networks.length && networks.every(this.#isKnown, this);
-    if (!isSame || !this.#objects.isSettled) this.#objects.mark(sourceFilter);
+    if (!isSame) this.#objects.mark(sourceFilter);
     this.#networks = networks;
-    await this.#objects.settle();
+    await this.#objects.ensure();
+    const [failure] = this.#objects.failures;
+    return failure;
   }
 
   keys(): readonly (typeof sourceFilter)[] {

@@ -1,5 +1,5 @@
 import { cidrOf } from "../../base/cidr.ts";
-import { familyOf, type IpAddress, type IpFamily, ipToBigInt } from "../../base/ip.ts";
+import { familyOf, type IpAddress, type IpFamily, ipFromBigInt, ipToBigInt } from "../../base/ip.ts";
 import { isErrno } from "../../linux/index.ts";
 import { getLink, lookUpRoute, type NetlinkSocket, type Route, routeType, type Watch } from "../../netlink/index.ts";
 import { spanOf } from "../uplink/span.ts";
@@ -26,14 +26,13 @@ export class VtepRoutes {
 
   constructor(watch: Watch, socket: NetlinkSocket, onChange: () => void) {
     this.#socket = socket;
-    const forget = (): void => {
+    watch.subscribe("route", ({ route }) => {
+      if (this.#forget(route)) onChange();
+    });
+    watch.subscribe("overrun", () => {
       this.distrust();
       onChange();
-    };
-    watch.subscribe("route", ({ route }) => {
-      if (this.#concernsVtep(route)) forget();
     });
-    watch.subscribe("overrun", forget);
   }
 
   /** Routes of rules and interfaces that went away without a word are asked for again. */
@@ -84,8 +83,11 @@ export class VtepRoutes {
     }
   }
 
-  /** A host may have many routes that change all the time, and there may be many VTEPs. */
-  #concernsVtep({ destination }: Route): boolean {
+  /**
+   * Forgets what is known of VTEPs that the route may lead to, and tells whether there are any. A host may have many routes that
+   * change all the time, and there may be many VTEPs.
+   */
+  #forget({ destination }: Route): boolean {
     this.#numbers ??= { 4: inOrder(this.#known.keys(), 4), 6: inOrder(this.#known.keys(), 6) };
     const { family, first, last } = spanOf(destination);
     const numbers = this.#numbers[family];
@@ -95,8 +97,15 @@ export class VtepRoutes {
       if ((numbers[middle] ?? last) < first) low = middle + 1;
       else high = middle;
     }
-    const next = numbers[low];
-    return next !== undefined && next <= last;
+    const start = low;
+    for (; low < numbers.length; low++) {
+      const number = numbers[low];
+      if (number === undefined || number > last) break;
+      this.#known.delete(ipFromBigInt(number, family));
+    }
+    if (low === start) return false;
+    this.#numbers = undefined;
+    return true;
   }
 }
 

@@ -1,6 +1,13 @@
-/** Milliseconds after which a refused change is tried again; then after twice that, up to the longest pause. */
-const firstRetry = 100;
-const longestRetry = 15_000;
+import { type Duration, milliseconds } from "../../base/duration.ts";
+
+/** A refused change is tried again after this; then after twice that, up to the longest pause. */
+const firstRetry = milliseconds(100);
+export const longestRetry = milliseconds(15_000);
+
+/** How long to wait after so many attempts that failed. */
+export function retryPause(attempts: number): Duration {
+  return milliseconds(Math.min(firstRetry * 2 ** (attempts - 1), longestRetry));
+}
 
 declare const markBrand: unique symbol;
 /**
@@ -87,7 +94,7 @@ export class Marks<Key> implements Iterable<readonly [Key, Mark]> {
   refuse(key: Key, error: Error, now: number): void {
     const before = this.#failures.get(key);
     const attempts = (before?.attempts ?? 0) + 1;
-    const due = now + Math.min(firstRetry * 2 ** (attempts - 1), longestRetry);
+    const due = now + retryPause(attempts);
     this.#failures.set(key, { key, error, since: before?.since ?? now, attempts, due });
     if (!this.#marks.has(key)) this.#marks.set(key, this.#next(false));
   }

@@ -4,6 +4,7 @@ import type { IpAddress } from "../../base/ip.ts";
 import { isErrno } from "../../linux/index.ts";
 import { deleteNexthop, listNexthops, type NetlinkSocket, type Nexthop, replaceNexthop } from "../../netlink/index.ts";
 import { nexthopRange, weftProtocol } from "../kernel-names.ts";
+import type { Failure } from "../reconcile/marks.ts";
 import type { ReconciledTable } from "../reconcile/reconciled-table.ts";
 import { Reconciler } from "../reconcile/reconciler.ts";
 import type { Table } from "../reconcile/table.ts";
@@ -116,9 +117,15 @@ export class VtepNexthops {
     return this.#reconciler.isSettled;
   }
 
-  /** What the kernel refused, and is tried again. */
-  get refusal(): Error | undefined {
-    return this.#reconciler.refusal?.error;
+  /** What the kernel refused of which VTEP's, and is tried again. */
+  get failures(): ReadonlyMap<IpAddress, Failure<unknown>> {
+    const failures = new Map<IpAddress, Failure<unknown>>();
+    for (const table of [this.#groups, this.#hops])
+      for (const failure of table.failures) {
+        const vtep = this.#vteps.get(failure.key);
+        if (vtep !== undefined) failures.set(vtep, failure);
+      }
+    return failures;
   }
 
   /** Takes away what serves none of `wanted`: after all FDB entries that referred to it are gone. */
@@ -139,6 +146,8 @@ export class VtepNexthops {
     const refusal = await this.#reconciler.pass();
     // The nexthop of a group has gone unheard.
     if (isErrno(refusal?.error, "EINVAL")) this.#hops.distrust();
+    // What is refused of single ones is told of these.
+    if (refusal !== undefined && this.failures.size === 0) throw refusal.error;
   }
 
   #assign(vtep: IpAddress, nexthop: VtepNexthop): void {
