@@ -177,6 +177,7 @@ export class Agent {
       attachments: this.attached,
       desired: this.desired,
       dataplane: this.dataplane,
+      problems: this.problems,
       events: this.events,
       logger: options.logger,
       clock: options.clock,
