@@ -8,8 +8,11 @@ import { WeftError } from "../../base/errors.ts";
 import { ip } from "../../base/ip.ts";
 import { silentLogger } from "../../base/logger.ts";
 import { mac } from "../../base/mac.ts";
-import { type KernelObject, type NodeDataplane, Problems } from "../../dataplane/index.ts";
+import { DesiredNetwork, type NetworkSettings } from "../../dataplane/desired.ts";
+import { type KernelObject, type NodeDataplane, nameOfObject, Problems } from "../../dataplane/index.ts";
+import { tunnelName } from "../../dataplane/kernel-names.ts";
 import type { Endpoint } from "../../model/index.ts";
+import { networkSettings } from "../../testing/desired.ts";
 import type { DesiredState } from "../desired-state.ts";
 import { EventLog } from "../event-log.ts";
 import type { Attachment, Replica } from "../replica.ts";
@@ -21,6 +24,7 @@ let steps: string[];
 let attachments: Map<string, Attachment>;
 let isConnected: boolean;
 let problem: { readonly object: KernelObject } | undefined;
+let networks: Map<string, DesiredNetwork>;
 let flow: Attachments;
 /** Why the disk takes nothing, and why the server does not take a claim; `undefined`: they do. */
 let diskError: WeftError | undefined;
@@ -64,10 +68,11 @@ beforeEach(() => {
   diskError = undefined;
   refusal = undefined;
   own = new Map();
+  networks = new Map();
   problems = new Problems(() => {}, clock);
   const kernelProblems = new Problems(() => {}, clock);
   const dataplane = {
-    networks: new Map(),
+    networks,
     problems: kernelProblems,
     isPortInPlace: () => true,
     changed: async () => {
@@ -106,11 +111,50 @@ test("what is attached is on disk before the server hears of it, and acknowledge
 });
 
 test("what the kernel refuses is given back, and nothing is left of it", async () => {
+  networks.set("web", new DesiredNetwork(networkSettings({ name: "web" })));
   problem = { object: { kind: "bridge", network: "web" } };
   await assert.rejects(flow.attach(request), /a port/);
   assert.deepEqual(steps.slice(2), ["kernel", "disk: releasing", "kernel", "given back", "disk: gone"]);
   assert.equal(attachments.size, 0);
 });
+
+const [vxlan, geneve, gre] = [
+  { encapsulation: "vxlan", port: 4789 },
+  { encapsulation: "geneve", port: 6081 },
+  { encapsulation: "gre", port: 0 },
+] as const;
+const { vni } = networkSettings();
+const sharedTunnel = { kind: "tunnel", tenant: "blue", network: "web", key: "vx100" };
+const toOneVtep = { kind: "tunnel", tenant: "blue", network: "web", key: tunnelName(geneve, vni, ip("192.0.2.2")) };
+const ofNetwork = (kind: string, network = "web"): KernelObject => ({ kind, tenant: "blue", network, key: "x" });
+const inGeneve = { transport: geneve };
+const inBoth = { transport: geneve, standby: [vxlan] };
+const direct = { transport: undefined } as unknown as Partial<NetworkSettings>;
+
+for (const [object, what, settings, isRefused] of [
+  [{ kind: "underlay" }, "of VXLAN", {}, true],
+  [{ kind: "underlay" }, "that is received by VXLAN, too", inBoth, true],
+  [{ kind: "underlay" }, "of Geneve", inGeneve, false],
+  [{ kind: "underlay" }, "of GRE", { transport: gre }, false],
+  [{ kind: "underlay" }, "without a tunnel", direct, false],
+  [{ kind: "protection", tenant: "blue", network: "web" }, "of VXLAN", {}, true],
+  [sharedTunnel, "of VXLAN", {}, true],
+  [sharedTunnel, "that is received by VXLAN, too", inBoth, true],
+  [toOneVtep, "of Geneve", inGeneve, false],
+  [sharedTunnel, "of Geneve, which VXLAN is yet to leave", inGeneve, false],
+  [ofNetwork("bridge"), "of Geneve", inGeneve, true],
+  [ofNetwork("bridge", "other"), "of VXLAN", {}, false],
+  [ofNetwork("flood entry"), "of VXLAN", {}, false],
+  [{ kind: "tenant", tenant: "blue" }, "of Geneve", inGeneve, true],
+  [{ kind: "tenant", tenant: "red" }, "of VXLAN", {}, false],
+  [{ kind: "nexthops" }, "of VXLAN", {}, false],
+] as const)
+  test(`a problem of the ${nameOfObject(object)} ${isRefused ? "refuses" : "leaves alone"} who attaches to a network ${what}`, async () => {
+    networks.set("web", new DesiredNetwork(networkSettings({ name: "web", ...settings })));
+    problem = { object };
+    if (isRefused) await assert.rejects(flow.attach(request), /a port/);
+    else assert.ok(await flow.attach(request));
+  });
 
 test("one spot takes one endpoint at a time", async () => {
   const [first, second] = await Promise.allSettled([flow.attach(request), flow.attach(request)]);

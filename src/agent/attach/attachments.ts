@@ -6,11 +6,12 @@ import { seconds } from "../../base/duration.ts";
 import { type ErrorCode, messageOf, WeftError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { unwrap } from "../../base/result.ts";
-import type { KernelObject, NodeDataplane, Problems } from "../../dataplane/index.ts";
+import type { DesiredNetwork, KernelObject, NodeDataplane, Problems } from "../../dataplane/index.ts";
 import { declaredIps, type Endpoint } from "../../model/resources.ts";
 import type { DesiredState } from "../desired-state.ts";
 import type { EventLog } from "../event-log.ts";
 import { type Attachment, isInPlace, type Replica, type ReplicaChange } from "../replica.ts";
+import { isOfAll, restsOn } from "../rests-on.ts";
 import type { AttachKind, AttachRequest, AttachTarget } from "./kind.ts";
 
 export interface AttachmentsOptions {
@@ -34,8 +35,6 @@ const requestTimeout = seconds(10);
 const settleAgain = seconds(5);
 /** Passes of the dataplane that an attachment waits for; one does unless others are attached at the same time. */
 const mostPasses = 10;
-/** What an endpoint's network must have before it. */
-const carriers: ReadonlySet<string> = new Set(["protection", "bridge", "tunnel"]);
 
 /** With these the server says that it will not have the claim as it is; with any other that it could not take it now. */
 const finalRefusals: ReadonlySet<ErrorCode> = new Set(["invalid-argument", "not-found", "already-exists"]);
@@ -273,9 +272,7 @@ export class Attachments {
       await dataplane.changed(network?.settings.tenant);
       const problem =
         dataplane.problems.get({ kind: "endpoint", network: name, key: id }) ??
-        dataplane.problems.find(({ kind, ...object }) => object.network === name && carriers.has(kind)) ??
-        dataplane.problems.get({ kind: "underlay" }) ??
-        dataplane.problems.find(({ kind, tenant }) => kind === "tenant" && tenant === network?.settings.tenant);
+        (network === undefined ? undefined : dataplane.problems.find((object) => keepsFrom(object, network)));
       if (problem !== undefined) throw problem.error;
       if (dataplane.isPortInPlace(name, id)) return;
     }
@@ -329,6 +326,12 @@ export class Attachments {
       clock.after(settleAgain, () => this.#removeFromDisk(id));
     }
   }
+}
+
+/** Whether no endpoint of the network can be attached while the object is not as it should be. */
+function keepsFrom(object: KernelObject, network: DesiredNetwork): boolean {
+  if (object.network !== undefined) return object.network === network.settings.name && isOfAll(network, object);
+  return (object.kind === "underlay" || object.kind === "tenant") && restsOn(network, object);
 }
 
 function claimObject({ id, network }: Pick<Attachment, "id" | "network">): KernelObject {
