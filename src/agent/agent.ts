@@ -16,9 +16,9 @@ import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import { Attachments } from "./attach/attachments.ts";
 import { NamespaceAttachment } from "./attach/netns.ts";
+import { CredentialsWriter } from "./credentials-writer.ts";
 import { DesiredState } from "./desired-state.ts";
 import { EventLog } from "./event-log.ts";
-import { saveCredentials } from "./identity-files.ts";
 import { IncomingState } from "./incoming-state.ts";
 import { LocalLearning } from "./learning/local-learning.ts";
 import { NetworkParts } from "./network-parts.ts";
@@ -73,6 +73,7 @@ export class Agent {
   readonly #report: Report;
   readonly #replica: Replica;
   readonly #writer: ReplicaWriter;
+  readonly #credentialsWriter: CredentialsWriter;
   readonly #underlayNamespace: KernelNamespace;
   readonly #underlaySocket: NetlinkSocket;
   readonly #session: Session;
@@ -140,6 +141,8 @@ export class Agent {
       onPass: (moment, tenant) => this.readiness.onPass(moment, tenant),
     });
     this.#writer = new ReplicaWriter(parts.replica, this.dataplane.problems, options.clock);
+    const { dataDirectory: directory, node, clock } = options;
+    this.#credentialsWriter = new CredentialsWriter({ directory, node, problems: this.problems, clock });
     const kind = new NamespaceAttachment({
       kernel: options.kernel,
       isOwnNamespace: (inode) => this.dataplane.isOwnNamespace(inode),
@@ -170,7 +173,7 @@ export class Agent {
         onChanges: (changes, revision, complete) => this.#onChanges(changes, revision, complete),
         onConnected: () => this.#onConnected(),
         onDisconnected: (error) => this.#onDisconnected(error),
-        onRenewed: (credentials) => saveCredentials(options.dataDirectory, credentials),
+        onRenewed: (renewed) => this.#credentialsWriter.save(renewed),
         onOtherRefused: (address) => this.#onOtherRefused(address),
       },
     });
@@ -290,6 +293,7 @@ export class Agent {
     this.#session.close();
     this.#writer.close();
     this.#cancelLook();
+    this.#credentialsWriter.close();
     this.#cancelUnderlayRetry();
     this.learning.close();
     this.readiness.close();
