@@ -23,6 +23,8 @@ async function converse(t: TestContext, server: TestServer, credentials: Credent
     underlayMtu: 1500,
     registered: 0,
     untold: [] as string[],
+    /** What is told cannot be acted upon. */
+    cannotAct: false,
   };
   const session = new Session({
     url: server.url,
@@ -34,7 +36,9 @@ async function converse(t: TestContext, server: TestServer, credentials: Credent
       registration: () => ({ vtepIpv4: "192.0.2.1", vtepIpv6: "", underlayMtu: state.underlayMtu }),
       onRegistered: () => state.registered++,
       onNotRegistered: (error) => state.untold.push(error.message),
-      onChanges: () => {},
+      onChanges: () => {
+        if (state.cannotAct) throw new Error("database disk image is malformed");
+      },
       onConnected: () => state.connected++,
       onDisconnected: (error) => state.errors.push(error.message),
       onRenewed: (renewed) => state.renewed.push(renewed),
@@ -139,6 +143,16 @@ test("what changes while a conversation begins is told as soon as that has begun
   await until(() => state.registered === 2);
   assert.equal(await underlayMtuOf(server), 1_400);
   assert.deepEqual(state.untold, []);
+});
+
+test("what this node cannot do with what it is told is not laid to the server", async (t) => {
+  const server = await startTestServer(t);
+  const { session, state } = await converse(t, server, await join(server));
+  state.cannotAct = true;
+  await until(() => state.errors.length > 0);
+  assert.match(state.errors[0] ?? "", /^act upon what https:.* told: database disk image is malformed$/);
+  state.cannotAct = false;
+  await until(() => session.isSpeaking);
 });
 
 test("a conversation that is begun anew is not one until the server has spoken", async (t) => {

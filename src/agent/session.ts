@@ -2,7 +2,7 @@ import { randomBytes, randomInt } from "node:crypto";
 import { setImmediate as turn } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { type NetworkState, networkState } from "../api/convert.ts";
-import type { WatchChange } from "../api/generated/weft/v1/node_pb.js";
+import type { WatchChange, WatchResponse } from "../api/generated/weft/v1/node_pb.js";
 import { certificateValidity, renewCertificate } from "../api/join.ts";
 import { kinds } from "../api/kinds.ts";
 import { type Credentials, connectNode, type NodeConnection } from "../api/transport.ts";
@@ -191,7 +191,7 @@ export class Session {
           this.#wasRefused = false;
           this.#handlers.onConnected(connection);
         }
-        this.#handlers.onChanges(this.#readAll(message.changes), Number(message.revision), message.complete);
+        this.#actUpon(message);
         // Many messages may wait, and others with them.
         await turn();
       }
@@ -203,6 +203,15 @@ export class Session {
       attempted: `watch ${this.#url}`,
       reason: "the server ended the stream",
     });
+  }
+
+  /** Throws what goes wrong on this side as such. */
+  #actUpon({ changes, revision, complete }: WatchResponse): void {
+    try {
+      this.#handlers.onChanges(this.#readAll(changes), Number(revision), complete);
+    } catch (error) {
+      throw failureOf(`act upon what ${this.#url} told`)(error);
+    }
   }
 
   /** What is next of a network that was announced, and whether that was all. */

@@ -112,7 +112,10 @@ test("an underlay MTU that the server refuses is a problem until it takes anothe
   await until(async () => {
     const problem = (await problemsOf()).find(({ reference }) => reference?.kind === registration.kind);
     assert.equal(problem?.reference?.key, registration.key);
-    assert.match(problem?.reason ?? "", /tell the server that node h2 has VTEP 192\.0\.2\.2, .* and underlay MTU 1000: /);
+    assert.match(
+      problem?.reason ?? "",
+      /tell the server that node h2 has VTEP 192\.0\.2\.2, .* and underlay MTU 1000: /,
+    );
   });
   assert.ok(!(await problemsOf()).some(({ reference }) => reference?.kind === "VTEP address"));
   await inLab(lab, "h2", "ip", "route", "replace", "192.0.2.1", "dev", "eth0", "mtu", "1400");
