@@ -16,16 +16,16 @@ import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import { Attachments } from "./attach/attachments.ts";
 import { NamespaceAttachment } from "./attach/netns.ts";
+import { CredentialsWriter } from "./credentials-writer.ts";
 import { DesiredState } from "./desired-state.ts";
 import { EventLog } from "./event-log.ts";
-import { saveCredentials } from "./identity-files.ts";
 import { IncomingState } from "./incoming-state.ts";
 import { LocalLearning } from "./learning/local-learning.ts";
 import { NetworkParts } from "./network-parts.ts";
 import { Readiness } from "./readiness.ts";
 import { type Attachment, networkOf, Replica, type ReplicaChange } from "./replica.ts";
 import { agentDatabase, ReplicaWriter } from "./replica-writer.ts";
-import { Session, type SessionChange } from "./session.ts";
+import { type Registration, Session, type SessionChange } from "./session.ts";
 import { followUnderlay, readUnderlay, type UnderlayState } from "./underlay.ts";
 import { wayEvent } from "./way-events.ts";
 
@@ -73,6 +73,7 @@ export class Agent {
   readonly #report: Report;
   readonly #replica: Replica;
   readonly #writer: ReplicaWriter;
+  readonly #credentialsWriter: CredentialsWriter;
   readonly #underlayNamespace: KernelNamespace;
   readonly #underlaySocket: NetlinkSocket;
   readonly #session: Session;
@@ -101,6 +102,7 @@ export class Agent {
   /** Something changed that the check under way may not have seen. */
   #underlayCheckWanted = false;
   #underlayPause = shortestUnderlayPause;
+  #cancelUnderlayRetry: () => void = () => {};
   #closed = false;
 
   private constructor(
@@ -139,6 +141,8 @@ export class Agent {
       onPass: (moment, tenant) => this.readiness.onPass(moment, tenant),
     });
     this.#writer = new ReplicaWriter(parts.replica, this.dataplane.problems, options.clock);
+    const { dataDirectory: directory, node, clock } = options;
+    this.#credentialsWriter = new CredentialsWriter({ directory, node, problems: this.problems, clock });
     const kind = new NamespaceAttachment({
       kernel: options.kernel,
       isOwnNamespace: (inode) => this.dataplane.isOwnNamespace(inode),
@@ -164,10 +168,12 @@ export class Agent {
       handlers: {
         resume: () => this.#resume(),
         registration: () => this.#registration(),
+        onRegistered: () => this.problems.cleared(this.#registrationObject),
+        onNotRegistered: (error) => this.#onNotRegistered(error),
         onChanges: (changes, revision, complete) => this.#onChanges(changes, revision, complete),
         onConnected: () => this.#onConnected(),
         onDisconnected: (error) => this.#onDisconnected(error),
-        onRenewed: (credentials) => saveCredentials(options.dataDirectory, credentials),
+        onRenewed: (renewed) => this.#credentialsWriter.save(renewed),
         onOtherRefused: (address) => this.#onOtherRefused(address),
       },
     });
@@ -177,6 +183,7 @@ export class Agent {
       attachments: this.attached,
       desired: this.desired,
       dataplane: this.dataplane,
+      problems: this.problems,
       events: this.events,
       logger: options.logger,
       clock: options.clock,
@@ -258,10 +265,10 @@ export class Agent {
     return this.#session.credentials;
   }
 
-  get serverState(): { readonly state: "connected" | "disconnected"; readonly error: string } {
-    return this.#connected
-      ? { state: "connected", error: "" }
-      : { state: "disconnected", error: textOf(this.#serverError) };
+  /** `connecting`: this side began a new conversation, and the server has yet to speak. */
+  get serverState(): { readonly state: "connected" | "connecting" | "disconnected"; readonly error: string } {
+    if (!this.#connected) return { state: "disconnected", error: textOf(this.#serverError) };
+    return { state: this.#session.isSpeaking ? "connected" : "connecting", error: "" };
   }
 
   /** What the server says of the nodes that share networks with this one. */
@@ -286,6 +293,8 @@ export class Agent {
     this.#session.close();
     this.#writer.close();
     this.#cancelLook();
+    this.#credentialsWriter.close();
+    this.#cancelUnderlayRetry();
     this.learning.close();
     this.readiness.close();
     await this.dataplane.close();
@@ -347,7 +356,7 @@ export class Agent {
     return { revision: this.revision, networks: this.revision > 0 ? whole : [] };
   }
 
-  #registration(): { readonly vtepIpv4: string; readonly vtepIpv6: string; readonly underlayMtu: number } {
+  #registration(): Registration {
     const { vteps, mtu } = this.#underlay;
     return { vtepIpv4: vteps.ipv4 ?? "", vtepIpv6: vteps.ipv6 ?? "", underlayMtu: mtu };
   }
@@ -495,6 +504,21 @@ export class Agent {
     return { kind: "identity of node", key: this.options.node };
   }
 
+  get #registrationObject(): KernelObject {
+    return { kind: "registration of node", key: this.options.node };
+  }
+
+  #onNotRegistered({ code, reason, hint }: WeftError): void {
+    const { vtepIpv4, vtepIpv6, underlayMtu } = this.#registration();
+    const vteps = [vtepIpv4, vtepIpv6].filter((address) => address !== "").join(", ");
+    const attempted = `tell the server that node ${this.options.node} has VTEP ${vteps} and underlay MTU ${underlayMtu}`;
+    const again = "it is told again until it knows; networks keep the MTU of before";
+    this.problems.failed(
+      this.#registrationObject,
+      new WeftError({ code, attempted, reason: `${reason}; ${again}`, hint: hint ?? "see the server's log" }),
+    );
+  }
+
   #onOtherRefused(address: string): void {
     const message = `another host, ${address}, tried to be node ${this.options.node} and was refused: it has a copy of this node's data directory`;
     this.events.add({ level: "error", kind: "refused", object: this.#identityObject, message });
@@ -546,9 +570,10 @@ export class Agent {
   }
 
   async #useUnderlay(underlay: UnderlayState): Promise<void> {
-    this.#underlay = underlay;
     const addresses = [underlay.vteps.ipv4, underlay.vteps.ipv6].filter((address) => address !== undefined);
     await this.dataplane.setUnderlay(addresses, underlay.interfaceIndex);
+    // What failed before is a difference to the next check still.
+    this.#underlay = underlay;
     this.desired.setUnderlay(underlay);
   }
 
@@ -561,9 +586,13 @@ export class Agent {
     this.#underlayCheckWanted = false;
     this.#underlayCheck = this.#checkUnderlay()
       .then(() => this.dataplane.problems.cleared(vtepAddress))
-      .catch((error: unknown) =>
-        this.dataplane.problems.failed(vtepAddress, error instanceof Error ? error : new Error(messageOf(error))),
-      )
+      .catch((error: unknown) => {
+        this.dataplane.problems.failed(vtepAddress, error instanceof Error ? error : new Error(messageOf(error)));
+        // What it failed for need not be something that the kernel tells of.
+        this.#cancelUnderlayRetry();
+        if (this.#closed) return;
+        this.#cancelUnderlayRetry = this.options.clock.after(lookInterval, () => this.#underlayChanged());
+      })
       .finally(() => {
         this.#underlayCheck = undefined;
         if (this.#underlayCheckWanted && !this.#closed) this.#underlayChanged();
@@ -601,7 +630,7 @@ export class Agent {
     this.#dataplaneChanged(this.dataplane.changed());
     // Each conversation begins with what this node is; one that goes on is told.
     if (!isDeepStrictEqual(vteps, before.vteps)) this.#session.reconnect();
-    else if (mtu !== before.mtu) await this.#session.register();
+    else this.#session.registrationChanged();
   }
 
   /** What speaks against VTEP addresses that are used all the same, unless it was told `before`. */

@@ -178,7 +178,7 @@ export class DesiredState {
     const carried = this.#carried.get(name) ?? { underlay, fold: new Fold(network, (vtep) => this.#wayTo(name, vtep)) };
     const { fold } = carried;
     fold.moveTo(network);
-    fold.setListed(staticPlaces({ vteps }));
+    fold.setListed("static", staticPlaces({ vteps }));
     fold.waysChanged();
     if (mode === "l3") this.#setLocalBlocks(name, network);
     if (this.#carried.has(name)) return;

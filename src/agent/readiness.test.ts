@@ -4,25 +4,27 @@ import { it } from "node:test";
 import { ManualClock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
+import { ip } from "../base/ip.ts";
 import { silentLogger } from "../base/logger.ts";
+import { mac } from "../base/mac.ts";
 import { unwrap } from "../base/result.ts";
 import { DesiredNetwork, type NetworkSettings } from "../dataplane/desired.ts";
 import { type KernelObject, type NodeDataplane, nameOfObject } from "../dataplane/index.ts";
 import { Problems } from "../dataplane/report.ts";
 import { parseNetwork } from "../model/schema.ts";
+import { networkSettings } from "../testing/desired.ts";
 import type { DesiredState } from "./desired-state.ts";
 import { Readiness } from "./readiness.ts";
 import type { ReplicaChange } from "./replica.ts";
 
-function desiredOf(tenant: string): DesiredNetwork {
-  const transport = { encapsulation: "vxlan", port: 4789 } as const;
-  return new DesiredNetwork({ name: "blue", tenant, transport, learning: "control-plane" } as NetworkSettings);
+function desiredOf(tenant: string, settings: Partial<NetworkSettings> = {}): DesiredNetwork {
+  return new DesiredNetwork(networkSettings({ name: "blue", tenant, ...settings }));
 }
 
 /** One agent with a network, whose kernel does what the test says. */
-function agent() {
+function agent(settings: Partial<NetworkSettings> = {}) {
   const network = unwrap(parseNetwork({ name: "blue", tenant: "acme", vni: 100, subnets: ["10.0.0.0/16"] }));
-  const desired = desiredOf("acme");
+  const desired = desiredOf("acme", settings);
   const pending = new Set<string>();
   const failed = new Set<string>();
   const objects = {
@@ -127,19 +129,39 @@ it("what fails holds the network back and is told, until it is mended", async ()
   assert.deepEqual(take(), ["blue 7 tenant acme: no namespace"]);
 });
 
-const shared: readonly KernelObject[] = [
-  { kind: "underlay" },
-  { kind: "nexthops" },
-  { kind: "uplink", tenant: "acme" },
-  { kind: "protection", tenant: "acme", network: "blue" },
-];
-for (const object of shared)
-  it(`a problem of the ${nameOfObject(object)} holds the network back`, async () => {
-    const { pass, tell, take, problems } = agent();
+const geneve = { encapsulation: "geneve", port: 6081 } as const;
+const vxlan = { encapsulation: "vxlan", port: 4789 } as const;
+const [here, there] = [ip("192.0.2.11"), ip("192.0.2.12")];
+const byVxlan: Partial<NetworkSettings> = {};
+const byGeneve: Partial<NetworkSettings> = { transport: geneve };
+const withEgress: Partial<NetworkSettings> = { egress: true };
+
+/** Objects that networks share, and which of them rest on them. Something of the network is behind one of two VTEPs. */
+for (const [object, what, settings, holdsBack] of [
+  [{ kind: "underlay" }, "over VXLAN", byVxlan, true],
+  [{ kind: "underlay" }, "that is received by VXLAN, too", { transport: geneve, standby: [vxlan] }, true],
+  [{ kind: "underlay" }, "over Geneve", byGeneve, false],
+  [{ kind: "nexthops" }, "over VXLAN", byVxlan, true],
+  [{ kind: "nexthops" }, "over Geneve", byGeneve, false],
+  [{ kind: "nexthops" }, "that learns from what it receives", { learning: "data-plane" }, false],
+  [{ kind: "nexthop", key: here }, "with something behind it", byVxlan, true],
+  [{ kind: "nexthop", key: there }, "with nothing behind it", byVxlan, false],
+  [{ kind: "nexthop", key: here }, "over Geneve", byGeneve, false],
+  [{ kind: "tenant", tenant: "acme" }, "of it", byGeneve, true],
+  [{ kind: "tenant", tenant: "other" }, "of another tenant", byVxlan, false],
+  [{ kind: "uplink", tenant: "acme" }, "with egress", withEgress, true],
+  [{ kind: "uplink", tenant: "acme" }, "that asks nothing of the host", byVxlan, false],
+  [{ kind: "uplink", tenant: "other" }, "of another tenant", withEgress, false],
+  [{ kind: "protection", tenant: "acme", network: "blue" }, "of its own", byVxlan, true],
+] satisfies [KernelObject, string, Partial<NetworkSettings>, boolean][])
+  it(`a problem of the ${nameOfObject(object)} ${holdsBack ? "holds back" : "is of no concern to"} a network ${what}`, async () => {
+    const { pass, tell, take, problems, desired } = agent(settings);
+    const source = { name: "server", node: "h2" } as const;
+    desired.putRemote({ id: "e2", mac: mac("02:00:00:00:00:02"), ips: [], vtep: here, source });
     tell(7);
     problems.failed(object, new Error("ENOSPC"));
     await pass();
-    assert.deepEqual(take(), [`blue 0 ${nameOfObject(object)}: ENOSPC`]);
+    assert.deepEqual(take(), [holdsBack ? `blue 0 ${nameOfObject(object)}: ENOSPC` : "blue 7"]);
   });
 
 it("what had a network's name before holds it back, other removals do not", async () => {

@@ -7,6 +7,7 @@ import type { Logger } from "../base/logger.ts";
 import { type KernelObject, type NodeDataplane, nameOfObject } from "../dataplane/index.ts";
 import type { DesiredState } from "./desired-state.ts";
 import type { ReplicaChange } from "./replica.ts";
+import { restsOn } from "./rests-on.ts";
 
 type Reporter = Pick<Client<typeof NodeService>, "reportInPlace">;
 
@@ -165,14 +166,11 @@ export class Readiness {
         problem: `the node has no place for it: no ${family} VTEP address, or no multicast interface`,
       };
     }
-    const { tenant } = state.network;
     const placed = this.#dataplane.network(name)?.dataplane.desired;
-    const isShared = ({ kind, ...object }: KernelObject): boolean =>
-      kind === "underlay" ||
-      (kind === "nexthops" && desired.usesNexthops) ||
-      ((kind === "tenant" || kind === "uplink") && object.tenant === tenant) ||
+    const isShared = (object: KernelObject): boolean =>
+      restsOn(desired, object) ||
       // What had the name before is yet to go.
-      (kind === "removals" && placed !== desired && object.tenant === placed?.settings.tenant);
+      (object.kind === "removals" && placed !== desired && object.tenant === placed?.settings.tenant);
     const texts: string[] = [];
     let blocking = false;
     for (const { object, error } of this.#dataplane.problems.list()) {

@@ -16,7 +16,16 @@ async function until(isDone: () => boolean): Promise<void> {
 
 /** An agent's conversation, by a clock of its own. `state` counts what it told. */
 async function converse(t: TestContext, server: TestServer, credentials: Credentials, now = (): number => Date.now()) {
-  const state = { connected: 0, renewed: [] as Credentials[], errors: [] as string[] };
+  const state = {
+    connected: 0,
+    renewed: [] as Credentials[],
+    errors: [] as string[],
+    underlayMtu: 1500,
+    registered: 0,
+    untold: [] as string[],
+    /** What is told cannot be acted upon. */
+    cannotAct: false,
+  };
   const session = new Session({
     url: server.url,
     credentials,
@@ -24,8 +33,12 @@ async function converse(t: TestContext, server: TestServer, credentials: Credent
     logger: silentLogger,
     handlers: {
       resume: () => ({ revision: 0, networks: [] }),
-      registration: () => ({ vtepIpv4: "192.0.2.1", vtepIpv6: "", underlayMtu: 1500 }),
-      onChanges: () => {},
+      registration: () => ({ vtepIpv4: "192.0.2.1", vtepIpv6: "", underlayMtu: state.underlayMtu }),
+      onRegistered: () => state.registered++,
+      onNotRegistered: (error) => state.untold.push(error.message),
+      onChanges: () => {
+        if (state.cannotAct) throw new Error("database disk image is malformed");
+      },
       onConnected: () => state.connected++,
       onDisconnected: (error) => state.errors.push(error.message),
       onRenewed: (renewed) => state.renewed.push(renewed),
@@ -92,4 +105,65 @@ test("a conversation that this side begins anew is no failure, and hides none th
     [...state.errors, ...other.state.errors].map((text) => /ended the stream/.test(text)),
     [false],
   );
+});
+
+async function underlayMtuOf(server: TestServer): Promise<number | undefined> {
+  const { resources } = await server.admin.list({ kind: "node" });
+  const [resource] = resources;
+  return resource?.resource.case === "node" ? resource.resource.value.underlayMtu : undefined;
+}
+
+test("what the server did not take of what a node is now is told again until it has, on the same connection", async (t) => {
+  const server = await startTestServer(t);
+  const { session, state } = await converse(t, server, await join(server));
+  await until(() => state.connected === 1);
+  // Less than IPv6 needs: refused.
+  state.underlayMtu = 1_000;
+  session.registrationChanged();
+  await until(() => state.untold.length > 1);
+  assert.match(state.untold[0] ?? "", /1000/);
+  assert.equal(await underlayMtuOf(server), 1_500);
+  assert.equal(state.registered, 1);
+  // Nobody says that it changed: it is told all the same, as it is by then.
+  state.underlayMtu = 1_400;
+  await until(() => state.registered === 2);
+  assert.equal(await underlayMtuOf(server), 1_400);
+  session.registrationChanged();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(state.registered, 2, "what the server knows is not told again");
+  assert.deepEqual([state.connected, state.errors], [1, []]);
+});
+
+test("what changes while a conversation begins is told as soon as that has begun", async (t) => {
+  const server = await startTestServer(t);
+  const { session, state } = await converse(t, server, await join(server));
+  while (session.connection === undefined) await null;
+  state.underlayMtu = 1_400;
+  session.registrationChanged();
+  await until(() => state.registered === 2);
+  assert.equal(await underlayMtuOf(server), 1_400);
+  assert.deepEqual(state.untold, []);
+});
+
+test("what this node cannot do with what it is told is not laid to the server", async (t) => {
+  const server = await startTestServer(t);
+  const { session, state } = await converse(t, server, await join(server));
+  state.cannotAct = true;
+  await until(() => state.errors.length > 0);
+  assert.match(state.errors[0] ?? "", /^act upon what https:.* told: database disk image is malformed$/);
+  state.cannotAct = false;
+  await until(() => session.isSpeaking);
+});
+
+test("a conversation that is begun anew is not one until the server has spoken", async (t) => {
+  const server = await startTestServer(t);
+  const { session, state } = await converse(t, server, await join(server));
+  assert.equal(session.isSpeaking, false);
+  await until(() => state.connected === 1);
+  assert.equal(session.isSpeaking, true);
+  session.reconnect();
+  await until(() => !session.isSpeaking);
+  assert.equal(state.connected, 1);
+  await until(() => session.isSpeaking);
+  assert.equal(state.connected, 2);
 });

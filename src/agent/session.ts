@@ -1,7 +1,8 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { setImmediate as turn } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 import { type NetworkState, networkState } from "../api/convert.ts";
-import type { WatchChange } from "../api/generated/weft/v1/node_pb.js";
+import type { WatchChange, WatchResponse } from "../api/generated/weft/v1/node_pb.js";
 import { certificateValidity, renewCertificate } from "../api/join.ts";
 import { kinds } from "../api/kinds.ts";
 import { type Credentials, connectNode, type NodeConnection } from "../api/transport.ts";
@@ -24,15 +25,22 @@ export type SessionChange =
   /** All nodes known are void unless they follow. */
   | { readonly kind: "nodes-begin" };
 
+/** What a node says of itself to the server. */
+export interface Registration {
+  readonly vtepIpv4: string;
+  readonly vtepIpv6: string;
+  readonly underlayMtu: number;
+}
+
 export interface SessionHandlers {
   /** What the agent holds complete, to continue from. */
   resume(): { readonly revision: number; readonly networks: readonly string[] };
-  /** What this node says of itself to the server. */
-  registration(): {
-    readonly vtepIpv4: string;
-    readonly vtepIpv6: string;
-    readonly underlayMtu: number;
-  };
+  /** As it is now. */
+  registration(): Registration;
+  /** The server knows it. */
+  onRegistered(): void;
+  /** The server, with which the conversation goes on, has not taken what changed; it is told again. */
+  onNotRegistered(error: WeftError): void;
   /** Changes in order; the state is consistent after a call with `complete`. */
   onChanges(changes: readonly SessionChange[], revision: number, complete: boolean): void;
   /** The server speaks, for the first time or again. */
@@ -50,6 +58,7 @@ const longestPause = seconds(5);
 const refusedPause = seconds(30);
 /** A certificate that the server does not accept is renewed at once, whatever this host's clock says; again after this. */
 const renewAgain = minutes(5);
+const requestTimeout = seconds(10);
 /** Clocks jump, and machines sleep: what is due by the wall clock is looked at this often. */
 const longestTimer = minutes(1);
 
@@ -73,6 +82,10 @@ export class Session {
   #disputedAt = Number.NEGATIVE_INFINITY;
   #mustRenew = false;
   #connection: NodeConnection | undefined;
+  /** What the server was told of this node on this connection; `undefined`: nothing yet. */
+  #told: Registration | undefined;
+  #isTelling = false;
+  #isSpeaking = false;
   /** Of the conversation under way: aborted when this side ends it, to begin another. */
   #conversation = new AbortController();
 
@@ -99,9 +112,14 @@ export class Session {
     return this.#credentials;
   }
 
-  /** Tells the server anew who and where this node is: its addresses or MTU changed. */
-  async register(): Promise<void> {
-    await this.#connection?.client.register(this.#registration(), { timeoutMs: seconds(10) });
+  /** Whether the server has spoken in the conversation that is under way. */
+  get isSpeaking(): boolean {
+    return this.#isSpeaking;
+  }
+
+  /** What this node says of itself may have changed: the server is told until it knows, or its next conversation begins with it. */
+  registrationChanged(): void {
+    void this.#tell();
   }
 
   /** Begins the conversation anew, from the address that this host has now: the old one's connection would hang until it times out. */
@@ -121,6 +139,8 @@ export class Session {
       const failure = await this.#converse(conversation).catch(failureOf(`speak with ${this.#url}`));
       this.#connection?.close();
       this.#connection = undefined;
+      this.#told = undefined;
+      this.#isSpeaking = false;
       if (this.#stop.signal.aborted) return;
       if (conversation.signal.aborted) continue;
       this.#handlers.onDisconnected(failure);
@@ -142,12 +162,13 @@ export class Session {
   /** Returns, or throws, why it ended. */
   async #converse(conversation: AbortController): Promise<WeftError> {
     await this.#renewIfDue();
-    const registration = this.#handlers.registration();
-    const { vtepIpv4, vtepIpv6 } = registration;
+    const { vtepIpv4, vtepIpv6 } = this.#handlers.registration();
     const localAddresses = [vtepIpv4, vtepIpv6].filter((address) => address !== "") as IpAddress[];
     const connection = connectNode({ url: this.#url, credentials: this.#credentials, localAddresses });
     this.#connection = connection;
-    await connection.client.register(this.#registration(), { timeoutMs: seconds(10) });
+    await this.#register(connection);
+    // What changed meanwhile.
+    void this.#tell();
     const cancelRenewal = this.#scheduleRenewal(conversation);
     try {
       const { revision, networks } = this.#handlers.resume();
@@ -166,10 +187,11 @@ export class Session {
       for await (const message of stream) {
         if (!connected) {
           connected = true;
+          this.#isSpeaking = true;
           this.#wasRefused = false;
           this.#handlers.onConnected(connection);
         }
-        this.#handlers.onChanges(this.#readAll(message.changes), Number(message.revision), message.complete);
+        this.#actUpon(message);
         // Many messages may wait, and others with them.
         await turn();
       }
@@ -183,16 +205,50 @@ export class Session {
     });
   }
 
+  /** Throws what goes wrong on this side as such. */
+  #actUpon({ changes, revision, complete }: WatchResponse): void {
+    try {
+      this.#handlers.onChanges(this.#readAll(changes), Number(revision), complete);
+    } catch (error) {
+      throw failureOf(`act upon what ${this.#url} told`)(error);
+    }
+  }
+
   /** What is next of a network that was announced, and whether that was all. */
   async networkPart(network: string): Promise<{ readonly changes: SessionChange[]; readonly complete: boolean }> {
     const { connection } = this;
     if (connection === undefined) throw closedError(`get a part of network ${network}`);
-    const { changes, complete } = await connection.client.getNetworkPart({ network }, { timeoutMs: seconds(10) });
+    const { changes, complete } = await connection.client.getNetworkPart({ network }, { timeoutMs: requestTimeout });
     return { changes: this.#readAll(changes), complete };
   }
 
-  #registration() {
-    return { ...this.#handlers.registration(), incarnation: this.#incarnation, wasRefused: this.#wasRefused };
+  async #register(connection: NodeConnection): Promise<void> {
+    const registration = this.#handlers.registration();
+    const agent = { incarnation: this.#incarnation, wasRefused: this.#wasRefused };
+    await connection.client.register({ ...registration, ...agent }, { timeoutMs: requestTimeout });
+    if (this.#connection !== connection) return;
+    this.#told = registration;
+    this.#handlers.onRegistered();
+  }
+
+  /** Until the server of the conversation under way knows what this node is now. */
+  async #tell(): Promise<void> {
+    if (this.#isTelling) return;
+    this.#isTelling = true;
+    let pause: Duration = shortestPause;
+    for (;;) {
+      const connection = this.#connection;
+      const { signal } = this.#conversation;
+      const isToldAll = this.#told === undefined || isDeepStrictEqual(this.#told, this.#handlers.registration());
+      if (connection === undefined || isToldAll || signal.aborted) break;
+      const error = await this.#register(connection).then(() => undefined, failureOf(`register at ${this.#url}`));
+      if (error === undefined) continue;
+      await this.#sleep(pause);
+      pause = Math.min(pause * 2, longestPause) as Duration;
+      // With the connection gone it is no failure by itself: the next one begins with it.
+      if (this.#connection === connection && !signal.aborted) this.#handlers.onNotRegistered(error);
+    }
+    this.#isTelling = false;
   }
 
   /** Whether the certificate, which the server does not accept, is renewed for that at once: it was not lately. */

@@ -30,6 +30,7 @@ const tones: ReadonlyMap<string, Tone> = new Map([
   ["in sync", "good"],
   ["pending", "changing"],
   ["joining", "changing"],
+  ["connecting", "changing"],
   ["different", "changing"],
   ["foreign", "changing"],
   ["warning", "changing"],

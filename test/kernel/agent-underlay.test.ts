@@ -105,6 +105,27 @@ test("one host's smaller underlay MTU lowers the inner MTU on every host, and ra
   await inSync(lab, "h1", "h2");
 });
 
+test("an underlay MTU that the server refuses is a problem until it takes another, and no loss of the VTEP address", async () => {
+  const registration = { kind: "registration of node", key: "h2" };
+  const problemsOf = async () => (await lab.agent("h2").getStatus({})).problems;
+  await inLab(lab, "h2", "ip", "route", "add", "192.0.2.1", "dev", "eth0", "mtu", "1000");
+  await until(async () => {
+    const problem = (await problemsOf()).find(({ reference }) => reference?.kind === registration.kind);
+    assert.equal(problem?.reference?.key, registration.key);
+    assert.match(
+      problem?.reason ?? "",
+      /tell the server that node h2 has VTEP 192\.0\.2\.2, .* and underlay MTU 1000: /,
+    );
+  });
+  assert.ok(!(await problemsOf()).some(({ reference }) => reference?.kind === "VTEP address"));
+  await inLab(lab, "h2", "ip", "route", "replace", "192.0.2.1", "dev", "eth0", "mtu", "1400");
+  await until(async () => assert.deepEqual(await problemsOf(), []));
+  await assertMtu(1350, 1330);
+  await inLab(lab, "h2", "ip", "route", "del", "192.0.2.1");
+  await assertMtu(1450, 1430);
+  await inSync(lab, "h1", "h2");
+});
+
 test("tenants with the same addresses do not hear of each other", async (t) => {
   // Same subnets, same addresses: each sees its own neighbour, and the rival's lone container nobody.
   lab.addContainer("r1");

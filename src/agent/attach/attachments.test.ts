@@ -3,12 +3,16 @@ import { beforeEach, test } from "node:test";
 import { kinds } from "../../api/kinds.ts";
 import type { NodeConnection } from "../../api/transport.ts";
 import { ManualClock } from "../../base/clock.ts";
+import { seconds } from "../../base/duration.ts";
 import { WeftError } from "../../base/errors.ts";
 import { ip } from "../../base/ip.ts";
 import { silentLogger } from "../../base/logger.ts";
 import { mac } from "../../base/mac.ts";
-import { type KernelObject, type NodeDataplane, Problems } from "../../dataplane/index.ts";
+import { DesiredNetwork, type NetworkSettings } from "../../dataplane/desired.ts";
+import { type KernelObject, type NodeDataplane, nameOfObject, Problems } from "../../dataplane/index.ts";
+import { tunnelName } from "../../dataplane/kernel-names.ts";
 import type { Endpoint } from "../../model/index.ts";
+import { networkSettings } from "../../testing/desired.ts";
 import type { DesiredState } from "../desired-state.ts";
 import { EventLog } from "../event-log.ts";
 import type { Attachment, Replica } from "../replica.ts";
@@ -20,7 +24,14 @@ let steps: string[];
 let attachments: Map<string, Attachment>;
 let isConnected: boolean;
 let problem: { readonly object: KernelObject } | undefined;
+let networks: Map<string, DesiredNetwork>;
 let flow: Attachments;
+/** Why the disk takes nothing, and why the server does not take a claim; `undefined`: they do. */
+let diskError: WeftError | undefined;
+let refusal: Error | undefined;
+let own: Map<string, Endpoint>;
+/** Of the node, apart from the kernel. */
+let problems: Problems;
 const clock = new ManualClock();
 const endpoint = { network: "web", node: "h1", mac: mac("02:00:00:00:00:01"), ips: [ip("10.0.0.1")], sequence: 0 };
 const request: AttachRequest = { network: "web", netns: "hook", interface: "x", mac: "", ips: [], routePriority: 0 };
@@ -42,6 +53,7 @@ const hooks: AttachKind = {
 const client = {
   createEndpoint: async ({ id }: { readonly id: string }) => {
     steps.push("claimed");
+    if (refusal !== undefined) throw refusal;
     const granted: Endpoint = { id, ...endpoint, attachment: "netns" };
     return { endpoint: kinds.endpoint.toMessage(granted), revision: 7n };
   },
@@ -53,27 +65,36 @@ beforeEach(() => {
   attachments = new Map();
   isConnected = true;
   problem = undefined;
-  const problems = new Problems(() => {}, clock);
+  diskError = undefined;
+  refusal = undefined;
+  own = new Map();
+  networks = new Map();
+  problems = new Problems(() => {}, clock);
+  const kernelProblems = new Problems(() => {}, clock);
   const dataplane = {
-    networks: new Map(),
-    problems,
+    networks,
+    problems: kernelProblems,
     isPortInPlace: () => true,
     changed: async () => {
       steps.push("kernel");
       if (problem !== undefined)
-        problems.failed(problem.object, new WeftError({ code: "internal", attempted: "a port", reason: "no" }));
+        kernelProblems.failed(problem.object, new WeftError({ code: "internal", attempted: "a port", reason: "no" }));
     },
   };
   const replica: Pick<Replica, "putAttachment" | "deleteAttachment"> = {
-    putAttachment: ({ state }) => void steps.push(`disk: ${state}`),
+    putAttachment: ({ state }) => {
+      if (diskError !== undefined) throw diskError;
+      steps.push(`disk: ${state}`);
+    },
     deleteAttachment: () => void steps.push("disk: gone"),
   };
   const options: AttachmentsOptions = {
     kind: hooks,
     replica: replica as Replica,
     attachments,
-    desired: { own: new Map(), attachmentChanged: () => {} } as unknown as DesiredState,
+    desired: { own, attachmentChanged: () => {} } as unknown as DesiredState,
     dataplane: dataplane as unknown as NodeDataplane,
+    problems,
     events: new EventLog(clock),
     logger: silentLogger,
     clock,
@@ -90,11 +111,50 @@ test("what is attached is on disk before the server hears of it, and acknowledge
 });
 
 test("what the kernel refuses is given back, and nothing is left of it", async () => {
+  networks.set("web", new DesiredNetwork(networkSettings({ name: "web" })));
   problem = { object: { kind: "bridge", network: "web" } };
   await assert.rejects(flow.attach(request), /a port/);
   assert.deepEqual(steps.slice(2), ["kernel", "disk: releasing", "kernel", "given back", "disk: gone"]);
   assert.equal(attachments.size, 0);
 });
+
+const [vxlan, geneve, gre] = [
+  { encapsulation: "vxlan", port: 4789 },
+  { encapsulation: "geneve", port: 6081 },
+  { encapsulation: "gre", port: 0 },
+] as const;
+const { vni } = networkSettings();
+const sharedTunnel = { kind: "tunnel", tenant: "blue", network: "web", key: "vx100" };
+const toOneVtep = { kind: "tunnel", tenant: "blue", network: "web", key: tunnelName(geneve, vni, ip("192.0.2.2")) };
+const ofNetwork = (kind: string, network = "web"): KernelObject => ({ kind, tenant: "blue", network, key: "x" });
+const inGeneve = { transport: geneve };
+const inBoth = { transport: geneve, standby: [vxlan] };
+const direct = { transport: undefined } as unknown as Partial<NetworkSettings>;
+
+for (const [object, what, settings, isRefused] of [
+  [{ kind: "underlay" }, "of VXLAN", {}, true],
+  [{ kind: "underlay" }, "that is received by VXLAN, too", inBoth, true],
+  [{ kind: "underlay" }, "of Geneve", inGeneve, false],
+  [{ kind: "underlay" }, "of GRE", { transport: gre }, false],
+  [{ kind: "underlay" }, "without a tunnel", direct, false],
+  [{ kind: "protection", tenant: "blue", network: "web" }, "of VXLAN", {}, true],
+  [sharedTunnel, "of VXLAN", {}, true],
+  [sharedTunnel, "that is received by VXLAN, too", inBoth, true],
+  [toOneVtep, "of Geneve", inGeneve, false],
+  [sharedTunnel, "of Geneve, which VXLAN is yet to leave", inGeneve, false],
+  [ofNetwork("bridge"), "of Geneve", inGeneve, true],
+  [ofNetwork("bridge", "other"), "of VXLAN", {}, false],
+  [ofNetwork("flood entry"), "of VXLAN", {}, false],
+  [{ kind: "tenant", tenant: "blue" }, "of Geneve", inGeneve, true],
+  [{ kind: "tenant", tenant: "red" }, "of VXLAN", {}, false],
+  [{ kind: "nexthops" }, "of VXLAN", {}, false],
+] as const)
+  test(`a problem of the ${nameOfObject(object)} ${isRefused ? "refuses" : "leaves alone"} who attaches to a network ${what}`, async () => {
+    networks.set("web", new DesiredNetwork(networkSettings({ name: "web", ...settings })));
+    problem = { object };
+    if (isRefused) await assert.rejects(flow.attach(request), /a port/);
+    else assert.ok(await flow.attach(request));
+  });
 
 test("one spot takes one endpoint at a time", async () => {
   const [first, second] = await Promise.allSettled([flow.attach(request), flow.attach(request)]);
@@ -123,6 +183,70 @@ test("what a crash left claimed and not acknowledged is given back", async () =>
   await flow.settleWithServer();
   assert.deepEqual(steps, ["disk: releasing", "given back", "disk: gone"]);
   assert.equal(attachments.size, 0);
+});
+
+const full = new WeftError({ code: "failed-precondition", attempted: "write agent.db", reason: "disk is full" });
+
+/** An endpoint that the server, restored from an older copy, does not know. */
+function unclaimed(): Endpoint {
+  const id = "00000000000a";
+  attachments.set(id, { id, network: "web", ...recordOf("hook"), state: "attached" });
+  const forgotten: Endpoint = { id, ...endpoint, attachment: "netns" };
+  own.set(id, forgotten);
+  flow.markUnclaimed([forgotten]);
+  return forgotten;
+}
+
+test("what the server accepts again stays, also while the disk is full, and is on disk when that has room", async () => {
+  diskError = full;
+  const { id } = unclaimed();
+  assert.equal(attachments.get(id)?.state, "unclaimed");
+  assert.deepEqual(await flow.claimAgain(), []);
+  assert.equal(attachments.get(id)?.state, "attached");
+  diskError = undefined;
+  clock.advance(seconds(5));
+  assert.deepEqual(new Set(steps), new Set(["claimed", "disk: attached"]));
+});
+
+for (const code of ["invalid-argument", "not-found", "already-exists"] as const)
+  test(`what the server refuses with ${code} is refused for good`, async () => {
+    const forgotten = unclaimed();
+    refusal = new WeftError({ code, attempted: "create an endpoint", reason: "not this one" });
+    const refused = await flow.claimAgain();
+    assert.deepEqual(
+      refused.map(({ endpoint: { id } }) => id),
+      [forgotten.id],
+    );
+    assert.match(refused[0]?.reason ?? "", /not this one/);
+    flow.forget(forgotten, refused[0]?.reason ?? "");
+    assert.equal(problems.size, 0);
+  });
+
+const notNow = ["unavailable", "internal", "failed-precondition", "exhausted", "unauthenticated", "in-use"] as const;
+for (const code of [...notNow, undefined])
+  test(`what the server cannot take now (${code ?? "no error of weft's"}) stays, and is told until it does`, async () => {
+    const { id } = unclaimed();
+    const reason = "the store is read-only";
+    refusal = code === undefined ? new Error(reason) : new WeftError({ code, attempted: "create an endpoint", reason });
+    assert.deepEqual(await flow.claimAgain(), []);
+    assert.equal(attachments.get(id)?.state, "unclaimed");
+    const isTold = code !== "unavailable" && code !== undefined;
+    assert.equal(problems.find(({ kind, key }) => kind === "claim of endpoint" && key === id) !== undefined, isTold);
+    refusal = undefined;
+    assert.deepEqual(await flow.claimAgain(), []);
+    assert.equal(attachments.get(id)?.state, "attached");
+    assert.equal(problems.size, 0);
+  });
+
+test("what is detached while the disk is full is gone from here, and is recorded as such until the server knows", async () => {
+  const { id } = await flow.attach(request);
+  diskError = full;
+  isConnected = false;
+  assert.equal(await flow.detach(request), id);
+  diskError = undefined;
+  steps = [];
+  clock.advance(seconds(5));
+  assert.deepEqual(steps, ["disk: releasing"]);
 });
 
 function recordOf(netns: string): AttachRecord {

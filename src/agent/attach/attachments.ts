@@ -3,14 +3,15 @@ import { kinds } from "../../api/kinds.ts";
 import type { NodeConnection } from "../../api/transport.ts";
 import type { Clock } from "../../base/clock.ts";
 import { seconds } from "../../base/duration.ts";
-import { messageOf, WeftError } from "../../base/errors.ts";
+import { type ErrorCode, messageOf, WeftError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { unwrap } from "../../base/result.ts";
-import type { NodeDataplane } from "../../dataplane/index.ts";
+import type { DesiredNetwork, KernelObject, NodeDataplane, Problems } from "../../dataplane/index.ts";
 import { declaredIps, type Endpoint } from "../../model/resources.ts";
 import type { DesiredState } from "../desired-state.ts";
 import type { EventLog } from "../event-log.ts";
 import { type Attachment, isInPlace, type Replica, type ReplicaChange } from "../replica.ts";
+import { isOfAll, restsOn } from "../rests-on.ts";
 import type { AttachKind, AttachRequest, AttachTarget } from "./kind.ts";
 
 export interface AttachmentsOptions {
@@ -19,6 +20,8 @@ export interface AttachmentsOptions {
   readonly attachments: Map<string, Attachment>;
   readonly desired: DesiredState;
   readonly dataplane: NodeDataplane;
+  /** What is not as it should be apart from the kernel. */
+  readonly problems: Problems;
   readonly events: EventLog;
   readonly logger: Logger;
   readonly clock: Clock;
@@ -32,8 +35,9 @@ const requestTimeout = seconds(10);
 const settleAgain = seconds(5);
 /** Passes of the dataplane that an attachment waits for; one does unless others are attached at the same time. */
 const mostPasses = 10;
-/** What an endpoint's network must have before it. */
-const carriers: ReadonlySet<string> = new Set(["protection", "bridge", "tunnel"]);
+
+/** With these the server says that it will not have the claim as it is; with any other that it could not take it now. */
+const finalRefusals: ReadonlySet<ErrorCode> = new Set(["invalid-argument", "not-found", "already-exists"]);
 
 /** Attaches endpoints and takes them away again: whole, or not at all. */
 export class Attachments {
@@ -155,7 +159,7 @@ export class Attachments {
   markUnclaimed(endpoints: readonly Endpoint[]): void {
     for (const { id } of endpoints) {
       const attachment = this.#options.attachments.get(id);
-      if (attachment !== undefined) this.#put({ ...attachment, state: "unclaimed" });
+      if (attachment !== undefined) this.#keep({ ...attachment, state: "unclaimed" });
     }
   }
 
@@ -184,20 +188,39 @@ export class Attachments {
       const client = this.#options.connection()?.client;
       if (attachment.state !== "unclaimed" || endpoint === undefined || client === undefined) continue;
       const { id, network, mac } = endpoint;
-      try {
-        const claim = { id, network, attachment: kind.name, mac, ips: [...declaredIps(endpoint)] };
-        await client.createEndpoint(claim, { timeoutMs: requestTimeout });
-        if (attachments.get(id)?.state === "unclaimed") this.#put({ ...attachment, state: "attached" });
-      } catch (error) {
-        if (!(error instanceof WeftError) || error.code === "unavailable" || error.code === "internal")
-          logger.warn(
-            { endpoint: id, error: messageOf(error) },
-            "could not claim an endpoint again; trying again later",
-          );
-        else refused.push({ endpoint, reason: `the server does not know it any more and refuses it: ${error.reason}` });
-      }
+      const claim = { id, network, attachment: kind.name, mac, ips: [...declaredIps(endpoint)] };
+      const error = await client.createEndpoint(claim, { timeoutMs: requestTimeout }).then(() => undefined, asError);
+      if (error === undefined) {
+        // It may have been detached meanwhile.
+        if (attachments.get(id)?.state === "unclaimed") this.#keep({ ...attachment, state: "attached" });
+      } else if (error instanceof WeftError && finalRefusals.has(error.code))
+        refused.push({ endpoint, reason: `the server does not know it any more and refuses it: ${error.reason}` });
+      else logger.warn({ endpoint: id, error: error.message }, "could not claim an endpoint again; trying again later");
+      this.#tellClaim(endpoint, error);
     }
     return refused;
+  }
+
+  /** That the server is away is no problem of the endpoint's; that it does not take the claim may stay so until somebody does something. */
+  #tellClaim(endpoint: Endpoint, error: Error | undefined): void {
+    const { problems } = this.#options;
+    if (error === undefined) problems.cleared(claimObject(endpoint));
+    else if (error instanceof WeftError && error.code !== "unavailable")
+      problems.failed(
+        claimObject(endpoint),
+        new WeftError({
+          code: error.code,
+          attempted: `claim endpoint ${endpoint.id} of network ${endpoint.network} again, which the server does not know any more`,
+          reason: `${error.reason}; it works on and is claimed until the server accepts or refuses it`,
+          hint: error.hint ?? "see the server's log",
+          cause: error,
+        }),
+      );
+  }
+
+  #forgetClaim(attachment: Attachment): void {
+    const { kind } = claimObject(attachment);
+    this.#options.problems.forget((object) => object.kind === kind && object.key === attachment.id);
   }
 
   /** The endpoint was taken from this node without anybody here having detached it. */
@@ -206,6 +229,7 @@ export class Attachments {
     const attachment = attachments.get(endpoint.id);
     if (attachment === undefined) return;
     this.#remove(endpoint.id);
+    this.#forgetClaim(attachment);
     const object = { kind: "endpoint", network: endpoint.network, key: endpoint.id };
     const message = `${endpoint.ips.join(", ")} was taken out of ${kind.text(attachment)}: ${reason}`;
     this.#options.events.add({ level: "warning", kind: "detached", object, message });
@@ -215,14 +239,15 @@ export class Attachments {
   /** Attachments that no caller was told of, left by a crash, are given back. */
   abandonPending(): void {
     for (const attachment of this.#options.attachments.values())
-      if (attachment.state === "pending") this.#put({ ...attachment, state: "releasing" });
+      if (attachment.state === "pending") this.#keep({ ...attachment, state: "releasing" });
   }
 
   async #release(id: string): Promise<void> {
     const { attachments, desired, dataplane } = this.#options;
     const attachment = attachments.get(id);
     if (attachment === undefined) return;
-    this.#put({ ...attachment, state: "releasing" });
+    this.#keep({ ...attachment, state: "releasing" });
+    this.#forgetClaim(attachment);
     desired.attachmentChanged(id);
     await dataplane.changed(dataplane.networks.get(attachment.network)?.settings.tenant);
     await this.settleWithServer();
@@ -247,9 +272,7 @@ export class Attachments {
       await dataplane.changed(network?.settings.tenant);
       const problem =
         dataplane.problems.get({ kind: "endpoint", network: name, key: id }) ??
-        dataplane.problems.find(({ kind, ...object }) => object.network === name && carriers.has(kind)) ??
-        dataplane.problems.get({ kind: "underlay" }) ??
-        dataplane.problems.find(({ kind, tenant }) => kind === "tenant" && tenant === network?.settings.tenant);
+        (network === undefined ? undefined : dataplane.problems.find((object) => keepsFrom(object, network)));
       if (problem !== undefined) throw problem.error;
       if (dataplane.isPortInPlace(name, id)) return;
     }
@@ -261,20 +284,31 @@ export class Attachments {
     });
   }
 
-  /** A claim is on disk before it is acted upon; what is let go is let go also when the disk is full. */
+  /** A claim is on disk before it is acted upon: throws, and leaves all as it was, where it cannot be. */
   #put(attachment: Attachment): void {
-    const { attachments, replica } = this.#options;
-    if (attachment.state !== "releasing") {
-      replica.putAttachment(attachment);
-      attachments.set(attachment.id, attachment);
-      return;
-    }
-    attachments.set(attachment.id, attachment);
+    this.#options.replica.putAttachment(attachment);
+    this.#options.attachments.set(attachment.id, attachment);
+  }
+
+  /** What has become of an attachment anyway, whatever the disk does: that follows as soon as it can. */
+  #keep(attachment: Attachment): void {
+    this.#options.attachments.set(attachment.id, attachment);
+    this.#record(attachment.id);
+  }
+
+  #record(id: string): void {
+    const { attachments, replica, logger, clock } = this.#options;
+    const attachment = attachments.get(id);
+    if (attachment === undefined) return;
     try {
       replica.putAttachment(attachment);
     } catch (error) {
-      // The server is told all the same, and tells this node when it starts again.
-      this.#options.logger.warn({ endpoint: attachment.id, error: messageOf(error) }, "could not record its release");
+      const { state } = attachment;
+      logger.warn(
+        { endpoint: id, state, error: messageOf(error) },
+        "could not record what became of it; trying again later",
+      );
+      clock.after(settleAgain, () => this.#record(id));
     }
   }
 
@@ -292,4 +326,18 @@ export class Attachments {
       clock.after(settleAgain, () => this.#removeFromDisk(id));
     }
   }
+}
+
+/** Whether no endpoint of the network can be attached while the object is not as it should be. */
+function keepsFrom(object: KernelObject, network: DesiredNetwork): boolean {
+  if (object.network !== undefined) return object.network === network.settings.name && isOfAll(network, object);
+  return (object.kind === "underlay" || object.kind === "tenant") && restsOn(network, object);
+}
+
+function claimObject({ id, network }: Pick<Attachment, "id" | "network">): KernelObject {
+  return { kind: "claim of endpoint", network, key: id };
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(messageOf(thrown));
 }

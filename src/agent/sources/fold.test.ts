@@ -5,7 +5,7 @@ import { cidr } from "../../base/cidr.ts";
 import { ip } from "../../base/ip.ts";
 import { mac } from "../../base/mac.ts";
 import { DesiredNetwork } from "../../dataplane/desired.ts";
-import type { RemoteEndpoint, Source } from "../../dataplane/index.ts";
+import type { RemoteEndpoint, RemotePlace, Source } from "../../dataplane/index.ts";
 import { Marked, networkSettings } from "../../testing/desired.ts";
 import { type EndpointWord, Fold } from "./fold.ts";
 
@@ -47,9 +47,9 @@ for (const [what, rival] of [
       for (const each of order) fold.putEndpoint(each);
       assert.equal(holders(), "e1");
       assert.deepEqual([...fold.endpointsOf("static")], [rival]);
-      fold.removeEndpoint("e1");
+      fold.removeEndpoint("e1", "server");
       assert.equal(holders(), "s1");
-      fold.removeEndpoint("s1");
+      fold.removeEndpoint("s1", "static");
       assert.equal(holders(), "");
     }
   });
@@ -60,8 +60,8 @@ test("what waits is believed as soon as it contradicts nothing, and not once it 
   fold.putEndpoint(endpoint(server, "e1", 2, 2));
   assert.equal(holders(), "e1 s1");
   fold.putEndpoint(endpoint(server, "e1", 1, 1));
-  fold.removeEndpoint("s1");
-  fold.removeEndpoint("e1");
+  fold.removeEndpoint("s1", "static");
+  fold.removeEndpoint("e1", "server");
   assert.equal(holders(), "");
 });
 
@@ -78,46 +78,76 @@ test("what the server places on this node holds against other sources, also when
   fold.putEndpoint(endpoint(server, "e1", 1, 2));
   assert.equal(holders(), "e1 s2");
   fold.putEndpoint(here);
-  fold.removeEndpoint("e1");
+  fold.removeEndpoint("e1", "server");
   assert.equal(holders(), "s1 s2");
 });
 
-test("of any sequence of words those are believed that the server does not contradict", () => {
-  const number = fc.integer({ min: 1, max: 3 });
-  const kind = fc.constantFrom("elsewhere" as const, "here" as const, "gone" as const);
-  const step = fc.tuple(kind, fc.constantFrom(server, other), number, number, number);
-  const isAlike = (a: EndpointWord, b: EndpointWord): boolean => a.mac === b.mac || a.ips[0] === b.ips[0];
-  fc.assert(
-    fc.property(fc.array(step, { maxLength: 20 }), (sequence) => {
-      network = new DesiredNetwork(networkSettings());
-      fold = new Fold(network, () => ({ isDirect: false, isFromLink: false }));
-      const said = new Map<string, { readonly word: RemoteEndpoint; readonly isHere: boolean }>();
-      for (const [what, source, id, ...addresses] of sequence) {
-        const word = endpoint(source, `${source.name}${id}`, ...addresses);
-        // But for the moment of a change, a source speaks of a MAC or address once.
-        const ended = [...said.values()].filter(({ word: old }) => old.source === source && isAlike(old, word));
-        for (const { id: last } of [word, ...(what === "gone" ? [] : ended.map(({ word: old }) => old))]) {
-          if (last === word.id && what !== "gone") continue;
-          fold.removeEndpoint(last);
-          said.delete(last);
+for (const isShared of [false, true])
+  test(`of any sequence of words${isShared ? ", also of the same endpoints," : ""} those are believed that the server does not contradict`, () => {
+    const number = fc.integer({ min: 1, max: 3 });
+    const kind = fc.constantFrom("elsewhere" as const, "here" as const, "gone" as const);
+    const step = fc.tuple(kind, fc.constantFrom(server, other), number, number, number);
+    const isAlike = (a: EndpointWord, b: EndpointWord): boolean =>
+      a.id === b.id || a.mac === b.mac || a.ips[0] === b.ips[0];
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 20 }), (sequence) => {
+        network = new DesiredNetwork(networkSettings());
+        fold = new Fold(network, () => ({ isDirect: false, isFromLink: false }));
+        const said = new Map<string, { readonly word: RemoteEndpoint; readonly isHere: boolean }>();
+        for (const [what, source, id, ...addresses] of sequence) {
+          const word = endpoint(source, isShared ? `e${id}` : `${source.name}${id}`, ...addresses);
+          // But for the moment of a change, a source speaks of a MAC or address once.
+          const ended = [...said.values()].filter(({ word: old }) => old.source === source && isAlike(old, word));
+          for (const { id: last } of [word, ...(what === "gone" ? [] : ended.map(({ word: old }) => old))]) {
+            if (last === word.id && what !== "gone") continue;
+            fold.removeEndpoint(last, source.name);
+            said.delete(`${source.name} ${last}`);
+          }
+          if (what === "gone") continue;
+          fold.putEndpoint(what === "here" ? { ...word, vtep: undefined } : word);
+          said.set(`${source.name} ${word.id}`, { word, isHere: what === "here" });
         }
-        if (what === "gone") continue;
-        fold.putEndpoint(what === "here" ? { ...word, vtep: undefined } : word);
-        said.set(word.id, { word, isHere: what === "here" });
-      }
-      const all = [...said.values()];
-      const believed = all.filter(
-        ({ word, isHere }) => !isHere && all.every((each) => !isFirst(each.word, word) || !isAlike(each.word, word)),
-      );
-      assert.equal(
-        holders(),
-        believed
-          .map(({ word }) => word.id)
-          .sort()
-          .join(" "),
-      );
-    }),
-  );
+        const all = [...said.values()];
+        const believed = all.filter(
+          ({ word, isHere }) => !isHere && all.every((each) => !isFirst(each.word, word) || !isAlike(each.word, word)),
+        );
+        const told = ({ id, source: { name } }: RemoteEndpoint): string => `${name} ${id}`;
+        assert.deepEqual([...network.remotes.values()].map(told).sort(), believed.map(({ word }) => told(word)).sort());
+      }),
+    );
+  });
+
+test("a source takes back its own word alone", () => {
+  fold.putEndpoint(endpoint(server, "e1", 1, 1));
+  fold.removeEndpoint("e1", "static");
+  assert.equal(holders(), "e1");
+  // The same endpoint, as two sources say.
+  const otherwise = endpoint(other, "e1", 2, 2);
+  fold.putEndpoint(otherwise);
+  assert.equal(network.remote("e1")?.source, server);
+  assert.deepEqual([...fold.endpointsOf("static")], [otherwise]);
+  fold.removeEndpoint("e1", "server");
+  assert.equal(network.remote("e1"), otherwise);
+  fold.putEndpoint({ ...endpoint(server, "e1", 1, 1), vtep: undefined });
+  fold.removeEndpoint("e1", "static");
+  fold.putEndpoint(endpoint(other, "s1", 1, 9));
+  assert.equal(holders(), "", "the server's word, that it is here, holds");
+});
+
+test("VTEPs that a source lists are beside those of others, and replaced by its own next list alone", () => {
+  const place = (source: Source, last: number): RemotePlace => ({ vtep: ip(`192.0.2.${last}`), source });
+  fold.setListed("static", [place(other, 21), place(other, 22)]);
+  fold.setListed("server", [place(server, 22), place(server, 23)]);
+  const listed = (): string[] => [...network.listed].map((vtep) => vtep.replace("192.0.2.", "")).sort();
+  assert.deepEqual(listed(), ["21", "22", "23"]);
+  fold.setListed("static", []);
+  assert.deepEqual(listed(), ["22", "23"]);
+  fold.setListed("static", [place(other, 24)]);
+  fold.setListed("server", []);
+  assert.deepEqual(listed(), ["24"]);
+  network = new DesiredNetwork(networkSettings());
+  fold.moveTo(network);
+  assert.deepEqual(listed(), ["24"], "a network that is made anew has what it had");
 });
 
 /** Whether the first is the server's word and the second another's. */
@@ -136,7 +166,7 @@ test("a change costs the same however many are not believed", () => {
   for (const each of many(server, "e")) fold.putEndpoint(each);
   for (const each of many(other, "s")) fold.putEndpoint(each);
   assert.equal(network.remotes.size, count);
-  for (const { id } of many(server, "e")) fold.removeEndpoint(id);
+  for (const { id } of many(server, "e")) fold.removeEndpoint(id, "server");
   assert.ok([...network.remotes.keys()].every((id) => id.startsWith("s")));
   assert.equal(network.remotes.size, count);
 });
@@ -145,7 +175,7 @@ test("a source contradicts itself for a moment: the next owner of a MAC address 
   fold.putEndpoint(endpoint(server, "e1", 1, 1));
   fold.putEndpoint(endpoint(server, "e2", 1, 1));
   assert.equal(network.remotesByMac.get(mac("02:00:00:00:00:01"))?.id, "e2");
-  fold.removeEndpoint("e1");
+  fold.removeEndpoint("e1", "server");
   assert.equal(holders(), "e2");
 });
 

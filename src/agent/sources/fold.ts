@@ -25,10 +25,15 @@ export type BlockWord = Pick<RemoteBlock, "cidr"> & Word;
 /** How packets of the network travel to a VTEP. */
 export type WayTo = (vtep: IpAddress) => Pick<RemoteBlock, "isDirect" | "isFromLink">;
 
-/** What all sources say of one network, as the one word that the dataplane gets. */
+/**
+ * What all sources say of one network, as the one word that the dataplane gets. What one source says replaces, and takes
+ * back, what that source said before, and nothing that another says.
+ */
 export class Fold {
   readonly #wayTo: WayTo;
   #network: DesiredNetwork;
+  /** The VTEPs that each source lists for the network as a whole. */
+  readonly #listed = new Map<SourceName, readonly RemotePlace[]>();
   readonly #here = new Endpoints<EndpointWord>();
   /** What is not believed now. */
   readonly #waiting = new Endpoints<RemoteEndpoint>();
@@ -46,6 +51,7 @@ export class Fold {
   moveTo(network: DesiredNetwork): void {
     if (network === this.#network) return;
     for (const endpoint of this.#network.remotes.values()) network.putRemote(endpoint);
+    network.setListed(this.#listedVteps());
     this.#network = network;
     this.waysChanged();
   }
@@ -55,32 +61,34 @@ export class Fold {
     for (const cidr of this.#blocks.keys()) this.#showBlock(cidr);
   }
 
-  /** The VTEPs that sources list for the network as a whole. */
-  setListed(places: readonly RemotePlace[]): void {
-    this.#network.setListed(places.map(({ vtep }) => vtep));
+  /** The VTEPs that a source lists for the network as a whole, in place of those that it listed before. */
+  setListed(name: SourceName, places: readonly RemotePlace[]): void {
+    this.#listed.set(name, places);
+    this.#network.setListed(this.#listedVteps());
   }
 
   /** What a source says of endpoints elsewhere, believed or not. */
   *endpointsOf(name: SourceName): Iterable<RemoteEndpoint> {
-    for (const endpoints of [this.#network.remotes, this.#waiting.byId])
-      for (const endpoint of endpoints.values()) if (endpoint.source.name === name) yield endpoint;
+    for (const endpoints of [this.#network.remotes.values(), this.#waiting.all])
+      for (const endpoint of endpoints) if (endpoint.source.name === name) yield endpoint;
   }
 
   putEndpoint(word: EndpointWord): void {
-    this.#speakers.add(word.source.name);
-    const before = this.#known(word.id);
+    const { id, source } = word;
+    this.#speakers.add(source.name);
+    const before = this.#wordOf(id, source.name);
     if (isElsewhere(word)) {
-      this.#here.remove(word.id);
+      this.#here.remove(id, source.name);
       this.#judge(word);
     } else this.#placeHere(word);
     this.#judgeWaiting(before);
   }
 
-  removeEndpoint(id: string): void {
-    const before = this.#known(id);
-    this.#here.remove(id);
-    this.#waiting.remove(id);
-    this.#network.removeRemote(id);
+  /** The source says of the endpoint no more where it is. */
+  removeEndpoint(id: string, name: SourceName): void {
+    const before = this.#wordOf(id, name);
+    this.#here.remove(id, name);
+    this.#withdraw(id, name);
     this.#judgeWaiting(before);
   }
 
@@ -108,83 +116,113 @@ export class Fold {
     if (!isDeepStrictEqual(this.#network.blocks.get(cidr), wanted)) this.#network.putBlock(wanted);
   }
 
-  #known(id: string): EndpointWord | undefined {
-    return this.#network.remote(id) ?? this.#waiting.byId.get(id) ?? this.#here.byId.get(id);
+  #listedVteps(): IpAddress[] {
+    return [...this.#listed.values()].flatMap((places) => places.map(({ vtep }) => vtep));
+  }
+
+  #wordOf(id: string, name: SourceName): EndpointWord | undefined {
+    return this.#believed(id, name) ?? this.#waiting.get(id, name) ?? this.#here.get(id, name);
+  }
+
+  #believed(id: string, name: SourceName): RemoteEndpoint | undefined {
+    const endpoint = this.#network.remote(id);
+    return endpoint?.source.name === name ? endpoint : undefined;
+  }
+
+  /** It is elsewhere no more, as far as the source is concerned. */
+  #withdraw(id: string, name: SourceName): void {
+    this.#waiting.remove(id, name);
+    if (this.#believed(id, name) !== undefined) this.#network.removeRemote(id);
   }
 
   #placeHere(word: EndpointWord): void {
-    this.#waiting.remove(word.id);
-    this.#network.removeRemote(word.id);
+    this.#withdraw(word.id, word.source.name);
     this.#here.put(word);
-    for (const holder of this.#network.remotesLike(word)) this.#judge(holder);
+    for (const holder of this.#holdersLike(word)) this.#judge(holder);
   }
 
   #judge(endpoint: RemoteEndpoint): void {
-    this.#waiting.remove(endpoint.id);
+    const { id, source } = endpoint;
+    this.#waiting.remove(id, source.name);
     const rivals = this.#rivalsOf(endpoint);
     const isBelieved =
-      endpoint.source.name === precedence[0] ||
+      source.name === precedence[0] ||
       [...rivals, ...this.#here.like(endpoint)].every((word) => !isBefore(word, endpoint));
-    if (isBelieved && !isSame(this.#network.remote(endpoint.id), endpoint)) this.#network.putRemote(endpoint);
-    for (const other of isBelieved ? rivals : [endpoint]) {
-      this.#network.removeRemote(other.id);
-      this.#waiting.put(other);
-    }
+    if (!isBelieved) this.#withdraw(id, source.name);
+    // Whoever has the id as well makes way first.
+    for (const rival of isBelieved ? rivals : []) this.#withdraw(rival.id, rival.source.name);
+    for (const loser of isBelieved ? rivals : [endpoint]) this.#waiting.put(loser);
+    if (isBelieved && !isSame(this.#network.remote(id), endpoint)) this.#network.putRemote(endpoint);
   }
 
-  /** Endpoints that another source places, and that have the MAC or an address of this one. */
+  /** Endpoints that another source places, and that have the id, the MAC or an address of this one. */
   #rivalsOf(endpoint: RemoteEndpoint): readonly RemoteEndpoint[] {
     if (this.#speakers.size < 2) return [];
-    return this.#network.remotesLike(endpoint).filter(({ source }) => source.name !== endpoint.source.name);
+    return this.#holdersLike(endpoint).filter(({ source }) => source.name !== endpoint.source.name);
+  }
+
+  /** Endpoints elsewhere that are believed and have the id, the MAC or an address of this one. */
+  #holdersLike(word: EndpointWord): readonly RemoteEndpoint[] {
+    const sameId = this.#network.remote(word.id);
+    const holders = this.#network.remotesLike(word);
+    return sameId === undefined || holders.includes(sameId) ? holders : [sameId, ...holders];
   }
 
   /** Those that the former word of this one may have been in the way of. There are none unless sources contradict each other. */
   #judgeWaiting(former: EndpointWord | undefined): void {
-    if (former === undefined || this.#waiting.byId.size === 0) return;
+    if (former === undefined) return;
     for (const waiting of this.#waiting.like(former)) this.#judge(waiting);
   }
 }
 
-/** Endpoints by id and by address, so that what one contradicts costs the same however many there are. */
+/** Endpoints, each as one source says, and by what two of them contradict each other in: that costs the same however many there are. */
 class Endpoints<Endpoint extends EndpointWord> {
-  readonly #byId = new Map<string, Endpoint>();
-  readonly #with = new Map<Address, Set<Endpoint>>();
+  readonly #byKey = new Map<string, Endpoint>();
+  readonly #with = new Map<string, Set<Endpoint>>();
 
-  get byId(): ReadonlyMap<string, Endpoint> {
-    return this.#byId;
+  get all(): Iterable<Endpoint> {
+    return this.#byKey.values();
   }
 
-  /** Those that have the MAC or an address of this one. */
+  /** What the source says of the endpoint. */
+  get(id: string, name: SourceName): Endpoint | undefined {
+    return this.#byKey.get(keyOf(id, name));
+  }
+
+  /** Those that have the id, the MAC or an address of this one. */
   like(word: EndpointWord): readonly Endpoint[] {
-    if (this.#byId.size === 0) return [];
+    if (this.#byKey.size === 0) return [];
     const found = new Set<Endpoint>();
-    for (const address of addressesOf(word)) for (const endpoint of this.#with.get(address) ?? []) found.add(endpoint);
+    for (const name of namesOf(word)) for (const endpoint of this.#with.get(name) ?? []) found.add(endpoint);
     return [...found];
   }
 
   put(endpoint: Endpoint): void {
-    this.remove(endpoint.id);
-    this.#byId.set(endpoint.id, endpoint);
-    for (const address of addressesOf(endpoint))
-      this.#with.set(address, (this.#with.get(address) ?? new Set()).add(endpoint));
+    const { id, source } = endpoint;
+    this.remove(id, source.name);
+    this.#byKey.set(keyOf(id, source.name), endpoint);
+    for (const name of namesOf(endpoint)) this.#with.set(name, (this.#with.get(name) ?? new Set()).add(endpoint));
   }
 
-  remove(id: string): void {
-    const endpoint = this.#byId.get(id);
+  remove(id: string, source: SourceName): void {
+    const endpoint = this.#byKey.get(keyOf(id, source));
     if (endpoint === undefined) return;
-    this.#byId.delete(id);
-    for (const address of addressesOf(endpoint)) {
-      const others = this.#with.get(address);
+    this.#byKey.delete(keyOf(id, source));
+    for (const name of namesOf(endpoint)) {
+      const others = this.#with.get(name);
       others?.delete(endpoint);
-      if (others?.size === 0) this.#with.delete(address);
+      if (others?.size === 0) this.#with.delete(name);
     }
   }
 }
 
-type Address = RemoteEndpoint["mac"] | IpAddress;
+function keyOf(id: string, name: SourceName): string {
+  return `${name} ${id}`;
+}
 
-function addressesOf({ mac, ips }: EndpointWord): readonly Address[] {
-  return [mac, ...ips];
+/** What stands for one endpoint alone. */
+function namesOf({ id, mac, ips }: EndpointWord): readonly string[] {
+  return [id, mac, ...ips];
 }
 
 function isElsewhere(word: EndpointWord): word is RemoteEndpoint {

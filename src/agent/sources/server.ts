@@ -86,7 +86,7 @@ export class ServerSource {
 
   removeEndpoint(network: string, id: string): void {
     this.#unplaced.delete(id);
-    this.#networks.get(network)?.fold.removeEndpoint(id);
+    this.#networks.get(network)?.fold.removeEndpoint(id, "server");
   }
 
   putBlock(block: Block): void {

@@ -175,7 +175,7 @@ export declare type GetAgentStatusResponse = Message<"weft.v1.GetAgentStatusResp
   version: string;
 
   /**
-   * joining, connected, disconnected.
+   * joining, connecting, connected, disconnected.
    *
    * @generated from field: string server_state = 4;
    */

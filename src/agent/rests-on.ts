@@ -1,0 +1,36 @@
+/** What on its node a network rests on, so that what fails is told of, and holds back, those alone that need it. */
+
+import { plannedTunnels, takesFromAll } from "../dataplane/encapsulation/tunnel.ts";
+import type { DesiredNetwork, KernelObject } from "../dataplane/index.ts";
+import { requestOf } from "../dataplane/uplink/networks-request.ts";
+import { isEmptyRequest } from "../dataplane/uplink/request.ts";
+
+/** Whether the network rests on an object that networks share. */
+export function restsOn(network: DesiredNetwork, { kind, tenant, key }: KernelObject): boolean {
+  const isOfTenant = tenant === network.settings.tenant;
+  switch (kind) {
+    case "underlay":
+      return needsSourceFilter(network);
+    case "nexthops":
+      return network.usesNexthops;
+    case "nexthop":
+      return network.usesNexthops && network.remoteVteps.some((vtep) => vtep === key);
+    case "tenant":
+      return isOfTenant;
+    case "uplink":
+      return isOfTenant && !isEmptyRequest(requestOf([network]));
+    default:
+      return false;
+  }
+}
+
+/** Whether an object of the network's own is one that all of its endpoints rest on: no tunnel that leads to one VTEP of many. */
+export function isOfAll({ settings }: DesiredNetwork, { kind, key = "" }: KernelObject): boolean {
+  if (kind === "tunnel") return plannedTunnels(settings, []).has(key);
+  return kind === "protection" || kind === "bridge";
+}
+
+/** Its tunnels take packets from everybody: without the filter they stay down. */
+function needsSourceFilter({ settings: { transport, standby } }: DesiredNetwork): boolean {
+  return [...standby, ...(transport === undefined ? [] : [transport])].some(takesFromAll);
+}
