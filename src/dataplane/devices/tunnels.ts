@@ -1,7 +1,6 @@
 import type { Clock } from "../../base/clock.ts";
-import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
-import { isErrno } from "../../linux/index.ts";
+import { isErrno, SystemError } from "../../linux/index.ts";
 import {
   type BridgePortSettings,
   changeLink,
@@ -303,24 +302,25 @@ function* tunnelChanges(
 }
 
 function explainTunnelFailure(error: unknown, network: NetworkSettings, planned: PlannedTunnel): unknown {
-  if (!(error instanceof WeftError)) return error;
-  const hint = explain(error.reason, network, planned);
+  if (!(error instanceof SystemError)) return error;
+  const hint = explain(error, network, planned);
   if (hint === undefined) return error;
-  return new WeftError({ code: error.code, attempted: error.attempted, reason: error.reason, hint, cause: error });
+  const { attempted: operation, errno, kernelMessage } = error;
+  return new SystemError({ operation, errno, kernelMessage, hint });
 }
 
 function explain(
-  reason: string,
+  error: SystemError,
   { vni }: NetworkSettings,
   { device: { kind, module }, transport, peer }: PlannedTunnel,
 ): string | undefined {
-  if (reason.startsWith("EADDRINUSE"))
+  if (isErrno(error, "EADDRINUSE"))
     return `UDP port ${transport.port} is in use on this node; find the program with: ss -ulnp sport = :${transport.port}; or give the network another port`;
-  if (reason.startsWith("EEXIST") || reason.startsWith("EBUSY"))
+  if (isErrno(error, "EEXIST", "EBUSY"))
     return peer !== undefined
       ? `another ${kind} device on this node leads to the same address: ip -d link show type ${kind}`
       : `another device on this node has VNI ${vni} with port ${transport.port}: ip -d link show type ${kind}`;
-  if (reason.startsWith("EOPNOTSUPP"))
+  if (isErrno(error, "EOPNOTSUPP"))
     return `this kernel has no ${kind}; load it with: modprobe ${module}; or give the network another encapsulation`;
   return undefined;
 }
