@@ -15,7 +15,6 @@ import { nexthopRange, weftProtocol } from "../kernel-names.ts";
 import { lookUp, type ReconciledTable } from "../reconcile/reconciled-table.ts";
 import { Reconciler } from "../reconcile/reconciler.ts";
 import type { Table } from "../reconcile/table.ts";
-import { nexthopText } from "./row-text.ts";
 
 /** The nexthop of a VTEP and the group with it alone that FDB entries refer to: the kernel takes nothing but groups. */
 interface VtepNexthop {
@@ -262,7 +261,6 @@ export class VtepNexthops {
         if (vtep !== undefined) this.#renewed.add(vtep);
       },
       nameOf: (id) => this.#vteps.get(id) ?? String(id),
-      text: nexthopText,
     };
   }
 

@@ -21,11 +21,12 @@ import { KeptTable } from "../nft/kept-table.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import type { Report } from "../report.ts";
+import { isSameRoute } from "../tables/block-routes.ts";
 import { choosePair, knownPair, type PairAddresses } from "./addresses.ts";
 import type { ForwardedDevices } from "./forwarded-devices.ts";
 import { hostFilterTable } from "./host-filter.ts";
 import { releaseForwarding } from "./host-forwarding.ts";
-import { isOwnRoute, isSameRoute, planHostRoutes } from "./host-routes.ts";
+import { isOwnRoute, planHostRoutes } from "./host-routes.ts";
 import {
   addressesOf,
   type Ends,
@@ -319,7 +320,7 @@ export class Uplink implements Objects<Part> {
       (route) => isDefault(route) && route.nexthops[0]?.index === pair.tenant,
     );
     const missing = [...wanted.values()].filter(
-      (route) => !inside.some((there) => there.destination === route.destination && isSameRoute(there, route)),
+      (route) => !inside.some((there) => there.destination === route.destination && isSameRoute(route, there)),
     );
     const surplus = inside.filter((route) => !wanted.has(route.destination));
     expectDone(await tenant.socket.batch([...missing.map(replaceRoute), ...surplus.map(deleteRoute)]));
@@ -382,7 +383,7 @@ export class Uplink implements Objects<Part> {
 
   #judgeRoute(route: Route, isGone: boolean, wanted: ReadonlyMap<Cidr, Route>): void {
     const plan = wanted.get(route.destination);
-    if (isGone ? plan !== undefined : !isSameRoute(plan, route)) this.#damage("routes");
+    if (isGone ? plan !== undefined : plan === undefined || !isSameRoute(plan, route)) this.#damage("routes");
   }
 
   #onAddress(end: keyof Ends, { address: { address }, isGone }: WatchEvents["address"]): void {

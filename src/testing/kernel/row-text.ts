@@ -1,4 +1,4 @@
-import type { IpAddress } from "../../base/ip.ts";
+import { fdbWay, neighbourWay, type RowNames, routeWay } from "../../dataplane/tables/row-text.ts";
 import {
   type FdbEntry,
   type Neighbour,
@@ -6,43 +6,37 @@ import {
   neighbourFlag,
   neighbourState,
   type Route,
-  routeType,
 } from "../../netlink/index.ts";
 
-/** How people know what the kernel has numbers for. */
-export interface RowNames {
-  /** By the index of a device. */
-  readonly device: (index: number | undefined) => string;
-  /** The VTEP that a nexthop, or a group of one, leads to. */
-  readonly vtep: (nexthop: number) => IpAddress | undefined;
-}
-
 /** As `ip neighbour` has it. */
-export function neighbourText({ index, ip, mac, state, flags }: Neighbour, { device }: RowNames): string {
+export function neighbourText(row: Neighbour, { device }: RowNames): string {
+  const { index, ip, state, flags } = row;
   const age = (state & neighbourState.permanent) === 0 ? "" : " permanent";
-  return `${ip} dev ${device(index)} lladdr ${mac ?? "unknown"}${marksOf(flags)}${age}`;
+  return `${ip} dev ${device(index)} lladdr ${neighbourWay(row) || "unknown"}${marksOf(flags)}${age}`;
 }
 
 /** As `bridge fdb` has it, with the VTEP of a nexthop in place of its number. */
-export function fdbText({ index, mac, vtep, nexthop, master, flags }: FdbEntry, names: RowNames): string {
-  const place =
-    vtep !== undefined ? ` dst ${vtep}` : nexthop !== undefined ? ` nh ${names.vtep(nexthop) ?? nexthop}` : "";
+export function fdbText(row: FdbEntry, names: RowNames): string {
+  const { index, mac, vtep, nexthop, master, flags } = row;
+  const word = vtep !== undefined ? " dst " : nexthop !== undefined ? " nh " : "";
   const table = master === undefined ? "self" : `master ${names.device(master)}`;
-  return `${mac} dev ${names.device(index)}${place} ${table}${marksOf(flags)}`;
+  return `${mac} dev ${names.device(index)}${word}${fdbWay(row, names)} ${table}${marksOf(flags)}`;
 }
 
-const typeNames = new Map(Object.entries(routeType).map(([name, type]) => [type as number, name]));
-
 /** As `ip route` has it. */
-export function routeText(
-  { destination, type, nexthops: [hop], table, protocol, priority }: Route,
-  { device }: RowNames,
-): string {
-  const kind = type === undefined || type === routeType.unicast ? "" : `${typeNames.get(type) ?? type} `;
-  const gateway = hop?.gateway === undefined ? "" : ` via ${hop.gateway}`;
-  const way = hop === undefined ? "" : `${gateway} dev ${device(hop.index)}`;
-  const of = table === undefined ? "" : ` table ${table}`;
-  return `${kind}${destination}${way}${of} proto ${protocol}${priority === undefined ? "" : ` metric ${priority}`}`;
+export function routeText(row: Route, names: RowNames): string {
+  const { destination, table, protocol, priority } = row;
+  const { kind, gateway, device } = routeWay(row, names);
+  const words = [
+    kind,
+    destination,
+    gateway && `via ${gateway}`,
+    device && `dev ${device}`,
+    table === undefined ? "" : `table ${table}`,
+    `proto ${protocol}`,
+    priority === undefined ? "" : `metric ${priority}`,
+  ];
+  return words.filter((word) => word !== "").join(" ");
 }
 
 /** As `ip nexthop` has it, without its number. */
