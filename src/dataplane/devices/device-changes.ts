@@ -3,7 +3,7 @@ import type { Link, NetlinkSocket, Request } from "../../netlink/index.ts";
 import type { KernelNamespace } from "../kernel.ts";
 import { aliasOf, isOwnLink } from "../kernel-names.ts";
 
-export interface DevicePlace {
+export interface DeviceContext {
   readonly instance: string;
   /** The tenant's namespace, in which the devices live. */
   readonly namespace: KernelNamespace;
@@ -53,11 +53,11 @@ export function isMarked(link: Link, instance: string): boolean {
   return isOwnLink(link) || link.alias === aliasOf(instance);
 }
 
-export function wrongKind(name: string, link: Link, wanted: string, place: DevicePlace): WeftError {
+export function wrongKind(name: string, link: Link, wanted: string, context: DeviceContext): WeftError {
   return new WeftError({
     code: "already-exists",
-    attempted: `create ${wanted} ${name} in ${place.namespace.label}`,
+    attempted: `create ${wanted} ${name} in ${context.namespace.label}`,
     reason: `a ${link.info.kind ?? "plain"} device of this name is there already and weft did not make it`,
-    hint: `delete it with: ip -n ${place.namespace.label} link delete ${name}`,
+    hint: `delete it with: ip -n ${context.namespace.label} link delete ${name}`,
   });
 }
