@@ -1,4 +1,5 @@
 import { WeftError } from "../../base/errors.ts";
+import { SystemError } from "../../linux/index.ts";
 import type { Link, NetlinkSocket, Request } from "../../netlink/index.ts";
 import type { KernelNamespace } from "../kernel.ts";
 import { aliasOf, isOwnLink } from "../kernel-names.ts";
@@ -37,15 +38,7 @@ export async function applyChanges(
 
 /** The kernel is told the number of a device; people know it by its name. */
 function naming(name: string, error: Error): Error {
-  if (!(error instanceof WeftError)) return error;
-  const { code, attempted, reason, hint } = error;
-  return new WeftError({
-    code,
-    attempted: `set up ${name}: ${attempted}`,
-    reason,
-    ...(hint === undefined ? {} : { hint }),
-    cause: error,
-  });
+  return error instanceof SystemError ? error.with({ operation: `set up ${name}: ${error.attempted}` }) : error;
 }
 
 /** Whether weft made the device; one of its two marks may have been taken off. */

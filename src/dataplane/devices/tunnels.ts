@@ -304,9 +304,7 @@ function* tunnelChanges(
 function explainTunnelFailure(error: unknown, network: NetworkSettings, planned: PlannedTunnel): unknown {
   if (!(error instanceof SystemError)) return error;
   const hint = explain(error, network, planned);
-  if (hint === undefined) return error;
-  const { attempted: operation, errno, kernelMessage } = error;
-  return new SystemError({ operation, errno, kernelMessage, hint });
+  return hint === undefined ? error : error.with({ hint });
 }
 
 function explain(
