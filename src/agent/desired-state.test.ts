@@ -9,7 +9,7 @@ import type { NetworkSettings, NodeDataplane } from "../dataplane/index.ts";
 import { Problems } from "../dataplane/report.ts";
 import { type Endpoint, parseNetwork } from "../model/index.ts";
 import { Marked } from "../testing/desired.ts";
-import { DesiredState, interfaceAddresses, type UnderlayPlace } from "./desired-state.ts";
+import { DesiredState, interfaceAddresses, type UnderlayContext } from "./desired-state.ts";
 import type { Attachment } from "./replica.ts";
 
 /** The networks of a dataplane, and no kernel. */
@@ -37,7 +37,7 @@ let dataplane: FakeDataplane;
 let attachments: Map<string, Attachment>;
 let desired: DesiredState;
 
-function setVteps(vteps: UnderlayPlace["vteps"]): void {
+function setVteps(vteps: UnderlayContext["vteps"]): void {
   desired.setUnderlay({
     vteps,
     mtu: 1500,

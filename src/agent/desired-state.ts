@@ -24,7 +24,7 @@ import type { UnderlayState } from "./underlay.ts";
 import { type Way, type WayNow, waysNow } from "./ways.ts";
 
 /** What of the underlay decides how networks are carried. */
-export type UnderlayPlace = Pick<
+export type UnderlayContext = Pick<
   UnderlayState,
   "vteps" | "mtu" | "interfaceIndex" | "interfaces" | "onLink" | "prefixes"
 >;
@@ -44,7 +44,7 @@ export class DesiredState {
   readonly #server: ServerSource;
   /** Endpoints that belong to this node, or have a port here. */
   readonly #own = new Map<string, Endpoint>();
-  #underlay: UnderlayPlace = {
+  #underlay: UnderlayContext = {
     vteps: {},
     mtu: maximumMtu,
     interfaceIndex: 0,
@@ -85,7 +85,7 @@ export class DesiredState {
     return state === undefined ? [] : waysNow(state).standby;
   }
 
-  setUnderlay(underlay: UnderlayPlace): void {
+  setUnderlay(underlay: UnderlayContext): void {
     this.#underlay = underlay;
     for (const state of this.#networks.values()) this.#putNetwork(state);
   }

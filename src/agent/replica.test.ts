@@ -23,6 +23,18 @@ const attachment = {
 } as const;
 const owner = { node: "h1", authority: "AA:BB", instance: "weft" };
 
+test("a database that cannot be opened is explained by what SQLite and the system say, whatever it is called", (t) => {
+  const directory = temporaryDirectory(t);
+  const replica = new Replica(directory);
+  assert.throws(() => new Replica(directory), refusal("already-exists", /another agent uses it/));
+  replica.close();
+  const missing = join(directory, "locked");
+  assert.throws(() => new Replica(missing), refusal("failed-precondition", /ENOENT/));
+  mkdirSync(missing);
+  writeFileSync(join(missing, "agent.db"), "not a database at all".repeat(100), { mode: 0o600 });
+  assert.throws(() => new Replica(missing), { hint: /the file is damaged/ });
+});
+
 test("a database serves its node, installation and instance alone", (t) => {
   const directory = temporaryDirectory(t);
   const made = new Replica(directory);

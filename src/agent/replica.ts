@@ -9,6 +9,7 @@ import { err, type Result } from "../base/result.ts";
 import { FilesInPlace } from "../linux/file-in-place.ts";
 import { requirePrivate } from "../linux/private-files.ts";
 import type { Block, Endpoint, Node } from "../model/index.ts";
+import { resultCode, resultCodeOf } from "../store/sqlite/failure.ts";
 
 /** Where an endpoint of this node hangs. */
 export interface Attachment {
@@ -101,8 +102,9 @@ export class Replica {
       this.#prepareSchema(file);
     } catch (error) {
       if (error instanceof WeftError) throw error;
-      const isLocked = messageOf(error).includes("locked");
-      const isDamaged = /not a database|malformed/.test(messageOf(error));
+      const code = resultCodeOf(error);
+      const isLocked = code === resultCode.busy;
+      const isDamaged = code === resultCode.corrupt || code === resultCode.notADatabase;
       throw new WeftError({
         code: isLocked ? "already-exists" : "failed-precondition",
         attempted: `open the agent's database ${file}`,

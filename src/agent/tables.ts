@@ -10,6 +10,7 @@ import {
   type ReconciledTable,
 } from "../dataplane/index.ts";
 import { bridgeName, endpointPortName } from "../dataplane/kernel-names.ts";
+import { fdbWay, neighbourWay, type RowNames, routeWay } from "../dataplane/tables/row-text.ts";
 import {
   type FdbEntry,
   listFdbEntries,
@@ -19,7 +20,6 @@ import {
   type Neighbour,
   neighbourState,
   type Route,
-  routeType,
 } from "../netlink/index.ts";
 
 export type TableRow = MessageInitShape<typeof TableRowSchema>;
@@ -62,8 +62,8 @@ export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork)
   const place = dataplane.network(network.settings.name);
   if (place === undefined) return [];
   const entries = await place.socket.dump(listFdbEntries());
-  const links = new Map((await place.socket.dump(listLinks())).map((link) => [link.index, link.name]));
-  const nameOf = (index: number): string => links.get(index) ?? "";
+  const names = await namesIn(place, dataplane);
+  const nameOf = names.device;
   const { tunnels, rows, ports } = place.dataplane;
   const bridgeIndex = place.dataplane.bridge.index;
   const tunnelEntries = new Map<MacAddress, FdbEntry>();
@@ -79,8 +79,7 @@ export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork)
     } else tunnelEntries.set(entry.mac, entry);
   }
   const table = new Table(network, place);
-  const vtepOf = (entry: FdbEntry | undefined): string =>
-    entry?.vtep ?? (entry?.nexthop === undefined ? undefined : dataplane.vtepOfGroup(entry.nexthop)) ?? "";
+  const vtepOf = (entry: FdbEntry | undefined): string => (entry === undefined ? "" : fdbWay(entry, names));
   for (const [mac, endpoint] of network.remotesByMac) {
     const inBridge = bridgeEntries.get(mac);
     const inTunnel = tunnelEntries.get(mac);
@@ -122,9 +121,9 @@ export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork)
     present.delete(key);
     if (wanted === undefined || wanted === notYet) continue;
     const isSame = floodRows?.isAsWanted(key, [entry]) === true;
-    table.wanted(nameOf(wanted.index), zeroMac, wanted.vtep ?? "", entry?.vtep ?? "", "flood", isSame);
+    table.wanted(nameOf(wanted.index), zeroMac, vtepOf(wanted), vtepOf(entry), "flood", isSame);
   }
-  for (const { index, vtep = "" } of present.values()) table.found(nameOf(index), zeroMac, vtep, "foreign");
+  for (const entry of present.values()) table.found(nameOf(entry.index), zeroMac, vtepOf(entry), "foreign");
   for (const [mac, entry] of tunnelEntries) table.found(nameOf(entry.index), mac, vtepOf(entry), originOf(entry));
   // What the kernel learned of a tunnel's frames stands in the tunnel's table, too, and was told there.
   for (const [mac, entry] of bridgeEntries)
@@ -137,7 +136,7 @@ export async function listNeighbourRows(dataplane: NodeDataplane, network: Desir
   if (place === undefined) return [];
   const { tunnels } = place.dataplane;
   const bridgeIndex = place.dataplane.bridge.index;
-  const links = new Map((await place.socket.dump(listLinks())).map((link) => [link.index, link.name]));
+  const names = await namesIn(place, dataplane);
   const entries = new Map(
     (await place.socket.dump(listNeighbours()))
       .filter(
@@ -151,10 +150,12 @@ export async function listNeighbourRows(dataplane: NodeDataplane, network: Desir
     for (const key of rows?.table.keys() ?? []) {
       const wanted = rows?.table.wanted(key);
       if (rows === undefined || wanted === undefined || wanted === notYet) continue;
-      const { index, ip, mac = "" } = wanted;
+      const { index, ip } = wanted;
       const entry = entries.get(`${index} ${ip}`);
       entries.delete(`${index} ${ip}`);
-      table.wanted(links.get(index) ?? "", ip, mac, entry?.mac ?? "", origin(ip), rows.isAsWanted(key, [entry]));
+      const actual = entry === undefined ? "" : neighbourWay(entry);
+      const isSame = rows.isAsWanted(key, [entry]);
+      table.wanted(names.device(index), ip, neighbourWay(wanted), actual, origin(ip), isSame);
     }
   };
   add(neighbours, (ip) => (network.localsByIp.has(ip) ? "declared" : "control-plane"));
@@ -165,8 +166,10 @@ export async function listNeighbourRows(dataplane: NodeDataplane, network: Desir
   ];
   for (const { mac, ips } of learned)
     for (const ip of ips) table.found(bridgeName(network.settings.vni), ip, mac, "learned");
-  for (const { index, ip, mac = "", state } of entries.values())
-    if (mac !== "") table.found(links.get(index) ?? "", ip, mac, originOf({ state }));
+  for (const entry of entries.values()) {
+    const way = neighbourWay(entry);
+    if (way !== "") table.found(names.device(entry.index), entry.ip, way, originOf(entry));
+  }
   return table.rows;
 }
 
@@ -174,7 +177,7 @@ export async function listNeighbourRows(dataplane: NodeDataplane, network: Desir
 export async function listRouteRows(dataplane: NodeDataplane, network: DesiredNetwork): Promise<TableRow[]> {
   const place = dataplane.network(network.settings.name);
   if (place === undefined) return [];
-  const links = new Map((await place.socket.dump(listLinks())).map((link) => [link.index, link.name]));
+  const names = await namesIn(place, dataplane);
   const mainTable = 254;
   const present = new Map(
     (await place.socket.dump(listRoutes()))
@@ -182,12 +185,11 @@ export async function listRouteRows(dataplane: NodeDataplane, network: DesiredNe
       .map((route) => [route.destination, route]),
   );
   const table = new Table(network, place);
-  const deviceOf = ({ nexthops: [hop] }: Route): string =>
-    hop?.index === undefined ? "" : (links.get(hop.index) ?? "");
+  const deviceOf = (route: Route): string => routeWay(route, names).device;
   const wayOf = (route: Route): string => {
-    if (route.type === routeType.unreachable) return "unreachable";
-    const gateway = route.nexthops[0]?.gateway;
-    return gateway === undefined ? deviceOf(route) : `${gateway} ${deviceOf(route)}`;
+    const { kind, gateway, device } = routeWay(route, names);
+    if (kind !== "") return kind;
+    return gateway === "" ? device : `${gateway} ${device}`;
   };
   const { routes } = place.dataplane.rows.layer3 ?? {};
   for (const cidr of routes?.table.keys() ?? []) {
@@ -207,6 +209,14 @@ export async function listRouteRows(dataplane: NodeDataplane, network: DesiredNe
     else table.found(deviceOf(route), destination, way, "foreign");
   }
   return table.rows;
+}
+
+async function namesIn({ socket }: NetworkPlacement, dataplane: NodeDataplane): Promise<RowNames> {
+  const links = new Map((await socket.dump(listLinks())).map((link) => [link.index, link.name]));
+  return {
+    device: (index = 0) => links.get(index) ?? "",
+    vtep: (nexthop) => dataplane.vtepOfGroup(nexthop),
+  };
 }
 
 /** linux/rtnetlink.h: RTPROT_KERNEL, of routes that come with an address. */

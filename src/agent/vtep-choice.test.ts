@@ -85,6 +85,7 @@ describe("the choice of VTEP addresses", () => {
   it("refuses an interface inside a VRF, also where it was chosen before", () =>
     assert.throws(() => chooseVteps([named("192.0.2.1")], [on(4, "192.0.2.1")], links, [ip("192.0.2.1")]), {
       reason: "192.0.2.1 on eth1 is inside VRF red, where tunnels do not send and hear nothing",
+      hint: /an interface outside of VRFs/,
     }));
 });
 

@@ -20,11 +20,17 @@ export interface VtepChoice {
   readonly isAwaited: boolean;
 }
 
+interface Obstacle {
+  readonly kind: "impossible" | "inside VRF" | "duplicate";
+  /** What the address is. */
+  readonly text: string;
+}
+
 interface Candidate {
   readonly address: IpAddress;
   readonly link: Link;
   /** Why it cannot be a VTEP address. */
-  readonly obstacle?: string;
+  readonly obstacle?: Obstacle;
   /** Why another one is better. */
   readonly flaw?: string;
   readonly isTentative: boolean;
@@ -84,7 +90,7 @@ function isMeant(
 function candidateOf(entry: InterfaceAddressEntry, links: readonly Link[]): Candidate[] {
   const link = links.find(({ index }) => index === entry.index);
   if (link === undefined) return [];
-  const obstacle = impossibleVtep(entry.address) ?? vrfObstacle(link, links) ?? duplicateObstacle(entry);
+  const obstacle = obstacleOf(entry, link, links);
   const flaw = flawOf(entry);
   return [
     {
@@ -97,14 +103,22 @@ function candidateOf(entry: InterfaceAddressEntry, links: readonly Link[]): Cand
   ];
 }
 
-/** Tunnels look their way up in the main tables and their sockets hear what comes by interfaces of no VRF. */
-function vrfObstacle(link: Link, links: readonly Link[]): string | undefined {
-  const vrf = link.info.kind === "vrf" ? link : links.find(({ index }) => index === link.master);
-  return vrf?.info.kind === "vrf" ? `inside VRF ${vrf.name}, where tunnels do not send and hear nothing` : undefined;
+function obstacleOf(entry: InterfaceAddressEntry, link: Link, links: readonly Link[]): Obstacle | undefined {
+  const text = impossibleVtep(entry.address);
+  return text === undefined ? (vrfObstacle(link, links) ?? duplicateObstacle(entry)) : { kind: "impossible", text };
 }
 
-function duplicateObstacle({ duplicate }: InterfaceAddressEntry): string | undefined {
-  return duplicate ? "a duplicate: another host on the link has it (dadfailed)" : undefined;
+/** Tunnels look their way up in the main tables and their sockets hear what comes by interfaces of no VRF. */
+function vrfObstacle(link: Link, links: readonly Link[]): Obstacle | undefined {
+  const vrf = link.info.kind === "vrf" ? link : links.find(({ index }) => index === link.master);
+  if (vrf?.info.kind !== "vrf") return undefined;
+  return { kind: "inside VRF", text: `inside VRF ${vrf.name}, where tunnels do not send and hear nothing` };
+}
+
+function duplicateObstacle({ duplicate }: InterfaceAddressEntry): Obstacle | undefined {
+  return duplicate
+    ? { kind: "duplicate", text: "a duplicate: another host on the link has it (dadfailed)" }
+    : undefined;
 }
 
 /** Why an address may be gone soon. */
@@ -128,7 +142,7 @@ function bestOf(
 function nothingFound(selector: UnderlaySelector, candidates: readonly Candidate[]): WeftError {
   const reasons = candidates.map(
     ({ address, link, obstacle, flaw, isTentative }) =>
-      `${address} on ${link.name} is ${obstacle ?? (isTentative ? "tentative: duplicate address detection is under way" : flaw)}`,
+      `${address} on ${link.name} is ${obstacle?.text ?? (isTentative ? "tentative: duplicate address detection is under way" : flaw)}`,
   );
   const isAwaited = candidates.some(({ isTentative }) => isTentative);
   return new WeftError({
@@ -162,7 +176,7 @@ function absenceOf(selector: UnderlaySelector): string {
 }
 
 function hintFor(selector: UnderlaySelector, candidates: readonly Candidate[]): string {
-  if (candidates.some(({ obstacle }) => obstacle?.startsWith("inside VRF")))
+  if (candidates.some(({ obstacle }) => obstacle?.kind === "inside VRF"))
     return "give an address of an interface outside of VRFs by --underlay, or take this one out with: ip link set INTERFACE nomaster";
   if (candidates.some(({ obstacle, flaw }) => obstacle === undefined && flaw !== undefined))
     return "give this host a stable address, or the address itself by --underlay";

@@ -14,7 +14,7 @@ export interface AnnouncementPort {
 
 type Sender = ReturnType<KernelNamespace["openPacketSender"]>;
 
-export interface AnnouncementPlace {
+export interface AnnouncementContext {
   readonly clock: Clock;
   readonly openSender: () => Sender;
   readonly ports: () => Iterable<AnnouncementPort>;
@@ -51,7 +51,7 @@ interface Announcement {
  * never meets a tunnel.
  */
 export class Announcements {
-  readonly #place: AnnouncementPlace;
+  readonly #context: AnnouncementContext;
   /** What endpoints may remember of addresses that were not announced since: two different MACs say as much as more. */
   readonly #former = new Map<IpAddress, { readonly macs: readonly MacAddress[]; readonly until: number }>();
   readonly #first: Announcement[] = [];
@@ -59,16 +59,16 @@ export class Announcements {
   #cancel: (() => void) | undefined;
   #isClosed = false;
 
-  constructor(place: AnnouncementPlace) {
-    this.#place = place;
+  constructor(context: AnnouncementContext) {
+    this.#context = context;
   }
 
   /** These addresses lost these MACs; they may have them again by now. */
   left(former: Iterable<readonly [address: IpAddress, mac: MacAddress]>): void {
-    const now = this.#place.clock.monotonic();
+    const now = this.#context.clock.monotonic();
     for (const [address, lost] of former) {
       const known = this.#former.get(address);
-      if (known === undefined && this.#place.macOf(address) === lost) continue;
+      if (known === undefined && this.#context.macOf(address) === lost) continue;
       const others = known !== undefined && known.until > now ? known.macs.filter((mac) => mac !== lost) : [];
       this.#former.delete(address);
       this.#former.set(address, { macs: [lost, ...others.slice(0, 1)], until: now + memory });
@@ -82,10 +82,10 @@ export class Announcements {
   /** What is sent to the address arrives now. Announces it if it has another MAC than before. */
   programmed(address: IpAddress): void {
     const former = this.#former.get(address);
-    const mac = this.#place.macOf(address);
+    const mac = this.#context.macOf(address);
     if (former === undefined || mac === undefined) return;
     this.#former.delete(address);
-    const since = this.#place.clock.monotonic();
+    const since = this.#context.clock.monotonic();
     if (former.macs.every((each) => each === mac) || former.until <= since || this.#isClosed) return;
     if (this.#first.length + this.#repetitions.length >= queueSize) return;
     this.#first.push({ address, mac, since });
@@ -100,12 +100,12 @@ export class Announcements {
 
   #wait(delay: Duration): void {
     this.#cancel?.();
-    this.#cancel = this.#place.clock.after(delay, () => this.#turn());
+    this.#cancel = this.#context.clock.after(delay, () => this.#turn());
   }
 
   #turn(): void {
     try {
-      using sender = this.#place.openSender();
+      using sender = this.#context.openSender();
       let frames = 0;
       while (frames < framesPerTurn) {
         const repetition = this.#nextRepetition();
@@ -116,30 +116,30 @@ export class Announcements {
       }
     } catch (error) {
       if (!(error instanceof Error)) throw error;
-      this.#place.onFailure(error);
+      this.#context.onFailure(error);
       this.#first.length = 0;
       this.#repetitions.length = 0;
     }
     const [repetition] = this.#repetitions;
     if (this.#first.length > 0) this.#wait(pauseAfterTurn);
     else if (repetition !== undefined) {
-      const due = repetition.since + repetitionAfter - this.#place.clock.monotonic();
+      const due = repetition.since + repetitionAfter - this.#context.clock.monotonic();
       this.#wait(milliseconds(Math.max(due, pauseAfterTurn)));
     }
   }
 
   #nextRepetition(): Announcement | undefined {
     const [next] = this.#repetitions;
-    if (next === undefined || this.#place.clock.monotonic() < next.since + repetitionAfter) return undefined;
+    if (next === undefined || this.#context.clock.monotonic() < next.since + repetitionAfter) return undefined;
     return this.#repetitions.shift();
   }
 
   /** Returns how many frames that were. */
   #announce({ address, mac, since }: Announcement, sender: Sender): number {
-    if (this.#place.macOf(address) !== mac || this.#place.clock.monotonic() > since + worthlessAfter) return 0;
+    if (this.#context.macOf(address) !== mac || this.#context.clock.monotonic() > since + worthlessAfter) return 0;
     const frame = announcement(address, mac);
     let frames = 0;
-    for (const port of this.#place.ports()) {
+    for (const port of this.#context.ports()) {
       // To whoever has the address it would look like another that has it, too.
       if (port.mac === mac) continue;
       sender.send(port.index, frame);

@@ -190,3 +190,6 @@ export const suppressionFilterName = "weft";
 
 /** The tenant's namespace is weft's own, so the name needs no instance. The bridges' filter is of another family. */
 export const tenantTable = "weft";
+
+/** The guard of the host's forwarding, of all instances together. */
+export const forwardingTable = "weft-forwarding";

@@ -96,17 +96,17 @@ async function runNft(
     text(child.stdout),
     text(child.stderr),
     once(child, "close").then(
-      ([code]) => (code === 0 ? undefined : `exit ${code}`),
-      (error: Error) => error.message,
+      ([code]) => (code === 0 ? undefined : { message: `exit ${code}`, code: "" }),
+      ({ message, code }: NodeJS.ErrnoException) => ({ message, code }),
     ),
   ]);
   if (failure === undefined) return output;
-  const missing = failure.includes("ENOENT");
+  const missing = failure.code === "ENOENT";
   throw new WeftError({
     code: missing ? "failed-precondition" : "internal",
     attempted,
     // What follows the first complaint follows from it.
-    reason: missing ? "the program nft is not installed" : complaints.trim().split("\n")[0] || failure,
+    reason: missing ? "the program nft is not installed" : complaints.trim().split("\n")[0] || failure.message,
     ...(missing ? { hint: "install the Debian package nftables" } : {}),
   });
 }

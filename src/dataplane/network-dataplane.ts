@@ -16,7 +16,7 @@ import {
 import { Announcements } from "./announcements.ts";
 import type { DesiredNetwork, DeviceMarks } from "./desired.ts";
 import { Bridge } from "./devices/bridge.ts";
-import type { DevicePlace } from "./devices/device-changes.ts";
+import type { DeviceContext } from "./devices/device-changes.ts";
 import { LinkTable } from "./devices/link-table.ts";
 import { Ports } from "./devices/ports.ts";
 import { Tunnels } from "./devices/tunnels.ts";
@@ -29,7 +29,7 @@ import type { Failure } from "./reconcile/marks.ts";
 import { lookUp } from "./reconcile/reconciled-table.ts";
 import type { Problems, Report } from "./report.ts";
 
-export interface NetworkPlace extends DevicePlace {
+export interface NetworkContext extends DeviceContext {
   readonly kernel: Kernel;
   readonly clock: Clock;
   readonly openSocket: (namespace: KernelNamespace) => NetlinkSocket;
@@ -65,7 +65,7 @@ export class NetworkDataplane implements DeviceMarks {
   readonly tunnels: Tunnels;
   readonly ports: Ports;
   readonly rows: NetworkRows;
-  readonly #place: NetworkPlace;
+  readonly #context: NetworkContext;
   /** Of a layer-2 network. */
   readonly #announcements: Announcements;
   #links: LinkTable;
@@ -74,12 +74,12 @@ export class NetworkDataplane implements DeviceMarks {
   /** What the pass under way has made or changed of devices: rows follow. */
   #devices: DeviceNews = noNews();
 
-  constructor(desired: DesiredNetwork, networkPlace: NetworkPlace) {
+  constructor(desired: DesiredNetwork, networkContext: NetworkContext) {
     this.desired = desired;
-    this.#place = networkPlace;
-    this.#links = new LinkTable(networkPlace.socket);
-    const { clock, namespace, report, problems } = networkPlace;
-    const place = { ...networkPlace, links: () => this.#links };
+    this.#context = networkContext;
+    this.#links = new LinkTable(networkContext.socket);
+    const { clock, namespace, report, problems } = networkContext;
+    const context = { ...networkContext, links: () => this.#links };
     const repaired = (kind: string, key: string, message: string): void =>
       report({ level: "warning", kind: "repaired", object: this.#object(kind, key), message });
     const attempted =
@@ -95,7 +95,7 @@ export class NetworkDataplane implements DeviceMarks {
     };
     this.bridge = new Bridge({
       desired,
-      place,
+      context,
       onMade: () => {
         this.#devices.isBridgeNew = true;
         this.tunnels.objects.markAll();
@@ -106,7 +106,7 @@ export class NetworkDataplane implements DeviceMarks {
     });
     this.tunnels = new Tunnels({
       desired,
-      place,
+      context,
       bridge: () => (desired.settings.mode === "l2" ? this.bridge.index : undefined),
       onMade: (tunnel) => this.#devices.tunnels.push(tunnel),
       onChange,
@@ -115,7 +115,7 @@ export class NetworkDataplane implements DeviceMarks {
     });
     this.ports = new Ports({
       desired,
-      place,
+      context,
       bridgeIndex: () => this.bridge.index,
       objectOf: (endpoint) => this.#object("endpoint", endpoint),
       report,
@@ -130,7 +130,7 @@ export class NetworkDataplane implements DeviceMarks {
         report({ level: "warning", kind: "failed", object: this.#object("announcements"), message }),
     });
     this.rows = new NetworkRows({
-      ...networkPlace,
+      ...networkContext,
       desired,
       tunnels: this.tunnels,
       bridgeIndex: () => this.bridge.index,
@@ -219,7 +219,7 @@ export class NetworkDataplane implements DeviceMarks {
     // Without a bridge there is nothing to do more; a tunnel that fails leaves the other tunnels' rows to be done.
     if (this.bridge.index === 0) return;
     if (!this.#hasLookedForLeftovers)
-      await this.#place.problems.attempt(this.#object("leftovers"), () => this.#findLeftovers());
+      await this.#context.problems.attempt(this.#object("leftovers"), () => this.#findLeftovers());
     await this.tunnels.objects.ensure();
     this.#followDevices();
     await this.ports.objects.remove();
@@ -232,7 +232,7 @@ export class NetworkDataplane implements DeviceMarks {
   /** Takes the network off this node; the reverse order of making it. */
   async remove(): Promise<void> {
     this.close();
-    const { problems } = this.#place;
+    const { problems } = this.#context;
     const names = [
       ...Array.from(this.ports.endpoints, endpointPortName),
       ...this.tunnels.names,
@@ -248,7 +248,7 @@ export class NetworkDataplane implements DeviceMarks {
   }
 
   async #removeDevice(name: string): Promise<void> {
-    const { socket } = this.#place;
+    const { socket } = this.#context;
     // The network may be leaving because somebody else's device has the name.
     const link = await lookUp(socket, getLink({ name }));
     if (link === undefined || !isOwnLink(link)) return;
@@ -282,12 +282,12 @@ export class NetworkDataplane implements DeviceMarks {
   /** What the bridge learns of frames from the host's own side of a port, such as the port's MAC, is no traffic. */
   #tellTraffic(port: string, { mac, state }: FdbEntry, seen: boolean): void {
     if (this.desired.settings.localLearning && (state & neighbourState.permanent) === 0)
-      this.#place.onTraffic({ network: this.desired.settings.name, port, mac, seen });
+      this.#context.onTraffic({ network: this.desired.settings.name, port, mac, seen });
   }
 
   /** Of endpoints and VTEPs that left before this run had come to them, no change was told. */
   async #findLeftovers(): Promise<void> {
-    const links = await this.#place.socket.dump(listLinks());
+    const links = await this.#context.socket.dump(listLinks());
     this.tunnels.markLeftovers(links);
     this.ports.markLeftovers(links);
     this.#hasLookedForLeftovers = true;
@@ -313,7 +313,7 @@ export class NetworkDataplane implements DeviceMarks {
     desired.formerMacs.clear();
     if (!rows.hasWork) return;
     const object = this.#object("rows");
-    const { problems, clock } = this.#place;
+    const { problems, clock } = this.#context;
     const refusal = await rows.pass().catch((error: unknown) => {
       if (error instanceof Error) return { error, due: clock.monotonic() };
       throw error;
@@ -321,7 +321,7 @@ export class NetworkDataplane implements DeviceMarks {
     if (refusal === undefined) return problems.cleared(object);
     // What rows lead through has gone unheard.
     if (isErrno(refusal.error, "ENODEV")) this.#distrustDevices();
-    if (isErrno(refusal.error, "EINVAL") && desired.usesNexthops) this.#place.distrustNexthops();
+    if (isErrno(refusal.error, "EINVAL") && desired.usesNexthops) this.#context.distrustNexthops();
     problems.failed(object, refusal.error, refusal);
   }
 

@@ -81,6 +81,12 @@ export class SystemError extends WeftError {
     this.errnoName = name;
     this.kernelMessage = failure.kernelMessage;
   }
+
+  /** The same refusal, told with more: who asks for its number finds it. */
+  with(more: Partial<Pick<SystemFailure, "operation" | "hint">>): SystemError {
+    const { attempted: operation, errno, kernelMessage, hint } = this;
+    return new SystemError({ operation, errno, kernelMessage, hint, ...more });
+  }
 }
 
 export function isErrno(thrown: unknown, ...names: readonly string[]): thrown is SystemError {

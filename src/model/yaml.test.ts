@@ -153,6 +153,14 @@ describe("refuses", () => {
       assert.deepEqual(result.ok ? [] : result.error.map(formatFileProblem), expected);
     });
 
+  it("a tag that is called as the reason of something else", () => {
+    const result = parseResources("kind: !stack tenant", "f");
+    assert.match(
+      result.ok ? "" : result.error.map(formatFileProblem).join("\n"),
+      /found unreadable text \(Unresolved tag: !stack/,
+    );
+  });
+
   it("very deep nesting, without an exception", () => {
     const result = parseResources("[".repeat(100_000), "f");
     assert.match(

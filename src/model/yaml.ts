@@ -98,7 +98,10 @@ function* parseDocuments(text: string, lines: LineCounter, problems: LocatedProb
     // logLevel: the library would write warnings to standard error; they are reported as problems.
     yield* new Composer({ logLevel: "error" }).compose(new Parser(lines.addNewLine).parse(text));
   } catch (thrown) {
-    problems.push({ ...fieldProblem([], unreadable(messageOf(thrown)), readable), offset: 0 });
+    problems.push({
+      ...fieldProblem([], unreadable(messageOf(thrown), thrown instanceof RangeError), readable),
+      offset: 0,
+    });
   }
 }
 
@@ -150,7 +153,8 @@ function syntaxProblems(document: Document.Parsed, text: string): LocatedProblem
       const key = /^[^\s:]*/.exec(text.slice(offset, offset + 80))?.[0] ?? "";
       problems.push({ ...fieldProblem([key], "a second field of this name", "each field once"), offset });
     } else {
-      if (isFirst) problems.push({ ...fieldProblem([], unreadable(message), readable), offset });
+      if (isFirst)
+        problems.push({ ...fieldProblem([], unreadable(message, code === "RESOURCE_EXHAUSTION"), readable), offset });
       isFirst = false;
     }
   }
@@ -160,8 +164,8 @@ function syntaxProblems(document: Document.Parsed, text: string): LocatedProblem
 const readable = "YAML 1.2";
 
 /** The parser recurses, so that very deep nesting ends in a RangeError about the stack. */
-function unreadable(message: string): string {
-  return `unreadable text (${/stack/i.test(message) ? "nested too deeply" : message})`;
+function unreadable(message: string, isTooDeep: boolean): string {
+  return `unreadable text (${isTooDeep ? "nested too deeply" : message})`;
 }
 
 /** Where the value at `path` starts, or, when there is none, what should contain it. */

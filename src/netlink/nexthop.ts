@@ -1,7 +1,7 @@
 import { familyOf, type IpAddress } from "../base/ip.ts";
 import { type Attribute, AttributeSchema, flag, ipAddress, u16, u32 } from "./attribute.ts";
 import { FixedHeader } from "./fixed-header.ts";
-import { NLM_F_CREATE, NLM_F_REPLACE } from "./message.ts";
+import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from "./message.ts";
 import type { Query, Request } from "./request.ts";
 
 /** linux/rtnetlink.h */
@@ -68,13 +68,23 @@ export interface Nexthop {
 const AF_INET = 2;
 const AF_INET6 = 10;
 
+/** EEXIST if there is one of this number, whoever made it. */
+export function createNexthop(nexthop: Nexthop): Request {
+  return newNexthop("create", nexthop, NLM_F_CREATE | NLM_F_EXCL);
+}
+
+/** Whoever made the one that is there. */
 export function replaceNexthop(nexthop: Nexthop): Request {
+  return newNexthop("set", nexthop, NLM_F_CREATE | NLM_F_REPLACE);
+}
+
+function newNexthop(attempted: string, nexthop: Nexthop, flags: number): Request {
   const { protocol, ...attributes } = nexthop;
   return {
     type: RTM_NEWNEXTHOP,
-    flags: NLM_F_CREATE | NLM_F_REPLACE,
+    flags,
     describe: () =>
-      `set nexthop ${nexthop.id} to ${nexthop.gateway ?? `group of ${nexthop.group?.map((member) => member.id).join(", ")}`}`,
+      `${attempted} nexthop ${nexthop.id} to ${nexthop.gateway ?? `group of ${nexthop.group?.map((member) => member.id).join(", ")}`}`,
     write: (writer) => {
       header.write(writer, {
         protocol,
@@ -94,6 +104,19 @@ export function deleteNexthop(id: number): Request {
       header.write(writer, {});
       schema.write(writer, { id });
     },
+  };
+}
+
+export function getNexthop(id: number): Query<Nexthop> {
+  return {
+    type: RTM_GETNEXTHOP,
+    flags: 0,
+    describe: () => `look up nexthop ${id}`,
+    write: (writer) => {
+      header.write(writer, {});
+      schema.write(writer, { id });
+    },
+    read: readNexthop,
   };
 }
 

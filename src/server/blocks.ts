@@ -17,7 +17,7 @@ const chunkLimit = 100;
 const sweepInterval = seconds(5);
 
 /** A block of a network. */
-interface BlockPlace {
+interface NetworkBlock {
   readonly entry: NetworkEntry;
   readonly cidr: Cidr;
 }
@@ -37,7 +37,7 @@ export class Blocks {
   /** Claims under way, by network and node. */
   readonly #claims = new Map<string, Promise<boolean>>();
   /** Blocks taken back from others for a node that found none, by network, subnet and node, while they are in quarantine. */
-  readonly #takenBack = new Map<string, BlockPlace>();
+  readonly #takenBack = new Map<string, NetworkBlock>();
   readonly #sweeper: Repetition;
 
   constructor(ledger: Ledger, identities: Identities) {
@@ -70,7 +70,7 @@ export class Blocks {
 
   /** Releases all blocks of a node, but such as get an endpoint meanwhile. */
   releaseNode(node: string, attempted: string): Promise<number> {
-    const places: BlockPlace[] = [];
+    const places: NetworkBlock[] = [];
     for (const entry of this.#ledger.state.hosted.get(node) ?? [])
       for (const block of entry.ownedBlocks()) if (block.node === node) places.push({ entry, cidr: block.cidr });
     return this.#release(places, node, attempted);
@@ -140,7 +140,7 @@ export class Blocks {
   }
 
   /** In two phases; those that get an endpoint in between stay as they are. */
-  async #release(places: readonly BlockPlace[], node: string, attempted: string): Promise<number> {
+  async #release(places: readonly NetworkBlock[], node: string, attempted: string): Promise<number> {
     let { revision } = this.#ledger.state;
     for (let start = 0; start < places.length; start += chunkLimit) {
       const chunk = places.slice(start, start + chunkLimit);
@@ -153,7 +153,7 @@ export class Blocks {
   }
 
   /** The second phase of a release: those closing blocks that are empty are nobody's from now on. */
-  #settle(places: readonly BlockPlace[], attempted: string): Promise<number> {
+  #settle(places: readonly NetworkBlock[], attempted: string): Promise<number> {
     return this.#change(places, attempted, (block, { entry, cidr }) => {
       if (!block.closing) return undefined;
       const isEmpty = entry.pool.blocksAt(cidr)?.isEmpty(cidr) ?? true;
@@ -163,9 +163,9 @@ export class Blocks {
 
   /** Changes the blocks that are owned still. */
   #change(
-    places: readonly BlockPlace[],
+    places: readonly NetworkBlock[],
     attempted: string,
-    change: (block: StoredBlock, place: BlockPlace) => Partial<BlockState> | undefined,
+    change: (block: StoredBlock, place: NetworkBlock) => Partial<BlockState> | undefined,
   ): Promise<number> {
     return this.#ledger.commit(attempted, (): Transaction => {
       const conditions: Condition[] = [];
@@ -184,7 +184,7 @@ export class Blocks {
     });
   }
 
-  #isWaiting({ entry, cidr }: BlockPlace): boolean {
+  #isWaiting({ entry, cidr }: NetworkBlock): boolean {
     const isKnown = this.#ledger.state.networks.get(entry.network.name) === entry;
     return isKnown && entry.pool.blocksAt(cidr)?.isInQuarantine(cidr, this.#ledger.clock.monotonic()) === true;
   }

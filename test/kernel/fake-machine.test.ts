@@ -8,6 +8,7 @@ import { encapsulations, type TunnelEncapsulation } from "../../src/model/encaps
 import { networkSettings } from "../../src/testing/desired.ts";
 import { observeKernel } from "../../src/testing/kernel/contract.ts";
 import { FakeMachine } from "../../src/testing/kernel/machine.ts";
+import { observeFilters } from "../../src/testing/kernel/nft-contract.ts";
 import { observeTunnels } from "../../src/testing/kernel/tunnel-contract.ts";
 import { sceneVteps } from "../../src/testing/scene.ts";
 import { type KernelFeature, requires } from "../support/kernel.ts";
@@ -25,6 +26,10 @@ async function assertAsLinux(observe: Observe): Promise<void> {
 }
 
 test("what is asked of the fake machine is answered and told as by Linux", () => assertAsLinux(observeKernel));
+
+test("what is told of nftables, be it of what was so already", requires("nft-inet"), () =>
+  assertAsLinux(observeFilters),
+);
 
 const [ipv4, ipv6] = [cidr("10.0.0.0/24"), cidr("fd00::/64")];
 for (const [kind, encapsulation, family, subnets] of [

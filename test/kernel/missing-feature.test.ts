@@ -50,7 +50,7 @@ test("a kernel without vxlan: the error names the module to load", async () => {
   const nothing = (): void => {};
   const tunnels = new Tunnels({
     desired: new DesiredNetwork(network),
-    place: { ...place, clock: systemClock, links: () => new LinkTable(socket) },
+    context: { ...place, clock: systemClock, links: () => new LinkTable(socket) },
     bridge: () => undefined,
     onMade: nothing,
     onChange: nothing,

@@ -96,3 +96,25 @@ it("changes a table as far as it differs, and no more", requires("nft-inet"), as
   );
   nftables.close();
 });
+
+it("knows its rules in another form of nft's, and damage in that form", requires("nft-inet"), async () => {
+  using place = testNamespace("nft");
+  const kernel: KernelNamespace = {
+    ...place.kernel,
+    nft: async (...parameters) => (await place.kernel.nft(...parameters)).replaceAll('"op": "=="', '"op": "eq"'),
+  };
+  using watch = new Watch({ groups: [], open: (options) => place.kernel.openTransport(options) });
+  const nftables = new Nftables(kernel, watch);
+  const wanted = table([], []);
+  assert.equal(await nftables.ensure(wanted), true);
+  // Written once more, which changes nothing.
+  assert.equal(await nftables.ensure(wanted), false);
+  const { writes } = nftables;
+  assert.equal(await nftables.ensure(wanted), false);
+  assert.equal(nftables.writes, writes);
+  place.shell("nft insert rule inet probe output counter");
+  assert.equal(await nftables.ensure(wanted), true);
+  assert.equal(await nftables.ensure(wanted), false);
+  assert.equal(nftables.writes, writes + 1);
+  nftables.close();
+});

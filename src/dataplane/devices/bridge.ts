@@ -18,12 +18,12 @@ import type { DesiredNetwork, NetworkSettings } from "../desired.ts";
 import { aliasOf, bridgeName, weftGroup } from "../kernel-names.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
-import { applyChanges, type DevicePlace, isMarked, wrongKind } from "./device-changes.ts";
+import { applyChanges, type DeviceContext, isMarked, wrongKind } from "./device-changes.ts";
 import type { LinkTable } from "./link-table.ts";
 
 export interface BridgeOptions {
   readonly desired: DesiredNetwork;
-  readonly place: DevicePlace & { readonly clock: Clock; readonly links: () => LinkTable };
+  readonly context: DeviceContext & { readonly clock: Clock; readonly links: () => LinkTable };
   /** The bridge is new: it has no ports, and its tables are empty. */
   readonly onMade: () => void;
   /** The one that is there will be changed, which may flush its tables; `isRepair`: because somebody else has changed it. */
@@ -44,7 +44,7 @@ export class Bridge implements Objects<string> {
     this.#options = options;
     this.name = bridgeName(options.desired.settings.vni);
     this.onAttempt = options.onAttempt;
-    this.objects = new ReconciledObjects(this, options.place.clock);
+    this.objects = new ReconciledObjects(this, options.context.clock);
     this.objects.markAll();
   }
 
@@ -62,24 +62,24 @@ export class Bridge implements Objects<string> {
   }
 
   async ensure(name: string, isDamaged: boolean): Promise<void> {
-    const { desired, place, onMade, onChange, onRepaired } = this.#options;
+    const { desired, context, onMade, onChange, onRepaired } = this.#options;
     const { settings } = desired;
     const changes: string[] = [];
-    const present = await place.links().find(name);
-    if (present !== undefined && (present.info.kind !== "bridge" || !isMarked(present, place.instance)))
-      throw wrongKind(name, present, "bridge", place);
-    const link = present ?? (await makeBridge(name, settings, place));
+    const present = await context.links().find(name);
+    if (present !== undefined && (present.info.kind !== "bridge" || !isMarked(present, context.instance)))
+      throw wrongKind(name, present, "bridge", context);
+    const link = present ?? (await makeBridge(name, settings, context));
     this.#index = link.index;
     if (present === undefined) {
       changes.push(`bridge ${name} had been removed; made again`);
       onMade();
     }
     const requests = [
-      ...bridgeChanges(settings, place.instance, link),
-      ...(await addressChanges(settings, place, link)),
+      ...bridgeChanges(settings, context.instance, link),
+      ...(await addressChanges(settings, context, link)),
     ];
     if (present !== undefined && requests.length > 0) onChange(isDamaged);
-    await applyChanges(name, place.socket, requests, present !== undefined, changes);
+    await applyChanges(name, context.socket, requests, present !== undefined, changes);
     if (isDamaged) for (const change of changes) onRepaired(name, change);
   }
 
@@ -88,8 +88,9 @@ export class Bridge implements Objects<string> {
 
   /** The bridge is now as told, or gone (`undefined`). Tells whether there is something to restore. */
   judgeLink(link: Link | undefined): boolean {
-    const { desired, place } = this.#options;
-    if (link !== undefined && bridgeChanges(desired.settings, place.instance, link).next().done === true) return false;
+    const { desired, context } = this.#options;
+    if (link !== undefined && bridgeChanges(desired.settings, context.instance, link).next().done === true)
+      return false;
     this.objects.damage(this.name);
     return true;
   }
@@ -103,7 +104,7 @@ export class Bridge implements Objects<string> {
   }
 }
 
-async function makeBridge(name: string, network: NetworkSettings, { socket }: DevicePlace): Promise<Link> {
+async function makeBridge(name: string, network: NetworkSettings, { socket }: DeviceContext): Promise<Link> {
   await socket.execute(
     createLink("bridge", {
       name,
@@ -157,8 +158,8 @@ function bridgeAddresses({ gateways, vni }: NetworkSettings): readonly Interface
 }
 
 /** Addresses that the bridge lacks are added first, then others are taken away: the bridge is weft's alone. */
-async function addressChanges(network: NetworkSettings, place: DevicePlace, link: Link): Promise<Request[]> {
-  const present = await place.socket.dump(listAddresses({ index: link.index }));
+async function addressChanges(network: NetworkSettings, context: DeviceContext, link: Link): Promise<Request[]> {
+  const present = await context.socket.dump(listAddresses({ index: link.index }));
   const wanted = bridgeAddresses(network);
   const isIn = (list: readonly InterfaceAddress[], { address, prefixLength }: InterfaceAddress): boolean =>
     list.some((other) => other.address === address && other.prefixLength === prefixLength);

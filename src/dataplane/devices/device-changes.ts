@@ -1,9 +1,10 @@
 import { WeftError } from "../../base/errors.ts";
+import { SystemError } from "../../linux/index.ts";
 import type { Link, NetlinkSocket, Request } from "../../netlink/index.ts";
 import type { KernelNamespace } from "../kernel.ts";
 import { aliasOf, isOwnLink } from "../kernel-names.ts";
 
-export interface DevicePlace {
+export interface DeviceContext {
   readonly instance: string;
   /** The tenant's namespace, in which the devices live. */
   readonly namespace: KernelNamespace;
@@ -37,15 +38,7 @@ export async function applyChanges(
 
 /** The kernel is told the number of a device; people know it by its name. */
 function naming(name: string, error: Error): Error {
-  if (!(error instanceof WeftError)) return error;
-  const { code, attempted, reason, hint } = error;
-  return new WeftError({
-    code,
-    attempted: `set up ${name}: ${attempted}`,
-    reason,
-    ...(hint === undefined ? {} : { hint }),
-    cause: error,
-  });
+  return error instanceof SystemError ? error.with({ operation: `set up ${name}: ${error.attempted}` }) : error;
 }
 
 /** Whether weft made the device; one of its two marks may have been taken off. */
@@ -53,11 +46,11 @@ export function isMarked(link: Link, instance: string): boolean {
   return isOwnLink(link) || link.alias === aliasOf(instance);
 }
 
-export function wrongKind(name: string, link: Link, wanted: string, place: DevicePlace): WeftError {
+export function wrongKind(name: string, link: Link, wanted: string, context: DeviceContext): WeftError {
   return new WeftError({
     code: "already-exists",
-    attempted: `create ${wanted} ${name} in ${place.namespace.label}`,
+    attempted: `create ${wanted} ${name} in ${context.namespace.label}`,
     reason: `a ${link.info.kind ?? "plain"} device of this name is there already and weft did not make it`,
-    hint: `delete it with: ip -n ${place.namespace.label} link delete ${name}`,
+    hint: `delete it with: ip -n ${context.namespace.label} link delete ${name}`,
   });
 }

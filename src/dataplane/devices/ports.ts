@@ -12,12 +12,12 @@ import { lookUp } from "../reconcile/reconciled-table.ts";
 import type { Report } from "../report.ts";
 import { endpointPort, isPortAs } from "./bridge-port.ts";
 import type { LinkTable } from "./link-table.ts";
-import { ensureEndpointPort, isPortSettled, localFdbRequest, type PortPlace } from "./port/veth.ts";
+import { ensureEndpointPort, isPortSettled, localFdbRequest, type PortContext } from "./port/veth.ts";
 import { ReceiveBacklog } from "./receive-backlog.ts";
 
 export interface PortsOptions {
   readonly desired: DesiredNetwork;
-  readonly place: Omit<PortPlace, "bridgeIndex"> & {
+  readonly context: Omit<PortContext, "bridgeIndex"> & {
     readonly kernel: Kernel;
     readonly clock: Clock;
     readonly links: () => LinkTable;
@@ -51,8 +51,8 @@ export class Ports implements Objects<string> {
   constructor(options: PortsOptions) {
     this.#options = options;
     this.onAttempt = options.onAttempt;
-    this.objects = new ReconciledObjects(this, options.place.clock);
-    this.#backlog = new ReceiveBacklog(options.desired.settings.name, options.place.kernel, options.report);
+    this.objects = new ReconciledObjects(this, options.context.clock);
+    this.#backlog = new ReceiveBacklog(options.desired.settings.name, options.context.kernel, options.report);
   }
 
   /** Those that are in the kernel. */
@@ -89,15 +89,15 @@ export class Ports implements Objects<string> {
   }
 
   async ensure(id: string, isDamaged: boolean): Promise<void> {
-    const { desired, place, bridgeIndex, objectOf, report } = this.#options;
+    const { desired, context, bridgeIndex, objectOf, report } = this.#options;
     const endpoint = desired.local(id);
     if (endpoint === undefined) return;
     const object = objectOf(id);
-    const here = { ...place, bridgeIndex: bridgeIndex() };
-    const port = await ensureEndpointPort(endpoint, desired.settingsOfPort(id), here, place.links());
+    const here = { ...context, bridgeIndex: bridgeIndex() };
+    const port = await ensureEndpointPort(endpoint, desired.settingsOfPort(id), here, context.links());
     let isRepaired = port.written && port.changes.length === 0;
     if (!desired.isElsewhere(endpoint.mac) && !(await this.#hasFdbEntry(endpoint.mac, port.index))) {
-      await place.socket.execute(localFdbRequest(endpoint, port.index));
+      await context.socket.execute(localFdbRequest(endpoint, port.index));
       isRepaired = true;
     }
     this.#remember(id, { index: port.index, inode: port.inode, mac: endpoint.mac });
@@ -111,7 +111,7 @@ export class Ports implements Objects<string> {
   async remove(id: string): Promise<void> {
     this.#forget(id);
     this.#notes.delete(id);
-    await this.#options.place.socket.execute(deleteLink({ name: endpointPortName(id) })).catch((error: unknown) => {
+    await this.#options.context.socket.execute(deleteLink({ name: endpointPortName(id) })).catch((error: unknown) => {
       if (!isErrno(error, "ENODEV")) throw error;
     });
   }
@@ -127,8 +127,8 @@ export class Ports implements Objects<string> {
 
   /** A port is now as told, or gone (`undefined`). Tells whether there is something to restore. */
   judgeLink(id: string, link: Link | undefined): boolean {
-    const { desired, place, bridgeIndex } = this.#options;
-    const here = { instance: place.instance, bridgeIndex: bridgeIndex(), inode: this.#ports.get(id)?.inode ?? 0 };
+    const { desired, context, bridgeIndex } = this.#options;
+    const here = { instance: context.instance, bridgeIndex: bridgeIndex(), inode: this.#ports.get(id)?.inode ?? 0 };
     if (link !== undefined && isPortSettled(link, desired.settingsOfPort(id), here)) return false;
     if (!this.isWanted(id)) return false;
     this.objects.damage(id);
@@ -143,7 +143,7 @@ export class Ports implements Objects<string> {
   }
 
   async #hasFdbEntry(mac: MacAddress, index: number): Promise<boolean> {
-    const entry = await lookUp(this.#options.place.socket, getFdbEntry(index, mac, "master"));
+    const entry = await lookUp(this.#options.context.socket, getFdbEntry(index, mac, "master"));
     return entry !== undefined && entry.index === index && (entry.flags & neighbourFlag.externallyLearned) !== 0;
   }
 

@@ -1,7 +1,6 @@
 import type { Clock } from "../../base/clock.ts";
-import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
-import { isErrno } from "../../linux/index.ts";
+import { isErrno, SystemError } from "../../linux/index.ts";
 import {
   type BridgePortSettings,
   changeLink,
@@ -27,7 +26,7 @@ import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import { lookUp } from "../reconcile/reconciled-table.ts";
 import { isPortAs, tunnelPort } from "./bridge-port.ts";
-import { applyChanges, type DevicePlace, isMarked, wrongKind } from "./device-changes.ts";
+import { applyChanges, type DeviceContext, isMarked, wrongKind } from "./device-changes.ts";
 import type { LinkTable } from "./link-table.ts";
 
 /** A tunnel in the kernel. */
@@ -37,7 +36,7 @@ interface Tunnel extends PlannedTunnel {
 
 export interface TunnelsOptions {
   readonly desired: DesiredNetwork;
-  readonly place: DevicePlace & { readonly clock: Clock; readonly links: () => LinkTable };
+  readonly context: DeviceContext & { readonly clock: Clock; readonly links: () => LinkTable };
   /** The bridge that they are ports of; absent: of none. */
   readonly bridge: () => number | undefined;
   /** A tunnel is new, and its tables are empty. */
@@ -65,7 +64,7 @@ export class Tunnels implements Objects<string> {
   constructor(options: TunnelsOptions) {
     this.#options = options;
     this.onAttempt = options.onAttempt;
-    this.objects = new ReconciledObjects(this, options.place.clock);
+    this.objects = new ReconciledObjects(this, options.context.clock);
     this.plan();
   }
 
@@ -139,25 +138,25 @@ export class Tunnels implements Objects<string> {
   async ensure(name: string, isDamaged: boolean): Promise<void> {
     const planned = this.#planned.get(name);
     if (planned === undefined) return;
-    const { desired, place, bridge, onMade, onChange, onRepaired } = this.#options;
+    const { desired, context, bridge, onMade, onChange, onRepaired } = this.#options;
     const changes: string[] = [];
     const { settings } = desired;
-    const found = await findTunnel(planned, place, changes, () => onChange(isDamaged));
+    const found = await findTunnel(planned, context, changes, () => onChange(isDamaged));
     let link = found;
     if (link === undefined) {
       this.#forget(name);
-      link = await makeTunnel(settings, planned, place, changes);
+      link = await makeTunnel(settings, planned, context, changes);
     }
     this.#remember({ ...planned, index: link.index });
     try {
-      const requests = [...tunnelChanges(settings, planned, place.instance, link, bridge())];
+      const requests = [...tunnelChanges(settings, planned, context.instance, link, bridge())];
       if (found !== undefined && requests.length > 0) onChange(isDamaged);
-      await applyChanges(name, place.socket, requests, found !== undefined, changes);
+      await applyChanges(name, context.socket, requests, found !== undefined, changes);
     } catch (error) {
       // The socket is bound when the device comes up; a device that cannot come up must not stay behind.
       if (found === undefined) {
         this.#forget(name);
-        await place.socket.execute(deleteLink({ index: link.index })).catch(() => {});
+        await context.socket.execute(deleteLink({ index: link.index })).catch(() => {});
       }
       throw explainTunnelFailure(error, settings, planned);
     }
@@ -166,22 +165,22 @@ export class Tunnels implements Objects<string> {
   }
 
   async remove(name: string): Promise<void> {
-    const { place } = this.#options;
-    const index = this.#byName.get(name)?.index ?? (await findOwn(name, place));
+    const { context } = this.#options;
+    const index = this.#byName.get(name)?.index ?? (await findOwn(name, context));
     this.#forget(name);
     if (index === undefined) return;
-    await place.socket.execute(deleteLink({ index })).catch((error: unknown) => {
+    await context.socket.execute(deleteLink({ index })).catch((error: unknown) => {
       if (!isErrno(error, "ENODEV")) throw error;
     });
   }
 
   /** A tunnel is now as told, or gone (`undefined`). Tells whether there is something to restore. */
   judgeLink(index: number, link: Link | undefined): boolean {
-    const { desired, place, bridge } = this.#options;
+    const { desired, context, bridge } = this.#options;
     const tunnel = this.#byIndex.get(index);
     if (tunnel === undefined || !this.isWanted(tunnel.device.name)) return false;
     if (link !== undefined) {
-      const changes = tunnelChanges(desired.settings, tunnel, place.instance, link, bridge());
+      const changes = tunnelChanges(desired.settings, tunnel, context.instance, link, bridge());
       if (changes.next().done === true) return false;
     }
     this.objects.damage(tunnel.device.name);
@@ -220,7 +219,7 @@ export class Tunnels implements Objects<string> {
   }
 }
 
-async function findOwn(name: string, { socket }: DevicePlace): Promise<number | undefined> {
+async function findOwn(name: string, { socket }: DeviceContext): Promise<number | undefined> {
   const link = await lookUp(socket, getLink({ name }));
   return link !== undefined && isOwnLink(link) ? link.index : undefined;
 }
@@ -228,16 +227,16 @@ async function findOwn(name: string, { socket }: DevicePlace): Promise<number | 
 /** The device that is there, if it can become what is wanted; one of weft's that cannot is deleted. */
 async function findTunnel(
   { device }: PlannedTunnel,
-  place: TunnelsOptions["place"],
+  context: TunnelsOptions["context"],
   changes: string[],
   onDelete: () => void,
 ): Promise<Link | undefined> {
-  const link = await place.links().find(device.name);
-  if (link !== undefined && !isMarked(link, place.instance)) throw wrongKind(device.name, link, device.kind, place);
+  const link = await context.links().find(device.name);
+  if (link !== undefined && !isMarked(link, context.instance)) throw wrongKind(device.name, link, device.kind, context);
   const conflict = link === undefined ? undefined : tunnelConflict(device, link);
   if (link === undefined || conflict === undefined) return link;
   onDelete();
-  await place.socket.execute(deleteLink({ index: link.index }));
+  await context.socket.execute(deleteLink({ index: link.index }));
   changes.push(`deleted tunnel ${device.name}: ${conflict}`);
   return undefined;
 }
@@ -245,32 +244,32 @@ async function findTunnel(
 async function makeTunnel(
   network: NetworkSettings,
   planned: PlannedTunnel,
-  place: DevicePlace,
+  context: DeviceContext,
   changes: string[],
 ): Promise<Link> {
   const { name } = planned.device;
-  await createTunnel(network, planned.device, place).catch((error: unknown) => {
+  await createTunnel(network, planned.device, context).catch((error: unknown) => {
     throw explainTunnelFailure(error, network, planned);
   });
   changes.push(`tunnel ${name} had been removed; made again`);
-  return place.socket.get(getLink({ name }));
+  return context.socket.get(getLink({ name }));
 }
 
-async function createTunnel(network: NetworkSettings, device: TunnelDevice, place: DevicePlace): Promise<void> {
+async function createTunnel(network: NetworkSettings, device: TunnelDevice, context: DeviceContext): Promise<void> {
   const { name, kind, mac } = device;
   const settings = {
     name,
     mtu: network.mtu,
     ...(mac === undefined ? {} : { mac }),
-    ...place.offload,
+    ...context.offload,
     group: weftGroup,
     info: infoOf(device),
   };
   if (device.byLinkNamespace) {
     // Made from the tenant's namespace: for these kinds the link namespace is the one that outer packets travel in.
-    const linkNamespaceId = await namespaceIdOf(place.socket, place.underlayNamespace);
-    await place.socket.execute(createLink(kind, { ...settings, linkNamespaceId }));
-  } else await place.underlay.execute(createLink(kind, { ...settings, namespace: place.namespace }));
+    const linkNamespaceId = await namespaceIdOf(context.socket, context.underlayNamespace);
+    await context.socket.execute(createLink(kind, { ...settings, linkNamespaceId }));
+  } else await context.underlay.execute(createLink(kind, { ...settings, namespace: context.namespace }));
 }
 
 /** What makes the tunnel as it shall be; nothing if it is. `bridge`: the one that it is a port of; absent: none. */
@@ -303,24 +302,23 @@ function* tunnelChanges(
 }
 
 function explainTunnelFailure(error: unknown, network: NetworkSettings, planned: PlannedTunnel): unknown {
-  if (!(error instanceof WeftError)) return error;
-  const hint = explain(error.reason, network, planned);
-  if (hint === undefined) return error;
-  return new WeftError({ code: error.code, attempted: error.attempted, reason: error.reason, hint, cause: error });
+  if (!(error instanceof SystemError)) return error;
+  const hint = explain(error, network, planned);
+  return hint === undefined ? error : error.with({ hint });
 }
 
 function explain(
-  reason: string,
+  error: SystemError,
   { vni }: NetworkSettings,
   { device: { kind, module }, transport, peer }: PlannedTunnel,
 ): string | undefined {
-  if (reason.startsWith("EADDRINUSE"))
+  if (isErrno(error, "EADDRINUSE"))
     return `UDP port ${transport.port} is in use on this node; find the program with: ss -ulnp sport = :${transport.port}; or give the network another port`;
-  if (reason.startsWith("EEXIST") || reason.startsWith("EBUSY"))
+  if (isErrno(error, "EEXIST", "EBUSY"))
     return peer !== undefined
       ? `another ${kind} device on this node leads to the same address: ip -d link show type ${kind}`
       : `another device on this node has VNI ${vni} with port ${transport.port}: ip -d link show type ${kind}`;
-  if (reason.startsWith("EOPNOTSUPP"))
+  if (isErrno(error, "EOPNOTSUPP"))
     return `this kernel has no ${kind}; load it with: modprobe ${module}; or give the network another encapsulation`;
   return undefined;
 }

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
+import { WeftError } from "../../base/errors.ts";
 import { isErrno } from "../../linux/index.ts";
 import {
   addNftElements,
@@ -20,8 +21,8 @@ import {
   type Watch,
 } from "../../netlink/index.ts";
 import type { KernelNamespace } from "../kernel.ts";
-import { listRules, rulesOf, writeRules } from "./rules.ts";
-import type { FilledSet, NftTable } from "./table.ts";
+import { attemptOf, listRules, rulesOf, writeRules } from "./rules.ts";
+import type { FilledSet, NftObject, NftTable } from "./table.ts";
 
 /** Elements of one request, and requests of one transaction: well within what a socket sends at once. */
 const elementsPerRequest = 64;
@@ -33,6 +34,8 @@ export class Nftables {
   readonly #socket: NetlinkSocket;
   readonly #watch: Watch;
   #ruleWrites = 0;
+  /** The rules of tables as this run wrote them, by family and name. */
+  readonly #written = new Map<string, WrittenRules>();
 
   constructor(namespace: KernelNamespace, watch: Watch) {
     this.#namespace = namespace;
@@ -85,22 +88,57 @@ export class Nftables {
       await this.remove(family, name);
       layouts = undefined;
     }
-    const present = layouts === undefined ? [] : await listRules(this.#namespace, family, name);
     const requests: Request[] = layouts === undefined ? [addNftTable(family, name)] : [];
     for (const set of sets) {
       const isThere = layouts?.has(set.name) === true;
       if (!isThere) requests.push(addNftSet(setOf(table, set)));
       requests.push(...changes(table, set, isThere ? await readNftElements(this.#socket, setOf(table, set)) : []));
     }
-    let isWritten = await this.#carryOut(requests);
-    if (!isDeepStrictEqual(present, rulesOf(table))) {
-      await writeRules(this.#namespace, table, present);
-      this.#ruleWrites++;
-      isWritten = true;
-    }
+    const areSetsWritten = await this.#carryOut(requests);
+    const areRulesWritten = await this.#ensureRules(table, layouts !== undefined);
     const surplus = [...(layouts?.keys() ?? [])].filter((key) => !sets.some((set) => set.name === key));
     const removals = surplus.map((key) => deleteNftSet({ family, table: name, name: key }));
-    return (await this.#carryOut(removals)) || isWritten;
+    return (await this.#carryOut(removals)) || areSetsWritten || areRulesWritten;
+  }
+
+  /**
+   * Tells whether the rules were others. nft may list them in another form than they were written in: what it lists alike before
+   * and after they were written once more, with the same chains and as many rules, is theirs. What then still differs is
+   * refused: whoever changed it meanwhile would be answered by the next write at once, and so on.
+   */
+  async #ensureRules(table: NftTable, isThere: boolean): Promise<boolean> {
+    const key = `${table.family} ${table.name}`;
+    const wanted = rulesOf(table);
+    const present = isThere ? await this.#rulesIn(table) : [];
+    const known = this.#written.get(key);
+    const written = isDeepStrictEqual(known?.rules, wanted) ? known : undefined;
+    const areWanted = (listed: readonly NftObject[]): boolean =>
+      isDeepStrictEqual(listed, wanted) || isDeepStrictEqual(listed, written?.listed);
+    if (areWanted(present)) return false;
+    await this.#write(table, present);
+    this.#written.set(key, written ?? { rules: wanted });
+    // nft's own write is told of, and leads here again.
+    if (written === undefined || !isThere) return true;
+    const listed = await this.#rulesIn(table);
+    if (areWanted(listed)) return true;
+    if (!isDeepStrictEqual(outlineOf(listed), outlineOf(wanted)) || !isDeepStrictEqual(listed, present))
+      throw new WeftError({
+        code: "unavailable",
+        attempted: attemptOf(table.family, table.name),
+        reason: "what was written did not hold: nft lists other rules, and others than before",
+        hint: `find out who changes them: nft monitor; and what is there: nft -j list table ${key}`,
+      });
+    this.#written.set(key, { rules: wanted, listed });
+    return false;
+  }
+
+  #rulesIn({ family, name }: NftTable): Promise<NftObject[]> {
+    return listRules(this.#namespace, family, name);
+  }
+
+  async #write(table: NftTable, present: readonly NftObject[]): Promise<void> {
+    await writeRules(this.#namespace, table, present);
+    this.#ruleWrites++;
   }
 
   /** How the sets of a table are made, by name; `undefined`: there is no such table. */
@@ -117,6 +155,16 @@ export class Nftables {
     return requests.length > 0;
   }
 }
+
+interface WrittenRules {
+  readonly rules: readonly NftObject[];
+  /** The form in which nft lists them, if it is another. */
+  readonly listed?: readonly NftObject[];
+}
+
+/** Which chains there are and how many rules in each, in their order. */
+const outlineOf = (rules: readonly NftObject[]): unknown[] =>
+  rules.map(({ chain, rule }) => [chain?.name, rule?.chain]);
 
 const setOf = ({ family, name }: NftTable, set: FilledSet): NftSet => ({ ...set, family, table: name });
 

@@ -16,7 +16,7 @@ export function rulesOf({ family, name, rules }: NftTable): NftObject[] {
 export async function listRules(namespace: KernelNamespace, family: NftFamily, name: string): Promise<NftObject[]> {
   // -t: without elements. -p: protocols as numbers, whatever /etc/protocols of this machine calls them.
   const parameters = ["-j", "-t", "-p", "list", "table", family, name];
-  const listing = await namespace.nft(attempt(family, name), parameters, "");
+  const listing = await namespace.nft(attemptOf(family, name), parameters, "");
   const { nftables } = JSON.parse(listing) as { nftables: NftObject[] };
   return normalised(nftables.filter((object) => "chain" in object || "rule" in object));
 }
@@ -35,11 +35,11 @@ export async function writeRules(
     ...rulesOf(table).map((object) => ({ add: object })),
   ];
   const input = JSON.stringify({ nftables: commands });
-  await namespace.nft(attempt(family, name), ["-j", "-f", "-"], input);
+  await namespace.nft(attemptOf(family, name), ["-j", "-f", "-"], input);
 }
 
 /** Rules are looked at to be set: where nft does not run, that is one problem. */
-const attempt = (family: NftFamily, name: string): string => `set nft table ${family} ${name}`;
+export const attemptOf = (family: NftFamily, name: string): string => `set nft table ${family} ${name}`;
 
 function normalised(value: unknown): never;
 function normalised(value: NftObject[]): NftObject[];

@@ -10,8 +10,8 @@ type AnyTable = ReconciledTable<any, any>;
 export interface ReconcilerOptions {
   readonly socket: NetlinkSocket;
   readonly clock: Clock;
-  /** A row that somebody else had changed or removed is as it should be again. */
-  readonly onRepaired: (kind: string, name: string) => void;
+  /** A row that somebody else had changed or removed is as it should be again: to be told by its name. */
+  readonly onRepaired?: (kind: string, name: string) => void;
 }
 
 /**
@@ -105,8 +105,11 @@ export class Reconciler {
   async #execute(tables: readonly AnyTable[], requests: Iterable<Request>, now: number): Promise<void> {
     const { socket, onRepaired } = this.#options;
     const { failures } = await socket.batch(requests);
-    for (const table of tables)
-      for (const key of table.answered(failures, now)) onRepaired(table.table.kind, table.table.nameOf(key));
+    for (const each of tables)
+      for (const key of each.answered(failures, now)) {
+        each.table.onRepaired?.(key);
+        onRepaired?.(each.table.kind, each.table.nameOf(key));
+      }
   }
 
   /** Reads what is not known. A listing that fails leaves its tables unknown and the others alone. */

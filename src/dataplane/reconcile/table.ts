@@ -1,5 +1,4 @@
 import type { Query, Request } from "../../netlink/index.ts";
-import type { RowNames } from "../tables/row-text.ts";
 
 /** The row is wanted, and what it leads through is not there yet. It stays marked and is looked at in each pass. */
 export const notYet = Symbol("not yet");
@@ -42,8 +41,8 @@ export interface Table<Key, Row> {
   readonly outlivesDevices?: boolean;
   /** Called when the kernel has what is wanted of a key that was marked, be it nothing. */
   onDone?(key: Key): void;
+  /** Called when a row that somebody else had changed or removed is as it should be again. */
+  onRepaired?(key: Key): void;
   /** The key as people know it: `10.8.0.64/26`. */
   nameOf(key: Key): string;
-  /** As `ip`, `bridge` or `nft` would print it: `tables/row-text.ts`. */
-  text(row: Row, names: RowNames): string;
 }

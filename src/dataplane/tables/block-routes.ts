@@ -12,7 +12,6 @@ import type { DesiredNetwork } from "../desired.ts";
 import { weftProtocol } from "../kernel-names.ts";
 import { notYet, type Table } from "../reconcile/table.ts";
 import type { BlockWays } from "./block-ways.ts";
-import { routeText } from "./row-text.ts";
 
 /** linux/rtnetlink.h: RT_TABLE_MAIN. */
 const mainTable = 254;
@@ -63,13 +62,7 @@ export class BlockRoutes implements Table<Cidr, Route> {
   }
 
   same(wanted: Route, actual: Route): boolean {
-    const { type = routeType.unicast, table = mainTable } = actual;
-    if (table !== mainTable || actual.protocol !== wanted.protocol) return false;
-    if (type !== (wanted.type ?? routeType.unicast)) return false;
-    if (type === routeType.unreachable) return true;
-    const [hop] = wanted.nexthops;
-    const [other, ...more] = actual.nexthops;
-    return more.length === 0 && other?.index === hop?.index && other?.gateway === hop?.gateway;
+    return isSameRoute(wanted, actual);
   }
 
   put(route: Route): Request {
@@ -90,11 +83,20 @@ export class BlockRoutes implements Table<Cidr, Route> {
     return cidr;
   }
 
-  readonly text = routeText;
-
   /** A subnet of a single block is that block. */
   #leadsNowhere(cidr: Cidr): boolean {
     const { settings, blocks, localBlocks } = this.#desired;
     return settings.subnets.includes(cidr) && !blocks.has(cidr) && !localBlocks.has(cidr);
   }
+}
+
+/** Whether a route is the one of the main table that is wanted to its destination, of the same protocol and by the same way. */
+export function isSameRoute(wanted: Route, actual: Route): boolean {
+  const { type = routeType.unicast, table = mainTable } = actual;
+  if (table !== mainTable || actual.protocol !== wanted.protocol) return false;
+  if (type !== (wanted.type ?? routeType.unicast)) return false;
+  if (type === routeType.unreachable) return true;
+  const [hop] = wanted.nexthops;
+  const [other, ...more] = actual.nexthops;
+  return more.length === 0 && other?.index === hop?.index && other?.gateway === hop?.gateway;
 }

@@ -17,7 +17,6 @@ import { weftProtocol } from "../kernel-names.ts";
 import { lookUp } from "../reconcile/reconciled-table.ts";
 import { notYet, type Table } from "../reconcile/table.ts";
 import { type FdbListing, isMarkedFdb } from "./fdb-listing.ts";
-import { fdbText } from "./row-text.ts";
 
 export interface BridgeFdbOptions {
   readonly desired: DesiredNetwork;
@@ -119,8 +118,6 @@ export class BridgeFdb implements Table<MacAddress, FdbEntry> {
   nameOf(mac: MacAddress): string {
     return mac;
   }
-
-  readonly text = fdbText;
 }
 
 const own = neighbourFlag.externallyLearned;

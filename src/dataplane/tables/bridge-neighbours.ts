@@ -13,7 +13,6 @@ import {
 import type { DesiredNetwork } from "../desired.ts";
 import { weftProtocol } from "../kernel-names.ts";
 import type { Table } from "../reconcile/table.ts";
-import { neighbourText } from "./row-text.ts";
 
 export interface BridgeNeighboursOptions {
   readonly desired: DesiredNetwork;
@@ -81,8 +80,6 @@ export class BridgeNeighbours implements Table<IpAddress, Neighbour> {
   nameOf(ip: IpAddress): string {
     return ip;
   }
-
-  readonly text = neighbourText;
 }
 
 export function permanentNeighbour(index: number, ip: IpAddress, mac: NonNullable<Neighbour["mac"]>): Neighbour {

@@ -14,7 +14,6 @@ import type { DesiredNetwork } from "../desired.ts";
 import type { Tunnels } from "../devices/tunnels.ts";
 import type { Table } from "../reconcile/table.ts";
 import type { FdbListing } from "./fdb-listing.ts";
-import { fdbText } from "./row-text.ts";
 
 /** Index of a tunnel and a VTEP, or a group: `7 192.0.2.2`. */
 export type FloodKey = `${number} ${IpAddress}`;
@@ -91,8 +90,6 @@ export class FloodList implements Table<FloodKey, FdbEntry> {
   nameOf(key: FloodKey): string {
     return entryOf(key)?.vtep ?? key;
   }
-
-  readonly text = fdbText;
 
   #isShared(index: number): boolean {
     return this.#tunnels.get(index)?.peer === undefined && this.#tunnels.has(index);

@@ -23,7 +23,6 @@ import { notYet, type Table } from "../reconcile/table.ts";
 import type { BlockWays, Router } from "./block-ways.ts";
 import { isSameNeighbour, permanentNeighbour } from "./bridge-neighbours.ts";
 import { isMarkedFdb } from "./fdb-listing.ts";
-import { fdbText, neighbourText } from "./row-text.ts";
 
 /** Index of a tunnel and the gateway of routes through it: `7 10.8.0.64`. */
 type HopKey = `${number} ${IpAddress}`;
@@ -140,7 +139,6 @@ export class NextHops {
         return [{ index: Number(index), ip, state: 0, flags: 0 }];
       },
       nameOf: (key) => key.slice(key.indexOf(" ") + 1),
-      text: neighbourText,
     };
   }
 
@@ -172,7 +170,6 @@ export class NextHops {
         return shared === undefined ? [] : [{ index: shared.index, mac, state: 0, flags }];
       },
       nameOf: (mac) => mac,
-      text: fdbText,
     };
   }
 }

@@ -5,6 +5,7 @@ import { milliseconds } from "../../base/duration.ts";
 import { type IpAddress, ip } from "../../base/ip.ts";
 import {
   deleteNexthop,
+  listFdbEntries,
   NetlinkSocket,
   type Nexthop,
   RTM_DELNEXTHOP,
@@ -12,15 +13,20 @@ import {
   readNexthop,
   replaceNexthop,
 } from "../../netlink/index.ts";
-import { NLM_F_DUMP } from "../../netlink/message.ts";
+import { NLM_F_DUMP, NLM_F_EXCL } from "../../netlink/message.ts";
+import { networkSettings } from "../../testing/desired.ts";
 import { type FakeHandler, FakeKernel } from "../../testing/fake-kernel.ts";
+import { putRemote, vtep } from "../../testing/scenarios.ts";
+import { Scene } from "../../testing/scene.ts";
 import { nexthopRange, weftProtocol } from "../kernel-names.ts";
+import { nameOfObject } from "../objects.ts";
 import { VtepNexthops } from "./vtep-nexthops.ts";
 
 const instance = "weft";
 const { first } = nexthopRange(instance);
 const [one, two, three] = [ip("192.0.2.1"), ip("192.0.2.2"), ip("2001:db8::3")];
-const [ENOENT, EINVAL, ENOSPC] = [2, 22, 28];
+const [ENOENT, EEXIST, EINVAL, ENOSPC] = [2, 17, 22, 28];
+const RTM_GETNEXTHOP = 106;
 
 /** The nexthops of a kernel: a group needs its member, and goes with it. */
 class Nexthops {
@@ -60,7 +66,13 @@ class Nexthops {
       };
     const nexthop = readNexthop(payload, new DataView(payload.buffer, payload.byteOffset), 0, payload.length);
     assert.ok(nexthop !== undefined);
+    if (type === RTM_GETNEXTHOP) {
+      const held = this.held.get(nexthop.id);
+      if (held === undefined) return { errno: ENOENT };
+      return { messages: [{ type: RTM_NEWNEXTHOP, write: replaceNexthop(held).write }] };
+    }
     if (type !== RTM_DELNEXTHOP) {
+      if ((flags & NLM_F_EXCL) !== 0 && this.held.has(nexthop.id)) return { errno: EEXIST };
       if (nexthop.group?.some(({ id }) => !this.held.has(id))) return { errno: EINVAL };
       this.put(nexthop);
       return {};
@@ -177,6 +189,44 @@ it("uses no number that something in the kernel has, whosever it is", async () =
   assert.equal(kernel.vtepOf(again.groupOf(two)), two);
 });
 
+for (const told of ["by an event", "by nobody"])
+  it(`uses no number that somebody took later, told ${told}`, async () => {
+    const { kernel, nexthops } = await running(one);
+    const foreign = [2, 5].map((number): Nexthop => ({ id: first + number, protocol: 4, fdb: true, gateway: three }));
+    kernel.put(...foreign);
+    if (told === "by an event") for (const each of foreign) assert.ok(!nexthops.observe(each, false));
+    assert.deepEqual(await nexthops.add([one, two]), new Set());
+    for (const each of foreign) assert.deepEqual(kernel.held.get(each.id), each);
+    for (const vtep of [one, two]) assert.equal(kernel.vtepOf(nexthops.groupOf(vtep)), vtep);
+    // One that is free again is used when its turn comes, and what somebody else has is not taken away.
+    if (told === "by an event") assert.ok(!nexthops.observe(foreign[0] as Nexthop, true));
+    await nexthops.keepOnly(new Set());
+    assert.deepEqual([...kernel.held.values()], foreign);
+    assert.ok(nexthops.isSettled);
+  });
+
+for (const told of ["by an event", "by the next comparison"])
+  for (const which of ["nexthop", "group"])
+    it(`gives a VTEP other numbers where somebody made its ${which} his own, found ${told}`, async () => {
+      const { kernel, nexthops } = await running(one, two);
+      const group = nexthops.groupOf(two) ?? 0;
+      const id = which === "group" ? group : (kernel.held.get(group)?.group?.[0]?.id ?? 0);
+      const theirs: Nexthop = { id: 7, protocol: 4, fdb: true, gateway: three };
+      const rest = which === "group" ? { group: [{ id: 7, weight: 1 }] } : { gateway: three };
+      const foreign: Nexthop = { id, protocol: 4, fdb: true, ...rest };
+      kernel.put(theirs, foreign);
+      if (told === "by an event") assert.ok(nexthops.observe(foreign, false));
+      else nexthops.distrust();
+      assert.deepEqual(await nexthops.add([one, two]), new Set([two]));
+      assert.deepEqual(kernel.held.get(id), foreign);
+      assert.notEqual(nexthops.groupOf(two), group);
+      for (const vtep of [one, two]) assert.equal(kernel.vtepOf(nexthops.groupOf(vtep)), vtep);
+      assert.ok(nexthops.isSettled);
+      assert.deepEqual(await nexthops.add([one, two]), new Set());
+      await nexthops.keepOnly(new Set());
+      assert.deepEqual(new Map(kernel.held), new Map([theirs, foreign].map((each) => [each.id, each])));
+    });
+
 it("knows no group that the kernel refused, and makes it later", async () => {
   const { kernel, nexthops } = await running(one);
   kernel.kernel.inject({ kind: "error", errno: ENOSPC }, { after: 1 });
@@ -195,4 +245,40 @@ it("says so when all numbers are used", async () => {
   const vteps = Array.from({ length: 8_192 }, (_, index) => ip(`10.${index >> 8}.${index & 255}.1`));
   await nexthops.add(vteps);
   await assert.rejects(nexthops.add([...vteps, one]), /all 16384 of this instance are in use/);
+});
+
+it("leaves a node's nexthops that others made or took, tells of those that were its own, and leads all rows by others", async () => {
+  const scene = await Scene.settled((dataplane) => {
+    const network = dataplane.putNetwork(networkSettings({}));
+    putRemote(network, 10, 2);
+  });
+  const { nexthops } = scene.machine.host;
+  using holder = scene.machine.host.open("of another program");
+  using socket = new NetlinkSocket({ transport: holder.openTransport({}) });
+  const [hop, group] = nexthops.all.map(({ id }) => id) as [number, number];
+  const theirs: Nexthop = { id: group + 1, protocol: 4, fdb: true, gateway: three };
+  const taken: Nexthop = { id: hop, protocol: 4, fdb: true, gateway: three };
+  const change = async (): Promise<void> => {
+    await scene.dataplane.changed();
+    await scene.settle();
+    const present = new Map(nexthops.all.map((each) => [each.id, each]));
+    assert.deepEqual(present.get(theirs.id), theirs);
+    const { socket } = scene.dataplane.network("blue-net") ?? assert.fail();
+    for (const { nexthop } of await socket.dump(listFdbEntries()))
+      if (nexthop !== undefined)
+        assert.equal(present.get(present.get(nexthop)?.group?.[0]?.id ?? 0)?.protocol, weftProtocol);
+  };
+  await socket.execute(replaceNexthop(theirs));
+  putRemote(scene.dataplane.networks.get("blue-net") ?? assert.fail(), 11, 3);
+  await change();
+  assert.deepEqual(scene.events, []);
+  await socket.execute(replaceNexthop(taken));
+  await scene.turns();
+  await change();
+  assert.deepEqual(nexthops.get(hop), taken);
+  assert.deepEqual(
+    scene.events.map(({ kind, object }) => `${kind} ${nameOfObject(object)}`),
+    [`repaired nexthop ${vtep(4, 2)}`],
+  );
+  await scene.dataplane.close();
 });

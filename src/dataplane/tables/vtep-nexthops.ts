@@ -2,19 +2,29 @@ import type { Clock } from "../../base/clock.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import { isErrno } from "../../linux/index.ts";
-import { deleteNexthop, listNexthops, type NetlinkSocket, type Nexthop, replaceNexthop } from "../../netlink/index.ts";
+import {
+  createNexthop,
+  deleteNexthop,
+  getNexthop,
+  listNexthops,
+  type NetlinkSocket,
+  type Nexthop,
+  replaceNexthop,
+} from "../../netlink/index.ts";
 import { nexthopRange, weftProtocol } from "../kernel-names.ts";
 import type { Failure } from "../reconcile/marks.ts";
-import type { ReconciledTable } from "../reconcile/reconciled-table.ts";
+import { lookUp, type ReconciledTable } from "../reconcile/reconciled-table.ts";
 import { Reconciler } from "../reconcile/reconciler.ts";
 import type { Table } from "../reconcile/table.ts";
-import { nexthopText } from "./row-text.ts";
 
 /** The nexthop of a VTEP and the group with it alone that FDB entries refer to: the kernel takes nothing but groups. */
 interface VtepNexthop {
   readonly id: number;
   readonly group: number;
 }
+
+/** How often other identifiers are chosen in one pass for such as others took at the same moment. */
+const mostChoices = 3;
 
 export interface VtepNexthopOptions {
   readonly instance: string;
@@ -34,7 +44,13 @@ export class VtepNexthops {
   /** VTEPs by both of their identifiers. */
   readonly #vteps = new Map<number, IpAddress>();
   /** Identifiers of the range that others use. */
-  #foreign: ReadonlySet<number> = new Set();
+  readonly #foreign = new Set<number>();
+  /** Identifiers that the kernel has as weft's: these alone are replaced. */
+  readonly #present = new Set<number>();
+  /** VTEPs whose group rows may lead to. */
+  readonly #served = new Set<IpAddress>();
+  /** VTEPs that were served by an identifier that is another's now, and are to get others. */
+  readonly #displaced = new Set<IpAddress>();
   readonly #reconciler: Reconciler;
   readonly #hops: ReconciledTable<number, Nexthop>;
   readonly #groups: ReconciledTable<number, Nexthop>;
@@ -46,11 +62,7 @@ export class VtepNexthops {
     this.#socket = socket;
     this.#range = nexthopRange(instance);
     this.#next = this.#range.first;
-    this.#reconciler = new Reconciler({
-      socket,
-      clock,
-      onRepaired: (_kind, name) => this.#renewed.add(name as IpAddress),
-    });
+    this.#reconciler = new Reconciler({ socket, clock });
     // A group comes after its nexthop and goes before it: one that leaves takes its groups along.
     this.#hops = this.#reconciler.add(
       this.#table(
@@ -71,7 +83,8 @@ export class VtepNexthops {
   /** The group of a VTEP; `undefined` until the kernel has it as it shall be. */
   groupOf(vtep: IpAddress): number | undefined {
     const known = this.#byVtep.get(vtep);
-    if (known === undefined || this.#groups.isPending(known.group)) return undefined;
+    // A group is made of whatever has its member's number.
+    if (known === undefined || this.#hops.isPending(known.id) || this.#groups.isPending(known.group)) return undefined;
     return known.group;
   }
 
@@ -88,19 +101,30 @@ export class VtepNexthops {
 
   /** The kernel told of a nexthop. Tells whether there is something to restore. */
   observe(nexthop: Nexthop, isGone: boolean): boolean {
-    const table = nexthop.group === undefined && !this.#isGroup(nexthop.id) ? this.#hops : this.#groups;
-    return this.#isInRange(nexthop.id) && table.observe(nexthop, isGone);
+    const { id } = nexthop;
+    if (!this.#isInRange(id)) return false;
+    const isGivenUp = this.#note(nexthop, isGone);
+    const table = nexthop.group === undefined && !this.#isGroup(id) ? this.#hops : this.#groups;
+    return table.observe(nexthop, isGone) || isGivenUp;
   }
 
   /**
    * Sees to nexthops for all of `vteps`, beside those there are. Returns VTEPs whose group had been changed or removed: the
    * kernel dropped all rows that used it.
    */
-  async add(vteps: Iterable<IpAddress>): Promise<ReadonlySet<IpAddress>> {
-    if (!this.#hops.isKnown || !this.#groups.isKnown) this.#takeUp(await this.#socket.dump(listNexthops()));
-    for (const vtep of vteps)
-      if (!this.#byVtep.has(vtep)) this.#assign(vtep, { id: this.#take(), group: this.#take() });
-    await this.#pass();
+  async add(vteps: ReadonlySet<IpAddress> | readonly IpAddress[]): Promise<ReadonlySet<IpAddress>> {
+    let isKnown = this.#hops.isKnown && this.#groups.isKnown;
+    for (let tries = 0; tries < mostChoices; tries++) {
+      if (!isKnown) this.#takeUp(await this.#socket.dump(listNexthops()));
+      for (const vtep of vteps)
+        if (!this.#byVtep.has(vtep)) this.#assign(vtep, { id: this.#take(), group: this.#take() });
+      await this.#pass();
+      isKnown = !this.#isAnyTaken;
+      if (isKnown) break;
+      this.distrust();
+    }
+    for (const vtep of this.#displaced)
+      if (this.groupOf(vtep) !== undefined && this.#displaced.delete(vtep)) this.#renewed.add(vtep);
     const renewed = this.#renewed;
     this.#renewed = new Set();
     return renewed;
@@ -132,12 +156,10 @@ export class VtepNexthops {
   async keepOnly(wanted: ReadonlySet<IpAddress>): Promise<void> {
     for (const [vtep, { id, group }] of this.#byVtep) {
       if (wanted.has(vtep)) continue;
-      this.#byVtep.delete(vtep);
-      this.#vteps.delete(id);
-      this.#vteps.delete(group);
-      this.#hops.mark(id);
-      this.#groups.mark(group);
+      this.#release(vtep, { id, group });
+      this.#served.delete(vtep);
     }
+    for (const vtep of this.#displaced) if (!wanted.has(vtep)) this.#displaced.delete(vtep);
     await this.#pass();
   }
 
@@ -157,10 +179,43 @@ export class VtepNexthops {
     this.#groups.mark(nexthop.group);
   }
 
+  #release(vtep: IpAddress, { id, group }: VtepNexthop): void {
+    this.#byVtep.delete(vtep);
+    this.#vteps.delete(id);
+    this.#vteps.delete(group);
+    this.#hops.mark(id);
+    this.#groups.mark(group);
+  }
+
+  /** Notes whose an identifier is by now. Tells whether a VTEP had it that needs others now. */
+  #note(nexthop: Nexthop, isGone: boolean): boolean {
+    const { id } = nexthop;
+    const isOwn = this.#isOwn(nexthop);
+    if (isOwn && !isGone) this.#present.add(id);
+    else this.#present.delete(id);
+    if (isOwn || isGone) this.#foreign.delete(id);
+    else this.#foreign.add(id);
+    const vtep = this.#vteps.get(id);
+    const assigned = vtep === undefined ? undefined : this.#byVtep.get(vtep);
+    if (!this.#foreign.has(id) || vtep === undefined || assigned === undefined) return false;
+    this.#release(vtep, assigned);
+    if (this.#served.delete(vtep)) this.#displaced.add(vtep);
+    return true;
+  }
+
+  /** Whether something is there, unheard of, under an identifier that was chosen for a new one. */
+  get #isAnyTaken(): boolean {
+    for (const { failures } of [this.#hops, this.#groups])
+      for (const { error } of failures) if (isErrno(error, "EEXIST")) return true;
+    return false;
+  }
+
   /** Takes up what an earlier run left in the kernel, and notes what others have there. */
   #takeUp(observed: readonly Nexthop[]): void {
+    this.#foreign.clear();
+    this.#present.clear();
     const inRange = observed.filter(({ id }) => this.#isInRange(id));
-    this.#foreign = new Set(inRange.filter((nexthop) => !this.#isOwn(nexthop)).map(({ id }) => id));
+    for (const nexthop of inRange) this.#note(nexthop, false);
     const own = inRange.filter((nexthop) => this.#isOwn(nexthop));
     const gateways = new Map(own.flatMap(({ id, gateway }) => (gateway === undefined ? [] : [[id, gateway] as const])));
     for (const { id, group } of own) {
@@ -170,6 +225,7 @@ export class VtepNexthops {
       // One of this run's that somebody pointed elsewhere stays this run's.
       if (this.#vteps.has(member) || this.#vteps.has(id)) continue;
       this.#byVtep.set(vtep, { id: member, group: id });
+      this.#served.add(vtep);
       this.#vteps.set(member, vtep).set(id, vtep);
     }
   }
@@ -199,11 +255,21 @@ export class VtepNexthops {
         actual.gateway === row.gateway &&
         actual.group?.length === row.group?.length &&
         actual.group?.[0]?.id === row.group?.[0]?.id,
-      put: replaceNexthop,
+      put: (nexthop) => (this.#present.has(nexthop.id) ? replaceNexthop : createNexthop)(nexthop),
       remove: ({ id }) => deleteNexthop(id),
-      left: (id) => [{ id, protocol: weftProtocol }],
+      left: async (id) => {
+        const nexthop = await lookUp(this.#socket, getNexthop(id));
+        return nexthop !== undefined && this.#isOwn(nexthop) ? [nexthop] : [];
+      },
+      onDone: (id) => {
+        const vtep = this.#vteps.get(id);
+        if (vtep !== undefined && this.groupOf(vtep) !== undefined) this.#served.add(vtep);
+      },
+      onRepaired: (id) => {
+        const vtep = this.#vteps.get(id);
+        if (vtep !== undefined) this.#renewed.add(vtep);
+      },
       nameOf: (id) => this.#vteps.get(id) ?? String(id),
-      text: nexthopText,
     };
   }
 

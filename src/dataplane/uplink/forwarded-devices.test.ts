@@ -15,6 +15,7 @@ import {
   Watch,
 } from "../../netlink/index.ts";
 import { FakeKernel, type FakeMessage } from "../../testing/fake-kernel.ts";
+import { FakeNft } from "../../testing/kernel/nft.ts";
 import type { KernelNamespace } from "../kernel.ts";
 import { Nftables } from "../nft/nftables.ts";
 import { ForwardedDevices } from "./forwarded-devices.ts";
@@ -44,11 +45,12 @@ function host() {
     ["ipv4/conf/eth0/forwarding", "0"],
     ["ipv4/conf/default/forwarding", "0"],
   ]);
+  const nft = new FakeNft(() => {});
   const namespace = {
     readSysctl: (key: string) => sysctls.get(key),
     writeSysctl: (key: string, value: string) => void sysctls.set(key, value),
-    openTransport: () => new FakeKernel(),
-    nft: async () => '{"nftables":[]}',
+    openTransport: () => new FakeKernel({ handlers: [nft.handlerOf(1)] }),
+    nft: async (_attempted: string, parameters: readonly string[], input: string) => nft.run(parameters, input),
   } as Partial<KernelNamespace> as KernelNamespace;
   let damages = 0;
   const devices = new ForwardedDevices({

@@ -10,12 +10,12 @@ import {
   routeType,
   type Watch,
 } from "../../netlink/index.ts";
-import { isOwnLink } from "../kernel-names.ts";
+import { forwardingTable, isOwnLink } from "../kernel-names.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import type { Report } from "../report.ts";
 import { Turns } from "../rounds.ts";
-import { ensureForwarding, type ForwardingDevices, forwardingTable } from "./host-forwarding.ts";
+import { ensureForwarding, type ForwardingDevices } from "./host-forwarding.ts";
 import { widestDefault } from "./host-routes.ts";
 import type { Side } from "./pair.ts";
 import { families } from "./request.ts";

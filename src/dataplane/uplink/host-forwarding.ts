@@ -1,7 +1,7 @@
 import type { IpFamily } from "../../base/ip.ts";
 import { type Link, listLinks, type NftSet, nftField } from "../../netlink/index.ts";
 import type { KernelNamespace } from "../kernel.ts";
-import { hostDevicePattern, isOwnLink, weftGroup } from "../kernel-names.ts";
+import { forwardingTable, hostDevicePattern, isOwnLink, weftGroup } from "../kernel-names.ts";
 import type { NftTable } from "../nft/table.ts";
 import * as nft from "../nft/words.ts";
 import type { Report } from "../report.ts";
@@ -22,7 +22,6 @@ import { families } from "./request.ts";
  * routes hang, unless `accept_ra` is 2. This switch stays on when the last uplink goes, since nobody can tell who
  * relies on it by then.
  */
-export const forwardingTable = "weft-forwarding";
 
 /** Devices of the host's own that packets come by which the host is to forward. */
 export type ForwardingDevices = Readonly<Record<IpFamily, readonly string[]>>;

@@ -3,6 +3,7 @@ import { WeftError } from "../../base/errors.ts";
 import { familyOf, type IpAddress, ipToBigInt } from "../../base/ip.ts";
 import { linkOfRoute, type Route, routeType } from "../../netlink/index.ts";
 import { routeMetric, type UplinkIdentity, weftProtocol } from "../kernel-names.ts";
+import { isSameRoute } from "../tables/block-routes.ts";
 import type { PairAddresses } from "./addresses.ts";
 import type { UplinkRequest } from "./request.ts";
 import { mainTable } from "./routing-tables.ts";
@@ -79,21 +80,13 @@ export function planHostRoutes(input: HostRouteInput): HostRoutePlan {
   const present = new Map(own.map((route) => [route.destination, route]));
   return {
     wanted,
-    missing: [...wanted.values()].filter((route) => !isSameRoute(present.get(route.destination), route)),
+    missing: [...wanted.values()].filter((route) => {
+      const there = present.get(route.destination);
+      return there === undefined || !isSameRoute(route, there);
+    }),
     surplus: own.filter((route) => !wanted.has(route.destination)),
     refusals,
   };
-}
-
-/** Whether two routes to one destination lead the same way. */
-export function isSameRoute(a: Route | undefined, b: Route | undefined): boolean {
-  const [first, second] = [a?.nexthops[0], b?.nexthops[0]];
-  return (
-    first !== undefined &&
-    a?.nexthops.length === b?.nexthops.length &&
-    first.index === second?.index &&
-    first.gateway === second?.gateway
-  );
 }
 
 interface SpannedRoute extends Span {

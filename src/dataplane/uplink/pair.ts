@@ -25,7 +25,7 @@ export interface Side {
   readonly nftables: Nftables;
 }
 
-export interface PairPlace {
+export interface PairContext {
   readonly identity: UplinkIdentity;
   readonly tenant: Side;
   readonly underlay: Side;
@@ -36,14 +36,14 @@ export const ends = ["host", "tenant"] as const satisfies readonly End[];
 
 export type Ends = Readonly<Partial<Record<End, Link>>>;
 
-export function sideOf(place: PairPlace, end: End): Side {
-  return end === "host" ? place.underlay : place.tenant;
+export function sideOf(context: PairContext, end: End): Side {
+  return end === "host" ? context.underlay : context.tenant;
 }
 
 /** What there is of the pair. Throws where somebody else's device has the name. */
-export async function findEnds(place: PairPlace): Promise<Ends> {
-  const host = await find(place, "host");
-  const tenant = await find(place, "tenant");
+export async function findEnds(context: PairContext): Promise<Ends> {
+  const host = await find(context, "host");
+  const tenant = await find(context, "tenant");
   return { ...(host === undefined ? {} : { host }), ...(tenant === undefined ? {} : { tenant }) };
 }
 
@@ -57,7 +57,7 @@ export interface PairSettings {
 
 /** Devices, marks, addresses and settings of both ends. Tells what had to be changed on devices that were there. */
 export async function ensurePair(
-  place: PairPlace,
+  context: PairContext,
   present: Ends,
   { addresses, mtu, forwarded }: PairSettings,
 ): Promise<{
@@ -70,23 +70,23 @@ export async function ensurePair(
   let { host, tenant } = present;
   const isPair = host !== undefined && tenant !== undefined && host.link === tenant.index && tenant.link === host.index;
   if (!isPair) {
-    await removeEnds(place, present);
-    await create(place, mtu);
-    host = await place.underlay.socket.get(getLink({ name: hostDevice(place.identity) }));
-    tenant = await place.tenant.socket.get(getLink({ name: tenantDevice }));
+    await removeEnds(context, present);
+    await create(context, mtu);
+    host = await context.underlay.socket.get(getLink({ name: hostDevice(context.identity) }));
+    tenant = await context.tenant.socket.get(getLink({ name: tenantDevice }));
   }
   if (host === undefined || tenant === undefined) throw new TypeError("a pair has two ends");
   const changes: string[] = [];
   let sysctlWrites = 0;
   for (const end of ends) {
-    const side = sideOf(place, end);
+    const side = sideOf(context, end);
     const link = end === "host" ? host : tenant;
     const written = ensureSysctls(side.namespace, sysctlsOf(end, link.name, forwarded));
     sysctlWrites += written.length;
     changes.push(...written);
     const requests = [
       ...missingAddresses(link.index, end, addresses, await side.socket.dump(listAddresses({ index: link.index }))),
-      ...endChanges(link, place.identity.instance, mtu),
+      ...endChanges(link, context.identity.instance, mtu),
     ];
     // One after the other, so that nothing comes up that is not complete: it would give itself an IPv6 address.
     for (const request of requests) await side.socket.execute(request);
@@ -106,11 +106,11 @@ export function* endChanges(link: Link, instance: string, mtu: number): Generato
 }
 
 /** Both ends go with one. */
-export async function removeEnds(place: PairPlace, present: Ends): Promise<void> {
+export async function removeEnds(context: PairContext, present: Ends): Promise<void> {
   for (const end of ends) {
     const link = present[end];
     if (link === undefined) continue;
-    await sideOf(place, end)
+    await sideOf(context, end)
       .socket.execute(deleteLink({ index: link.index }))
       .catch((error: unknown) => {
         if (!isErrno(error, "ENODEV")) throw error;
@@ -177,20 +177,20 @@ export function addressesOf(
   ];
 }
 
-async function create(place: PairPlace, mtu: number): Promise<void> {
-  await place.underlay.socket.execute(
+async function create(context: PairContext, mtu: number): Promise<void> {
+  await context.underlay.socket.execute(
     createLink("veth", {
-      name: hostDevice(place.identity),
+      name: hostDevice(context.identity),
       mtu,
       group: weftGroup,
-      info: { peer: { name: tenantDevice, mtu, group: weftGroup, namespace: place.tenant.namespace } },
+      info: { peer: { name: tenantDevice, mtu, group: weftGroup, namespace: context.tenant.namespace } },
     }),
   );
 }
 
-async function find(place: PairPlace, end: End): Promise<Link | undefined> {
-  const { namespace, socket } = sideOf(place, end);
-  const name = end === "host" ? hostDevice(place.identity) : tenantDevice;
+async function find(context: PairContext, end: End): Promise<Link | undefined> {
+  const { namespace, socket } = sideOf(context, end);
+  const name = end === "host" ? hostDevice(context.identity) : tenantDevice;
   let link: Link;
   try {
     link = await socket.get(getLink({ name }));
@@ -198,10 +198,10 @@ async function find(place: PairPlace, end: End): Promise<Link | undefined> {
     if (isErrno(error, "ENODEV")) return undefined;
     throw error;
   }
-  if (link.info.kind === "veth" && (isOwnLink(link) || link.alias === aliasOf(place.identity.instance))) return link;
+  if (link.info.kind === "veth" && (isOwnLink(link) || link.alias === aliasOf(context.identity.instance))) return link;
   throw new WeftError({
     code: "already-exists",
-    attempted: `create the uplink ${name} of tenant ${place.identity.tenant} in ${namespace.label}`,
+    attempted: `create the uplink ${name} of tenant ${context.identity.tenant} in ${namespace.label}`,
     reason: `a ${link.info.kind ?? "plain"} device of this name is there already and weft did not make it`,
     hint: `delete it with: ip link delete ${name}`,
   });

@@ -21,11 +21,12 @@ import { KeptTable } from "../nft/kept-table.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import type { Report } from "../report.ts";
+import { isSameRoute } from "../tables/block-routes.ts";
 import { choosePair, knownPair, type PairAddresses } from "./addresses.ts";
 import type { ForwardedDevices } from "./forwarded-devices.ts";
 import { hostFilterTable } from "./host-filter.ts";
 import { releaseForwarding } from "./host-forwarding.ts";
-import { isOwnRoute, isSameRoute, planHostRoutes } from "./host-routes.ts";
+import { isOwnRoute, planHostRoutes } from "./host-routes.ts";
 import {
   addressesOf,
   type Ends,
@@ -33,7 +34,7 @@ import {
   ends,
   ensurePair,
   findEnds,
-  type PairPlace,
+  type PairContext,
   type PairSettings,
   removeEnds,
   type Side,
@@ -90,7 +91,7 @@ const everywhere: Readonly<Record<IpFamily, Cidr>> = { 4: cidr("0.0.0.0/0"), 6: 
 export class Uplink implements Objects<Part> {
   readonly objects: ReconciledObjects<Part>;
   readonly #options: UplinkOptions;
-  readonly #place: PairPlace;
+  readonly #context: PairContext;
   readonly #metric: number;
   readonly #hostFilter: KeptTable;
   readonly #tenantFilter: KeptTable;
@@ -117,12 +118,12 @@ export class Uplink implements Objects<Part> {
     const { instance, tenant, namespace, socket, nftables, watch, underlay } = options;
     const identity = { instance, tenant };
     this.#options = options;
-    this.#place = { identity, tenant: { namespace, socket, nftables }, underlay };
+    this.#context = { identity, tenant: { namespace, socket, nftables }, underlay };
     this.#metric = routeMetric(identity);
     this.objects = new ReconciledObjects(this, options.clock);
     const onOverrun = (): void => this.#damage(...parts);
     this.#hostFilter = this.#keptTable(underlay, hostTable(identity));
-    this.#tenantFilter = this.#keptTable(this.#place.tenant, tenantTable);
+    this.#tenantFilter = this.#keptTable(this.#context.tenant, tenantTable);
     this.#stops = [
       underlay.watch.subscribe("route", (event) => this.#onHostRoute(event), this.#metric),
       watch.subscribe("route", (event) => this.#onTenantRoute(event)),
@@ -196,7 +197,7 @@ export class Uplink implements Objects<Part> {
     this.#isMade = true;
     const { tunnelPorts, mtu } = this.#settings;
     const addresses = await this.#ensureAddresses();
-    const { identity } = this.#place;
+    const { identity } = this.#context;
     const forwarded = families.filter((family) => passesHost(request, family));
     switch (part) {
       case "filters":
@@ -226,9 +227,9 @@ export class Uplink implements Objects<Part> {
 
   /** Takes the uplink off both namespaces, the filters last. */
   async takeOff(): Promise<void> {
-    const present = await findEnds(this.#place);
+    const present = await findEnds(this.#context);
     this.#isMade ||= present.host !== undefined || present.tenant !== undefined;
-    const { identity, underlay, tenant } = this.#place;
+    const { identity, underlay, tenant } = this.#context;
     this.#followPair(undefined);
     this.#addresses = undefined;
     this.#hostRoutes = new Map();
@@ -237,7 +238,7 @@ export class Uplink implements Objects<Part> {
     this.#options.underlay.forwarded.forget(identity.tenant);
     if (!this.#isMade) return;
     this.#ownWrites += await removeFromHost(identity, underlay, present);
-    await removeEnds(this.#place, await findEnds(this.#place));
+    await removeEnds(this.#context, await findEnds(this.#context));
     await tenant.nftables.remove("inet", tenantTable);
     this.#hostFilter.forget();
     this.#tenantFilter.forget();
@@ -249,19 +250,19 @@ export class Uplink implements Objects<Part> {
     for (const stop of [...this.#stops, ...this.#stopEnds]) stop();
     this.#hostFilter.close();
     this.#tenantFilter.close();
-    this.#options.underlay.forwarded.forget(this.#place.identity.tenant);
+    this.#options.underlay.forwarded.forget(this.#context.identity.tenant);
   }
 
   /** The kernel is the record: the addresses that the pair has, else such as nobody here uses. */
   async #ensureAddresses(): Promise<PairAddresses> {
     if (this.#addresses !== undefined) return this.#addresses;
-    const { identity, underlay, tenant } = this.#place;
-    const present = await findEnds(this.#place);
+    const { identity, underlay, tenant } = this.#context;
+    const present = await findEnds(this.#context);
     const there = [];
     for (const end of ends) {
       const link = present[end];
       if (link !== undefined)
-        there.push(...(await sideOf(this.#place, end).socket.dump(listAddresses({ index: link.index }))));
+        there.push(...(await sideOf(this.#context, end).socket.dump(listAddresses({ index: link.index }))));
     }
     const occupied: Cidr[] = [];
     for (const { socket } of [underlay, tenant]) {
@@ -284,17 +285,17 @@ export class Uplink implements Objects<Part> {
   }
 
   async #ensureDevices(settings: PairSettings, isRepair: boolean): Promise<void> {
-    const present = await findEnds(this.#place);
-    const { host, tenant, isNew, changes, sysctlWrites } = await ensurePair(this.#place, present, settings);
+    const present = await findEnds(this.#context);
+    const { host, tenant, isNew, changes, sysctlWrites } = await ensurePair(this.#context, present, settings);
     this.#ownWrites += sysctlWrites;
     this.#followPair({ host, tenant, mtu: settings.mtu });
     if (!isRepair) return;
-    if (isNew) this.#repaired(`devices ${hostDevice(this.#place.identity)} and uplink had been removed; made again`);
+    if (isNew) this.#repaired(`devices ${hostDevice(this.#context.identity)} and uplink had been removed; made again`);
     else if (changes.length > 0) this.#repaired(`had been changed; done again: ${changes.join(", ")}`);
   }
 
   async #ensureRoutes(pair: Pair, request: UplinkRequest, addresses: PairAddresses, isRepair: boolean): Promise<void> {
-    const { identity, underlay, tenant } = this.#place;
+    const { identity, underlay, tenant } = this.#context;
     const names = new Map((await underlay.socket.dump(listLinks())).map(({ index, name }) => [index, name]));
     const routes = await underlay.socket.dump(listRoutes());
     const plan = planHostRoutes({
@@ -319,7 +320,7 @@ export class Uplink implements Objects<Part> {
       (route) => isDefault(route) && route.nexthops[0]?.index === pair.tenant,
     );
     const missing = [...wanted.values()].filter(
-      (route) => !inside.some((there) => there.destination === route.destination && isSameRoute(there, route)),
+      (route) => !inside.some((there) => there.destination === route.destination && isSameRoute(route, there)),
     );
     const surplus = inside.filter((route) => !wanted.has(route.destination));
     expectDone(await tenant.socket.batch([...missing.map(replaceRoute), ...surplus.map(deleteRoute)]));
@@ -343,7 +344,7 @@ export class Uplink implements Objects<Part> {
   }
 
   #repaired(message: string): void {
-    const object = { kind: "uplink", tenant: this.#place.identity.tenant };
+    const object = { kind: "uplink", tenant: this.#context.identity.tenant };
     this.#options.report({ level: "warning", kind: "repaired", object, message });
   }
 
@@ -382,7 +383,7 @@ export class Uplink implements Objects<Part> {
 
   #judgeRoute(route: Route, isGone: boolean, wanted: ReadonlyMap<Cidr, Route>): void {
     const plan = wanted.get(route.destination);
-    if (isGone ? plan !== undefined : !isSameRoute(plan, route)) this.#damage("routes");
+    if (isGone ? plan !== undefined : plan === undefined || !isSameRoute(plan, route)) this.#damage("routes");
   }
 
   #onAddress(end: keyof Ends, { address: { address }, isGone }: WatchEvents["address"]): void {
@@ -401,7 +402,7 @@ export class Uplink implements Objects<Part> {
     this.#linkEvents.clear();
     const pair = this.#pair;
     if (pair === undefined) return;
-    const { instance } = this.#place.identity;
+    const { instance } = this.#context.identity;
     const isSettled = (link: Link | undefined): boolean =>
       link !== undefined && endChanges(link, instance, pair.mtu).next().done === true;
     if (!events.every(isSettled)) this.#damage("devices");

@@ -18,10 +18,12 @@ const forbidden: Explanation = {
 };
 
 /** Primary result codes of SQLite: https://sqlite.org/rescode.html */
+export const resultCode = { busy: 5, corrupt: 11, notADatabase: 26 } as const;
+
 const explanations: ReadonlyMap<number, Explanation> = new Map([
   [3 /* SQLITE_PERM */, forbidden],
   [
-    5 /* SQLITE_BUSY */,
+    resultCode.busy,
     {
       code: "failed-precondition",
       reason: "another process has it open",
@@ -30,10 +32,10 @@ const explanations: ReadonlyMap<number, Explanation> = new Map([
   ],
   [8 /* SQLITE_READONLY */, { ...forbidden, hint: `${forbidden.hint}, and that the file system is not read-only` }],
   [10 /* SQLITE_IOERR */, { code: "unavailable", hint: "see the kernel's log (dmesg) for errors of the disk" }],
-  [11 /* SQLITE_CORRUPT */, damaged],
+  [resultCode.corrupt, damaged],
   [13 /* SQLITE_FULL */, { code: "unavailable", hint: "free space on the file system of the store; then try again" }],
   [14 /* SQLITE_CANTOPEN */, forbidden],
-  [26 /* SQLITE_NOTADB */, damaged],
+  [resultCode.notADatabase, damaged],
 ]);
 
 /** System errors that a result code of SQLite stands for as well, when making the file. */
@@ -55,7 +57,7 @@ export function failureOf(thrown: unknown, attempted: string): WeftError {
 }
 
 /** The primary result code; extended codes carry it in their low octet. 1 (SQLITE_ERROR) for anything else. */
-function resultCodeOf(thrown: unknown): number {
+export function resultCodeOf(thrown: unknown): number {
   if (!(thrown instanceof Error)) return 1;
   if ("errcode" in thrown && typeof thrown.errcode === "number") return thrown.errcode & 0xff;
   return systemErrors.get(String((thrown as NodeJS.ErrnoException).code)) ?? 1;

@@ -7,6 +7,7 @@ import {
   changeBridgePort,
   changeLink,
   createLink,
+  createNexthop,
   deleteAddress,
   deleteFdbEntry,
   deleteLink,
@@ -111,6 +112,16 @@ async function entries(on: Observation): Promise<void> {
   await on.do(
     "group that becomes a nexthop",
     () => replaceNexthop({ id: group, protocol, fdb: true, gateway: ip("192.0.2.2") }),
+    on.outer,
+  );
+  await on.do(
+    "nexthop of a number that is taken",
+    () => createNexthop({ id: hop, protocol: 4, fdb: true, gateway: ip("192.0.2.9") }),
+    on.outer,
+  );
+  await on.do(
+    "another's nexthop",
+    () => createNexthop({ id: 103, protocol: 4, fdb: true, gateway: ip("192.0.2.9") }),
     on.outer,
   );
   await on.do("entry", () => replaceFdbEntry(entry({ nexthop: group })));

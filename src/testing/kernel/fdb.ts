@@ -22,7 +22,7 @@ import { type Family, operationOf, Refusal, readAs, refuseByFlags, viewOf } from
 const headerLength = 12;
 const filter = new AttributeSchema("NDA (of a dump)", { index: u32(8), master: u32(9) });
 
-export interface FdbPlace {
+export interface FdbContext {
   readonly tell: (group: number, message: FakeMessage) => void;
   /** The nexthop of another namespace that has this number there. */
   readonly nexthopOf: (underlay: DeviceHome, id: number) => Nexthop | undefined;
@@ -31,13 +31,13 @@ export interface FdbPlace {
 /** The FDBs of one namespace: those of bridges, and the tunnels' own. */
 export class Fdb implements Family, DeviceUser {
   readonly #links: Links;
-  readonly #place: FdbPlace;
+  readonly #context: FdbContext;
   /** By bridge; each MAC is at one port. */
   readonly #ofBridges = new Map<Device, Map<MacAddress, FdbEntry>>();
 
-  constructor(links: Links, place: FdbPlace) {
+  constructor(links: Links, context: FdbContext) {
     this.#links = links;
-    this.#place = place;
+    this.#context = context;
   }
 
   /** Of the bridge whose port the device is. */
@@ -202,7 +202,7 @@ export class Fdb implements Family, DeviceUser {
   }
 
   #refuseNexthop(device: Device, id: number, present: TunnelEntry | undefined): void {
-    const nexthop = device.underlay === undefined ? undefined : this.#place.nexthopOf(device.underlay, id);
+    const nexthop = device.underlay === undefined ? undefined : this.#context.nexthopOf(device.underlay, id);
     if (nexthop === undefined) throw new Refusal("EINVAL", "Nexthop id does not exist");
     if (nexthop.group === undefined || nexthop.fdb !== true) throw new Refusal("EINVAL", "Nexthop is not a group");
     if (present !== undefined && present.nexthop === undefined)
@@ -237,7 +237,7 @@ export class Fdb implements Family, DeviceUser {
   }
 
   #tell(type: number, row: FdbEntry): void {
-    this.#place.tell(eventGroup.neighbour, rowMessage(type, row));
+    this.#context.tell(eventGroup.neighbour, rowMessage(type, row));
   }
 }
 

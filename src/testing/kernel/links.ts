@@ -52,7 +52,7 @@ interface LinkRequest {
 }
 
 /** What devices need of what is around them. */
-export interface LinksPlace {
+export interface LinksContext {
   tell(group: number, message: FakeMessage): void;
   /** The devices of another namespace, by an open descriptor of it. */
   linksOf(fd: number): Links;
@@ -77,13 +77,13 @@ export interface DeviceUser {
 /** The devices of one namespace. */
 export class Links implements Family, DeviceHome {
   readonly users: DeviceUser[] = [];
-  readonly #place: LinksPlace;
+  readonly #context: LinksContext;
   readonly #byIndex = new Map<number, Device>();
   readonly #ids = new Map<DeviceHome, number>();
   #lastIndex = 0;
 
-  constructor(place: LinksPlace) {
-    this.#place = place;
+  constructor(context: LinksContext) {
+    this.#context = context;
   }
 
   get devices(): readonly Device[] {
@@ -107,7 +107,7 @@ export class Links implements Family, DeviceHome {
 
   /** The devices of a namespace that a request names. */
   linksOf(fd: number): Links {
-    return this.#place.linksOf(fd);
+    return this.#context.linksOf(fd);
   }
 
   idOf(other: DeviceHome): number {
@@ -135,7 +135,7 @@ export class Links implements Family, DeviceHome {
       hasOwnMac: settings.mac !== undefined,
       entries: new Map(),
       settings: { 4: new Map(), 6: new Map() },
-      ...(hasMac ? { mac: this.#place.nextMac() } : {}),
+      ...(hasMac ? { mac: this.#context.nextMac() } : {}),
       ...settings,
       home: this,
       index: ++this.#lastIndex,
@@ -154,14 +154,14 @@ export class Links implements Family, DeviceHome {
     this.#leave(device);
     this.#byIndex.delete(device.index);
     for (const user of this.users) user.onGone?.(device);
-    this.#place.tell(eventGroup.link, linkMessage(RTM_DELLINK, device));
+    this.#context.tell(eventGroup.link, linkMessage(RTM_DELLINK, device));
     const { peer } = device;
     if (peer !== undefined) {
       delete device.peer;
       delete peer.peer;
       peer.home.remove(peer);
     }
-    for (const links of this.#place.all)
+    for (const links of this.#context.all)
       for (const above of links.devices)
         if (above.underlay === this && above.data.link === device.index) links.remove(above);
   }
@@ -175,7 +175,7 @@ export class Links implements Family, DeviceHome {
     device.up = up;
     for (const user of this.users) (up ? user.onUp : user.onDown)?.call(user, device);
     this.#tell(device);
-    if (device.master !== undefined) this.#place.tell(eventGroup.link, portMessage(RTM_NEWLINK, device));
+    if (device.master !== undefined) this.#context.tell(eventGroup.link, portMessage(RTM_NEWLINK, device));
   }
 
   handle(request: FakeRequest): FakeAnswer | undefined {
@@ -262,13 +262,13 @@ export class Links implements Family, DeviceHome {
   }
 
   #byId(id: number): Links {
-    for (const links of this.#place.all) if (this.#ids.get(links) === id) return links;
+    for (const links of this.#context.all) if (this.#ids.get(links) === id) return links;
     throw new Refusal("EINVAL", "Unknown network namespace id");
   }
 
   /** Of all tunnels over this underlay. */
   #refuseSecond(kind: string, key: readonly string[], data: Readonly<Record<string, unknown>>): void {
-    for (const links of this.#place.all)
+    for (const links of this.#context.all)
       for (const device of links.devices)
         if (
           device.underlay === this &&
@@ -319,7 +319,7 @@ export class Links implements Family, DeviceHome {
     if (link.info.bridgePort !== undefined) {
       if (device.master === undefined) throw new Refusal("EINVAL");
       device.port = { ...device.port, ...link.info.bridgePort };
-      if (device.up) this.#place.tell(eventGroup.link, portMessage(RTM_NEWLINK, device));
+      if (device.up) this.#context.tell(eventGroup.link, portMessage(RTM_NEWLINK, device));
     }
     if (isToBeTold) this.#tell(device);
     if (asked.up !== undefined) this.setUp(device, asked.up);
@@ -330,7 +330,7 @@ export class Links implements Family, DeviceHome {
     const device = this.need(index);
     if (device.master === undefined) throw new Refusal("EOPNOTSUPP");
     device.port = { ...device.port, ...settings };
-    this.#place.tell(eventGroup.link, portMessage(RTM_NEWLINK, device));
+    this.#context.tell(eventGroup.link, portMessage(RTM_NEWLINK, device));
     return {};
   }
 
@@ -353,7 +353,7 @@ export class Links implements Family, DeviceHome {
       device.master = master;
       device.port = newPort;
       for (const user of this.users) user.onJoined?.(device);
-      this.#place.tell(eventGroup.link, portMessage(RTM_NEWLINK, device));
+      this.#context.tell(eventGroup.link, portMessage(RTM_NEWLINK, device));
       this.#followPorts(master);
     }
     this.#tell(device);
@@ -365,7 +365,7 @@ export class Links implements Family, DeviceHome {
     if (master === undefined) return;
     delete device.master;
     for (const user of this.users) user.onLeft?.(device, master);
-    this.#place.tell(eventGroup.link, portMessage(RTM_DELLINK, device));
+    this.#context.tell(eventGroup.link, portMessage(RTM_DELLINK, device));
     this.#followPorts(master);
   }
 
@@ -378,7 +378,7 @@ export class Links implements Family, DeviceHome {
   }
 
   #tell(device: Device): void {
-    this.#place.tell(eventGroup.link, linkMessage(RTM_NEWLINK, device));
+    this.#context.tell(eventGroup.link, linkMessage(RTM_NEWLINK, device));
   }
 }
 

@@ -6,7 +6,7 @@ import { SystemError } from "../../linux/index.ts";
 import type { Nexthop } from "../../netlink/index.ts";
 import type { DeviceHome } from "./device.ts";
 import type { Links } from "./links.ts";
-import { FakeNamespace, type MachineFault, type NamespacePlace, withFault } from "./namespace.ts";
+import { FakeNamespace, type MachineFault, type NamespaceContext, withFault } from "./namespace.ts";
 import { errnoOf, Refusal } from "./request.ts";
 import { machineText } from "./text.ts";
 
@@ -128,7 +128,7 @@ export class FakeMachine implements Kernel {
 
   #make(): FakeNamespace {
     const machine = this;
-    const place: NamespacePlace = {
+    const context: NamespaceContext = {
       get allLinks(): Iterable<Links> {
         return [...machine.#living].map(({ links }) => links);
       },
@@ -144,7 +144,7 @@ export class FakeMachine implements Kernel {
       },
       onSocketClosed: () => this.#endUnused(),
     };
-    const namespace = new FakeNamespace(++this.#lastInode, place);
+    const namespace = new FakeNamespace(++this.#lastInode, context);
     this.#living.add(namespace);
     return namespace;
   }

@@ -34,7 +34,7 @@ export interface SentFrame {
 }
 
 /** What a namespace needs of its machine. */
-export interface NamespacePlace {
+export interface NamespaceContext {
   /** Those of all namespaces. */
   readonly allLinks: Iterable<Links>;
   linksOf(fd: number): Links;
@@ -62,28 +62,28 @@ export class FakeNamespace {
   readonly sysctls: Sysctls;
   readonly nft: FakeNft;
   readonly sent: SentFrame[] = [];
-  readonly #place: NamespacePlace;
+  readonly #context: NamespaceContext;
   readonly #families: readonly Family[];
   readonly #sockets = new Map<FakeKernel, Omit<TransportOptions, "namespace">>();
   #lastPort = 0;
 
-  constructor(inode: number, place: NamespacePlace) {
+  constructor(inode: number, context: NamespaceContext) {
     this.inode = inode;
-    this.#place = place;
+    this.#context = context;
     const tell = (group: number, message: FakeMessage): void => this.#tell(netlinkProtocol.route, group, message);
     this.links = new Links({
       tell,
-      linksOf: (fd) => place.linksOf(fd),
+      linksOf: (fd) => context.linksOf(fd),
       get all() {
-        return place.allLinks;
+        return context.allLinks;
       },
-      nextMac: () => place.nextMac(),
+      nextMac: () => context.nextMac(),
     });
     this.rules = new Rules(tell);
     this.routes = new Routes(this.links, this.rules, tell);
     this.addresses = new Addresses(this.links, this.routes, tell);
     this.neighbours = new Neighbours(this.links, tell);
-    this.fdb = new Fdb(this.links, { tell, nexthopOf: (underlay, id) => place.nexthopOf(underlay, id) });
+    this.fdb = new Fdb(this.links, { tell, nexthopOf: (underlay, id) => context.nexthopOf(underlay, id) });
     this.nexthops = new Nexthops(tell, (id) => this.#forgetEntries(id));
     this.sysctls = new Sysctls(this.links, tell);
     this.nft = new FakeNft((...messages) => this.#tell(netlinkProtocol.netfilter, NFNLGRP_NFTABLES, ...messages));
@@ -109,9 +109,9 @@ export class FakeNamespace {
 
   /** Holds it open, as {@link Kernel.open} does. */
   open(label: string): KernelNamespace {
-    const place = this.#place;
-    const fd = place.openDescriptor(this);
-    const close = (): void => place.closeDescriptor(fd);
+    const context = this.#context;
+    const fd = context.openDescriptor(this);
+    const close = (): void => context.closeDescriptor(fd);
     return {
       label,
       inode: this.inode,
@@ -156,14 +156,14 @@ export class FakeNamespace {
         faultOf: ({ type }) => {
           // A transaction fails by what is in it.
           if (isOfFilters && isBatchEdge(type)) return undefined;
-          const fault = this.#place.faultOf(this);
+          const fault = this.#context.faultOf(this);
           if (fault === "answer lost") return { kind: "lost" };
           return typeof fault === "object" ? { kind: "error", ...fault } : undefined;
         },
         isQueued: filter && ((datagram) => isLetThrough(filter, datagram)),
         onClosed: () => {
           this.#sockets.delete(socket);
-          this.#place.onSocketClosed();
+          this.#context.onSocketClosed();
         },
       });
       this.#sockets.set(socket, options);
@@ -186,7 +186,7 @@ export class FakeNamespace {
 
   /** What is asked otherwise than by netlink. */
   #do<Value>(attempted: string, action: () => Value): Value {
-    return withFault(this.#place.faultOf(this), attempted, action);
+    return withFault(this.#context.faultOf(this), attempted, action);
   }
 
   #packetSender(): ReturnType<KernelNamespace["openPacketSender"]> {
@@ -204,14 +204,14 @@ export class FakeNamespace {
       own === protocol && groups.includes(group) ? [socket] : [],
     );
     if (listeners.length === 0) return;
-    const loss = this.#place.lossOf();
+    const loss = this.#context.lossOf();
     for (const socket of listeners)
       if (loss === "told") socket.publishOverrun();
       else if (loss === undefined) socket.publish(...messages);
   }
 
   #forgetEntries(nexthop: number): void {
-    for (const links of this.#place.allLinks)
+    for (const links of this.#context.allLinks)
       for (const device of links.devices)
         if (device.underlay === this.links)
           for (const [mac, entry] of device.entries) if (entry.nexthop === nexthop) device.entries.delete(mac);

@@ -33,6 +33,13 @@ export interface FakeNftTable {
 
 type Tables = Map<string, FakeNftTable>;
 
+/** What a transaction makes of the tables, until it is done or refused. */
+interface Staged {
+  readonly tables: Tables;
+  /** Those that something was done in, be it that they are as they were. */
+  readonly touched: Set<string>;
+}
+
 /** NFT_MSG_* of one kind of object. linux/netfilter/nf_tables.h */
 const messages = (first: number) => ({
   add: nftMessage(first),
@@ -48,6 +55,10 @@ export const isBatchEdge = (type: number): boolean => type === NFNL_MSG_BATCH_BE
 export class FakeNft {
   readonly #tell: (...messages: readonly FakeMessage[]) => void;
   #tables: Tables = new Map();
+  /** How this nft lists what it was given: versions differ. */
+  form: (rules: readonly NftObject[]) => readonly NftObject[] = (rules) => rules;
+  /** Runs of nft, and how many of them were to write. */
+  readonly runs = { all: 0, writing: 0 };
 
   constructor(tell: (...messages: readonly FakeMessage[]) => void) {
     this.#tell = tell;
@@ -60,41 +71,43 @@ export class FakeNft {
 
   /** What nft(8) prints. Throws what it complains of, having done nothing. */
   run(parameters: readonly string[], input: string): string {
+    this.runs.all++;
     if (parameters.includes("-f")) {
+      this.runs.writing++;
       this.apply((JSON.parse(input) as { nftables: Command[] }).nftables);
       return "";
     }
     const [, , family = "", name = ""] = parameters.filter((word) => !word.startsWith("-"));
     const found = this.#tables.get(`${family} ${name}`);
     if (found === undefined) throw noSuch(`table ${family} ${name}`);
-    return JSON.stringify({ nftables: [{ metainfo: {} }, { table: { family, name } }, ...found.rules] });
+    return JSON.stringify({ nftables: [{ metainfo: {} }, { table: { family, name } }, ...this.form(found.rules)] });
   }
 
   /** Does all that nft is told, or nothing. */
   apply(commands: readonly Command[]): void {
-    const staged = copyOf(this.#tables);
+    const staged = this.#stage();
     for (const command of commands) applyCommand(staged, command);
     this.#commit(staged, 0);
   }
 
   /** Answers requests that come by one socket. */
   handlerOf(port: number): FakeHandler {
-    let batch: { readonly begin: number; readonly tables: Tables; done: number } | undefined;
+    let batch: (Staged & { readonly begin: number; done: number }) | undefined;
     return (request) => {
       if (request.type === NFNL_MSG_BATCH_BEGIN) {
-        batch = { begin: request.sequence, tables: copyOf(this.#tables), done: 0 };
+        batch = { ...this.#stage(), begin: request.sequence, done: 0 };
         return {};
       }
       if (request.type === NFNL_MSG_BATCH_END) {
         // What was refused, here or before it came here, was not counted.
-        if (batch !== undefined && batch.done === request.sequence - batch.begin - 1) this.#commit(batch.tables, port);
+        if (batch !== undefined && batch.done === request.sequence - batch.begin - 1) this.#commit(batch, port);
         batch = undefined;
         return {};
       }
       const listing = this.#list(request);
       if (listing !== undefined) return listing;
       if (batch === undefined) return { errno: errnoOf("EINVAL") };
-      const refusal = change(batch.tables, request);
+      const refusal = change(batch, request);
       if (refusal === 0) batch.done++;
       return { errno: refusal };
     };
@@ -123,19 +136,13 @@ export class FakeNft {
     return undefined;
   }
 
-  #commit(tables: Tables, port: number): void {
-    const before = new Map(this.#texts());
-    this.#tables = tables;
-    const after = new Map(this.#texts());
-    for (const key of new Set([...before.keys(), ...after.keys()]))
-      if (before.get(key) !== after.get(key)) this.#tellOf(key, port);
+  #stage(): Staged {
+    return { tables: copyOf(this.#tables), touched: new Set() };
   }
 
-  #texts(): [string, string][] {
-    return [...this.#tables].map(([key, { rules, sets }]) => [
-      key,
-      JSON.stringify([rules, Array.from(sets, ([name, { elements }]) => [name, [...elements]])]),
-    ]);
+  #commit({ tables, touched }: Staged, port: number): void {
+    this.#tables = tables;
+    for (const key of touched) this.#tellOf(key, port);
   }
 
   #tellOf(key: string, portId: number): void {
@@ -158,32 +165,40 @@ function copyOf(tables: Tables): Tables {
   );
 }
 
-function applyCommand(tables: Tables, command: Command): void {
+function applyCommand({ tables, touched }: Staged, command: Command): void {
   const [verb = "", object = {}] = Object.entries(command)[0] ?? [];
   const [kind = "", fields = {}] = Object.entries(object)[0] ?? [];
   const key = `${fields.family} ${kind === "table" ? fields.name : fields.table}`;
   const found = tables.get(key);
   if (found === undefined) throw noSuch(`${verb} ${kind} of ${key}`);
+  touched.add(key);
   if (verb === "delete" && kind === "table") tables.delete(key);
   else if (verb === "flush") found.rules = found.rules.filter((each) => !("rule" in each));
   else if (verb === "delete") found.rules = found.rules.filter(({ chain }) => chain?.name !== fields.name);
   else found.rules = [...found.rules, object];
 }
 
-/** Does one request of a transaction; the number of the error with which it is refused, or 0. */
-function change(tables: Tables, { type, payload }: FakeRequest): number {
+/** Does one request of a transaction; the number of the error with which it is refused, or 0. Nothing is told of what was so already. */
+function change({ tables, touched }: Staged, { type, payload }: FakeRequest): number {
   const view = viewOf(payload);
   const family = readFamily(view, 0, payload.length);
   if (type === table.add || type === table.delete) {
     const key = `${family} ${readNftTable(payload, view, 0, payload.length)}`;
+    if (type === table.add && tables.has(key)) return 0;
+    touched.add(key);
     if (type === table.delete) return tables.delete(key) ? 0 : errnoOf("ENOENT");
-    if (!tables.has(key)) tables.set(key, { rules: [], sets: new Map() });
+    tables.set(key, { rules: [], sets: new Map() });
     return 0;
   }
   if (type === set.add || type === set.delete) {
     const { table: tableName = "", name = "", notes, ...layout } = readNftSet(payload, view, 0, payload.length);
-    const sets = tables.get(`${family} ${tableName}`)?.sets;
-    if (sets === undefined) return errnoOf("ENOENT");
+    const key = `${family} ${tableName}`;
+    const found = tables.get(key);
+    if (found === undefined) return errnoOf("ENOENT");
+    const { rules, sets } = found;
+    const isInUse = type === set.delete && JSON.stringify(rules).includes(`"@${name}"`);
+    if (isInUse) return errnoOf("EBUSY");
+    if (type === set.delete || !sets.has(name)) touched.add(key);
     if (type === set.delete) return sets.delete(name) ? 0 : errnoOf("ENOENT");
     const made = { family, table: tableName, name, ...fieldsOf(layout, notes ?? new Uint8Array()) };
     if (!sets.has(name)) sets.set(name, { set: made, payload, elements: new Set() });
@@ -194,11 +209,15 @@ function change(tables: Tables, { type, payload }: FakeRequest): number {
     set: name = "",
     elements: parts = [],
   } = readNftElementList(payload, view, 0, payload.length);
-  const found = tables.get(`${family} ${tableName}`)?.sets.get(name);
+  const key = `${family} ${tableName}`;
+  const found = tables.get(key)?.sets.get(name);
   if (found === undefined) return errnoOf("ENOENT");
-  for (const each of elementsOf(found.set, parts))
+  for (const each of elementsOf(found.set, parts)) {
+    if (type === element.add && found.elements.has(each)) continue;
+    touched.add(key);
     if (type === element.add) found.elements.add(each);
     else if (!found.elements.delete(each)) return errnoOf("ENOENT");
+  }
   return 0;
 }
 

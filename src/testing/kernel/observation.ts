@@ -4,7 +4,7 @@ import { familyOf, ip } from "../../base/ip.ts";
 import { isGroupMac } from "../../base/mac.ts";
 import { isMade } from "../../dataplane/encapsulation/fallback-tunnels.ts";
 import type { Kernel } from "../../dataplane/kernel.ts";
-import { fdbText, neighbourText, nexthopText, type RowNames, routeText } from "../../dataplane/tables/row-text.ts";
+import type { RowNames } from "../../dataplane/tables/row-text.ts";
 import { SystemError } from "../../linux/index.ts";
 import {
   changeLink,
@@ -26,6 +26,7 @@ import {
   Watch,
   withoutNewNeighbours,
 } from "../../netlink/index.ts";
+import { fdbText, neighbourText, nexthopText, routeText } from "./row-text.ts";
 
 const { externallyLearned } = neighbourFlag;
 const { permanent } = neighbourState;

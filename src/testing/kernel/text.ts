@@ -1,9 +1,10 @@
 import type { IpAddress } from "../../base/ip.ts";
-import { fdbText, neighbourText, nexthopText, type RowNames, routeText } from "../../dataplane/tables/row-text.ts";
+import type { RowNames } from "../../dataplane/tables/row-text.ts";
 import { type FdbEntry, neighbourState } from "../../netlink/index.ts";
 import { type Device, type DeviceHome, kinds, newPort } from "./device.ts";
 import type { FakeNamespace } from "./namespace.ts";
 import { nftLines } from "./nft-text.ts";
+import { fdbText, neighbourText, nexthopText, routeText } from "./row-text.ts";
 
 /** linux/rtnetlink.h: RTPROT_KERNEL. */
 const kernelProtocol = 2;

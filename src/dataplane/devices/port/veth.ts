@@ -25,7 +25,7 @@ import { ensureIpv6, withoutIpv6 } from "./container-ipv6.ts";
 import { ensureContainerRoutes } from "./container-routes.ts";
 
 /** Where an endpoint's port goes. */
-export interface PortPlace {
+export interface PortContext {
   readonly kernel: Kernel;
   readonly instance: string;
   readonly namespace: KernelNamespace;
@@ -56,26 +56,26 @@ export interface EndpointPort {
 export async function ensureEndpointPort(
   endpoint: LocalEndpoint,
   network: NetworkSettings,
-  place: PortPlace,
+  context: PortContext,
   links: LinkTable,
 ): Promise<EndpointPort> {
   const name = endpointPortName(endpoint.id);
-  using container = openContainer(endpoint, network, place);
-  using inside = place.openSocket(container);
-  const before = place.socket.writes + inside.writes;
+  using container = openContainer(endpoint, network, context);
+  using inside = context.openSocket(container);
+  const before = context.socket.writes + inside.writes;
   let port = await links.find(name);
-  let end = port === undefined ? undefined : await findEnd(port, place, container, inside);
+  let end = port === undefined ? undefined : await findEnd(port, context, container, inside);
   if (port === undefined || end === undefined) {
-    if (port !== undefined) await removeStrayPort(port, endpoint, network, place, container);
-    port = await createPort(endpoint, network, place, container);
-    end = await findEnd(port, place, container, inside);
+    if (port !== undefined) await removeStrayPort(port, endpoint, network, context, container);
+    port = await createPort(endpoint, network, context, container);
+    end = await findEnd(port, context, container, inside);
     if (end === undefined) throw movedAway(endpoint, network, container);
   }
   const { inode } = container;
-  const { failures } = await place.socket.batch(portChanges(port, network, { ...place, inode }));
+  const { failures } = await context.socket.batch(portChanges(port, network, { ...context, inode }));
   if (failures[0] !== undefined) throw explainPortFailure(failures[0].error, network);
   const { changes, notes } = await ensureInside(endpoint, network, container, inside, end);
-  return { index: port.index, inode, written: place.socket.writes + inside.writes > before, changes, notes };
+  return { index: port.index, inode, written: context.socket.writes + inside.writes > before, changes, notes };
 }
 
 /** Keeps the endpoint's MAC at its port: nobody else's frames can take it away. */
@@ -92,12 +92,12 @@ export function localFdbRequest(endpoint: LocalEndpoint, portIndex: number): Req
 async function createPort(
   endpoint: LocalEndpoint,
   network: NetworkSettings,
-  place: PortPlace,
+  context: PortContext,
   container: KernelNamespace,
 ): Promise<Link> {
   const name = endpointPortName(endpoint.id);
   try {
-    await place.socket.execute(
+    await context.socket.execute(
       createLink("veth", {
         name,
         mtu: network.mtu,
@@ -115,17 +115,17 @@ async function createPort(
       cause: error,
     });
   }
-  return place.socket.get(getLink({ name }));
+  return context.socket.get(getLink({ name }));
 }
 
 /** The container's end of the pair, whatever its name and MAC are by now; `undefined`: it is in another namespace. */
 async function findEnd(
   port: Link,
-  place: PortPlace,
+  context: PortContext,
   container: KernelNamespace,
   inside: NetlinkSocket,
 ): Promise<Link | undefined> {
-  if (port.link === undefined || port.linkNamespaceId !== (await namespaceIdOf(place.socket, container)))
+  if (port.link === undefined || port.linkNamespaceId !== (await namespaceIdOf(context.socket, container)))
     return undefined;
   try {
     const end = await inside.get(getLink({ index: port.link }));
@@ -145,12 +145,12 @@ async function removeStrayPort(
   port: Link,
   endpoint: LocalEndpoint,
   network: NetworkSettings,
-  place: PortPlace,
+  context: PortContext,
   container: KernelNamespace,
 ): Promise<void> {
-  const wasPutHere = endpoint.inode !== 0 || port.alias === portAliasOf(place.instance, container.inode);
+  const wasPutHere = endpoint.inode !== 0 || port.alias === portAliasOf(context.instance, container.inode);
   if (wasPutHere) throw movedAway(endpoint, network, container);
-  await place.socket.execute(deleteLink({ index: port.index })).catch((error: unknown) => {
+  await context.socket.execute(deleteLink({ index: port.index })).catch((error: unknown) => {
     // It goes by itself with the namespace of its other end.
     if (!isErrno(error, "ENODEV")) throw error;
   });
@@ -170,18 +170,18 @@ function detachCommand(endpoint: LocalEndpoint, network: NetworkSettings): strin
 }
 
 /** Whether the device is as {@link ensureEndpointPort} leaves it. */
-export function isPortSettled(port: Link, network: NetworkSettings, place: SettledPlace): boolean {
-  return portChanges(port, network, place).next().done === true;
+export function isPortSettled(port: Link, network: NetworkSettings, context: SettledContext): boolean {
+  return portChanges(port, network, context).next().done === true;
 }
 
 /** What the settings of a port follow from beside the network's; `inode`: of the namespace that the other end is in. */
-type SettledPlace = Pick<PortPlace, "instance" | "bridgeIndex"> & Pick<EndpointPort, "inode">;
+type SettledContext = Pick<PortContext, "instance" | "bridgeIndex"> & Pick<EndpointPort, "inode">;
 
-function* portChanges(port: Link, network: NetworkSettings, place: SettledPlace): Generator<Request> {
+function* portChanges(port: Link, network: NetworkSettings, context: SettledContext): Generator<Request> {
   const reference = { index: port.index };
-  const alias = portAliasOf(place.instance, place.inode);
+  const alias = portAliasOf(context.instance, context.inode);
   if (port.alias !== alias) yield changeLink(reference, { alias });
-  if (port.master !== place.bridgeIndex) yield changeLink(reference, { master: place.bridgeIndex });
+  if (port.master !== context.bridgeIndex) yield changeLink(reference, { master: context.bridgeIndex });
   if (port.mtu !== network.mtu) yield changeLink(reference, { mtu: network.mtu });
   const settings = endpointPort(network);
   if (!isPortAs(settings, port.info.bridgePort))
@@ -232,7 +232,7 @@ async function ensureInside(
 }
 
 /** The namespace that the endpoint belongs to. A path can come to mean another: the process ended, its number was reused. */
-function openContainer(endpoint: LocalEndpoint, network: NetworkSettings, place: PortPlace): KernelNamespace {
+function openContainer(endpoint: LocalEndpoint, network: NetworkSettings, context: PortContext): KernelNamespace {
   const isOfProcess = /^\/proc\/\d+\//.test(endpoint.netns);
   const gone = new WeftError({
     code: "not-found",
@@ -242,12 +242,12 @@ function openContainer(endpoint: LocalEndpoint, network: NetworkSettings, place:
   });
   let container: KernelNamespace;
   try {
-    container = place.kernel.open(endpoint.netns);
+    container = context.kernel.open(endpoint.netns);
   } catch (error) {
     throw error instanceof WeftError && error.code === "not-found" ? gone : error;
   }
   const isAnother = endpoint.inode !== 0 && endpoint.inode !== container.inode;
-  const isWefts = container.inode === place.underlayInode || container.inode === place.namespace.inode;
+  const isWefts = container.inode === context.underlayInode || container.inode === context.namespace.inode;
   if (!isAnother && !isWefts) return container;
   container.close();
   throw gone;
