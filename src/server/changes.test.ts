@@ -24,12 +24,15 @@ type Fields = Readonly<Record<string, unknown>>;
 class Scene {
   readonly clock: ManualClock;
   readonly ledger: Ledger;
+  /** What was logged. */
+  readonly log: readonly string[];
   readonly #changes: Changes;
   readonly #administration: Administration;
   readonly #store: MemoryStore;
 
-  private constructor(store: MemoryStore, clock: ManualClock, ledger: Ledger) {
+  private constructor(store: MemoryStore, clock: ManualClock, ledger: Ledger, log: readonly string[]) {
     this.#store = store;
+    this.log = log;
     this.clock = clock;
     this.ledger = ledger;
     this.#changes = new Changes(ledger);
@@ -38,21 +41,38 @@ class Scene {
   }
 
   static async open(t: TestContext, store = new MemoryStore(), clock = new ManualClock()): Promise<Scene> {
-    const ledger = await Ledger.open({ store, clock, logger: silentLogger });
-    const scene = new Scene(store, clock, ledger);
+    const log: string[] = [];
+    const keep = (_fields: object, message: string): void => {
+      log.push(message);
+    };
+    const logger = { ...silentLogger, info: keep, warn: keep, error: keep };
+    const ledger = await Ledger.open({ store, clock, logger });
+    const scene = new Scene(store, clock, ledger, log);
     t.after(() => scene.close());
     return scene;
   }
 
-  /** The same store, as another process finds it. */
-  async restart(t: TestContext): Promise<Scene> {
+  /** The same store, as another process finds it after it was away for this long. */
+  async restart(t: TestContext, away = seconds(0)): Promise<Scene> {
     await this.close();
+    this.clock.advance(away);
     return Scene.open(t, this.#store, this.clock);
   }
 
   async close(): Promise<void> {
     this.#changes.close();
     await this.ledger.close();
+  }
+
+  /** Lets commits fail until `mend` is called. */
+  breakStore(): { readonly attempts: () => number; readonly mend: () => void } {
+    const store = this.#store;
+    let attempts = 0;
+    store.transact = () => {
+      attempts++;
+      return Promise.reject(new Error("disk full"));
+    };
+    return { attempts: () => attempts, mend: () => Reflect.deleteProperty(store, "transact") };
   }
 
   get entry(): NetworkEntry {
@@ -289,11 +309,12 @@ test("a node that comes during a change is waited for; one that leaves is not", 
 });
 
 test("a server that starts again goes on in the phase, with the time that is left", async (t) => {
-  const before = await twoNodes(t);
+  const patient = { changeTimeout: 60 };
+  const before = await twoNodes(t, patient);
   before.connect(1);
   before.connect(2);
   await before.report(1, 2);
-  await before.set(geneve);
+  await before.set({ ...geneve, ...patient });
   await before.report(1);
   await before.pass(seconds(10));
   const scene = await before.restart(t);
@@ -304,7 +325,7 @@ test("a server that starts again goes on in the phase, with the time that is lef
   scene.connect(1);
   scene.connect(2);
   await scene.report(1);
-  await scene.pass(seconds(14));
+  await scene.pass(seconds(44));
   assert.equal(scene.phase, "receive");
   await scene.pass(seconds(2));
   assert.equal(scene.phase, "send");
@@ -315,6 +336,72 @@ test("a server that starts again goes on in the phase, with the time that is lef
   later.connect(2);
   await later.report(1, 2);
   assert.equal(later.phase, "none");
+});
+
+test("a server that was away for longer than a phase's limit gives nodes the time to come back", async (t) => {
+  const before = await twoNodes(t);
+  before.connect(1);
+  before.connect(2);
+  await before.report(1, 2);
+  await before.set(geneve);
+  const scene = await before.restart(t, seconds(31));
+  await scene.pass(seconds(5));
+  assert.equal(scene.phase, "receive");
+  scene.connect(1);
+  scene.connect(2);
+  await scene.report(1, 2);
+  assert.equal(scene.phase, "send");
+  assert.deepEqual(scene.entry.change?.leftBehind, []);
+  // Who does not come back keeps up nobody for longer.
+  const later = await scene.restart(t, seconds(3_600));
+  later.connect(1);
+  await later.report(1);
+  await later.pass(seconds(29));
+  assert.equal(later.phase, "send");
+  await later.pass(seconds(2));
+  assert.equal(later.phase, "none");
+});
+
+test("a phase whose limit is shorter than that has its limit after the server was away", async (t) => {
+  const hasty = { changeTimeout: 5 };
+  const before = await twoNodes(t, hasty);
+  await before.set({ ...geneve, ...hasty });
+  const scene = await before.restart(t, seconds(60));
+  scene.connect(1);
+  scene.connect(2);
+  await scene.pass(seconds(4));
+  assert.equal(scene.phase, "receive");
+  await scene.pass(seconds(2));
+  assert.equal(scene.phase, "send");
+});
+
+test("what cannot be committed is tried again each second, whoever reports meanwhile", async (t) => {
+  const scene = await twoNodes(t);
+  scene.connect(1);
+  scene.connect(2);
+  await scene.set(geneve);
+  const { attempts, mend } = scene.breakStore();
+  for (let passed = 0; passed < 100; passed++) await scene.report(1, 2);
+  assert.deepEqual([attempts(), scene.phase], [2, "receive"]);
+  assert.deepEqual(new Set(scene.log), new Set(["could not lead the network's change on"]));
+  mend();
+  await scene.pass(seconds(1));
+  assert.equal(scene.phase, "send");
+});
+
+test("only who has led a change on says so", async (t) => {
+  const scene = await twoNodes(t);
+  scene.connect(1);
+  scene.connect(2);
+  await scene.set(geneve);
+  const { commit } = scene.ledger;
+  // Somebody else is faster.
+  scene.ledger.commit = (attempted, plan) => {
+    scene.entry.changeRevision++;
+    return commit.call(scene.ledger, attempted, plan);
+  };
+  await scene.report(1, 2);
+  assert.deepEqual([scene.log, scene.phase], [[], "receive"]);
 });
 
 test("another change during a change begins anew, and every way stays open", async (t) => {

@@ -2,12 +2,13 @@ import { milliseconds, seconds } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
 import { mostNamed, nextPhase } from "../model/phase.ts";
 import type { Ledger } from "./ledger.ts";
+import { returnTime } from "./readiness.ts";
 import { records } from "./records.ts";
 import type { NetworkEntry } from "./state.ts";
 
 /** Reports that come together are looked at once. */
 const gatherTime = milliseconds(20);
-/** Nodes that do not come back, and those that change by their own clock, are looked for this often. */
+/** Nodes that do not come back, and those that change by their own clock, are looked for this often; and a commit that failed is tried again after this. */
 const lookAgain = seconds(1);
 
 /** The phase that a network is in, as this process saw it begin. */
@@ -15,6 +16,8 @@ interface Course {
   readonly revision: number;
   /** When the phase began, by the clock that never goes back. */
   readonly moment: number;
+  /** By the same clock: what failed is not tried again before. */
+  retryAt: number;
   cancel: () => void;
   advancing: boolean;
 }
@@ -29,11 +32,14 @@ export class Changes {
   /** Networks to be looked at in a moment. */
   readonly #gathered = new Set<NetworkEntry>();
   readonly #stopListening: () => void;
+  /** What the store held when this process began: phases up to then are taken up, later ones begin before its eyes. */
+  readonly #begin: number;
   #cancelLook: (() => void) | undefined;
   #closed = false;
 
   constructor(ledger: Ledger) {
     this.#ledger = ledger;
+    this.#begin = ledger.state.revision;
     this.#stopListening = ledger.readiness.listen((entry) => {
       if (entry !== undefined) this.#gather(entry);
       else for (const each of this.#courses.keys()) this.#gather(each);
@@ -71,34 +77,48 @@ export class Changes {
     const limit = seconds(network.changeTimeout);
     if (course?.revision !== entry.changeRevision) {
       course?.cancel();
-      // A wall clock that was set back makes nobody wait longer than the limit.
-      const elapsed = Math.min(Math.max(clock.now() - change.since, 0), limit);
-      const moment = clock.monotonic() - elapsed;
-      course = { revision: entry.changeRevision, moment, cancel: () => {}, advancing: false };
+      const moment = clock.monotonic() - this.#elapsedOf(entry.changeRevision, change.since, limit);
+      course = { revision: entry.changeRevision, moment, retryAt: 0, cancel: () => {}, advancing: false };
       this.#courses.set(entry, course);
     }
     if (course.advancing) return;
     course.cancel();
     const elapsed = clock.monotonic() - course.moment;
     const behind = [...readiness.behindPhase(entry, elapsed)];
-    if (elapsed < limit && behind.some(({ isWaitedFor }) => isWaitedFor)) {
-      const pause = milliseconds(Math.min(lookAgain, Math.max(limit - elapsed, 1)));
-      course.cancel = clock.after(pause, () => this.#gather(entry));
-      return;
-    }
+    const lookIn = (pause: number): void => {
+      course.cancel = clock.after(milliseconds(Math.max(pause, 1)), () => this.#gather(entry));
+    };
+    if (elapsed < limit && behind.some(({ isWaitedFor }) => isWaitedFor))
+      return lookIn(Math.min(lookAgain, limit - elapsed));
+    // Reports bring a look, too: without this each would be another attempt at a store that fails.
+    const untilRetry = course.retryAt - clock.monotonic();
+    if (untilRetry > 0) return lookIn(untilRetry);
     const left = behind.map(({ node }) => node).sort();
     course.advancing = true;
     void this.#advance(entry, course, left);
+  }
+
+  /**
+   * How long the phase has lasted, in milliseconds. One that is taken up has at least the time left in which nodes can
+   * come back: while the server was away nobody could report. A wall clock that was set back makes nobody wait longer than the limit.
+   */
+  #elapsedOf(revision: number, since: number, limit: number): number {
+    if (revision > this.#begin) return 0;
+    const most = limit - Math.min(limit, returnTime);
+    return Math.min(Math.max(this.#ledger.clock.now() - since, 0), most);
   }
 
   async #advance(entry: NetworkEntry, course: Course, left: readonly string[]): Promise<void> {
     const { clock, logger } = this.#ledger;
     const { name } = entry.network;
     const phase = entry.change?.phase;
+    let isLed = false;
     try {
       await this.#ledger.commit(`change network ${name}`, () => {
         const { change, changeRevision } = entry;
-        if (change === undefined || changeRevision !== course.revision) return { conditions: [], operations: [] };
+        // Somebody else has led it on, or changed the network anew.
+        isLed = change !== undefined && changeRevision === course.revision;
+        if (change === undefined || !isLed) return { conditions: [], operations: [] };
         const next = nextPhase(change, clock.now(), left);
         return {
           conditions: [{ key: records.change.key(name), revision: changeRevision }],
@@ -106,15 +126,16 @@ export class Changes {
         };
       });
       const details = { network: name, phase, ...(left.length === 0 ? {} : { left: left.slice(0, mostNamed) }) };
+      if (!isLed) return;
       if (left.length === 0) logger.info(details, "the network's change has gone on: all nodes are in place");
       else logger.warn(details, `the network's change has gone on without ${left.length} nodes`);
     } catch (error) {
       if (this.#closed) return;
       logger.error({ network: name, error: messageOf(error) }, "could not lead the network's change on");
-      course.cancel = clock.after(lookAgain, () => this.#gather(entry));
+      course.retryAt = clock.monotonic() + lookAgain;
     } finally {
       course.advancing = false;
+      if (!this.#closed) this.#gather(entry);
     }
-    if (!this.#closed) this.#gather(entry);
   }
 }

@@ -35,7 +35,7 @@ export interface NetworkProgress {
 }
 
 /** A node whose connection ended is expected back for this long: its agent, or the server, may be starting again. */
-const returnTime = seconds(30);
+export const returnTime = seconds(30);
 /** What a node whose agent is of a version that does not report takes for a phase of a change, by its own clock. */
 const phaseByClock = seconds(5);
 /** Reports a second that the server takes from all nodes together, about. */
@@ -80,7 +80,7 @@ export class Readiness {
   readonly #changedNetworks = new Set<NetworkEntry>();
   /** What is older was told before this process began: nodes that connect are told the state as of then at least. */
   #floor = 0;
-  readonly #begin: { readonly moment: number; readonly time: number };
+  #begin: { readonly moment: number; readonly time: number };
 
   constructor(state: State, fanout: Fanout, clock: Clock) {
     this.#state = state;
@@ -92,6 +92,8 @@ export class Readiness {
   /** The state has been loaded. */
   begin(): void {
     this.#floor = this.#state.revision;
+    // Who is expected back could not come while it was.
+    this.#begin = { moment: this.#clock.monotonic(), time: this.#clock.now() };
   }
 
   /** Calls back when the network may have come into place somewhere, or its nodes changed; `undefined`: any may have. */
