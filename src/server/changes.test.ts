@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { endpointId } from "../../test/support/server.ts";
+import { networkState } from "../api/convert.ts";
 import { ManualClock } from "../base/clock.ts";
 import { type Duration, milliseconds, seconds } from "../base/duration.ts";
 import { ip } from "../base/ip.ts";
@@ -14,6 +15,7 @@ import { Administration } from "./administration.ts";
 import { Changes } from "./changes.ts";
 import { Ledger } from "./ledger.ts";
 import { progressUntilInPlace } from "./progress.ts";
+import { readinessToMessage } from "./readiness-service.ts";
 import { records } from "./records.ts";
 import type { NetworkEntry } from "./state.ts";
 import { Told } from "./told.ts";
@@ -156,6 +158,11 @@ class Scene {
     return this.entry.change?.phase ?? "none";
   }
 
+  /** What `weft network show` has. */
+  get shown(): ReturnType<typeof readinessToMessage> {
+    return readinessToMessage(this.ledger, this.entry);
+  }
+
   /** `h2: not connected`. */
   get behind(): string[] {
     const { behind } = this.ledger.readiness.progressOf(this.entry);
@@ -213,6 +220,55 @@ test("a phase ends with its time, and who is left behind is named", async (t) =>
   await scene.report(1);
   await scene.pass(seconds(41));
   assert.equal(scene.phase, "none");
+});
+
+test("whom the last phase leaves behind is named when the change has ended, until it has reported that", async (t) => {
+  const before = await twoNodes(t);
+  before.connect(1);
+  before.connect(2);
+  const { fanout } = before.ledger;
+  const { notice } = fanout;
+  const told: string[] = [];
+  fanout.notice = (change) => {
+    if (change.kind === "network") told.push(networkState.toMessage(change.entry).leftBehind.join());
+    notice.call(fanout, change);
+  };
+  await before.report(1, 2);
+  await before.set(geneve);
+  await before.report(1, 2);
+  assert.equal(before.phase, "send");
+  await before.report(1);
+  await before.pass(seconds(31));
+  assert.equal(before.phase, "none");
+  assert.deepEqual(before.shown.leftBehind, ["h2"]);
+  // Agents are told of it with the end.
+  assert.equal(told.at(-1), "h2");
+  const scene = await before.restart(t, seconds(60));
+  scene.connect(1);
+  await scene.report(1);
+  assert.deepEqual(scene.shown.leftBehind, ["h2"]);
+  scene.connect(2);
+  await scene.report(2);
+  assert.deepEqual(scene.shown.leftBehind, []);
+  assert.equal(scene.entry.leftBehindRevision, 0);
+});
+
+test("whom a change left behind is named until the next change, and goes with its node and its network", async (t) => {
+  const scene = await twoNodes(t);
+  scene.connect(1);
+  await scene.pass(seconds(31));
+  await scene.set(geneve);
+  await scene.report(1);
+  await scene.report(1);
+  assert.deepEqual([scene.phase, scene.shown.leftBehind], ["none", ["h2"]]);
+  await scene.set({ port: 8472 });
+  assert.deepEqual([scene.shown.leftBehind, scene.entry.change?.leftBehind], [[], []]);
+  await scene.report(1);
+  await scene.report(1);
+  assert.deepEqual([scene.phase, scene.shown.leftBehind], ["none", ["h2"]]);
+  await scene.leave(2);
+  await scene.pass(seconds(1));
+  assert.deepEqual([scene.shown.leftBehind, scene.entry.leftBehindRevision], [[], 0]);
 });
 
 test("a problem of a node is told beside what it has in place", async (t) => {

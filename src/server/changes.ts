@@ -1,6 +1,6 @@
 import { milliseconds, seconds } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
-import { mostNamed, nextPhase } from "../model/phase.ts";
+import { leftBehindWith, mostNamed, type NetworkChange, nextPhase } from "../model/phase.ts";
 import type { Ledger } from "./ledger.ts";
 import { returnTime } from "./readiness.ts";
 import { records } from "./records.ts";
@@ -31,6 +31,8 @@ export class Changes {
   readonly #courses = new Map<NetworkEntry, Course>();
   /** Networks to be looked at in a moment. */
   readonly #gathered = new Set<NetworkEntry>();
+  /** Networks whose nodes that were left behind are being forgotten, or could not be a moment ago. */
+  readonly #forgetting = new Set<NetworkEntry>();
   readonly #stopListening: () => void;
   /** What the store held when this process began: phases up to then are taken up, later ones begin before its eyes. */
   readonly #begin: number;
@@ -55,7 +57,9 @@ export class Changes {
   }
 
   #gather(entry: NetworkEntry): void {
-    if (entry.change === undefined && !this.#courses.has(entry)) return;
+    if (this.#closed) return;
+    const { change, leftBehindRevision } = entry;
+    if (change === undefined && leftBehindRevision === 0 && !this.#courses.has(entry)) return;
     this.#gathered.add(entry);
     this.#cancelLook ??= this.#ledger.clock.after(gatherTime, () => {
       this.#cancelLook = undefined;
@@ -72,6 +76,7 @@ export class Changes {
     if (change === undefined || state.networks.get(network.name) !== entry) {
       course?.cancel();
       this.#courses.delete(entry);
+      if (state.networks.get(network.name) === entry) void this.#forgetReported(entry);
       return;
     }
     const limit = seconds(network.changeTimeout);
@@ -85,14 +90,13 @@ export class Changes {
     course.cancel();
     const elapsed = clock.monotonic() - course.moment;
     const behind = [...readiness.behindPhase(entry, elapsed)];
-    const lookIn = (pause: number): void => {
-      course.cancel = clock.after(milliseconds(Math.max(pause, 1)), () => this.#gather(entry));
-    };
-    if (elapsed < limit && behind.some(({ isWaitedFor }) => isWaitedFor))
-      return lookIn(Math.min(lookAgain, limit - elapsed));
     // Reports bring a look, too: without this each would be another attempt at a store that fails.
-    const untilRetry = course.retryAt - clock.monotonic();
-    if (untilRetry > 0) return lookIn(untilRetry);
+    let pause = course.retryAt - clock.monotonic();
+    if (elapsed < limit && behind.some(({ isWaitedFor }) => isWaitedFor)) pause = Math.min(lookAgain, limit - elapsed);
+    if (pause > 0) {
+      course.cancel = clock.after(milliseconds(Math.max(pause, 1)), () => this.#gather(entry));
+      return;
+    }
     const left = behind.map(({ node }) => node).sort();
     course.advancing = true;
     void this.#advance(entry, course, left);
@@ -122,7 +126,7 @@ export class Changes {
         const next = nextPhase(change, clock.now(), left);
         return {
           conditions: [{ key: records.change.key(name), revision: changeRevision }],
-          operations: [next === undefined ? records.change.remove(name) : records.change.put(next, name)],
+          operations: next === undefined ? endOf(entry, change, left) : [records.change.put(next, name)],
         };
       });
       const details = { network: name, phase, ...(left.length === 0 ? {} : { left: left.slice(0, mostNamed) }) };
@@ -135,7 +139,40 @@ export class Changes {
       course.retryAt = clock.monotonic() + lookAgain;
     } finally {
       course.advancing = false;
-      if (!this.#closed) this.#gather(entry);
+      this.#gather(entry);
     }
   }
+
+  /** Nodes that the last change was ended without are named until all of them have its end in place. */
+  async #forgetReported(entry: NetworkEntry): Promise<void> {
+    const { clock, logger, readiness } = this.#ledger;
+    const { network, leftBehindRevision: revision } = entry;
+    if (revision === 0 || this.#forgetting.has(entry) || readiness.leftBehindOf(entry).length > 0) return;
+    this.#forgetting.add(entry);
+    try {
+      await this.#ledger.submit({
+        conditions: [{ key: records.leftBehind.key(network.name), revision }],
+        operations: [records.leftBehind.remove(network.name)],
+      });
+      this.#forgetting.delete(entry);
+    } catch (error) {
+      if (this.#closed) return;
+      logger.warn({ network: network.name, error: messageOf(error) }, "could not forget whom a change left behind");
+      clock.after(lookAgain, () => {
+        this.#forgetting.delete(entry);
+        this.#gather(entry);
+      });
+    }
+  }
+}
+
+/** The last phase ends, and those are remembered that it leaves behind. */
+function endOf(
+  { network: { name }, leftBehindRevision }: NetworkEntry,
+  change: NetworkChange,
+  left: readonly string[],
+) {
+  const names = leftBehindWith(change, left);
+  const before = leftBehindRevision === 0 ? [] : [records.leftBehind.remove(name)];
+  return [...(names.length === 0 ? before : [records.leftBehind.put(names, name)]), records.change.remove(name)];
 }

@@ -89,6 +89,7 @@ export function readinessToMessage(
     behind: named(behind),
     failing: named(failing),
     failingNodes: failing.length,
+    leftBehind: entry.change === undefined ? readiness.leftBehindOf(entry) : [],
     ...(entry.change === undefined ? {} : { change: networkChange.toMessage(entry.change) }),
   };
 }

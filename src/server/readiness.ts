@@ -241,6 +241,14 @@ export class Readiness {
     }
   }
 
+  /** Those of the nodes that the last change was ended without that have not reported its end yet. */
+  leftBehindOf({ hosts, leftBehind, leftBehindRevision }: NetworkEntry): string[] {
+    return leftBehind.filter((node) => {
+      const host = hosts.get(node);
+      return host !== undefined && this.#reportedOf(host) < leftBehindRevision;
+    });
+  }
+
   isConnected(node: string): boolean {
     return this.#contactOf(node).connected;
   }

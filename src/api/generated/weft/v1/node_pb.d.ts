@@ -612,6 +612,13 @@ export declare type NetworkState = Message<"weft.v1.NetworkState"> & {
    * @generated from field: weft.v1.NetworkChange change = 20;
    */
   change?: NetworkChange | undefined;
+
+  /**
+   * Nodes that the last change of its way was ended without; of many the first dozen.
+   *
+   * @generated from field: repeated string left_behind = 21;
+   */
+  leftBehind: string[];
 };
 
 /**

@@ -270,6 +270,13 @@ export declare type NetworkReadiness = Message<"weft.v1.NetworkReadiness"> & {
    * @generated from field: weft.v1.NetworkChange change = 7;
    */
   change?: NetworkChange | undefined;
+
+  /**
+   * Nodes that the last change was ended without, and that have not reported its end since.
+   *
+   * @generated from field: repeated string left_behind = 8;
+   */
+  leftBehind: string[];
 };
 
 /**
