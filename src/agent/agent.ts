@@ -565,6 +565,7 @@ export class Agent {
         this.dataplane.problems.failed(vtepAddress, error instanceof Error ? error : new Error(messageOf(error))),
       )
       .finally(() => {
+        this.readiness.problemsChanged();
         this.#underlayCheck = undefined;
         if (this.#underlayCheckWanted && !this.#closed) this.#underlayChanged();
       });

@@ -4,7 +4,9 @@ import { it } from "node:test";
 import { ManualClock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
+import { ip } from "../base/ip.ts";
 import { silentLogger } from "../base/logger.ts";
+import { mac } from "../base/mac.ts";
 import { unwrap } from "../base/result.ts";
 import { DesiredNetwork, type NetworkSettings } from "../dataplane/desired.ts";
 import { type KernelObject, type NodeDataplane, nameOfObject } from "../dataplane/index.ts";
@@ -23,6 +25,13 @@ function desiredOf(tenant: string): DesiredNetwork {
 function agent() {
   const network = unwrap(parseNetwork({ name: "blue", tenant: "acme", vni: 100, subnets: ["10.0.0.0/16"] }));
   const desired = desiredOf("acme");
+  desired.putRemote({
+    id: "e2",
+    mac: mac("02:00:00:00:00:02"),
+    ips: [ip("10.0.0.2")],
+    vtep: ip("192.0.2.2"),
+    source: { name: "server", node: "h2" },
+  });
   const pending = new Set<string>();
   const failed = new Set<string>();
   const objects = {
@@ -72,6 +81,10 @@ function agent() {
     clock,
     settled,
     tell: (revision: number) => readiness.told([change], revision),
+    /** The network left, and another of the same name and tenant is to take its place. */
+    isReplaced(): void {
+      kernel.desired = desiredOf("acme");
+    },
     /** A pass of the dataplane; `during` happens in it. */
     async pass(during: () => void = () => {}): Promise<void> {
       readiness.onPass("began", undefined);
@@ -122,15 +135,48 @@ it("what fails holds the network back and is told, until it is mended", async ()
   problems.cleared({ kind: "rows", network: "blue" });
   await pass();
   assert.deepEqual(take(), ["blue 7"]);
-  problems.failed({ kind: "tenant", tenant: "acme" }, new Error("no namespace"));
+});
+
+it("what fails later takes the network out of place, until it is mended", async () => {
+  const { pass, tell, take, problems } = agent();
+  tell(7);
   await pass();
-  assert.deepEqual(take(), ["blue 7 tenant acme: no namespace"]);
+  assert.deepEqual(take(), ["blue 7"]);
+  const tunnel = { kind: "tunnel", tenant: "acme", network: "blue", key: "vx100" };
+  problems.failed(tunnel, new Error("EBUSY"));
+  await pass();
+  assert.deepEqual(take(), ["blue 0 tunnel vx100 of network blue: EBUSY"]);
+  problems.failed({ kind: "endpoint", network: "blue", key: "e1" }, new Error("gone"));
+  problems.cleared(tunnel);
+  await pass();
+  assert.deepEqual(take(), ["blue 7 endpoint e1 of network blue: gone"]);
+});
+
+it("what comes and goes between passes is told at once, and puts nothing in place that no pass has", async () => {
+  const { pass, tell, take, problems, readiness, settled } = agent();
+  tell(7);
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+  tell(8);
+  problems.failed({ kind: "VTEP address" }, new Error("192.0.2.1 is on no interface"));
+  readiness.problemsChanged();
+  await settled();
+  assert.deepEqual(take(), ["blue 0 VTEP address: 192.0.2.1 is on no interface"]);
+  problems.cleared({ kind: "VTEP address" });
+  readiness.problemsChanged();
+  await settled();
+  assert.deepEqual(take(), ["blue 7"]);
 });
 
 const shared: readonly KernelObject[] = [
   { kind: "underlay" },
   { kind: "nexthops" },
+  { kind: "nexthop", key: "192.0.2.2" },
+  { kind: "VTEP address" },
+  { kind: "something new" },
+  { kind: "tenant", tenant: "acme" },
   { kind: "uplink", tenant: "acme" },
+  { kind: "something new", tenant: "acme" },
   { kind: "protection", tenant: "acme", network: "blue" },
 ];
 for (const object of shared)
@@ -141,6 +187,35 @@ for (const object of shared)
     await pass();
     assert.deepEqual(take(), [`blue 0 ${nameOfObject(object)}: ENOSPC`]);
   });
+
+const ofNoConcern: readonly KernelObject[] = [
+  { kind: "agent database" },
+  { kind: "leftovers" },
+  { kind: "leftovers", tenant: "acme" },
+  { kind: "nexthop", key: "192.0.2.9" },
+  { kind: "uplink", tenant: "other" },
+  { kind: "removals", tenant: "acme" },
+  { kind: "removal", tenant: "acme", network: "red" },
+  { kind: "removal", tenant: "other", network: "blue" },
+];
+for (const object of ofNoConcern)
+  it(`a problem of the ${nameOfObject(object)} does not`, async () => {
+    const { pass, tell, take, problems } = agent();
+    tell(7);
+    problems.failed(object, new Error("ENOSPC"));
+    await pass();
+    assert.deepEqual(take(), ["blue 7"]);
+  });
+
+it("one that is yet to be removed holds back what has its name, other removals do not", async () => {
+  const { pass, tell, take, problems, isReplaced } = agent();
+  tell(7);
+  isReplaced();
+  problems.failed({ kind: "removal", tenant: "acme", network: "red" }, new Error("of no concern"));
+  problems.failed({ kind: "removal", tenant: "acme", network: "blue" }, new Error("EBUSY"));
+  await pass();
+  assert.deepEqual(take(), ["blue 0 removal of network blue: EBUSY"]);
+});
 
 it("what had a network's name before holds it back, other removals do not", async () => {
   const { pass, tell, take, problems, desired, kernel } = agent();

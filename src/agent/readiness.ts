@@ -3,6 +3,7 @@ import type { NodeService } from "../api/generated/weft/v1/node_pb.js";
 import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds, seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
+import type { IpAddress } from "../base/ip.ts";
 import type { Logger } from "../base/logger.ts";
 import { type KernelObject, type NodeDataplane, nameOfObject } from "../dataplane/index.ts";
 import type { DesiredState } from "./desired-state.ts";
@@ -11,7 +12,7 @@ import type { ReplicaChange } from "./replica.ts";
 type Reporter = Pick<Client<typeof NodeService>, "reportInPlace">;
 
 interface Report {
-  /** The kernel is as the state of this revision asks for; 0: not yet. */
+  /** The kernel is as the state of this revision asks for; 0: not yet, or not any more. */
   readonly revision: number;
   readonly problem: string;
 }
@@ -25,7 +26,10 @@ interface Progress {
   onHost: number;
   /** What the host had when the pass of the tenant that is under way began. */
   atStart: number;
+  /** What a pass has put into the kernel. */
   inPlace: number;
+  /** Something failed that the whole network needs: as long as it does, nothing of it counts as in place. */
+  isBlocked: boolean;
   problem: string;
   /** What the server has been told on this connection. */
   reported: Report | undefined;
@@ -36,12 +40,15 @@ const nothingYet: Omit<Progress, "told"> = {
   onHost: 0,
   atStart: 0,
   inPlace: 0,
+  isBlocked: false,
   problem: "",
   reported: undefined,
 };
 
 const requestTimeout = seconds(10);
 const retryPause = seconds(1);
+/** Problems of no network or tenant, or of a tenant, that keep no network from carrying packets. */
+const harmless: ReadonlySet<string> = new Set(["agent database", "leftovers"]);
 /** Networks in one report. */
 const mostNetworks = 1_000;
 
@@ -128,6 +135,14 @@ export class Readiness {
     void this.#report();
   }
 
+  /** A problem came or went that no pass of the dataplane has found. */
+  problemsChanged(): void {
+    const hasProblems = this.#dataplane.problems.size > 0;
+    for (const [name, progress] of this.#networks)
+      if (hasProblems || progress.problem !== "") this.#judgeProblems(name, progress);
+    void this.#report();
+  }
+
   close(): void {
     this.#closed = true;
   }
@@ -138,11 +153,16 @@ export class Readiness {
     else progress.told = Math.max(progress.told, revision);
   }
 
-  #judge(name: string, progress: Progress): void {
+  #judgeProblems(name: string, progress: Progress): void {
     const { blocking, problem } = this.#problemsOf(name);
     progress.problem = problem;
+    progress.isBlocked = blocking;
+  }
+
+  #judge(name: string, progress: Progress): void {
+    this.#judgeProblems(name, progress);
     const network = this.#dataplane.network(name)?.dataplane;
-    if (blocking || network === undefined || network.desired !== this.#dataplane.networks.get(name)) return;
+    if (progress.isBlocked || network === undefined || network.desired !== this.#dataplane.networks.get(name)) return;
     // What is left to do without anything having failed came during the pass: what it began with is done.
     const isDone = network.isCarried && this.#portsAreDone(name);
     if (isDone || progress.atStart < progress.told) progress.inPlace = Math.max(progress.inPlace, progress.atStart);
@@ -165,18 +185,21 @@ export class Readiness {
         problem: `the node has no place for it: no ${family} VTEP address, or no multicast interface`,
       };
     }
-    const { tenant } = state.network;
     const placed = this.#dataplane.network(name)?.dataplane.desired;
-    const isShared = ({ kind, ...object }: KernelObject): boolean =>
-      kind === "underlay" ||
-      (kind === "nexthops" && desired.usesNexthops) ||
-      ((kind === "tenant" || kind === "uplink") && object.tenant === tenant) ||
-      // What had the name before is yet to go.
-      (kind === "removals" && placed !== desired && object.tenant === placed?.settings.tenant);
+    // What had the name before is yet to go.
+    const isToGo = ({ tenant }: KernelObject): boolean => placed !== desired && tenant === placed?.settings.tenant;
+    const isShared = (object: KernelObject): boolean => {
+      const { kind, tenant, network, key } = object;
+      if (network !== undefined || harmless.has(kind)) return false;
+      if (kind === "removals") return isToGo(object);
+      if (kind === "nexthops") return desired.usesNexthops;
+      if (kind === "nexthop") return desired.usesNexthops && desired.peers.has(key as IpAddress);
+      return tenant === undefined || tenant === state.network.tenant;
+    };
     const texts: string[] = [];
     let blocking = false;
     for (const { object, error } of this.#dataplane.problems.list()) {
-      const isOwn = object.network === name;
+      const isOwn = object.network === name && (object.kind !== "removal" || isToGo(object));
       if (!isOwn && !isShared(object)) continue;
       blocking ||= !isOwn || !(object.kind === "endpoint" || object.kind === "MTU");
       texts.push(`${nameOfObject(object)}: ${error.message}`);
@@ -209,10 +232,7 @@ export class Readiness {
     const connection = this.#connections;
     const news = [...this.#networks].filter(([, progress]) => isNews(progress)).slice(0, mostNetworks);
     if (news.length === 0) return undefined;
-    const sent = news.map(([network, progress]) => {
-      const report = { revision: progress.inPlace, problem: progress.problem };
-      return { network, progress, report };
-    });
+    const sent = news.map(([network, progress]) => ({ network, progress, report: reportOf(progress) }));
     try {
       const { pause } = await client.reportInPlace(
         {
@@ -239,7 +259,13 @@ export class Readiness {
   }
 }
 
+function reportOf({ inPlace, isBlocked, problem }: Progress): Report {
+  return { revision: isBlocked ? 0 : inPlace, problem };
+}
+
 /** That a network is not in place yet goes without saying, unless something failed. */
-function isNews({ inPlace, problem, reported }: Progress): boolean {
-  return inPlace !== (reported?.revision ?? 0) || problem !== (reported?.problem ?? "");
+function isNews(progress: Progress): boolean {
+  const { revision, problem } = reportOf(progress);
+  const { reported } = progress;
+  return revision !== (reported?.revision ?? 0) || problem !== (reported?.problem ?? "");
 }

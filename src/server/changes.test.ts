@@ -4,7 +4,7 @@ import { type TestContext, test } from "node:test";
 import { endpointId } from "../../test/support/server.ts";
 import { networkState } from "../api/convert.ts";
 import { ManualClock } from "../base/clock.ts";
-import { type Duration, milliseconds, seconds } from "../base/duration.ts";
+import { type Duration, hours, milliseconds, seconds } from "../base/duration.ts";
 import { ip } from "../base/ip.ts";
 import { silentLogger } from "../base/logger.ts";
 import { mac } from "../base/mac.ts";
@@ -179,6 +179,11 @@ async function twoNodes(t: TestContext, fields: Fields = {}): Promise<Scene> {
   return scene;
 }
 
+async function nextOf(wait: ReturnType<typeof progressUntilInPlace>): Promise<unknown[]> {
+  const { value } = await wait.next();
+  return [value?.done, value?.inPlace, value?.nodes];
+}
+
 const geneve = { encapsulation: "geneve" };
 
 test("each phase follows when all nodes have the one before in place", async (t) => {
@@ -287,6 +292,48 @@ test("a problem of a node is told beside what it has in place", async (t) => {
     failing.map(({ node, reason }) => [node, reason]),
     [["h2", "endpoint 1 of network blue: gone"]],
   );
+});
+
+test("a node on which something fails that it had in place is behind from then on, until it is mended", async (t) => {
+  const scene = await twoNodes(t);
+  scene.connect(1);
+  scene.connect(2);
+  await scene.report(1, 2);
+  await scene.pass(hours(5));
+  const { readiness, state, clock } = scene.ledger;
+  const failedAt = clock.now();
+  const problem = "tunnel vx100 of network blue: EBUSY";
+  readiness.report("h2", [{ network: "blue", revision: 0, problem }]);
+  await scene.pass(hours(1));
+  assert.deepEqual(scene.behind, [`h2: ${problem}`]);
+  const { inPlace, behind, failing } = readiness.progressOf(scene.entry);
+  assert.deepEqual([inPlace, behind[0]?.since, failing], [1, failedAt, []]);
+  // Nor is it taken to be through with a phase.
+  await scene.set(geneve);
+  await scene.report(1);
+  assert.equal(scene.phase, "receive");
+  readiness.report("h2", [{ network: "blue", revision: state.revision, problem: "" }]);
+  await scene.pass(seconds(1));
+  assert.equal(scene.phase, "send");
+});
+
+test("what a node said before it connected anew does not count", async (t) => {
+  const scene = await twoNodes(t);
+  scene.connect(1);
+  const end = scene.connect(2);
+  await scene.report(1, 2);
+  end();
+  await scene.pass(seconds(120));
+  scene.connect(2);
+  assert.deepEqual(scene.behind, ["h2: has not reported it yet"]);
+  const wait = progressUntilInPlace(scene.ledger, ["blue"], scene.ledger.state.revision, new AbortController().signal);
+  assert.deepEqual(await nextOf(wait), [false, 1, 2]);
+  // A connection that takes the place of one that nobody heard end is a new one, too.
+  await scene.report(2);
+  scene.connect(2);
+  assert.deepEqual(scene.behind, ["h2: has not reported it yet"]);
+  await scene.report(2);
+  assert.deepEqual(scene.behind, []);
 });
 
 test("a node that is not connected is not waited for, unless it went a moment ago", async (t) => {

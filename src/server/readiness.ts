@@ -8,7 +8,7 @@ import { Told } from "./told.ts";
 /** What a node says of one network. */
 export interface NetworkReport {
   readonly network: string;
-  /** Its kernel is as the state of this revision asks for; 0: not yet. */
+  /** Its kernel is as the state of this revision asks for; 0: not yet, or not any more: something failed that it needs. */
   readonly revision: number;
   /** What cannot be made, and why; empty: nothing failed. */
   readonly problem: string;
@@ -47,6 +47,8 @@ interface Report {
   readonly problem: string;
   /** Milliseconds since 1970. */
   readonly problemSince: number;
+  /** When it last had less in place than before, by the same clock; 0: never. */
+  readonly fellAt: number;
 }
 
 interface Contact {
@@ -137,6 +139,11 @@ export class Readiness {
 
   /** `reports`: its agent will say what is in place. */
   connected(node: string, reports: boolean): void {
+    // What its agent said in another life is not so any more, and "nothing yet" goes without saying.
+    for (const { hosts } of this.#state.hosted.get(node) ?? []) {
+      const host = hosts.get(node);
+      if (host !== undefined) this.#reports.delete(host);
+    }
     this.#contacts.set(node, { connected: true, reports, moment: this.#clock.monotonic() });
     this.#tell(undefined);
   }
@@ -154,8 +161,10 @@ export class Readiness {
       // A report may cross a change that ends what it is about.
       if (entry === undefined || host === undefined) continue;
       const before = this.#reports.get(host);
-      const problemSince = before?.problem === problem ? before.problemSince : this.#clock.now();
-      this.#reports.set(host, { revision: Math.min(revision, this.#state.revision), problem, problemSince });
+      const now = this.#clock.now();
+      const problemSince = before?.problem === problem ? before.problemSince : now;
+      const fellAt = before === undefined ? 0 : revision < before.revision ? now : before.fellAt;
+      this.#reports.set(host, { revision: Math.min(revision, this.#state.revision), problem, problemSince, fellAt });
       this.#tell(entry);
     }
     const pause = (this.#fanout.connected * 1_000) / reportsPerSecond;
@@ -277,7 +286,7 @@ export class Readiness {
     const reported = this.#reportedOf(host);
     const [all, own] = [this.#toldAll.get(entry)?.since(reported), this.#toldHost.get(host)?.since(reported)];
     const told = Math.min(all ?? Number.POSITIVE_INFINITY, own ?? Number.POSITIVE_INFINITY);
-    const since = Number.isFinite(told) ? told : this.#begin.time;
+    const since = Math.max(Number.isFinite(told) ? told : this.#begin.time, report?.fellAt ?? 0);
     const problem = report?.problem ?? "";
     const reason = !connected
       ? "not connected"

@@ -117,7 +117,7 @@ export declare type NetworkReport = Message<"weft.v1.NetworkReport"> & {
   network: string;
 
   /**
-   * The kernel is as the state of this revision asks for. 0: not yet.
+   * The kernel is as the state of this revision asks for. 0: not yet, or not any more: something failed that all of it needs.
    *
    * @generated from field: uint64 revision = 2;
    */
