@@ -181,7 +181,8 @@ export declare type WaitInPlaceRequest = Message<"weft.v1.WaitInPlaceRequest"> &
 export declare const WaitInPlaceRequestSchema: GenMessage<WaitInPlaceRequest>;
 
 /**
- * One at the beginning, and one whenever something changed; the last has `done`.
+ * One at the beginning, and one whenever something changed; the last has `done`. A stream that ends before, because the
+ * server stops or follows as many of this node already, is to be asked for again.
  *
  * @generated from message weft.v1.InPlaceProgress
  */
