@@ -169,6 +169,7 @@ export class Agent {
         onDisconnected: (error) => this.#onDisconnected(error),
         onRenewed: (credentials) => saveCredentials(options.dataDirectory, credentials),
         onOtherRefused: (address) => this.#onOtherRefused(address),
+        onReportWanted: () => this.readiness.hasten(),
       },
     });
     this.attachments = new Attachments({

@@ -11,6 +11,7 @@ import { unwrap } from "../base/result.ts";
 import { DesiredNetwork, type NetworkSettings } from "../dataplane/desired.ts";
 import { type KernelObject, type NodeDataplane, nameOfObject } from "../dataplane/index.ts";
 import { Problems } from "../dataplane/report.ts";
+import type { NetworkChange, Phase } from "../model/phase.ts";
 import { parseNetwork } from "../model/schema.ts";
 import type { DesiredState } from "./desired-state.ts";
 import { Readiness } from "./readiness.ts";
@@ -63,7 +64,10 @@ function agent() {
       },
     }),
   });
-  const change: ReplicaChange = { kind: "network", state: { network, effectiveMtu: 1450 } };
+  const told = (phase?: Phase): ReplicaChange => {
+    const change = phase && ({ phase, since: 0, previous: [network], mtu: 1450, leftBehind: [] } as NetworkChange);
+    return { kind: "network", state: { network, effectiveMtu: 1450, change } };
+  };
   const settled = async (): Promise<void> => {
     for (let turn = 0; turn < 10; turn++) {
       clock.advance(seconds(0));
@@ -80,7 +84,7 @@ function agent() {
     problems,
     clock,
     settled,
-    tell: (revision: number) => readiness.told([change], revision),
+    tell: (revision: number, phase?: Phase) => readiness.told([told(phase)], revision),
     /** The network left, and another of the same name and tenant is to take its place. */
     isReplaced(): void {
       kernel.desired = desiredOf("acme");
@@ -281,6 +285,74 @@ it("waits as long as the server wishes, and tries again after a failure", async 
   await settled();
   assert.deepEqual(take(), ["blue 8"]);
 });
+
+it("a phase, and the end of a change, need not wait; what comes beside them does", async () => {
+  const { pass, tell, take, answerWith, clock, settled } = agent();
+  answerWith(async () => ({ pause: 10_000 }));
+  tell(7);
+  await pass();
+  tell(8);
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+  const phases = ["receive", "send", undefined] as const;
+  for (const [index, phase] of phases.entries()) {
+    const revision = 10 * (index + 1);
+    tell(revision, phase);
+    await pass();
+    tell(revision + 1, phase);
+    await pass();
+    assert.deepEqual(take(), [`blue ${revision}`]);
+  }
+  clock.advance(seconds(10));
+  await settled();
+  assert.deepEqual(take(), ["blue 31"]);
+});
+
+it("a phase that comes while a call is under way does not wait after it", async () => {
+  const { pass, tell, take, answerWith } = agent();
+  const { promise, resolve } = Promise.withResolvers<{ pause: number }>();
+  answerWith(() => promise);
+  tell(7);
+  await pass();
+  tell(8, "receive");
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+  resolve({ pause: 10_000 });
+  await pass();
+  assert.deepEqual(take(), ["blue 8"]);
+});
+
+it("a failure is waited for whatever there is to report", async () => {
+  const { pass, tell, take, answerWith, readiness } = agent();
+  answerWith(() => Promise.reject(new WeftError({ code: "unavailable", attempted: "report", reason: "gone" })));
+  tell(7);
+  await pass();
+  for (const phase of ["receive", "send"] as const) {
+    tell(8, phase);
+    await pass();
+    readiness.hasten();
+    await pass();
+  }
+  assert.deepEqual(take(), ["blue 7"]);
+});
+
+for (const what of ["somebody waits for it", "there is another connection"])
+  it(`does not wait any longer when ${what}`, async () => {
+    const { pass, tell, take, answerWith, readiness, settled } = agent();
+    answerWith(async () => ({ pause: 10_000 }));
+    tell(7);
+    await pass();
+    take();
+    if (what === "there is another connection") readiness.connected();
+    tell(8);
+    await pass();
+    if (what === "somebody waits for it") {
+      assert.deepEqual(take(), []);
+      readiness.hasten();
+      await settled();
+    }
+    assert.deepEqual(take(), ["blue 8"]);
+  });
 
 it("tells all anew on a new connection, and only what that one was told of: the server may have been restored", async () => {
   const { pass, tell, take, readiness } = agent();

@@ -1,4 +1,5 @@
 import type { Client } from "@connectrpc/connect";
+import type { NetworkState } from "../api/convert.ts";
 import type { NodeService } from "../api/generated/weft/v1/node_pb.js";
 import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds, seconds } from "../base/duration.ts";
@@ -33,9 +34,12 @@ interface Progress {
   problem: string;
   /** What the server has been told on this connection. */
   reported: Report | undefined;
+  /** The phase of the network's change that was told last, and the revision that told it, for which all others wait; 0: none did. */
+  phase: string;
+  phaseRevision: number;
 }
 
-const nothingYet: Omit<Progress, "told"> = {
+const nothingYet: Omit<Progress, "told" | "phase"> = {
   atHost: 0,
   onHost: 0,
   atStart: 0,
@@ -43,7 +47,14 @@ const nothingYet: Omit<Progress, "told"> = {
   isBlocked: false,
   problem: "",
   reported: undefined,
+  phaseRevision: 0,
 };
+
+interface Pause {
+  readonly duration: Duration;
+  /** The server wished it, so that it does not hear from all nodes at once; a failure's is not cut short. */
+  readonly canEnd: boolean;
+}
 
 const requestTimeout = seconds(10);
 const retryPause = seconds(1);
@@ -70,6 +81,8 @@ export class Readiness {
   /** The server is of a version that takes no reports. */
   #refused = false;
   #connections = 0;
+  /** While this node pauses, as the server wished. */
+  #endPause: (() => void) | undefined;
 
   constructor(options: {
     readonly desired: DesiredState;
@@ -91,6 +104,12 @@ export class Readiness {
     this.#networks.clear();
     this.#refused = false;
     this.#connections++;
+    this.hasten();
+  }
+
+  /** Nobody need wait for what there is to report any longer. */
+  hasten(): void {
+    this.#endPause?.();
   }
 
   /** The desired state is complete as of `revision`, with these changes. To be called before the dataplane begins with them. */
@@ -98,7 +117,7 @@ export class Readiness {
     for (const change of changes)
       switch (change.kind) {
         case "network":
-          this.#touch(change.state.network.name, revision);
+          this.#touch(change.state.network.name, revision, change.state);
           break;
         case "network-removed":
           this.#networks.delete(change.name);
@@ -147,10 +166,16 @@ export class Readiness {
     this.#closed = true;
   }
 
-  #touch(name: string, revision: number): void {
+  #touch(name: string, revision: number, state = this.#desired.networks.get(name)): void {
+    const phase = phaseOf(state);
     const progress = this.#networks.get(name);
-    if (progress === undefined) this.#networks.set(name, { told: revision, ...nothingYet });
-    else progress.told = Math.max(progress.told, revision);
+    if (progress === undefined) {
+      this.#networks.set(name, { told: revision, ...nothingYet, phase });
+      return;
+    }
+    progress.told = Math.max(progress.told, revision);
+    if (progress.phase !== phase) progress.phaseRevision = revision;
+    progress.phase = phase;
   }
 
   #judgeProblems(name: string, progress: Progress): void {
@@ -210,6 +235,7 @@ export class Readiness {
 
   async #report(): Promise<void> {
     this.#isAsked = true;
+    if (this.#endPause !== undefined && this.#isUrgent) this.hasten();
     if (this.#reporting || this.#closed) return;
     this.#reporting = true;
     try {
@@ -220,15 +246,31 @@ export class Readiness {
         const pause = await this.#reportOnce(client);
         if (pause === undefined && this.#isAsked) continue;
         if (pause === undefined) return;
-        await new Promise<void>((resolve) => this.#clock.after(pause, resolve));
+        if (!pause.canEnd || !this.#isUrgent) await this.#pause(pause);
       }
     } finally {
       this.#reporting = false;
     }
   }
 
+  get #isUrgent(): boolean {
+    return [...this.#networks.values()].some(isUrgent);
+  }
+
+  async #pause({ duration, canEnd }: Pause): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const cancel = this.#clock.after(duration, resolve);
+      if (!canEnd) return;
+      this.#endPause = () => {
+        cancel();
+        resolve();
+      };
+    });
+    this.#endPause = undefined;
+  }
+
   /** When to report again; `undefined`: when there is something to report. */
-  async #reportOnce(client: Reporter): Promise<Duration | undefined> {
+  async #reportOnce(client: Reporter): Promise<Pause | undefined> {
     const connection = this.#connections;
     const news = [...this.#networks].filter(([, progress]) => isNews(progress)).slice(0, mostNetworks);
     if (news.length === 0) return undefined;
@@ -245,22 +287,35 @@ export class Readiness {
         { timeoutMs: requestTimeout },
       );
       if (connection === this.#connections) for (const { progress, report } of sent) progress.reported = report;
-      return milliseconds(pause);
+      return { duration: milliseconds(pause), canEnd: true };
     } catch (error) {
-      if (connection !== this.#connections) return milliseconds(0);
+      if (connection !== this.#connections) return { duration: milliseconds(0), canEnd: true };
       if (error instanceof WeftError && error.code === "unsupported") {
         this.#refused = true;
         this.#logger.info({}, "the server is of a version that does not ask what is in place");
         return undefined;
       }
       this.#logger.debug({ error: messageOf(error) }, "could not report what is in place; trying again");
-      return retryPause;
+      return { duration: retryPause, canEnd: false };
     }
   }
 }
 
 function reportOf({ inPlace, isBlocked, problem }: Progress): Report {
   return { revision: isBlocked ? 0 : inPlace, problem };
+}
+
+/** Of the change that is under way, if one is: others begin with the same phase. */
+function phaseOf(state: NetworkState | undefined): string {
+  const change = state?.change;
+  return change === undefined ? "" : `${change.phase} ${change.since}`;
+}
+
+/** The server leads the change on when it has heard it. Once for each phase: however many nodes there are, none has more than one call under way. */
+function isUrgent(progress: Progress): boolean {
+  const { phaseRevision, reported } = progress;
+  const { revision } = reportOf(progress);
+  return (reported?.revision ?? 0) < phaseRevision && phaseRevision <= revision;
 }
 
 /** That a network is not in place yet goes without saying, unless something failed. */

@@ -16,7 +16,7 @@ async function until(isDone: () => boolean): Promise<void> {
 
 /** An agent's conversation, by a clock of its own. `state` counts what it told. */
 async function converse(t: TestContext, server: TestServer, credentials: Credentials, now = (): number => Date.now()) {
-  const state = { connected: 0, renewed: [] as Credentials[], errors: [] as string[] };
+  const state = { connected: 0, changes: 0, refused: 0, renewed: [] as Credentials[], errors: [] as string[] };
   const session = new Session({
     url: server.url,
     credentials,
@@ -25,11 +25,12 @@ async function converse(t: TestContext, server: TestServer, credentials: Credent
     handlers: {
       resume: () => ({ revision: 0, networks: [] }),
       registration: () => ({ vtepIpv4: "192.0.2.1", vtepIpv6: "", underlayMtu: 1500 }),
-      onChanges: () => {},
+      onChanges: () => state.changes++,
       onConnected: () => state.connected++,
       onDisconnected: (error) => state.errors.push(error.message),
       onRenewed: (renewed) => state.renewed.push(renewed),
-      onOtherRefused: () => {},
+      onOtherRefused: () => state.refused++,
+      onReportWanted: () => {},
     },
   });
   const run = session.run();
@@ -92,4 +93,15 @@ test("a conversation that this side begins anew is no failure, and hides none th
     [...state.errors, ...other.state.errors].map((text) => /ended the stream/.test(text)),
     [false],
   );
+});
+
+test("what says nothing of the state is no state to act upon", async (t) => {
+  const server = await startTestServer(t);
+  const credentials = await join(server);
+  const { state } = await converse(t, server, credentials);
+  await until(() => state.changes > 0);
+  const before = state.changes;
+  await converse(t, server, credentials);
+  await until(() => state.refused > 0);
+  assert.equal(state.changes, before);
 });

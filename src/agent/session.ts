@@ -42,6 +42,8 @@ export interface SessionHandlers {
   onRenewed(credentials: Credentials): void;
   /** Another agent, at `address`, tried to speak as this node. */
   onOtherRefused(address: string): void;
+  /** Somebody waits for what this node has to report. */
+  onReportWanted(): void;
 }
 
 const shortestPause = milliseconds(200);
@@ -169,7 +171,10 @@ export class Session {
           this.#wasRefused = false;
           this.#handlers.onConnected(connection);
         }
-        this.#handlers.onChanges(this.#readAll(message.changes), Number(message.revision), message.complete);
+        const changes = this.#readAll(message.changes);
+        // An empty message tells a revision.
+        if (message.changes.length === 0 || !message.changes.every(isAside))
+          this.#handlers.onChanges(changes, Number(message.revision), message.complete);
         // Many messages may wait, and others with them.
         await turn();
       }
@@ -275,6 +280,9 @@ export class Session {
       case "agentRefused":
         this.#handlers.onOtherRefused(change.value);
         return [];
+      case "reportNow":
+        this.#handlers.onReportWanted();
+        return [];
       default:
         return [];
     }
@@ -298,6 +306,11 @@ export class Session {
       this.#stop.signal.addEventListener("abort", wake, { once: true });
     });
   }
+}
+
+/** Says nothing of the state, and makes no revision of it. */
+function isAside({ change }: WatchChange): boolean {
+  return change.case === "agentRefused" || change.case === "reportNow";
 }
 
 function closedError(attempted: string): WeftError {

@@ -577,6 +577,29 @@ test("waiting ends when a change, with all its phases, is in place on all connec
   await waiting;
 });
 
+test("who waits ends the pauses of the nodes that are behind", async (t) => {
+  const scene = await twoNodes(t);
+  const { fanout, readiness } = scene.ledger;
+  // As if there were 5,000 nodes, whose reports have come one upon the other.
+  Object.defineProperty(fanout, "connected", { value: 5_000 });
+  const told: string[] = [];
+  fanout.tell = (node, { change }) => {
+    told.push(`${node} ${change?.case}`);
+  };
+  scene.connect(1);
+  scene.connect(2);
+  for (let node = 3; node <= 5_000; node++) readiness.report(`h${node}`, []);
+  await scene.report(1, 2);
+  assert.deepEqual(told, []);
+  const revision = await scene.host(1, 11);
+  await scene.report(1);
+  const stop = new AbortController();
+  t.after(() => stop.abort());
+  const wait = progressUntilInPlace(scene.ledger, ["blue"], revision, stop.signal);
+  assert.deepEqual(await nextOf(wait), [false, 1, 2]);
+  assert.deepEqual(told, ["h2 reportNow"]);
+});
+
 test("what came later is not waited for", async (t) => {
   const scene = await twoNodes(t);
   scene.connect(1);

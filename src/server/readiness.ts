@@ -1,7 +1,8 @@
 import { kinds } from "../api/kinds.ts";
 import type { Clock } from "../base/clock.ts";
-import { type Duration, milliseconds, seconds } from "../base/duration.ts";
+import { type Duration, seconds } from "../base/duration.ts";
 import type { Fanout } from "./fanout.ts";
+import { ReportPace } from "./report-pace.ts";
 import type { NetworkEntry, NetworkHost, State, StateChange } from "./state.ts";
 import { Told } from "./told.ts";
 
@@ -38,9 +39,6 @@ export interface NetworkProgress {
 export const returnTime = seconds(30);
 /** What a node whose agent is of a version that does not report takes for a phase of a change, by its own clock. */
 const phaseByClock = seconds(5);
-/** Reports a second that the server takes from all nodes together, about. */
-const reportsPerSecond = 500;
-const shortestPause = milliseconds(50);
 
 interface Report {
   readonly revision: number;
@@ -68,6 +66,7 @@ export class Readiness {
   readonly #state: State;
   readonly #fanout: Fanout;
   readonly #clock: Clock;
+  readonly #pace: ReportPace;
   readonly #toldAll = new WeakMap<NetworkEntry, Told>();
   /** What was told to one host alone. */
   readonly #toldHost = new WeakMap<NetworkHost, Told>();
@@ -88,6 +87,7 @@ export class Readiness {
     this.#state = state;
     this.#fanout = fanout;
     this.#clock = clock;
+    this.#pace = new ReportPace(clock);
     this.#begin = { moment: clock.monotonic(), time: clock.now() };
   }
 
@@ -139,6 +139,7 @@ export class Readiness {
 
   /** `reports`: its agent will say what is in place. */
   connected(node: string, reports: boolean): void {
+    this.#pace.forget(node);
     // What its agent said in another life is not so any more, and "nothing yet" goes without saying.
     for (const { hosts } of this.#state.hosted.get(node) ?? []) {
       const host = hosts.get(node);
@@ -149,6 +150,7 @@ export class Readiness {
   }
 
   disconnected(node: string): void {
+    this.#pace.forget(node);
     this.#contactOf(node);
     this.#tell(undefined);
   }
@@ -167,8 +169,12 @@ export class Readiness {
       this.#reports.set(host, { revision: Math.min(revision, this.#state.revision), problem, problemSince, fellAt });
       this.#tell(entry);
     }
-    const pause = (this.#fanout.connected * 1_000) / reportsPerSecond;
-    return milliseconds(Math.max(shortestPause, Math.round(pause)));
+    return this.#pace.reported(node, this.#fanout.connected);
+  }
+
+  /** Somebody waits for what the node has to say: it need not pause any longer. */
+  hasten(node: string): void {
+    if (this.#pace.mayHasten(node)) this.#fanout.tell(node, { change: { case: "reportNow", value: true } });
   }
 
   progressOf(entry: NetworkEntry): NetworkProgress {

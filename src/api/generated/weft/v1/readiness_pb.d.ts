@@ -142,7 +142,8 @@ export declare const NetworkReportSchema: GenMessage<NetworkReport>;
  */
 export declare type ReportInPlaceResponse = Message<"weft.v1.ReportInPlaceResponse"> & {
   /**
-   * Milliseconds until the next report at the earliest, so that many nodes do not overwhelm the server.
+   * Milliseconds until the next report at the earliest, so that many nodes do not overwhelm the server. A phase of a change need
+   * not wait, and nothing after WatchChange.report_now.
    *
    * @generated from field: uint32 pause = 1;
    */
