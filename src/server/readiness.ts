@@ -241,7 +241,7 @@ export class Readiness {
   }
 
   /**
-   * The nodes that do not have the phase of a network's change in place. `isWaitedFor`: they can be expected to have it.
+   * The nodes that do not have the phase of a network's change in place, as far as one can know. `isWaitedFor`: they can be expected to have it.
    * `elapsed`: of the phase.
    */
   *behindPhase(
@@ -251,8 +251,9 @@ export class Readiness {
     for (const [node, host] of entry.hosts) {
       if (this.#reportedOf(host) >= entry.changeRevision) continue;
       const contact = this.#contactOf(node);
-      const isWaitedFor = contact.connected ? contact.reports || elapsed < phaseByClock : this.#isExpected(contact);
-      yield { node, isWaitedFor };
+      // By its own clock it is through.
+      if (contact.connected && !contact.reports && elapsed >= phaseByClock) continue;
+      yield { node, isWaitedFor: contact.connected || this.#isExpected(contact) };
     }
   }
 
@@ -260,7 +261,8 @@ export class Readiness {
   leftBehindOf({ hosts, leftBehind, leftBehindRevision }: NetworkEntry): string[] {
     return leftBehind.filter((node) => {
       const host = hosts.get(node);
-      return host !== undefined && this.#reportedOf(host) < leftBehindRevision;
+      const { connected, reports } = this.#contactOf(node);
+      return host !== undefined && (reports || !connected) && this.#reportedOf(host) < leftBehindRevision;
     });
   }
 
