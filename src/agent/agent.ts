@@ -175,6 +175,7 @@ export class Agent {
         onDisconnected: (error) => this.#onDisconnected(error),
         onRenewed: (renewed) => this.#credentialsWriter.save(renewed),
         onOtherRefused: (address) => this.#onOtherRefused(address),
+        onReportWanted: () => this.readiness.hasten(),
       },
     });
     this.attachments = new Attachments({
@@ -594,6 +595,7 @@ export class Agent {
         this.#cancelUnderlayRetry = this.options.clock.after(lookInterval, () => this.#underlayChanged());
       })
       .finally(() => {
+        this.readiness.problemsChanged();
         this.#underlayCheck = undefined;
         if (this.#underlayCheckWanted && !this.#closed) this.#underlayChanged();
       });

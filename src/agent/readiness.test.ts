@@ -11,6 +11,7 @@ import { unwrap } from "../base/result.ts";
 import { DesiredNetwork, type NetworkSettings } from "../dataplane/desired.ts";
 import { type KernelObject, type NodeDataplane, nameOfObject } from "../dataplane/index.ts";
 import { Problems } from "../dataplane/report.ts";
+import type { NetworkChange, Phase } from "../model/phase.ts";
 import { parseNetwork } from "../model/schema.ts";
 import { networkSettings } from "../testing/desired.ts";
 import type { DesiredState } from "./desired-state.ts";
@@ -25,6 +26,13 @@ function desiredOf(tenant: string, settings: Partial<NetworkSettings> = {}): Des
 function agent(settings: Partial<NetworkSettings> = {}) {
   const network = unwrap(parseNetwork({ name: "blue", tenant: "acme", vni: 100, subnets: ["10.0.0.0/16"] }));
   const desired = desiredOf("acme", settings);
+  desired.putRemote({
+    id: "e2",
+    mac: mac("02:00:00:00:00:02"),
+    ips: [ip("10.0.0.2")],
+    vtep: ip("192.0.2.2"),
+    source: { name: "server", node: "h2" },
+  });
   const pending = new Set<string>();
   const failed = new Set<string>();
   const objects = {
@@ -56,7 +64,10 @@ function agent(settings: Partial<NetworkSettings> = {}) {
       },
     }),
   });
-  const change: ReplicaChange = { kind: "network", state: { network, effectiveMtu: 1450 } };
+  const told = (phase?: Phase): ReplicaChange => {
+    const change = phase && ({ phase, since: 0, previous: [network], mtu: 1450, leftBehind: [] } as NetworkChange);
+    return { kind: "network", state: { network, effectiveMtu: 1450, change } };
+  };
   const settled = async (): Promise<void> => {
     for (let turn = 0; turn < 10; turn++) {
       clock.advance(seconds(0));
@@ -73,7 +84,11 @@ function agent(settings: Partial<NetworkSettings> = {}) {
     problems,
     clock,
     settled,
-    tell: (revision: number) => readiness.told([change], revision),
+    tell: (revision: number, phase?: Phase) => readiness.told([told(phase)], revision),
+    /** The network left, and another of the same name and tenant is to take its place. */
+    isReplaced(): void {
+      kernel.desired = desiredOf("acme");
+    },
     /** A pass of the dataplane; `during` happens in it. */
     async pass(during: () => void = () => {}): Promise<void> {
       readiness.onPass("began", undefined);
@@ -124,9 +139,37 @@ it("what fails holds the network back and is told, until it is mended", async ()
   problems.cleared({ kind: "rows", network: "blue" });
   await pass();
   assert.deepEqual(take(), ["blue 7"]);
-  problems.failed({ kind: "tenant", tenant: "acme" }, new Error("no namespace"));
+});
+
+it("what fails later takes the network out of place, until it is mended", async () => {
+  const { pass, tell, take, problems } = agent();
+  tell(7);
   await pass();
-  assert.deepEqual(take(), ["blue 7 tenant acme: no namespace"]);
+  assert.deepEqual(take(), ["blue 7"]);
+  const tunnel = { kind: "tunnel", tenant: "acme", network: "blue", key: "vx100" };
+  problems.failed(tunnel, new Error("EBUSY"));
+  await pass();
+  assert.deepEqual(take(), ["blue 0 tunnel vx100 of network blue: EBUSY"]);
+  problems.failed({ kind: "endpoint", network: "blue", key: "e1" }, new Error("gone"));
+  problems.cleared(tunnel);
+  await pass();
+  assert.deepEqual(take(), ["blue 7 endpoint e1 of network blue: gone"]);
+});
+
+it("what comes and goes between passes is told at once, and puts nothing in place that no pass has", async () => {
+  const { pass, tell, take, problems, readiness, settled } = agent();
+  tell(7);
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+  tell(8);
+  problems.failed({ kind: "VTEP address" }, new Error("192.0.2.1 is on no interface"));
+  readiness.problemsChanged();
+  await settled();
+  assert.deepEqual(take(), ["blue 0 VTEP address: 192.0.2.1 is on no interface"]);
+  problems.cleared({ kind: "VTEP address" });
+  readiness.problemsChanged();
+  await settled();
+  assert.deepEqual(take(), ["blue 7"]);
 });
 
 const geneve = { encapsulation: "geneve", port: 6081 } as const;
@@ -147,6 +190,9 @@ for (const [object, what, settings, holdsBack] of [
   [{ kind: "nexthop", key: here }, "with something behind it", byVxlan, true],
   [{ kind: "nexthop", key: there }, "with nothing behind it", byVxlan, false],
   [{ kind: "nexthop", key: here }, "over Geneve", byGeneve, false],
+  [{ kind: "VTEP address" }, "over VXLAN", byVxlan, true],
+  [{ kind: "something new" }, "over Geneve", byGeneve, true],
+  [{ kind: "something new", tenant: "acme" }, "of it", byVxlan, true],
   [{ kind: "tenant", tenant: "acme" }, "of it", byGeneve, true],
   [{ kind: "tenant", tenant: "other" }, "of another tenant", byVxlan, false],
   [{ kind: "uplink", tenant: "acme" }, "with egress", withEgress, true],
@@ -163,6 +209,35 @@ for (const [object, what, settings, holdsBack] of [
     await pass();
     assert.deepEqual(take(), [holdsBack ? `blue 0 ${nameOfObject(object)}: ENOSPC` : "blue 7"]);
   });
+
+const ofNoConcern: readonly KernelObject[] = [
+  { kind: "agent database" },
+  { kind: "leftovers" },
+  { kind: "leftovers", tenant: "acme" },
+  { kind: "nexthop", key: "192.0.2.9" },
+  { kind: "uplink", tenant: "other" },
+  { kind: "removals", tenant: "acme" },
+  { kind: "removal", tenant: "acme", network: "red" },
+  { kind: "removal", tenant: "other", network: "blue" },
+];
+for (const object of ofNoConcern)
+  it(`a problem of the ${nameOfObject(object)} does not`, async () => {
+    const { pass, tell, take, problems } = agent();
+    tell(7);
+    problems.failed(object, new Error("ENOSPC"));
+    await pass();
+    assert.deepEqual(take(), ["blue 7"]);
+  });
+
+it("one that is yet to be removed holds back what has its name, other removals do not", async () => {
+  const { pass, tell, take, problems, isReplaced } = agent();
+  tell(7);
+  isReplaced();
+  problems.failed({ kind: "removal", tenant: "acme", network: "red" }, new Error("of no concern"));
+  problems.failed({ kind: "removal", tenant: "acme", network: "blue" }, new Error("EBUSY"));
+  await pass();
+  assert.deepEqual(take(), ["blue 0 removal of network blue: EBUSY"]);
+});
 
 it("what had a network's name before holds it back, other removals do not", async () => {
   const { pass, tell, take, problems, desired, kernel } = agent();
@@ -228,6 +303,74 @@ it("waits as long as the server wishes, and tries again after a failure", async 
   await settled();
   assert.deepEqual(take(), ["blue 8"]);
 });
+
+it("a phase, and the end of a change, need not wait; what comes beside them does", async () => {
+  const { pass, tell, take, answerWith, clock, settled } = agent();
+  answerWith(async () => ({ pause: 10_000 }));
+  tell(7);
+  await pass();
+  tell(8);
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+  const phases = ["receive", "send", undefined] as const;
+  for (const [index, phase] of phases.entries()) {
+    const revision = 10 * (index + 1);
+    tell(revision, phase);
+    await pass();
+    tell(revision + 1, phase);
+    await pass();
+    assert.deepEqual(take(), [`blue ${revision}`]);
+  }
+  clock.advance(seconds(10));
+  await settled();
+  assert.deepEqual(take(), ["blue 31"]);
+});
+
+it("a phase that comes while a call is under way does not wait after it", async () => {
+  const { pass, tell, take, answerWith } = agent();
+  const { promise, resolve } = Promise.withResolvers<{ pause: number }>();
+  answerWith(() => promise);
+  tell(7);
+  await pass();
+  tell(8, "receive");
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+  resolve({ pause: 10_000 });
+  await pass();
+  assert.deepEqual(take(), ["blue 8"]);
+});
+
+it("a failure is waited for whatever there is to report", async () => {
+  const { pass, tell, take, answerWith, readiness } = agent();
+  answerWith(() => Promise.reject(new WeftError({ code: "unavailable", attempted: "report", reason: "gone" })));
+  tell(7);
+  await pass();
+  for (const phase of ["receive", "send"] as const) {
+    tell(8, phase);
+    await pass();
+    readiness.hasten();
+    await pass();
+  }
+  assert.deepEqual(take(), ["blue 7"]);
+});
+
+for (const what of ["somebody waits for it", "there is another connection"])
+  it(`does not wait any longer when ${what}`, async () => {
+    const { pass, tell, take, answerWith, readiness, settled } = agent();
+    answerWith(async () => ({ pause: 10_000 }));
+    tell(7);
+    await pass();
+    take();
+    if (what === "there is another connection") readiness.connected();
+    tell(8);
+    await pass();
+    if (what === "somebody waits for it") {
+      assert.deepEqual(take(), []);
+      readiness.hasten();
+      await settled();
+    }
+    assert.deepEqual(take(), ["blue 8"]);
+  });
 
 it("tells all anew on a new connection, and only what that one was told of: the server may have been restored", async () => {
   const { pass, tell, take, readiness } = agent();

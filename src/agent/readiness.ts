@@ -1,4 +1,5 @@
 import type { Client } from "@connectrpc/connect";
+import type { NetworkState } from "../api/convert.ts";
 import type { NodeService } from "../api/generated/weft/v1/node_pb.js";
 import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds, seconds } from "../base/duration.ts";
@@ -12,7 +13,7 @@ import { restsOn } from "./rests-on.ts";
 type Reporter = Pick<Client<typeof NodeService>, "reportInPlace">;
 
 interface Report {
-  /** The kernel is as the state of this revision asks for; 0: not yet. */
+  /** The kernel is as the state of this revision asks for; 0: not yet, or not any more. */
   readonly revision: number;
   readonly problem: string;
 }
@@ -26,20 +27,34 @@ interface Progress {
   onHost: number;
   /** What the host had when the pass of the tenant that is under way began. */
   atStart: number;
+  /** What a pass has put into the kernel. */
   inPlace: number;
+  /** Something failed that the whole network needs: as long as it does, nothing of it counts as in place. */
+  isBlocked: boolean;
   problem: string;
   /** What the server has been told on this connection. */
   reported: Report | undefined;
+  /** The phase of the network's change that was told last, and the revision that told it, for which all others wait; 0: none did. */
+  phase: string;
+  phaseRevision: number;
 }
 
-const nothingYet: Omit<Progress, "told"> = {
+const nothingYet: Omit<Progress, "told" | "phase"> = {
   atHost: 0,
   onHost: 0,
   atStart: 0,
   inPlace: 0,
+  isBlocked: false,
   problem: "",
   reported: undefined,
+  phaseRevision: 0,
 };
+
+interface Pause {
+  readonly duration: Duration;
+  /** The server wished it, so that it does not hear from all nodes at once; a failure's is not cut short. */
+  readonly canEnd: boolean;
+}
 
 const requestTimeout = seconds(10);
 const retryPause = seconds(1);
@@ -64,6 +79,8 @@ export class Readiness {
   /** The server is of a version that takes no reports. */
   #refused = false;
   #connections = 0;
+  /** While this node pauses, as the server wished. */
+  #endPause: (() => void) | undefined;
 
   constructor(options: {
     readonly desired: DesiredState;
@@ -85,6 +102,12 @@ export class Readiness {
     this.#networks.clear();
     this.#refused = false;
     this.#connections++;
+    this.hasten();
+  }
+
+  /** Nobody need wait for what there is to report any longer. */
+  hasten(): void {
+    this.#endPause?.();
   }
 
   /** The desired state is complete as of `revision`, with these changes. To be called before the dataplane begins with them. */
@@ -92,7 +115,7 @@ export class Readiness {
     for (const change of changes)
       switch (change.kind) {
         case "network":
-          this.#touch(change.state.network.name, revision);
+          this.#touch(change.state.network.name, revision, change.state);
           break;
         case "network-removed":
           this.#networks.delete(change.name);
@@ -129,21 +152,40 @@ export class Readiness {
     void this.#report();
   }
 
+  /** A problem came or went that no pass of the dataplane has found. */
+  problemsChanged(): void {
+    const hasProblems = this.#dataplane.problems.size > 0;
+    for (const [name, progress] of this.#networks)
+      if (hasProblems || progress.problem !== "") this.#judgeProblems(name, progress);
+    void this.#report();
+  }
+
   close(): void {
     this.#closed = true;
   }
 
-  #touch(name: string, revision: number): void {
+  #touch(name: string, revision: number, state = this.#desired.networks.get(name)): void {
+    const phase = phaseOf(state);
     const progress = this.#networks.get(name);
-    if (progress === undefined) this.#networks.set(name, { told: revision, ...nothingYet });
-    else progress.told = Math.max(progress.told, revision);
+    if (progress === undefined) {
+      this.#networks.set(name, { told: revision, ...nothingYet, phase });
+      return;
+    }
+    progress.told = Math.max(progress.told, revision);
+    if (progress.phase !== phase) progress.phaseRevision = revision;
+    progress.phase = phase;
+  }
+
+  #judgeProblems(name: string, progress: Progress): void {
+    const { blocking, problem } = this.#problemsOf(name);
+    progress.problem = problem;
+    progress.isBlocked = blocking;
   }
 
   #judge(name: string, progress: Progress): void {
-    const { blocking, problem } = this.#problemsOf(name);
-    progress.problem = problem;
+    this.#judgeProblems(name, progress);
     const network = this.#dataplane.network(name)?.dataplane;
-    if (blocking || network === undefined || network.desired !== this.#dataplane.networks.get(name)) return;
+    if (progress.isBlocked || network === undefined || network.desired !== this.#dataplane.networks.get(name)) return;
     // What is left to do without anything having failed came during the pass: what it began with is done.
     const isDone = network.isCarried && this.#portsAreDone(name);
     if (isDone || progress.atStart < progress.told) progress.inPlace = Math.max(progress.inPlace, progress.atStart);
@@ -167,14 +209,14 @@ export class Readiness {
       };
     }
     const placed = this.#dataplane.network(name)?.dataplane.desired;
+    // What had the name before is yet to go.
+    const isToGo = ({ tenant }: KernelObject): boolean => placed !== desired && tenant === placed?.settings.tenant;
     const isShared = (object: KernelObject): boolean =>
-      restsOn(desired, object) ||
-      // What had the name before is yet to go.
-      (object.kind === "removals" && placed !== desired && object.tenant === placed?.settings.tenant);
+      object.kind === "removals" ? isToGo(object) : object.network === undefined && restsOn(desired, object);
     const texts: string[] = [];
     let blocking = false;
     for (const { object, error } of this.#dataplane.problems.list()) {
-      const isOwn = object.network === name;
+      const isOwn = object.network === name && (object.kind !== "removal" || isToGo(object));
       if (!isOwn && !isShared(object)) continue;
       blocking ||= !isOwn || !(object.kind === "endpoint" || object.kind === "MTU");
       texts.push(`${nameOfObject(object)}: ${error.message}`);
@@ -185,6 +227,7 @@ export class Readiness {
 
   async #report(): Promise<void> {
     this.#isAsked = true;
+    if (this.#endPause !== undefined && this.#isUrgent) this.hasten();
     if (this.#reporting || this.#closed) return;
     this.#reporting = true;
     try {
@@ -195,22 +238,35 @@ export class Readiness {
         const pause = await this.#reportOnce(client);
         if (pause === undefined && this.#isAsked) continue;
         if (pause === undefined) return;
-        await new Promise<void>((resolve) => this.#clock.after(pause, resolve));
+        if (!pause.canEnd || !this.#isUrgent) await this.#pause(pause);
       }
     } finally {
       this.#reporting = false;
     }
   }
 
+  get #isUrgent(): boolean {
+    return [...this.#networks.values()].some(isUrgent);
+  }
+
+  async #pause({ duration, canEnd }: Pause): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const cancel = this.#clock.after(duration, resolve);
+      if (!canEnd) return;
+      this.#endPause = () => {
+        cancel();
+        resolve();
+      };
+    });
+    this.#endPause = undefined;
+  }
+
   /** When to report again; `undefined`: when there is something to report. */
-  async #reportOnce(client: Reporter): Promise<Duration | undefined> {
+  async #reportOnce(client: Reporter): Promise<Pause | undefined> {
     const connection = this.#connections;
     const news = [...this.#networks].filter(([, progress]) => isNews(progress)).slice(0, mostNetworks);
     if (news.length === 0) return undefined;
-    const sent = news.map(([network, progress]) => {
-      const report = { revision: progress.inPlace, problem: progress.problem };
-      return { network, progress, report };
-    });
+    const sent = news.map(([network, progress]) => ({ network, progress, report: reportOf(progress) }));
     try {
       const { pause } = await client.reportInPlace(
         {
@@ -223,21 +279,40 @@ export class Readiness {
         { timeoutMs: requestTimeout },
       );
       if (connection === this.#connections) for (const { progress, report } of sent) progress.reported = report;
-      return milliseconds(pause);
+      return { duration: milliseconds(pause), canEnd: true };
     } catch (error) {
-      if (connection !== this.#connections) return milliseconds(0);
+      if (connection !== this.#connections) return { duration: milliseconds(0), canEnd: true };
       if (error instanceof WeftError && error.code === "unsupported") {
         this.#refused = true;
         this.#logger.info({}, "the server is of a version that does not ask what is in place");
         return undefined;
       }
       this.#logger.debug({ error: messageOf(error) }, "could not report what is in place; trying again");
-      return retryPause;
+      return { duration: retryPause, canEnd: false };
     }
   }
 }
 
+function reportOf({ inPlace, isBlocked, problem }: Progress): Report {
+  return { revision: isBlocked ? 0 : inPlace, problem };
+}
+
+/** Of the change that is under way, if one is: others begin with the same phase. */
+function phaseOf(state: NetworkState | undefined): string {
+  const change = state?.change;
+  return change === undefined ? "" : `${change.phase} ${change.since}`;
+}
+
+/** The server leads the change on when it has heard it. Once for each phase: however many nodes there are, none has more than one call under way. */
+function isUrgent(progress: Progress): boolean {
+  const { phaseRevision, reported } = progress;
+  const { revision } = reportOf(progress);
+  return (reported?.revision ?? 0) < phaseRevision && phaseRevision <= revision;
+}
+
 /** That a network is not in place yet goes without saying, unless something failed. */
-function isNews({ inPlace, problem, reported }: Progress): boolean {
-  return inPlace !== (reported?.revision ?? 0) || problem !== (reported?.problem ?? "");
+function isNews(progress: Progress): boolean {
+  const { revision, problem } = reportOf(progress);
+  const { reported } = progress;
+  return revision !== (reported?.revision ?? 0) || problem !== (reported?.problem ?? "");
 }

@@ -15,12 +15,15 @@ export function restsOn(network: DesiredNetwork, { kind, tenant, key }: KernelOb
       return network.usesNexthops;
     case "nexthop":
       return network.usesNexthops && network.remoteVteps.some((vtep) => vtep === key);
-    case "tenant":
-      return isOfTenant;
     case "uplink":
       return isOfTenant && !isEmptyRequest(requestOf([network]));
-    default:
+    // They keep no network from carrying packets.
+    case "agent database":
+    case "leftovers":
+    case "removals":
       return false;
+    default:
+      return tenant === undefined || isOfTenant;
   }
 }
 

@@ -18,6 +18,8 @@ async function until(isDone: () => boolean): Promise<void> {
 async function converse(t: TestContext, server: TestServer, credentials: Credentials, now = (): number => Date.now()) {
   const state = {
     connected: 0,
+    changes: 0,
+    refused: 0,
     renewed: [] as Credentials[],
     errors: [] as string[],
     underlayMtu: 1500,
@@ -37,12 +39,14 @@ async function converse(t: TestContext, server: TestServer, credentials: Credent
       onRegistered: () => state.registered++,
       onNotRegistered: (error) => state.untold.push(error.message),
       onChanges: () => {
+        state.changes++;
         if (state.cannotAct) throw new Error("database disk image is malformed");
       },
       onConnected: () => state.connected++,
       onDisconnected: (error) => state.errors.push(error.message),
       onRenewed: (renewed) => state.renewed.push(renewed),
-      onOtherRefused: () => {},
+      onOtherRefused: () => state.refused++,
+      onReportWanted: () => {},
     },
   });
   const run = session.run();
@@ -166,4 +170,15 @@ test("a conversation that is begun anew is not one until the server has spoken",
   assert.equal(state.connected, 1);
   await until(() => session.isSpeaking);
   assert.equal(state.connected, 2);
+});
+
+test("what says nothing of the state is no state to act upon", async (t) => {
+  const server = await startTestServer(t);
+  const credentials = await join(server);
+  const { state } = await converse(t, server, credentials);
+  await until(() => state.changes > 0);
+  const before = state.changes;
+  await converse(t, server, credentials);
+  await until(() => state.refused > 0);
+  assert.equal(state.changes, before);
 });

@@ -50,6 +50,8 @@ export interface SessionHandlers {
   onRenewed(credentials: Credentials): void;
   /** Another agent, at `address`, tried to speak as this node. */
   onOtherRefused(address: string): void;
+  /** Somebody waits for what this node has to report. */
+  onReportWanted(): void;
 }
 
 const shortestPause = milliseconds(200);
@@ -208,7 +210,10 @@ export class Session {
   /** Throws what goes wrong on this side as such. */
   #actUpon({ changes, revision, complete }: WatchResponse): void {
     try {
-      this.#handlers.onChanges(this.#readAll(changes), Number(revision), complete);
+      const read = this.#readAll(changes);
+      // An empty message tells a revision.
+      if (changes.length > 0 && changes.every(isAside)) return;
+      this.#handlers.onChanges(read, Number(revision), complete);
     } catch (error) {
       throw failureOf(`act upon what ${this.#url} told`)(error);
     }
@@ -331,6 +336,9 @@ export class Session {
       case "agentRefused":
         this.#handlers.onOtherRefused(change.value);
         return [];
+      case "reportNow":
+        this.#handlers.onReportWanted();
+        return [];
       default:
         return [];
     }
@@ -354,6 +362,11 @@ export class Session {
       this.#stop.signal.addEventListener("abort", wake, { once: true });
     });
   }
+}
+
+/** Says nothing of the state, and makes no revision of it. */
+function isAside({ change }: WatchChange): boolean {
+  return change.case === "agentRefused" || change.case === "reportNow";
 }
 
 function closedError(attempted: string): WeftError {

@@ -7,7 +7,7 @@ export function wayEvent(before: NetworkState | undefined, after: NetworkState):
   if (before === undefined || before.change?.phase === after.change?.phase) return undefined;
   const { way, standby } = waysNow(after);
   const received = standby.length === 0 ? "" : `, receives on ${standby.map(wayText).join(" and ")}, too`;
-  const left = after.change?.leftBehind ?? [];
+  const left = (after.change ?? after).leftBehind ?? [];
   return {
     level: left.length === 0 ? "info" : "warning",
     kind: "changing",

@@ -4,6 +4,7 @@ import { unwrap } from "../base/result.ts";
 import { beginChange, type NetworkChange, nextPhase } from "../model/phase.ts";
 import type { Network } from "../model/resources.ts";
 import { parseNetwork } from "../model/schema.ts";
+import { wayEvent } from "./way-events.ts";
 import { waysNow, wayText } from "./ways.ts";
 
 function network(fields: Record<string, unknown>): Network {
@@ -26,6 +27,26 @@ it("a network travels as it is told, and in a change as the phase says", () => {
   const send = nextPhase(change, 1, []);
   assert.equal(brief({ network: after, effectiveMtu: 1450, change: send }), "vxlan:4789 or direct (gre) 1450");
   assert.equal(brief({ network: after, effectiveMtu: 1450 }), "vxlan:4789 or direct () 1450");
+});
+
+it("an event of each phase, and of the end, names whom those before left behind", () => {
+  const before = { network: network({}), effectiveMtu: 1450 };
+  const after = { network: network({ encapsulation: "geneve" }), effectiveMtu: 1450 };
+  const change = beginChange(before.network, undefined, after.network, { mtu: 1450, now: 0 });
+  assert.ok(change !== undefined);
+  const send = { ...after, change: nextPhase(change, 1, ["h2"]) };
+  const said = [wayEvent(before, { ...after, change }), wayEvent({ ...after, change }, send)];
+  said.push(wayEvent(send, { ...after, leftBehind: ["h2", "h3"] }), wayEvent(send, after));
+  assert.deepEqual(
+    said.map((event) => `${event?.level}: ${event?.message}`),
+    [
+      "info: sends on vxlan:4789, receives on geneve:6081, too",
+      "warning: sends on geneve:6081, receives on vxlan:4789, too; left behind: h2",
+      "warning: sends on geneve:6081; left behind: h2, h3",
+      "info: sends on geneve:6081",
+    ],
+  );
+  assert.equal(wayEvent(after, { ...after, leftBehind: ["h2"] }), undefined);
 });
 
 it("direct is in no tunnel", () => {

@@ -113,7 +113,13 @@ test("resources cross the wire unchanged, with all that they have", () => {
     [kinds.block, [block]],
     [kinds.node, [node, { ...node, vtepAddresses: { ipv4 } }, { ...node, vtepAddresses: {} }]],
     [kinds.endpoint, [endpoint, everyEndpoint]],
-    [networkState, [{ network, effectiveMtu: 1400 }]],
+    [
+      networkState,
+      [
+        { network, effectiveMtu: 1400 },
+        { network, effectiveMtu: 1400, leftBehind: ["h9"] },
+      ],
+    ],
   ];
   for (const [codec, values] of crossings)
     for (const value of values) assert.deepEqual(codec.decode(codec.encode(value)), { ok: true, value });

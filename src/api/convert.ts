@@ -1,4 +1,5 @@
-import { ok } from "../base/result.ts";
+import type { WeftError } from "../base/errors.ts";
+import { ok, type Result } from "../base/result.ts";
 import type { NetworkChange } from "../model/phase.ts";
 import type { Network, NodeSettings } from "../model/resources.ts";
 import { asFields, codec, wrong } from "./codec.ts";
@@ -14,20 +15,24 @@ export interface NetworkState {
   readonly effectiveMtu: number;
   /** The change of its way that is under way. */
   readonly change?: NetworkChange | undefined;
+  /** Nodes that the last change was ended without. */
+  readonly leftBehind?: readonly string[];
 }
 
 export const networkState = codec(
   NetworkStateSchema,
-  ({ network, effectiveMtu, change }: NetworkState) => ({
+  ({ network, effectiveMtu, change, leftBehind = [] }: NetworkState) => ({
     network: kinds.network.toMessage(network),
     effectiveMtu,
+    leftBehind: [...leftBehind],
     ...(change === undefined ? {} : { change: networkChange.toMessage(change) }),
   }),
-  (message) => {
+  (message): Result<NetworkState, WeftError> => {
     if (message.network === undefined) return wrong("network state", "", "the network is missing");
     const network = kinds.network.fromMessage(message.network);
     if (!network.ok) return network;
-    const state = { network: network.value, effectiveMtu: message.effectiveMtu };
+    const { effectiveMtu, leftBehind } = message;
+    const state = { network: network.value, effectiveMtu, ...(leftBehind.length === 0 ? {} : { leftBehind }) };
     if (message.change === undefined) return ok(state);
     const change = networkChange.fromMessage(message.change);
     return change.ok ? ok({ ...state, change: change.value }) : change;

@@ -1,4 +1,7 @@
-import type { Duration } from "./duration.ts";
+import { type Duration, milliseconds } from "./duration.ts";
+
+/** 24.8 days: Node.js has a timer that is longer go off at once. */
+export const longestTimer = milliseconds(2 ** 31 - 1);
 
 /** Time as the program sees it. Injected, so that tests own time and no state machine reads the wall clock. */
 export interface Clock {
@@ -30,8 +33,14 @@ export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   after(delay, action) {
-    const timer = setTimeout(action, delay);
-    timer.unref();
+    const wait = (left: number): NodeJS.Timeout => {
+      const isLast = left <= longestTimer;
+      const next = (): void => {
+        timer = wait(left - longestTimer);
+      };
+      return setTimeout(isLast ? action : next, isLast ? left : longestTimer).unref();
+    };
+    let timer = wait(delay);
     return () => clearTimeout(timer);
   },
 };

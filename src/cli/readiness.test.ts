@@ -17,6 +17,13 @@ test("what is in place is said in a line when all is well", () => {
   assert.deepEqual(readinessLines(undefined), []);
 });
 
+test("whom the last change left behind is named after its end", () => {
+  assert.deepEqual(shown({ nodes: 3, inPlace: 3, leftBehind: ["n17"] }), [
+    "in place: on 3 of 3 nodes",
+    "left behind: n17",
+  ]);
+});
+
 test("those behind are named with since when and why, the phase with whom it left behind", () => {
   assert.deepEqual(
     shown({

@@ -4,13 +4,14 @@ import { instant } from "./output.ts";
 /** How far the nodes are with a network, for programs. */
 export function readinessFields(readiness: NetworkReadiness | undefined) {
   if (readiness === undefined) return undefined;
-  const { nodes, inPlace, change, failingNodes } = readiness;
+  const { nodes, inPlace, change, failingNodes, leftBehind } = readiness;
   return {
     nodes,
     inPlace,
     behind: readiness.behind.map(nodeFields),
     failingNodes,
     failing: readiness.failing.map(nodeFields),
+    ...(leftBehind.length === 0 ? {} : { leftBehind }),
     ...(change === undefined
       ? {}
       : {
@@ -36,7 +37,7 @@ export function readinessLines(
 ): [label: string, text: string | readonly string[] | undefined][] {
   if (fields === undefined) return [];
   const { nodes, inPlace, behind, failing, failingNodes, change } = fields;
-  const left = change?.leftBehind ?? [];
+  const left = (change ?? fields).leftBehind ?? [];
   return [
     ["in place", nodes === 0 ? "no node hosts it" : `on ${inPlace} of ${nodes} nodes`],
     ["behind", named(behind, nodes - inPlace)],

@@ -291,8 +291,9 @@ export class NodeDataplane {
     this.#options.onPass?.("ended", undefined);
   }
 
-  /** Nexthops that no network needs, and that no row leads to any more. */
+  /** Nexthops that no network needs, and that no row leads to any more; none while their removal waits for its next attempt. */
   get #hasLeftoverNexthops(): boolean {
+    if (this.#problems.isWaiting({ kind: "nexthops" })) return false;
     const isIdle = [...this.#tenants.values()].every(({ rounds }) => rounds.turns.isIdle);
     return this.#isPruned && isIdle && this.#underlay.hasOtherNexthops(this.#nexthopVteps());
   }

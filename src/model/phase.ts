@@ -47,11 +47,15 @@ export function beginChange(
   };
 }
 
+/** The nodes that a change leaves behind with a phase that ends without those of `left`. */
+export function leftBehindWith({ leftBehind }: NetworkChange, left: readonly string[]): readonly string[] {
+  return [...new Set([...leftBehind, ...left])].slice(0, mostNamed);
+}
+
 /** The phase after this one; `undefined`: the change is over. */
 export function nextPhase(change: NetworkChange, now: number, left: readonly string[]): NetworkChange | undefined {
   if (change.phase === "send") return undefined;
-  const leftBehind = [...new Set([...change.leftBehind, ...left])].slice(0, mostNamed);
-  return { ...change, phase: "send", since: now, leftBehind };
+  return { ...change, phase: "send", since: now, leftBehind: leftBehindWith(change, left) };
 }
 
 /** The way that is sent on, and others that are received on beside it. */

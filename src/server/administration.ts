@@ -320,13 +320,14 @@ function declaredIn(state: State): DeclaredSoFar {
   return { ...Object.fromEntries(plain), network };
 }
 
-/** Quarantine, blocks and a change under way end with the subnets. */
+/** Quarantine, blocks, a change under way and whom one left behind end with the subnets. */
 function forget(entry: NetworkEntry): Operation[] {
   const { name } = entry.network;
   return [
     ...Array.from(releasedKeys(entry), ({ key }) => remove(key)),
     ...Array.from(entry.blocks.keys(), (cidr) => records.block.remove(name, cidr)),
     ...(entry.change === undefined ? [] : [records.change.remove(name)]),
+    ...(entry.leftBehindRevision === 0 ? [] : [records.leftBehind.remove(name)]),
   ];
 }
 

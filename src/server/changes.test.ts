@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { endpointId } from "../../test/support/server.ts";
+import { networkState } from "../api/convert.ts";
 import { ManualClock } from "../base/clock.ts";
-import { type Duration, milliseconds, seconds } from "../base/duration.ts";
+import { type Duration, hours, milliseconds, seconds } from "../base/duration.ts";
 import { ip } from "../base/ip.ts";
 import { silentLogger } from "../base/logger.ts";
 import { mac } from "../base/mac.ts";
@@ -14,6 +15,7 @@ import { Administration } from "./administration.ts";
 import { Changes } from "./changes.ts";
 import { Ledger } from "./ledger.ts";
 import { progressUntilInPlace } from "./progress.ts";
+import { readinessToMessage } from "./readiness-service.ts";
 import { records } from "./records.ts";
 import type { NetworkEntry } from "./state.ts";
 import { Told } from "./told.ts";
@@ -24,12 +26,15 @@ type Fields = Readonly<Record<string, unknown>>;
 class Scene {
   readonly clock: ManualClock;
   readonly ledger: Ledger;
+  /** What was logged. */
+  readonly log: readonly string[];
   readonly #changes: Changes;
   readonly #administration: Administration;
   readonly #store: MemoryStore;
 
-  private constructor(store: MemoryStore, clock: ManualClock, ledger: Ledger) {
+  private constructor(store: MemoryStore, clock: ManualClock, ledger: Ledger, log: readonly string[]) {
     this.#store = store;
+    this.log = log;
     this.clock = clock;
     this.ledger = ledger;
     this.#changes = new Changes(ledger);
@@ -38,21 +43,38 @@ class Scene {
   }
 
   static async open(t: TestContext, store = new MemoryStore(), clock = new ManualClock()): Promise<Scene> {
-    const ledger = await Ledger.open({ store, clock, logger: silentLogger });
-    const scene = new Scene(store, clock, ledger);
+    const log: string[] = [];
+    const keep = (_fields: object, message: string): void => {
+      log.push(message);
+    };
+    const logger = { ...silentLogger, info: keep, warn: keep, error: keep };
+    const ledger = await Ledger.open({ store, clock, logger });
+    const scene = new Scene(store, clock, ledger, log);
     t.after(() => scene.close());
     return scene;
   }
 
-  /** The same store, as another process finds it. */
-  async restart(t: TestContext): Promise<Scene> {
+  /** The same store, as another process finds it after it was away for this long. */
+  async restart(t: TestContext, away = seconds(0)): Promise<Scene> {
     await this.close();
+    this.clock.advance(away);
     return Scene.open(t, this.#store, this.clock);
   }
 
   async close(): Promise<void> {
     this.#changes.close();
     await this.ledger.close();
+  }
+
+  /** Lets commits fail until `mend` is called. */
+  breakStore(): { readonly attempts: () => number; readonly mend: () => void } {
+    const store = this.#store;
+    let attempts = 0;
+    store.transact = () => {
+      attempts++;
+      return Promise.reject(new Error("disk full"));
+    };
+    return { attempts: () => attempts, mend: () => Reflect.deleteProperty(store, "transact") };
   }
 
   get entry(): NetworkEntry {
@@ -136,6 +158,11 @@ class Scene {
     return this.entry.change?.phase ?? "none";
   }
 
+  /** What `weft network show` has. */
+  get shown(): ReturnType<typeof readinessToMessage> {
+    return readinessToMessage(this.ledger, this.entry);
+  }
+
   /** `h2: not connected`. */
   get behind(): string[] {
     const { behind } = this.ledger.readiness.progressOf(this.entry);
@@ -150,6 +177,11 @@ async function twoNodes(t: TestContext, fields: Fields = {}): Promise<Scene> {
   await scene.host(1);
   await scene.host(2);
   return scene;
+}
+
+async function nextOf(wait: ReturnType<typeof progressUntilInPlace>): Promise<unknown[]> {
+  const { value } = await wait.next();
+  return [value?.done, value?.inPlace, value?.nodes];
 }
 
 const geneve = { encapsulation: "geneve" };
@@ -195,6 +227,55 @@ test("a phase ends with its time, and who is left behind is named", async (t) =>
   assert.equal(scene.phase, "none");
 });
 
+test("whom the last phase leaves behind is named when the change has ended, until it has reported that", async (t) => {
+  const before = await twoNodes(t);
+  before.connect(1);
+  before.connect(2);
+  const { fanout } = before.ledger;
+  const { notice } = fanout;
+  const told: string[] = [];
+  fanout.notice = (change) => {
+    if (change.kind === "network") told.push(networkState.toMessage(change.entry).leftBehind.join());
+    notice.call(fanout, change);
+  };
+  await before.report(1, 2);
+  await before.set(geneve);
+  await before.report(1, 2);
+  assert.equal(before.phase, "send");
+  await before.report(1);
+  await before.pass(seconds(31));
+  assert.equal(before.phase, "none");
+  assert.deepEqual(before.shown.leftBehind, ["h2"]);
+  // Agents are told of it with the end.
+  assert.equal(told.at(-1), "h2");
+  const scene = await before.restart(t, seconds(60));
+  scene.connect(1);
+  await scene.report(1);
+  assert.deepEqual(scene.shown.leftBehind, ["h2"]);
+  scene.connect(2);
+  await scene.report(2);
+  assert.deepEqual(scene.shown.leftBehind, []);
+  assert.equal(scene.entry.leftBehindRevision, 0);
+});
+
+test("whom a change left behind is named until the next change, and goes with its node and its network", async (t) => {
+  const scene = await twoNodes(t);
+  scene.connect(1);
+  await scene.pass(seconds(31));
+  await scene.set(geneve);
+  await scene.report(1);
+  await scene.report(1);
+  assert.deepEqual([scene.phase, scene.shown.leftBehind], ["none", ["h2"]]);
+  await scene.set({ port: 8472 });
+  assert.deepEqual([scene.shown.leftBehind, scene.entry.change?.leftBehind], [[], []]);
+  await scene.report(1);
+  await scene.report(1);
+  assert.deepEqual([scene.phase, scene.shown.leftBehind], ["none", ["h2"]]);
+  await scene.leave(2);
+  await scene.pass(seconds(1));
+  assert.deepEqual([scene.shown.leftBehind, scene.entry.leftBehindRevision], [[], 0]);
+});
+
 test("a problem of a node is told beside what it has in place", async (t) => {
   const scene = await twoNodes(t);
   scene.connect(1);
@@ -211,6 +292,48 @@ test("a problem of a node is told beside what it has in place", async (t) => {
     failing.map(({ node, reason }) => [node, reason]),
     [["h2", "endpoint 1 of network blue: gone"]],
   );
+});
+
+test("a node on which something fails that it had in place is behind from then on, until it is mended", async (t) => {
+  const scene = await twoNodes(t);
+  scene.connect(1);
+  scene.connect(2);
+  await scene.report(1, 2);
+  await scene.pass(hours(5));
+  const { readiness, state, clock } = scene.ledger;
+  const failedAt = clock.now();
+  const problem = "tunnel vx100 of network blue: EBUSY";
+  readiness.report("h2", [{ network: "blue", revision: 0, problem }]);
+  await scene.pass(hours(1));
+  assert.deepEqual(scene.behind, [`h2: ${problem}`]);
+  const { inPlace, behind, failing } = readiness.progressOf(scene.entry);
+  assert.deepEqual([inPlace, behind[0]?.since, failing], [1, failedAt, []]);
+  // Nor is it taken to be through with a phase.
+  await scene.set(geneve);
+  await scene.report(1);
+  assert.equal(scene.phase, "receive");
+  readiness.report("h2", [{ network: "blue", revision: state.revision, problem: "" }]);
+  await scene.pass(seconds(1));
+  assert.equal(scene.phase, "send");
+});
+
+test("what a node said before it connected anew does not count", async (t) => {
+  const scene = await twoNodes(t);
+  scene.connect(1);
+  const end = scene.connect(2);
+  await scene.report(1, 2);
+  end();
+  await scene.pass(seconds(120));
+  scene.connect(2);
+  assert.deepEqual(scene.behind, ["h2: has not reported it yet"]);
+  const wait = progressUntilInPlace(scene.ledger, ["blue"], scene.ledger.state.revision, new AbortController().signal);
+  assert.deepEqual(await nextOf(wait), [false, 1, 2]);
+  // A connection that takes the place of one that nobody heard end is a new one, too.
+  await scene.report(2);
+  scene.connect(2);
+  assert.deepEqual(scene.behind, ["h2: has not reported it yet"]);
+  await scene.report(2);
+  assert.deepEqual(scene.behind, []);
 });
 
 test("a node that is not connected is not waited for, unless it went a moment ago", async (t) => {
@@ -254,6 +377,8 @@ test("a node whose agent does not report changes by its own clock, and is given 
   await scene.pass(seconds(6));
   assert.equal(scene.phase, "none");
   assert.deepEqual(scene.behind, ["h1: has not reported it yet", "h2: its agent is of a version that does not report"]);
+  // It has had the time that it takes, and will never say that it is done.
+  assert.deepEqual(scene.shown.leftBehind, []);
 });
 
 test("without hosts there is no phase, and one host is soon through", async (t) => {
@@ -289,11 +414,12 @@ test("a node that comes during a change is waited for; one that leaves is not", 
 });
 
 test("a server that starts again goes on in the phase, with the time that is left", async (t) => {
-  const before = await twoNodes(t);
+  const patient = { changeTimeout: 60 };
+  const before = await twoNodes(t, patient);
   before.connect(1);
   before.connect(2);
   await before.report(1, 2);
-  await before.set(geneve);
+  await before.set({ ...geneve, ...patient });
   await before.report(1);
   await before.pass(seconds(10));
   const scene = await before.restart(t);
@@ -304,7 +430,7 @@ test("a server that starts again goes on in the phase, with the time that is lef
   scene.connect(1);
   scene.connect(2);
   await scene.report(1);
-  await scene.pass(seconds(14));
+  await scene.pass(seconds(44));
   assert.equal(scene.phase, "receive");
   await scene.pass(seconds(2));
   assert.equal(scene.phase, "send");
@@ -315,6 +441,72 @@ test("a server that starts again goes on in the phase, with the time that is lef
   later.connect(2);
   await later.report(1, 2);
   assert.equal(later.phase, "none");
+});
+
+test("a server that was away for longer than a phase's limit gives nodes the time to come back", async (t) => {
+  const before = await twoNodes(t);
+  before.connect(1);
+  before.connect(2);
+  await before.report(1, 2);
+  await before.set(geneve);
+  const scene = await before.restart(t, seconds(31));
+  await scene.pass(seconds(5));
+  assert.equal(scene.phase, "receive");
+  scene.connect(1);
+  scene.connect(2);
+  await scene.report(1, 2);
+  assert.equal(scene.phase, "send");
+  assert.deepEqual(scene.entry.change?.leftBehind, []);
+  // Who does not come back keeps up nobody for longer.
+  const later = await scene.restart(t, seconds(3_600));
+  later.connect(1);
+  await later.report(1);
+  await later.pass(seconds(29));
+  assert.equal(later.phase, "send");
+  await later.pass(seconds(2));
+  assert.equal(later.phase, "none");
+});
+
+test("a phase whose limit is shorter than that has its limit after the server was away", async (t) => {
+  const hasty = { changeTimeout: 5 };
+  const before = await twoNodes(t, hasty);
+  await before.set({ ...geneve, ...hasty });
+  const scene = await before.restart(t, seconds(60));
+  scene.connect(1);
+  scene.connect(2);
+  await scene.pass(seconds(4));
+  assert.equal(scene.phase, "receive");
+  await scene.pass(seconds(2));
+  assert.equal(scene.phase, "send");
+});
+
+test("what cannot be committed is tried again each second, whoever reports meanwhile", async (t) => {
+  const scene = await twoNodes(t);
+  scene.connect(1);
+  scene.connect(2);
+  await scene.set(geneve);
+  const { attempts, mend } = scene.breakStore();
+  for (let passed = 0; passed < 100; passed++) await scene.report(1, 2);
+  assert.deepEqual([attempts(), scene.phase], [2, "receive"]);
+  assert.deepEqual(new Set(scene.log), new Set(["could not lead the network's change on"]));
+  mend();
+  await scene.pass(seconds(1));
+  assert.equal(scene.phase, "send");
+});
+
+test("only who has led a change on says so", async (t) => {
+  const scene = await twoNodes(t);
+  scene.connect(1);
+  scene.connect(2);
+  await scene.set(geneve);
+  const { commit } = scene.ledger;
+  // Somebody else is faster.
+  scene.ledger.commit = (attempted, plan) => {
+    scene.entry.changeRevision++;
+    return commit.call(scene.ledger, attempted, plan);
+  };
+  await scene.report(1, 2);
+  assert.deepEqual([scene.log, scene.phase], [[], "receive"]);
 });
 
 test("another change during a change begins anew, and every way stays open", async (t) => {
@@ -385,6 +577,29 @@ test("waiting ends when a change, with all its phases, is in place on all connec
   for (let passed = 0; passed < 32; passed++) await scene.pass(seconds(1));
   assert.equal(told.at(-1), "true 1/1 h2 ");
   await waiting;
+});
+
+test("who waits ends the pauses of the nodes that are behind", async (t) => {
+  const scene = await twoNodes(t);
+  const { fanout, readiness } = scene.ledger;
+  // As if there were 5,000 nodes, whose reports have come one upon the other.
+  Object.defineProperty(fanout, "connected", { value: 5_000 });
+  const told: string[] = [];
+  fanout.tell = (node, { change }) => {
+    told.push(`${node} ${change?.case}`);
+  };
+  scene.connect(1);
+  scene.connect(2);
+  for (let node = 3; node <= 5_000; node++) readiness.report(`h${node}`, []);
+  await scene.report(1, 2);
+  assert.deepEqual(told, []);
+  const revision = await scene.host(1, 11);
+  await scene.report(1);
+  const stop = new AbortController();
+  t.after(() => stop.abort());
+  const wait = progressUntilInPlace(scene.ledger, ["blue"], revision, stop.signal);
+  assert.deepEqual(await nextOf(wait), [false, 1, 2]);
+  assert.deepEqual(told, ["h2 reportNow"]);
 });
 
 test("what came later is not waited for", async (t) => {

@@ -1,11 +1,15 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { Conversations } from "./conversations.ts";
 import type { Ledger } from "./ledger.ts";
+import type { Readiness } from "./readiness.ts";
 
 /** What the server tells of itself, in the text format of Prometheus. */
 export class Metrics {
   readonly #registry = new Registry();
   readonly #durations: Histogram<"method" | "code">;
+  readonly #readiness: Readiness;
+  /** As of the scrape under way: a look at each network on each of its nodes. */
+  #totals: ReturnType<Readiness["totals"]>;
 
   constructor(ledger: Ledger, conversations: Conversations) {
     const registers = [this.#registry];
@@ -21,6 +25,8 @@ export class Metrics {
       });
     };
     const { state, fanout, readiness } = ledger;
+    this.#readiness = readiness;
+    this.#totals = { networks: 0, nodes: 0, changing: 0 };
     gauge("weft_server_revision", "Revision of the last commit that is served", () => state.revision);
     gauge("weft_server_networks", "Networks", () => state.networks.size);
     gauge("weft_server_nodes", "Nodes that have registered", () => state.nodes.size);
@@ -31,17 +37,17 @@ export class Metrics {
     gauge(
       "weft_server_networks_behind",
       "Networks that are not in place on all of their nodes that are connected",
-      () => readiness.totals().networks,
+      () => this.#totals.networks,
     );
     gauge(
       "weft_server_nodes_behind",
       "Connected nodes that do not have all of their networks in place",
-      () => readiness.totals().nodes,
+      () => this.#totals.nodes,
     );
     gauge(
       "weft_server_networks_changing",
       "Networks that are changing their encapsulation, port or the like",
-      () => readiness.totals().changing,
+      () => this.#totals.changing,
     );
     new Counter({
       name: "weft_server_commits_total",
@@ -73,7 +79,8 @@ export class Metrics {
     return this.#registry.contentType;
   }
 
-  text(): Promise<string> {
+  async text(): Promise<string> {
+    this.#totals = this.#readiness.totals();
     return this.#registry.metrics();
   }
 

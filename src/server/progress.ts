@@ -83,6 +83,7 @@ function progressOf({ state, readiness }: Ledger, networks: readonly string[], r
       if (isWaitedFor) {
         nodes.add(node);
         late.add(node);
+        readiness.hasten(node);
       } else nodes.delete(node);
       if (isWaitedFor ? behind.length < mostBehind : behind.length < mostBehind / 2) behind.push(describe());
     }

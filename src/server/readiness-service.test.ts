@@ -49,6 +49,31 @@ test("the administrator sees how far nodes are, and waits for them", async (t) =
     assert.deepEqual([done, inPlace], [true, 2]);
 });
 
+test("a node's waits beyond those that are followed hear how far it is, and end", async (t) => {
+  const server = await startTestServer(t);
+  const one = await joinTestNode(t, server, 1);
+  await createNetwork(server, "blue", "10.0.0.0/24");
+  const revision = await attach(one, 1);
+  await new TestWatch(t, one.client).reached(revision);
+  const stop = new AbortController();
+  t.after(() => stop.abort());
+  const wait = () => one.client.waitInPlace({ networks: ["blue"], revision: 0n }, { signal: stop.signal });
+  // The first one does not report, and is not waited for: another one is.
+  const two = await joinTestNode(t, server, 2);
+  await attach(two, 2);
+  await new TestWatch(t, two.client, { reports: true }).reached(revision);
+  const followed = Array.from({ length: 64 }, () => wait()[Symbol.asyncIterator]());
+  for (const each of followed) assert.equal((await each.next()).value?.done, false);
+  const told: string[] = [];
+  for await (const { done, behind } of wait()) told.push(`${done} ${behind.map(({ node }) => node).join(" ")}`);
+  assert.deepEqual(told, ["false h1 h2"]);
+  await two.client.reportInPlace({
+    networks: [{ network: "blue", revision: (await server.admin.getStatus({})).revision, problem: "" }],
+  });
+  for (const each of followed) assert.equal((await each.next()).value?.done, true);
+  for await (const { done } of wait()) assert.equal(done, true);
+});
+
 test("a node speaks of its own networks alone, and is told no reasons of others", async (t) => {
   const server = await startTestServer(t);
   const one = await joinTestNode(t, server, 1);

@@ -9,7 +9,7 @@ import { mostBehind, type Progress, progressUntilInPlace } from "./progress.ts";
 import type { Behind } from "./readiness.ts";
 import type { NetworkEntry } from "./state.ts";
 
-/** What a node may send in one request, and how much of a problem's text is kept. */
+/** What a node may send in one request, how much of a problem's text is kept, and how many waits of one node are followed. */
 const limits = { reportedNetworks: 1_000, waitedNetworks: 100, problemLength: 500, waits: 64 } as const;
 
 type BehindInit = { [Field in keyof Behind]: Field extends "since" ? bigint : Behind[Field] };
@@ -47,13 +47,14 @@ export function readinessService(
             reason: `node ${peer.name} does not host network ${name}`,
           });
       const under = waits.get(peer.name) ?? 0;
-      if (under >= limits.waits)
-        throw new WeftError({ code: "exhausted", attempted, reason: `${under} calls of this node wait already` });
       waits.set(peer.name, under + 1);
       try {
-        // What failed on other nodes is for the administrator.
-        for await (const message of waitFor(ledger, request, context.signal))
+        for await (const message of waitFor(ledger, request, context.signal)) {
+          // What failed on other nodes is for the administrator.
           yield { ...message, behind: message.behind.map((each) => ({ ...each, reason: "" })) };
+          // More than are followed hear how far it is, and ask again.
+          if (under >= limits.waits) return;
+        }
       } finally {
         const left = (waits.get(peer.name) ?? 1) - 1;
         if (left === 0) waits.delete(peer.name);
@@ -89,6 +90,7 @@ export function readinessToMessage(
     behind: named(behind),
     failing: named(failing),
     failingNodes: failing.length,
+    leftBehind: entry.change === undefined ? readiness.leftBehindOf(entry) : [],
     ...(entry.change === undefined ? {} : { change: networkChange.toMessage(entry.change) }),
   };
 }

@@ -1,14 +1,15 @@
 import { kinds } from "../api/kinds.ts";
 import type { Clock } from "../base/clock.ts";
-import { type Duration, milliseconds, seconds } from "../base/duration.ts";
+import { type Duration, seconds } from "../base/duration.ts";
 import type { Fanout } from "./fanout.ts";
+import { ReportPace } from "./report-pace.ts";
 import type { NetworkEntry, NetworkHost, State, StateChange } from "./state.ts";
 import { Told } from "./told.ts";
 
 /** What a node says of one network. */
 export interface NetworkReport {
   readonly network: string;
-  /** Its kernel is as the state of this revision asks for; 0: not yet. */
+  /** Its kernel is as the state of this revision asks for; 0: not yet, or not any more: something failed that it needs. */
   readonly revision: number;
   /** What cannot be made, and why; empty: nothing failed. */
   readonly problem: string;
@@ -35,18 +36,17 @@ export interface NetworkProgress {
 }
 
 /** A node whose connection ended is expected back for this long: its agent, or the server, may be starting again. */
-const returnTime = seconds(30);
+export const returnTime = seconds(30);
 /** What a node whose agent is of a version that does not report takes for a phase of a change, by its own clock. */
 const phaseByClock = seconds(5);
-/** Reports a second that the server takes from all nodes together, about. */
-const reportsPerSecond = 500;
-const shortestPause = milliseconds(50);
 
 interface Report {
   readonly revision: number;
   readonly problem: string;
   /** Milliseconds since 1970. */
   readonly problemSince: number;
+  /** When it last had less in place than before, by the same clock; 0: never. */
+  readonly fellAt: number;
 }
 
 interface Contact {
@@ -66,6 +66,7 @@ export class Readiness {
   readonly #state: State;
   readonly #fanout: Fanout;
   readonly #clock: Clock;
+  readonly #pace: ReportPace;
   readonly #toldAll = new WeakMap<NetworkEntry, Told>();
   /** What was told to one host alone. */
   readonly #toldHost = new WeakMap<NetworkHost, Told>();
@@ -80,18 +81,21 @@ export class Readiness {
   readonly #changedNetworks = new Set<NetworkEntry>();
   /** What is older was told before this process began: nodes that connect are told the state as of then at least. */
   #floor = 0;
-  readonly #begin: { readonly moment: number; readonly time: number };
+  #begin: { readonly moment: number; readonly time: number };
 
   constructor(state: State, fanout: Fanout, clock: Clock) {
     this.#state = state;
     this.#fanout = fanout;
     this.#clock = clock;
+    this.#pace = new ReportPace(clock);
     this.#begin = { moment: clock.monotonic(), time: clock.now() };
   }
 
   /** The state has been loaded. */
   begin(): void {
     this.#floor = this.#state.revision;
+    // Who is expected back could not come while it was.
+    this.#begin = { moment: this.#clock.monotonic(), time: this.#clock.now() };
   }
 
   /** Calls back when the network may have come into place somewhere, or its nodes changed; `undefined`: any may have. */
@@ -135,11 +139,18 @@ export class Readiness {
 
   /** `reports`: its agent will say what is in place. */
   connected(node: string, reports: boolean): void {
+    this.#pace.forget(node);
+    // What its agent said in another life is not so any more, and "nothing yet" goes without saying.
+    for (const { hosts } of this.#state.hosted.get(node) ?? []) {
+      const host = hosts.get(node);
+      if (host !== undefined) this.#reports.delete(host);
+    }
     this.#contacts.set(node, { connected: true, reports, moment: this.#clock.monotonic() });
     this.#tell(undefined);
   }
 
   disconnected(node: string): void {
+    this.#pace.forget(node);
     this.#contactOf(node);
     this.#tell(undefined);
   }
@@ -152,12 +163,18 @@ export class Readiness {
       // A report may cross a change that ends what it is about.
       if (entry === undefined || host === undefined) continue;
       const before = this.#reports.get(host);
-      const problemSince = before?.problem === problem ? before.problemSince : this.#clock.now();
-      this.#reports.set(host, { revision: Math.min(revision, this.#state.revision), problem, problemSince });
+      const now = this.#clock.now();
+      const problemSince = before?.problem === problem ? before.problemSince : now;
+      const fellAt = before === undefined ? 0 : revision < before.revision ? now : before.fellAt;
+      this.#reports.set(host, { revision: Math.min(revision, this.#state.revision), problem, problemSince, fellAt });
       this.#tell(entry);
     }
-    const pause = (this.#fanout.connected * 1_000) / reportsPerSecond;
-    return milliseconds(Math.max(shortestPause, Math.round(pause)));
+    return this.#pace.reported(node, this.#fanout.connected);
+  }
+
+  /** Somebody waits for what the node has to say: it need not pause any longer. */
+  hasten(node: string): void {
+    if (this.#pace.mayHasten(node)) this.#fanout.tell(node, { change: { case: "reportNow", value: true } });
   }
 
   progressOf(entry: NetworkEntry): NetworkProgress {
@@ -224,7 +241,7 @@ export class Readiness {
   }
 
   /**
-   * The nodes that do not have the phase of a network's change in place. `isWaitedFor`: they can be expected to have it.
+   * The nodes that do not have the phase of a network's change in place, as far as one can know. `isWaitedFor`: they can be expected to have it.
    * `elapsed`: of the phase.
    */
   *behindPhase(
@@ -234,9 +251,19 @@ export class Readiness {
     for (const [node, host] of entry.hosts) {
       if (this.#reportedOf(host) >= entry.changeRevision) continue;
       const contact = this.#contactOf(node);
-      const isWaitedFor = contact.connected ? contact.reports || elapsed < phaseByClock : this.#isExpected(contact);
-      yield { node, isWaitedFor };
+      // By its own clock it is through.
+      if (contact.connected && !contact.reports && elapsed >= phaseByClock) continue;
+      yield { node, isWaitedFor: contact.connected || this.#isExpected(contact) };
     }
+  }
+
+  /** Those of the nodes that the last change was ended without that have not reported its end yet. */
+  leftBehindOf({ hosts, leftBehind, leftBehindRevision }: NetworkEntry): string[] {
+    return leftBehind.filter((node) => {
+      const host = hosts.get(node);
+      const { connected, reports } = this.#contactOf(node);
+      return host !== undefined && (reports || !connected) && this.#reportedOf(host) < leftBehindRevision;
+    });
   }
 
   isConnected(node: string): boolean {
@@ -267,7 +294,7 @@ export class Readiness {
     const reported = this.#reportedOf(host);
     const [all, own] = [this.#toldAll.get(entry)?.since(reported), this.#toldHost.get(host)?.since(reported)];
     const told = Math.min(all ?? Number.POSITIVE_INFINITY, own ?? Number.POSITIVE_INFINITY);
-    const since = Number.isFinite(told) ? told : this.#begin.time;
+    const since = Math.max(Number.isFinite(told) ? told : this.#begin.time, report?.fellAt ?? 0);
     const problem = report?.problem ?? "";
     const reason = !connected
       ? "not connected"

@@ -111,6 +111,7 @@ const everything = [
       leftBehind: ["h9"],
     },
   ),
+  stored("/behind/pods", records.leftBehind, ["pods"], "0a026839", ["h9"]),
   stored("/nodes/h1", records.node, ["h1"], "0a02683112093139322e302e322e311a0b323030313a6462383a3a3120dc0b3002", {
     name: "h1",
     vtepAddresses: { ipv4: ip("192.0.2.1") as Ipv4Address, ipv6: ip("2001:db8::1") as Ipv6Address },
@@ -194,6 +195,7 @@ test("a store of an earlier version opens with all that is in it", async (t) => 
   assert.deepEqual(tenants.get("acme")?.value, recorded("/tenants/acme"));
   assert.deepEqual(networks.get("blue")?.network, recorded("/networks/blue"));
   assert.deepEqual(networks.get("pods")?.change, recorded("/changes/pods"));
+  assert.deepEqual(networks.get("pods")?.leftBehind, recorded("/behind/pods"));
   assert.deepEqual(nodes.get("h1")?.value, recorded("/nodes/h1"));
   assert.deepEqual(nodeSettings.get("h1")?.value, recorded("/node-settings/h1"));
   assert.deepEqual(identities.get("h1")?.value, recorded("/identities/h1"));

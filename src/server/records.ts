@@ -3,6 +3,7 @@ import { networkChange } from "../api/convert-change.ts";
 import {
   BlockRecordSchema,
   IdentityRecordSchema,
+  LeftBehindRecordSchema,
   NodeSettingsRecordSchema,
   OwnerRecordSchema,
   QuarantineRecordSchema,
@@ -127,6 +128,18 @@ export const records = {
   network: new Records<Network, [name: string]>(kinds.network),
   /** The change of a network's way that is under way. */
   change: new Records<NetworkChange, [network: string]>({ folder: "changes", ...networkChange }),
+  /**
+   * Nodes that its last change was ended without. One commit's changes come in the order of their keys: before /changes, so that
+   * nodes are told the end with the names.
+   */
+  leftBehind: new Records<readonly string[], [network: string]>({
+    folder: "behind",
+    ...codec(
+      LeftBehindRecordSchema,
+      (nodes: readonly string[]) => ({ nodes: [...nodes] }),
+      ({ nodes }) => ok(nodes),
+    ),
+  }),
   /** As long as it is there, nobody claimed anything in the network since it was put. */
   hold: new Records<string, [network: string]>({ folder: "holds", ...owner }),
   block: new Records<BlockState, [network: string, cidr: Cidr]>({

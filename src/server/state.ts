@@ -59,6 +59,9 @@ export class NetworkEntry {
   /** The change of its way that is under way, and the revision at which the store holds it; 0: there is none. */
   change: NetworkChange | undefined;
   changeRevision = 0;
+  /** Nodes that the last change was ended without, and the revision at which it ended; 0: there is none to be named. */
+  leftBehind: readonly string[] = [];
+  leftBehindRevision = 0;
   /** The revision of the hold on it, which the next claim in it takes away; 0: there is none. */
   holdRevision = 0;
   endpointCount = 0;
@@ -184,6 +187,12 @@ export class State {
     ...this.#keepPlain(),
     network: ([name = ""], change, emit) => this.#applyNetwork(name, change, emit),
     change: ([name = ""], change, emit) => this.#applyChange(name, change, emit),
+    leftBehind: ([name = ""], { value, revision }) => {
+      const entry = this.networks.get(name);
+      if (entry === undefined) return;
+      entry.leftBehind = value === undefined ? [] : records.leftBehind.decode(value);
+      entry.leftBehindRevision = value === undefined ? 0 : revision;
+    },
     hold: ([name = ""], { value, revision }) => {
       const entry = this.networks.get(name);
       if (entry !== undefined) entry.holdRevision = value === undefined ? 0 : revision;

@@ -216,6 +216,17 @@ test("a VTEP address on the loopback interface has the MTU of the routes to the 
   await assertMtu(1450, 1430);
   await until(async () => assert.ok(await crosses("a", "10.1.0.2", 1450)));
   await inSync(lab, "h1", "h2");
+  // Without it the node carries nothing, and says so of its networks.
+  const behind = async () => {
+    const { readiness } = await lab.admin.list({ kind: "network", name: "web" });
+    return readiness?.behind.map(({ node, reason }) => `${node}: ${reason}`) ?? [];
+  };
+  await until(async () => assert.deepEqual(await behind(), []));
+  await inLab(lab, "h2", "ip", "addr", "del", "198.51.100.2/32", "dev", "lo");
+  await until(async () => assert.match((await behind()).join(), /^h2: VTEP address: .*198\.51\.100\.2/));
+  await inLab(lab, "h2", "ip", "addr", "add", "198.51.100.2/32", "dev", "lo");
+  await until(async () => assert.deepEqual(await behind(), []));
+  await inSync(lab, "h1", "h2");
   await inLab(lab, "h1", "ip", "route", "del", "198.51.100.2");
   await lab.stop("h2");
   await lab.startAgent("h2", "192.0.2.2,2001:db8::2");

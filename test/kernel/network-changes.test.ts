@@ -6,7 +6,17 @@ import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Lab } from "../../src/lab/lab.ts";
-import { createNetworks, type NetworkWish, testLab, theWholeFile, until, weft, weftJson } from "../support/cluster.ts";
+import { weftProgram } from "../../src/lab/process.ts";
+import {
+  BackgroundProgram,
+  createNetworks,
+  type NetworkWish,
+  testLab,
+  theWholeFile,
+  until,
+  weft,
+  weftJson,
+} from "../support/cluster.ts";
 import { inTenant } from "../support/cluster-tables.ts";
 import { startStream, type Traffic } from "../support/cluster-traffic.ts";
 import { inPlace } from "../support/in-place.ts";
@@ -187,7 +197,7 @@ it("no packet is lost when server and agents start again during a change", onQui
   });
 });
 
-it("a change that is not in place in time is told with the names of those behind", onQuickMachines, async () => {
+it("a change that is not in place in time is told with the names of those behind", onQuickMachines, async (t) => {
   const name = "late";
   await createNetworks(lab, [{ name, vni: 112, tenant: name, ...dual(12) }]);
   for (const host of hosts) {
@@ -203,6 +213,17 @@ it("a change that is not in place in time is told with the names of those behind
     assert.match(complaints, /3 s are over; in place on \d of 3 nodes; behind: .*h3 \(has not reported it yet\)/);
   });
   await changed(lab, name, ["--mtu", "1300"]);
+  // A wait goes on over a restart of the server.
+  using host = lab.namespace("h1");
+  const words = ["network", "set", name, "--mtu", "1310", "--wait", "10m", "--server", lab.serverSocket];
+  const waiting = new BackgroundProgram(t, host, weftProgram, words);
+  await withoutAgent3(async () => {
+    await waiting.said(/behind: h3/);
+    lab.kill("server");
+    await waiting.said(/asking again/);
+    await lab.startServer();
+  });
+  assert.equal(await waiting.ended(), 0, waiting.complaints);
   // An attachment is waited for as well, by way of the agent.
   lab.addContainer("late-more");
   const netns = lab.names.container("late-more");

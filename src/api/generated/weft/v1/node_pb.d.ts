@@ -531,6 +531,14 @@ export declare type WatchChange = Message<"weft.v1.WatchChange"> & {
     case: "agentRefused";
   } | {
     /**
+     * Somebody waits for what the caller has to report: its pause is over. Says nothing of the state.
+     *
+     * @generated from field: bool report_now = 17;
+     */
+    value: boolean;
+    case: "reportNow";
+  } | {
+    /**
      * As network_begin, of a network that the caller did not host before: what is in it, the caller gets by GetNetworkPart, so
      * that nothing else waits for it. What changes in it meanwhile is told here, and holds against what a part says.
      *
@@ -612,6 +620,13 @@ export declare type NetworkState = Message<"weft.v1.NetworkState"> & {
    * @generated from field: weft.v1.NetworkChange change = 20;
    */
   change?: NetworkChange | undefined;
+
+  /**
+   * Nodes that the last change of its way was ended without; of many the first dozen.
+   *
+   * @generated from field: repeated string left_behind = 21;
+   */
+  leftBehind: string[];
 };
 
 /**

@@ -117,7 +117,7 @@ export declare type NetworkReport = Message<"weft.v1.NetworkReport"> & {
   network: string;
 
   /**
-   * The kernel is as the state of this revision asks for. 0: not yet.
+   * The kernel is as the state of this revision asks for. 0: not yet, or not any more: something failed that all of it needs.
    *
    * @generated from field: uint64 revision = 2;
    */
@@ -142,7 +142,8 @@ export declare const NetworkReportSchema: GenMessage<NetworkReport>;
  */
 export declare type ReportInPlaceResponse = Message<"weft.v1.ReportInPlaceResponse"> & {
   /**
-   * Milliseconds until the next report at the earliest, so that many nodes do not overwhelm the server.
+   * Milliseconds until the next report at the earliest, so that many nodes do not overwhelm the server. A phase of a change need
+   * not wait, and nothing after WatchChange.report_now.
    *
    * @generated from field: uint32 pause = 1;
    */
@@ -181,7 +182,8 @@ export declare type WaitInPlaceRequest = Message<"weft.v1.WaitInPlaceRequest"> &
 export declare const WaitInPlaceRequestSchema: GenMessage<WaitInPlaceRequest>;
 
 /**
- * One at the beginning, and one whenever something changed; the last has `done`.
+ * One at the beginning, and one whenever something changed; the last has `done`. A stream that ends before, because the
+ * server stops or follows as many of this node already, is to be asked for again.
  *
  * @generated from message weft.v1.InPlaceProgress
  */
@@ -270,6 +272,13 @@ export declare type NetworkReadiness = Message<"weft.v1.NetworkReadiness"> & {
    * @generated from field: weft.v1.NetworkChange change = 7;
    */
   change?: NetworkChange | undefined;
+
+  /**
+   * Nodes that the last change was ended without, and that have not reported its end since.
+   *
+   * @generated from field: repeated string left_behind = 8;
+   */
+  leftBehind: string[];
 };
 
 /**

@@ -124,6 +124,24 @@ export declare type OwnerRecord = Message<"weft.storage.v1.OwnerRecord"> & {
 export declare const OwnerRecordSchema: GenMessage<OwnerRecord>;
 
 /**
+ * /behind/NETWORK: nodes that the last change of its way was ended without. Gone when they have reported its end.
+ *
+ * @generated from message weft.storage.v1.LeftBehindRecord
+ */
+export declare type LeftBehindRecord = Message<"weft.storage.v1.LeftBehindRecord"> & {
+  /**
+   * @generated from field: repeated string nodes = 1;
+   */
+  nodes: string[];
+};
+
+/**
+ * Describes the message weft.storage.v1.LeftBehindRecord.
+ * Use `create(LeftBehindRecordSchema)` to create a new message.
+ */
+export declare const LeftBehindRecordSchema: GenMessage<LeftBehindRecord>;
+
+/**
  * /quarantine/NETWORK/ip/IP and /quarantine/NETWORK/mac/MAC: released a moment ago, not to be chosen yet.
  *
  * @generated from message weft.storage.v1.QuarantineRecord

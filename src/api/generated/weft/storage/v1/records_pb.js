@@ -10,7 +10,7 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file weft/storage/v1/records.proto.
  */
 export const file_weft_storage_v1_records = /*@__PURE__*/
-  fileDesc("Ch13ZWZ0L3N0b3JhZ2UvdjEvcmVjb3Jkcy5wcm90bxIPd2VmdC5zdG9yYWdlLnYxIlkKC1Rva2VuUmVjb3JkEg8KB2V4cGlyZXMYASABKAQSDAoEbm9kZRgCIAEoCRIXCg9wdWJsaWNfa2V5X2hhc2gYAyABKAwSEgoKZ2VuZXJhdGlvbhgEIAEoDSI1Cg5JZGVudGl0eVJlY29yZBISCgpnZW5lcmF0aW9uGAEgASgNEg8KB3Jldm9rZWQYAiABKAgisgEKEk5vZGVTZXR0aW5nc1JlY29yZBI/CgZsYWJlbHMYASADKAsyLy53ZWZ0LnN0b3JhZ2UudjEuTm9kZVNldHRpbmdzUmVjb3JkLkxhYmVsc0VudHJ5EhUKDWFwcHJvdmVkX2lwdjQYAiABKAkSFQoNYXBwcm92ZWRfaXB2NhgDIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIhwKC093bmVyUmVjb3JkEg0KBW93bmVyGAEgASgJIjYKEFF1YXJhbnRpbmVSZWNvcmQSEAoIcmVsZWFzZWQYASABKAQSEAoIc2VxdWVuY2UYAiABKAQiUgoLQmxvY2tSZWNvcmQSDAoEbm9kZRgBIAEoCRISCgpnZW5lcmF0aW9uGAIgASgNEg8KB2Nsb3NpbmcYAyABKAgSEAoIcmVsZWFzZWQYBCABKARiBnByb3RvMw");
+  fileDesc("Ch13ZWZ0L3N0b3JhZ2UvdjEvcmVjb3Jkcy5wcm90bxIPd2VmdC5zdG9yYWdlLnYxIlkKC1Rva2VuUmVjb3JkEg8KB2V4cGlyZXMYASABKAQSDAoEbm9kZRgCIAEoCRIXCg9wdWJsaWNfa2V5X2hhc2gYAyABKAwSEgoKZ2VuZXJhdGlvbhgEIAEoDSI1Cg5JZGVudGl0eVJlY29yZBISCgpnZW5lcmF0aW9uGAEgASgNEg8KB3Jldm9rZWQYAiABKAgisgEKEk5vZGVTZXR0aW5nc1JlY29yZBI/CgZsYWJlbHMYASADKAsyLy53ZWZ0LnN0b3JhZ2UudjEuTm9kZVNldHRpbmdzUmVjb3JkLkxhYmVsc0VudHJ5EhUKDWFwcHJvdmVkX2lwdjQYAiABKAkSFQoNYXBwcm92ZWRfaXB2NhgDIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIhwKC093bmVyUmVjb3JkEg0KBW93bmVyGAEgASgJIiEKEExlZnRCZWhpbmRSZWNvcmQSDQoFbm9kZXMYASADKAkiNgoQUXVhcmFudGluZVJlY29yZBIQCghyZWxlYXNlZBgBIAEoBBIQCghzZXF1ZW5jZRgCIAEoBCJSCgtCbG9ja1JlY29yZBIMCgRub2RlGAEgASgJEhIKCmdlbmVyYXRpb24YAiABKA0SDwoHY2xvc2luZxgDIAEoCBIQCghyZWxlYXNlZBgEIAEoBGIGcHJvdG8z");
 
 /**
  * Describes the message weft.storage.v1.TokenRecord.
@@ -41,16 +41,23 @@ export const OwnerRecordSchema = /*@__PURE__*/
   messageDesc(file_weft_storage_v1_records, 3);
 
 /**
+ * Describes the message weft.storage.v1.LeftBehindRecord.
+ * Use `create(LeftBehindRecordSchema)` to create a new message.
+ */
+export const LeftBehindRecordSchema = /*@__PURE__*/
+  messageDesc(file_weft_storage_v1_records, 4);
+
+/**
  * Describes the message weft.storage.v1.QuarantineRecord.
  * Use `create(QuarantineRecordSchema)` to create a new message.
  */
 export const QuarantineRecordSchema = /*@__PURE__*/
-  messageDesc(file_weft_storage_v1_records, 4);
+  messageDesc(file_weft_storage_v1_records, 5);
 
 /**
  * Describes the message weft.storage.v1.BlockRecord.
  * Use `create(BlockRecordSchema)` to create a new message.
  */
 export const BlockRecordSchema = /*@__PURE__*/
-  messageDesc(file_weft_storage_v1_records, 5);
+  messageDesc(file_weft_storage_v1_records, 6);
 
