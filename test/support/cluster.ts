@@ -154,10 +154,16 @@ export async function inLab(lab: Lab, place: string, command: string, ...words: 
   return output;
 }
 
-/** Whether a few echo requests come back. */
+/** Whether an echo request comes back: they are sent for seconds, until one does. */
 export async function pings(namespace: NetworkNamespace, address: string): Promise<boolean> {
-  const { status } = await runProgram(namespace, "ping", ["-c", "2", "-i", "0.05", "-W", "1", address]);
+  const { status } = await runProgram(namespace, "ping", ["-c", "1", "-i", "0.1", "-w", "5", address]);
   return status === 0;
+}
+
+/** Whether no echo request of a few comes back. Of worth where others, sent in the same way, do. */
+export async function pingsInVain(namespace: NetworkNamespace, address: string): Promise<boolean> {
+  const { status } = await runProgram(namespace, "ping", ["-c", "2", "-i", "0.05", "-W", "1", address]);
+  return status !== 0;
 }
 
 /**

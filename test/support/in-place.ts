@@ -2,7 +2,7 @@
 import type { Lab } from "../../src/lab/lab.ts";
 
 /** All that was changed so far of these networks is in place on all nodes that are connected. */
-export async function inPlace(lab: Lab, ...networks: readonly string[]): Promise<void> {
+export async function inPlace(lab: Pick<Lab, "admin">, ...networks: readonly string[]): Promise<void> {
   const { revision } = await lab.admin.getStatus({});
   for await (const { done } of lab.admin.waitInPlace({ networks: [...networks], revision })) if (done) return;
   throw new Error("the server ended the stream");
