@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { closeSync, constants, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
+import { eventually } from "../../test/support/underlay.ts";
 import { makeTemporaryDirectory } from "../testing/temporary-directory.ts";
 import { watchReadable } from "./readiness.ts";
 import { isErrno } from "./system-error.ts";
@@ -24,6 +24,22 @@ function fifo(): { readonly fd: number; readonly path: string; [Symbol.dispose](
   };
 }
 
+/**
+ * All that is to be heard by now is heard: what is written to another descriptor, watched later, is heard several turns of
+ * the event loop after it.
+ */
+async function allIsHeard(): Promise<void> {
+  using control = fifo();
+  writeSync(control.fd, "abcdef");
+  let turns = 0;
+  const stop = watchReadable(control.fd, () => {
+    readSync(control.fd, new Uint8Array(1));
+    turns++;
+  });
+  await eventually("the control is heard", () => turns === 6);
+  stop();
+}
+
 test("reports what is left unread again, and nothing once it is read", async () => {
   using pipe = fifo();
   let calls = 0;
@@ -33,7 +49,8 @@ test("reports what is left unread again, and nothing once it is read", async () 
   });
   try {
     writeSync(pipe.fd, "abc");
-    await sleep(50);
+    await eventually("all is read", () => calls >= 3);
+    await allIsHeard();
     assert.equal(calls, 3);
   } finally {
     stop();
@@ -49,10 +66,11 @@ test("calls nobody after it was stopped, also when it was readable before", asyn
     stop();
     stop();
   });
-  await sleep(20);
+  await eventually("it is heard", () => calls > 0);
+  await allIsHeard();
   assert.equal(calls, 1);
   watchReadable(pipe.fd, () => calls++)();
-  await sleep(20);
+  await allIsHeard();
   assert.equal(calls, 1);
 });
 
@@ -69,7 +87,8 @@ test("two descriptors do not hear of each other", async () => {
     stopSecond();
   });
   writeSync(second.fd, "x");
-  await sleep(20);
+  await eventually("it is heard", () => heard.length > 0);
+  await allIsHeard();
   assert.deepEqual(heard, ["second"]);
   stopFirst();
 });
@@ -77,16 +96,27 @@ test("two descriptors do not hear of each other", async () => {
 test("promises that the callback settles go on at once in an otherwise idle program", async () => {
   using pipe = fifo();
   let settled = false;
-  const stop = watchReadable(pipe.fd, () => {
-    stop();
-    void Promise.resolve().then(() => {
-      settled = true;
-    });
+  // Nothing is read: the next call comes in the next turn of the event loop, with nothing of Node's own before it.
+  const settledAtSecondCall = await new Promise<boolean>((resolve) => {
+    let calls = 0;
+    const stop = watchReadable(
+      pipe.fd,
+      () => {
+        if (++calls === 1)
+          void Promise.resolve().then(() => {
+            settled = true;
+          });
+        else {
+          stop();
+          resolve(settled);
+        }
+      },
+      true,
+    );
+    // A process that is nobody's child: its end must not wake this one.
+    execFileSync("/bin/sh", ["-c", `(sleep 0.1; echo > ${pipe.path}) >/dev/null 2>&1 &`]);
   });
-  // A process that is nobody's child: its end must not wake this one.
-  execFileSync("/bin/sh", ["-c", `(sleep 0.1; echo > ${pipe.path}) >/dev/null 2>&1 &`]);
-  const settledAtTimer = await new Promise<boolean>((resolve) => setTimeout(() => resolve(settled), 400));
-  assert.equal(settledAtTimer, true);
+  assert.equal(settledAtSecondCall, true);
 });
 
 test("a descriptor that cannot be watched is refused, by name of the error", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { milliseconds } from "../base/duration.ts";
+import { milliseconds, seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import { ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
@@ -32,10 +32,11 @@ function* neighbours(count: number): Generator<Request> {
   for (let number = 0; number < count; number++) yield replaceNeighbour(neighbour(number));
 }
 
-function setUp(options: Omit<FakeKernelOptions, "handlers"> = {}) {
+/** `answerTimeout`: for what is not answered; what is has ten times as long as a busy machine takes. */
+function setUp(options: Omit<FakeKernelOptions, "handlers"> = {}, answerTimeout = seconds(60)) {
   const neighbourTable = new FakeTable({ newType: RTM_NEWNEIGH, read: readNeighbour, key: (entry) => entry.ip });
   const kernel = new FakeKernel({ ...options, handlers: [neighbourTable.handler] });
-  const socket = new NetlinkSocket({ transport: kernel, answerTimeout: milliseconds(400) });
+  const socket = new NetlinkSocket({ transport: kernel, answerTimeout });
   return { kernel, socket, neighbourTable };
 }
 
@@ -235,7 +236,7 @@ test("lost answers: what was attempted is named, and later operations are not co
 });
 
 test("a kernel that does not answer is given up, and its late answers are dropped", async () => {
-  const fixture = setUp();
+  const fixture = setUp({}, seconds(1));
   const { kernel, socket } = fixture;
   await socket.batch(neighbours(3));
   const silent = (error: unknown) =>
@@ -259,7 +260,7 @@ test("an answer that comes while it is waited for is taken", async () => {
 });
 
 test("answers to others do not prolong the wait", async () => {
-  const { kernel, socket } = setUp();
+  const { kernel, socket } = setUp({}, milliseconds(400));
   kernel.inject({ kind: "silent" });
   const noise = setInterval(() => kernel.publish(replaceNeighbour(neighbour(1))), 5);
   const started = performance.now();

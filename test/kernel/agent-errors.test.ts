@@ -309,17 +309,23 @@ test("agent: a copy of a node that runs is refused; both say so, and the node's 
     ...["--instance", `${lab.names.lab}z`, "--data-dir", directory, "--run-dir", run],
   ]);
   await copy.said(/another agent runs as this node/);
-  const { problems, serverState } = await agentClient(join(run, "agent.sock")).getStatus({});
-  assert.equal(serverState, "disconnected");
-  assert.match(problems.map(({ object, reason }) => `${object}: ${reason}`).join(), /identity of node h1: .*--name/);
+  await until(async () => {
+    const { problems, serverState } = await agentClient(join(run, "agent.sock")).getStatus({});
+    assert.equal(serverState, "disconnected");
+    assert.match(problems.map(({ object, reason }) => `${object}: ${reason}`).join(), /identity of node h1: .*--name/);
+  });
   await copy.end();
-  const { output } = await weft(["events", "--agent", lab.agentSocket("h1")]);
-  assert.match(output, /error +refused +identity of node h1 +another host, 192\.0\.2\.2, tried to be node h1/);
+  await until(async () => {
+    const { output } = await weft(["events", "--agent", lab.agentSocket("h1")]);
+    assert.match(output, /error +refused +identity of node h1 +another host, 192\.0\.2\.2, tried to be node h1/);
+  });
   const { output: shown } = await admin("node", "show", "h1");
   assert.match(shown, /VTEP IPV4 +192\.0\.2\.1\n/);
   assert.match(shown, /SECOND AGENT +192\.0\.2\.2 refused at/);
-  const status = await lab.agent("h1").getStatus({});
-  assert.deepEqual([status.serverState, status.endpoints.length], ["connected", 1]);
+  await until(async () => {
+    const status = await lab.agent("h1").getStatus({});
+    assert.deepEqual([status.serverState, status.endpoints.length], ["connected", 1]);
+  });
 });
 
 test("attach: with the server gone", async () => {

@@ -1,6 +1,7 @@
 /** Installations beside each other on one machine, with the same tenants, networks, VNIs and addresses. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { serverClient } from "../../src/api/transport.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { runProgram, weftProgram } from "../../src/lab/process.ts";
 import {
@@ -20,6 +21,7 @@ import {
 } from "../support/cluster.ts";
 import { settledFootprint } from "../support/cluster-footprint.ts";
 import { startStream } from "../support/cluster-traffic.ts";
+import { inPlace } from "../support/in-place.ts";
 import { fileRequires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { makeUnderlay } from "../support/underlay.ts";
@@ -122,7 +124,7 @@ test("two installations on the same hosts keep to their own", async (t) => {
       await weftJson(["attach", "web", "--netns", container.name, "--agent", socket]);
       nodes.push({ host, socket, container, namespace: `${name}${node}-acme`, filter: `weft-${name}${node}` });
     }
-    installations.push({ nodes });
+    installations.push({ nodes, admin: serverClient(server) });
   }
   const [staying, leaving] = installations;
   assert.ok(staying !== undefined && leaving !== undefined);
@@ -131,11 +133,15 @@ test("two installations on the same hosts keep to their own", async (t) => {
       assert.ok(nodes[0] !== undefined && (await pings(nodes[0].container.namespace, "10.1.0.2"))),
     );
   const settled = async (): Promise<unknown[]> => {
+    await inPlace(staying, "web");
     const states: unknown[] = [];
     for (const { namespace, socket } of staying.nodes) {
-      const { agent } = await weftJson(["status", "--agent", socket]);
-      const { output } = await runProgram(undefined, "ip", ["-n", namespace, "-o", "link"]);
-      states.push([agent.inSync, agent.netlinkWrites, agent.repairs, output]);
+      await until(async () => {
+        const { agent } = await weftJson(["status", "--agent", socket]);
+        assert.ok(agent.inSync);
+        const { output } = await runProgram(undefined, "ip", ["-n", namespace, "-o", "link"]);
+        states.push([agent.netlinkWrites, agent.repairs, output]);
+      });
     }
     return states;
   };
@@ -178,4 +184,5 @@ interface HandmadeNode {
 
 interface Installation {
   readonly nodes: readonly HandmadeNode[];
+  readonly admin: Lab["admin"];
 }

@@ -75,10 +75,12 @@ test("traffic goes on while the server is gone, and while an agent starts withou
   await until(async () => assert.equal((await status("h1")).agent.serverState, "disconnected"));
   lab.kill("h1");
   await lab.startAgent("h1");
-  const { agent } = await status("h1");
-  assert.equal(agent.serverState, "disconnected");
-  assert.equal(agent.inSync, true);
-  assert.equal(Number(agent.netlinkWrites), 0);
+  await until(async () => {
+    const { agent } = await status("h1");
+    assert.equal(agent.serverState, "disconnected");
+    assert.equal(agent.inSync, true);
+  });
+  assert.equal(Number((await status("h1")).agent.netlinkWrites), 0);
   const traffic = await stream.stop();
   t.diagnostic(JSON.stringify(traffic));
   assert.equal(traffic.lost, 0);
@@ -101,12 +103,15 @@ test("a host that was rebooted while the server is gone brings its endpoints bac
   // Containers come up in their own time: one before the agent, as here, or after it, as below.
   lab.addContainer("a");
   await lab.startAgent("h1");
-  const agent = await lab.agent("h1").getStatus({});
-  assert.equal(agent.serverState, "disconnected");
-  assert.deepEqual(
-    agent.endpoints.map(({ state }) => state),
-    ["done"],
-  );
+  await until(async () => {
+    const { serverState, endpoints, inSync } = await lab.agent("h1").getStatus({});
+    assert.equal(serverState, "disconnected");
+    assert.deepEqual(
+      endpoints.map(({ state }) => state),
+      ["done"],
+    );
+    assert.ok(inSync);
+  });
   using a = lab.namespace("a");
   using b = lab.namespace("b");
   assert.ok(await pings(a, "10.1.0.2"), "a reaches b over IPv4");

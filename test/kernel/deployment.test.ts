@@ -131,8 +131,9 @@ for (const { network, vni, family, header, subnets, filter } of [
     // TCP at full size, counted by iperf3.
     const listener = new BackgroundProgram(t, blue.namespace, "iperf3", ["-s", "-1", "--forceflush", "-B", ipv4]);
     await listener.said(/listening/);
-    const flow = red.json(`iperf3 -J -t 1 -c ${ipv4}`);
-    assert.ok(flow.end.sum_received.bytes > 10_000_000, `${flow.end.sum_received.bytes} octets in a second`);
+    const flow = red.json(`iperf3 -J -n 20M -c ${ipv4}`);
+    // The rest may be on its way when the last octet has been sent.
+    assert.ok(flow.end.sum_received.bytes > 2_000_000, `${flow.end.sum_received.bytes} octets`);
     assert.equal(flow.start.tcp_mss_default, 1500 - header - 40 - 12, "segments as long as the path allows");
 
     // weft's own words beside iproute2's.

@@ -7,7 +7,6 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { unwrap } from "../../src/base/result.ts";
 import { startCapture } from "../../src/lab/capture.ts";
 import type { AttachedContainer } from "../../src/lab/lab.ts";
@@ -114,9 +113,18 @@ async function members(t: TestContext, network: NetworkWish, hosts: readonly str
   return all;
 }
 
-/** Milliseconds in which a frame that goes where it should not shows up there, once the others have arrived. */
-const travelTime = 300;
 const count = 20;
+/** The number of frames that are sent behind the others: where these have arrived, nothing is under way any more. */
+const last = 0xffff;
+
+/** Sends such a frame until `receiver` hears it. */
+async function sendLast(sender: Member, receiver: Pick<Member, "mac" | "port">): Promise<void> {
+  await until(() => {
+    sender.port.send(frame(receiver.mac, sender.mac, last));
+    assert.ok(receiver.port.received().some((bytes) => numberIn(bytes) === last));
+  });
+}
+
 const flat = { subnets: ["10.70.0.0/24"], vni: 7000 };
 
 for (const [encapsulation, needs] of [
@@ -146,29 +154,47 @@ for (const [encapsulation, needs] of [
             listen();
             for (const [member, { length }] of heard) assert.ok(member === sender || length >= count, member.host);
           });
-          await sleep(travelTime);
-          listen();
+          // Whatever went on from a member, or back, went before what that member sends now.
+          for (const member of all) member.port.send(frame("ff:ff:ff:ff:ff:ff", member.mac, last));
+          const lasts = (numbers: readonly number[]): number => numbers.filter((number) => number === last).length;
+          await until(() => {
+            listen();
+            for (const [member, numbers] of heard) assert.ok(lasts(numbers) >= all.length - 1, member.host);
+          });
           for (const [member, numbers] of heard)
-            assert.deepEqual(numbers, member === sender ? [] : wanted, `${what} from ${sender.host} at ${member.host}`);
+            assert.deepEqual(
+              numbers.filter((number) => number !== last),
+              member === sender ? [] : wanted,
+              `${what} from ${sender.host} at ${member.host}`,
+            );
         }
     },
   );
 
-/** The VTEPs that h1 sends a frame to this MAC to are these, each as often as it does. */
-async function assertCopies(t: TestContext, sender: Member, destination: string, vteps: string[]): Promise<void> {
+/** The VTEPs that the sender's node sends a frame to this MAC to are these, each once. `receiver` hears what comes after it. */
+async function assertCopies(
+  t: TestContext,
+  sender: Member,
+  destination: string,
+  vteps: string[],
+  receiver: () => Promise<Pick<Member, "mac" | "port">>,
+): Promise<void> {
   const file = join(testDirectory(t), "eth0.pcap");
   using host = lab.namespace(sender.host);
   const capture = await startCapture(host, "eth0", file, { filter: "udp port 4789", direction: "out" });
   sender.port.send(frame(destination, sender.mac, 1));
   await until(() => assert.deepEqual(copiesIn(file, destination), vteps));
-  await sleep(travelTime);
+  await sendLast(sender, await receiver());
   await capture.stop();
   assert.deepEqual(copiesIn(file, destination), vteps);
 }
 
+/** Those of frames with the number 1. */
 function copiesIn(file: string, destination: string): readonly string[] {
   const { packets } = unwrap(readPcap(new Uint8Array(readFileSync(file))));
+  const length = frame(destination, destination, 1).length;
   return packets
+    .filter(({ bytes }) => numberIn(bytes.subarray(-length)) === 1)
     .map(({ bytes }) => decodeFrame(bytes).layers)
     .flatMap((layers) => {
       const [, inner] = layers.filter(({ protocol }) => protocol === "ethernet");
@@ -187,7 +213,8 @@ test(
     // h3 has another network: nothing of this one is to go there.
     const [first, second] = await members(t, { name: "pair", ...flat }, ["h1", "h2"]);
     assert.ok(first !== undefined && second !== undefined);
-    await assertCopies(t, first, stranger, ["192.0.2.2"]);
+    const other = async (): Promise<Member> => second;
+    await assertCopies(t, first, stranger, ["192.0.2.2"], other);
     // The stranger speaks, behind the other member's port: who learns from what it sees would know now.
     second.port.send(frame("ff:ff:ff:ff:ff:ff", stranger, 2));
     await until(() =>
@@ -202,13 +229,20 @@ test(
         !(await inTenant(lab, host, "acme", "bridge", "fdb", "show")).includes(stranger),
         `${host} has not learned`,
       );
-    await assertCopies(t, first, stranger, ["192.0.2.2"]);
+    await assertCopies(t, first, stranger, ["192.0.2.2"], other);
     await lab.detach("pair-h2", "h2", "pair");
     await until(async () => {
       const fdb = await inTenant(lab, "h1", "acme", "bridge", "fdb", "show", "dev", "vx7000");
       assert.doesNotMatch(fdb, /dst 192\.0\.2\.2/);
     });
-    await assertCopies(t, first, stranger, []);
+    // Who comes back hears nothing of what was sent before.
+    await assertCopies(t, first, stranger, [], async () => {
+      const attached = await lab.attach("pair-h2", "h2", "pair");
+      using namespace = lab.namespace("pair-h2");
+      const port = await RawInterface.open(namespace, "eth0");
+      t.after(() => port.close());
+      return { ...attached, port };
+    });
   },
 );
 
@@ -218,9 +252,10 @@ test(
   async (t) => {
     const [first, second] = await members(t, { name: "quiet", flood: "none", ...flat }, ["h1", "h2"]);
     assert.ok(first !== undefined && second !== undefined);
-    await assertCopies(t, first, "02:00:00:00:0b:ad", []);
-    await assertCopies(t, first, "ff:ff:ff:ff:ff:ff", []);
-    await assertCopies(t, first, second.mac, ["192.0.2.2"]);
+    const other = async (): Promise<Member> => second;
+    await assertCopies(t, first, "02:00:00:00:0b:ad", [], other);
+    await assertCopies(t, first, "ff:ff:ff:ff:ff:ff", [], other);
+    await assertCopies(t, first, second.mac, ["192.0.2.2"], other);
   },
 );
 

@@ -85,7 +85,7 @@ for (const underlay of ["ipv4", "ipv6"] as const)
     const floods = nodes.map((node) => `bridge fdb append 00:00:00:00:00:00 dev vx${vni} dst ${node}`);
     await setUp(vni, `dstport 4789 local ${stranger[underlay]}`, floods.join("\n"));
     await everybodyTalks(name);
-    assert.equal(await learnedOrigin(name, vni), "kernel");
+    await until(async () => assert.equal(await learnedOrigin(name, vni), "kernel"));
     await takeDown(name, vni);
   });
 
@@ -108,17 +108,21 @@ for (const [underlay, group] of [
       },
     ]);
     await attach(name);
-    const { agent } = await weftJson(["status", "--agent", lab.agentSocket("h1")]);
-    const status = agent.networks.find((each: { name: string }) => each.name === name);
-    assert.deepEqual(
-      [status.group, status.groupInterface, status.groupJoined],
-      [group, "eth0", true],
-      "weft status tells the group and that it is joined",
-    );
+    await until(async () => {
+      const { agent } = await weftJson(["status", "--agent", lab.agentSocket("h1")]);
+      const status = agent.networks.find((each: { name: string }) => each.name === name);
+      assert.deepEqual(
+        [status.group, status.groupInterface, status.groupJoined],
+        [group, "eth0", true],
+        "weft status tells the group and that it is joined",
+      );
+    });
     await setUp(vni, `dstport 8472 group ${group} dev eth0 local ${stranger[underlay]}`, "");
     await everybodyTalks(name);
-    assert.equal(await learnedOrigin(name, vni), "kernel");
+    await until(async () => assert.equal(await learnedOrigin(name, vni), "kernel"));
     await takeDown(name, vni);
-    const left = await inLab(lab, "h1", "ip", "maddr", "show", "dev", "eth0");
-    assert.ok(!left.includes(group), "the group is left with the network");
+    await until(async () => {
+      const left = await inLab(lab, "h1", "ip", "maddr", "show", "dev", "eth0");
+      assert.ok(!left.includes(group), "the group is left with the network");
+    });
   });

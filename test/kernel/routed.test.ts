@@ -80,15 +80,15 @@ test("containers of all hosts reach each other, over IPv4 and IPv6, by their nod
 
 test("an address that nobody has is answered by the node", async () => {
   using namespace = lab.namespace("a1");
-  const { output } = await runProgram(namespace, "ping", ["-c", "1", "-W", "1", "10.8.200.1"]);
-  assert.match(output, /From 10\.8\.0\.1 icmp_seq=1 Destination Host Unreachable/);
+  const { output } = await runProgram(namespace, "ping", ["-c", "1", "-w", "10", "10.8.200.1"]);
+  assert.match(output, /From 10\.8\.0\.1 icmp_seq=\d+ Destination Host Unreachable/);
 });
 
 test("networks of one tenant reach each other by their gateways, and the MTU of each holds", async () => {
   await reaches("a1", "t2");
   using namespace = lab.namespace("a1");
 
-  const full = ["-c", "1", "-W", "1", "-M", "do", "-s", String(1450 - 28), "10.8.0.66"];
+  const full = ["-c", "1", "-w", "10", "-M", "do", "-s", String(1450 - 28), "10.8.0.66"];
   assert.equal((await runProgram(namespace, "ping", full)).status, 0);
 });
 

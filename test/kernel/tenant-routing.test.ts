@@ -164,9 +164,11 @@ N`);
   const everybody = ["10.99.0.2", "fd99::2", "10.2.0.7", "fd02::7", "10.3.0.7", "fd03::7", "10.4.0.7", "fd04::7"];
 
   it("routes between networks with gateways, to the outside where there is egress, and finds its neighbours", async () => {
-    container("out").shell("ping -c1 -W2 10.3.0.7; ping -c1 -W2 fd03::7; ping -c1 -W2 10.4.0.7; ping -c1 -W2 fd04::7");
-    container("pods").shell("ping -c1 -W2 10.2.0.7; ping -c1 -W2 fd02::7");
-    container("out").shell("ping -c1 -W2 10.99.0.2; ping -c1 -W2 fd99::2");
+    container("out").shell(
+      "ping -c1 -w20 10.3.0.7; ping -c1 -w20 fd03::7; ping -c1 -w20 10.4.0.7; ping -c1 -w20 fd04::7",
+    );
+    container("pods").shell("ping -c1 -w20 10.2.0.7; ping -c1 -w20 fd02::7");
+    container("out").shell("ping -c1 -w20 10.99.0.2; ping -c1 -w20 fd99::2");
     // The gateway's address is taken, and whoever tries it out is told so.
     container("out").shell("sysctl -qw net.ipv6.conf.eth0.accept_dad=1; ip addr add fd02::1/64 dev eth0");
     await eventually("a duplicate is found", () =>
@@ -211,8 +213,8 @@ N`);
       inTenant(`sysctl -qw net.bridge.bridge-nf-call-iptables=${value} net.bridge.bridge-nf-call-ip6tables=${value}`);
     looksAtBridged(1);
     try {
-      container("closed").shell("ping -c1 -W2 10.1.0.8; ping -c1 -W2 fd01::8");
-      container("out").shell("ping -c1 -W2 10.3.0.7; ping -c1 -W2 fd03::7; ping -c1 -W2 fd02::1");
+      container("closed").shell("ping -c1 -w20 10.1.0.8; ping -c1 -w20 fd01::8");
+      container("out").shell("ping -c1 -w20 10.3.0.7; ping -c1 -w20 fd03::7; ping -c1 -w20 fd02::1");
       const count = heard();
       force("closed", bridgeMac(101), ["10.1.0.7", "10.2.0.77", "fd01::7"], everybody);
       assert.equal(heard(), count, "nobody hears of it");

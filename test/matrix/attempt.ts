@@ -10,6 +10,7 @@ import type { Vni } from "../../src/model/index.ts";
 import { overheadOf } from "../../src/model/mtu.ts";
 import { defaultGroup } from "../../src/model/network-rules.ts";
 import { decodeFrame, readPcap } from "../../src/wire/index.ts";
+import { patience } from "../support/patience.ts";
 import { familiesOf, isDirect, type MatrixCase, networkOf } from "./cases.ts";
 import {
   decodeOptions,
@@ -49,8 +50,6 @@ export type Outcome =
 const tenant = "matrix";
 const underlayMtu = 1500;
 const octetsToSend = 1_000_000;
-/** Milliseconds that agents have until the kernel is as they were told. */
-const settlingTime = 60_000;
 /**
  * What RTM_NEWLINK answers to a kind of device that the kernel does not have (net/core/rtnetlink.c), and what nft says of
  * tables that it does not have.
@@ -125,7 +124,7 @@ async function problemsOf(lab: Lab): Promise<readonly string[]> {
 
 /** Waits until both hosts know of each other, and their kernels too; what stands in the way of it after a while. */
 async function settled(lab: Lab, each: MatrixCase): Promise<readonly string[]> {
-  const end = performance.now() + settlingTime;
+  const end = performance.now() + patience;
   for (;;) {
     const all = await Promise.all(["h1", "h2"].map((host) => lab.agent(host).getStatus({})));
     const problems = all.flatMap(({ problems }) => problems.map(({ object, reason }) => `${object}: ${reason}`));
@@ -147,7 +146,7 @@ async function writesOf(lab: Lab): Promise<number> {
 
 /** Waits until nothing of the network is left on any host; what is, after a while. */
 async function withdrawn(lab: Lab): Promise<string | undefined> {
-  const end = performance.now() + settlingTime;
+  const end = performance.now() + patience;
   for (;;) {
     const all = await Promise.all(lab.hosts.map((host) => lab.agent(host).getStatus({})));
     if (all.every(({ inSync, networks }) => inSync && networks.length === 0)) return undefined;

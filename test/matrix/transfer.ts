@@ -3,10 +3,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import type { NetworkNamespace } from "../../src/linux/index.ts";
+import { patience } from "../support/patience.ts";
 
 const port = 7007;
-/** Milliseconds; at the slowest that is 800 kbit/s. */
-const longest = 10_000;
 
 export interface Transfer {
   readonly octets: number;
@@ -64,9 +63,9 @@ async function send(from: NetworkNamespace, address: string, content: Buffer): P
     complaints += chunk;
   });
   sender.stdin?.on("error", () => {}).end(content);
-  const limit = setTimeout(() => sender.kill("SIGKILL"), longest);
+  const limit = setTimeout(() => sender.kill("SIGKILL"), patience);
   const [status] = await once(sender, "close");
   clearTimeout(limit);
-  if (status === null) throw new Error(`not done after ${longest / 1000} s`);
+  if (status === null) throw new Error(`not done after ${patience / 1000} s`);
   if (status !== 0) throw new Error(complaints.trim());
 }

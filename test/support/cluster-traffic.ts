@@ -7,13 +7,13 @@ import type { NetworkNamespace } from "../../src/linux/index.ts";
 import { BackgroundProgram, type Owner } from "./cluster.ts";
 import { requires } from "./kernel.ts";
 import { testNamespace } from "./namespaces.ts";
-import type { Counts } from "./traffic-program.ts";
+import type { Counts, Unanswered } from "./traffic-program.ts";
 
 /** What a stream came to. */
 export interface Traffic extends Counts {
-  /** Datagrams that were not answered. What the control stream lost meanwhile is taken off. */
+  /** Datagrams that were not answered, without those that the machine swallowed. */
   readonly lost: number;
-  /** What the control stream lost. */
+  /** Those that the control stream lost at the same moment. */
   readonly swallowed: number;
   /** Milliseconds of the control stream's longest silence. */
   readonly longestGapBeside: number;
@@ -27,6 +27,9 @@ const interval = requires("quick processes").skip === false ? 1 : 10;
 const enough = 20_000 / interval;
 /** The same once the last datagram has been answered: those before it came by the same way. */
 const enoughAfterTheLast = 500;
+
+/** Milliseconds at most between two datagrams that the machine swallowed at one moment. */
+const sameMoment = 500;
 
 /** A stream between two namespaces, and what answers it. */
 class Stream {
@@ -47,11 +50,12 @@ class Stream {
     return new Stream(echo, stream);
   }
 
-  async counts(): Promise<Counts> {
-    const line = new RegExp(`^${++this.#questions} (.*)\n`, "m");
-    this.#program.say(`${this.#questions}`);
-    await this.#program.said(line);
-    return JSON.parse(line.exec(this.#program.output)?.[1] ?? "") as Counts;
+  counts(): Promise<Counts> {
+    return this.#ask("");
+  }
+
+  unanswered(): Promise<Unanswered> {
+    return this.#ask(" unanswered");
   }
 
   /** Sends nothing more. */
@@ -62,6 +66,14 @@ class Stream {
   async end(): Promise<void> {
     await this.#program.end("SIGKILL");
     await this.#echo.end("SIGKILL");
+  }
+
+  async #ask<Answer>(what: string): Promise<Answer> {
+    const question = `${++this.#questions}${what}`;
+    const line = new RegExp(`^${question} (.*)\n`, "m");
+    this.#program.say(question);
+    await this.#program.said(line);
+    return JSON.parse(line.exec(this.#program.output)?.[1] ?? "") as Answer;
   }
 }
 
@@ -74,18 +86,22 @@ export async function startStream(
 ): Promise<{ stop(): Promise<Traffic> }> {
   const { control, release } = useControl(owner);
   const beside = await control;
-  const swallowedBefore = lostOnTheWay(await beside.counts());
   const stream = await Stream.start(owner, from, to, address);
   return {
     async stop() {
       stream.cease();
       const counts = await settled(stream, beside);
-      const countsBeside = await beside.counts();
-      const swallowed = lostOnTheWay(countsBeside) - swallowedBefore;
+      const unanswered = await stream.unanswered();
+      const { highest, longestGap: longestGapBeside } = await beside.counts();
+      const unansweredBeside = await beside.unanswered();
       await stream.end();
       release();
-      const lost = Math.max(0, counts.sent - counts.answered - swallowed);
-      return { ...counts, lost, swallowed, longestGapBeside: countsBeside.longestGap };
+      const swallowed = atTheSameMoment(
+        unanswered.map(([, sent]) => sent),
+        // What is under way is not lost.
+        unansweredBeside.flatMap(([number, sent]) => (number < highest ? [sent] : [])),
+      );
+      return { ...counts, lost: unanswered.length - swallowed, swallowed, longestGapBeside };
     },
   };
 }
@@ -106,9 +122,18 @@ async function settled(stream: Stream, beside: Stream): Promise<Counts> {
   }
 }
 
-/** Those below the highest number that was answered: what is under way is not lost. */
-function lostOnTheWay({ highest, answered }: Counts): number {
-  return highest + 1 - answered;
+/** How many of the moments, in order, have one of the others beside them, each one of its own. */
+function atTheSameMoment(moments: readonly number[], others: readonly number[]): number {
+  let count = 0;
+  let next = 0;
+  for (const moment of moments) {
+    while (next < others.length && (others[next] ?? 0) < moment - sameMoment) next++;
+    if (next < others.length && (others[next] ?? 0) <= moment + sameMoment) {
+      count++;
+      next++;
+    }
+  }
+  return count;
 }
 
 /** The one that all streams of the moment share, and their number. */

@@ -14,6 +14,7 @@ import { labNames } from "../../src/lab/names.ts";
 import { runProgram, weftProgram } from "../../src/lab/process.ts";
 import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists, processesIn } from "../../src/linux/index.ts";
 import { makeTemporaryDirectory } from "../../src/testing/temporary-directory.ts";
+import { inPlaceOn } from "./in-place.ts";
 import { patience } from "./patience.ts";
 
 /** What has an end that cleaning up can wait for: a test, or {@link theWholeFile}. */
@@ -153,10 +154,16 @@ export async function inLab(lab: Lab, place: string, command: string, ...words: 
   return output;
 }
 
-/** Whether a few echo requests come back. */
+/** Whether an echo request comes back: they are sent for seconds, until one does. */
 export async function pings(namespace: NetworkNamespace, address: string): Promise<boolean> {
-  const { status } = await runProgram(namespace, "ping", ["-c", "2", "-i", "0.05", "-W", "1", address]);
+  const { status } = await runProgram(namespace, "ping", ["-c", "1", "-i", "0.1", "-w", "5", address]);
   return status === 0;
+}
+
+/** Whether no echo request of a few comes back. Of worth where others, sent in the same way, do. */
+export async function pingsInVain(namespace: NetworkNamespace, address: string): Promise<boolean> {
+  const { status } = await runProgram(namespace, "ping", ["-c", "2", "-i", "0.05", "-W", "1", address]);
+  return status !== 0;
 }
 
 /**
@@ -190,10 +197,11 @@ export async function inSync(lab: Lab, ...hosts: readonly string[]): Promise<voi
 }
 
 /**
- * The agents have nothing left to do for what they have been told. Where {@link inSync} would wait for ever: a node is not
- * told what does not concern it, such as the endpoints of other nodes in a layer-3 network.
+ * The agents have been told all that concerns them, and have nothing left to do for it. Where {@link inSync} would wait for
+ * ever: a node is not told what does not concern it, such as the endpoints of other nodes in a layer-3 network.
  */
 export async function idle(lab: Lab, ...hosts: readonly string[]): Promise<void> {
+  await inPlaceOn(lab, ...hosts);
   for (const host of hosts)
     await until(async () => {
       const status = await lab.agent(host).getStatus({});

@@ -1,8 +1,8 @@
 /**
  * Traffic that notices each packet that is lost. `node traffic-program.ts echo` answers in one namespace;
  * `node traffic-program.ts stream ADDRESS INTERVAL` sends from another, a datagram each INTERVAL milliseconds and numbered
- * lines over one TCP connection, until it reads `cease`. To any other line it prints that line and {@link Counts}. It loads
- * nothing of weft, so that it starts at once.
+ * lines over one TCP connection, until it reads `cease`. To a line that ends with `unanswered` it prints that line and
+ * {@link Unanswered}, to any other that line and {@link Counts}. It loads nothing of weft, so that it starts at once.
  */
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
@@ -13,6 +13,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 /** What a stream has come to so far. */
 export interface Counts {
   readonly sent: number;
+  /** Without repetitions. */
   readonly answered: number;
   /** Of the datagrams that were answered, the one that was sent last; they are numbered from 0. */
   readonly highest: number;
@@ -23,6 +24,9 @@ export interface Counts {
   /** Empty: the connection stands. */
   readonly tcpError: string;
 }
+
+/** Datagrams that were not answered, in order, and when each was sent: milliseconds of a clock that all processes share. */
+export type Unanswered = readonly (readonly [number: number, sent: number])[];
 
 const port = 7007;
 /** Room for 250 datagrams while this machine does something else; the most that every kernel grants. */
@@ -70,33 +74,42 @@ async function stream(address: string, interval: number): Promise<void> {
     for (const line of lines) if (line === `line ${tcpAnswered}`) tcpAnswered++;
   });
   let sent = 0;
-  let answered = 0;
+  const unanswered = new Map<number, number>();
   let longestGap = 0;
   let last = 0;
   let highest = -1;
   let probed = 0;
   udp.on("message", (message) => {
-    highest = Math.max(highest, Number(message.toString()));
+    const number = Number(message.toString());
+    if (!unanswered.delete(number)) return;
     const now = performance.now();
-    if (answered++ > 0) longestGap = Math.max(longestGap, now - last);
+    if (highest >= 0) longestGap = Math.max(longestGap, now - last);
+    highest = Math.max(highest, number);
     last = now;
   });
+  const send = (): void => {
+    unanswered.set(sent, Number(process.hrtime.bigint() / 1_000_000n));
+    udp.send(String(sent++), port, address);
+  };
   const began = performance.now();
   const timer = setInterval(() => {
     // Late ticks are made up for, a few at a time: all at once they would overrun the receiver's socket.
     const due = Math.min((performance.now() - began) / interval, sent + 20);
-    while (sent < due && sent - highest <= mostUnderWay) udp.send(String(sent++), port, address);
+    while (sent < due && sent - highest <= mostUnderWay) send();
     if (sent < due && performance.now() - probed > probePause) {
       probed = performance.now();
-      udp.send(String(sent++), port, address);
+      send();
     }
     if (sent % 5 === 0 && tcpError === "") tcp.write(`line ${tcpSent++}\n`);
   }, interval);
-  while (answered < 20 || tcpAnswered < 1) await sleep(1);
+  while (sent - unanswered.size < 20 || tcpAnswered < 1) await sleep(1);
   process.stdout.write("flowing\n");
   for await (const line of createInterface({ input: process.stdin })) {
     if (line === "cease") clearInterval(timer);
+    else if (line.endsWith("unanswered"))
+      process.stdout.write(`${line} ${JSON.stringify([...unanswered] satisfies Unanswered)}\n`);
     else {
+      const answered = sent - unanswered.size;
       const counts = { sent, answered, highest, longestGap: Math.round(longestGap), tcpSent, tcpAnswered, tcpError };
       process.stdout.write(`${line} ${JSON.stringify(counts satisfies Counts)}\n`);
     }

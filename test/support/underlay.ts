@@ -1,4 +1,4 @@
-import type { NodeDataplane } from "../../src/dataplane/index.ts";
+import { type NodeDataplane, nameOfObject } from "../../src/dataplane/index.ts";
 import { type TestNamespace, testNamespace } from "./namespaces.ts";
 import { patience } from "./patience.ts";
 
@@ -47,11 +47,11 @@ export async function eventually(what: string, condition: () => boolean | Promis
 
 /** Waits until the dataplane says that nothing is left to do. */
 export async function settled(dataplane: NodeDataplane): Promise<void> {
-  await eventually("the dataplane is in sync", () => dataplane.inSync).catch((error: Error) => {
+  await eventually("the dataplane is in sync", () => dataplane.inSync).catch((failure: Error) => {
     throw new Error(
-      `${error.message}: ${dataplane.problems
+      `${failure.message}: ${dataplane.problems
         .list()
-        .map((problem) => `${problem.object}: ${problem.error.message}`)
+        .map(({ object, error }) => `${nameOfObject(object)}: ${error.message}`)
         .join("; ")}`,
     );
   });

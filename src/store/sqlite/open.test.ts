@@ -26,7 +26,8 @@ test("a reopened store has its entries, revision, history and compaction", async
   const reopened = new SqliteStore(file);
   assert.equal(reopened.revision, 5);
   assert.deepEqual(await reopened.transact({ conditions: [], operations: [put] }), { committed: true, revision: 6 });
-  const first = (after: number) => reopened.watch("", after, AbortSignal.timeout(5_000))[Symbol.asyncIterator]().next();
+  const first = (after: number) =>
+    reopened.watch("", after, AbortSignal.timeout(120_000))[Symbol.asyncIterator]().next();
   await assert.rejects(first(4), { name: "CompactedError", compactedRevision: 5 });
   assert.deepEqual((await first(5)).value, { changes: [{ key: "a", value: put.value, revision: 6 }], revision: 6 });
   await reopened.close();
