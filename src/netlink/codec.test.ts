@@ -438,6 +438,7 @@ const families: Readonly<Record<string, Family<unknown>>> = {
           preferredSource: version === 4 ? anyIpv4 : anyIpv6,
           priority: any32,
           mtu: any32,
+          isMtuLocked: fc.constant(true),
         },
       ),
     ),

@@ -117,7 +117,13 @@ function multipath(code: number): Attribute<readonly RoutedNexthop[]> {
 }
 
 /** linux/rtnetlink.h: `RTAX_*`. */
-const metricsSchema = new AttributeSchema("RTAX", { mtu: u32(2), advertisedMss: u32(8) });
+const metricsSchema = new AttributeSchema("RTAX", {
+  /** A bit for each metric that the kernel leaves as it is, at the place of its number. */
+  locked: u32(1),
+  mtu: u32(2),
+  advertisedMss: u32(8),
+});
+const lockedMtu = 1 << 2;
 
 /** linux/rtnetlink.h: `RTA_*`. */
 const schema = new AttributeSchema("RTA", {
@@ -151,6 +157,13 @@ export interface Route {
   /** Of several routes to the same destination the lowest wins. */
   readonly priority?: number;
   readonly mtu?: number;
+  /** Neither another MTU of the device nor a smaller one of the path changes it. */
+  readonly isMtuLocked?: boolean;
+}
+
+function metricsOf({ mtu, isMtuLocked }: Route): { locked?: number | undefined; mtu?: number | undefined } | undefined {
+  if (mtu === undefined && isMtuLocked !== true) return undefined;
+  return { locked: isMtuLocked === true ? lockedMtu : undefined, mtu };
 }
 
 function writeRoute(operation: string, type: number, flags: number, route: Route): Request {
@@ -190,7 +203,7 @@ function writeRoute(operation: string, type: number, flags: number, route: Route
         nexthop: route.nexthopId,
         preferredSource: route.preferredSource,
         priority: route.priority,
-        metrics: route.mtu === undefined ? undefined : { mtu: route.mtu },
+        metrics: metricsOf(route),
       });
     },
   };
@@ -265,5 +278,6 @@ export function readRoute(bytes: Uint8Array, view: DataView, start: number, end:
     ...(values.preferredSource === undefined ? {} : { preferredSource: values.preferredSource }),
     ...(values.priority === undefined ? {} : { priority: values.priority }),
     ...(values.metrics?.mtu === undefined ? {} : { mtu: values.metrics.mtu }),
+    ...(((values.metrics?.locked ?? 0) & lockedMtu) === 0 ? {} : { isMtuLocked: true }),
   };
 }

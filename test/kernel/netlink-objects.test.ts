@@ -429,6 +429,33 @@ test("routes with a gateway of the other family, one and several", async () => {
   assert.equal(host.shell("ip route show proto static"), "");
 });
 
+test("routes with an MTU, which stays when the device's grows that it equals", async () => {
+  using host = testNamespace("host");
+  using socket = open(host);
+  host.shell(
+    "ip link add v0 mtu 1300 type veth peer name p0; ip link set p0 up; ip link set v0 up; ip address add 10.0.0.1/24 dev v0; ip address add fd00::1/64 dev v0 nodad",
+  );
+  const nexthops = [{ index: await indexOf(socket, "v0") }];
+  const routes: nl.Route[] = [
+    { destination: cidr("10.0.0.0/25"), protocol, nexthops, preferredSource: ip("10.0.0.1"), mtu: 1300 },
+    { destination: cidr("fd00::/65"), protocol, nexthops, mtu: 1300, isMtuLocked: true },
+  ];
+  assert.deepEqual((await socket.batch(routes.map(nl.replaceRoute))).failures, []);
+  host.shell("ip link set v0 mtu 1400");
+  const listed = (await socket.dump(nl.listRoutes())).filter((route) => route.protocol === protocol);
+  assert.deepEqual(
+    listed.map(({ destination, mtu, isMtuLocked }) => [destination, mtu, isMtuLocked]),
+    [
+      ["10.0.0.0/25", 1300, undefined],
+      ["fd00::/65", 1300, true],
+    ],
+  );
+  assert.match(host.shell("ip route get 10.0.0.9"), /mtu 1300/);
+  assert.match(host.shell("ip -6 route get fd00::9"), /mtu lock 1300/);
+  assert.deepEqual((await socket.batch(listed.map(nl.deleteRoute))).failures, []);
+  assert.equal(host.shell("ip route show proto static; ip -6 route show proto static"), "");
+});
+
 test("nexthops, groups and routes of both families", async () => {
   using host = testNamespace("host");
   using socket = open(host);
