@@ -20,8 +20,10 @@ export interface NetworkSettings {
   readonly vni: Vni;
   readonly mode: NetworkMode;
   readonly subnets: readonly Cidr[];
-  /** Octets of the largest inner packet. */
+  /** Octets of the largest inner packet that endpoints, and this node as a gateway, send. */
   readonly mtu: number;
+  /** The same that devices let pass, where that is more: other nodes may send so, yet or already. */
+  readonly deviceMtu?: number;
   /** How packets leave; absent: not in a tunnel. */
   readonly transport?: TunnelTransport;
   /** Tunnels that are received from as well, because other nodes may send so, yet or still. */
@@ -47,6 +49,11 @@ export interface NetworkSettings {
   readonly egressBlocked: readonly Cidr[];
   /** This node reaches the endpoints on it. */
   readonly hostAccess: boolean;
+}
+
+/** Octets of the largest inner packet that devices let pass. */
+export function deviceMtuOf({ mtu, deviceMtu = mtu }: Pick<NetworkSettings, "mtu" | "deviceMtu">): number {
+  return deviceMtu;
 }
 
 /** Who says where something is that is not here. One object is shared by all that one says. */

@@ -34,6 +34,14 @@ const setting =
   (network) =>
     set(network, changes);
 
+/** Devices let pass what endpoints send, and no more. */
+const oneMtu =
+  (mtu: number): Change =>
+  (network) => {
+    const { deviceMtu: _, ...rest } = network.settings;
+    network.setSettings({ ...rest, mtu });
+  };
+
 /**
  * What the network of a scenario goes through after its first state; unless `isAll`, what has nothing to do with VTEPs and
  * tunnels is left to the encapsulations that are used most.
@@ -77,11 +85,15 @@ const ofBridges: Changes = {
   "a smaller MTU": setting({ mtu: 1300 }),
   "an MTU too small for IPv6": setting({ mtu: 1000 }),
   "an MTU as before": setting({ mtu: 1450 }),
+  "a larger MTU passes": setting({ deviceMtu: 1480 }),
   "the node is a gateway": setting({ gateways }),
+  "the larger MTU is sent": oneMtu(1480),
   "a way out": setting({ egress: true }),
   "a way out, but for some": setting({ egressBlocked: [cidr("203.0.113.0/24")] }),
   "the host reaches endpoints": setting({ hostAccess: true }),
+  "less is sent than passes": setting({ mtu: 1450, deviceMtu: 1480 }),
   "an endpoint more, where there is a gateway": (network) => network.putLocal(local(2)),
+  "no more passes than is sent": oneMtu(1450),
   "nothing is flooded": setting({ flood: "none" }),
   "no suppression": setting({ flood: "head-end", arpSuppression: false }),
   "learning at ports": setting({ localLearning: true }),
@@ -123,7 +135,12 @@ const ofUplink: Changes = {
   "a way out": setting({ egress: true }),
   "a way out, but for some": setting({ egressBlocked: [cidr("203.0.113.0/24")] }),
   "the host reaches endpoints": setting({ hostAccess: true }),
-  "a smaller MTU": setting({ mtu: 1300 }),
+  "a smaller MTU is sent": setting({ mtu: 1300, deviceMtu: 1450 }),
+  "an endpoint comes meanwhile": (network) =>
+    network.putLocal({ ...localInBlocks(network, 3), netns: "/run/netns/c2", interface: "eth3" }),
+  "no more passes than the smaller MTU": oneMtu(1300),
+  "a larger MTU passes": setting({ deviceMtu: 1450 }),
+  "it is sent": oneMtu(1450),
   "no uplink": setting({ egress: false, hostAccess: false }),
 };
 

@@ -3,6 +3,7 @@ import type { Clock } from "../../base/clock.ts";
 import { familyOf, type IpAddress } from "../../base/ip.ts";
 import { linkLocalOf } from "../../base/link-local.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
+import { maximumMtu } from "../../model/mtu.ts";
 import {
   type BridgeSettings,
   changeLink,
@@ -14,7 +15,7 @@ import {
   type Request,
   replaceAddress,
 } from "../../netlink/index.ts";
-import type { DesiredNetwork, NetworkSettings } from "../desired.ts";
+import { type DesiredNetwork, deviceMtuOf, type NetworkSettings } from "../desired.ts";
 import { aliasOf, bridgeName, weftGroup } from "../kernel-names.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
@@ -104,13 +105,27 @@ export class Bridge implements Objects<string> {
   }
 }
 
+/**
+ * A bridge follows the smallest MTU of its ports until its own is changed (net/bridge/br_device.c, `br_change_mtu`), which what it
+ * was made with is not: it is made with one that no network has.
+ */
+const madeWithMtu = maximumMtu;
+
+/**
+ * What is switched from port to port does not see the bridge's own MTU. In a layer-2 network it bounds what this node sends
+ * as a gateway, to containers of other nodes as well; in a layer-3 network what comes from them by tunnels.
+ */
+function bridgeMtu(network: NetworkSettings): number {
+  return network.mode === "l2" ? network.mtu : deviceMtuOf(network);
+}
+
 async function makeBridge(name: string, network: NetworkSettings, { socket }: DeviceContext): Promise<Link> {
   await socket.execute(
     createLink("bridge", {
       name,
       // An explicit MAC: one that follows the ports would change with them and flush all neighbours.
       mac: networkMac(network.vni),
-      mtu: network.mtu,
+      mtu: madeWithMtu,
       group: weftGroup,
       info: { bridge: bridgeSettings(network) },
     }),
@@ -141,7 +156,7 @@ function* bridgeChanges(network: NetworkSettings, instance: string, link: Link):
   if (link.mac !== networkMac(network.vni)) yield changeLink(reference, { mac: networkMac(network.vni) });
   if (link.alias !== aliasOf(instance)) yield changeLink(reference, { alias: aliasOf(instance) });
   if (link.group !== weftGroup) yield changeLink(reference, { group: weftGroup });
-  if (link.mtu !== network.mtu) yield changeLink(reference, { mtu: network.mtu });
+  if (link.mtu !== bridgeMtu(network)) yield changeLink(reference, { mtu: bridgeMtu(network) });
   const wanted = bridgeSettings(network);
   if (!isAs(wanted, link.info.bridge)) yield changeLink(reference, { info: { kind: "bridge", bridge: wanted } });
   if (!link.up) yield changeLink(reference, { up: true });

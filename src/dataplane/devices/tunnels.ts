@@ -11,7 +11,7 @@ import {
   namespaceIdOf,
   type Request,
 } from "../../netlink/index.ts";
-import type { DesiredNetwork, NetworkSettings } from "../desired.ts";
+import { type DesiredNetwork, deviceMtuOf, type NetworkSettings } from "../desired.ts";
 import {
   changedInfoOf,
   hasOtherSettings,
@@ -259,7 +259,7 @@ async function createTunnel(network: NetworkSettings, device: TunnelDevice, cont
   const { name, kind, mac } = device;
   const settings = {
     name,
-    mtu: network.mtu,
+    mtu: deviceMtuOf(network),
     ...(mac === undefined ? {} : { mac }),
     ...context.offload,
     group: weftGroup,
@@ -287,9 +287,9 @@ function* tunnelChanges(
   if (device.mac !== undefined && link.mac !== device.mac) yield changeLink(reference, { mac: device.mac });
   const info = hasOtherSettings(device, link) ? changedInfoOf(device) : undefined;
   // VXLAN takes the two one by one alone; other kinds set an MTU of their own with other settings unless it is told along.
-  if (info !== undefined && !device.keepsMtu) yield changeLink(reference, { mtu: network.mtu, info });
+  if (info !== undefined && !device.keepsMtu) yield changeLink(reference, { mtu: deviceMtuOf(network), info });
   else {
-    if (link.mtu !== network.mtu) yield changeLink(reference, { mtu: network.mtu });
+    if (link.mtu !== deviceMtuOf(network)) yield changeLink(reference, { mtu: deviceMtuOf(network) });
     if (info !== undefined) yield changeLink(reference, { info });
   }
   if (bridge !== undefined) {

@@ -25,7 +25,7 @@ export function fdbText(row: FdbEntry, names: RowNames): string {
 
 /** As `ip route` has it. */
 export function routeText(row: Route, names: RowNames): string {
-  const { destination, table, protocol, priority } = row;
+  const { destination, table, protocol, priority, mtu, isMtuLocked } = row;
   const { kind, gateway, device } = routeWay(row, names);
   const words = [
     kind,
@@ -35,6 +35,7 @@ export function routeText(row: Route, names: RowNames): string {
     table === undefined ? "" : `table ${table}`,
     `proto ${protocol}`,
     priority === undefined ? "" : `metric ${priority}`,
+    mtu === undefined ? "" : `mtu ${isMtuLocked === true ? "lock " : ""}${mtu}`,
   ];
   return words.filter((word) => word !== "").join(" ");
 }

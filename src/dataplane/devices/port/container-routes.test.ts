@@ -26,24 +26,27 @@ const subnets = [cidr("10.8.0.0/16"), cidr("fd08::/64")];
 const inside = networkSettings({ mode: "l3", subnets });
 const outside = { ...inside, egress: true };
 
-/** A route of the main table: `DESTINATION via GATEWAY dev INDEX [metric METRIC] [proto PROTOCOL]`, as `ip` writes it. */
+/** A route of the main table: `DESTINATION [via GATEWAY] dev INDEX [metric METRIC] [proto PROTOCOL] [mtu OCTETS]`, as `ip` writes it. */
 function route(text: string): Route {
   const words = text.split(" ");
   const after = (word: string): string | undefined =>
     words.includes(word) ? words[words.indexOf(word) + 1] : undefined;
-  const metric = after("metric");
+  const [gateway, metric, mtu] = [after("via"), after("metric"), after("mtu")];
   return {
     destination: cidr(words[0] as string),
     table: 254,
     protocol: Number(after("proto") ?? 119),
-    nexthops: [{ gateway: ip(after("via") as string), index: Number(after("dev")) }],
+    nexthops: [{ ...(gateway === undefined ? {} : { gateway: ip(gateway) }), index: Number(after("dev")) }],
     ...(metric === undefined ? {} : { priority: Number(metric) }),
+    ...(mtu === undefined ? {} : { mtu: Number(mtu) }),
   };
 }
 
-function text({ destination, nexthops: [hop], priority, protocol }: Route): string {
+function text({ destination, nexthops: [hop], priority, protocol, mtu }: Route): string {
+  const gateway = hop?.gateway === undefined ? "" : ` via ${hop.gateway}`;
   const metric = priority === undefined ? "" : ` metric ${priority}`;
-  return `${destination} via ${hop?.gateway} dev ${hop?.index}${metric}${protocol === 119 ? "" : ` proto ${protocol}`}`;
+  const by = protocol === 119 ? "" : ` proto ${protocol}`;
+  return `${destination}${gateway} dev ${hop?.index}${metric}${by}${mtu === undefined ? "" : ` mtu ${mtu}`}`;
 }
 
 const toSubnets = ["10.8.0.0/16 via 10.8.0.1 dev 5", "fd08::/64 via fd08::1 dev 5 metric 1024"];
@@ -53,6 +56,9 @@ const unmetered = ["0.0.0.0/0 via 10.8.0.1 dev 5", "::/0 via fd08::1 dev 5 metri
 const foreign = ["0.0.0.0/0 via 10.9.0.1 dev 6", "::/0 via fd09::1 dev 6 metric 1024 proto 9"];
 const siblings = ["0.0.0.0/0 via 10.9.0.1 dev 6 metric 100001", "::/0 via fd09::1 dev 6 metric 100001"];
 const asNew = ["10.8.0.0/16 via 10.8.0.1 dev 5", "fd08::/64 via fd08::1 dev 5"];
+
+const bound = { ...outside, mtu: 1300, deviceMtu: 1400 };
+const halves = ["10.8.0.0/27", "10.8.0.32/27", "fd08::/123", "fd08::20/123"].map((half) => `${half} dev 5 mtu 1300`);
 
 const cases: readonly {
   readonly what: string;
@@ -109,6 +115,46 @@ const cases: readonly {
   {
     what: "somebody else's route to the subnet is left",
     present: ["10.8.0.0/16 via 10.9.0.1 dev 6 proto 4", toSubnets[1] as string, ...out],
+  },
+  {
+    what: "devices let larger packets pass than are to be sent: routes say how large, to what is on the link, too",
+    network: bound,
+    present: [...toSubnets, ...out],
+    written: [...halves, ...[...asNew, ...out].map((line) => `${line} mtu 1300`)],
+  },
+  {
+    what: "a smaller MTU yet: routes are replaced in place",
+    network: { ...bound, mtu: 1280 },
+    present: halves,
+    written: [...halves, ...[...asNew, ...out].map((line) => `${line} mtu 1300`)].map((line) =>
+      line.replace("1300", "1280"),
+    ),
+  },
+  {
+    what: "what is to be sent passes devices and no more: nothing is said of it any more",
+    present: [...halves, ...[...toSubnets, ...out].map((line) => `${line} mtu 1300`)],
+    written: [...asNew, ...out],
+    removed: halves,
+  },
+  {
+    what: "a single address, and a link of two, where packets are bounded",
+    network: bound,
+    endpoint: {
+      ...endpoint,
+      addresses: [
+        { address: ip("10.8.0.2"), prefixLength: 31 },
+        { address: ip("fd08::2"), prefixLength: 128 },
+      ],
+      gateways: [],
+    },
+    present: [],
+    written: ["10.8.0.2/32 dev 5 mtu 1300", "10.8.0.3/32 dev 5 mtu 1300"],
+  },
+  {
+    what: "another interface of the container is on the same link: its routes stay, and serve",
+    network: bound,
+    endpoint: { ...endpoint, addresses: [{ address: ip("10.8.0.3"), prefixLength: 26 }], gateways: [] },
+    present: halves.map((line) => line.replace("dev 5", "dev 6")),
   },
   {
     what: "two blocks have one default route",

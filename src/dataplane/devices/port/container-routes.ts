@@ -1,4 +1,4 @@
-import { type Cidr, cidr, cidrContains, cidrFamily } from "../../../base/cidr.ts";
+import { addressAt, type Cidr, cidr, cidrContains, cidrFamily, cidrOf, prefixLengthOf } from "../../../base/cidr.ts";
 import { familyOf, type IpAddress } from "../../../base/ip.ts";
 import { isErrno } from "../../../linux/index.ts";
 import {
@@ -9,7 +9,7 @@ import {
   type Route,
   replaceRoute,
 } from "../../../netlink/index.ts";
-import type { LocalEndpoint, NetworkSettings } from "../../desired.ts";
+import { deviceMtuOf, type LocalEndpoint, type NetworkSettings } from "../../desired.ts";
 import { weftProtocol } from "../../kernel-names.ts";
 
 /** linux/rtnetlink.h: RT_TABLE_MAIN. */
@@ -29,7 +29,7 @@ const insideMetric = 200_000;
 /**
  * Routes of a container whose node is its gateway: to the network's subnets, which reach beyond the block that is on its
  * link, and to everything else. Each attachment has a default route of its own, so that of several networks the next one
- * serves at once when the best one goes. Routes of weft's that are not wanted on this interface go; nobody else's is touched.
+ * serves at once when the best one goes. While the MTU changes they, and such to what is on the link, bound what is sent. Routes of weft's that are not wanted on this interface go; nobody else's is touched.
  */
 export async function ensureContainerRoutes(
   endpoint: LocalEndpoint,
@@ -75,15 +75,25 @@ function* wantedRoutes(endpoint: LocalEndpoint, network: NetworkSettings, index:
       ({ address, prefixLength }) => `${prefixLength}` === subnet.split("/")[1] && cidrContains(subnet, address),
     );
   const priority = (network.egress ? outsideMetric : insideMetric) + (endpoint.routePriority ?? 1);
-  // Of several blocks of an endpoint's addresses the first one's gateway serves.
+  const isBound = deviceMtuOf(network) > network.mtu;
   const seen = new Set<Cidr>();
+  // The kernel's own route to what is on the link stays as it is: one of the same prefix might be another interface's.
+  for (const { address, prefixLength } of isBound ? endpoint.addresses : [])
+    for (const destination of halvesOf(cidrOf(address, prefixLength))) {
+      if (seen.has(destination)) continue;
+      seen.add(destination);
+      const source = familyOf(address) === 4 ? { preferredSource: address } : {};
+      yield { destination, protocol: weftProtocol, nexthops: [{ index }], ...source, ...boundOf(destination, network) };
+    }
+  // Of several blocks of an endpoint's addresses the first one's gateway serves.
   for (const gateway of endpoint.gateways ?? []) {
     const toAll = everything[familyOf(gateway)];
     const toSubnets = network.subnets.filter((subnet) => cidrContains(subnet, gateway) && !isOnLink(subnet));
     for (const destination of [...toSubnets, toAll]) {
       if (seen.has(destination)) continue;
       seen.add(destination);
-      const route = { destination, protocol: weftProtocol, nexthops: [{ index, gateway }] };
+      const bound = isBound ? boundOf(destination, network) : {};
+      const route = { destination, protocol: weftProtocol, nexthops: [{ index, gateway }], ...bound };
       yield destination === toAll ? { ...route, priority } : route;
     }
   }
@@ -94,9 +104,25 @@ function* wantedRoutes(endpoint: LocalEndpoint, network: NetworkSettings, index:
  * with another metric connections might leave by another network.
  */
 function isAsWanted(route: Route, wanted: Route, { egress }: NetworkSettings): boolean {
-  if (gatewayOf(route) !== gatewayOf(wanted)) return false;
+  if (gatewayOf(route) !== gatewayOf(wanted) || route.mtu !== wanted.mtu) return false;
   const isOfEarlierVersion = egress && metricOf(route) === unspecifiedMetric[cidrFamily(route.destination)];
   return metricOf(route) === metricOf(wanted) || isOfEarlierVersion;
+}
+
+/**
+ * What a route has while the device lets larger packets pass than are to be sent. An IPv6 route's MTU that is the device's would
+ * grow with that (net/ipv6/route.c, `rt6_mtu_change_route`).
+ */
+function boundOf(destination: Cidr, { mtu }: NetworkSettings): Pick<Route, "mtu" | "isMtuLocked"> {
+  return cidrFamily(destination) === 6 ? { mtu, isMtuLocked: true } : { mtu };
+}
+
+/** The two prefixes that are narrower by a bit; none of a single address. */
+function halvesOf(prefix: Cidr): readonly Cidr[] {
+  const width = cidrFamily(prefix) === 4 ? 32 : 128;
+  const length = prefixLengthOf(prefix) + 1;
+  if (length > width) return [];
+  return [0n, 1n << BigInt(width - length)].map((offset) => cidrOf(addressAt(prefix, offset), length));
 }
 
 function gatewayOf({ nexthops: [hop] }: Route): IpAddress | undefined {

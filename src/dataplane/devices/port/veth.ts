@@ -15,7 +15,7 @@ import {
   replaceAddress,
   replaceFdbEntry,
 } from "../../../netlink/index.ts";
-import type { LocalEndpoint, NetworkSettings } from "../../desired.ts";
+import { deviceMtuOf, type LocalEndpoint, type NetworkSettings } from "../../desired.ts";
 import type { Kernel, KernelNamespace } from "../../kernel.ts";
 import { bridgeName, endpointPortName, portAliasOf, weftGroup, weftProtocol } from "../../kernel-names.ts";
 import type { DataplaneEvent } from "../../report.ts";
@@ -100,7 +100,7 @@ async function createPort(
     await context.socket.execute(
       createLink("veth", {
         name,
-        mtu: network.mtu,
+        mtu: deviceMtuOf(network),
         group: weftGroup,
         info: { peer: { name: endpoint.interface, mac: endpoint.mac, mtu: network.mtu, namespace: container } },
       }),
@@ -182,7 +182,7 @@ function* portChanges(port: Link, network: NetworkSettings, context: SettledCont
   const alias = portAliasOf(context.instance, context.inode);
   if (port.alias !== alias) yield changeLink(reference, { alias });
   if (port.master !== context.bridgeIndex) yield changeLink(reference, { master: context.bridgeIndex });
-  if (port.mtu !== network.mtu) yield changeLink(reference, { mtu: network.mtu });
+  if (port.mtu !== deviceMtuOf(network)) yield changeLink(reference, { mtu: deviceMtuOf(network) });
   const settings = endpointPort(network);
   if (!isPortAs(settings, port.info.bridgePort))
     yield changeLink(reference, { info: { portKind: "bridge", bridgePort: settings } });
@@ -214,8 +214,11 @@ async function ensureInside(
       message: `MAC address of ${link.name} had been changed to ${link.mac}; set back`,
     });
   }
-  if (link.mtu !== network.mtu) settings.push(changeLink(reference, { mtu: network.mtu }));
-  await execute(settings);
+  // The device drops what is larger than its MTU also of what it gets, so that routes alone can say that less is to be
+  // sent (drivers/net/veth.c, `veth_forward_skb`). While they do they are there before the device grows, and leave after it shrank.
+  const isBoundByRoutes = deviceMtuOf(network) > network.mtu;
+  const resized = link.mtu === deviceMtuOf(network) ? [] : [changeLink(reference, { mtu: deviceMtuOf(network) })];
+  await execute(isBoundByRoutes ? settings : [...settings, ...resized]);
   const ipv6 = ensureIpv6(endpoint, container, link.name);
   if (ipv6.change !== undefined) changes.push({ kind: "adjusted", message: ipv6.change });
   if (ipv6.lack !== undefined) notes.push(ipv6.lack);
@@ -228,6 +231,7 @@ async function ensureInside(
   if (!link.up) requests.push(changeLink(reference, { up: true }));
   await execute(requests);
   await ensureContainerRoutes(usable, network, link.index, inside);
+  if (isBoundByRoutes) await execute(resized);
   return { changes, notes };
 }
 
