@@ -188,7 +188,7 @@ export class DesiredState {
 
   /** `undefined`: this node has no place for the network. */
   #settingsOf(network: Network, now: WayNow): NetworkSettings | undefined {
-    const { way, standby, mtu } = now;
+    const { way, standby, mtu, deviceMtu } = now;
     const { vteps } = this.#underlay;
     const localVtep = vteps[network.underlay];
     if (localVtep === undefined) return undefined;
@@ -201,6 +201,7 @@ export class DesiredState {
       mode: network.mode,
       subnets: network.subnets,
       mtu,
+      ...(deviceMtu === undefined ? {} : { deviceMtu }),
       ...(way.transport === undefined ? {} : { transport: way.transport }),
       standby: standby.flatMap(({ transport }) => transport ?? []),
       localVtep,

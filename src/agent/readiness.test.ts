@@ -65,7 +65,8 @@ function agent(settings: Partial<NetworkSettings> = {}) {
     }),
   });
   const told = (phase?: Phase): ReplicaChange => {
-    const change = phase && ({ phase, since: 0, previous: [network], mtu: 1450, leftBehind: [] } as NetworkChange);
+    const change =
+      phase && ({ phase, since: 0, previous: [network], mtu: 1450, deviceMtu: 1450, leftBehind: [] } as NetworkChange);
     return { kind: "network", state: { network, effectiveMtu: 1450, change } };
   };
   const settled = async (): Promise<void> => {

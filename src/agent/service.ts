@@ -28,7 +28,7 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
       return {
         endpoint: kinds.endpoint.toMessage(endpoint),
         interface: request.interface,
-        // The device's: while the network's way changes, another one than the network's.
+        // What it may send: while that changes, the device lets larger packets pass than anybody sends.
         mtu: agent.dataplane.networks.get(endpoint.network)?.settings.mtu ?? 0,
         addresses: addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`),
         revision: BigInt(agent.revision),

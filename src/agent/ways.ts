@@ -14,14 +14,17 @@ export interface Way {
 export interface WayNow {
   readonly way: Way;
   readonly standby: readonly Way[];
-  /** Octets: while ways change, what fits all of them. */
+  /** Octets of the largest inner packet that endpoints send: while ways change, what fits all of them. */
   readonly mtu: number;
+  /** The same that devices let pass, where that is more. */
+  readonly deviceMtu?: number;
 }
 
 /** How a network travels now: while its way changes, as the phase says that the server leads all nodes through. */
-export function waysNow({ network, change, effectiveMtu }: NetworkState): WayNow {
+export function waysNow({ network, change, effectiveMtu: mtu }: NetworkState): WayNow {
   const { sent, standby } = waysInPhase(network, change);
-  return { way: wayOf(sent), standby: standby.map(wayOf), mtu: effectiveMtu };
+  const more = change !== undefined && change.deviceMtu > mtu ? { deviceMtu: change.deviceMtu } : {};
+  return { way: wayOf(sent), standby: standby.map(wayOf), mtu, ...more };
 }
 
 function wayOf({ encapsulation, port, crossSubnet }: WayFields): Way {

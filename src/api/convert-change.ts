@@ -8,7 +8,7 @@ import { NetworkChangeSchema } from "./generated/weft/v1/readiness_pb.js";
 export const networkChange = codec(
   NetworkChangeSchema,
   ({ since, ...fields }: NetworkChange) => asFields({ ...fields, since: BigInt(since) }),
-  ({ phase, mtu, since, leftBehind, ...message }): Result<NetworkChange, WeftError> => {
+  ({ phase, mtu, deviceMtu, since, leftBehind, ...message }): Result<NetworkChange, WeftError> => {
     if (phase !== "receive" && phase !== "send")
       return wrong("the change of a network", "", `unknown phase "${phase}"`);
     const previous: WayFields[] = [];
@@ -19,6 +19,13 @@ export const networkChange = codec(
     }
     const [first, ...others] = previous;
     if (first === undefined) return wrong("the change of a network", "", "no way before it is named");
-    return ok({ phase, previous: [first, ...others], mtu, since: Number(since), leftBehind });
+    return ok({
+      phase,
+      previous: [first, ...others],
+      mtu,
+      deviceMtu: deviceMtu || mtu,
+      since: Number(since),
+      leftBehind,
+    });
   },
 );

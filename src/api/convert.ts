@@ -11,9 +11,9 @@ import { kinds, vtepsFromMessage } from "./kinds.ts";
 /** A network together with what follows from all nodes. */
 export interface NetworkState {
   readonly network: Network;
-  /** Octets of the largest inner packet on every node. */
+  /** Octets of the largest inner packet that endpoints send, on every node. */
   readonly effectiveMtu: number;
-  /** The change of its way that is under way. */
+  /** The change of its way or MTU that is under way. */
   readonly change?: NetworkChange | undefined;
   /** Nodes that the last change was ended without. */
   readonly leftBehind?: readonly string[];

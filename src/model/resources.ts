@@ -102,7 +102,7 @@ export interface Network {
   /** Which nodes may come to host it, beside what its tenant asks for. Absent: every node that the tenant's allows. */
   readonly nodeSelector?: NodeSelector;
   /**
-   * Seconds that each phase of a change of encapsulation, port or crossSubnet waits for nodes that do not have the one
+   * Seconds that each phase of a change of encapsulation, port, crossSubnet or MTU waits for nodes that do not have the one
    * before in place. Default 30.
    */
   readonly changeTimeout: number;

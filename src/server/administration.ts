@@ -267,11 +267,12 @@ class DeclarationPlan {
     return { kind: "network", value: network, ...what };
   }
 
-  /** Without hosts nobody sends on the old way, and nothing has to be waited for. */
+  /** Without hosts nobody sends, and nothing has to be waited for. */
   #changeWay(entry: NetworkEntry, after: Network): void {
     const { network, change, changeRevision, effectiveMtu: mtu, hosts } = entry;
     if (hosts.size === 0 && change === undefined) return;
-    const next = beginChange(network, change, after, { mtu, now: this.#ledger.clock.now() });
+    const sized = (way: Network) => ({ ...way, mtu: this.#ledger.state.mtuOf(way) });
+    const next = beginChange(sized(network), change, sized(after), { mtu, now: this.#ledger.clock.now() });
     if (next === undefined || next === change) return;
     this.#put(changeRevision, records.change.put(next, network.name));
   }

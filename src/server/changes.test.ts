@@ -112,12 +112,20 @@ class Scene {
       attachment: "netns",
       sequence: 0,
     } as const;
-    const result = await this.ledger.submit({
-      conditions: [],
-      operations: [records.node.put(node, name), records.endpoint.put(endpoint, "blue", endpoint.id)],
-    });
+    await this.ledger.submit({ conditions: [], operations: [records.node.put(node, name)] });
+    const operations = [records.endpoint.put(endpoint, "blue", endpoint.id)];
+    const result = await this.ledger.submit({ conditions: [], operations });
     assert.ok(result.committed);
     return result.revision;
+  }
+
+  /** A node that is there has another underlay MTU. */
+  async carry(number: number, underlayMtu: number): Promise<void> {
+    const name = `h${number}`;
+    const node = this.ledger.state.nodes.get(name);
+    assert.ok(node !== undefined);
+    const operations = [records.node.put({ ...node.value, underlayMtu }, name)];
+    await this.ledger.submit({ conditions: [], operations });
   }
 
   async leave(id: number): Promise<void> {
@@ -543,6 +551,131 @@ test("until the old way has ended, the MTU is what fits both", async (t) => {
   await scene.report(1, 2);
   assert.equal(scene.phase, "none");
   assert.equal(scene.entry.effectiveMtu, 1472);
+});
+
+/** `receive: 1300 of 1400`: endpoints send 1300, devices let 1400 pass. */
+function sizes({ phase, entry }: Scene): string {
+  return `${phase}: ${entry.effectiveMtu} of ${entry.deviceMtu}`;
+}
+
+test("an MTU that grows or shrinks goes by phases: devices let pass what anybody may send", async (t) => {
+  const scene = await twoNodes(t, { mtu: 1300 });
+  scene.connect(1);
+  scene.connect(2);
+  await scene.report(1, 2);
+  for (const [mtu, expected] of [
+    [1400, ["receive: 1300 of 1400", "send: 1400 of 1400", "none: 1400 of 1400"]],
+    [1350, ["receive: 1350 of 1400", "send: 1350 of 1400", "none: 1350 of 1350"]],
+    [undefined, ["receive: 1350 of 1450", "send: 1450 of 1450", "none: 1450 of 1450"]],
+  ] as const) {
+    await scene.set({ mtu });
+    const seen = [sizes(scene)];
+    await scene.report(1);
+    await scene.pass(seconds(20));
+    assert.equal(sizes(scene), seen[0], "the second node is waited for");
+    await scene.report(2);
+    seen.push(sizes(scene));
+    await scene.report(1, 2);
+    seen.push(sizes(scene));
+    assert.deepEqual(seen, expected);
+  }
+});
+
+test("an MTU that comes to the same, and one of a network without hosts, begin no change", async (t) => {
+  const scene = await Scene.open(t);
+  await scene.set({ mtu: 1300 });
+  await scene.set({ mtu: 1400 });
+  assert.equal(sizes(scene), "none: 1400 of 1400");
+  await scene.host(1);
+  await scene.set();
+  assert.equal(sizes(scene), "receive: 1400 of 1450");
+  scene.connect(1);
+  await scene.report(1);
+  await scene.report(1);
+  await scene.set({ mtu: 1450 });
+  assert.equal(sizes(scene), "none: 1450 of 1450");
+});
+
+test("a node that carries less shrinks the MTU at once, also in a phase, and devices keep what others may send", async (t) => {
+  const scene = await twoNodes(t, { mtu: 1300 });
+  scene.connect(1);
+  scene.connect(2);
+  await scene.set({ mtu: 1400 });
+  await scene.report(1, 2);
+  assert.equal(sizes(scene), "send: 1400 of 1400");
+  await scene.carry(1, 1400);
+  assert.equal(sizes(scene), "send: 1350 of 1400");
+  await scene.carry(1, 1300);
+  assert.equal(sizes(scene), "send: 1250 of 1400");
+});
+
+test("what nodes carry by now goes by phases: where the smallest one carries more, or leaves", async (t) => {
+  const scene = await twoNodes(t);
+  scene.connect(1);
+  scene.connect(2);
+  await scene.carry(2, 1400);
+  assert.equal(sizes(scene), "none: 1350 of 1350");
+  await scene.report(1, 2);
+  await scene.carry(2, 1450);
+  assert.equal(sizes(scene), "none: 1350 of 1350", "nobody has been told to let more pass");
+  await scene.pass(milliseconds(20));
+  assert.equal(sizes(scene), "receive: 1350 of 1400");
+  await scene.report(1, 2);
+  assert.equal(sizes(scene), "send: 1400 of 1400");
+  await scene.carry(2, 1500);
+  assert.equal(sizes(scene), "send: 1400 of 1400", "in a change what grows waits for the next");
+  await scene.report(1, 2);
+  await scene.pass(milliseconds(20));
+  assert.equal(sizes(scene), "receive: 1400 of 1450");
+  await scene.carry(2, 1600);
+  await scene.carry(1, 1600);
+  await scene.report(1, 2);
+  assert.equal(sizes(scene), "send: 1450 of 1450");
+  await scene.report(1, 2);
+  await scene.pass(milliseconds(20));
+  assert.equal(sizes(scene), "receive: 1450 of 1550");
+  await scene.carry(1, 1300);
+  assert.equal(sizes(scene), "receive: 1250 of 1550", "what shrinks does not wait");
+});
+
+test("what nodes carry more during a change waits for the next, also when the server starts again", async (t) => {
+  const before = await twoNodes(t);
+  before.connect(1);
+  await before.carry(2, 1400);
+  await before.carry(2, 1450);
+  await before.pass(milliseconds(20));
+  await before.carry(2, 1500);
+  const scene = await before.restart(t);
+  assert.equal(sizes(scene), "receive: 1350 of 1400");
+  scene.connect(1);
+  scene.connect(2);
+  const seen = [];
+  for (let step = 0; step < 5; step++) {
+    await scene.report(1, 2);
+    seen.push(sizes(scene));
+    await scene.pass(milliseconds(20));
+  }
+  assert.deepEqual(seen, [
+    "send: 1400 of 1400",
+    "none: 1400 of 1400",
+    "send: 1450 of 1450",
+    "none: 1450 of 1450",
+    "none: 1450 of 1450",
+  ]);
+});
+
+test("a server that starts again in a change of MTU goes on with it", async (t) => {
+  const before = await twoNodes(t, { mtu: 1300 });
+  before.connect(1);
+  await before.set({ mtu: 1400 });
+  const scene = await before.restart(t);
+  assert.equal(sizes(scene), "receive: 1300 of 1400");
+  scene.connect(1);
+  scene.connect(2);
+  await scene.report(1, 2);
+  assert.equal(sizes(scene), "send: 1400 of 1400");
+  const later = await scene.restart(t);
+  assert.equal(sizes(later), "send: 1400 of 1400");
 });
 
 test("waiting ends when a change, with all its phases, is in place on all connected nodes", async (t) => {

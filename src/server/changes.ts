@@ -1,6 +1,6 @@
 import { milliseconds, seconds } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
-import { leftBehindWith, mostNamed, type NetworkChange, nextPhase } from "../model/phase.ts";
+import { beginChange, leftBehindWith, mostNamed, type NetworkChange, nextPhase } from "../model/phase.ts";
 import type { Ledger } from "./ledger.ts";
 import { returnTime } from "./readiness.ts";
 import { records } from "./records.ts";
@@ -58,8 +58,8 @@ export class Changes {
 
   #gather(entry: NetworkEntry): void {
     if (this.#closed) return;
-    const { change, leftBehindRevision } = entry;
-    if (change === undefined && leftBehindRevision === 0 && !this.#courses.has(entry)) return;
+    const { change, isMtuHeld, leftBehindRevision } = entry;
+    if (change === undefined && !isMtuHeld && leftBehindRevision === 0 && !this.#courses.has(entry)) return;
     this.#gathered.add(entry);
     this.#cancelLook ??= this.#ledger.clock.after(gatherTime, () => {
       this.#cancelLook = undefined;
@@ -77,6 +77,7 @@ export class Changes {
       course?.cancel();
       this.#courses.delete(entry);
       if (state.networks.get(network.name) === entry) void this.#forgetReported(entry);
+      if (entry.isMtuHeld) void this.#grow(entry);
       return;
     }
     const limit = seconds(network.changeTimeout);
@@ -110,6 +111,31 @@ export class Changes {
     if (revision > this.#begin) return 0;
     const most = limit - Math.min(limit, returnTime);
     return Math.min(Math.max(this.#ledger.clock.now() - since, 0), most);
+  }
+
+  /** What the nodes carry by now goes by phases, as an MTU does that somebody sets. */
+  async #grow(entry: NetworkEntry): Promise<void> {
+    const { clock, logger, state } = this.#ledger;
+    const { name } = entry.network;
+    try {
+      await this.#ledger.commit(`let the MTU of network ${name} grow`, () => {
+        const { network, change, changeRevision, effectiveMtu: mtu, isMtuHeld } = entry;
+        const isDone = !isMtuHeld || change !== undefined || state.networks.get(name) !== entry;
+        const wanted = { ...network, mtu: state.mtuOf(network) };
+        const next = isDone
+          ? undefined
+          : beginChange({ ...network, mtu }, undefined, wanted, { mtu, now: clock.now() });
+        if (next === undefined) return { conditions: [], operations: [] };
+        return {
+          conditions: [{ key: records.change.key(name), revision: changeRevision }],
+          operations: [records.change.put(next, name)],
+        };
+      });
+    } catch (error) {
+      if (this.#closed) return;
+      logger.error({ network: name, error: messageOf(error) }, "could not let the network's MTU grow");
+      clock.after(lookAgain, () => this.#gather(entry));
+    }
   }
 
   async #advance(entry: NetworkEntry, course: Course, left: readonly string[]): Promise<void> {

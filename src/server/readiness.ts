@@ -79,6 +79,8 @@ export class Readiness {
   readonly #touchedNetworks = new Set<NetworkEntry>();
   readonly #touchedHosts = new Set<NetworkHost>();
   readonly #changedNetworks = new Set<NetworkEntry>();
+  /** Nodes are told nothing of these. */
+  readonly #heldNetworks = new Set<NetworkEntry>();
   /** What is older was told before this process began: nodes that connect are told the state as of then at least. */
   #floor = 0;
   #begin: { readonly moment: number; readonly time: number };
@@ -98,7 +100,7 @@ export class Readiness {
     this.#begin = { moment: this.#clock.monotonic(), time: this.#clock.now() };
   }
 
-  /** Calls back when the network may have come into place somewhere, or its nodes changed; `undefined`: any may have. */
+  /** Calls back when the network may have come into place somewhere, or its nodes or what they carry changed; `undefined`: any may have. */
   listen(listener: (entry: NetworkEntry | undefined) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -116,6 +118,9 @@ export class Readiness {
         this.#touchedNetworks.add(change.entry);
         this.#changedNetworks.add(change.entry);
         break;
+      case "mtu-held":
+        this.#heldNetworks.add(change.entry);
+        break;
       case "node":
         for (const entry of this.#state.hosted.get(change.node.name) ?? []) this.#touchedNetworks.add(entry);
         break;
@@ -131,7 +136,8 @@ export class Readiness {
     for (const host of this.#touchedHosts) toldOf(this.#toldHost, host).add(revision, now);
     for (const entry of this.#touchedNetworks) toldOf(this.#toldAll, entry).add(revision, now);
     for (const entry of this.#changedNetworks) this.#networkRevisions.set(entry, revision);
-    for (const entry of this.#touchedNetworks) this.#tell(entry);
+    for (const entry of this.#touchedNetworks.union(this.#heldNetworks)) this.#tell(entry);
+    this.#heldNetworks.clear();
     this.#touchedHosts.clear();
     this.#touchedNetworks.clear();
     this.#changedNetworks.clear();

@@ -102,11 +102,12 @@ const everything = [
     "/changes/pods",
     records.change,
     ["pods"],
-    "0a0772656365697665120a0a0576786c616e10b52518f80a2080d095ffbc312a026839",
+    "0a0772656365697665120a0a0576786c616e10b52518f80a2080d095ffbc312a02683930aa0b",
     {
       phase: "receive",
       previous: [{ encapsulation: "vxlan", port: 4789, crossSubnet: false }],
       mtu: 1400,
+      deviceMtu: 1450,
       since: 1_700_000_000_000,
       leftBehind: ["h9"],
     },
@@ -207,4 +208,9 @@ test("a store of an earlier version opens with all that is in it", async (t) => 
   );
   assert.deepEqual([...(networks.get("blue")?.releasedIps.keys() ?? [])], ["10.0.0.3"]);
   assert.deepEqual([...(networks.get("blue")?.releasedMacs.keys() ?? [])], ["02:00:00:00:00:03"]);
+});
+
+test("a change that an earlier version began lets pass what was sent before", () => {
+  const octets = "0a0772656365697665120a0a0576786c616e10b52518f80a2080d095ffbc312a026839";
+  assert.equal(records.change.decode(new Uint8Array(Buffer.from(octets, "hex"))).deviceMtu, 1400);
 });

@@ -8,7 +8,7 @@ import type { MacAddress } from "../base/mac.ts";
 import { AddressPool } from "../model/allocation.ts";
 import { type PlainKind, plainKinds, type Resources } from "../model/kinds.ts";
 import { usableMtu } from "../model/mtu.ts";
-import type { NetworkChange } from "../model/phase.ts";
+import { mtusInPhase, type NetworkChange } from "../model/phase.ts";
 import type { Block, Endpoint, Network, Node, NodeSettings, Vni } from "../model/resources.ts";
 import type { Change, Entry } from "../store/store.ts";
 import { History } from "./history.ts";
@@ -54,9 +54,13 @@ export class NetworkHost {
 export class NetworkEntry {
   network: Network;
   revision: number;
-  /** Octets of the largest inner packet on every node. */
+  /** Octets of the largest inner packet that endpoints send, on every node. */
   effectiveMtu = 0;
-  /** The change of its way that is under way, and the revision at which the store holds it; 0: there is none. */
+  /** The same that devices let pass: more while a change of it is under way. */
+  deviceMtu = 0;
+  /** Its nodes carry more than devices let pass: that shall go by phases, which are yet to begin. */
+  isMtuHeld = false;
+  /** The change of its way or MTU that is under way, and the revision at which the store holds it; 0: there is none. */
   change: NetworkChange | undefined;
   changeRevision = 0;
   /** Nodes that the last change was ended without, and the revision at which it ended; 0: there is none to be named. */
@@ -138,6 +142,8 @@ export type StateChange =
       readonly leaves: string | undefined;
     }
   | { readonly kind: "network"; readonly entry: NetworkEntry }
+  /** For the server alone: see {@link NetworkEntry.isMtuHeld}. */
+  | { readonly kind: "mtu-held"; readonly entry: NetworkEntry }
   /** Only with blocks are there hosts left to be told. */
   | { readonly kind: "network-removed"; readonly entry: NetworkEntry }
   | { readonly kind: "node"; readonly node: Node }
@@ -177,6 +183,8 @@ export class State {
   blockCount = 0;
   readonly #clock: Clock;
   #mtuIsStale = false;
+  /** Nodes have been loaded, and what follows from all of them. */
+  #isLoaded = false;
   #loading = false;
   /** Histories made while loading begin here. */
   #historyFloor = 0;
@@ -259,13 +267,16 @@ export class State {
   /** To be called after the changes of one batch: the MTU that follows from all nodes. */
   settle(revision: number, emit: Emit): void {
     this.revision = revision;
-    if (!this.#mtuIsStale) return;
+    if (this.#mtuIsStale) this.#settleMtus(emit);
+    this.#isLoaded = true;
+  }
+
+  #settleMtus(emit: Emit): void {
     this.#mtuIsStale = false;
     for (const entry of this.networks.values()) {
-      const mtu = this.#mtuNow(entry);
-      if (mtu === entry.effectiveMtu) continue;
-      entry.effectiveMtu = mtu;
-      emit({ kind: "network", entry });
+      const wasHeld = entry.isMtuHeld;
+      if (this.#settleMtu(entry)) emit({ kind: "network", entry });
+      else if (entry.isMtuHeld && !wasHeld) emit({ kind: "mtu-held", entry });
     }
   }
 
@@ -324,11 +335,17 @@ export class State {
     return usableMtu(network, this.nodesOf(network)).mtu;
   }
 
-  /** While the way changes, what fits every way that anybody may send on. */
-  #mtuNow({ network, change }: NetworkEntry): number {
-    const mtu = this.mtuOf(network);
-    if (change === undefined) return mtu;
-    return Math.min(mtu, change.mtu, ...change.previous.map((way) => this.mtuOf({ ...network, ...way })));
+  /**
+   * Answers whether it is another now. It becomes smaller at once, since what is larger than the underlay carries is lost
+   * already. It grows in a change alone.
+   */
+  #settleMtu(entry: NetworkEntry): boolean {
+    const { network, change, hosts, effectiveMtu, deviceMtu } = entry;
+    const now = mtusInPhase(this.mtuOf(network), change, (way) => this.mtuOf({ ...network, ...way }));
+    entry.isMtuHeld = now.deviceMtu > deviceMtu && this.#isLoaded && hosts.size > 0 && change === undefined;
+    entry.deviceMtu = entry.isMtuHeld ? deviceMtu : now.deviceMtu;
+    entry.effectiveMtu = Math.min(now.mtu, entry.deviceMtu);
+    return entry.effectiveMtu !== effectiveMtu || entry.deviceMtu !== deviceMtu;
   }
 
   #applyNetwork(name: string, change: Change, emit: Emit): void {
@@ -352,7 +369,7 @@ export class State {
       if (entry !== undefined) this.vnis.delete(entry.network.vni);
       const floor = this.#loading ? Math.max(this.#historyFloor, change.revision) : change.revision;
       const created = new NetworkEntry(network, change.revision, floor);
-      created.effectiveMtu = this.mtuOf(network);
+      this.#settleMtu(created);
       this.networks.set(name, created);
       this.vnis.set(network.vni, name);
       return;
@@ -360,7 +377,7 @@ export class State {
     entry.pool.setGateways(network.gateways, this.#clock.monotonic());
     entry.network = network;
     entry.revision = change.revision;
-    entry.effectiveMtu = this.#mtuNow(entry);
+    this.#settleMtu(entry);
     emit({ kind: "network", entry });
   }
 
@@ -370,7 +387,7 @@ export class State {
     if (change.value === undefined && entry.change === undefined) return;
     entry.change = change.value === undefined ? undefined : records.change.decode(change.value);
     entry.changeRevision = change.value === undefined ? 0 : change.revision;
-    entry.effectiveMtu = this.#mtuNow(entry);
+    this.#settleMtu(entry);
     emit({ kind: "network", entry });
   }
 

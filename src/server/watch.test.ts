@@ -106,7 +106,8 @@ test("changes of nodes and of the MTU reach those whom they concern", async (t) 
     ],
   });
   await watch.reached((await server.admin.getStatus({})).revision);
-  assert.deepEqual(watch.take(), ["network blue, MTU 1300"]);
+  // Its change first, then itself.
+  assert.deepEqual(watch.take(), ["network blue, MTU 1350", "network blue, MTU 1300"]);
   await server.admin.delete({ resources: [{ kind: "node", name: "h2" }] });
   await watch.reached(await attach(one, 3));
   assert.deepEqual(watch.take(), [

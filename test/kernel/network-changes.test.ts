@@ -10,6 +10,7 @@ import { weftProgram } from "../../src/lab/process.ts";
 import {
   BackgroundProgram,
   createNetworks,
+  inLab,
   type NetworkWish,
   testLab,
   theWholeFile,
@@ -26,12 +27,19 @@ const lab = await testLab(theWholeFile(), { hosts: 3 });
 
 const hosts = ["h1", "h2", "h3"] as const;
 
-/** Makes the network with a container on each host; UDP and TCP run over it from h1 to `to` while `meanwhile` does its work. */
+/** Octets of a datagram that no MTU carries whole: its fragments are as large as the MTU of the moment allows. */
+const octets = 3_000;
+
+/**
+ * Makes the network with a container on each host; UDP and TCP run over it from h1 to `to`, and back, in packets of full size while
+ * `meanwhile` does its work. `version`: of IP, where the network has both.
+ */
 async function underTraffic(
   t: TestContext,
   network: NetworkWish,
   to: (typeof hosts)[number],
   meanwhile: () => Promise<void>,
+  version: 4 | 6 = 4,
 ): Promise<void> {
   const { name } = network;
   await createNetworks(lab, [network]);
@@ -39,12 +47,12 @@ async function underTraffic(
   for (const host of hosts) {
     lab.addContainer(`${name}-${host}`);
     const { ips } = await lab.attach(`${name}-${host}`, host, name);
-    if (host === to) address = ips[0] ?? "";
+    if (host === to) address = ips.find((ip) => ip.includes(":") === (version === 6)) ?? "";
   }
   await inPlace(lab, name);
   using from = lab.namespace(`${name}-h1`);
   using receiver = lab.namespace(`${name}-${to}`);
-  const stream = await startStream(t, from, receiver, address);
+  const stream = await startStream(t, from, receiver, address, octets);
   await meanwhile();
   const traffic: Traffic = await stream.stop();
   t.diagnostic(JSON.stringify(traffic));
@@ -64,6 +72,12 @@ async function changed(lab: Lab, network: string, words: readonly string[]): Pro
   }
 }
 
+/** Of the container on h1. */
+async function routesOf(network: string): Promise<string> {
+  const container = `${network}-h1`;
+  return `${await inLab(lab, container, "ip", "route")}${await inLab(lab, container, "ip", "-6", "route")}`;
+}
+
 async function tunnels(host: string, tenant: string): Promise<string[]> {
   const lines = (await inTenant(lab, host, tenant, "ip", "-br", "link")).split("\n");
   return lines.map((line) => line.split(/[@\s]/)[0] ?? "").filter((name) => /^(vx|[gnri][0-9a-z]+-)/.test(name));
@@ -76,6 +90,7 @@ const changes: readonly (readonly [
   needs: readonly KernelFeature[],
   network: NetworkWish,
   words: readonly string[],
+  version?: 4 | 6,
 ])[] = [
   ["port of a flat network", ["quick processes", "nft-inet"], { name: "p2", vni: 101, ...dual(1) }, ["--port", "8472"]],
   [
@@ -84,7 +99,33 @@ const changes: readonly (readonly [
     { name: "p3", vni: 102, mode: "l3", ...dual(2) },
     ["--port", "8472"],
   ],
-  ["smaller MTU", ["quick processes", "nft-inet"], { name: "m2", vni: 103, ...dual(3) }, ["--mtu", "1300"]],
+  ["smaller MTU, flat", ["quick processes", "nft-inet"], { name: "s2", vni: 103, ...dual(3) }, ["--mtu", "1300"]],
+  [
+    "smaller MTU, routed, IPv6",
+    ["quick processes", "nft-inet"],
+    { name: "s3", vni: 113, mode: "l3", ...dual(13) },
+    ["--mtu", "1300"],
+    6,
+  ],
+  [
+    "larger MTU, flat",
+    ["quick processes", "nft-inet"],
+    { name: "m2", vni: 114, mtu: 1300, ...dual(14) },
+    ["--mtu", "auto"],
+  ],
+  [
+    "larger MTU, flat, IPv6",
+    ["quick processes", "nft-inet"],
+    { name: "m6", vni: 115, mtu: 1300, ...dual(15) },
+    ["--mtu", "1450"],
+    6,
+  ],
+  [
+    "larger MTU, routed",
+    ["quick processes", "nft-inet"],
+    { name: "m3", vni: 116, mode: "l3", mtu: 1300, ...dual(16) },
+    ["--mtu", "auto"],
+  ],
   [
     "VXLAN to Geneve, flat",
     ["geneve", "nft-inet"],
@@ -125,15 +166,17 @@ const changes: readonly (readonly [
 
 // Side by side, each in a tenant of its own.
 describe("no packet is lost by a change", { concurrency: true }, () => {
-  for (const [what, needs, network, words] of changes)
+  for (const [what, needs, network, words, version] of changes)
     it(what, requires(...needs), async (t) => {
       const { name } = network;
-      await underTraffic(t, { ...network, tenant: name }, "h2", async () => {
+      const change = async (): Promise<void> => {
         const before = await tunnels("h1", name);
         await changed(lab, name, words);
         const kept = (await tunnels("h1", name)).filter((device) => before.includes(device));
         assert.deepEqual(kept, words.includes("--mtu") ? before : [], "no tunnel of the old way is left");
-      });
+        assert.doesNotMatch(await routesOf(name), /mtu/, "nothing bounds what containers send but their devices");
+      };
+      await underTraffic(t, { ...network, tenant: name }, "h2", change, version);
     });
 });
 
@@ -155,6 +198,44 @@ async function setPort(network: string, port: string): Promise<void> {
   const { status, complaints } = await weft(["network", "set", network, "--port", port, "--server", lab.serverSocket]);
   assert.equal(status, 0, complaints);
 }
+
+it(
+  `no packet is lost while a node takes ${standstill} s for a larger MTU, and for a smaller one`,
+  requires("nft-inet"),
+  async (t) => {
+    const name = "slow-mtu";
+    await underTraffic(
+      t,
+      { name, vni: 117, tenant: name, changeTimeout: 600, mtu: 1300, ...dual(17) },
+      "h3",
+      async () => {
+        for (const [mtu, receiving, sizes] of [
+          ["1450", "1450", "1300"],
+          ["1300", "1450", "1300"],
+        ] as const) {
+          await withoutAgent3(async () => {
+            const words = ["network", "set", name, "--mtu", mtu, "--server", lab.serverSocket];
+            const { status, complaints } = await weft(words);
+            assert.equal(status, 0, complaints);
+            await sleep(standstill * 1_000);
+            await until(async () => {
+              const { readiness } = await weftJson(["network", "show", name, "--server", lab.serverSocket]);
+              assert.equal(readiness.change?.phase, "receive");
+              assert.match(
+                await inLab(lab, `${name}-h1`, "ip", "link", "show", "eth0"),
+                new RegExp(`mtu ${receiving} `),
+              );
+              assert.match(await routesOf(name), new RegExp(`dev eth0 .*mtu ${sizes}`));
+            });
+          });
+          await changed(lab, name, ["--mtu", mtu]);
+          assert.match(await inLab(lab, `${name}-h1`, "ip", "link", "show", "eth0"), new RegExp(`mtu ${mtu} `));
+          assert.doesNotMatch(await routesOf(name), /mtu/);
+        }
+      },
+    );
+  },
+);
 
 it(`no packet is lost while a node takes ${standstill} s for a change`, requires("nft-inet"), async (t) => {
   const name = "slow";
@@ -197,6 +278,48 @@ it("no packet is lost when server and agents start again during a change", onQui
   });
 });
 
+it("no packet is lost when server and agents start again while an MTU becomes larger", onQuickMachines, async (t) => {
+  const name = "again-mtu";
+  await underTraffic(
+    t,
+    { name, vni: 118, tenant: name, changeTimeout: 600, mtu: 1300, ...dual(18) },
+    "h3",
+    async () => {
+      await withoutAgent3(async () => {
+        const words = ["network", "set", name, "--mtu", "auto", "--server", lab.serverSocket];
+        const { status, complaints } = await weft(words);
+        assert.equal(status, 0, complaints);
+        lab.kill("server");
+        await lab.startServer();
+      });
+      for (const host of ["h1", "h3"]) {
+        lab.kill(host);
+        await lab.startAgent(host);
+      }
+      await changed(lab, name, ["--mtu", "auto"]);
+    },
+  );
+});
+
+it("no packet is lost when the node whose underlay carries least carries more", onQuickMachines, async (t) => {
+  const name = "grown";
+  const resize = (mtu: string) => inLab(lab, "h3", "ip", "link", "set", "eth0", "mtu", mtu);
+  const mtus = (mtu: number) =>
+    until(async () => {
+      const { effectiveMtu, readiness } = await weftJson(["network", "show", name, "--server", lab.serverSocket]);
+      assert.deepEqual([effectiveMtu, readiness.change, readiness.inPlace], [mtu, undefined, 3]);
+    });
+  // Before there is traffic: what is larger than an underlay carries is lost.
+  await resize("1400");
+  await underTraffic(t, { name, vni: 119, tenant: name, ...dual(19) }, "h3", async () => {
+    await mtus(1350);
+    await resize("1500");
+    await mtus(1450);
+    assert.match(await inLab(lab, `${name}-h1`, "ip", "link", "show", "eth0"), /mtu 1450 /);
+    assert.doesNotMatch(await routesOf(name), /mtu/);
+  });
+});
+
 it("a change that is not in place in time is told with the names of those behind", onQuickMachines, async (t) => {
   const name = "late";
   await createNetworks(lab, [{ name, vni: 112, tenant: name, ...dual(12) }]);
@@ -210,7 +333,10 @@ it("a change that is not in place in time is told with the names of those behind
     const { status, output, complaints } = await weft(words);
     assert.equal(status, 1);
     assert.match(output, /network late changed/);
-    assert.match(complaints, /3 s are over; in place on \d of 3 nodes; behind: .*h3 \(has not reported it yet\)/);
+    assert.match(
+      complaints,
+      /3 s are over; in place on \d of 3 nodes; phase of late: receive; behind: h3 \(has not reported it yet\)/,
+    );
   });
   await changed(lab, name, ["--mtu", "1300"]);
   // A wait goes on over a restart of the server.

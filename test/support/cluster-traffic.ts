@@ -42,10 +42,22 @@ class Stream {
     this.#program = program;
   }
 
-  static async start(owner: Owner, from: NetworkNamespace, to: NetworkNamespace, address: string): Promise<Stream> {
+  static async start(
+    owner: Owner,
+    from: NetworkNamespace,
+    to: NetworkNamespace,
+    address: string,
+    octets = 0,
+  ): Promise<Stream> {
     const echo = new BackgroundProgram(owner, to, process.execPath, [program, "echo"]);
     await echo.said(/ready/);
-    const stream = new BackgroundProgram(owner, from, process.execPath, [program, "stream", address, `${interval}`]);
+    const stream = new BackgroundProgram(owner, from, process.execPath, [
+      program,
+      "stream",
+      address,
+      `${interval}`,
+      `${octets}`,
+    ]);
     await stream.said(/flowing/);
     return new Stream(echo, stream);
   }
@@ -77,16 +89,20 @@ class Stream {
   }
 }
 
-/** Starts a stream between two namespaces. */
+/**
+ * Starts a stream between two namespaces. `octets`: of each datagram, at least. What is more than the MTU of the moment goes
+ * in fragments of just that.
+ */
 export async function startStream(
   owner: Owner,
   from: NetworkNamespace,
   to: NetworkNamespace,
   address: string,
+  octets = 0,
 ): Promise<{ stop(): Promise<Traffic> }> {
   const { control, release } = useControl(owner);
   const beside = await control;
-  const stream = await Stream.start(owner, from, to, address);
+  const stream = await Stream.start(owner, from, to, address, octets);
   return {
     async stop() {
       stream.cease();

@@ -1,8 +1,8 @@
 /**
  * Traffic that notices each packet that is lost. `node traffic-program.ts echo` answers in one namespace;
- * `node traffic-program.ts stream ADDRESS INTERVAL` sends from another, a datagram each INTERVAL milliseconds and numbered
- * lines over one TCP connection, until it reads `cease`. To a line that ends with `unanswered` it prints that line and
- * {@link Unanswered}, to any other that line and {@link Counts}. It loads nothing of weft, so that it starts at once.
+ * `node traffic-program.ts stream ADDRESS INTERVAL OCTETS` sends from another, a datagram of OCTETS each INTERVAL milliseconds
+ * and as long numbered lines over one TCP connection, until it reads `cease`. To a line that ends with `unanswered` it prints
+ * that line and {@link Unanswered}, to any other that line and {@link Counts}. It loads nothing of weft, so that it starts at once.
  */
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
@@ -31,12 +31,15 @@ export type Unanswered = readonly (readonly [number: number, sent: number])[];
 const port = 7007;
 /** Room for 250 datagrams while this machine does something else; the most that every kernel grants. */
 const receiveBuffer = 212_992;
-/** Datagrams under way at most, so that a receiver that gets no processor for a while loses none of them. */
+/** Datagrams under way at most, so that a receiver that gets no processor for a while loses none of them; and of large ones. */
 const mostUnderWay = 150;
+const mostLargeUnderWay = 20;
 /** When so many are under way one is sent this often, in milliseconds, to notice when the way is open again. */
 const probePause = 50;
 
-await (process.argv[2] === "echo" ? echo() : stream(process.argv[3] ?? "", Number(process.argv[4])));
+await (process.argv[2] === "echo"
+  ? echo()
+  : stream(process.argv[3] ?? "", Number(process.argv[4]), Number(process.argv[5])));
 
 async function echo(): Promise<void> {
   const udp = createSocket({ type: "udp6", recvBufferSize: receiveBuffer });
@@ -53,7 +56,8 @@ async function echo(): Promise<void> {
   process.stdout.write("ready\n");
 }
 
-async function stream(address: string, interval: number): Promise<void> {
+async function stream(address: string, interval: number, octets: number): Promise<void> {
+  const most = octets > 500 ? mostLargeUnderWay : mostUnderWay;
   const udp = createSocket({ type: address.includes(":") ? "udp6" : "udp4", recvBufferSize: receiveBuffer });
   const tcp = connect({ host: address, port }).setNoDelay();
   await once(tcp, "connect");
@@ -71,7 +75,7 @@ async function stream(address: string, interval: number): Promise<void> {
   tcp.on("data", (text: string) => {
     const lines = (rest + text).split("\n");
     rest = lines.pop() ?? "";
-    for (const line of lines) if (line === `line ${tcpAnswered}`) tcpAnswered++;
+    for (const line of lines) if (line.trimEnd() === `line ${tcpAnswered}`) tcpAnswered++;
   });
   let sent = 0;
   const unanswered = new Map<number, number>();
@@ -89,18 +93,18 @@ async function stream(address: string, interval: number): Promise<void> {
   });
   const send = (): void => {
     unanswered.set(sent, Number(process.hrtime.bigint() / 1_000_000n));
-    udp.send(String(sent++), port, address);
+    udp.send(String(sent++).padEnd(octets), port, address);
   };
   const began = performance.now();
   const timer = setInterval(() => {
     // Late ticks are made up for, a few at a time: all at once they would overrun the receiver's socket.
     const due = Math.min((performance.now() - began) / interval, sent + 20);
-    while (sent < due && sent - highest <= mostUnderWay) send();
+    while (sent < due && sent - highest <= most) send();
     if (sent < due && performance.now() - probed > probePause) {
       probed = performance.now();
       send();
     }
-    if (sent % 5 === 0 && tcpError === "") tcp.write(`line ${tcpSent++}\n`);
+    if (sent % 5 === 0 && tcpError === "") tcp.write(`${`line ${tcpSent++}`.padEnd(octets)}\n`);
   }, interval);
   while (sent - unanswered.size < 20 || tcpAnswered < 1) await sleep(1);
   process.stdout.write("flowing\n");

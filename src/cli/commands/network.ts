@@ -278,7 +278,7 @@ function changeOptions(command: Command): Command {
     .option("--ageing <seconds>", "when what was learned is forgotten (default: 300)", integer(10, 86_400))
     .option(
       "--change-timeout <seconds>",
-      "how long each phase of a change of encapsulation or port waits for nodes (default: 30)",
+      "how long each phase of a change of encapsulation, port or MTU waits for nodes (default: 30)",
       integer(1, 3_600),
     )
     .option(

@@ -6,7 +6,7 @@ import { type IpAddress, ip } from "../../base/ip.ts";
 import { networkSettings } from "../../testing/desired.ts";
 import { Links } from "../../testing/kernel/links.ts";
 import { Routes } from "../../testing/kernel/routes.ts";
-import { localInBlocks, plainScenarios, setOwnBlocks, setSubnets } from "../../testing/scenarios.ts";
+import { endpointId, localInBlocks, plainScenarios, setOwnBlocks, setSubnets } from "../../testing/scenarios.ts";
 import { Scene } from "../../testing/scene.ts";
 import type { NetworkSettings } from "../desired.ts";
 
@@ -73,13 +73,23 @@ async function throughPhases(
       if (sent > largest || device < sent) broken.push(`${sent} of ${largest} is sent to ${address}, ${device} passes`);
     }
   });
+  const settled = async (): Promise<void> => {
+    await scene.dataplane.changed();
+    await scene.settle();
+  };
   const seen: string[] = [];
   for (const [phase, settings, largestSent] of phases) {
     largest = largestSent;
     const { deviceMtu: _, ...rest } = network.settings;
     network.setSettings({ ...rest, ...settings });
-    await scene.dataplane.changed();
-    await scene.settle();
+    await settled();
+    // One that comes meanwhile is no other.
+    const endpoint = network.local(endpointId(1));
+    assert.ok(endpoint !== undefined);
+    network.removeLocal(endpoint.id);
+    await settled();
+    network.putLocal(endpoint);
+    await settled();
     seen.push(`${phase}: ${sizes(scene, to)}`);
   }
   assert.deepEqual(seen, expected);

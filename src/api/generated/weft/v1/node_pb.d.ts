@@ -615,7 +615,7 @@ export declare type NetworkState = Message<"weft.v1.NetworkState"> & {
   effectiveMtu: number;
 
   /**
-   * Unset: its way does not change.
+   * Unset: neither its way nor its MTU changes.
    *
    * @generated from field: weft.v1.NetworkChange change = 20;
    */

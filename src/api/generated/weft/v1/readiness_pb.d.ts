@@ -62,7 +62,7 @@ export declare type NetworkChange = Message<"weft.v1.NetworkChange"> & {
   previous: Way[];
 
   /**
-   * Octets of the largest inner packet until the previous ways have ended.
+   * Octets of the largest inner packet that anybody may send when the change begins.
    *
    * @generated from field: uint32 mtu = 3;
    */
@@ -81,6 +81,14 @@ export declare type NetworkChange = Message<"weft.v1.NetworkChange"> & {
    * @generated from field: repeated string left_behind = 5;
    */
   leftBehind: string[];
+
+  /**
+   * Octets of the largest inner packet that devices let pass until it is over: at least what anybody sends. 0, in what an
+   * earlier version wrote: as mtu.
+   *
+   * @generated from field: uint32 device_mtu = 6;
+   */
+  deviceMtu: number;
 };
 
 /**
