@@ -180,6 +180,7 @@ describe("no packet is lost by a change", { concurrency: true }, () => {
     });
 });
 
+const onQuickMachines = requires("nft-inet", "quick processes");
 const standstill = Number(process.env.WEFT_STANDSTILL ?? 3);
 
 /** What is done while the agent of h3 does nothing. */
@@ -201,7 +202,7 @@ async function setPort(network: string, port: string): Promise<void> {
 
 it(
   `no packet is lost while a node takes ${standstill} s for a larger MTU, and for a smaller one`,
-  requires("nft-inet"),
+  onQuickMachines,
   async (t) => {
     const name = "slow-mtu";
     await underTraffic(
@@ -237,7 +238,7 @@ it(
   },
 );
 
-it(`no packet is lost while a node takes ${standstill} s for a change`, requires("nft-inet"), async (t) => {
+it(`no packet is lost while a node takes ${standstill} s for a change`, onQuickMachines, async (t) => {
   const name = "slow";
   await underTraffic(t, { name, vni: 110, tenant: name, changeTimeout: 600, ...dual(10) }, "h3", async () => {
     await withoutAgent3(async () => {
@@ -259,8 +260,6 @@ it(`no packet is lost while a node takes ${standstill} s for a change`, requires
       assert.equal(node.networksBehind, 0, node.name);
   });
 });
-
-const onQuickMachines = requires("nft-inet", "quick processes");
 
 it("no packet is lost when server and agents start again during a change", onQuickMachines, async (t) => {
   const name = "again";
