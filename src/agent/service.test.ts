@@ -18,6 +18,7 @@ test("a wall clock that steps back does not disturb the status", async () => {
     keys: await keyPairOf(await generatePrivateKey()),
     signingAlgorithm: keyAlgorithm,
   });
+  const since = clock.monotonic();
   const agent = {
     options: { clock, node: "h1", instance: "weft" },
     startedAt: clock.monotonic(),
@@ -28,13 +29,24 @@ test("a wall clock that steps back does not disturb the status", async () => {
     credentials: { certificate: certificate.toString("pem") },
     attached: new Map(),
     desired: { own: new Map(), networks: new Map() },
-    problems: { list: () => [] },
+    problems: { list: () => [{ object: { kind: "underlay" }, error: new Error("no room"), since, attempts: 3 }] },
     dataplane: { inSync: true, writes: 0, repairs: 0, networks: new Map(), problems: { list: () => [] } },
   } as unknown as Agent;
   clock.advance(seconds(5));
   clock.jump(hours(-3));
   const status = await agentService(agent).getStatus({} as never, {} as HandlerContext);
   assert.equal(status.uptime, 5_000n);
+  // Of the clock as it is now, whatever it was then.
+  assert.deepEqual(status.problems, [
+    {
+      object: "underlay",
+      reference: { kind: "underlay" },
+      state: "failed",
+      reason: "no room",
+      since: BigInt(clock.now() - 5_000),
+      attempts: 3,
+    },
+  ]);
   assert.ok(toBinary(GetAgentStatusResponseSchema, create(GetAgentStatusResponseSchema, status)).length > 0);
 });
 

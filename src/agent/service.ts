@@ -103,11 +103,13 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
         reason: problem?.error.message ?? note,
       };
     }),
-    problems: [...agent.problems.list(), ...dataplane.problems.list()].map(({ object, error }) => ({
+    problems: [...agent.problems.list(), ...dataplane.problems.list()].map(({ object, error, since, attempts }) => ({
       object: nameOfObject(object),
       reference: object,
       state: "failed",
       reason: error.message,
+      since: BigInt(Math.round(options.clock.now() - (options.clock.monotonic() - since))),
+      attempts,
     })),
     certificateExpires: BigInt(certificateValidity(agent.credentials.certificate).until),
     uptime: BigInt(Math.round(options.clock.monotonic() - agent.startedAt)),

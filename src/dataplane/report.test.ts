@@ -25,6 +25,10 @@ it("tries what fails ever less often, whoever asks, and tells failure and recove
   assert.deepEqual(attempts, [0, 100, 300, 700, 1_500]);
   assert.equal(problems.nextRetry, 1_100);
   assert.deepEqual(
+    problems.list().map(({ since, attempts }) => [since, attempts]),
+    [[0, 5]],
+  );
+  assert.deepEqual(
     events.map(({ kind }) => kind),
     ["failed"],
   );

@@ -139,6 +139,7 @@ function agentText(agent: Awaited<ReturnType<typeof agentStatus>>, surface: Surf
         [
           { header: "object", value: (row) => row.object },
           { header: "state", value: (row) => row.state, isState: true },
+          { header: "since", value: (row) => new Date(Number(row.since)).toISOString() },
           { header: "reason", value: (row) => row.reason },
         ],
         agent.problems,

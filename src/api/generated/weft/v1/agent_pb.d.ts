@@ -507,6 +507,20 @@ export declare type ObjectStatus = Message<"weft.v1.ObjectStatus"> & {
    * @generated from field: weft.v1.KernelObject reference = 4;
    */
   reference?: KernelObject | undefined;
+
+  /**
+   * When it failed first since it was well, in milliseconds since 1970.
+   *
+   * @generated from field: uint64 since = 5;
+   */
+  since: bigint;
+
+  /**
+   * How often it was tried since.
+   *
+   * @generated from field: uint32 attempts = 6;
+   */
+  attempts: number;
 };
 
 /**
