@@ -23,6 +23,8 @@ const program = fileURLToPath(new URL("traffic-program.ts", import.meta.url));
 
 /** Milliseconds between datagrams. Where processes take ten times as long, a tenth of them. */
 const interval = requires("quick processes").skip === false ? 1 : 10;
+/** Times as many between large ones, which cost as many times more. */
+const largeInterval = 4;
 /** What is not answered is lost when the control stream has had so many answers since the last answer came. */
 const enough = 20_000 / interval;
 /** The same once the last datagram has been answered: those before it came by the same way. */
@@ -55,7 +57,7 @@ class Stream {
       program,
       "stream",
       address,
-      `${interval}`,
+      `${octets > 0 ? interval * largeInterval : interval}`,
       `${octets}`,
     ]);
     await stream.said(/flowing/);
