@@ -91,8 +91,8 @@ export class Agent {
   readonly #parts = new NetworkParts({
     next: (network) => this.#session.networkPart(network),
     isFollowing: (following) => !this.#closed && this.#incoming.isFollowing(following),
-    onSlice: (following, changes, isLast) =>
-      this.#apply(this.#incoming.part(following, changes, isLast), this.revision),
+    onPart: (following, changes, complete) =>
+      this.#apply(this.#incoming.part(following, changes, complete), this.revision),
     onLost: (network, error) => {
       this.options.logger.warn({ network, error: messageOf(error) }, "a part of a network was lost; watching anew");
       this.#session.reconnect();

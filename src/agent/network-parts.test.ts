@@ -12,17 +12,8 @@ function following(name: string): FollowingNetwork {
   return { state: { network, effectiveMtu: 1450, change: undefined }, told: new Set() };
 }
 
-interface Scene {
-  /** Parts of each network. */
-  readonly count: number;
-  /** The number of the one that never comes. */
-  readonly lost?: number;
-  /** Changes in each part. */
-  readonly size?: number;
-}
-
-/** A server with networks in parts. */
-function scene({ count, lost, size = 0 }: Scene) {
+/** A server that has so many parts of each network; `lost`: the number of the one that never comes. */
+function scene(count: number, lost = Number.POSITIVE_INFINITY) {
   const seen: string[] = [];
   const followed = new Set<FollowingNetwork>();
   const asked = new Map<string, number>();
@@ -32,12 +23,10 @@ function scene({ count, lost, size = 0 }: Scene) {
       asked.set(name, number);
       await turn();
       if (number === lost) throw new Error("lost");
-      const changes = Array.from({ length: size }, () => ({ kind: "network-removed", name }) as const);
-      return { changes, complete: number === count };
+      return { changes: [], complete: number === count };
     },
     isFollowing: (network) => followed.has(network),
-    onSlice: ({ state }, { length }, isLast) =>
-      seen.push(`${state.network.name}${length > 0 ? ` ${length}` : ""}${isLast ? ", all" : ""}`),
+    onPart: ({ state }, _changes, complete) => seen.push(`${state.network.name}${complete ? ", all" : ""}`),
     onLost: (name) => seen.push(`${name} lost`),
   });
   const ended = async (): Promise<void> => {
@@ -47,7 +36,7 @@ function scene({ count, lost, size = 0 }: Scene) {
 }
 
 test("gets parts one after the other until the last, of each network once", async () => {
-  const { parts, followed, asked, seen, ended } = scene({ count: 3 });
+  const { parts, followed, asked, seen, ended } = scene(3);
   const network = following("a");
   followed.add(network);
   parts.follow([network]);
@@ -57,19 +46,8 @@ test("gets parts one after the other until the last, of each network once", asyn
   assert.equal(asked.get("a"), 3);
 });
 
-test("acts on a part by slices, and lets others come between them", async () => {
-  const { parts, followed, seen, ended } = scene({ count: 2, size: 1_200 });
-  const network = following("a");
-  followed.add(network);
-  parts.follow([network]);
-  while (seen.length === 0) await turn();
-  assert.equal(seen.length, 1, "this turn is somebody else's");
-  await ended();
-  assert.deepEqual(seen, ["a 500", "a 500", "a 200", "a 500", "a 500", "a 200, all"]);
-});
-
 test("a part that is lost is told once, and ends it", async () => {
-  const { parts, followed, seen, ended } = scene({ count: 3, lost: 2 });
+  const { parts, followed, seen, ended } = scene(3, 2);
   const network = following("a");
   followed.add(network);
   parts.follow([network]);
@@ -78,7 +56,7 @@ test("a part that is lost is told once, and ends it", async () => {
 });
 
 test("a network that is not wanted any more gets none, though it may be asked for anew", async () => {
-  const { parts, followed, seen, ended } = scene({ count: 1_000, lost: 20 });
+  const { parts, followed, seen, ended } = scene(1_000, 20);
   const [first, second] = [following("a"), following("a")];
   followed.add(first);
   parts.follow([first]);

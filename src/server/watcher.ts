@@ -11,8 +11,8 @@ export type WatchChangeInit = MessageInitShape<typeof WatchChangeSchema>;
 
 /** Changes in one message at most. */
 const messageLimit = 1_000;
-/** Changes in one part of a network: few enough that what else the server does meanwhile does not wait for it. */
-const partLimit = 2_000;
+/** Changes in one part of a network: few enough that what happens between two of them does not wait long. */
+const partLimit = 500;
 /** Changes waiting for one watcher at most; a whole network counts for a sixteenth of its endpoints and blocks. */
 const queueLimit = 20_000;
 
