@@ -30,3 +30,32 @@ test("what a full disk refuses, however much, is written a little later with wha
   assert.deepEqual(written, [{ count: 200_001, revision: 5 }]);
   assert.equal(problems.size, 0);
 });
+
+test("what changes while a disk is full is kept once for each object, in the order that ends right, and tried with time", () => {
+  const clock = new ManualClock();
+  let attempts = 0;
+  let isFull = true;
+  let written: readonly ReplicaChange[] = [];
+  const apply = (changes: Iterable<ReplicaChange>): void => {
+    attempts++;
+    if (isFull) throw new Error("disk is full");
+    written = [...changes];
+  };
+  const writer = new ReplicaWriter(
+    { revision: 0, apply, forgetPartial: () => {} },
+    new Problems(() => {}, clock),
+    clock,
+  );
+  const gone: ReplicaChange = { kind: "endpoint-removed", network: "blue", id: "e1" };
+  const noNetwork: ReplicaChange = { kind: "network-removed", name: "blue" };
+  const noNode: ReplicaChange = { kind: "node-removed", name: "h2" };
+  for (let revision = 1; revision <= 1_000; revision++) writer.save([gone, noNode], revision);
+  writer.save([noNetwork], 1_001);
+  writer.save([gone], 1_002);
+  assert.equal(attempts, 1);
+  isFull = false;
+  clock.advance(seconds(5));
+  assert.deepEqual(written, [noNode, noNetwork, gone]);
+  writer.save([gone], 1_003);
+  assert.deepEqual([attempts, written], [3, [gone]]);
+});

@@ -15,8 +15,10 @@ export class ReplicaWriter {
   readonly #problems: Problems;
   readonly #clock: Clock;
   #revision: number;
-  /** Changes up to {@link revision} that are not on disk yet. */
-  #unsaved: readonly ReplicaChange[] = [];
+  /** What the disk did not take of the changes up to {@link revision}: the last of each object, in their order. */
+  readonly #unsaved = new Map<string, ReplicaChange>();
+  /** The disk took nothing lately, and is tried again with time. */
+  #isRefused = false;
   #cancel: () => void = () => {};
 
   constructor(replica: Pick<Replica, "apply" | "forgetPartial" | "revision">, problems: Problems, clock: Clock) {
@@ -45,29 +47,70 @@ export class ReplicaWriter {
     }
   }
 
-  /** Takes over changes as of a complete state; the disk follows at once if it can. `isDurable`: as {@link Replica.apply} has it. */
+  /**
+   * Takes over changes as of a complete state; the disk follows at once, unless it refused lately. `isDurable`: as
+   * {@link Replica.apply} has it.
+   */
   save(changes: readonly ReplicaChange[], revision: number, isDurable = true): void {
-    // Together: a revision without its changes would be resumed from, and they would never come again.
-    this.#unsaved = this.#unsaved.concat(changes);
     this.#revision = revision;
-    this.write(isDurable);
+    if (!this.#isRefused) this.#write(changes, isDurable);
+    else this.#keep(changes);
   }
 
   /** Writes what is not on disk, and the revision in any case. */
-  write(isDurable = true): void {
+  write(): void {
+    this.#write([], true);
+  }
+
+  #write(changes: readonly ReplicaChange[], isDurable: boolean): void {
     this.#cancel();
     try {
-      this.#replica.apply(this.#unsaved, this.#revision, isDurable);
-      this.#unsaved = [];
+      // Together: a revision without its changes would be resumed from, and they would never come again.
+      this.#replica.apply([...this.#unsaved.values(), ...changes], this.#revision, isDurable);
+      this.#unsaved.clear();
+      this.#isRefused = false;
       this.#problems.cleared(agentDatabase);
     } catch (error) {
+      this.#keep(changes);
+      this.#isRefused = true;
       this.#problems.failed(agentDatabase, error instanceof Error ? error : new Error(messageOf(error)));
       this.#cancel = this.#clock.after(saveAgain, () => this.write());
     }
   }
 
+  /** However long the disk refuses, no more than there are objects. */
+  #keep(changes: readonly ReplicaChange[]): void {
+    for (const change of changes) {
+      const key = keyOf(change);
+      this.#unsaved.delete(key);
+      this.#unsaved.set(key, change);
+    }
+  }
+
   close(): void {
     this.#cancel();
+  }
+}
+
+/** That a network goes takes along what was in it: it stays before whatever comes of the network later. */
+function keyOf(change: ReplicaChange): string {
+  switch (change.kind) {
+    case "network":
+      return `network ${change.state.network.name}`;
+    case "network-removed":
+      return `no network ${change.name}`;
+    case "node":
+      return `node ${change.node.name}`;
+    case "node-removed":
+      return `node ${change.name}`;
+    case "endpoint":
+      return `endpoint ${change.endpoint.network} ${change.endpoint.id}`;
+    case "endpoint-removed":
+      return `endpoint ${change.network} ${change.id}`;
+    case "block":
+      return `block ${change.block.network} ${change.block.cidr}`;
+    case "block-removed":
+      return `block ${change.network} ${change.cidr}`;
   }
 }
 
