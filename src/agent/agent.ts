@@ -299,6 +299,7 @@ export class Agent {
     this.learning.close();
     this.readiness.close();
     await this.dataplane.close();
+    this.attachments.close();
     this.#replica.close();
     this.#underlaySocket.close();
     this.#underlayNamespace.close();

@@ -86,10 +86,6 @@ function agent(settings: Partial<NetworkSettings> = {}) {
     clock,
     settled,
     tell: (revision: number, phase?: Phase) => readiness.told([told(phase)], revision),
-    /** The network left, and another of the same name and tenant is to take its place. */
-    isReplaced(): void {
-      kernel.desired = desiredOf("acme");
-    },
     /** A pass of the dataplane; `during` happens in it. */
     async pass(during: () => void = () => {}): Promise<void> {
       readiness.onPass("began", undefined);
@@ -200,6 +196,7 @@ for (const [object, what, settings, holdsBack] of [
   [{ kind: "uplink", tenant: "acme" }, "that asks nothing of the host", byVxlan, false],
   [{ kind: "uplink", tenant: "other" }, "of another tenant", withEgress, false],
   [{ kind: "protection", tenant: "acme", network: "blue" }, "of its own", byVxlan, true],
+  [{ kind: "network", tenant: "acme", network: "blue" }, "of its own", byVxlan, true],
 ] satisfies [KernelObject, string, Partial<NetworkSettings>, boolean][])
   it(`a problem of the ${nameOfObject(object)} ${holdsBack ? "holds back" : "is of no concern to"} a network ${what}`, async () => {
     const { pass, tell, take, problems, desired } = agent(settings);
@@ -219,7 +216,8 @@ const ofNoConcern: readonly KernelObject[] = [
   { kind: "uplink", tenant: "other" },
   { kind: "removals", tenant: "acme" },
   { kind: "removal", tenant: "acme", network: "red" },
-  { kind: "removal", tenant: "other", network: "blue" },
+  // What leaves is another network. Where it is in the way of this one, that is a problem of this one.
+  { kind: "removal", tenant: "acme", network: "blue" },
 ];
 for (const object of ofNoConcern)
   it(`a problem of the ${nameOfObject(object)} does not`, async () => {
@@ -229,29 +227,6 @@ for (const object of ofNoConcern)
     await pass();
     assert.deepEqual(take(), ["blue 7"]);
   });
-
-it("one that is yet to be removed holds back what has its name, other removals do not", async () => {
-  const { pass, tell, take, problems, isReplaced } = agent();
-  tell(7);
-  isReplaced();
-  problems.failed({ kind: "removal", tenant: "acme", network: "red" }, new Error("of no concern"));
-  problems.failed({ kind: "removal", tenant: "acme", network: "blue" }, new Error("EBUSY"));
-  await pass();
-  assert.deepEqual(take(), ["blue 0 removal of network blue: EBUSY"]);
-});
-
-it("what had a network's name before holds it back, other removals do not", async () => {
-  const { pass, tell, take, problems, desired, kernel } = agent();
-  tell(7);
-  kernel.desired = desiredOf("old");
-  problems.failed({ kind: "removals", tenant: "acme" }, new Error("of no concern"));
-  problems.failed({ kind: "removals", tenant: "old" }, new Error("EBUSY"));
-  await pass();
-  assert.deepEqual(take(), ["blue 0 removals of tenant old: EBUSY"]);
-  kernel.desired = desired;
-  await pass();
-  assert.deepEqual(take(), ["blue 7"]);
-});
 
 it("an MTU that nodes do not carry is told and holds back nothing", async () => {
   const { pass, tell, take, problems } = agent();

@@ -5,7 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds, seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
-import { type KernelObject, type NodeDataplane, nameOfObject } from "../dataplane/index.ts";
+import { type NodeDataplane, nameOfObject, removalKind } from "../dataplane/index.ts";
 import type { DesiredState } from "./desired-state.ts";
 import type { ReplicaChange } from "./replica.ts";
 import { restsOn } from "./rests-on.ts";
@@ -208,16 +208,12 @@ export class Readiness {
         problem: `the node has no place for it: no ${family} VTEP address, or no multicast interface`,
       };
     }
-    const placed = this.#dataplane.network(name)?.dataplane.desired;
-    // What had the name before is yet to go.
-    const isToGo = ({ tenant }: KernelObject): boolean => placed !== desired && tenant === placed?.settings.tenant;
-    const isShared = (object: KernelObject): boolean =>
-      object.kind === "removals" ? isToGo(object) : object.network === undefined && restsOn(desired, object);
     const texts: string[] = [];
     let blocking = false;
     for (const { object, error } of this.#dataplane.problems.list()) {
-      const isOwn = object.network === name && (object.kind !== "removal" || isToGo(object));
-      if (!isOwn && !isShared(object)) continue;
+      // What leaves is another network, whatever its name; where it is in the way, that is a problem of this one.
+      const isOwn = object.network === name && object.kind !== removalKind;
+      if (!isOwn && !(object.network === undefined && restsOn(desired, object))) continue;
       blocking ||= !isOwn || !(object.kind === "endpoint" || object.kind === "MTU");
       texts.push(`${nameOfObject(object)}: ${error.message}`);
     }

@@ -87,7 +87,9 @@ export class ReplicaWriter {
     }
   }
 
+  /** The agent ends: what is not on disk yet has one more chance. */
   close(): void {
+    if (this.#isRefused) this.write();
     this.#cancel();
   }
 }

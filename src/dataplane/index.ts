@@ -7,7 +7,7 @@ export type {
   RemotePlace,
   Source,
 } from "./desired.ts";
-export type { PortTraffic } from "./network-dataplane.ts";
+export { type PortTraffic, removalKind } from "./network-dataplane.ts";
 export { type NetworkPlacement, NodeDataplane } from "./node-dataplane.ts";
 export { type KernelObject, nameOfObject } from "./objects.ts";
 export type { ReconciledTable } from "./reconcile/reconciled-table.ts";

@@ -247,8 +247,10 @@ export class NodeDataplane {
     if (this.#closed || !this.#started) return;
     await this.#host.run();
     if (this.#closed) return;
-    const queueOf = (name: string): TenantQueue[] => [this.#tenants.get(name) ?? []].flat();
-    const queues = tenant === undefined ? [...this.#tenants.values()] : queueOf(tenant);
+    const queues =
+      tenant === undefined
+        ? [...this.#tenants.values()]
+        : [this.#tenants.get(tenant)].filter((queue) => queue !== undefined);
     if (tenant === undefined) await this.#freeVnis();
     await Promise.all(queues.map(work));
     if (this.#hasLeftoverNexthops) await this.#host.run();
@@ -258,7 +260,7 @@ export class NodeDataplane {
   async #freeVnis(): Promise<void> {
     const vnis = new Set(Array.from(this.#desired.values(), ({ settings }) => settings.vni));
     const holders = [...this.#tenants.values()].filter(
-      (queue) => !queue.isPruned || [...queue.staleVnis()].some((vni) => vnis.has(vni)),
+      (queue) => !queue.isPruned || [...queue.stale()].some(({ settings }) => vnis.has(settings.vni)),
     );
     await Promise.all(holders.map((queue) => queue.leave()));
   }
@@ -374,7 +376,11 @@ export class NodeDataplane {
       underlay: this.#underlay,
       problems,
       report: this.#report,
-      isFree: (vni) => [...this.#tenants.values()].every((queue) => ![...queue.staleVnis()].includes(vni)),
+      holderOf: (vni) => {
+        for (const queue of this.#tenants.values())
+          for (const network of queue.stale()) if (network.settings.vni === vni) return network;
+        return undefined;
+      },
       onDamage,
       onOverrun: () => {
         this.#tellOverrun(`comparing everything of tenant ${name}`);

@@ -42,8 +42,8 @@ export interface TenantOptions {
   readonly underlay: UnderlayDataplane;
   readonly problems: Problems;
   readonly report: Report;
-  /** Whether nothing that is to leave, of whichever tenant, has a tunnel with the VNI. */
-  readonly isFree: (vni: Vni) => boolean;
+  /** The network, of whichever tenant, that is to leave and has the VNI; `undefined`: there is none. */
+  readonly holderOf: (vni: Vni) => DesiredNetwork | undefined;
   /** Something was damaged, and marked for repair. */
   readonly onDamage: () => void;
   /** The kernel's events were lost. */
@@ -228,8 +228,11 @@ export class TenantDataplane {
   }
 
   async #reconcileNetworks(wanted: readonly DesiredNetwork[]): Promise<void> {
+    const { problems } = this.#options;
+    const names = new Set(wanted.map(({ settings }) => settings.name));
+    problems.forget(({ kind, network = "" }) => kind === "network" && !names.has(network));
     for (const desired of wanted) {
-      if (this.networks.get(desired.settings.name)?.desired === desired || this.#isInTheWay(desired)) continue;
+      if (this.networks.get(desired.settings.name)?.desired === desired || this.#mustWait(desired)) continue;
       this.networks.set(desired.settings.name, this.#makeNetwork(desired));
     }
     await this.#protection.reconcile(wanted);
@@ -245,8 +248,25 @@ export class TenantDataplane {
   }
 
   /** Whether something that leaves has devices as the network will have: those of its VNI, or of its endpoints. */
-  #isInTheWay({ settings: { name, vni } }: DesiredNetwork): boolean {
-    return !this.#options.isFree(vni) || [...this.#leaving].some(({ desired }) => desired.settings.name === name);
+  #mustWait({ settings: { name, vni, tenant } }: DesiredNetwork): boolean {
+    const { problems, holderOf } = this.#options;
+    const former = Array.from(this.#leaving, ({ desired }) => desired).find(({ settings }) => settings.name === name);
+    const holder = (former ?? holderOf(vni))?.settings;
+    const object = { kind: "network", tenant, network: name };
+    if (holder === undefined) {
+      problems.cleared(object);
+      return false;
+    }
+    problems.failed(
+      object,
+      new WeftError({
+        code: "failed-precondition",
+        attempted: `bring up network ${name}`,
+        reason: `network ${holder.name} of tenant ${holder.tenant}, which has VNI ${holder.vni}, has not left yet`,
+        hint: "see the problem of its removal in weft status",
+      }),
+    );
+    return true;
   }
 
   #removing(): Objects<NetworkDataplane> {

@@ -1,5 +1,4 @@
 import type { Clock } from "../base/clock.ts";
-import type { Vni } from "../model/index.ts";
 import type { DesiredNetwork } from "./desired.ts";
 import { retryPause } from "./reconcile/marks.ts";
 import type { Problems } from "./report.ts";
@@ -88,13 +87,11 @@ export class TenantQueue {
     return this.#isPruned;
   }
 
-  /** VNIs that networks have in the kernel which nobody wants any more. */
-  *staleVnis(): Iterable<Vni> {
-    const dataplane = this.#dataplane;
-    if (dataplane === undefined) return;
-    for (const { desired } of dataplane.leaving) yield desired.settings.vni;
-    for (const { desired } of dataplane.networks.values())
-      if (!this.#options.isWanted(desired)) yield desired.settings.vni;
+  /** Networks in the kernel that nobody wants any more. */
+  *stale(): Iterable<DesiredNetwork> {
+    const { leaving = [], networks } = this.#dataplane ?? {};
+    for (const { desired } of leaving) yield desired;
+    for (const { desired } of networks?.values() ?? []) if (!this.#options.isWanted(desired)) yield desired;
   }
 
   get isSettled(): boolean {
@@ -169,12 +166,9 @@ export class TenantQueue {
   }
 
   async #prune(): Promise<void> {
-    if (!this.#isFound && this.#dataplane === undefined) {
-      this.#isPruned = true;
-      return;
-    }
     // A network that leaves meanwhile asks for another look.
     this.#isPruned = true;
+    if (!this.#isFound && this.#dataplane === undefined) return;
     try {
       await (await this.#open()).prune(this.#options.networks());
     } catch (error) {

@@ -195,8 +195,9 @@ async function withoutAgent3(action: () => Promise<void>): Promise<void> {
   }
 }
 
-async function setPort(network: string, port: string): Promise<void> {
-  const { status, complaints } = await weft(["network", "set", network, "--port", port, "--server", lab.serverSocket]);
+/** Changes a network by the command line, and does not wait for it. */
+async function set(network: string, ...words: readonly string[]): Promise<void> {
+  const { status, complaints } = await weft(["network", "set", network, ...words, "--server", lab.serverSocket]);
   assert.equal(status, 0, complaints);
 }
 
@@ -215,9 +216,7 @@ it(
           ["1300", "1450", "1300"],
         ] as const) {
           await withoutAgent3(async () => {
-            const words = ["network", "set", name, "--mtu", mtu, "--server", lab.serverSocket];
-            const { status, complaints } = await weft(words);
-            assert.equal(status, 0, complaints);
+            await set(name, "--mtu", mtu);
             await sleep(standstill * 1_000);
             await until(async () => {
               const { readiness } = await weftJson(["network", "show", name, "--server", lab.serverSocket]);
@@ -242,7 +241,7 @@ it(`no packet is lost while a node takes ${standstill} s for a change`, onQuickM
   const name = "slow";
   await underTraffic(t, { name, vni: 110, tenant: name, changeTimeout: 600, ...dual(10) }, "h3", async () => {
     await withoutAgent3(async () => {
-      await setPort(name, "8473");
+      await set(name, "--port", "8473");
       await sleep(standstill * 1_000);
       await until(async () => {
         const { readiness } = await weftJson(["network", "show", name, "--server", lab.serverSocket]);
@@ -261,33 +260,15 @@ it(`no packet is lost while a node takes ${standstill} s for a change`, onQuickM
   });
 });
 
-it("no packet is lost when server and agents start again during a change", onQuickMachines, async (t) => {
-  const name = "again";
-  await underTraffic(t, { name, vni: 111, tenant: name, changeTimeout: 600, ...dual(11) }, "h3", async () => {
-    await withoutAgent3(async () => {
-      await setPort(name, "8475");
-      lab.kill("server");
-      await lab.startServer();
-    });
-    for (const host of ["h1", "h3"]) {
-      lab.kill(host);
-      await lab.startAgent(host);
-    }
-    await changed(lab, name, ["--port", "8475"]);
-  });
-});
-
-it("no packet is lost when server and agents start again while an MTU becomes larger", onQuickMachines, async (t) => {
-  const name = "again-mtu";
-  await underTraffic(
-    t,
-    { name, vni: 118, tenant: name, changeTimeout: 600, mtu: 1300, ...dual(18) },
-    "h3",
-    async () => {
+for (const [what, network, words] of [
+  ["a port becomes another", { name: "again", vni: 111, ...dual(11) }, ["--port", "8475"]],
+  ["an MTU becomes larger", { name: "again-mtu", vni: 118, mtu: 1300, ...dual(18) }, ["--mtu", "auto"]],
+] as const)
+  it(`no packet is lost when server and agents start again while ${what}`, onQuickMachines, async (t) => {
+    const { name } = network;
+    await underTraffic(t, { ...network, tenant: name, changeTimeout: 600 }, "h3", async () => {
       await withoutAgent3(async () => {
-        const words = ["network", "set", name, "--mtu", "auto", "--server", lab.serverSocket];
-        const { status, complaints } = await weft(words);
-        assert.equal(status, 0, complaints);
+        await set(name, ...words);
         lab.kill("server");
         await lab.startServer();
       });
@@ -295,10 +276,9 @@ it("no packet is lost when server and agents start again while an MTU becomes la
         lab.kill(host);
         await lab.startAgent(host);
       }
-      await changed(lab, name, ["--mtu", "auto"]);
-    },
-  );
-});
+      await changed(lab, name, words);
+    });
+  });
 
 it("no packet is lost when the node whose underlay carries least carries more", onQuickMachines, async (t) => {
   const name = "grown";

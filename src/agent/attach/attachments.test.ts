@@ -243,10 +243,29 @@ test("what is detached while the disk is full is gone from here, and is recorded
   diskError = full;
   isConnected = false;
   assert.equal(await flow.detach(request), id);
+  assert.equal(problems.get({ kind: "records of attachments" })?.error, full);
   diskError = undefined;
   steps = [];
   clock.advance(seconds(5));
   assert.deepEqual(steps, ["disk: releasing"]);
+  assert.equal(problems.size, 0);
+});
+
+test("what was detached while the disk was full is recorded with the next that is attached, and when the agent ends", async () => {
+  for (const next of [() => flow.attach({ ...request, netns: "other" }), () => flow.close()]) {
+    isConnected = true;
+    await flow.attach(request);
+    diskError = full;
+    isConnected = false;
+    await flow.detach(request);
+    diskError = undefined;
+    isConnected = true;
+    steps = [];
+    await next();
+    assert.ok(steps.includes("disk: releasing"), steps.join());
+    clock.advance(seconds(60));
+    assert.equal(steps.filter((step) => step === "disk: releasing").length, 1);
+  }
 });
 
 function recordOf(netns: string): AttachRecord {

@@ -12,6 +12,7 @@ import type { DesiredState } from "../desired-state.ts";
 import type { EventLog } from "../event-log.ts";
 import { type Attachment, isInPlace, type Replica, type ReplicaChange } from "../replica.ts";
 import { isOfAll, restsOn } from "../rests-on.ts";
+import { AttachmentWriter } from "./attachment-writer.ts";
 import type { AttachKind, AttachRequest, AttachTarget } from "./kind.ts";
 
 export interface AttachmentsOptions {
@@ -44,10 +45,12 @@ export class Attachments {
   readonly #options: AttachmentsOptions;
   /** Keys of spots where something is being attached now. */
   readonly #busy = new Set<string>();
+  readonly #writer: AttachmentWriter;
   #releasing: Promise<void> | undefined;
 
   constructor(options: AttachmentsOptions) {
     this.#options = options;
+    this.#writer = new AttachmentWriter(options);
     const { attachments, kind } = options;
     for (const attachment of attachments.values()) attachments.set(attachment.id, kind.current(attachment));
   }
@@ -66,7 +69,7 @@ export class Attachments {
     try {
       // On disk before the server hears of it: after a crash the claim is found and given back.
       const attachment: Attachment = { id, network: request.network, ...place, state: "pending" };
-      this.#put(attachment);
+      this.#writer.put(attachment);
       const answer = await connection.client.createEndpoint(
         { id, network: request.network, attachment: kind.name, mac: request.mac, ips: [...request.ips] },
         { timeoutMs: requestTimeout },
@@ -76,7 +79,7 @@ export class Attachments {
       const endpoint = unwrap(kinds.endpoint.fromMessage(answer.endpoint));
       await this.#options.reached(request.network, Number(answer.revision));
       await this.#comeIntoPlace(endpoint, attempted);
-      this.#put({ ...attachment, state: "attached" });
+      this.#writer.put({ ...attachment, state: "attached" });
       this.#options.events.add({
         level: "info",
         kind: "attached",
@@ -130,7 +133,7 @@ export class Attachments {
         { ids: [...released.map((attachment) => attachment.id), ...orphans] },
         { timeoutMs: requestTimeout },
       );
-      for (const { id } of released) this.#remove(id);
+      for (const { id } of released) this.#writer.remove(id);
     };
     this.#releasing = send().catch((error: unknown) => {
       logger.warn({ error: messageOf(error) }, "the server was not told of released endpoints; trying again later");
@@ -159,7 +162,7 @@ export class Attachments {
   markUnclaimed(endpoints: readonly Endpoint[]): void {
     for (const { id } of endpoints) {
       const attachment = this.#options.attachments.get(id);
-      if (attachment !== undefined) this.#keep({ ...attachment, state: "unclaimed" });
+      if (attachment !== undefined) this.#writer.keep({ ...attachment, state: "unclaimed" });
     }
   }
 
@@ -192,7 +195,7 @@ export class Attachments {
       const error = await client.createEndpoint(claim, { timeoutMs: requestTimeout }).then(() => undefined, asError);
       if (error === undefined) {
         // It may have been detached meanwhile.
-        if (attachments.get(id)?.state === "unclaimed") this.#keep({ ...attachment, state: "attached" });
+        if (attachments.get(id)?.state === "unclaimed") this.#writer.keep({ ...attachment, state: "attached" });
       } else if (error instanceof WeftError && finalRefusals.has(error.code))
         refused.push({ endpoint, reason: `the server does not know it any more and refuses it: ${error.reason}` });
       else logger.warn({ endpoint: id, error: error.message }, "could not claim an endpoint again; trying again later");
@@ -228,7 +231,7 @@ export class Attachments {
     const { kind, attachments } = this.#options;
     const attachment = attachments.get(endpoint.id);
     if (attachment === undefined) return;
-    this.#remove(endpoint.id);
+    this.#writer.remove(endpoint.id);
     this.#forgetClaim(attachment);
     const object = { kind: "endpoint", network: endpoint.network, key: endpoint.id };
     const message = `${endpoint.ips.join(", ")} was taken out of ${kind.text(attachment)}: ${reason}`;
@@ -239,14 +242,19 @@ export class Attachments {
   /** Attachments that no caller was told of, left by a crash, are given back. */
   abandonPending(): void {
     for (const attachment of this.#options.attachments.values())
-      if (attachment.state === "pending") this.#keep({ ...attachment, state: "releasing" });
+      if (attachment.state === "pending") this.#writer.keep({ ...attachment, state: "releasing" });
+  }
+
+  /** The agent ends; what is attached stays. */
+  close(): void {
+    this.#writer.close();
   }
 
   async #release(id: string): Promise<void> {
     const { attachments, desired, dataplane } = this.#options;
     const attachment = attachments.get(id);
     if (attachment === undefined) return;
-    this.#keep({ ...attachment, state: "releasing" });
+    this.#writer.keep({ ...attachment, state: "releasing" });
     this.#forgetClaim(attachment);
     desired.attachmentChanged(id);
     await dataplane.changed(dataplane.networks.get(attachment.network)?.settings.tenant);
@@ -282,49 +290,6 @@ export class Attachments {
       reason: "the endpoint did not come into place in time",
       hint: "see weft status for what is wrong on this node",
     });
-  }
-
-  /** A claim is on disk before it is acted upon: throws, and leaves all as it was, where it cannot be. */
-  #put(attachment: Attachment): void {
-    this.#options.replica.putAttachment(attachment);
-    this.#options.attachments.set(attachment.id, attachment);
-  }
-
-  /** What has become of an attachment anyway, whatever the disk does: that follows as soon as it can. */
-  #keep(attachment: Attachment): void {
-    this.#options.attachments.set(attachment.id, attachment);
-    this.#record(attachment.id);
-  }
-
-  #record(id: string): void {
-    const { attachments, replica, logger, clock } = this.#options;
-    const attachment = attachments.get(id);
-    if (attachment === undefined) return;
-    try {
-      replica.putAttachment(attachment);
-    } catch (error) {
-      const { state } = attachment;
-      logger.warn(
-        { endpoint: id, state, error: messageOf(error) },
-        "could not record what became of it; trying again later",
-      );
-      clock.after(settleAgain, () => this.#record(id));
-    }
-  }
-
-  #remove(id: string): void {
-    this.#options.attachments.delete(id);
-    this.#removeFromDisk(id);
-  }
-
-  #removeFromDisk(id: string): void {
-    const { replica, logger, clock } = this.#options;
-    try {
-      replica.deleteAttachment(id);
-    } catch (error) {
-      logger.warn({ endpoint: id, error: messageOf(error) }, "could not record its end; trying again later");
-      clock.after(settleAgain, () => this.#removeFromDisk(id));
-    }
   }
 }
 

@@ -69,7 +69,8 @@ type ApiTransport = typeof import("../../api/transport.ts");
 
 async function agentStatus(client: ReturnType<ApiTransport["agentClient"]>) {
   const answer = await client.getStatus({});
-  return { ...plain(answer), certificateExpires: instant(answer.certificateExpires) };
+  const problems = answer.problems.map((problem) => ({ ...plain(problem), since: instant(problem.since) }));
+  return { ...plain(answer), problems, certificateExpires: instant(answer.certificateExpires) };
 }
 
 async function serverStatus(client: ReturnType<ApiTransport["serverClient"]>) {
@@ -139,7 +140,7 @@ function agentText(agent: Awaited<ReturnType<typeof agentStatus>>, surface: Surf
         [
           { header: "object", value: (row) => row.object },
           { header: "state", value: (row) => row.state, isState: true },
-          { header: "since", value: (row) => new Date(Number(row.since)).toISOString() },
+          { header: "since", value: (row) => row.since },
           { header: "reason", value: (row) => row.reason },
         ],
         agent.problems,

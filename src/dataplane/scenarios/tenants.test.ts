@@ -55,7 +55,10 @@ it("a network that cannot leave holds back the one that takes its name, and both
   scene.dataplane.networks.get("blue-net")?.putLocal(local(1));
   await scene.dataplane.changed();
   await scene.turns();
-  assert.deepEqual([scene.dataplane.inSync, problemsOf(scene)], [false, ["removal blue-net"]]);
+  assert.deepEqual(
+    [scene.dataplane.inSync, problemsOf(scene).sort()],
+    [false, ["network blue-net", "removal blue-net"]],
+  );
   assert.ok(!devices(scene).includes("br200") && devices(scene).includes("br100"));
   removal.end();
   await scene.settle();
@@ -166,4 +169,23 @@ it("an event on the host costs the same however many tenants there are", async (
   }
   assert.equal(calls[0], calls[1]);
   assert.ok((calls[0] ?? 0) > 0);
+});
+
+it("a network waits, and says for what, until another tenant's network with its VNI has left", async (t) => {
+  const scene = await Scene.settled((dataplane) => put(dataplane, {}));
+  t.after(() => scene.dataplane.close());
+  const removal = refuseRemoval(scene, "vx100");
+  scene.dataplane.removeNetwork("blue-net");
+  put(scene.dataplane, { tenant: "red", name: "red-net" });
+  await scene.dataplane.changed();
+  await scene.turns();
+  assert.deepEqual(problemsOf(scene).sort(), ["network red-net", "removal blue-net"]);
+  assert.match(
+    scene.dataplane.problems.get({ kind: "network", tenant: "red", network: "red-net" })?.error.message ?? "",
+    /blue-net of tenant blue, which has VNI 100, has not left yet/,
+  );
+  removal.end();
+  await scene.settle();
+  assert.deepEqual(problemsOf(scene), []);
+  assert.ok(scene.machine.namespace("weft-red")?.links.find("vx100") !== undefined);
 });
