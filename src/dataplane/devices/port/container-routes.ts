@@ -29,7 +29,8 @@ const insideMetric = 200_000;
 /**
  * Routes of a container whose node is its gateway: to the network's subnets, which reach beyond the block that is on its
  * link, and to everything else. Each attachment has a default route of its own, so that of several networks the next one
- * serves at once when the best one goes. While the MTU changes they, and such to what is on the link, bound what is sent. Routes of weft's that are not wanted on this interface go; nobody else's is touched.
+ * serves at once when the best one goes. While the MTU changes they, and such to what is on the link, bound what is sent.
+ * Routes of weft's that are not wanted on this interface go; nobody else's is touched.
  */
 export async function ensureContainerRoutes(
   endpoint: LocalEndpoint,
