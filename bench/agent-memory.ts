@@ -25,7 +25,7 @@ const parallel = Number(options.parallel);
 const tenant = "bench";
 const network = "large";
 /** After work has ended, until the memory is read: what a garbage collector does by itself, it may have done by then. */
-const settling = 3_000;
+const settling = 15_000;
 
 /** Megabytes of 10^6 octets. proc(5): `VmRSS` and `VmHWM` of /proc/PID/status, and `RssAnon`, which is shared with nobody. */
 interface Memory {

@@ -4,7 +4,8 @@ import fc from "fast-check";
 import { type IpAddress, ip } from "../base/ip.ts";
 import { type MacAddress, mac } from "../base/mac.ts";
 import { Marked, networkSettings } from "../testing/desired.ts";
-import { DesiredNetwork, type LocalEndpoint, type RemoteEndpoint } from "./desired.ts";
+import { DesiredNetwork, type LocalEndpoint } from "./desired.ts";
+import type { RemoteEndpoint } from "./remote-endpoints.ts";
 
 const settings = networkSettings();
 const remote = (id: number, macNumber: number, ips: readonly number[], vtep: number): RemoteEndpoint => ({
@@ -130,11 +131,11 @@ it("has the tables that follow from its endpoints, whatever came and went in wha
       const model = new Model();
       for (const step of sequence) {
         perform(step, network, model);
-        assert.deepEqual(network.remotes, model.remotes);
+        assert.deepEqual(new Map([...network.remotes.values()].map((each) => [each.id, each])), model.remotes);
         assert.deepEqual(network.locals, model.locals);
-        assert.deepEqual(network.remotesByMac, model.macs());
+        assert.deepEqual(new Map(network.remotesByMac), model.macs());
         for (const [id, { mac }] of model.locals) assert.equal(network.isElsewhere(mac), !model.ports().has(id));
-        assert.deepEqual(network.remotesByIp, model.ips());
+        assert.deepEqual(new Map(network.remotesByIp), model.ips());
         assert.deepEqual([...network.remoteVteps].sort(), model.vteps());
       }
     }),

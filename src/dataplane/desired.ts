@@ -4,6 +4,7 @@ import type { MacAddress } from "../base/mac.ts";
 import { encapsulations, type TunnelTransport } from "../model/encapsulation.ts";
 import type { Learning, NetworkMode, Vni } from "../model/index.ts";
 import { minimumMtu } from "../model/mtu.ts";
+import { type EndpointsBy, type RemoteEndpoint, RemoteEndpoints, type RemotePlace } from "./remote-endpoints.ts";
 
 /** The group that a network floods to, and the underlay interface that joins it. */
 export interface MulticastGroup {
@@ -54,24 +55,6 @@ export interface NetworkSettings {
 /** Octets of the largest inner packet that devices let pass. */
 export function deviceMtuOf({ mtu, deviceMtu = mtu }: Pick<NetworkSettings, "mtu" | "deviceMtu">): number {
   return deviceMtu;
-}
-
-/** Who says where something is that is not here. One object is shared by all that one says. */
-export type Source = { readonly name: "server"; readonly node: string } | { readonly name: "static" };
-
-/** Where something is that is not here: behind a VTEP, which need not be a node's. */
-export interface RemotePlace {
-  readonly vtep: IpAddress;
-  readonly source: Source;
-}
-
-/** An endpoint that has its place elsewhere. */
-export interface RemoteEndpoint extends RemotePlace {
-  readonly id: string;
-  /** Found behind a port and never declared: it may turn up behind one of this node's. */
-  readonly isLearned?: boolean;
-  readonly mac: MacAddress;
-  readonly ips: readonly IpAddress[];
 }
 
 /** An endpoint that has a port here: a veth pair from the network's bridge into a namespace. */
@@ -146,9 +129,7 @@ export interface DeviceMarks {
  */
 export class DesiredNetwork {
   settings: NetworkSettings;
-  readonly #remotes = new Map<string, RemoteEndpoint>();
-  readonly #byMac = new Map<MacAddress, RemoteEndpoint>();
-  readonly #byIp = new Map<IpAddress, RemoteEndpoint>();
+  readonly #remotes = new RemoteEndpoints();
   readonly #locals = new Map<string, LocalEndpoint>();
   readonly #localsByIp = new Map<IpAddress, LocalEndpoint>();
   readonly #localsByMac = new Map<MacAddress, LocalEndpoint>();
@@ -213,14 +194,10 @@ export class DesiredNetwork {
     this.#removeLearned(endpoint.id);
     const before = this.#remotes.get(endpoint.id);
     if (before !== undefined) this.#forget(before);
-    this.#remotes.set(endpoint.id, endpoint);
-    this.#byMac.set(endpoint.mac, endpoint);
+    for (const ip of endpoint.ips) if (this.macOf(ip) !== endpoint.mac) this.#leaveMac(ip);
+    this.#remotes.put(endpoint);
     this.#rows?.mac(endpoint.mac);
-    for (const ip of endpoint.ips) {
-      if (this.macOf(ip) !== endpoint.mac) this.#leaveMac(ip);
-      this.#byIp.set(ip, endpoint);
-      this.#rows?.ip(ip);
-    }
+    for (const ip of endpoint.ips) this.#rows?.ip(ip);
     this.#usePeer(endpoint.vtep);
   }
 
@@ -296,9 +273,7 @@ export class DesiredNetwork {
 
   removeRemote(id: string): void {
     const endpoint = this.#remotes.get(id);
-    if (endpoint === undefined) return;
-    this.#remotes.delete(id);
-    this.#forget(endpoint);
+    if (endpoint !== undefined) this.#forget(endpoint);
   }
 
   removeLocal(id: string): void {
@@ -321,13 +296,13 @@ export class DesiredNetwork {
   }
 
   /** FDB of the tunnel: MAC → remote endpoint. None where the kernel learns from what it receives. */
-  get remotesByMac(): ReadonlyMap<MacAddress, RemoteEndpoint> {
-    return this.settings.learning === "control-plane" ? this.#byMac : noMacs;
+  get remotesByMac(): EndpointsBy<MacAddress> {
+    return this.settings.learning === "control-plane" ? this.#remotes.byMac : noMacs;
   }
 
   /** Neighbours of the bridge: IP → remote endpoint. */
-  get remotesByIp(): ReadonlyMap<IpAddress, RemoteEndpoint> {
-    return this.settings.learning === "control-plane" ? this.#byIp : noIps;
+  get remotesByIp(): EndpointsBy<IpAddress> {
+    return this.settings.learning === "control-plane" ? this.#remotes.byIp : noIps;
   }
 
   /** Neighbours of the bridge: IP → endpoint here that was given the address. None where the bridge need not know. */
@@ -337,20 +312,16 @@ export class DesiredNetwork {
 
   /** The endpoints elsewhere that have the MAC or an address of this one now, whether or not rows are made of it. */
   remotesLike({ mac, ips }: Pick<RemoteEndpoint, "mac" | "ips">): readonly RemoteEndpoint[] {
-    const found: RemoteEndpoint[] = [];
-    const sameMac = this.#byMac.get(mac);
-    if (sameMac !== undefined) found.push(sameMac);
-    for (const ip of ips) {
-      const sameIp = this.#byIp.get(ip);
-      if (sameIp !== undefined && sameIp !== sameMac) found.push(sameIp);
-    }
-    return found;
+    const found = new Map<string, RemoteEndpoint>();
+    for (const endpoint of [this.#remotes.byMac.get(mac), ...ips.map((ip) => this.#remotes.byIp.get(ip))])
+      if (endpoint !== undefined) found.set(endpoint.id, endpoint);
+    return [...found.values()];
   }
 
   /** The MAC that the bridge shall have for an address. It has none for IPv6 where its MTU is too small (RFC 8200 §5). */
   neighbourMac(ip: IpAddress): MacAddress | undefined {
     if (this.settings.mtu < minimumMtu[6] && familyOf(ip) === 6) return undefined;
-    return (this.localsByIp.get(ip) ?? this.remotesByIp.get(ip))?.mac;
+    return this.localsByIp.get(ip)?.mac ?? this.#remoteMacOf(ip);
   }
 
   /** Addresses that the bridge shall have a MAC for, each once. */
@@ -374,7 +345,7 @@ export class DesiredNetwork {
 
   /** The MAC that an address has, whether or not the bridge need know. None of what was learned here, which told so itself. */
   macOf(ip: IpAddress): MacAddress | undefined {
-    return (this.#localsByIp.get(ip) ?? this.remotesByIp.get(ip))?.mac;
+    return this.#localsByIp.get(ip)?.mac ?? this.#remoteMacOf(ip);
   }
 
   /** Endpoints here that were learned, by id. */
@@ -391,7 +362,7 @@ export class DesiredNetwork {
     return this.#localBlocks;
   }
 
-  get remotes(): ReadonlyMap<string, RemoteEndpoint> {
+  get remotes(): Pick<RemoteEndpoints, "size" | "values"> {
     return this.#remotes;
   }
 
@@ -449,8 +420,8 @@ export class DesiredNetwork {
   }
 
   #markRows(): void {
-    for (const mac of this.#byMac.keys()) this.#rows?.mac(mac);
-    for (const ip of this.#byIp.keys()) this.#rows?.ip(ip);
+    for (const mac of this.#remotes.byMac.keys()) this.#rows?.mac(mac);
+    for (const ip of this.#remotes.byIp.keys()) this.#rows?.ip(ip);
     this.#markLocalIps();
     for (const cidr of this.#blocks.keys()) this.#rows?.block(cidr);
   }
@@ -470,17 +441,12 @@ export class DesiredNetwork {
 
   /** A row whose MAC or IP another endpoint has taken over meanwhile stays with that one. */
   #forget(endpoint: RemoteEndpoint): void {
-    if (this.#byMac.get(endpoint.mac) === endpoint) this.#byMac.delete(endpoint.mac);
+    for (const ip of endpoint.ips) if (this.#remotes.byIp.get(ip)?.id === endpoint.id) this.#leaveMac(ip);
+    this.#remotes.remove(endpoint.id);
     this.#rows?.mac(endpoint.mac);
     const local = this.#localsByMac.get(endpoint.mac);
     if (local !== undefined) this.#devices?.port(local.id);
-    for (const ip of endpoint.ips) {
-      if (this.#byIp.get(ip) === endpoint) {
-        this.#leaveMac(ip);
-        this.#byIp.delete(ip);
-      }
-      this.#rows?.ip(ip);
-    }
+    for (const ip of endpoint.ips) this.#rows?.ip(ip);
     this.#leavePeer(endpoint.vtep);
   }
 
@@ -517,6 +483,10 @@ export class DesiredNetwork {
     const mac = this.macOf(ip) ?? this.#learnedMacs.get(ip);
     if (mode === "l2" && learning === "control-plane" && mac !== undefined && !this.formerMacs.has(ip))
       this.formerMacs.set(ip, mac);
+  }
+
+  #remoteMacOf(ip: IpAddress): MacAddress | undefined {
+    return this.settings.learning === "control-plane" ? this.#remotes.macOf(ip) : undefined;
   }
 
   #markLocalIps(): void {
@@ -562,8 +532,8 @@ function learnedOf(endpoint: LocalEndpoint | undefined): LearnedIps | undefined 
 }
 
 const noVteps: ReadonlySet<IpAddress> = new Set();
-const noMacs: ReadonlyMap<MacAddress, RemoteEndpoint> = new Map();
-const noIps: ReadonlyMap<IpAddress, RemoteEndpoint> = new Map();
+const noMacs: EndpointsBy<MacAddress> = new Map();
+const noIps: EndpointsBy<IpAddress> = new Map();
 const noLocals: ReadonlyMap<IpAddress, LocalEndpoint> = new Map();
 
 /**

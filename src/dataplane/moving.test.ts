@@ -5,7 +5,8 @@ import { ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import { networkSettings } from "../testing/desired.ts";
 import { Scene } from "../testing/scene.ts";
-import type { LocalEndpoint, RemoteEndpoint } from "./desired.ts";
+import type { LocalEndpoint } from "./desired.ts";
+import type { RemoteEndpoint } from "./remote-endpoints.ts";
 
 const id = "000000000001";
 const endpoint = { id, mac: mac("02:00:00:00:00:01") };

@@ -1,14 +1,9 @@
 import { addressAt, type Cidr, cidr, cidrFamily, cidrOf, prefixLengthOf } from "../base/cidr.ts";
 import { familyOf, type IpAddress, type IpFamily, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
-import type {
-  DesiredNetwork,
-  LocalEndpoint,
-  NetworkSettings,
-  RemoteEndpoint,
-  RemotePlace,
-} from "../dataplane/desired.ts";
+import type { DesiredNetwork, LocalEndpoint, NetworkSettings } from "../dataplane/desired.ts";
 import type { NodeDataplane } from "../dataplane/node-dataplane.ts";
+import type { RemoteEndpoint, RemotePlace } from "../dataplane/remote-endpoints.ts";
 import {
   type Encapsulation,
   encapsulationNames,

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, it } from "node:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { ip } from "../../src/base/ip.ts";
 import { mac } from "../../src/base/mac.ts";
-import type { LocalEndpoint, RemoteEndpoint } from "../../src/dataplane/desired.ts";
+import type { LocalEndpoint } from "../../src/dataplane/desired.ts";
 import {
   type DataplaneEvent,
   type DesiredNetwork,
@@ -16,6 +16,7 @@ import {
 } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { nameOfObject } from "../../src/dataplane/objects.ts";
+import type { RemoteEndpoint } from "../../src/dataplane/remote-endpoints.ts";
 import { NetworkNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
 import { networkSettings } from "../../src/testing/desired.ts";

@@ -165,7 +165,7 @@ export class Fold {
   #holdersLike(word: EndpointWord): readonly RemoteEndpoint[] {
     const sameId = this.#network.remote(word.id);
     const holders = this.#network.remotesLike(word);
-    return sameId === undefined || holders.includes(sameId) ? holders : [sameId, ...holders];
+    return sameId === undefined || holders.some(({ id }) => id === word.id) ? holders : [sameId, ...holders];
   }
 
   /** Those that the former word of this one may have been in the way of. There are none unless sources contradict each other. */
