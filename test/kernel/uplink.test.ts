@@ -6,6 +6,7 @@ import { ip } from "../../src/base/ip.ts";
 import type { DataplaneEvent } from "../../src/dataplane/index.ts";
 import { hostDevice, hostTable } from "../../src/dataplane/kernel-names.ts";
 import { Nftables } from "../../src/dataplane/nft/nftables.ts";
+import { Turns } from "../../src/dataplane/rounds.ts";
 import { ForwardedDevices } from "../../src/dataplane/uplink/forwarded-devices.ts";
 import { ensureForwarding, releaseForwarding } from "../../src/dataplane/uplink/host-forwarding.ts";
 import { removeLeftoverUplinks } from "../../src/dataplane/uplink/leftovers.ts";
@@ -84,17 +85,18 @@ function open(
   const watch = watchOf(namespace);
   const hostWatch = watchOf(host);
   const report = (event: DataplaneEvent): void => void events.push(event);
-  const onDamage = (): void => void run().catch(() => {});
+  // What fails is tried again, as the agent does: devices that somebody deletes go in several steps.
+  const onDamage = (): void => void run().catch(() => setTimeout(onDamage, 100));
   const side = { namespace: host.kernel, socket: outside, nftables: new Nftables(host.kernel, hostWatch) };
   const nftables = new Nftables(namespace.kernel, watch);
   const forwarded = new ForwardedDevices({ underlay: side, watch: hostWatch, clock: systemClock, report, onDamage });
   let request = nothing;
-  let running = Promise.resolve();
+  const turns = new Turns();
   let isOpen = true;
-  const run = (): Promise<void> => {
-    running = running.then(() => (isOpen ? uplink.reconcile(request, settings) : undefined));
-    return running;
-  };
+  const run = (): Promise<void> =>
+    turns.take(async () => {
+      if (isOpen) await uplink.reconcile(request, settings);
+    });
   const uplink = new Uplink({
     clock: systemClock,
     instance,
