@@ -1,8 +1,8 @@
 import { X509Certificate } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
+import type { Credentials } from "../api/clients.ts";
 import type { NetworkState } from "../api/convert.ts";
 import type { InPlaceProgress, WaitInPlaceRequest } from "../api/generated/weft/v1/readiness_pb.js";
-import type { Credentials } from "../api/transport.ts";
 import type { Clock } from "../base/clock.ts";
 import { milliseconds, seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
@@ -219,7 +219,7 @@ export class Agent {
    */
   static async start(options: AgentOptions): Promise<Agent> {
     const namespace = options.kernel.current();
-    const socket = new NetlinkSocket({ transport: namespace.openTransport({}) });
+    const socket = new NetlinkSocket({ channel: namespace.openChannel({}) });
     let replica: Replica | undefined;
     try {
       replica = new Replica(options.dataDirectory);

@@ -1,4 +1,4 @@
-import type { Credentials } from "../api/transport.ts";
+import type { Credentials } from "../api/clients.ts";
 import type { Clock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Credentials } from "../api/transport.ts";
+import type { Credentials } from "../api/clients.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import { writeFileDurably } from "../linux/durable-file.ts";
 import { readPrivateFile } from "../linux/private-files.ts";

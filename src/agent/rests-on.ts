@@ -1,6 +1,6 @@
 /** What on its node a network rests on, so that what fails is told of, and holds back, those alone that need it. */
 
-import { plannedTunnels, takesFromAll } from "../dataplane/encapsulation/tunnel.ts";
+import { takesFromAll, wantedTunnels } from "../dataplane/encapsulation/tunnel.ts";
 import type { DesiredNetwork, KernelObject } from "../dataplane/index.ts";
 import { requestOf } from "../dataplane/uplink/networks-request.ts";
 import { isEmptyRequest } from "../dataplane/uplink/request.ts";
@@ -29,7 +29,7 @@ export function restsOn(network: DesiredNetwork, { kind, tenant, key }: KernelOb
 
 /** Whether an object of the network's own is one that all of its endpoints rest on: no tunnel that leads to one VTEP of many. */
 export function isOfAll({ settings }: DesiredNetwork, { kind, key = "" }: KernelObject): boolean {
-  if (kind === "tunnel") return plannedTunnels(settings, []).has(key);
+  if (kind === "tunnel") return wantedTunnels(settings, []).has(key);
   return kind === "network" || kind === "protection" || kind === "bridge";
 }
 

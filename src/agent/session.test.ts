@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { createToken, startTestServer, type TestServer } from "../../test/support/server.ts";
+import type { Credentials } from "../api/clients.ts";
 import { certificateValidity, joinServer } from "../api/join.ts";
-import type { Credentials } from "../api/transport.ts";
 import { keyPairOf } from "../api/x509.ts";
 import { ManualClock, systemClock } from "../base/clock.ts";
 import { hours, seconds } from "../base/duration.ts";

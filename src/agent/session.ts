@@ -1,11 +1,11 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { setImmediate as turn } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
+import { type Credentials, connectNode, type NodeConnection } from "../api/clients.ts";
 import { type NetworkState, networkState } from "../api/convert.ts";
 import type { WatchChange, WatchResponse } from "../api/generated/weft/v1/node_pb.js";
 import { certificateValidity, renewCertificate } from "../api/join.ts";
 import { kinds } from "../api/kinds.ts";
-import { type Credentials, connectNode, type NodeConnection } from "../api/transport.ts";
 import type { Cidr } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds, minutes, seconds } from "../base/duration.ts";

@@ -23,7 +23,7 @@ const textOf = ({ key, desired, actual, state }: TableRow): string => `${key} ${
 
 async function otherProgram(namespace: FakeNamespace, act: (socket: NetlinkSocket) => Promise<unknown>): Promise<void> {
   using holder = namespace.open("of another program");
-  using socket = new NetlinkSocket({ transport: holder.openTransport({}) });
+  using socket = new NetlinkSocket({ channel: holder.openChannel({}) });
   await act(socket);
 }
 

@@ -4,9 +4,9 @@ import type { IpAddress } from "../base/ip.ts";
 import { type MacAddress, zeroMac } from "../base/mac.ts";
 import {
   type DesiredNetwork,
-  type NetworkPlacement,
   type NodeDataplane,
   notYet,
+  type ProgrammedNetwork,
   type ReconciledTable,
 } from "../dataplane/index.ts";
 import { bridgeName, endpointPortName } from "../dataplane/kernel-names.ts";
@@ -37,7 +37,7 @@ class Table {
   readonly #network: string;
   readonly #namespace: string;
 
-  constructor(network: DesiredNetwork, { namespace }: NetworkPlacement) {
+  constructor(network: DesiredNetwork, { namespace }: ProgrammedNetwork) {
     this.#network = network.settings.name;
     this.#namespace = namespace.label;
   }
@@ -59,13 +59,13 @@ class Table {
 
 /** What is desired beside what the kernel has now, for people who look for the difference. */
 export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork): Promise<TableRow[]> {
-  const place = dataplane.network(network.settings.name);
-  if (place === undefined) return [];
-  const entries = await place.socket.dump(listFdbEntries());
-  const names = await namesIn(place, dataplane);
+  const programmed = dataplane.network(network.settings.name);
+  if (programmed === undefined) return [];
+  const entries = await programmed.socket.dump(listFdbEntries());
+  const names = await namesIn(programmed, dataplane);
   const nameOf = names.device;
-  const { tunnels, rows, ports } = place.dataplane;
-  const bridgeIndex = place.dataplane.bridge.index;
+  const { tunnels, rows, ports } = programmed.dataplane;
+  const bridgeIndex = programmed.dataplane.bridge.index;
   const tunnelEntries = new Map<MacAddress, FdbEntry>();
   const bridgeEntries = new Map<MacAddress, FdbEntry>();
   const flood: FdbEntry[] = [];
@@ -78,7 +78,7 @@ export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork)
       if ((entry.state & neighbourState.permanent) === 0) bridgeEntries.set(entry.mac, entry);
     } else tunnelEntries.set(entry.mac, entry);
   }
-  const table = new Table(network, place);
+  const table = new Table(network, programmed);
   const vtepOf = (entry: FdbEntry | undefined): string => (entry === undefined ? "" : fdbWay(entry, names));
   for (const [mac, endpoint] of network.remotesByMac) {
     const inBridge = bridgeEntries.get(mac);
@@ -132,20 +132,20 @@ export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork)
 }
 
 export async function listNeighbourRows(dataplane: NodeDataplane, network: DesiredNetwork): Promise<TableRow[]> {
-  const place = dataplane.network(network.settings.name);
-  if (place === undefined) return [];
-  const { tunnels } = place.dataplane;
-  const bridgeIndex = place.dataplane.bridge.index;
-  const names = await namesIn(place, dataplane);
+  const programmed = dataplane.network(network.settings.name);
+  if (programmed === undefined) return [];
+  const { tunnels } = programmed.dataplane;
+  const bridgeIndex = programmed.dataplane.bridge.index;
+  const names = await namesIn(programmed, dataplane);
   const entries = new Map(
-    (await place.socket.dump(listNeighbours()))
+    (await programmed.socket.dump(listNeighbours()))
       .filter(
         ({ index, state }) => (index === bridgeIndex || tunnels.has(index)) && (state & neighbourState.noArp) === 0,
       )
       .map((entry) => [`${entry.index} ${entry.ip}`, entry]),
   );
-  const table = new Table(network, place);
-  const { neighbours, layer3 } = place.dataplane.rows;
+  const table = new Table(network, programmed);
+  const { neighbours, layer3 } = programmed.dataplane.rows;
   const add = <Key>(rows: ReconciledTable<Key, Neighbour> | undefined, origin: (ip: IpAddress) => Origin): void => {
     for (const key of rows?.table.keys() ?? []) {
       const wanted = rows?.table.wanted(key);
@@ -175,23 +175,23 @@ export async function listNeighbourRows(dataplane: NodeDataplane, network: Desir
 
 /** Routes to the network's subnets and out of them; what else a tenant's namespace has is nobody's of this network. */
 export async function listRouteRows(dataplane: NodeDataplane, network: DesiredNetwork): Promise<TableRow[]> {
-  const place = dataplane.network(network.settings.name);
-  if (place === undefined) return [];
-  const names = await namesIn(place, dataplane);
+  const programmed = dataplane.network(network.settings.name);
+  if (programmed === undefined) return [];
+  const names = await namesIn(programmed, dataplane);
   const mainTable = 254;
   const present = new Map(
-    (await place.socket.dump(listRoutes()))
+    (await programmed.socket.dump(listRoutes()))
       .filter((route) => route.table === mainTable && isOfNetwork(route, network))
       .map((route) => [route.destination, route]),
   );
-  const table = new Table(network, place);
+  const table = new Table(network, programmed);
   const deviceOf = (route: Route): string => routeWay(route, names).device;
   const wayOf = (route: Route): string => {
     const { kind, gateway, device } = routeWay(route, names);
     if (kind !== "") return kind;
     return gateway === "" ? device : `${gateway} ${device}`;
   };
-  const { routes } = place.dataplane.rows.layer3 ?? {};
+  const { routes } = programmed.dataplane.rows.layer3 ?? {};
   for (const cidr of routes?.table.keys() ?? []) {
     const wanted = routes?.table.wanted(cidr);
     const actual = present.get(cidr);
@@ -202,7 +202,7 @@ export async function listRouteRows(dataplane: NodeDataplane, network: DesiredNe
     table.wanted(device, cidr, way, actual === undefined ? "" : wayOf(actual), "control-plane", isSame);
   }
   for (const [destination, route] of present) {
-    const isOnBridge = route.nexthops[0]?.index === place.dataplane.bridge.index;
+    const isOnBridge = route.nexthops[0]?.index === programmed.dataplane.bridge.index;
     const way = wayOf(route);
     if (isOnBridge && route.protocol === kernelProtocol)
       table.wanted(deviceOf(route), destination, way, way, "gateway", true);
@@ -211,7 +211,7 @@ export async function listRouteRows(dataplane: NodeDataplane, network: DesiredNe
   return table.rows;
 }
 
-async function namesIn({ socket }: NetworkPlacement, dataplane: NodeDataplane): Promise<RowNames> {
+async function namesIn({ socket }: ProgrammedNetwork, dataplane: NodeDataplane): Promise<RowNames> {
   const links = new Map((await socket.dump(listLinks())).map((link) => [link.index, link.name]));
   return {
     device: (index = 0) => links.get(index) ?? "",

@@ -8,6 +8,7 @@ import { type Ipv4Address, type Ipv6Address, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import { defaultEgressBlocked } from "../model/egress-blocked.ts";
 import type { Block, Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
+import { parseServerUrl } from "./clients.ts";
 import type { Codec } from "./codec.ts";
 import { networkState } from "./convert.ts";
 import { fromConnectError, toConnectError } from "./errors.ts";
@@ -16,7 +17,6 @@ import { NetworkStateSchema } from "./generated/weft/v1/node_pb.js";
 import { NetworkSchema, TenantSchema } from "./generated/weft/v1/resources_pb.js";
 import { kinds } from "./kinds.ts";
 import { formatToken, parseToken } from "./token.ts";
-import { parseServerUrl } from "./transport.ts";
 
 const tenant: Tenant = { name: "acme", placement: "own" };
 const everyTenant: Required<Tenant> = { ...tenant, nodeSelector: { zone: "a" } };

@@ -4,9 +4,9 @@ import type { Client } from "@connectrpc/connect";
 import { seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import { certificateRequest, generatePrivateKey } from "./certificate-request.ts";
+import { type Credentials, explainTls, parseServerUrl, serverName, tlsConnection } from "./clients.ts";
 import type { NodeService } from "./generated/weft/v1/node_pb.js";
 import { parseToken } from "./token.ts";
-import { type Credentials, explainTls, parseServerUrl, serverName, tlsConnection } from "./transport.ts";
 
 const connectTimeout = seconds(5);
 

@@ -3,8 +3,8 @@ import { parseCidr } from "../base/cidr.ts";
 import { familyOf, type IpAddress, parseIp } from "../base/ip.ts";
 import { parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
-import type { Block, Endpoint, Network, Node, Tenant, VtepAddresses } from "../model/resources.ts";
-import { type NetworkDraft, parseNetwork, parseTenant } from "../model/schema.ts";
+import type { Block, Endpoint, Network, NetworkDraft, Node, Tenant, VtepAddresses } from "../model/resources.ts";
+import { parseNetwork, parseTenant } from "../model/schema.ts";
 import { asFields, type Codec, checked, codec, given, wrong } from "./codec.ts";
 import {
   BlockSchema,

@@ -14,7 +14,7 @@ import { type Result, unwrap } from "../base/result.ts";
 import type { Block, NodeSettings } from "../model/resources.ts";
 import type { DeclaredResource, Resource } from "../model/yaml.ts";
 
-export { serverClient } from "../api/transport.ts";
+export { serverClient } from "../api/clients.ts";
 
 /** A resource as the server sent it. Throws {@link WeftError} when this version does not know what it says. */
 export function resourceFromMessage(message: ResourceMessage): Resource {

@@ -1,6 +1,6 @@
 export type { DesiredNetwork, LocalEndpoint, NetworkSettings, RemoteBlock } from "./desired.ts";
 export { type PortTraffic, removalKind } from "./network-dataplane.ts";
-export { type NetworkPlacement, NodeDataplane } from "./node-dataplane.ts";
+export { NodeDataplane, type ProgrammedNetwork } from "./node-dataplane.ts";
 export { type KernelObject, nameOfObject } from "./objects.ts";
 export type { ReconciledTable } from "./reconcile/reconciled-table.ts";
 export { notYet } from "./reconcile/table.ts";

@@ -1,5 +1,5 @@
 import type { PacketSender, PacketSocket, PacketSocketOptions } from "../linux/index.ts";
-import type { Transport, TransportOptions } from "../netlink/index.ts";
+import type { Channel, ChannelOptions } from "../netlink/index.ts";
 
 /** A network namespace of a kernel, held open, and what is done in it. */
 export interface KernelNamespace {
@@ -10,7 +10,7 @@ export interface KernelNamespace {
   /** The descriptor by which requests name it: IFLA_NET_NS_FD. */
   readonly fd: number;
   /** A netlink socket in it. */
-  openTransport(options: Omit<TransportOptions, "namespace">): Transport;
+  openChannel(options: Omit<ChannelOptions, "namespace">): Channel;
   /** A setting below /proc/sys/net, for example `ipv6/conf/eth0/accept_ra`; `undefined`: this kernel has none. */
   readSysctl(key: string): string | undefined;
   writeSysctl(key: string, value: string): void;

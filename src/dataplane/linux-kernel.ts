@@ -18,7 +18,7 @@ import {
   readNetworkSysctl,
   writeNetworkSysctl,
 } from "../linux/index.ts";
-import { openKernelTransport } from "../netlink/index.ts";
+import { openKernelChannel } from "../netlink/index.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
 
 /** The kernel that this process runs on. */
@@ -50,7 +50,7 @@ export function linuxNamespace(namespace: NetworkNamespace): KernelNamespace {
     label,
     inode,
     fd,
-    openTransport: (options) => openKernelTransport({ ...options, namespace }),
+    openChannel: (options) => openKernelChannel({ ...options, namespace }),
     readSysctl: (key) => readNetworkSysctl(namespace, key),
     writeSysctl: (key, value) => writeNetworkSysctl(namespace, key, value),
     nft: (attempted, parameters, input) => runNft(namespace, `${attempted} in ${label}`, parameters, input),

@@ -20,7 +20,7 @@ import type { DeviceContext } from "./devices/device-changes.ts";
 import { LinkTable } from "./devices/link-table.ts";
 import { Ports } from "./devices/ports.ts";
 import { Tunnels } from "./devices/tunnels.ts";
-import { type PlannedTunnel, plannedTunnels } from "./encapsulation/tunnel.ts";
+import { type WantedTunnel, wantedTunnels } from "./encapsulation/tunnel.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
 import { bridgeName, endpointPortName, isOwnLink } from "./kernel-names.ts";
 import { NetworkRows } from "./network-rows.ts";
@@ -163,7 +163,7 @@ export class NetworkDataplane implements DeviceMarks {
   static deviceNames(desired: DesiredNetwork): readonly string[] {
     return [
       bridgeName(desired.settings.vni),
-      ...plannedTunnels(desired.settings, desired.peers).keys(),
+      ...wantedTunnels(desired.settings, desired.peers).keys(),
       ...Array.from(desired.locals.keys(), endpointPortName),
     ];
   }
@@ -334,7 +334,7 @@ export class NetworkDataplane implements DeviceMarks {
 interface DeviceNews {
   isBridgeNew: boolean;
   /** Tunnels that are new. */
-  readonly tunnels: PlannedTunnel[];
+  readonly tunnels: WantedTunnel[];
   /** Devices that were there were changed, or made anew. */
   isChanged: boolean;
 }

@@ -16,7 +16,7 @@ function namespaceOf(label: string, inode: number): KernelNamespace {
   const namespace: Partial<KernelNamespace> = {
     label,
     inode,
-    openTransport: () =>
+    openChannel: () =>
       new FakeKernel({ handlers: [({ type }) => (type === RTM_NEWLINK + 2 ? { messages: [loopback] } : {})] }),
     readSysctl: () => undefined,
     nft: async () => '{"nftables":[]}',

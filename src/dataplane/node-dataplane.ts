@@ -37,8 +37,8 @@ export interface NodeDataplaneOptions {
   readonly onPass?: (moment: "began" | "ended", tenant: string | undefined) => void;
 }
 
-/** Where a network is in the kernel. */
-export interface NetworkPlacement {
+/** A network in the kernel, and how to read it there. */
+export interface ProgrammedNetwork {
   readonly namespace: KernelNamespace;
   readonly socket: NetlinkSocket;
   readonly dataplane: NetworkDataplane;
@@ -163,7 +163,7 @@ export class NodeDataplane {
   }
 
   /** The network's place in the kernel; `undefined` until it has one. */
-  network(name: string): NetworkPlacement | undefined {
+  network(name: string): ProgrammedNetwork | undefined {
     for (const { dataplane: tenant } of this.#tenants.values()) {
       const dataplane = tenant?.networks.get(name);
       if (tenant !== undefined && dataplane !== undefined)
@@ -411,7 +411,7 @@ export class NodeDataplane {
 
   async #isOwnNamespace(name: string): Promise<boolean> {
     using namespace = this.#options.kernel.openNamed(name);
-    using socket = new NetlinkSocket({ transport: namespace.openTransport({}) });
+    using socket = new NetlinkSocket({ channel: namespace.openChannel({}) });
     const loopback = await socket.get(getLink({ name: "lo" }));
     return loopback.alias === aliasOf(this.#options.instance);
   }

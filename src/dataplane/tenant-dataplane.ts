@@ -110,7 +110,7 @@ export class TenantDataplane {
     stack.use(socket);
     const watch = stack.use(
       new Watch({
-        open: (socket) => namespace.openTransport(socket),
+        open: (socket) => namespace.openChannel(socket),
         groups: ["link", "neighbour", "address", "route", "netconf"],
         // A hundred thousand rows of our own are not news.
         filter: withoutNewNeighbours(neighbourFlag.externallyLearned),
@@ -361,7 +361,7 @@ export class TenantDataplane {
 
   /** A socket in a container's namespace that is used for a moment; its writes count on when it is closed. */
   #countedSocket(namespace: KernelNamespace): NetlinkSocket {
-    const socket = new NetlinkSocket({ transport: namespace.openTransport({}) });
+    const socket = new NetlinkSocket({ channel: namespace.openChannel({}) });
     const close = socket.close.bind(socket);
     let counted = false;
     socket.close = () => {

@@ -14,7 +14,7 @@ export async function openTenantNamespace(
   if (!kernel.namedExists(name)) kernel.createNamed(name);
   using stack = new DisposableStack();
   const namespace = stack.use(kernel.openNamed(name));
-  const socket = stack.use(new NetlinkSocket({ transport: namespace.openTransport({}) }));
+  const socket = stack.use(new NetlinkSocket({ channel: namespace.openChannel({}) }));
   await mark(name, instance, socket);
   ensureTenantSysctls(namespace, []);
   stack.move();

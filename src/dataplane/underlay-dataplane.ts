@@ -65,9 +65,9 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
   constructor(options: UnderlayOptions) {
     const { namespace, instance, clock, report, onDamage, onOverrun } = options;
     this.#options = options;
-    this.socket = new NetlinkSocket({ transport: namespace.openTransport({}) });
+    this.socket = new NetlinkSocket({ channel: namespace.openChannel({}) });
     this.watch = new Watch({
-      open: (socket) => namespace.openTransport(socket),
+      open: (socket) => namespace.openChannel(socket),
       groups: ["link", "address", "route", "rule", "netconf", "nexthop"],
     });
     this.#nexthops = new VtepNexthops({ instance, socket: this.socket, clock });

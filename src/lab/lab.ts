@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { agentClient, serverClient } from "../api/transport.ts";
+import { agentClient, serverClient } from "../api/clients.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import { writeFileDurably } from "../linux/durable-file.ts";
 import {

@@ -30,7 +30,7 @@ export interface HoldingRequest extends Pick<Endpoint, "id" | "ips"> {
 }
 
 /** The part of a network that decides its addresses. */
-export type AddressPlan = Pick<Network, "name" | "vni" | "mode" | "subnets" | "gateways" | "blockSize">;
+export type Addressing = Pick<Network, "name" | "vni" | "mode" | "subnets" | "gateways" | "blockSize">;
 
 export interface AddressPoolOptions {
   readonly random: RandomBytes;
@@ -53,7 +53,7 @@ export class AddressPool {
   readonly #random: RandomBytes;
   readonly #hash: Hash;
 
-  constructor(network: AddressPlan, options: AddressPoolOptions) {
+  constructor(network: Addressing, options: AddressPoolOptions) {
     const { quarantine = defaultQuarantine } = options;
     this.#network = network.name;
     this.#vni = network.vni;

@@ -11,8 +11,8 @@ import {
   checkTenantDeletion,
   chooseVni,
 } from "./conflicts.ts";
-import type { Network, Tenant } from "./resources.ts";
-import { type NetworkDraft, parseNetwork, parseNetworkDraft } from "./schema.ts";
+import type { Network, NetworkDraft, Tenant } from "./resources.ts";
+import { parseNetwork, parseNetworkDraft } from "./schema.ts";
 
 function expectOk<Value>(result: { ok: true; value: Value } | { ok: false; error: unknown }): Value {
   assert.ok(result.ok, JSON.stringify(result));

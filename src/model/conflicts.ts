@@ -5,8 +5,7 @@ import { encapsulations, encapsulationsThat, maxVni, noTunnel } from "./encapsul
 import type { DeclaredKind, PlainKind, Resources } from "./kinds.ts";
 import { combinationProblems } from "./network-rules.ts";
 import { formatProblem } from "./problem.ts";
-import type { Block, Endpoint, Network, Tenant, Vni } from "./resources.ts";
-import type { NetworkDraft } from "./schema.ts";
+import type { Block, Endpoint, Network, NetworkDraft, Tenant, Vni } from "./resources.ts";
 
 /**
  * The first VNI that the server chooses. Those below are left to operators, who like to number networks as they

@@ -2,10 +2,7 @@ import { type Cidr, cidrFamily, prefixLengthOf } from "../base/cidr.ts";
 import { familyOf, type IpAddress, type IpFamily, ipFromBytes } from "../base/ip.ts";
 import { encapsulations, encapsulationsThat, noTunnel } from "./encapsulation.ts";
 import { type FieldProblem, fieldProblem } from "./problem.ts";
-import type { Network, UnderlayFamily, Vni } from "./resources.ts";
-
-/** Everything of a network but its VNI, which the server may be yet to choose. */
-type NetworkPlan = Omit<Network, "vni"> & { readonly vni?: Vni };
+import type { NetworkDraft, UnderlayFamily, Vni } from "./resources.ts";
 
 /** IPv4 blocks of fewer addresses would hold nobody: network, gateway and broadcast address are taken. */
 const smallestBlock = 4;
@@ -44,7 +41,7 @@ export function isUnicastFirstOctet(octet: number): boolean {
 }
 
 /** Fields that are each well and do not go together; what is allowed says why. */
-export function combinationProblems(network: NetworkPlan): FieldProblem[] {
+export function combinationProblems(network: NetworkDraft): FieldProblem[] {
   return [
     ...encapsulationProblems(network),
     ...discoveryProblems(network),
@@ -53,7 +50,7 @@ export function combinationProblems(network: NetworkPlan): FieldProblem[] {
   ];
 }
 
-function* encapsulationProblems({ mode, encapsulation, vni, port }: NetworkPlan): Generator<FieldProblem> {
+function* encapsulationProblems({ mode, encapsulation, vni, port }: NetworkDraft): Generator<FieldProblem> {
   const { modes, carriesEthernet, port: usualPort, key } = encapsulations[encapsulation];
   if (!modes.includes(mode)) {
     const carries = carriesEthernet ? "Ethernet frames" : "IP packets alone";
@@ -69,7 +66,7 @@ function* encapsulationProblems({ mode, encapsulation, vni, port }: NetworkPlan)
   }
 }
 
-function* discoveryProblems(network: NetworkPlan): Generator<FieldProblem> {
+function* discoveryProblems(network: NetworkDraft): Generator<FieldProblem> {
   const { mode, encapsulation, discovery, learning, multicast, vteps, underlay } = network;
   const version = underlayVersion(underlay);
   if (discovery === "multicast" && (mode !== "l2" || !encapsulations[encapsulation].joinsGroups)) {
@@ -115,7 +112,7 @@ function* discoveryProblems(network: NetworkPlan): Generator<FieldProblem> {
     );
 }
 
-function* blockProblems({ mode, blockSize, subnets, gateways }: NetworkPlan): Generator<FieldProblem> {
+function* blockProblems({ mode, blockSize, subnets, gateways }: NetworkDraft): Generator<FieldProblem> {
   if (mode === "l2") return;
   if (gateways.length > 0)
     yield fieldProblem(["gateways"], gateways.join(", "), "none with mode l3: each block has a gateway of its own");
@@ -127,7 +124,7 @@ function* blockProblems({ mode, blockSize, subnets, gateways }: NetworkPlan): Ge
         yield fieldProblem(["subnets", index], subnet, `a prefix with room for a block of ${blockSize} addresses`);
 }
 
-function* routingProblems(network: NetworkPlan): Generator<FieldProblem> {
+function* routingProblems(network: NetworkDraft): Generator<FieldProblem> {
   const { mode, encapsulation, subnets, gateways, underlay, crossSubnet } = network;
   if (network.vlanTags && mode === "l3")
     yield fieldProblem(["vlanTags"], "true", "false with mode l3, which routes packets and carries no frames");

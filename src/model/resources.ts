@@ -108,6 +108,9 @@ export interface Network {
   readonly changeTimeout: number;
 }
 
+/** Everything of a network but its VNI, which the server may be yet to choose. */
+export type NetworkDraft = Omit<Network, "vni"> & { readonly vni?: Vni };
+
 /** The part of an l3 network's subnet that one node owns: its endpoints have addresses of it, others route to it. */
 export interface Block {
   readonly network: string;

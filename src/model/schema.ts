@@ -17,12 +17,10 @@ import {
 } from "./names.ts";
 import { combinationProblems, isUnicastFirstOctet } from "./network-rules.ts";
 import { describeFound, type FieldProblem, fieldProblem } from "./problem.ts";
-import type { Endpoint, Network, Node, NodeSettings, Tenant, Vni } from "./resources.ts";
+import type { Endpoint, Network, NetworkDraft, Node, NodeSettings, Tenant, Vni } from "./resources.ts";
 import { reservedReason } from "./subnet.ts";
 import { vtepObstacle } from "./vtep-address.ts";
 
-/** A network as an operator asks for it: without a VNI the server chooses one. */
-export type NetworkDraft = Omit<Network, "vni"> & { readonly vni?: Vni };
 /** What a node says of itself; the server adds the generation. */
 export type NodeDraft = Omit<Node, "generation">;
 /** What a node asks for: without a MAC or addresses the server chooses them. */

@@ -1,7 +1,7 @@
 import { assembleBpf, isErrno, type NetworkNamespace } from "../linux/index.ts";
+import { type Channel, type ChannelOptions, openKernelChannel } from "./channel.ts";
 import { messagesOf } from "./message.ts";
 import { AF_BRIDGE, neighbourFlag, RTM_DELNEIGH, RTM_NEWNEIGH } from "./neighbour.ts";
-import { openKernelTransport, type Transport, type TransportOptions } from "./transport.ts";
 
 /** linux/rtnetlink.h: `enum rtnetlink_groups`. */
 export const eventGroup = {
@@ -41,7 +41,7 @@ export interface EventSocketOptions {
   /** A classic BPF program that says which messages are queued; see {@link withoutNewNeighbours}. */
   readonly filter?: Uint8Array;
   /** How it reaches its kernel. Absent: that of this host. */
-  readonly open?: (options: Omit<TransportOptions, "namespace">) => Transport;
+  readonly open?: (options: Omit<ChannelOptions, "namespace">) => Channel;
   readonly onEvent: (message: EventMessage) => void;
   /** Messages were lost (ENOBUFS), or could not be read: whoever listens must look at the whole state anew. */
   readonly onOverrun: () => void;
@@ -52,26 +52,26 @@ const messagesPerTurn = 512;
 
 /** Listens to what changes in a namespace. Requests go through another socket, so that answers and events never queue behind each other. */
 export class EventSocket {
-  readonly #transport: Transport;
+  readonly #channel: Channel;
   readonly #stop: () => void;
   #closed = false;
 
   constructor(options: EventSocketOptions) {
-    const { namespace, open = (socket) => openKernelTransport({ namespace, ...socket }) } = options;
-    this.#transport = open({
+    const { namespace, open = (socket) => openKernelChannel({ namespace, ...socket }) } = options;
+    this.#channel = open({
       receiveBuffer: options.receiveBuffer ?? 4 * 1024 * 1024,
       groups: options.groups,
       ...(options.protocol === undefined ? {} : { protocol: options.protocol }),
       filter: options.filter,
     });
-    this.#stop = this.#transport.onReadable(() => this.#drain(options));
+    this.#stop = this.#channel.onReadable(() => this.#drain(options));
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#stop();
-    this.#transport.close();
+    this.#channel.close();
   }
 
   [Symbol.dispose](): void {
@@ -82,7 +82,7 @@ export class EventSocket {
     for (let count = 0; count < messagesPerTurn && !this.#closed; count++) {
       let datagram: Uint8Array | undefined;
       try {
-        datagram = this.#transport.receive();
+        datagram = this.#channel.receive();
       } catch (error) {
         if (!isErrno(error, "ENOBUFS")) throw error;
         options.onOverrun();

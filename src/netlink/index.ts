@@ -16,6 +16,7 @@ export {
   SystemError,
 } from "../linux/index.ts";
 export * from "./address.ts";
+export { type Channel, type ChannelOptions, openKernelChannel } from "./channel.ts";
 export { type EventMessage, EventSocket, type EventSocketOptions, eventGroup, withoutNewNeighbours } from "./events.ts";
 export * from "./link.ts";
 export type { BridgePortSettings, BridgeSettings } from "./link-kinds/bridge.ts";
@@ -43,5 +44,4 @@ export {
   NetlinkSocket,
   type SocketOptions,
 } from "./socket.ts";
-export { openKernelTransport, type Transport, type TransportOptions } from "./transport.ts";
 export { Watch, type WatchEvents, type WatchOptions } from "./watch.ts";

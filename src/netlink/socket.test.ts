@@ -36,7 +36,7 @@ function* neighbours(count: number): Generator<Request> {
 function setUp(options: Omit<FakeKernelOptions, "handlers"> = {}, answerTimeout = seconds(60)) {
   const neighbourTable = new FakeTable({ newType: RTM_NEWNEIGH, read: readNeighbour, key: (entry) => entry.ip });
   const kernel = new FakeKernel({ ...options, handlers: [neighbourTable.handler] });
-  const socket = new NetlinkSocket({ transport: kernel, answerTimeout });
+  const socket = new NetlinkSocket({ channel: kernel, answerTimeout });
   return { kernel, socket, neighbourTable };
 }
 

@@ -2,6 +2,7 @@ import { type Duration, formatDuration, seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import { isErrno, type NetworkNamespace, SystemError } from "../linux/index.ts";
 import { acknowledgementError, readAcknowledgement } from "./acknowledgement.ts";
+import { type Channel, openKernelChannel } from "./channel.ts";
 import {
   beginMessage,
   endMessage,
@@ -17,7 +18,6 @@ import {
 } from "./message.ts";
 import { NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, writeBatchHeader } from "./nft/message.ts";
 import type { Query, Request } from "./request.ts";
-import { openKernelTransport, type Transport } from "./transport.ts";
 import { MessageWriter } from "./writer.ts";
 
 /** Measured: larger sends cost more per message, smaller ones more calls. */
@@ -45,7 +45,7 @@ export interface SocketOptions {
   /** Absent: the namespace that the process is in. */
   readonly namespace?: NetworkNamespace | undefined;
   /** Absent: the kernel of this host. */
-  readonly transport?: Transport;
+  readonly channel?: Channel;
   /** Without an answer for so long the kernel is given up. Default 10 s: it answers at once or not at all. */
   readonly answerTimeout?: Duration;
 }
@@ -67,7 +67,7 @@ export class DumpInterruptedError extends WeftError {
  * Requests are matched with answers by sequence number; an answer to anything else is dropped.
  */
 export class NetlinkSocket {
-  readonly #transport: Transport;
+  readonly #channel: Channel;
   readonly #writer = new MessageWriter(octetsPerSend);
   #sequence = 0;
   #tail: Promise<unknown> = Promise.resolve();
@@ -79,13 +79,13 @@ export class NetlinkSocket {
   writes = 0;
 
   constructor(options: SocketOptions = {}) {
-    this.#transport = options.transport ?? openKernelTransport({ namespace: options.namespace });
+    this.#channel = options.channel ?? openKernelChannel({ namespace: options.namespace });
     this.#answerTimeout = options.answerTimeout ?? seconds(10);
   }
 
   /** The port that the kernel names in events of what this socket changed, where it names one: in those of nftables. */
   get portId(): number {
-    return this.#transport.portId;
+    return this.#channel.portId;
   }
 
   /** Sends one request that changes something and waits for its acknowledgement. */
@@ -142,7 +142,7 @@ export class NetlinkSocket {
     if (this.#closed) return;
     this.#closed = true;
     this.#abandonWait?.();
-    this.#transport.close();
+    this.#channel.close();
   }
 
   [Symbol.dispose](): void {
@@ -173,7 +173,7 @@ export class NetlinkSocket {
       // One acknowledgement, of the last, tells that all were carried out; failures answer for themselves.
       const flags = writer.view.getUint16(lastStart + 6, true);
       writer.view.setUint16(lastStart + 6, flags | NLM_F_ACK, true);
-      this.#transport.send(writer.written());
+      this.#channel.send(writer.written());
       this.writes += pending.length;
       const failed = await this.#settle(pending, this.#sequence - pending.length + 1);
       failures.push(...failed);
@@ -227,7 +227,7 @@ export class NetlinkSocket {
     }
     const sequence = this.#sequence + 1;
     this.#sequence += messages.length + 1;
-    this.#transport.send(writer.written());
+    this.#channel.send(writer.written());
     this.writes += requests.length;
     const failures = await this.#settle(messages, sequence, true);
     if (failures.length === 0) return { done: requests.length, failures };
@@ -280,7 +280,7 @@ export class NetlinkSocket {
     } catch (error) {
       throw unwritable(query, error);
     }
-    this.#transport.send(writer.written());
+    this.#channel.send(writer.written());
     try {
       return await this.#collect(query, sequence, values);
     } catch (error) {
@@ -324,7 +324,7 @@ export class NetlinkSocket {
     let turnEnds = performance.now() + turn;
     for (let errors = 0; errors < 2; ) {
       try {
-        if (this.#transport.receive() === undefined) return;
+        if (this.#channel.receive() === undefined) return;
       } catch {
         errors++;
       }
@@ -340,7 +340,7 @@ export class NetlinkSocket {
   }
 
   #isForUs(header: MessageHeader): boolean {
-    return header.portId === this.#transport.portId;
+    return header.portId === this.#channel.portId;
   }
 
   #deadline(): number {
@@ -350,7 +350,7 @@ export class NetlinkSocket {
   /** The next datagram: there already, as a rule, since the kernel works while it is sent to. */
   #read(describe: () => string, deadline: number): Uint8Array | Promise<Uint8Array> {
     try {
-      return this.#transport.receive() ?? this.#nextDatagram(describe, deadline);
+      return this.#channel.receive() ?? this.#nextDatagram(describe, deadline);
     } catch (error) {
       throw lostAnswers(describe(), error);
     }
@@ -376,9 +376,9 @@ export class NetlinkSocket {
           ),
         );
       const timer = setTimeout(giveUp, Math.max(0, deadline - performance.now()));
-      const stop = this.#transport.onReadable(() => {
+      const stop = this.#channel.onReadable(() => {
         try {
-          const datagram = this.#transport.receive();
+          const datagram = this.#channel.receive();
           if (datagram !== undefined) finish(() => resolve(datagram));
         } catch (error) {
           finish(() => reject(lostAnswers(describe(), error)));

@@ -7,20 +7,20 @@ import { mac } from "../base/mac.ts";
 import { netlinkProtocol } from "../linux/index.ts";
 import { FakeKernel, type FakeMessage } from "../testing/fake-kernel.ts";
 import { replaceAddress } from "./address.ts";
+import type { ChannelOptions } from "./channel.ts";
 import { changeBridgePort, changeLink, deleteLink, RTM_NEWLINK } from "./link.ts";
 import { deleteFdbEntry, deleteNeighbour, replaceFdbEntry, replaceNeighbour } from "./neighbour.ts";
 import { RTM_NEWNETCONF } from "./netconf.ts";
 import { deleteNexthop, replaceNexthop } from "./nexthop.ts";
 import { deleteRoute, replaceRoute } from "./route.ts";
 import { createRule } from "./rule.ts";
-import type { TransportOptions } from "./transport.ts";
 import { Watch, type WatchKind } from "./watch.ts";
 import type { MessageWriter } from "./writer.ts";
 
 function watching() {
   const objects = new FakeKernel();
   const filters = new FakeKernel();
-  const opened: Omit<TransportOptions, "namespace">[] = [];
+  const opened: Omit<ChannelOptions, "namespace">[] = [];
   const watch = new Watch({
     groups: ["link", "route"],
     open: (options) => {

@@ -18,8 +18,7 @@ import {
 import { effectiveMtu } from "../model/mtu.ts";
 import { checkVtepsOutside } from "../model/node-registration.ts";
 import { beginChange, isSameWay } from "../model/phase.ts";
-import type { Network, Node, Vni } from "../model/resources.ts";
-import type { NetworkDraft } from "../model/schema.ts";
+import type { Network, NetworkDraft, Node, Vni } from "../model/resources.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import { type Endpoints, releasedKeys } from "./endpoints.ts";
 import { hold } from "./hold.ts";

@@ -12,9 +12,9 @@ import {
   TestWatch,
 } from "../../test/support/server.ts";
 import { generatePrivateKey } from "../api/certificate-request.ts";
+import { connectNode, tlsConnection } from "../api/clients.ts";
 import { certificateValidity, joinServer, renewCertificate } from "../api/join.ts";
 import { formatToken, parseToken } from "../api/token.ts";
-import { connectNode, tlsConnection } from "../api/transport.ts";
 import { keyAlgorithm, keyPairOf, x509 } from "../api/x509.ts";
 import { systemClock } from "../base/clock.ts";
 import { milliseconds, seconds } from "../base/duration.ts";

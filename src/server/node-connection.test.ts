@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { createToken, joinTestNode, refusal, startTestServer, type TestServer } from "../../test/support/server.ts";
+import { connectNode } from "../api/clients.ts";
 import { joinServer } from "../api/join.ts";
-import { connectNode } from "../api/transport.ts";
 import { seconds } from "../base/duration.ts";
 import { ip } from "../base/ip.ts";
 

@@ -3,7 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import { type Duration, seconds } from "../base/duration.ts";
 import type { Fanout } from "./fanout.ts";
 import { ReportPace } from "./report-pace.ts";
-import type { NetworkEntry, NetworkHost, State, StateChange } from "./state.ts";
+import type { Hosting, NetworkEntry, State, StateChange } from "./state.ts";
 import { Told } from "./told.ts";
 
 /** What a node says of one network. */
@@ -69,15 +69,15 @@ export class Readiness {
   readonly #pace: ReportPace;
   readonly #toldAll = new WeakMap<NetworkEntry, Told>();
   /** What was told to one host alone. */
-  readonly #toldHost = new WeakMap<NetworkHost, Told>();
+  readonly #toldHost = new WeakMap<Hosting, Told>();
   /** The last change of the network itself. */
   readonly #networkRevisions = new WeakMap<NetworkEntry, number>();
-  readonly #reports = new WeakMap<NetworkHost, Report>();
+  readonly #reports = new WeakMap<Hosting, Report>();
   readonly #contacts = new Map<string, Contact>();
   readonly #listeners = new Set<(entry: NetworkEntry | undefined) => void>();
   /** Of the batch under way. */
   readonly #touchedNetworks = new Set<NetworkEntry>();
-  readonly #touchedHosts = new Set<NetworkHost>();
+  readonly #touchedHosts = new Set<Hosting>();
   readonly #changedNetworks = new Set<NetworkEntry>();
   /** Nodes are told nothing of these. */
   readonly #heldNetworks = new Set<NetworkEntry>();
@@ -280,20 +280,20 @@ export class Readiness {
     return this.#clock.monotonic() - moment < returnTime;
   }
 
-  #isBehind(entry: NetworkEntry, host: NetworkHost): boolean {
+  #isBehind(entry: NetworkEntry, host: Hosting): boolean {
     return this.#reportedOf(host) < this.#toldTo(entry, host);
   }
 
-  #reportedOf(host: NetworkHost): number {
+  #reportedOf(host: Hosting): number {
     return this.#reports.get(host)?.revision ?? -1;
   }
 
-  #toldTo(entry: NetworkEntry, host: NetworkHost): number {
+  #toldTo(entry: NetworkEntry, host: Hosting): number {
     const all = this.#toldAll.get(entry)?.revision ?? 0;
     return Math.max(this.#floor, all, this.#toldHost.get(host)?.revision ?? 0);
   }
 
-  #describe(entry: NetworkEntry, node: string, host: NetworkHost): Behind {
+  #describe(entry: NetworkEntry, node: string, host: Hosting): Behind {
     const { connected, reports } = this.#contactOf(node);
     const report = this.#reports.get(host);
     const isBehind = this.#isBehind(entry, host);

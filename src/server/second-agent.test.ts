@@ -12,8 +12,8 @@ import {
   type TestServer,
   TestWatch,
 } from "../../test/support/server.ts";
+import { type Credentials, connectNode } from "../api/clients.ts";
 import { joinServer } from "../api/join.ts";
-import { type Credentials, connectNode } from "../api/transport.ts";
 import { ManualClock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
 import { silentLogger } from "../base/logger.ts";

@@ -14,7 +14,7 @@ import {
   startTestServer,
   TestWatch,
 } from "../../test/support/server.ts";
-import { serverClient } from "../api/transport.ts";
+import { serverClient } from "../api/clients.ts";
 import { cidr } from "../base/cidr.ts";
 import { silentLogger } from "../base/logger.ts";
 import { MemoryStore, SqliteStore } from "../store/index.ts";

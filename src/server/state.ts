@@ -38,7 +38,7 @@ export interface StoredBlock extends Block, BlockState {
 }
 
 /** What one node has in a network. */
-export class NetworkHost {
+export class Hosting {
   readonly endpoints = new Set<StoredEndpoint>();
   /** Those of the endpoints that were learned. */
   learned = 0;
@@ -73,7 +73,7 @@ export class NetworkEntry {
    * The nodes that host it: those with an endpoint in it, and those that own a block of it. The routes to a block lead
    * to a node that has its bridge and its tunnel, whether an endpoint has an address of the block or not.
    */
-  readonly hosts = new Map<string, NetworkHost>();
+  readonly hosts = new Map<string, Hosting>();
   /** Of an l3 network: blocks that are owned, and such as were. */
   readonly blocks = new Map<Cidr, StoredBlock>();
   /** Blocks about to be released. */
@@ -294,10 +294,10 @@ export class State {
     if (entry.network.mode === "l2") entry.history.record(revision, id, entry.endpointCount);
   }
 
-  #host(entry: NetworkEntry, node: string): NetworkHost {
+  #host(entry: NetworkEntry, node: string): Hosting {
     let host = entry.hosts.get(node);
     if (host !== undefined) return host;
-    host = new NetworkHost();
+    host = new Hosting();
     entry.hosts.set(node, host);
     const hosted = this.hosted.get(node);
     if (hosted === undefined) this.hosted.set(node, new Set([entry]));
@@ -480,7 +480,7 @@ export class State {
     pool.adopt(endpoint);
   }
 
-  /** Records go only with their network, or with its plan while nobody owns a block: nobody is told of that. */
+  /** Records go only with their network, or with its subnets while nobody owns a block: nobody is told of that. */
   #applyBlock(networkName: string, cidr: Cidr, change: Change, emit: Emit): void {
     const entry = this.networks.get(networkName);
     if (entry === undefined) return;

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type TestContext, test } from "node:test";
-import { serverClient } from "../api/transport.ts";
+import { serverClient } from "../api/clients.ts";
 import { WeftError } from "../base/errors.ts";
 import { temporaryDirectory } from "../testing/temporary-directory.ts";
 

@@ -6,7 +6,7 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { connectNode } from "../api/transport.ts";
+import { connectNode } from "../api/clients.ts";
 
 const [url = "", directory = "", network = "", first, last, parallel] = process.argv.slice(2);
 const read = (file: string): string => readFileSync(join(directory, file), "utf8");

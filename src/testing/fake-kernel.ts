@@ -1,4 +1,5 @@
 import { SystemError } from "../linux/index.ts";
+import type { Channel } from "../netlink/channel.ts";
 import {
   beginMessage,
   endMessage,
@@ -16,7 +17,6 @@ import {
   NLMSG_ERROR,
 } from "../netlink/message.ts";
 import type { Query } from "../netlink/request.ts";
-import type { Transport } from "../netlink/transport.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 
 /** A request as the fake kernel received it. */
@@ -96,10 +96,10 @@ const ENOBUFS = 105;
 type Delivery = Uint8Array | "lost";
 
 /**
- * A kernel for tests: a {@link Transport} that answers from handler functions or simple tables, remembers what it was
+ * A kernel for tests: a {@link Channel} that answers from handler functions or simple tables, remembers what it was
  * asked, and misbehaves on demand in each way that netlink can.
  */
-export class FakeKernel implements Transport {
+export class FakeKernel implements Channel {
   readonly portId: number;
   /** All requests so far. */
   readonly requests: FakeRequest[] = [];

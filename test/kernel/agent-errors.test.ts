@@ -7,7 +7,7 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, test } from "node:test";
-import { agentClient } from "../../src/api/transport.ts";
+import { agentClient } from "../../src/api/clients.ts";
 import { keyPairOf } from "../../src/api/x509.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { hours } from "../../src/base/duration.ts";

@@ -1,7 +1,7 @@
 /** Installations beside each other on one machine, with the same tenants, networks, VNIs and addresses. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { serverClient } from "../../src/api/transport.ts";
+import { serverClient } from "../../src/api/clients.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { runProgram, weftProgram } from "../../src/lab/process.ts";
 import {

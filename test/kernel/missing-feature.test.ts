@@ -37,7 +37,7 @@ test("a kernel without vxlan: the error names the module to load", async () => {
   using socket = new NetlinkSocket({ namespace: host.namespace });
   // This kernel has vxlan, so the one that makes tunnels is played; it answers as the real one does to other kinds.
   const answer = { errno, ...(kernelMessage === undefined ? {} : { message: kernelMessage }) };
-  using underlay = new NetlinkSocket({ transport: new FakeKernel({ handlers: [() => answer] }) });
+  using underlay = new NetlinkSocket({ channel: new FakeKernel({ handlers: [() => answer] }) });
   const place = {
     instance: "test",
     namespace: host.kernel,

@@ -66,7 +66,7 @@ const named = (name: string): NftSet => all.find((each) => each.name === name) a
 /** An inet table `t` with all of the sets, all empty. */
 async function withSets(act: (place: TestNamespace, socket: NetlinkSocket) => Promise<void>): Promise<void> {
   using place = testNamespace("nft");
-  using socket = new NetlinkSocket({ transport: place.kernel.openTransport({ protocol: netlinkProtocol.netfilter }) });
+  using socket = new NetlinkSocket({ channel: place.kernel.openChannel({ protocol: netlinkProtocol.netfilter }) });
   await carryOut(socket, addNftTable("inet", "t"), ...all.map(addNftSet));
   await act(place, socket);
 }

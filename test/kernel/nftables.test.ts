@@ -35,7 +35,7 @@ it("changes a table as far as it differs, and no more", requires("nft-inet"), as
       return place.kernel.nft(...parameters);
     },
   };
-  using watch = new Watch({ groups: [], open: (options) => place.kernel.openTransport(options) });
+  using watch = new Watch({ groups: [], open: (options) => place.kernel.openChannel(options) });
   const nftables = new Nftables(kernel, watch);
   const told: string[] = [];
   nftables.onChange("probe", () => told.push("probe"));
@@ -103,7 +103,7 @@ it("knows its rules in another form of nft's, and damage in that form", requires
     ...place.kernel,
     nft: async (...parameters) => (await place.kernel.nft(...parameters)).replaceAll('"op": "=="', '"op": "eq"'),
   };
-  using watch = new Watch({ groups: [], open: (options) => place.kernel.openTransport(options) });
+  using watch = new Watch({ groups: [], open: (options) => place.kernel.openChannel(options) });
   const nftables = new Nftables(kernel, watch);
   const wanted = table([], []);
   assert.equal(await nftables.ensure(wanted), true);

@@ -140,7 +140,7 @@ function open(
 }
 
 function watchOf({ kernel }: TestNamespace): Watch {
-  const open: WatchOptions["open"] = (options) => kernel.openTransport(options);
+  const open: WatchOptions["open"] = (options) => kernel.openChannel(options);
   return new Watch({ open, groups: ["link", "address", "route", "rule", "netconf"] });
 }
 

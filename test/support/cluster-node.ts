@@ -6,7 +6,7 @@
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { loadCredentials } from "../../src/agent/identity-files.ts";
-import { connectNode } from "../../src/api/transport.ts";
+import { connectNode } from "../../src/api/clients.ts";
 import { messageOf } from "../../src/base/errors.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { BackgroundProgram, type Owner } from "./cluster.ts";

@@ -1,11 +1,11 @@
 import type { TestContext } from "node:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
+import { type Credentials, connectNode, serverClient } from "../../src/api/clients.ts";
 import type { AdminService } from "../../src/api/generated/weft/v1/admin_pb.js";
 import type { NodeService, WatchRequestSchema, WatchResponse } from "../../src/api/generated/weft/v1/node_pb.js";
 import type { NetworkSchema } from "../../src/api/generated/weft/v1/resources_pb.js";
 import { joinServer } from "../../src/api/join.ts";
-import { type Credentials, connectNode, serverClient } from "../../src/api/transport.ts";
 import { cidr } from "../../src/base/cidr.ts";
 import type { WeftError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";

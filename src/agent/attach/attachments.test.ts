@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
+import type { NodeConnection } from "../../api/clients.ts";
 import { kinds } from "../../api/kinds.ts";
-import type { NodeConnection } from "../../api/transport.ts";
 import { ManualClock } from "../../base/clock.ts";
 import { seconds } from "../../base/duration.ts";
 import { WeftError } from "../../base/errors.ts";

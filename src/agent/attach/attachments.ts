@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
+import type { NodeConnection } from "../../api/clients.ts";
 import { kinds } from "../../api/kinds.ts";
-import type { NodeConnection } from "../../api/transport.ts";
 import type { Clock } from "../../base/clock.ts";
 import { seconds } from "../../base/duration.ts";
 import { type ErrorCode, messageOf, WeftError } from "../../base/errors.ts";

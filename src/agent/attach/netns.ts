@@ -113,7 +113,7 @@ export class NamespaceAttachment implements AttachKind {
 }
 
 async function hasInterface(namespace: KernelNamespace, name: string): Promise<boolean> {
-  using socket = new NetlinkSocket({ transport: namespace.openTransport({}) });
+  using socket = new NetlinkSocket({ channel: namespace.openChannel({}) });
   try {
     await socket.get(getLink({ name }));
     return true;

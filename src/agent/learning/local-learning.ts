@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
+import type { NodeConnection } from "../../api/clients.ts";
 import { kinds } from "../../api/kinds.ts";
-import type { NodeConnection } from "../../api/transport.ts";
 import { cidrContains } from "../../base/cidr.ts";
 import type { Clock } from "../../base/clock.ts";
 import { type Duration, milliseconds, seconds } from "../../base/duration.ts";

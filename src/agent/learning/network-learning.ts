@@ -28,7 +28,7 @@ interface LearnedIp {
 }
 
 /** A MAC that is, or was a moment ago, behind a port of this node. */
-interface LearnedHost {
+interface Station {
   readonly mac: MacAddress;
   id: string;
   /** `undefined`: the server says that it is here, and it was not seen since the agent started. */
@@ -82,7 +82,7 @@ export class NetworkLearning {
   readonly #ports = new Map<string, PortState>();
   /** The ports of declared MACs. */
   readonly #portOfMac = new Map<MacAddress, string>();
-  readonly #hosts = new Map<MacAddress, LearnedHost>();
+  readonly #stations = new Map<MacAddress, Station>();
   readonly #macOfIp = new Map<IpAddress, MacAddress>();
   /** Published, gone, and the server's state has them still. */
   readonly #withdrawn = new Map<MacAddress, Withdrawal>();
@@ -121,7 +121,7 @@ export class NetworkLearning {
 
   /** MACs that are thought to be behind a port here, declared ones excepted. */
   get macs(): readonly MacAddress[] {
-    return [...this.#hosts.values()].filter((host) => !host.isDeclared).map(({ mac }) => mac);
+    return [...this.#stations.values()].filter((station) => !station.isDeclared).map(({ mac }) => mac);
   }
 
   /** When {@link tick} is due, by the monotonic clock. */
@@ -131,7 +131,7 @@ export class NetworkLearning {
       if (time !== undefined && (due === undefined || time < due)) due = time;
     };
     for (const id of this.#deafPorts) consider(this.#ports.get(id)?.deafUntil);
-    for (const mac of this.#unseen) consider(this.#hosts.get(mac)?.deadline);
+    for (const mac of this.#unseen) consider(this.#stations.get(mac)?.deadline);
     return due;
   }
 
@@ -150,8 +150,9 @@ export class NetworkLearning {
     for (const [id, declared] of ports) {
       const before = this.#ports.get(id);
       if (before === undefined) {
-        const host = this.#hosts.get(declared.mac);
-        if (host !== undefined) effects.push(...this.#withdraw(host.mac, `endpoint ${id} was declared with it`, now));
+        const station = this.#stations.get(declared.mac);
+        if (station !== undefined)
+          effects.push(...this.#withdraw(station.mac, `endpoint ${id} was declared with it`, now));
         this.#portOfMac.set(declared.mac, id);
       }
       this.#ports.set(id, {
@@ -175,7 +176,7 @@ export class NetworkLearning {
   ): Effect[] {
     const effects: Effect[] = [];
     const named = new Set<MacAddress>();
-    if (revision < this.#revision) for (const host of this.#hosts.values()) host.revision = 0;
+    if (revision < this.#revision) for (const station of this.#stations.values()) station.revision = 0;
     this.#revision = revision;
     for (const [mac, withdrawal] of this.#withdrawn)
       if (withdrawal.revision !== undefined && withdrawal.revision <= revision) this.#withdrawn.delete(mac);
@@ -183,22 +184,22 @@ export class NetworkLearning {
       const { mac, id } = endpoint;
       named.add(mac);
       if (this.#withdrawn.get(mac)?.id === id) continue;
-      const host = this.#hosts.get(mac);
-      if (host !== undefined) effects.push(...this.#accept(host, endpoint, revision, now));
+      const station = this.#stations.get(mac);
+      if (station !== undefined) effects.push(...this.#accept(station, endpoint, revision, now));
       else effects.push(...this.#takeUp(endpoint, revision, now));
     }
     for (const [id, { declared }] of this.#ports) {
-      const host = this.#hosts.get(declared.mac);
+      const station = this.#stations.get(declared.mac);
       const endpoint = { id, mac: declared.mac, ips: declared.learnedIps };
-      if (host !== undefined) effects.push(...this.#accept(host, endpoint, revision, now));
+      if (station !== undefined) effects.push(...this.#accept(station, endpoint, revision, now));
       else if (declared.learnedIps.length > 0)
         this.#accept(this.#add(declared.mac, id, true, now), endpoint, revision, now);
     }
-    for (const host of [...this.#hosts.values()]) {
-      if (!host.isPublished || host.isDeclared || named.has(host.mac) || revision < host.revision) continue;
-      if (isElsewhere(host.mac)) effects.push(...this.#leave(host, now));
-      else if (host.port === undefined) this.#forget(host.mac);
-      else effects.push(...this.#publishAgain(host, now));
+    for (const station of [...this.#stations.values()]) {
+      if (!station.isPublished || station.isDeclared || named.has(station.mac) || revision < station.revision) continue;
+      if (isElsewhere(station.mac)) effects.push(...this.#leave(station, now));
+      else if (station.port === undefined) this.#forget(station.mac);
+      else effects.push(...this.#publishAgain(station, now));
     }
     return effects;
   }
@@ -215,13 +216,13 @@ export class NetworkLearning {
       const message = `is used behind ${portText(portId)}, and ${declared} was declared with it; ${deafText}`;
       return [this.#report("refused", mac, message), ...this.#deafen(port, portId, now)];
     }
-    const host = this.#hosts.get(mac);
-    if (host === undefined) return this.#find(port, portId, mac, now);
-    host.deadline = undefined;
+    const station = this.#stations.get(mac);
+    if (station === undefined) return this.#find(port, portId, mac, now);
+    station.deadline = undefined;
     this.#unseen.delete(mac);
-    this.#askAgain(host, now);
-    if (host.port === portId) return [];
-    return this.#move(host, port, portId, now);
+    this.#askAgain(station, now);
+    if (station.port === portId) return [];
+    return this.#move(station, port, portId, now);
   }
 
   /** An ARP packet or a neighbour discovery message that came in by the port says that the MAC has the address. */
@@ -230,29 +231,29 @@ export class NetworkLearning {
     const port = this.#ports.get(portId);
     const isDeclared = port?.declared.mac === mac;
     if (port === undefined || (isDeclared && port.declared.ips.includes(ip))) return effects;
-    let host = this.#hosts.get(mac);
-    if (host === undefined && isDeclared) host = this.#add(mac, portId, true, now);
-    if (host?.port !== portId) return effects;
-    const present = host.ips.get(ip);
+    let station = this.#stations.get(mac);
+    if (station === undefined && isDeclared) station = this.#add(mac, portId, true, now);
+    if (station?.port !== portId) return effects;
+    const present = station.ips.get(ip);
     if (present !== undefined) {
       if (present.state === "refused" && now - present.heard >= refusedPause) {
         present.state = "new";
-        this.#touch(host, now);
+        this.#touch(station, now);
       }
       if (present.state !== "refused") present.heard = now;
       return effects;
     }
-    if (host.ips.size >= ipLimit && !this.#dropSilent(host, now)) {
-      if (host.isFull) return effects;
-      host.isFull = true;
+    if (station.ips.size >= ipLimit && !this.#dropSilent(station, now)) {
+      if (station.isFull) return effects;
+      station.isFull = true;
       return [...effects, this.#report("limited", mac, `has more than ${ipLimit} addresses; ${ip} is not published`)];
     }
-    const other = this.#hosts.get(this.#macOfIp.get(ip) ?? zeroMac);
+    const other = this.#stations.get(this.#macOfIp.get(ip) ?? zeroMac);
     // The server takes it from that one, too.
     other?.ips.delete(ip);
-    host.ips.set(ip, { state: "new", heard: now });
+    station.ips.set(ip, { state: "new", heard: now });
     this.#macOfIp.set(ip, mac);
-    this.#touch(host, now);
+    this.#touch(station, now);
     return effects;
   }
 
@@ -260,18 +261,18 @@ export class NetworkLearning {
   macMissing(portId: string, mac: MacAddress): Effect[] {
     const port = this.#ports.get(portId);
     port?.surplus.delete(mac);
-    const host = this.#hosts.get(mac);
-    if (port === undefined || port.deafUntil !== undefined || host?.port !== portId || host.isDeclared) return [];
+    const station = this.#stations.get(mac);
+    if (port === undefined || port.deafUntil !== undefined || station?.port !== portId || station.isDeclared) return [];
     return [{ kind: "check", mac }];
   }
 
   /** The kernel has the MAC at this port, or at none of this node's. */
   checked(mac: MacAddress, portId: string | undefined, now: number): Effect[] {
     if (portId !== undefined && this.#ports.has(portId)) return this.macSeen(portId, mac, now);
-    const host = this.#hosts.get(mac);
-    if (host === undefined || host.isDeclared) return [];
-    if (host.port !== undefined && this.#ports.get(host.port)?.deafUntil !== undefined) return [];
-    if (host.deadline !== undefined && now < host.deadline) return [];
+    const station = this.#stations.get(mac);
+    if (station === undefined || station.isDeclared) return [];
+    if (station.port !== undefined && this.#ports.get(station.port)?.deafUntil !== undefined) return [];
+    if (station.deadline !== undefined && now < station.deadline) return [];
     return this.#withdraw(mac, "it was not heard of any more", now);
   }
 
@@ -318,8 +319,8 @@ export class NetworkLearning {
       if (port?.deafUntil !== undefined && port.deafUntil <= now) effects.push(...this.#listen(id, port, now));
     }
     for (const mac of this.#unseen) {
-      const host = this.#hosts.get(mac);
-      if (host?.deadline === undefined || host.deadline > now) continue;
+      const station = this.#stations.get(mac);
+      if (station?.deadline === undefined || station.deadline > now) continue;
       this.#unseen.delete(mac);
       effects.push({ kind: "check", mac });
     }
@@ -331,39 +332,40 @@ export class NetworkLearning {
 
   /** An endpoint that the agent knew in an earlier life. It is withdrawn if the bridge does not show it in time. */
   #takeUp({ id, mac, ips }: KnownEndpoint, revision: number, now: number): Effect[] {
-    const host = this.#add(mac, undefined, false, now);
-    host.deadline = now + this.#ageing;
+    const station = this.#add(mac, undefined, false, now);
+    station.deadline = now + this.#ageing;
     this.#unseen.add(mac);
-    this.#accept(host, { id, mac, ips }, revision, now);
+    this.#accept(station, { id, mac, ips }, revision, now);
     return [{ kind: "check", mac }];
   }
 
-  /** What the server says of a host, unless this node has told it something newer. */
-  #accept(host: LearnedHost, { id, ips }: KnownEndpoint, revision: number, now: number): Effect[] {
-    if (revision < host.revision) return [];
-    if (!host.isDeclared) host.isPublished = true;
-    host.id = id;
-    for (const [ip, { state }] of host.ips) if (state === "published" && !ips.includes(ip)) this.#dropIp(host, ip);
+  /** What the server says of a station, unless this node has told it something newer. */
+  #accept(station: Station, { id, ips }: KnownEndpoint, revision: number, now: number): Effect[] {
+    if (revision < station.revision) return [];
+    if (!station.isDeclared) station.isPublished = true;
+    station.id = id;
+    for (const [ip, { state }] of station.ips)
+      if (state === "published" && !ips.includes(ip)) this.#dropIp(station, ip);
     for (const ip of ips) {
-      const heard = host.ips.get(ip)?.heard ?? now;
-      // One that another host here took over meanwhile is that one's.
-      if (!host.ips.has(ip) && this.#macOfIp.has(ip)) continue;
-      host.ips.set(ip, { state: "published", heard });
-      this.#macOfIp.set(ip, host.mac);
+      const heard = station.ips.get(ip)?.heard ?? now;
+      // One that another station here took over meanwhile is that one's.
+      if (!station.ips.has(ip) && this.#macOfIp.has(ip)) continue;
+      station.ips.set(ip, { state: "published", heard });
+      this.#macOfIp.set(ip, station.mac);
     }
-    return this.#tell(host);
+    return this.#tell(station);
   }
 
-  /** What is published of a host, if that is news. */
-  #tell(host: LearnedHost): Effect[] {
-    const text = textOf(host.ips);
-    if (!host.isPublished || text === host.told) return [];
-    host.told = text;
+  /** What is published of a station, if that is news. */
+  #tell(station: Station): Effect[] {
+    const text = textOf(station.ips);
+    if (!station.isPublished || text === station.told) return [];
+    station.told = text;
     return [
       this.#report(
         "learned",
-        host.mac,
-        `${text}${host.port === undefined ? "" : ` behind ${portText(host.port)}`}`.trim(),
+        station.mac,
+        `${text}${station.port === undefined ? "" : ` behind ${portText(station.port)}`}`.trim(),
       ),
     ];
   }
@@ -371,14 +373,14 @@ export class NetworkLearning {
   /** A MAC that was not known. */
   #find(port: PortState, portId: string, mac: MacAddress, now: number): Effect[] {
     if (port.macs.size >= this.#limit) return this.#exceed(port, portId, mac, now);
-    const host = this.#add(mac, portId, false, now);
+    const station = this.#add(mac, portId, false, now);
     const withdrawn = this.#withdrawn.get(mac);
     // It is back before the server was told that it had gone.
     if (withdrawn?.revision === undefined && withdrawn !== undefined && !this.#isSending(withdrawn.id)) {
       this.#withdrawn.delete(mac);
-      host.id = withdrawn.id;
+      station.id = withdrawn.id;
     }
-    this.#touch(host, now);
+    this.#touch(station, now);
     return [];
   }
 
@@ -409,24 +411,24 @@ export class NetworkLearning {
     this.#deafPorts.delete(id);
     port.isFull = false;
     for (const mac of port.macs) {
-      const host = this.#hosts.get(mac);
-      if (host === undefined) continue;
-      host.deadline = now + this.#ageing;
+      const station = this.#stations.get(mac);
+      if (station === undefined) continue;
+      station.deadline = now + this.#ageing;
       this.#unseen.add(mac);
     }
     return [{ kind: "listen", port: id }];
   }
 
-  #move(host: LearnedHost, port: PortState, portId: string, now: number): Effect[] {
-    const { mac, port: before } = host;
+  #move(station: Station, port: PortState, portId: string, now: number): Effect[] {
+    const { mac, port: before } = station;
     if (port.macs.size >= this.#limit)
       return [
         ...this.#withdraw(mac, `${portText(portId)}, where it is now, is full`, now),
         ...this.#exceed(port, portId, mac, now),
       ];
     port.macs.add(mac);
-    host.port = portId;
-    this.#touch(host, now);
+    station.port = portId;
+    this.#touch(station, now);
     if (before === undefined) return [];
     const effects: Effect[] = [this.#report("moved", mac, `moved from ${portText(before)} to ${portText(portId)}`)];
     const left = this.#ports.get(before);
@@ -435,33 +437,33 @@ export class NetworkLearning {
   }
 
   /** Another node has it now. */
-  #leave(host: LearnedHost, now: number): Effect[] {
-    this.#forget(host.mac);
-    const effects = host.port === undefined ? [] : this.#promote(host.port, now);
-    return [this.#report("moved", host.mac, "moved to another node"), ...effects];
+  #leave(station: Station, now: number): Effect[] {
+    this.#forget(station.mac);
+    const effects = station.port === undefined ? [] : this.#promote(station.port, now);
+    return [this.#report("moved", station.mac, "moved to another node"), ...effects];
   }
 
   /** The server lost it, or somebody deleted it; the kernel knows whether it is still here. */
-  #publishAgain(host: LearnedHost, now: number): Effect[] {
-    host.isPublished = false;
-    host.id = this.#newId();
-    for (const ip of host.ips.values()) ip.state = "new";
-    this.#touch(host, now);
-    return [{ kind: "check", mac: host.mac }];
+  #publishAgain(station: Station, now: number): Effect[] {
+    station.isPublished = false;
+    station.id = this.#newId();
+    for (const ip of station.ips.values()) ip.state = "new";
+    this.#touch(station, now);
+    return [{ kind: "check", mac: station.mac }];
   }
 
   #withdraw(mac: MacAddress, why: string, now: number): Effect[] {
-    const host = this.#hosts.get(mac);
-    if (host === undefined) return [];
+    const station = this.#stations.get(mac);
+    if (station === undefined) return [];
     this.#forget(mac);
     const effects: Effect[] = [];
     // One that is being published is withdrawn when the answer names it.
-    if (host.isPublished && !host.isDeclared) {
-      this.#withdrawn.set(mac, { id: host.id, revision: undefined });
+    if (station.isPublished && !station.isDeclared) {
+      this.#withdrawn.set(mac, { id: station.id, revision: undefined });
       this.#schedule(now);
-      effects.push(this.#report("withdrawn", mac, [textOf(host.ips), why].filter((part) => part !== "").join(": ")));
+      effects.push(this.#report("withdrawn", mac, [textOf(station.ips), why].filter((part) => part !== "").join(": ")));
     }
-    return host.port === undefined ? effects : [...effects, ...this.#promote(host.port, now)];
+    return station.port === undefined ? effects : [...effects, ...this.#promote(station.port, now)];
   }
 
   /** There is room at the port for one of those that had none. */
@@ -475,37 +477,37 @@ export class NetworkLearning {
   }
 
   #settle(finding: Finding, { endpoint, reason, retryAfter }: Outcome, revision: number, now: number): Effect[] {
-    const host = this.#hosts.get(finding.mac);
+    const station = this.#stations.get(finding.mac);
     const effects: Effect[] = [];
-    if (host === undefined) {
+    if (station === undefined) {
       // It went while it was being published.
       if (endpoint !== undefined && !this.#portOfMac.has(finding.mac))
         this.#withdrawn.set(finding.mac, { id: endpoint.id, revision: undefined });
       return [];
     }
-    if (reason !== "" && reason !== host.reason) effects.push(this.#report("refused", finding.mac, reason));
-    host.reason = reason;
+    if (reason !== "" && reason !== station.reason) effects.push(this.#report("refused", finding.mac, reason));
+    station.reason = reason;
     if (endpoint === undefined) {
-      if (retryAfter > 0) host.askAt = now + retryAfter;
-      else host.refusedAt = now;
-      this.#changed.add(host.mac);
+      if (retryAfter > 0) station.askAt = now + retryAfter;
+      else station.refusedAt = now;
+      this.#changed.add(station.mac);
       return effects;
     }
-    host.isPublished = true;
-    if (!host.isDeclared) host.id = endpoint.id;
-    host.revision = revision;
-    host.refusedAt = undefined;
+    station.isPublished = true;
+    if (!station.isDeclared) station.id = endpoint.id;
+    station.revision = revision;
+    station.refusedAt = undefined;
     for (const ip of finding.ips) {
-      const learned = host.ips.get(ip);
+      const learned = station.ips.get(ip);
       if (learned === undefined) continue;
       const isAccepted = endpoint.ips.includes(ip);
       if (isAccepted) learned.state = "published";
       else if (retryAfter === 0) learned.state = "refused";
       if (!isAccepted) learned.heard = now;
     }
-    if (retryAfter > 0) host.askAt = now + retryAfter;
-    this.#changed.add(host.mac);
-    return [...effects, ...this.#tell(host)];
+    if (retryAfter > 0) station.askAt = now + retryAfter;
+    this.#changed.add(station.mac);
+    return [...effects, ...this.#tell(station)];
   }
 
   #collect(now: number): Effect | undefined {
@@ -513,10 +515,10 @@ export class NetworkLearning {
     const publish: Finding[] = [];
     let next: number | undefined;
     for (const mac of this.#changed) {
-      const host = this.#hosts.get(mac);
-      if (host === undefined || !isUnpublished(host)) this.#changed.delete(mac);
-      else if (host.askAt > now) next = Math.min(next ?? host.askAt, host.askAt);
-      else if (publish.length < batchLimit) publish.push(findingOf(host));
+      const station = this.#stations.get(mac);
+      if (station === undefined || !isUnpublished(station)) this.#changed.delete(mac);
+      else if (station.askAt > now) next = Math.min(next ?? station.askAt, station.askAt);
+      else if (publish.length < batchLimit) publish.push(findingOf(station));
     }
     const withdraw = this.#toWithdraw().slice(0, batchLimit);
     if (publish.length === 0 && withdraw.length === 0) {
@@ -543,20 +545,20 @@ export class NetworkLearning {
     return this.#sending?.withdraw.includes(id) === true;
   }
 
-  #touch(host: LearnedHost, now: number): void {
-    this.#changed.add(host.mac);
+  #touch(station: Station, now: number): void {
+    this.#changed.add(station.mac);
     this.#schedule(now);
   }
 
-  /** A host that the server refused for good and that is still there after a while. */
-  #askAgain(host: LearnedHost, now: number): void {
-    if (host.refusedAt === undefined || now - host.refusedAt < refusedPause) return;
-    host.refusedAt = undefined;
-    this.#touch(host, now);
+  /** A station that the server refused for good and that is still there after a while. */
+  #askAgain(station: Station, now: number): void {
+    if (station.refusedAt === undefined || now - station.refusedAt < refusedPause) return;
+    station.refusedAt = undefined;
+    this.#touch(station, now);
   }
 
-  #add(mac: MacAddress, port: string | undefined, isDeclared: boolean, now: number): LearnedHost {
-    const host: LearnedHost = {
+  #add(mac: MacAddress, port: string | undefined, isDeclared: boolean, now: number): Station {
+    const station: Station = {
       mac,
       id: isDeclared && port !== undefined ? port : this.#newId(),
       port,
@@ -571,34 +573,34 @@ export class NetworkLearning {
       deadline: undefined,
       isFull: false,
     };
-    this.#hosts.set(mac, host);
+    this.#stations.set(mac, station);
     if (port !== undefined && !isDeclared) this.#ports.get(port)?.macs.add(mac);
-    return host;
+    return station;
   }
 
   #forget(mac: MacAddress): void {
-    const host = this.#hosts.get(mac);
-    if (host === undefined) return;
-    for (const ip of host.ips.keys()) if (this.#macOfIp.get(ip) === mac) this.#macOfIp.delete(ip);
-    this.#hosts.delete(mac);
+    const station = this.#stations.get(mac);
+    if (station === undefined) return;
+    for (const ip of station.ips.keys()) if (this.#macOfIp.get(ip) === mac) this.#macOfIp.delete(ip);
+    this.#stations.delete(mac);
     this.#unseen.delete(mac);
     this.#changed.delete(mac);
-    if (host.port === undefined || host.isDeclared) return;
-    const port = this.#ports.get(host.port);
+    if (station.port === undefined || station.isDeclared) return;
+    const port = this.#ports.get(station.port);
     port?.macs.delete(mac);
     if (port !== undefined && port.surplus.size === 0) port.isFull = false;
   }
 
-  #dropIp(host: LearnedHost, ip: IpAddress): void {
-    host.ips.delete(ip);
-    if (this.#macOfIp.get(ip) === host.mac) this.#macOfIp.delete(ip);
+  #dropIp(station: Station, ip: IpAddress): void {
+    station.ips.delete(ip);
+    if (this.#macOfIp.get(ip) === station.mac) this.#macOfIp.delete(ip);
   }
 
   /** Makes room for an address by giving up the one that was silent longest, if it was silent for long. */
-  #dropSilent(host: LearnedHost, now: number): boolean {
-    const [oldest] = [...host.ips].sort(([, a], [, b]) => a.heard - b.heard);
+  #dropSilent(station: Station, now: number): boolean {
+    const [oldest] = [...station.ips].sort(([, a], [, b]) => a.heard - b.heard);
     if (oldest === undefined || now - oldest[1].heard < this.#ageing) return false;
-    this.#dropIp(host, oldest[0]);
+    this.#dropIp(station, oldest[0]);
     return true;
   }
 
@@ -617,12 +619,12 @@ export class NetworkLearning {
 }
 
 /** Whether there is something that the server has not been told, and may accept. */
-function isUnpublished(host: LearnedHost): boolean {
-  if (host.port === undefined || host.refusedAt !== undefined) return false;
-  return !host.isPublished || [...host.ips.values()].some(({ state }) => state === "new");
+function isUnpublished(station: Station): boolean {
+  if (station.port === undefined || station.refusedAt !== undefined) return false;
+  return !station.isPublished || [...station.ips.values()].some(({ state }) => state === "new");
 }
 
-function findingOf({ id, mac, ips }: LearnedHost): Finding {
+function findingOf({ id, mac, ips }: Station): Finding {
   return { id, mac, ips: [...ips].filter(([, { state }]) => state !== "refused").map(([ip]) => ip) };
 }
 

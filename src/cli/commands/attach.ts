@@ -50,7 +50,7 @@ export function registerAttach(program: Command): void {
       ) => {
         const netns = namespacePath(options.netns);
         await requireNamespace(`attach ${netns} to network ${network}`, netns);
-        const { agentClient } = await import("../../api/transport.ts");
+        const { agentClient } = await import("../../api/clients.ts");
         const answer = await agentClient(options.agent).attach({
           network,
           netns,
@@ -87,7 +87,7 @@ export function registerAttach(program: Command): void {
     .addOption(outputOption())
     .action(async (network: string, options: PlaceOptions) => {
       const netns = namespacePath(options.netns);
-      const { agentClient } = await import("../../api/transport.ts");
+      const { agentClient } = await import("../../api/clients.ts");
       const { endpoint } = await agentClient(options.agent).detach({ network, netns, interface: options.interface });
       await show(options.output, { endpoint: endpoint === "" ? undefined : endpoint }, () =>
         endpoint === ""

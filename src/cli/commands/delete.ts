@@ -15,7 +15,7 @@ export function addDelete(
     .description(description)
     .addOption(serverOption())
     .action(async (given: readonly string[], options: WithServer) => {
-      const { serverClient } = await import("../../api/transport.ts");
+      const { serverClient } = await import("../../api/clients.ts");
       await serverClient(options.server).delete({ resources: given.map((name) => ({ kind, name })) });
       print(given.map((name) => `${kind} ${name} deleted\n`).join(""));
     });

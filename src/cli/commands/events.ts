@@ -11,7 +11,7 @@ export function registerEvents(program: Command): void {
     .addOption(agentOption())
     .addOption(outputOption())
     .action(async (options: WithAgent & WithOutput & { readonly follow?: boolean }) => {
-      const { agentClient } = await import("../../api/transport.ts");
+      const { agentClient } = await import("../../api/clients.ts");
       const client = agentClient(options.agent);
       // A series without an end may begin late: this asks in time whether anybody is there.
       await client.getStatus({});

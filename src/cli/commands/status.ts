@@ -40,7 +40,7 @@ export function registerStatus(program: Command): void {
               ? "start one of them, or name a socket by --agent or --server"
               : "run it as root: nobody else sees their sockets",
         });
-      const { agentClient, serverClient } = await import("../../api/transport.ts");
+      const { agentClient, serverClient } = await import("../../api/clients.ts");
       const [agentAnswer, serverAnswer] = await Promise.allSettled([
         wantsAgent ? agentStatus(agentClient(options.agent)) : undefined,
         wantsServer ? serverStatus(serverClient(options.server)) : undefined,
@@ -65,15 +65,15 @@ export function registerStatus(program: Command): void {
   examples(status, "weft status", "weft status -o json", "weft status --agent /run/weft/agent.sock");
 }
 
-type ApiTransport = typeof import("../../api/transport.ts");
+type ApiClients = typeof import("../../api/clients.ts");
 
-async function agentStatus(client: ReturnType<ApiTransport["agentClient"]>) {
+async function agentStatus(client: ReturnType<ApiClients["agentClient"]>) {
   const answer = await client.getStatus({});
   const problems = answer.problems.map((problem) => ({ ...plain(problem), since: instant(problem.since) }));
   return { ...plain(answer), problems, certificateExpires: instant(answer.certificateExpires) };
 }
 
-async function serverStatus(client: ReturnType<ApiTransport["serverClient"]>) {
+async function serverStatus(client: ReturnType<ApiClients["serverClient"]>) {
   return plain(await client.getStatus({}));
 }
 

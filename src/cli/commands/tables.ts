@@ -22,7 +22,7 @@ export function registerTables(program: Command): void {
       .addOption(agentOption())
       .addOption(outputOption())
       .action(async (network: string | undefined, options: WithAgent & WithOutput) => {
-        const { agentClient } = await import("../../api/transport.ts");
+        const { agentClient } = await import("../../api/clients.ts");
         const answer = await agentClient(options.agent).listTable({ table: table.name, network: network ?? "" });
         const { rows } = plain(answer);
         await show(options.output, rows, (surface) =>

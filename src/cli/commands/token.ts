@@ -12,7 +12,7 @@ export function registerToken(program: Command): void {
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (options: WithServer & WithOutput & { readonly ttl: Duration }) => {
-      const { serverClient } = await import("../../api/transport.ts");
+      const { serverClient } = await import("../../api/clients.ts");
       const answer = await serverClient(options.server).createToken({ lifetime: BigInt(Math.round(options.ttl)) });
       const expires = instant(answer.expires);
       await show(options.output, { token: answer.token, expires }, () => `${answer.token}\n`);

@@ -7,7 +7,7 @@ import { applyChanges } from "./device-changes.ts";
 
 it("names the device that a change was refused of, and keeps the kernel's error", async () => {
   const kernel = new FakeKernel();
-  using socket = new NetlinkSocket({ transport: kernel });
+  using socket = new NetlinkSocket({ channel: kernel });
   kernel.inject({ kind: "error", errno: 16 });
   await assert.rejects(
     applyChanges("vx100", socket, [changeLink({ index: 7 }, { up: true })], false, []),

@@ -9,7 +9,7 @@ it("says what is in the way of a tunnel, and keeps the kernel's error", async ()
   const scene = await Scene.make();
   const settings = networkSettings({});
   using holder = scene.machine.host.open("of another program");
-  using socket = new NetlinkSocket({ transport: holder.openTransport({}) });
+  using socket = new NetlinkSocket({ channel: holder.openChannel({}) });
   const { vni } = settings;
   await socket.execute(createLink("vxlan", { name: "theirs", info: { vxlan: { vni, port: 4789, learning: false } } }));
   await scene.start((dataplane) => dataplane.putNetwork(settings));

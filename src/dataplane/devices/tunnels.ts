@@ -16,9 +16,9 @@ import {
   changedInfoOf,
   hasOtherSettings,
   infoOf,
-  type PlannedTunnel,
-  plannedTunnels,
   tunnelConflict,
+  type WantedTunnel,
+  wantedTunnels,
 } from "../encapsulation/tunnel.ts";
 import type { TunnelDevice } from "../encapsulation/tunnel-device.ts";
 import { aliasOf, isOwnLink, isTunnelOf, weftGroup } from "../kernel-names.ts";
@@ -30,7 +30,7 @@ import { applyChanges, type DeviceContext, isMarked, wrongKind } from "./device-
 import type { LinkTable } from "./link-table.ts";
 
 /** A tunnel in the kernel. */
-interface Tunnel extends PlannedTunnel {
+interface Tunnel extends WantedTunnel {
   readonly index: number;
 }
 
@@ -40,7 +40,7 @@ export interface TunnelsOptions {
   /** The bridge that they are ports of; absent: of none. */
   readonly bridge: () => number | undefined;
   /** A tunnel is new, and its tables are empty. */
-  readonly onMade: (tunnel: PlannedTunnel) => void;
+  readonly onMade: (tunnel: WantedTunnel) => void;
   /** One that is there will be changed or made anew, which may flush its tables; `isRepair`: because somebody else has changed it. */
   readonly onChange: (isRepair: boolean) => void;
   readonly onRepaired: (name: string, change: string) => void;
@@ -55,7 +55,7 @@ export class Tunnels implements Objects<string> {
   readonly objects: ReconciledObjects<string>;
   readonly onAttempt: Objects<string>["onAttempt"];
   readonly #options: TunnelsOptions;
-  #planned = new Map<string, PlannedTunnel>();
+  #wanted = new Map<string, WantedTunnel>();
   readonly #byName = new Map<string, Tunnel>();
   readonly #byIndex = new Map<number, Tunnel>();
   /** The tunnel that packets to a VTEP leave by; `undefined` as VTEP: to all. */
@@ -103,15 +103,15 @@ export class Tunnels implements Objects<string> {
   /** The network's settings are others: all tunnels are looked at. */
   plan(): void {
     const { settings, peers } = this.#options.desired;
-    const before = this.#planned;
-    this.#planned = plannedTunnels(settings, peers);
+    const before = this.#wanted;
+    this.#wanted = wantedTunnels(settings, peers);
     // What is sent by first: while frames are flooded by one tunnel after another, one too many beats one too few.
-    for (const name of new Set([...this.#planned.keys(), ...before.keys()])) this.objects.mark(name);
+    for (const name of new Set([...this.#wanted.keys(), ...before.keys()])) this.objects.mark(name);
     const present = [...this.#byName.values()];
     this.#sending.clear();
     for (const tunnel of present) {
-      const planned = this.#planned.get(tunnel.device.name);
-      if (planned !== undefined) this.#remember({ ...planned, index: tunnel.index });
+      const wanted = this.#wanted.get(tunnel.device.name);
+      if (wanted !== undefined) this.#remember({ ...wanted, index: tunnel.index });
     }
   }
 
@@ -119,37 +119,37 @@ export class Tunnels implements Objects<string> {
   planPeer(vtep: IpAddress): void {
     const { desired } = this.#options;
     const isPeer = desired.hasPeer(vtep);
-    for (const [name, tunnel] of plannedTunnels(desired.settings, [vtep])) {
+    for (const [name, tunnel] of wantedTunnels(desired.settings, [vtep])) {
       if (tunnel.peer === undefined) continue;
-      if (isPeer) this.#planned.set(name, tunnel);
-      else this.#planned.delete(name);
+      if (isPeer) this.#wanted.set(name, tunnel);
+      else this.#wanted.delete(name);
       this.objects.mark(name);
     }
   }
 
   keys(): Iterable<string> {
-    return this.#planned.keys();
+    return this.#wanted.keys();
   }
 
   isWanted(name: string): boolean {
-    return this.#planned.has(name);
+    return this.#wanted.has(name);
   }
 
   async ensure(name: string, isDamaged: boolean): Promise<void> {
-    const planned = this.#planned.get(name);
-    if (planned === undefined) return;
+    const wanted = this.#wanted.get(name);
+    if (wanted === undefined) return;
     const { desired, context, bridge, onMade, onChange, onRepaired } = this.#options;
     const changes: string[] = [];
     const { settings } = desired;
-    const found = await findTunnel(planned, context, changes, () => onChange(isDamaged));
+    const found = await findTunnel(wanted, context, changes, () => onChange(isDamaged));
     let link = found;
     if (link === undefined) {
       this.#forget(name);
-      link = await makeTunnel(settings, planned, context, changes);
+      link = await makeTunnel(settings, wanted, context, changes);
     }
-    this.#remember({ ...planned, index: link.index });
+    this.#remember({ ...wanted, index: link.index });
     try {
-      const requests = [...tunnelChanges(settings, planned, context.instance, link, bridge())];
+      const requests = [...tunnelChanges(settings, wanted, context.instance, link, bridge())];
       if (found !== undefined && requests.length > 0) onChange(isDamaged);
       await applyChanges(name, context.socket, requests, found !== undefined, changes);
     } catch (error) {
@@ -158,9 +158,9 @@ export class Tunnels implements Objects<string> {
         this.#forget(name);
         await context.socket.execute(deleteLink({ index: link.index })).catch(() => {});
       }
-      throw explainTunnelFailure(error, settings, planned);
+      throw explainTunnelFailure(error, settings, wanted);
     }
-    if (found === undefined) onMade(planned);
+    if (found === undefined) onMade(wanted);
     if (isDamaged) for (const change of changes) onRepaired(name, change);
   }
 
@@ -226,7 +226,7 @@ async function findOwn(name: string, { socket }: DeviceContext): Promise<number 
 
 /** The device that is there, if it can become what is wanted; one of weft's that cannot is deleted. */
 async function findTunnel(
-  { device }: PlannedTunnel,
+  { device }: WantedTunnel,
   context: TunnelsOptions["context"],
   changes: string[],
   onDelete: () => void,
@@ -243,13 +243,13 @@ async function findTunnel(
 
 async function makeTunnel(
   network: NetworkSettings,
-  planned: PlannedTunnel,
+  wanted: WantedTunnel,
   context: DeviceContext,
   changes: string[],
 ): Promise<Link> {
-  const { name } = planned.device;
-  await createTunnel(network, planned.device, context).catch((error: unknown) => {
-    throw explainTunnelFailure(error, network, planned);
+  const { name } = wanted.device;
+  await createTunnel(network, wanted.device, context).catch((error: unknown) => {
+    throw explainTunnelFailure(error, network, wanted);
   });
   changes.push(`tunnel ${name} had been removed; made again`);
   return context.socket.get(getLink({ name }));
@@ -275,12 +275,12 @@ async function createTunnel(network: NetworkSettings, device: TunnelDevice, cont
 /** What makes the tunnel as it shall be; nothing if it is. `bridge`: the one that it is a port of; absent: none. */
 function* tunnelChanges(
   network: NetworkSettings,
-  planned: PlannedTunnel,
+  wanted: WantedTunnel,
   instance: string,
   link: Link,
   bridge: number | undefined,
 ): Generator<Request> {
-  const { device } = planned;
+  const { device } = wanted;
   const reference = { index: link.index };
   if (link.alias !== aliasOf(instance)) yield changeLink(reference, { alias: aliasOf(instance) });
   if (link.group !== weftGroup) yield changeLink(reference, { group: weftGroup });
@@ -294,23 +294,23 @@ function* tunnelChanges(
   }
   if (bridge !== undefined) {
     if (link.master !== bridge) yield changeLink(reference, { master: bridge });
-    const port = tunnelPort(network, planned.isStandby);
+    const port = tunnelPort(network, wanted.isStandby);
     if (link.master !== bridge || !isPortAs(port, link.info.bridgePort))
       yield changeLink(reference, { info: { portKind: "bridge", bridgePort: port } });
   }
   if (!link.up) yield changeLink(reference, { up: true });
 }
 
-function explainTunnelFailure(error: unknown, network: NetworkSettings, planned: PlannedTunnel): unknown {
+function explainTunnelFailure(error: unknown, network: NetworkSettings, wanted: WantedTunnel): unknown {
   if (!(error instanceof SystemError)) return error;
-  const hint = explain(error, network, planned);
+  const hint = explain(error, network, wanted);
   return hint === undefined ? error : error.with({ hint });
 }
 
 function explain(
   error: SystemError,
   { vni }: NetworkSettings,
-  { device: { kind, module }, transport, peer }: PlannedTunnel,
+  { device: { kind, module }, transport, peer }: WantedTunnel,
 ): string | undefined {
   if (isErrno(error, "EADDRINUSE"))
     return `UDP port ${transport.port} is in use on this node; find the program with: ss -ulnp sport = :${transport.port}; or give the network another port`;

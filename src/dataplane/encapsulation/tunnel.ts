@@ -29,7 +29,7 @@ export function takesFromAll({ encapsulation }: TunnelTransport): boolean {
 }
 
 /** A tunnel and the VTEP that it leads to; `undefined`: it leads to all. */
-export interface PlannedTunnel {
+export interface WantedTunnel {
   readonly device: TunnelDevice;
   readonly transport: TunnelTransport;
   readonly peer: IpAddress | undefined;
@@ -38,20 +38,20 @@ export interface PlannedTunnel {
 }
 
 /** The tunnels of a network towards these peers, by the names of their devices. */
-export function plannedTunnels(network: NetworkSettings, peers: Iterable<IpAddress>): Map<string, PlannedTunnel> {
-  const planned = new Map<string, PlannedTunnel>();
+export function wantedTunnels(network: NetworkSettings, peers: Iterable<IpAddress>): Map<string, WantedTunnel> {
+  const wanted = new Map<string, WantedTunnel>();
   const all = [...peers];
   const plan = (transport: TunnelTransport, isStandby: boolean): void => {
     const { encapsulation } = transport;
     for (const peer of encapsulations[encapsulation].devices === "shared" ? [undefined] : all) {
       const device = deviceOf[encapsulation](network, transport, peer ?? network.localVtep);
-      planned.set(device.name, { device, transport, peer, isStandby });
+      wanted.set(device.name, { device, transport, peer, isStandby });
     }
   };
   // First what is sent by: while frames are flooded by one tunnel after another, one too many beats one too few.
   if (network.transport !== undefined) plan(network.transport, false);
   for (const transport of network.standby) plan(transport, true);
-  return planned;
+  return wanted;
 }
 
 /** What the device is made with, beside what all devices are. */

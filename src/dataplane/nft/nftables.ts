@@ -39,7 +39,7 @@ export class Nftables {
 
   constructor(namespace: KernelNamespace, watch: Watch) {
     this.#namespace = namespace;
-    this.#socket = new NetlinkSocket({ transport: namespace.openTransport({ protocol: netlinkProtocol.netfilter }) });
+    this.#socket = new NetlinkSocket({ channel: namespace.openChannel({ protocol: netlinkProtocol.netfilter }) });
     this.#watch = watch;
   }
 

@@ -14,7 +14,7 @@ test("asks anew after a route that leads to a known VTEP has changed, and after 
   // It knows no route: every VTEP is elsewhere.
   const ENETUNREACH = 101;
   const refusing = new FakeKernel({ handlers: [() => ({ errno: ENETUNREACH })] });
-  const routes = new VtepRoutes(watch, new NetlinkSocket({ transport: refusing }), () => changes++);
+  const routes = new VtepRoutes(watch, new NetlinkSocket({ channel: refusing }), () => changes++);
   const vteps = ["192.0.2.1", "192.0.2.9", "198.51.100.7", "2001:db8::1"].map(ip);
   const told = async (destination: string, isGone = false): Promise<boolean> => {
     await routes.paths(vteps);

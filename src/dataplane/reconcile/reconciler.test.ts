@@ -80,7 +80,7 @@ beforeEach(() => {
   });
   kernel = new FakeKernel({ handlers: [held.handler] });
   clock = new ManualClock();
-  socket = new NetlinkSocket({ transport: kernel });
+  socket = new NetlinkSocket({ channel: kernel });
   repaired = [];
   table = new Neighbours(5);
   reconciler = new Reconciler({ socket, clock, onRepaired: (kind, name) => repaired.push(`${kind} ${name}`) });
@@ -92,7 +92,7 @@ const rows = (): string[] =>
   held.values.map(({ index, ip: address, mac: hardware }) => `${index} ${address} ${hardware}`);
 
 async function write(row: Neighbour): Promise<void> {
-  await new NetlinkSocket({ transport: kernel }).execute(replaceNeighbour(row));
+  await new NetlinkSocket({ channel: kernel }).execute(replaceNeighbour(row));
 }
 
 async function settled(...wanted: (readonly [IpAddress, MacAddress])[]): Promise<void> {
@@ -337,7 +337,7 @@ it("a row that somebody takes away between the kernel's work and its answer is w
   const pass = reconciler.pass();
   await new Promise(setImmediate);
   assert.deepEqual(rows(), [`5 ${a} ${macs[0]}`]);
-  await new NetlinkSocket({ transport: new FakeKernel({ handlers: [held.handler] }) }).execute(deleteNeighbour(5, a));
+  await new NetlinkSocket({ channel: new FakeKernel({ handlers: [held.handler] }) }).execute(deleteNeighbour(5, a));
   state.observe(neighbour(5, a, macs[0]), true);
   kernel.release();
   await pass;

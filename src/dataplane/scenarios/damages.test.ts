@@ -47,7 +47,7 @@ const firstNexthop = ({ machine }: Scene): number => Math.min(...machine.host.ne
 /** Requests of another program. */
 async function request(namespace: FakeNamespace, ...requests: readonly Request[]): Promise<void> {
   using holder = namespace.open("of another program");
-  using socket = new NetlinkSocket({ transport: holder.openTransport({}) });
+  using socket = new NetlinkSocket({ channel: holder.openChannel({}) });
   const { failures } = await socket.batch(requests);
   if (failures[0] !== undefined) throw failures[0].error;
 }
@@ -57,7 +57,7 @@ const members = { name: "members4", key: [packetNumber(96, 24), nftField.ipv4_ad
 
 async function changeNft(namespace: FakeNamespace, request: Request): Promise<void> {
   using holder = namespace.open("of another program");
-  using socket = new NetlinkSocket({ transport: holder.openTransport({ protocol: netlinkProtocol.netfilter }) });
+  using socket = new NetlinkSocket({ channel: holder.openChannel({ protocol: netlinkProtocol.netfilter }) });
   const { failures } = await socket.transaction([request]);
   if (failures[0] !== undefined) throw failures[0].error;
 }

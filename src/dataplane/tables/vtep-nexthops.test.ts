@@ -32,7 +32,7 @@ const RTM_GETNEXTHOP = 106;
 class Nexthops {
   readonly held = new Map<number, Nexthop>();
   readonly kernel = new FakeKernel({ handlers: [(request) => this.#handle(request)] });
-  readonly socket = new NetlinkSocket({ transport: this.kernel });
+  readonly socket = new NetlinkSocket({ channel: this.kernel });
   readonly clock = new ManualClock();
 
   /** An agent's, as it starts. */
@@ -254,7 +254,7 @@ it("leaves a node's nexthops that others made or took, tells of those that were 
   });
   const { nexthops } = scene.machine.host;
   using holder = scene.machine.host.open("of another program");
-  using socket = new NetlinkSocket({ transport: holder.openTransport({}) });
+  using socket = new NetlinkSocket({ channel: holder.openChannel({}) });
   const [hop, group] = nexthops.all.map(({ id }) => id) as [number, number];
   const theirs: Nexthop = { id: group + 1, protocol: 4, fdb: true, gateway: three };
   const taken: Nexthop = { id: hop, protocol: 4, fdb: true, gateway: three };

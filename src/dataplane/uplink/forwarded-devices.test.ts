@@ -49,7 +49,7 @@ function host() {
   const namespace = {
     readSysctl: (key: string) => sysctls.get(key),
     writeSysctl: (key: string, value: string) => void sysctls.set(key, value),
-    openTransport: () => new FakeKernel({ handlers: [nft.handlerOf(1)] }),
+    openChannel: () => new FakeKernel({ handlers: [nft.handlerOf(1)] }),
     nft: async (_attempted: string, parameters: readonly string[], input: string) => nft.run(parameters, input),
   } as Partial<KernelNamespace> as KernelNamespace;
   let damages = 0;

@@ -46,9 +46,9 @@ function watchOf(kernel: FakeKernel): CountingWatch {
 async function callsWith(tenants: number): Promise<number> {
   const kernel = new FakeKernel();
   const watch = watchOf(kernel);
-  const namespace = { openTransport: () => new FakeKernel() } as Partial<KernelNamespace> as KernelNamespace;
+  const namespace = { openChannel: () => new FakeKernel() } as Partial<KernelNamespace> as KernelNamespace;
   const nftables = new Nftables(namespace, watch);
-  const side = { namespace, socket: new NetlinkSocket({ transport: new FakeKernel() }), nftables };
+  const side = { namespace, socket: new NetlinkSocket({ channel: new FakeKernel() }), nftables };
   const [report, onDamage] = [() => {}, () => {}];
   const underlay = {
     ...side,

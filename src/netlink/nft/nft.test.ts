@@ -207,7 +207,7 @@ function kernelOf(answers: (request: FakeRequest) => string | undefined) {
       },
     ],
   });
-  return new NetlinkSocket({ transport: kernel });
+  return new NetlinkSocket({ channel: kernel });
 }
 
 describe("listings", () => {
@@ -256,7 +256,7 @@ describe("transactions", () => {
   const requests = [addNftTable("inet", "a"), addNftTable("inet", "b"), addNftTable("inet", "c")];
   const setUp = () => {
     const kernel = new FakeKernel();
-    return { kernel, socket: new NetlinkSocket({ transport: kernel }) };
+    return { kernel, socket: new NetlinkSocket({ channel: kernel }) };
   };
 
   test("are one send, from their beginning to their end", async () => {

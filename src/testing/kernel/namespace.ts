@@ -2,7 +2,7 @@ import { WeftError } from "../../base/errors.ts";
 import type { MacAddress } from "../../base/mac.ts";
 import type { KernelNamespace } from "../../dataplane/kernel.ts";
 import { netlinkProtocol, SystemError } from "../../linux/index.ts";
-import type { Nexthop, Transport, TransportOptions } from "../../netlink/index.ts";
+import type { Channel, ChannelOptions, Nexthop } from "../../netlink/index.ts";
 import { type FakeAnswer, FakeKernel, type FakeMessage, type FakeRequest } from "../fake-kernel.ts";
 import { Addresses } from "./addresses.ts";
 import { isLetThrough } from "./bpf.ts";
@@ -64,7 +64,7 @@ export class FakeNamespace {
   readonly sent: SentFrame[] = [];
   readonly #context: NamespaceContext;
   readonly #families: readonly Family[];
-  readonly #sockets = new Map<FakeKernel, Omit<TransportOptions, "namespace">>();
+  readonly #sockets = new Map<FakeKernel, Omit<ChannelOptions, "namespace">>();
   #lastPort = 0;
 
   constructor(inode: number, context: NamespaceContext) {
@@ -116,7 +116,7 @@ export class FakeNamespace {
       label,
       inode: this.inode,
       fd,
-      openTransport: (options) => this.#openTransport(options),
+      openChannel: (options) => this.#openChannel(options),
       readSysctl: (key) => this.sysctls.read(key),
       writeSysctl: (key, value) => {
         const attempted = `set sysctl net.${key.replaceAll("/", ".")} = ${value} in ${label}`;
@@ -145,7 +145,7 @@ export class FakeNamespace {
     };
   }
 
-  #openTransport(options: Omit<TransportOptions, "namespace">): Transport {
+  #openChannel(options: Omit<ChannelOptions, "namespace">): Channel {
     const { filter, protocol } = options;
     const isOfFilters = protocol === netlinkProtocol.netfilter;
     return this.#do("open a netlink socket", () => {

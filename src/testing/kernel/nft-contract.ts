@@ -23,8 +23,8 @@ const rule = { ...table, chain: "input", expr: [{ match: { op: "==", left, right
 /** What a kernel tells of nftables, and by whom, when a table and what is in it comes, goes and is written again as it was. */
 export async function observeFilters(kernel: Kernel, [name]: readonly [string, string]): Promise<string[]> {
   using namespace = kernel.openNamed(name);
-  const socket = new NetlinkSocket({ transport: namespace.openTransport({ protocol: netlinkProtocol.netfilter }) });
-  using watch = new Watch({ open: (options) => namespace.openTransport(options), groups: [] });
+  const socket = new NetlinkSocket({ channel: namespace.openChannel({ protocol: netlinkProtocol.netfilter }) });
+  using watch = new Watch({ open: (options) => namespace.openChannel(options), groups: [] });
   const lines: string[] = [];
   const told = new Set<string>();
   watch.subscribe("nft", ({ table: of, port }) => {

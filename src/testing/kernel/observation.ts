@@ -146,9 +146,9 @@ export class Observation {
 
 function open(kernel: Kernel, name: string): Side {
   const namespace = kernel.openNamed(name);
-  const socket = new NetlinkSocket({ transport: namespace.openTransport({}) });
+  const socket = new NetlinkSocket({ channel: namespace.openChannel({}) });
   const watch = new Watch({
-    open: (options) => namespace.openTransport(options),
+    open: (options) => namespace.openChannel(options),
     groups: ["link", "neighbour", "address", "route", "netconf", "nexthop"],
     // Older kernels tell of entries of tunnels twice.
     filter: withoutNewNeighbours(0),

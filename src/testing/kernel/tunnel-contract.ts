@@ -5,8 +5,8 @@ import {
   changedInfoOf,
   hasOtherSettings,
   infoOf,
-  plannedTunnels,
   tunnelConflict,
+  wantedTunnels,
 } from "../../dataplane/encapsulation/tunnel.ts";
 import type { TunnelDevice } from "../../dataplane/encapsulation/tunnel-device.ts";
 import type { Kernel } from "../../dataplane/kernel.ts";
@@ -31,7 +31,7 @@ export async function observeTunnels(
     ? [ip("2001:db8::2"), ip("2001:db8::3")]
     : [ip("192.0.2.2"), ip("192.0.2.3")];
   return Observation.of(kernel, names, async (on) => {
-    const [one, other] = [...plannedTunnels(network, [near, far]).values()].map(({ device }) => device);
+    const [one, other] = [...wantedTunnels(network, [near, far]).values()].map(({ device }) => device);
     if (one === undefined || other === undefined) throw new Error("a tunnel for each VTEP");
     await make(on, "tunnel", one);
     await make(on, "another of its key", { ...one, name: "tn1" });

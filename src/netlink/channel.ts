@@ -1,7 +1,7 @@
 import { type NetworkNamespace, RawNetlinkSocket, watchReadable } from "../linux/index.ts";
 
 /** How datagrams reach a kernel: the real one, or one that a test scripts. */
-export interface Transport {
+export interface Channel {
   /** The port that answers are addressed to. */
   readonly portId: number;
   /** The kernel has done all of it when this returns, but for dumps, which go on as they are received. */
@@ -13,7 +13,7 @@ export interface Transport {
   close(): void;
 }
 
-export interface TransportOptions {
+export interface ChannelOptions {
   /** Absent: the namespace that the process is in. The socket stays in it for good. */
   readonly namespace?: NetworkNamespace | undefined;
   /** Octets of the receive buffer. Default 8 MiB. */
@@ -25,7 +25,7 @@ export interface TransportOptions {
   readonly filter?: Uint8Array | undefined;
 }
 
-export function openKernelTransport(options: TransportOptions): Transport {
+export function openKernelChannel(options: ChannelOptions): Channel {
   const open = (): RawNetlinkSocket => new RawNetlinkSocket({ receiveBuffer: 8 * 1024 * 1024, ...options });
   const socket = options.namespace === undefined ? open() : options.namespace.run(open);
   if (options.filter !== undefined) socket.attachFilter(options.filter);
