@@ -13,8 +13,8 @@ type RowRequest<Key> = Request & { key?: Key; owner?: object };
 interface Comparison<Key, Row> {
   /** Marks that it can clear, because they were there before. */
   readonly before: ReadonlyMap<Key, Mark>;
-  /** For each part the keys whose part is as wanted. */
-  readonly seen: readonly Set<Key>[];
+  /** Which parts of each key are as wanted: 2 to the power of the part each. */
+  readonly seen: Map<Key, number>;
   readonly surplus: Row[];
 }
 
@@ -126,20 +126,19 @@ export class ReconciledTable<Key, Row> {
   /** A listing begins. Marks that are made meanwhile stay. */
   beginComparison(): void {
     this.#isUnknown = false;
-    const seen = Array.from({ length: this.table.parts ?? 1 }, () => new Set<Key>());
-    this.#comparison = { before: new Map(this.#marks), seen, surplus: [] };
+    this.#comparison = { before: new Map(this.#marks), seen: new Map(), surplus: [] };
   }
 
   /** Takes a row of the listing. Rows are looked at as they are read, so that a large table is never held twice. */
   look(row: Row): void {
     const { table } = this;
-    const wanted = table.wanted(table.keyOf(row));
+    const key = table.keyOf(row);
+    const wanted = table.wanted(key);
     if (wanted === notYet || this.#comparison === undefined) return;
+    const { seen, surplus } = this.#comparison;
     if (wanted === undefined) {
-      if (table.isOwn(row)) this.#comparison.surplus.push(row);
-    } else if (table.same(wanted, row))
-      // The key of the desired state is there anyway; that of the row just read need not be kept.
-      this.#comparison.seen[table.partOf?.(row) ?? 0]?.add(table.keyOf(wanted));
+      if (table.isOwn(row)) surplus.push(row);
+    } else if (table.same(wanted, row)) seen.set(key, (seen.get(key) ?? 0) | (1 << (table.partOf?.(row) ?? 0)));
   }
 
   /** The listing is at its end: leaves those rows marked that differ. */
@@ -150,7 +149,8 @@ export class ReconciledTable<Key, Row> {
     this.#comparison = undefined;
     const { before, seen, surplus } = comparison;
     const missing: Key[] = [];
-    for (const key of table.keys()) if (!seen.every((part) => part.has(key))) missing.push(key);
+    const whole = (1 << (table.parts ?? 1)) - 1;
+    for (const key of table.keys()) if (seen.get(key) !== whole) missing.push(key);
     const isConfirmed = table.get !== undefined && missing.length <= confirmAtMost;
     const differing = new Set<Key>();
     for (const key of missing) if (!isConfirmed || !(await this.#isThere(key, socket))) differing.add(key);
