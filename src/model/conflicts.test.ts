@@ -10,7 +10,10 @@ import {
   checkNewTenant,
   checkTenantDeletion,
   chooseVni,
+  type Declared,
 } from "./conflicts.ts";
+import type { Encapsulation } from "./encapsulation.ts";
+import { NetworkIndex } from "./network-index.ts";
 import type { Network, NetworkDraft, Tenant } from "./resources.ts";
 import { parseNetwork, parseNetworkDraft } from "./schema.ts";
 
@@ -27,13 +30,26 @@ const tenants: Tenant[] = [
   { name: "red", placement: "own" },
 ];
 const networks = [network()];
+/** All that there is, for the rules to look at. */
+function declared(tenants: readonly Tenant[], networks: readonly Network[]): Declared {
+  const index = new NetworkIndex();
+  for (const each of networks) index.put(each);
+  const of = { tenant: tenants, network: networks };
+  return {
+    get: (kind, name) => of[kind].find((each) => each.name === name) as never,
+    rivalsOf: (draft) => index.rivals(draft),
+    networksOf: (tenant) => index.ofTenant(tenant),
+  };
+}
 const endpoints = [{ id: "0123456789ab", node: "h1", ips: [ip("10.0.0.2"), ip("fd00::2")] }];
 
+const given = declared(tenants, networks);
+
 const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined][]][] = [
-  ["new tenant", checkNewTenant({ name: "green", placement: "own" }, tenants), []],
+  ["new tenant", checkNewTenant({ name: "green", placement: "own" }, given), []],
   [
     "tenant name taken",
-    checkNewTenant({ name: "red", placement: "own" }, tenants),
+    checkNewTenant({ name: "red", placement: "own" }, given),
     [
       [
         "already-exists",
@@ -42,15 +58,15 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
       ],
     ],
   ],
-  ["new network", checkNewNetwork(draft({ name: "n", vni: 101, subnets: ["10.0.1.0/24"] }), tenants, networks), []],
+  ["new network", checkNewNetwork(draft({ name: "n", vni: 101, subnets: ["10.0.1.0/24"] }), given), []],
   [
     "same subnets, other tenant, VNI left to the server",
-    checkNewNetwork(draft({ name: "n", vni: undefined, tenant: "red" }), tenants, networks),
+    checkNewNetwork(draft({ name: "n", vni: undefined, tenant: "red" }), given),
     [],
   ],
   [
     "network name taken",
-    checkNewNetwork(draft(), tenants, networks),
+    checkNewNetwork(draft(), given),
     [
       [
         "already-exists",
@@ -61,7 +77,7 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
   ],
   [
     "tenant missing, VNI taken",
-    checkNewNetwork(draft({ name: "n", tenant: "pink" }), tenants, networks),
+    checkNewNetwork(draft({ name: "n", tenant: "pink" }), given),
     [
       ["not-found", "create network n: there is no tenant pink", "create it first: weft tenant create pink"],
       [
@@ -73,11 +89,7 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
   ],
   [
     "both subnets overlap",
-    checkNewNetwork(
-      draft({ name: "n", vni: 101, subnets: ["10.0.0.0/16", "fd00:0:0:0:8000::/65"] }),
-      tenants,
-      networks,
-    ),
+    checkNewNetwork(draft({ name: "n", vni: 101, subnets: ["10.0.0.0/16", "fd00:0:0:0:8000::/65"] }), given),
     [
       [
         "already-exists",
@@ -91,8 +103,8 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
       ],
     ],
   ],
-  ["no change", checkNetworkChange(network(), draft(), networks, endpoints, []), []],
-  ["VNI left out keeps it", checkNetworkChange(network(), draft({ vni: undefined }), networks, endpoints, []), []],
+  ["no change", checkNetworkChange(network(), draft(), given, endpoints, []), []],
+  ["VNI left out keeps it", checkNetworkChange(network(), draft({ vni: undefined }), given, endpoints, []), []],
   [
     "what may change at any time",
     checkNetworkChange(
@@ -104,7 +116,7 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
         gateways: ["10.0.0.1"],
         subnets: ["fd00::/64", "10.0.0.0/24"],
       }),
-      networks,
+      given,
       endpoints,
       [],
     ),
@@ -115,7 +127,7 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
     checkNetworkChange(
       network(),
       draft({ encapsulation: "geneve", port: 7000, discovery: "static", vteps: ["192.0.2.9"], ageing: 20 }),
-      networks,
+      given,
       endpoints,
       [],
     ),
@@ -134,7 +146,7 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
         egress: true,
         hostAccess: true,
       }),
-      [],
+      given,
       [],
       [],
     ),
@@ -142,7 +154,7 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
   ],
   [
     "fixed fields",
-    checkNetworkChange(network(), draft({ tenant: "red", mode: "l3", vni: 7, underlay: "ipv6" }), networks, [], []),
+    checkNetworkChange(network(), draft({ tenant: "red", mode: "l3", vni: 7, underlay: "ipv6" }), given, [], []),
     [
       ["tenant", "blue", "red"],
       ["mode", "l2", "l3"],
@@ -154,14 +166,10 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
       `keep ${field}: ${old}, or create another network and move the endpoints there`,
     ]),
   ],
-  [
-    "subnets without endpoints",
-    checkNetworkChange(network(), draft({ subnets: ["10.0.0.0/16"] }), networks, [], []),
-    [],
-  ],
+  ["subnets without endpoints", checkNetworkChange(network(), draft({ subnets: ["10.0.0.0/16"] }), given, [], []), []],
   [
     "subnets with endpoints",
-    checkNetworkChange(network(), draft({ subnets: ["10.0.0.0/16"] }), networks, endpoints, []),
+    checkNetworkChange(network(), draft({ subnets: ["10.0.0.0/16"] }), given, endpoints, []),
     [
       [
         "failed-precondition",
@@ -175,7 +183,7 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
     checkNetworkChange(
       network(),
       draft({ subnets: ["10.9.0.0/16"] }),
-      [...networks, network({ name: "n", vni: 9, subnets: ["10.9.9.0/24"] })],
+      declared(tenants, [...networks, network({ name: "n", vni: 9, subnets: ["10.9.9.0/24"] })]),
       [],
       [],
     ),
@@ -189,7 +197,7 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
   ],
   [
     "gateway that an endpoint has",
-    checkNetworkChange(network(), draft({ gateways: ["10.0.0.1", "fd00::2"] }), networks, endpoints, []),
+    checkNetworkChange(network(), draft({ gateways: ["10.0.0.1", "fd00::2"] }), given, endpoints, []),
     [
       [
         "already-exists",
@@ -203,7 +211,7 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
     checkNetworkChange(
       network({ mode: "l3" }),
       draft({ mode: "l3", blockSize: 32 }),
-      networks,
+      given,
       [],
       [{ node: "h1", cidr: cidr("10.0.0.0/26") }],
     ),
@@ -218,14 +226,14 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
   [
     "block size without blocks, and where it means nothing",
     [
-      ...checkNetworkChange(network({ mode: "l3" }), draft({ mode: "l3", blockSize: 32 }), networks, [], []),
-      ...checkNetworkChange(network(), draft({ blockSize: 32 }), networks, endpoints, []),
+      ...checkNetworkChange(network({ mode: "l3" }), draft({ mode: "l3", blockSize: 32 }), given, [], []),
+      ...checkNetworkChange(network(), draft({ blockSize: 32 }), given, endpoints, []),
     ],
     [],
   ],
   [
     "a VNI that is no VSID",
-    checkNetworkChange(network(), draft({ vni: undefined, encapsulation: "nvgre" }), networks, endpoints, []),
+    checkNetworkChange(network(), draft({ vni: undefined, encapsulation: "nvgre" }), given, endpoints, []),
     [
       [
         "invalid-argument",
@@ -234,12 +242,15 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
       ],
     ],
   ],
-  ["delete an empty tenant", checkTenantDeletion("red", networks), []],
+  ["delete an empty tenant", checkTenantDeletion("red", given), []],
   [
     "delete a tenant with networks",
     checkTenantDeletion(
       "blue",
-      ["a", "b", "c", "d", "e", "f", "g"].map((name) => network({ name })),
+      declared(
+        tenants,
+        ["a", "b", "c", "d", "e", "f", "g"].map((name) => network({ name })),
+      ),
     ),
     [["failed-precondition", "delete tenant blue: it has networks: a, b, c, d, e and 2 more", "delete them first"]],
   ],
@@ -339,21 +350,58 @@ describe("beside a network of another tenant", () => {
     it(name, () => {
       const other = network({ name: "other", tenant: "red", vni: 9, ...others });
       const reasonsOf = (errors: WeftError[]): string[] => errors.map(({ reason }) => reason);
-      assert.deepEqual(reasonsOf(checkNewNetwork(draft(fields), tenants, [other])), reasons);
+      assert.deepEqual(reasonsOf(checkNewNetwork(draft(fields), declared(tenants, [other]))), reasons);
       const { mode, underlay } = draft(fields);
       const before = network({ mode, underlay, subnets: draft(fields).subnets });
-      assert.deepEqual(reasonsOf(checkNetworkChange(before, draft(fields), [before, other], [], [])), reasons);
+      assert.deepEqual(
+        reasonsOf(checkNetworkChange(before, draft(fields), declared(tenants, [before, other]), [], [])),
+        reasons,
+      );
     });
 });
 
 describe("choice of a VNI", () => {
-  it("begins at 4096", () => assert.deepEqual(chooseVni(new Set([1, 100])), { ok: true, value: 4096 }));
+  const freeFrom =
+    (isFree: (vni: number) => boolean) =>
+    (from: number): number | undefined => {
+      for (let vni = from; vni <= 0xff_ffff; vni++) if (isFree(vni)) return vni;
+      return undefined;
+    };
+  const choose = (isFree: (vni: number) => boolean, encapsulation: Encapsulation = "vxlan") => {
+    const chosen = chooseVni(freeFrom(isFree), encapsulation);
+    return chosen.ok ? chosen.value : chosen.error.message;
+  };
+
+  it("begins at 4096", () =>
+    assert.equal(
+      choose((vni) => vni !== 1),
+      4096,
+    ));
   it("takes the lowest free one", () =>
-    assert.deepEqual(chooseVni(new Set([4096, 4097, 4099])), { ok: true, value: 4098 }));
+    assert.equal(
+      choose((vni) => ![4096, 4097, 4099].includes(vni)),
+      4098,
+    ));
   it("goes below 4096 last, and then gives up", () => {
-    const taken = { has: (vni: number) => vni >= 3 } as ReadonlySet<number>;
-    assert.deepEqual(chooseVni(taken), { ok: true, value: 1 });
-    const none = chooseVni({ has: () => true } as unknown as ReadonlySet<number>);
-    assert.equal(none.ok ? "" : none.error.message, "choose a VNI: all 16777215 VNIs are taken");
+    assert.equal(
+      choose((vni) => vni === 0xff_ffff),
+      0xff_ffff,
+    );
+    assert.equal(
+      choose((vni) => vni < 3),
+      1,
+    );
+    assert.equal(
+      choose(() => false),
+      "choose a VNI: all 16777215 VNIs are taken",
+    );
+  });
+  it("keeps to what the encapsulation has", () => {
+    const edges = (vni: number): boolean => vni < 4096 || vni === 0xff_ffff;
+    assert.equal(choose(edges, "nvgre"), "choose a VNI: all 16773119 VSIDs are taken");
+    assert.equal(
+      choose((vni) => edges(vni) || vni === 0xff_fffe, "nvgre"),
+      0xff_fffe,
+    );
   });
 });

@@ -1,7 +1,7 @@
 import { cidrFamily, cidrsOverlap } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import { err, ok, type Result } from "../base/result.ts";
-import { encapsulations, encapsulationsThat, maxVni, noTunnel } from "./encapsulation.ts";
+import { type Encapsulation, encapsulations, encapsulationsThat, maxVni, noTunnel } from "./encapsulation.ts";
 import type { DeclaredKind, PlainKind, Resources } from "./kinds.ts";
 import { combinationProblems } from "./network-rules.ts";
 import { formatProblem } from "./problem.ts";
@@ -16,18 +16,32 @@ const firstChosenVni = 4096;
 /** Fields that an existing network keeps: its namespace, its names and the addresses of its packets are made of them. */
 const fixedFields = ["tenant", "mode", "vni", "underlay"] as const;
 
-/** The lowest free VNI from {@link firstChosenVni} on, and when there is none, the lowest free of all. */
-export function chooseVni(taken: ReadonlySet<number>): Result<Vni, WeftError> {
-  for (let vni = firstChosenVni; vni <= maxVni; vni++) if (!taken.has(vni)) return ok(vni as Vni);
-  for (let vni = 1; vni < firstChosenVni; vni++) if (!taken.has(vni)) return ok(vni as Vni);
-  const reason = `all ${maxVni} VNIs are taken`;
+/**
+ * The lowest free VNI of those that the encapsulation has, from {@link firstChosenVni} on, and when there is none, the lowest of all.
+ * `freeFrom`: the first free one from a number on.
+ */
+export function chooseVni(
+  freeFrom: (vni: number) => number | undefined,
+  encapsulation: Encapsulation,
+): Result<Vni, WeftError> {
+  const { name = "VNI", first = 1, last = maxVni } = encapsulations[encapsulation].key ?? {};
+  for (const from of [Math.max(first, firstChosenVni), first]) {
+    const vni = freeFrom(from);
+    if (vni !== undefined && vni <= last) return ok(vni as Vni);
+  }
+  const reason = `all ${last - first + 1} ${name}s are taken`;
   return err(
     new WeftError({ code: "exhausted", attempted: "choose a VNI", reason, hint: "delete networks that are not used" }),
   );
 }
 
-/** All that is declared, by kind and name, for rules to look at. */
-export type Declared = { readonly [Kind in DeclaredKind]: ReadonlyMap<string, Resources[Kind]> };
+/** All that is declared, for rules to look at what they need of it. */
+export interface Declared {
+  get<Kind extends DeclaredKind>(kind: Kind, name: string): Resources[Kind] | undefined;
+  /** Networks that may contradict one: all that are alike in anything, each once, and never one of its name. */
+  rivalsOf(network: NetworkDraft): Iterable<Network>;
+  networksOf(tenant: string): Iterable<Network>;
+}
 
 /** Of a plain kind: why one cannot be created, or deleted. */
 export const plainRules: {
@@ -35,17 +49,11 @@ export const plainRules: {
     creation(value: Resources[Kind], declared: Declared): WeftError[];
     deletion(name: string, declared: Declared): WeftError[];
   };
-} = {
-  tenant: {
-    creation: (value, { tenant }) => checkNewTenant(value, tenant.values()),
-    deletion: (name, { network }) => checkTenantDeletion(name, network.values()),
-  },
-};
+} = { tenant: { creation: checkNewTenant, deletion: checkTenantDeletion } };
 
 /** Why the tenant cannot be created. */
-export function checkNewTenant(tenant: Tenant, tenants: Iterable<Tenant>): WeftError[] {
-  for (const other of tenants) if (other.name === tenant.name) return [nameTaken("tenant", tenant.name)];
-  return [];
+export function checkNewTenant({ name }: Tenant, declared: Declared): WeftError[] {
+  return declared.get("tenant", name) === undefined ? [] : [nameTaken("tenant", name)];
 }
 
 /**
@@ -53,23 +61,16 @@ export function checkNewTenant(tenant: Tenant, tenants: Iterable<Tenant>): WeftE
  * could not tell its packets from those of another network. A VNI belongs to one network, whatever the UDP ports, so that it names the network wherever it is seen.
  * Networks of different tenants may have the same subnets: each tenant has a namespace of its own.
  */
-export function checkNewNetwork(
-  network: NetworkDraft,
-  tenants: Iterable<Tenant>,
-  networks: Iterable<Network>,
-): WeftError[] {
+export function checkNewNetwork(network: NetworkDraft, declared: Declared): WeftError[] {
   const errors: WeftError[] = [];
   const attempted = `create network ${network.name}`;
-  if (![...tenants].some((tenant) => tenant.name === network.tenant)) {
+  if (declared.get("tenant", network.tenant) === undefined) {
     const reason = `there is no tenant ${network.tenant}`;
     const hint = `create it first: weft tenant create ${network.tenant}`;
     errors.push(new WeftError({ code: "not-found", attempted, reason, hint }));
   }
-  for (const other of networks) {
-    if (other.name === network.name) {
-      errors.push(nameTaken("network", network.name));
-      continue;
-    }
+  if (declared.get("network", network.name) !== undefined) errors.push(nameTaken("network", network.name));
+  for (const other of declared.rivalsOf(network)) {
     if (other.vni === network.vni) {
       const reason = `VNI ${network.vni} is taken by network ${other.name} of tenant ${other.tenant}`;
       const hint = "choose another VNI, or none: the server chooses a free one then";
@@ -88,7 +89,7 @@ export function checkNewNetwork(
 export function checkNetworkChange(
   before: Network,
   after: NetworkDraft,
-  networks: Iterable<Network>,
+  declared: Declared,
   endpoints: Iterable<Pick<Endpoint, "id" | "ips">>,
   blocks: Iterable<Pick<Block, "node" | "cidr">>,
 ): WeftError[] {
@@ -120,8 +121,7 @@ export function checkNetworkChange(
     const hint = "create another network and move the endpoints there";
     errors.push(new WeftError({ code: "failed-precondition", attempted, reason, hint }));
   }
-  for (const other of networks) {
-    if (other.name === before.name) continue;
+  for (const other of declared.rivalsOf(after)) {
     if (hasOtherSubnets) errors.push(...overlaps(attempted, after, other));
     errors.push(...clashes(attempted, after, other));
   }
@@ -136,8 +136,8 @@ export function checkNetworkChange(
 }
 
 /** Why the tenant cannot be deleted. */
-export function checkTenantDeletion(name: string, networks: Iterable<Network>): WeftError[] {
-  const own = [...networks].filter((network) => network.tenant === name).map((network) => network.name);
+export function checkTenantDeletion(name: string, declared: Declared): WeftError[] {
+  const own = [...new Set(Array.from(declared.networksOf(name), (network) => network.name))];
   if (own.length === 0) return [];
   const reason = `it has networks: ${listed(own)}`;
   const hint = "delete them first";

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { type Cidr, cidrContains, cidrFamily, parseCidr, prefixLengthOf } from "../base/cidr.ts";
 import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address, parseIp } from "../base/ip.ts";
+import { isSameList } from "../base/lists.ts";
 import { type MacAddress, parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { defaultEgressBlocked } from "./egress-blocked.ts";
@@ -140,7 +141,11 @@ const listOfBlocked = `a list of at most ${maximumBlocked} prefixes`;
 const egressBlocked = z
   .array(text(blockedPrefix), { error: listOfBlocked })
   .max(maximumBlocked, { error: listOfBlocked })
-  .default(() => [...defaultEgressBlocked]);
+  // Most networks have what is usual, which is kept once.
+  .transform((prefixes): readonly Cidr[] =>
+    isSameList(prefixes, defaultEgressBlocked) ? defaultEgressBlocked : prefixes,
+  )
+  .default(defaultEgressBlocked);
 const mtu = integer(minimumMtu[4], maximumMtu, "octets of an inner IP packet");
 const addresses = z.array(text(parseAddress), { error: "a list of addresses, at most one of each IP family" });
 const attachment = oneOf("netns", "learned").default("netns");

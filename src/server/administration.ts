@@ -10,7 +10,6 @@ import {
   type DeclaredKind,
   type Drafts,
   type PlainKind,
-  plainKinds,
   type ResourceKind,
   type Resources,
   resourceKinds,
@@ -20,13 +19,14 @@ import { checkVtepsOutside } from "../model/node-registration.ts";
 import { beginChange, isSameWay } from "../model/phase.ts";
 import type { Network, NetworkDraft, Node, Vni } from "../model/resources.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
+import { DeclaredSoFar } from "./declared.ts";
 import { type Endpoints, releasedKeys } from "./endpoints.ts";
 import { hold } from "./hold.ts";
 import type { Ledger } from "./ledger.ts";
 import type { NodeSettingsChange, Nodes } from "./nodes.ts";
 import { owners, plainRecords, records, remove } from "./records.ts";
 import { requireNone } from "./refusal.ts";
-import type { NetworkEntry, State, Versioned } from "./state.ts";
+import type { NetworkEntry } from "./state.ts";
 
 /** What an administrator declares. */
 export type Declaration = {
@@ -125,7 +125,7 @@ export class Administration {
     return this.#ledger.commit(`delete ${kind} ${name}`, () => {
       const known = this.#ledger.state.plain[kind].get(name);
       if (known === undefined) throw missing(kind, name);
-      requireNone(plainRules[kind].deletion(name, declaredIn(this.#ledger.state)));
+      requireNone(plainRules[kind].deletion(name, new DeclaredSoFar(this.#ledger.state)));
       const operation = plainRecords[kind].remove(name);
       return { conditions: [{ key: operation.key, revision: known.revision }], operations: [operation] };
     });
@@ -168,7 +168,6 @@ class DeclarationPlan {
   readonly #holds: ReadonlyMap<string, number>;
   readonly #mayExist: boolean;
   readonly #declared: DeclaredSoFar;
-  readonly #vnis: Set<Vni>;
   readonly #conditions = new Map<string, Condition>();
   readonly #operations = new Map<string, Operation>();
 
@@ -177,8 +176,7 @@ class DeclarationPlan {
     this.#ledger = ledger;
     this.#mayExist = mayExist;
     this.#holds = holds;
-    this.#declared = declaredIn(ledger.state);
-    this.#vnis = new Set(ledger.state.vnis.keys());
+    this.#declared = new DeclaredSoFar(ledger.state);
   }
 
   transaction(): Transaction {
@@ -189,7 +187,7 @@ class DeclarationPlan {
   add(declarations: readonly Declaration[]): Outcome[] {
     const outcomes = new Map<Declaration, Outcome>();
     for (const { kind, value } of declarations)
-      if (kind === "network" && value.vni !== undefined) this.#vnis.add(value.vni);
+      if (kind === "network" && value.vni !== undefined) this.#declared.takeVni(value.vni);
     for (const kind of resourceKinds)
       for (const declaration of declarations.filter((each) => each.kind === kind))
         outcomes.set(
@@ -203,10 +201,9 @@ class DeclarationPlan {
 
   #addPlain(kind: PlainKind, value: Resources[PlainKind]): Outcome {
     const { name } = value;
-    const known: Map<string, Resources[PlainKind]> = this.#declared[kind];
-    const before = this.#mayExist ? known.get(name) : undefined;
+    const before = this.#mayExist ? this.#declared.get(kind, name) : undefined;
     if (before === undefined) requireNone(plainRules[kind].creation(value as never, this.#declared));
-    known.set(name, value);
+    this.#declared.put(kind, value);
     const revision = this.#ledger.state.plain[kind].get(name)?.revision ?? 0;
     const what = outcomeOf(before, value);
     if (what.outcome !== "unchanged") this.#put(revision, plainRecords[kind].put(value, name));
@@ -214,16 +211,12 @@ class DeclarationPlan {
   }
 
   #addNetwork(draft: NetworkDraft): Outcome {
-    const before = this.#mayExist ? this.#declared.network.get(draft.name) : undefined;
+    const before = this.#mayExist ? this.#declared.get("network", draft.name) : undefined;
     if (before !== undefined) return this.#changeNetwork(before, draft);
-    requireNone([
-      ...checkNewNetwork(draft, this.#declared.tenant.values(), this.#declared.network.values()),
-      ...checkVtepsOutside(draft, undefined, this.#nodes()),
-    ]);
-    const network: Network = { ...draft, vni: draft.vni ?? this.#chooseVni() };
+    requireNone([...checkNewNetwork(draft, this.#declared), ...checkVtepsOutside(draft, undefined, this.#nodes())]);
+    const network: Network = { ...draft, vni: draft.vni ?? this.#chooseVni(draft) };
     this.#requireCarried(network);
-    this.#vnis.add(network.vni);
-    this.#declared.network.set(network.name, network);
+    this.#declared.put("network", network);
     this.#put(0, records.network.put(network, network.name));
     this.#put(0, owners.vni.put(network.name, network.vni));
     this.#touchTenant(network.tenant);
@@ -237,17 +230,11 @@ class DeclarationPlan {
     const what = outcomeOf(before, network);
     if (what.outcome === "unchanged") return { kind: "network", value: before, ...what };
     requireNone([
-      ...checkNetworkChange(
-        before,
-        draft,
-        this.#declared.network.values(),
-        entry?.endpoints() ?? [],
-        entry?.ownedBlocks() ?? [],
-      ),
+      ...checkNetworkChange(before, draft, this.#declared, entry?.endpoints() ?? [], entry?.ownedBlocks() ?? []),
       ...checkVtepsOutside(draft, before, this.#nodes()),
     ]);
     this.#requireCarried(network);
-    this.#declared.network.set(name, network);
+    this.#declared.put("network", network);
     if (entry !== undefined) this.#changeWay(entry, network);
     this.#put(entry?.revision ?? 0, records.network.put(network, name));
     const isReplanned = before.subnets.join() !== network.subnets.join() || before.blockSize !== network.blockSize;
@@ -280,15 +267,15 @@ class DeclarationPlan {
     for (const { value } of this.#ledger.state.nodes.values()) yield value;
   }
 
-  #chooseVni(): Vni {
-    const vni = chooseVni(this.#vnis);
+  #chooseVni({ encapsulation }: NetworkDraft): Vni {
+    const vni = chooseVni((from) => this.#declared.freeVni(from), encapsulation);
     if (!vni.ok) throw vni.error;
     return vni.value;
   }
 
   /** With no node yet, nobody knows what the underlay carries. */
   #requireCarried(network: Network): void {
-    const nodes = [...this.#ledger.state.nodesOf(network)];
+    const nodes = [...this.#ledger.state.decisiveNodesOf(network)];
     const mtu = nodes.length === 0 ? undefined : effectiveMtu(network, nodes);
     if (mtu !== undefined && !mtu.ok) throw mtu.error;
   }
@@ -296,7 +283,7 @@ class DeclarationPlan {
   /** Writing the tenant anew makes plans of other servers fail that rest on its networks: no overlap, no loss. */
   #touchTenant(name: string): void {
     const known = this.#ledger.state.tenants.get(name);
-    const tenant = this.#declared.tenant.get(name);
+    const tenant = this.#declared.get("tenant", name);
     if (known === undefined || tenant === undefined) return;
     this.#put(known.revision, records.tenant.put(tenant, name));
   }
@@ -307,17 +294,6 @@ class DeclarationPlan {
     if (!this.#conditions.has(key)) this.#conditions.set(key, { key, revision });
     this.#operations.set(key, operation);
   }
-}
-
-type DeclaredSoFar = { readonly [Kind in DeclaredKind]: Map<string, Resources[Kind]> };
-
-function declaredIn(state: State): DeclaredSoFar {
-  const plain = plainKinds.map((kind) => {
-    const table: ReadonlyMap<string, Versioned<Resources[PlainKind]>> = state.plain[kind];
-    return [kind, new Map(Array.from(table, ([name, { value }]) => [name, value]))];
-  });
-  const network = new Map(Array.from(state.networks, ([name, { network }]) => [name, network]));
-  return { ...Object.fromEntries(plain), network };
 }
 
 /** Quarantine, blocks, a change under way and whom one left behind end with the subnets. */

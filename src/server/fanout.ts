@@ -179,7 +179,7 @@ export class Fanout {
       // A revision of the future is one of another store, or of this one before it was restored from a backup.
       // An l3 network is sent whole: one block for each node and what the node itself has, no more than a history of it.
       const canResume = held.delete(name) && revision <= state.revision && entry.network.mode === "l2";
-      const changed = canResume ? entry.history.since(revision) : undefined;
+      const changed = canResume ? entry.changedSince(revision) : undefined;
       if (changed === undefined) {
         watcher.pushNetwork(entry);
         continue;

@@ -1,15 +1,19 @@
 import { createHash, randomBytes } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import { kinds } from "../api/kinds.ts";
 import type { Cidr } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
 import { seconds } from "../base/duration.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
+import { NumberSet } from "../base/number-set.ts";
 import { AddressPool } from "../model/allocation.ts";
+import { maxVni } from "../model/encapsulation.ts";
 import { type PlainKind, plainKinds, type Resources } from "../model/kinds.ts";
 import { usableMtu } from "../model/mtu.ts";
+import { NetworkIndex } from "../model/network-index.ts";
 import { mtusInPhase, type NetworkChange } from "../model/phase.ts";
-import type { Block, Endpoint, Network, Node, NodeSettings, Vni } from "../model/resources.ts";
+import type { Block, Endpoint, Network, Node, NodeSettings, UnderlayFamily } from "../model/resources.ts";
 import type { Change, Entry } from "../store/store.ts";
 import { History } from "./history.ts";
 import { type BlockState, type Identity, plainRecords, type Quarantine, type Records, records } from "./records.ts";
@@ -50,6 +54,33 @@ export class Hosting {
   }
 }
 
+/** What there is in a network that has, or had, endpoints or blocks. */
+class NetworkUse {
+  readonly hosts = new Map<string, Hosting>();
+  readonly blocks = new Map<Cidr, StoredBlock>();
+  readonly closingBlocks = new Set<Cidr>();
+  readonly releasedIps = new Map<IpAddress, Versioned<Quarantine>>();
+  readonly releasedMacs = new Map<MacAddress, Versioned<Quarantine>>();
+  readonly history: History;
+  readonly pool: AddressPool;
+
+  constructor(network: Network, historyFloor: number) {
+    this.history = new History(historyFloor);
+    this.pool = new AddressPool(network, {
+      random: randomBytes,
+      hash: (text) => createHash("sha256").update(text).digest(),
+      quarantine: quarantineTime,
+    });
+  }
+}
+
+const empty = new Map<never, never>();
+const noBlocks: ReadonlySet<Cidr> = new Set();
+
+function none<Key, Value>(): ReadonlyMap<Key, Value> {
+  return empty as ReadonlyMap<unknown, unknown> as ReadonlyMap<Key, Value>;
+}
+
 /** A network and all that hangs on it. */
 export class NetworkEntry {
   network: Network;
@@ -69,31 +100,62 @@ export class NetworkEntry {
   /** The revision of the hold on it, which the next claim in it takes away; 0: there is none. */
   holdRevision = 0;
   endpointCount = 0;
-  /**
-   * The nodes that host it: those with an endpoint in it, and those that own a block of it. The routes to a block lead
-   * to a node that has its bridge and its tunnel, whether an endpoint has an address of the block or not.
-   */
-  readonly hosts = new Map<string, Hosting>();
-  /** Of an l3 network: blocks that are owned, and such as were. */
-  readonly blocks = new Map<Cidr, StoredBlock>();
-  /** Blocks about to be released. */
-  readonly closingBlocks = new Set<Cidr>();
-  /** What the store remembers of addresses released lately. */
-  readonly releasedIps = new Map<IpAddress, Versioned<Quarantine>>();
-  readonly releasedMacs = new Map<MacAddress, Versioned<Quarantine>>();
-  readonly history: History;
-  /** Who has which address, requests under way among them. Its time is the clock's monotonic one. */
-  readonly pool: AddressPool;
+  readonly #historyFloor: number;
+  /** Of most of a million networks there is none. */
+  #use: NetworkUse | undefined;
 
   constructor(network: Network, revision: number, historyFloor: number) {
     this.network = network;
     this.revision = revision;
-    this.history = new History(historyFloor);
-    this.pool = new AddressPool(network, {
-      random: randomBytes,
-      hash: (text) => createHash("sha256").update(text).digest(),
-      quarantine: quarantineTime,
-    });
+    this.#historyFloor = historyFloor;
+  }
+
+  /** To be changed; it is empty where nothing was used. */
+  get use(): NetworkUse {
+    this.#use ??= new NetworkUse(this.network, this.#historyFloor);
+    return this.#use;
+  }
+
+  get isUsed(): boolean {
+    return this.#use !== undefined;
+  }
+
+  /**
+   * The nodes that host it: those with an endpoint in it, and those that own a block of it. The routes to a block lead
+   * to a node that has its bridge and its tunnel, whether an endpoint has an address of the block or not.
+   */
+  get hosts(): ReadonlyMap<string, Hosting> {
+    return this.#use?.hosts ?? none();
+  }
+
+  /** Of an l3 network: blocks that are owned, and such as were. */
+  get blocks(): ReadonlyMap<Cidr, StoredBlock> {
+    return this.#use?.blocks ?? none();
+  }
+
+  /** Blocks about to be released. */
+  get closingBlocks(): ReadonlySet<Cidr> {
+    return this.#use?.closingBlocks ?? noBlocks;
+  }
+
+  /** What the store remembers of addresses released lately. */
+  get releasedIps(): ReadonlyMap<IpAddress, Versioned<Quarantine>> {
+    return this.#use?.releasedIps ?? none();
+  }
+
+  get releasedMacs(): ReadonlyMap<MacAddress, Versioned<Quarantine>> {
+    return this.#use?.releasedMacs ?? none();
+  }
+
+  /** The endpoints changed after `revision`, each once; undefined: no longer known. */
+  changedSince(revision: number): ReadonlySet<string> | undefined {
+    if (this.#use !== undefined) return this.#use.history.since(revision);
+    return revision < this.#historyFloor ? undefined : new Set();
+  }
+
+  /** Who has which address, requests under way among them. Its time is the clock's monotonic one. */
+  get pool(): AddressPool {
+    return this.use.pool;
   }
 
   *endpoints(): Generator<StoredEndpoint> {
@@ -171,7 +233,9 @@ export class State {
   };
   readonly tenants = this.plain.tenant;
   readonly networks = new Map<string, NetworkEntry>();
-  readonly vnis = new Map<Vni, string>();
+  /** The same by what no two of them can have. */
+  readonly networkIndex = new NetworkIndex();
+  readonly takenVnis = new NumberSet(maxVni);
   readonly nodes = new Map<string, Versioned<Node>>();
   /** Also of nodes that are yet to join. */
   readonly nodeSettings = new Map<string, Versioned<NodeSettings>>();
@@ -183,6 +247,8 @@ export class State {
   blockCount = 0;
   readonly #clock: Clock;
   #mtuIsStale = false;
+  /** The node with the smallest underlay MTU of those with a VTEP of the family; absent: not looked for since nodes changed. */
+  readonly #smallestNodes = new Map<UnderlayFamily, Node | undefined>();
   /** Nodes have been loaded, and what follows from all of them. */
   #isLoaded = false;
   #loading = false;
@@ -191,7 +257,7 @@ export class State {
   readonly #appliers: { readonly [Kind in keyof typeof records]: Applier } = {
     identity: ([name = ""], change, emit) => this.#applyIdentity(name, change, emit),
     node: ([name = ""], change, emit) => this.#applyNode(name, change, emit),
-    nodeSettings: this.#keep(records.nodeSettings, this.nodeSettings),
+    nodeSettings: this.#keep(records.nodeSettings, this.nodeSettings, ({ labels }) => labels),
     ...this.#keepPlain(),
     network: ([name = ""], change, emit) => this.#applyNetwork(name, change, emit),
     change: ([name = ""], change, emit) => this.#applyChange(name, change, emit),
@@ -224,7 +290,9 @@ export class State {
     for (const entry of entries) this.apply(entry, () => {});
     this.#loading = false;
     const byRelease = (a: { released: number }, b: { released: number }): number => a.released - b.released;
-    for (const { pool, blocks, releasedIps } of this.networks.values()) {
+    for (const entry of this.networks.values()) {
+      if (!entry.isUsed) continue;
+      const { pool, blocks, releasedIps } = entry;
       const released = Array.from(releasedIps, ([address, { value }]) => ({ address, released: value.released }));
       const waiting = released.sort(byRelease).map((entry) => ({ ...entry, releasedAt: this.#moment(entry.released) }));
       pool.quarantine(waiting);
@@ -249,18 +317,25 @@ export class State {
   #keepPlain(): { readonly [Kind in PlainKind]: Applier } {
     const appliers = plainKinds.map((kind) => [
       kind,
-      this.#keep<Resources[PlainKind]>(plainRecords[kind], this.plain[kind]),
+      this.#keep<Resources[PlainKind]>(plainRecords[kind], this.plain[kind], ({ nodeSelector }) => nodeSelector),
     ]);
     return Object.fromEntries(appliers);
   }
 
-  /** What is looked up by its name alone. */
-  #keep<Value>(kind: Records<Value, [name: string]>, table: Map<string, Versioned<Value>>): Applier {
+  /** What is looked up by its name alone. `selection`: what of it decides which nodes count for a network. */
+  #keep<Value>(
+    kind: Records<Value, [name: string]>,
+    table: Map<string, Versioned<Value>>,
+    selection: (value: Value) => unknown,
+  ): Applier {
     return ([name = ""], { value, revision }) => {
-      // Selectors and labels decide which nodes count.
-      this.#mtuIsStale = true;
-      if (value === undefined) table.delete(name);
-      else table.set(name, { value: kind.decode(value), revision });
+      const before = table.get(name);
+      const after = value === undefined ? undefined : { value: kind.decode(value), revision };
+      // A tenant is written as it was whenever its networks change.
+      const [selected, selects] = [before, after].map((each) => each && selection(each.value));
+      if (!isDeepStrictEqual(selected, selects)) this.#mtuIsStale = true;
+      if (after === undefined) table.delete(name);
+      else table.set(name, after);
     };
   }
 
@@ -291,14 +366,14 @@ export class State {
 
   /** An l3 network is always sent whole. */
   #record(entry: NetworkEntry, revision: number, id: string): void {
-    if (entry.network.mode === "l2") entry.history.record(revision, id, entry.endpointCount);
+    if (entry.network.mode === "l2") entry.use.history.record(revision, id, entry.endpointCount);
   }
 
   #host(entry: NetworkEntry, node: string): Hosting {
     let host = entry.hosts.get(node);
     if (host !== undefined) return host;
     host = new Hosting();
-    entry.hosts.set(node, host);
+    entry.use.hosts.set(node, host);
     const hosted = this.hosted.get(node);
     if (hosted === undefined) this.hosted.set(node, new Set([entry]));
     else hosted.add(entry);
@@ -308,7 +383,7 @@ export class State {
   /** To be called when the node has less of the network than before; the node, if it has nothing of it any more. */
   #stopHosting(entry: NetworkEntry, node: string): string | undefined {
     if (entry.hosts.get(node)?.isEmpty !== true) return undefined;
-    entry.hosts.delete(node);
+    entry.use.hosts.delete(node);
     if (missingOn(this, entry.network, node).length > 0) this.#mtuIsStale = true;
     const hosted = this.hosted.get(node);
     hosted?.delete(entry);
@@ -332,7 +407,27 @@ export class State {
    * for: new endpoints are refused on such a node, those that exist stay.
    */
   mtuOf(network: Network): number {
-    return usableMtu(network, this.nodesOf(network)).mtu;
+    return usableMtu(network, this.decisiveNodesOf(network)).mtu;
+  }
+
+  /** Nodes that decide the MTU of a network: all that can take part, or of these the one that carries least. */
+  decisiveNodesOf(network: Network): Iterable<Node> {
+    const isSelective =
+      network.nodeSelector !== undefined || this.tenants.get(network.tenant)?.value.nodeSelector !== undefined;
+    if (isSelective) return this.nodesOf(network);
+    const { underlay } = network;
+    if (!this.#smallestNodes.has(underlay)) {
+      let smallest: Node | undefined;
+      for (const { value: node } of this.nodes.values())
+        if (
+          node.vtepAddresses[underlay] !== undefined &&
+          node.underlayMtu < (smallest?.underlayMtu ?? Number.POSITIVE_INFINITY)
+        )
+          smallest = node;
+      this.#smallestNodes.set(underlay, smallest);
+    }
+    const node = this.#smallestNodes.get(underlay);
+    return node === undefined ? [] : [node];
   }
 
   /**
@@ -353,7 +448,7 @@ export class State {
     if (change.value === undefined) {
       if (entry === undefined) return;
       this.networks.delete(name);
-      this.vnis.delete(entry.network.vni);
+      this.#forgetIndexed(entry.network);
       for (const [node, host] of entry.hosts) {
         this.blockCount -= host.blocks;
         const hosted = this.hosted.get(node);
@@ -366,19 +461,30 @@ export class State {
     if (entry !== undefined && entry.revision >= change.revision) return;
     const network = records.network.decode(change.value);
     if (entry === undefined || !samePlan(entry.network, network)) {
-      if (entry !== undefined) this.vnis.delete(entry.network.vni);
+      if (entry !== undefined) this.#forgetIndexed(entry.network);
       const floor = this.#loading ? Math.max(this.#historyFloor, change.revision) : change.revision;
       const created = new NetworkEntry(network, change.revision, floor);
       this.#settleMtu(created);
       this.networks.set(name, created);
-      this.vnis.set(network.vni, name);
+      this.#index(network);
       return;
     }
-    entry.pool.setGateways(network.gateways, this.#clock.monotonic());
+    if (entry.isUsed) entry.pool.setGateways(network.gateways, this.#clock.monotonic());
     entry.network = network;
     entry.revision = change.revision;
+    this.#index(network);
     this.#settleMtu(entry);
     emit({ kind: "network", entry });
+  }
+
+  #index(network: Network): void {
+    this.networkIndex.put(network);
+    this.takenVnis.add(network.vni);
+  }
+
+  #forgetIndexed({ name, vni }: Network): void {
+    this.networkIndex.delete(name);
+    this.takenVnis.delete(vni);
   }
 
   #applyChange(name: string, change: Change, emit: Emit): void {
@@ -395,15 +501,20 @@ export class State {
     const known = this.nodes.get(name);
     if (change.value === undefined) {
       if (!this.nodes.delete(name)) return;
-      this.#mtuIsStale = true;
+      this.#nodesChanged();
       emit({ kind: "node-removed", name });
       return;
     }
     if (known !== undefined && known.revision >= change.revision) return;
     const node = records.node.decode(change.value);
     this.nodes.set(name, { value: node, revision: change.revision });
-    this.#mtuIsStale = true;
+    this.#nodesChanged();
     emit({ kind: "node", node });
+  }
+
+  #nodesChanged(): void {
+    this.#mtuIsStale = true;
+    this.#smallestNodes.clear();
   }
 
   #applyIdentity(name: string, change: Change, emit: Emit): void {
@@ -486,17 +597,17 @@ export class State {
     if (entry === undefined) return;
     const known = entry.blocks.get(cidr);
     if (change.value === undefined) {
-      entry.blocks.delete(cidr);
-      entry.closingBlocks.delete(cidr);
+      entry.use.blocks.delete(cidr);
+      entry.use.closingBlocks.delete(cidr);
       return;
     }
     if (known !== undefined && known.revision >= change.revision) return;
     const state = records.block.decode(change.value);
     const node = this.nodes.get(state.node)?.value.name ?? state.node;
     const block: StoredBlock = { ...state, node, network: entry.network.name, cidr, revision: change.revision };
-    entry.blocks.set(cidr, block);
-    if (block.closing) entry.closingBlocks.add(cidr);
-    else entry.closingBlocks.delete(cidr);
+    entry.use.blocks.set(cidr, block);
+    if (block.closing) entry.use.closingBlocks.add(cidr);
+    else entry.use.closingBlocks.delete(cidr);
     const owner = known?.released === 0 ? known.node : undefined;
     const newOwner = block.released === 0 ? block.node : undefined;
     if (owner === newOwner) return;
@@ -521,7 +632,9 @@ export class State {
   #applyQuarantine(networkName: string, [kind, address]: readonly string[], change: Change): void {
     const entry = this.networks.get(networkName);
     if (entry === undefined || address === undefined) return;
-    const released: Map<string, Versioned<Quarantine>> = kind === "mac" ? entry.releasedMacs : entry.releasedIps;
+    const released: Map<string, Versioned<Quarantine>> = kind === "mac"
+      ? entry.use.releasedMacs
+      : entry.use.releasedIps;
     if (change.value === undefined) released.delete(address);
     else released.set(address, { value: records.quarantine.decode(change.value), revision: change.revision });
   }
