@@ -73,6 +73,45 @@ test("conflicts are refused, and of a refused request nothing is created", async
   await server.admin.create({ resources: [tenant("new"), network({ name: "red", tenant: "new" })] });
 });
 
+test("what a request declares together is judged together, against what there is then and not before", async (t) => {
+  const server = await startTestServer(t);
+  const { admin } = server;
+  const port = (name: string, subnet: string, fields: object) => network({ name, subnets: [subnet], ...fields });
+  await admin.create({
+    resources: [
+      tenant("acme"),
+      port("a", "10.0.0.0/24", { port: 7000 }),
+      port("b", "10.1.0.0/24", { port: 7000 }),
+      port("c", "10.2.0.0/24", { port: 7001 }),
+    ],
+  });
+  // Of those that use the port one leaves it; the other is still there.
+  const geneve = port("c", "10.2.0.0/24", { port: 7000, encapsulation: "geneve" });
+  await assert.rejects(
+    admin.apply({ resources: [port("a", "10.0.0.0/24", { port: 7002 }), geneve] }),
+    refusal("already-exists", /UDP port 7000 over ipv4 is that of network b/),
+  );
+  await admin.apply({
+    resources: [port("a", "10.0.0.0/24", { port: 7002 }), port("b", "10.1.0.0/24", { port: 7002 }), geneve],
+  });
+  // Of two new ones the later contradicts the earlier; what one of them had is free for another.
+  await assert.rejects(
+    admin.create({ resources: [port("d", "10.3.0.0/16", {}), port("e", "10.3.7.0/24", {})] }),
+    refusal("already-exists", /overlaps 10\.3\.0\.0\/16 of network d/),
+  );
+  await admin.apply({ resources: [port("a", "10.4.0.0/24", { port: 7002 }), port("f", "10.0.0.0/24", {})] });
+  const { resources } = await admin.create({
+    resources: ["g", "h", "i"].map((name, index) =>
+      port(name, `10.${index + 5}.0.0/24`, index === 1 ? { vni: 4101 } : {}),
+    ),
+  });
+  const vnis = resources.map(({ resource }) => (resource.case === "network" ? resource.value.vni : 0));
+  assert.deepEqual(vnis, [4100, 4101, 4102]);
+  await admin.delete({ resources: [{ kind: "network", name: "h" }] });
+  const again = await admin.create({ resources: [port("j", "10.6.0.0/24", {})] });
+  assert.equal(again.resources[0]?.resource.case === "network" ? again.resources[0].resource.value.vni : 0, 4101);
+});
+
 test("errors carry a hint over the API", async (t) => {
   const { admin } = await serverWithNetwork(t);
   await assert.rejects(admin.delete({ resources: [{ kind: "tenant", name: "acme" }] }), (error: WeftError) => {
