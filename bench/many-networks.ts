@@ -56,12 +56,12 @@ try {
       residentMegabytes().toFixed(0),
     ]);
   }
+  console.log(table(rows));
   const restart = await timed(async () => {
     await lab.stop("server");
     await lab.startServer();
     await lab.admin.list({ kind: "tenant" });
   });
-  console.log(table(rows));
   console.log(`restart of the server: ${(restart / 1000).toFixed(1)} s, then ${residentMegabytes().toFixed(0)} MB`);
 } finally {
   await lab.down();
