@@ -8,15 +8,14 @@
 import { execFileSync } from "node:child_process";
 import { parseArgs } from "node:util";
 import { addressAt, cidr, cidrOf } from "../src/base/cidr.ts";
-import { systemClock } from "../src/base/clock.ts";
 import { mac } from "../src/base/mac.ts";
-import { type DesiredNetwork, NodeDataplane } from "../src/dataplane/index.ts";
+import type { DesiredNetwork } from "../src/dataplane/index.ts";
 import { namespaceName } from "../src/dataplane/kernel-names.ts";
-import { linuxKernel, linuxNamespace } from "../src/dataplane/linux-kernel.ts";
 import { NetworkNamespace } from "../src/linux/index.ts";
 import type { Vni } from "../src/model/resources.ts";
 import { createNamedNamespace, deleteNamedNamespace } from "../src/netlink/index.ts";
 import { networkSettings } from "../src/testing/desired.ts";
+import { untilInSync, withDataplane } from "./dataplane-scene.ts";
 import { table } from "./netlink-scene.ts";
 
 const { values: options } = parseArgs({
@@ -68,56 +67,35 @@ function count(tenant: string): Record<string, number> {
 }
 
 createNamedNamespace(host);
-const underlay = NetworkNamespace.openNamed(host);
-const rows = [["network", "routes", "neighbours", "tunnel FDB", "bridge FDB", "flood list", "seconds"]];
-const dataplane = new NodeDataplane({
-  kernel: linuxKernel,
-  instance,
-  underlay: linuxNamespace(underlay),
-  clock: systemClock,
-  report: () => {},
-});
 try {
-  underlay.run(() => execFileSync("ip", ["link", "set", "lo", "up"]));
-  await dataplane.setUnderlay([vtepOf(0)], undefined);
-  await dataplane.start();
-  for (const [name, mode, fill] of [
-    ["layer 3", "l3", fillLayer3],
-    ["layer 2", "l2", fillLayer2],
-  ] as const) {
-    const tenant = mode;
-    const begin = performance.now();
-    const vni = (mode === "l3" ? 3 : 2) as Vni;
-    fill(
-      dataplane.putNetwork(
-        networkSettings({
-          name: mode,
-          tenant,
-          mode,
-          vni,
-          subnets: [subnet],
-          localVtep: vtepOf(0),
-          gateways: mode === "l3" ? [{ address: addressAt(subnet, 1n), prefixLength: blockLength }] : [],
-        }),
-      ),
-    );
-    await dataplane.changed();
-    while (!dataplane.inSync) {
-      const [problem] = dataplane.problems.list();
-      if (problem !== undefined) throw problem.error;
-      await new Promise((resolve) => setTimeout(resolve, 20));
+  const rows = [["network", "routes", "neighbours", "tunnel FDB", "bridge FDB", "flood list", "seconds"]];
+  await withDataplane({ host, instance, vtep: vtepOf(0) }, async (dataplane) => {
+    for (const [name, mode, fill] of [
+      ["layer 3", "l3", fillLayer3],
+      ["layer 2", "l2", fillLayer2],
+    ] as const) {
+      const begin = performance.now();
+      const settings = networkSettings({
+        name: mode,
+        tenant: mode,
+        mode,
+        vni: (mode === "l3" ? 3 : 2) as Vni,
+        subnets: [subnet],
+        localVtep: vtepOf(0),
+        gateways: mode === "l3" ? [{ address: addressAt(subnet, 1n), prefixLength: blockLength }] : [],
+      });
+      fill(dataplane.putNetwork(settings));
+      await untilInSync(dataplane);
+      const took = (performance.now() - begin) / 1_000;
+      const { routes, neighbours, tunnel, bridge, flood } = count(mode);
+      rows.push([name, ...[routes, neighbours, tunnel, bridge, flood].map(String), took.toFixed(1)]);
+      dataplane.removeNetwork(mode);
+      await dataplane.changed();
     }
-    const took = (performance.now() - begin) / 1_000;
-    const { routes, neighbours, tunnel, bridge, flood } = count(tenant);
-    rows.push([name, ...[routes, neighbours, tunnel, bridge, flood].map(String), took.toFixed(1)]);
-    dataplane.removeNetwork(mode);
-    await dataplane.changed();
-  }
+  });
   console.log(`${nodes} nodes with ${endpoints} endpoints each: rows in the kernel of one node`);
   console.log(table(rows));
 } finally {
-  await dataplane.close();
-  underlay.close();
   for (const tenant of ["l2", "l3"]) deleteNamedNamespace(namespaceName(instance, tenant));
   deleteNamedNamespace(host);
 }

@@ -6,15 +6,12 @@
  */
 import { execFileSync } from "node:child_process";
 import { parseArgs } from "node:util";
-import { systemClock } from "../src/base/clock.ts";
 import { ip } from "../src/base/ip.ts";
 import { mac } from "../src/base/mac.ts";
-import { NodeDataplane } from "../src/dataplane/index.ts";
-import { linuxKernel, linuxNamespace } from "../src/dataplane/linux-kernel.ts";
-import { NetworkNamespace } from "../src/linux/index.ts";
 import type { Vni } from "../src/model/resources.ts";
 import { createNamedNamespace, deleteNamedNamespace } from "../src/netlink/index.ts";
 import { networkSettings } from "../src/testing/desired.ts";
+import { untilInSync, withDataplane } from "./dataplane-scene.ts";
 import { table } from "./netlink-scene.ts";
 
 const { values: options } = parseArgs({
@@ -35,27 +32,8 @@ function seconds(start: number): string {
   return ((performance.now() - start) / 1000).toFixed(2);
 }
 
-async function weft(): Promise<string[]> {
-  const underlay = NetworkNamespace.openNamed(host);
-  const dataplane = new NodeDataplane({
-    kernel: linuxKernel,
-    instance,
-    underlay: linuxNamespace(underlay),
-    clock: systemClock,
-    report: () => {},
-  });
-  const settle = async (): Promise<void> => {
-    await dataplane.changed();
-    while (!dataplane.inSync) {
-      const [problem] = dataplane.problems.list();
-      if (problem !== undefined) throw problem.error;
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-  };
-  try {
-    underlay.run(() => execFileSync("ip", ["link", "set", "lo", "up"]));
-    await dataplane.setUnderlay([ip("192.0.2.1")], undefined);
-    await dataplane.start();
+function weft(): Promise<string[]> {
+  return withDataplane({ host, instance, vtep: ip("192.0.2.1") }, async (dataplane) => {
     const start = performance.now();
     for (const { name, tenant, vni } of networks)
       dataplane.putNetwork(networkSettings({ name, tenant: `t${tenant}`, vni: vni as Vni })).putRemote({
@@ -65,16 +43,13 @@ async function weft(): Promise<string[]> {
         source: { name: "server", node: "h2" },
         vtep: ip("192.0.2.2"),
       });
-    await settle();
+    await untilInSync(dataplane);
     const up = seconds(start);
     const end = performance.now();
     for (const { name } of networks) dataplane.removeNetwork(name);
-    await settle();
+    await untilInSync(dataplane);
     return ["weft, tenants' namespaces and filters as well", up, seconds(end)];
-  } finally {
-    await dataplane.close();
-    underlay.close();
-  }
+  });
 }
 
 function byHand(): string[] {

@@ -96,7 +96,13 @@ test("many come, go and come again: their records are used again", () => {
   assert.deepEqual([...remotes.values(), ...remotes.byMac.keys(), ...remotes.byIp.keys()], []);
 });
 
-test("refuses an id that it cannot hold", () => {
+test("refuses an id that it cannot hold, and has none such", () => {
   const remotes = new RemoteEndpoints();
-  for (const id of ["0123456789abc", "é", "a b"]) assert.throws(() => remotes.get(id), RangeError);
+  const place = { vtep: ip("192.0.2.1"), source: { name: "static" } } as const;
+  for (const id of ["", "0123456789abc", "é", "a b"]) {
+    assert.throws(() => remotes.put({ id, mac: mac("02:00:00:00:00:01"), ips: [], ...place }), RangeError);
+    assert.equal(remotes.get(id), undefined);
+    remotes.remove(id);
+  }
+  assert.equal(remotes.size, 0);
 });

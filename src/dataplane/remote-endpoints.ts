@@ -29,7 +29,7 @@ export interface EndpointsBy<Key> extends Iterable<readonly [Key, RemoteEndpoint
 
 /** An id is as many characters of ASCII, or fewer. */
 const idLength = 12;
-const idPattern = new RegExp(`^[!-~]{0,${idLength}}$`);
+const idPattern = new RegExp(`^[!-~]{1,${idLength}}$`);
 /** Octets of an address: its family, then 4 or 16. */
 const ipLength = 17;
 const macLength = 6;
@@ -104,8 +104,9 @@ export class RemoteEndpoints {
     return endpoint === 0 ? undefined : macFromBytes(this.#macs, endpoint * macLength);
   }
 
-  /** In the place of one with the id. */
+  /** In the place of one with the id. Throws where the id is not of 1 to 12 characters of ASCII. */
   put({ id, mac, ips, isLearned, vtep, source }: RemoteEndpoint): void {
+    if (!idPattern.test(id)) throw new RangeError(`the id "${id}" is not of 1 to ${idLength} characters of ASCII`);
     this.remove(id);
     const endpoint = this.#freeEndpoints.take();
     if (endpoint >= this.#placeNumbers.length) this.#growEndpoints();
@@ -183,6 +184,8 @@ export class RemoteEndpoints {
   }
 
   #withId(id: string): number {
+    // None was put with such a one.
+    if (!idPattern.test(id)) return 0;
     this.#writeId(sought, id);
     return this.#byId.find(sought);
   }
@@ -198,7 +201,6 @@ export class RemoteEndpoints {
   }
 
   #writeId(endpoint: number, id: string): void {
-    if (!idPattern.test(id)) throw new RangeError(`the id "${id}" is not of at most ${idLength} characters of ASCII`);
     const start = endpoint * idLength;
     this.#ids.fill(0, start, start + idLength);
     for (let index = 0; index < id.length; index++) this.#ids[start + index] = id.charCodeAt(index);
