@@ -59,3 +59,25 @@ test("what changes while a disk is full is kept once for each object, in the ord
   writer.save([gone], 1_003);
   assert.deepEqual([attempts, written], [3, [gone]]);
 });
+
+test("what shall survive a power cut does so also when it is written later, with what need not", () => {
+  const clock = new ManualClock();
+  let isFull = true;
+  const durable: (boolean | undefined)[] = [];
+  const apply = (_changes: Iterable<ReplicaChange>, _revision: number, isDurable?: boolean): void => {
+    if (isFull) throw new Error("disk is full");
+    durable.push(isDurable);
+  };
+  const writer = new ReplicaWriter(
+    { revision: 0, apply, forgetPartial: () => {} },
+    new Problems(() => {}, clock),
+    clock,
+  );
+  const change: ReplicaChange = { kind: "endpoint-removed", network: "blue", id: "e1" };
+  writer.save([change], 1, true);
+  writer.save([change], 2, false);
+  isFull = false;
+  clock.advance(seconds(5));
+  writer.save([change], 3, false);
+  assert.deepEqual(durable, [true, false]);
+});

@@ -1,31 +1,28 @@
 import type { Clock } from "../base/clock.ts";
-import { seconds } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
 import type { KernelObject, Problems } from "../dataplane/index.ts";
+import { DiskWrite } from "./disk-write.ts";
 import type { Replica, ReplicaChange } from "./replica.ts";
 
-const saveAgain = seconds(5);
-
 /**
- * Brings what the server said to disk. A disk that is full loses nothing: what could not be written is written with the
- * next change, or a little later.
+ * Brings what the server said to disk. A disk that is full loses nothing: what could not be written is written a little later, with
+ * what came meanwhile.
  */
 export class ReplicaWriter {
   readonly #replica: Pick<Replica, "apply" | "forgetPartial" | "revision">;
   readonly #problems: Problems;
-  readonly #clock: Clock;
+  readonly #disk: DiskWrite;
   #revision: number;
-  /** What the disk did not take of the changes up to {@link revision}: the last of each object, in their order. */
+  /** What is not on disk of the changes up to {@link revision}: the last of each object, in their order. */
   readonly #unsaved = new Map<string, ReplicaChange>();
-  /** The disk took nothing lately, and is tried again with time. */
-  #isRefused = false;
-  #cancel: () => void = () => {};
+  /** Some of it shall survive a power cut. */
+  #isDurable = false;
 
   constructor(replica: Pick<Replica, "apply" | "forgetPartial" | "revision">, problems: Problems, clock: Clock) {
     this.#replica = replica;
     this.#problems = problems;
-    this.#clock = clock;
     this.#revision = replica.revision;
+    this.#disk = new DiskWrite({ object: agentDatabase, problems, clock, write: () => this.#writeUnsaved() });
   }
 
   /** Of the last complete state, on disk or still to be written. */
@@ -53,29 +50,22 @@ export class ReplicaWriter {
    */
   save(changes: readonly ReplicaChange[], revision: number, isDurable = true): void {
     this.#revision = revision;
-    if (!this.#isRefused) this.#write(changes, isDurable);
-    else this.#keep(changes);
+    this.#keep(changes);
+    this.#isDurable ||= isDurable;
+    if (!this.#disk.isRefused) this.#disk.try();
   }
 
   /** Writes what is not on disk, and the revision in any case. */
   write(): void {
-    this.#write([], true);
+    this.#isDurable = true;
+    this.#disk.try();
   }
 
-  #write(changes: readonly ReplicaChange[], isDurable: boolean): void {
-    this.#cancel();
-    try {
-      // Together: a revision without its changes would be resumed from, and they would never come again.
-      this.#replica.apply([...this.#unsaved.values(), ...changes], this.#revision, isDurable);
-      this.#unsaved.clear();
-      this.#isRefused = false;
-      this.#problems.cleared(agentDatabase);
-    } catch (error) {
-      this.#keep(changes);
-      this.#isRefused = true;
-      this.#problems.failed(agentDatabase, error instanceof Error ? error : new Error(messageOf(error)));
-      this.#cancel = this.#clock.after(saveAgain, () => this.write());
-    }
+  #writeUnsaved(): void {
+    // Together: a revision without its changes would be resumed from, and they would never come again.
+    this.#replica.apply(this.#unsaved.values(), this.#revision, this.#isDurable);
+    this.#unsaved.clear();
+    this.#isDurable = false;
   }
 
   /** However long the disk refuses, no more than there are objects. */
@@ -87,10 +77,8 @@ export class ReplicaWriter {
     }
   }
 
-  /** The agent ends: what is not on disk yet has one more chance. */
   close(): void {
-    if (this.#isRefused) this.write();
-    this.#cancel();
+    this.#disk.close();
   }
 }
 

@@ -1,20 +1,15 @@
 import type { Clock } from "../../base/clock.ts";
-import { seconds } from "../../base/duration.ts";
-import { messageOf } from "../../base/errors.ts";
 import type { KernelObject, Problems } from "../../dataplane/index.ts";
+import { DiskWrite } from "../disk-write.ts";
 import type { Attachment, Replica } from "../replica.ts";
-
-const writeAgain = seconds(5);
 
 /** Brings attachments to disk as they are in memory. */
 export class AttachmentWriter {
   readonly #replica: Pick<Replica, "putAttachment" | "deleteAttachment">;
   readonly #attachments: Map<string, Attachment>;
-  readonly #problems: Problems;
-  readonly #clock: Clock;
+  readonly #disk: DiskWrite;
   /** Ids of those that are otherwise on disk. */
   readonly #unwritten = new Set<string>();
-  #cancel: () => void = () => {};
 
   constructor(options: {
     readonly replica: Pick<Replica, "putAttachment" | "deleteAttachment">;
@@ -24,8 +19,8 @@ export class AttachmentWriter {
   }) {
     this.#replica = options.replica;
     this.#attachments = options.attachments;
-    this.#problems = options.problems;
-    this.#clock = options.clock;
+    const { problems, clock } = options;
+    this.#disk = new DiskWrite({ object: records, problems, clock, write: () => this.#writeUnwritten() });
   }
 
   /** A claim is on disk before it is acted upon: throws, and leaves all as it was, where it cannot be. */
@@ -34,42 +29,33 @@ export class AttachmentWriter {
     this.#attachments.set(attachment.id, attachment);
     this.#unwritten.delete(attachment.id);
     // The disk has room.
-    if (this.#unwritten.size > 0) this.#write();
+    if (this.#unwritten.size > 0) this.#disk.try();
   }
 
   /** What has become of an attachment anyway, whatever the disk does: that follows as soon as it can. */
   keep(attachment: Attachment): void {
     this.#attachments.set(attachment.id, attachment);
     this.#unwritten.add(attachment.id);
-    this.#write();
+    this.#disk.try();
   }
 
   /** It is gone anyway. */
   remove(id: string): void {
     this.#attachments.delete(id);
     this.#unwritten.add(id);
-    this.#write();
+    this.#disk.try();
   }
 
-  /** The agent ends: what is not on disk yet has one more chance. */
   close(): void {
-    if (this.#unwritten.size > 0) this.#write();
-    this.#cancel();
+    this.#disk.close();
   }
 
-  #write(): void {
-    this.#cancel();
-    try {
-      for (const id of this.#unwritten) {
-        const attachment = this.#attachments.get(id);
-        if (attachment === undefined) this.#replica.deleteAttachment(id);
-        else this.#replica.putAttachment(attachment);
-        this.#unwritten.delete(id);
-      }
-      this.#problems.cleared(records);
-    } catch (error) {
-      this.#problems.failed(records, error instanceof Error ? error : new Error(messageOf(error)));
-      this.#cancel = this.#clock.after(writeAgain, () => this.#write());
+  #writeUnwritten(): void {
+    for (const id of this.#unwritten) {
+      const attachment = this.#attachments.get(id);
+      if (attachment === undefined) this.#replica.deleteAttachment(id);
+      else this.#replica.putAttachment(attachment);
+      this.#unwritten.delete(id);
     }
   }
 }
