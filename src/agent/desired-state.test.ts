@@ -97,7 +97,14 @@ function putEndpoint(id: string, node: string, network = "blue"): void {
 }
 
 function attachHere(id: string, state: Attachment["state"] = "attached"): void {
-  const place = { network: "blue", netns: "/run/netns/c", interface: "eth0", inode: 0, routePriority: 1 };
+  const place = {
+    network: "blue",
+    netns: "/run/netns/c",
+    interface: "eth0",
+    inode: 0,
+    routePriority: 1,
+    allowedAddresses: [],
+  };
   attachments.set(id, { id, ...place, state });
 }
 

@@ -210,6 +210,8 @@ export class DesiredState {
       learning: network.learning,
       localLearning: network.learningLimit > 0,
       vlanTags: network.vlanTags,
+      antiSpoof: network.antiSpoof,
+      stormControl: network.stormControl,
       ageing: network.ageing,
       ...(multicast === undefined ? {} : { multicast }),
       gateways: this.#gatewaysOf(network),

@@ -20,6 +20,7 @@ const attachment = {
   state: "attached",
   inode: 0,
   routePriority: 1,
+  allowedAddresses: [],
 } as const;
 const owner = { node: "h1", authority: "AA:BB", instance: "weft" };
 
@@ -104,20 +105,23 @@ test("a database that was replaced, or whose directory is gone, keeps nothing an
   assert.ok(replica.isInPlace);
 });
 
-test("attachments of an earlier version get route priorities, each its own", (t) => {
+test("attachments of earlier versions get route priorities, each its own, and no other addresses", (t) => {
   const directory = temporaryDirectory(t);
   const path = join(directory, "agent.db");
   new Replica(directory).close();
   const earlier = new DatabaseSync(path);
-  earlier.exec(`ALTER TABLE attachments DROP COLUMN routePriority; PRAGMA user_version = 2;
+  earlier.exec(`ALTER TABLE attachments DROP COLUMN allowedAddresses; ALTER TABLE attachments DROP COLUMN routePriority; PRAGMA user_version = 2;
     INSERT INTO attachments VALUES ('b', 'web', '/run/netns/c', 'eth0', 'attached', 0);
     INSERT INTO attachments VALUES ('a', 'db', '/run/netns/c', 'eth1', 'attached', 0);`);
   earlier.close();
   const replica = new Replica(directory);
   t.after(() => replica.close());
   assert.deepEqual(
-    replica.attachments().map(({ id, routePriority }) => `${id} ${routePriority}`),
-    ["a 1", "b 2"],
+    replica.attachments().map(({ id, routePriority, allowedAddresses }) => [id, routePriority, allowedAddresses]),
+    [
+      ["a", 1, []],
+      ["b", 2, []],
+    ],
   );
 });
 

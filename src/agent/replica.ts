@@ -8,7 +8,7 @@ import { messageOf, WeftError } from "../base/errors.ts";
 import { err, type Result } from "../base/result.ts";
 import { FilesInPlace } from "../linux/file-in-place.ts";
 import { requirePrivate } from "../linux/private-files.ts";
-import type { Block, Endpoint, Node } from "../model/index.ts";
+import type { AllowedAddress, Block, Endpoint, Node } from "../model/index.ts";
 import { resultCode, resultCodeOf } from "../store/sqlite/failure.ts";
 
 /** Where an endpoint of this node hangs. */
@@ -28,6 +28,8 @@ export interface Attachment {
   readonly inode: number;
   /** 1 to 99,999: of several networks of one container the one with the lowest gives the default route. */
   readonly routePriority: number;
+  /** What it may send with beside its own addresses. */
+  readonly allowedAddresses: readonly AllowedAddress[];
 }
 
 /** Whether the endpoint hangs in its namespace, whatever the server knows of it. */
@@ -75,7 +77,7 @@ export interface ReplicaOwner {
   readonly instance: string;
 }
 
-const schemaVersion = 3;
+const schemaVersion = 4;
 
 /**
  * What this node needs to bring its endpoints back without the server: the last complete state that the server told,
@@ -226,13 +228,25 @@ export class Replica {
   }
 
   attachments(): Attachment[] {
-    return this.#statements.listAttachments.all().map((row) => ({ ...row }) as unknown as Attachment);
+    return this.#statements.listAttachments
+      .all()
+      .map((row) => ({ ...row, allowedAddresses: JSON.parse(String(row.allowedAddresses)) }) as unknown as Attachment);
   }
 
   putAttachment(attachment: Attachment): void {
     const { id, network, netns, state, inode, routePriority } = attachment;
+    const allowed = JSON.stringify(attachment.allowedAddresses);
     this.#write(() =>
-      this.#statements.putAttachment.run(id, network, netns, attachment.interface, state, inode, routePriority),
+      this.#statements.putAttachment.run(
+        id,
+        network,
+        netns,
+        attachment.interface,
+        state,
+        inode,
+        routePriority,
+        allowed,
+      ),
     );
   }
 
@@ -352,8 +366,8 @@ export class Replica {
   #prepareSchema(file: string): void {
     const { user_version: version } = this.#database.prepare("PRAGMA user_version").get() as { user_version: number };
     if (version === schemaVersion) return;
-    if (version === 1 || version === 2) {
-      const missing = version === 1 ? [blockTable, addRoutePriority] : [addRoutePriority];
+    if (version > 0 && version < schemaVersion) {
+      const missing = schemaSteps.slice(version - 1);
       this.#database.exec(`BEGIN; ${missing.join("\n")} PRAGMA user_version = ${schemaVersion}; COMMIT;`);
       return;
     }
@@ -373,7 +387,7 @@ export class Replica {
       CREATE INDEX endpoints_by_network ON endpoints (network);
       CREATE TABLE attachments (
         id TEXT PRIMARY KEY, network TEXT NOT NULL, netns TEXT NOT NULL, interface TEXT NOT NULL, state TEXT NOT NULL,
-        inode INTEGER NOT NULL, routePriority INTEGER NOT NULL
+        inode INTEGER NOT NULL, routePriority INTEGER NOT NULL, allowedAddresses TEXT NOT NULL
       ) STRICT, WITHOUT ROWID;
       ${blockTable}
       PRAGMA user_version = ${schemaVersion};
@@ -404,6 +418,12 @@ const blockTable = `CREATE TABLE blocks (
 const addRoutePriority = `ALTER TABLE attachments ADD COLUMN routePriority INTEGER NOT NULL DEFAULT 1;
 UPDATE attachments SET routePriority = (SELECT count(*) FROM attachments AS others WHERE others.id <= attachments.id);`;
 
+/** JSON. */
+const addAllowedAddresses = `ALTER TABLE attachments ADD COLUMN allowedAddresses TEXT NOT NULL DEFAULT '[]';`;
+
+/** What brings a database of each version, from 1 on, to the next. */
+const schemaSteps = [blockTable, addRoutePriority, addAllowedAddresses];
+
 const sql = {
   readRevision: "SELECT revision AS value FROM state",
   writeRevision:
@@ -428,7 +448,8 @@ const sql = {
   listBlocks: "SELECT block FROM blocks",
   listBlockCidrs: "SELECT cidr FROM blocks WHERE network = ?",
   putAttachment:
-    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
   deleteAttachment: "DELETE FROM attachments WHERE id = ?",
-  listAttachments: "SELECT id, network, netns, interface, state, inode, routePriority FROM attachments",
+  listAttachments:
+    "SELECT id, network, netns, interface, state, inode, routePriority, allowedAddresses FROM attachments",
 } as const;

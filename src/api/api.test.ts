@@ -44,6 +44,8 @@ const network: Network = {
   egress: false,
   egressBlocked: [],
   vlanTags: true,
+  antiSpoof: false,
+  stormControl: { port: 0, network: 7 },
   hostAccess: false,
 };
 const routed: Network = {

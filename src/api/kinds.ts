@@ -46,8 +46,10 @@ const network: Declared<Network, typeof NetworkSchema, NetworkDraft> = {
   folder: "networks",
   seenBy: () => "hosts",
   // In a message a list cannot be absent.
-  fieldsOf: ({ egressBlocked, ...message }) => ({
+  fieldsOf: ({ egressBlocked, stormControl, ...message }) => ({
     ...given(message),
+    // In it 0 is said, and means something.
+    ...(stormControl === undefined ? {} : { stormControl: { port: stormControl.port, network: stormControl.network } }),
     ...(egressBlocked === undefined ? {} : { egressBlocked: egressBlocked.prefixes }),
   }),
   ...codec(

@@ -2,7 +2,7 @@ import { type Cidr, cidrContains, type InterfaceAddress, networkAddress } from "
 import { familyOf, type IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { encapsulations, type TunnelTransport } from "../model/encapsulation.ts";
-import type { Learning, NetworkMode, Vni } from "../model/index.ts";
+import type { AllowedAddress, Learning, NetworkMode, StormControl, Vni } from "../model/index.ts";
 import { minimumMtu } from "../model/mtu.ts";
 import { type EndpointsBy, type RemoteEndpoint, RemoteEndpoints, type RemotePlace } from "./remote-endpoints.ts";
 
@@ -39,6 +39,9 @@ export interface NetworkSettings {
   readonly localLearning: boolean;
   /** Whether frames with a VLAN tag pass. */
   readonly vlanTags: boolean;
+  /** Whether endpoints send with addresses of their own alone. */
+  readonly antiSpoof: boolean;
+  readonly stormControl: StormControl;
   /** Seconds after which what was learned and not heard of is forgotten. */
   readonly ageing: number;
   readonly multicast?: MulticastGroup;
@@ -67,6 +70,8 @@ export interface LocalEndpoint {
   /** Path of the namespace that the interface is put into. */
   readonly netns: string;
   readonly interface: string;
+  /** What it may send with beside its own addresses. */
+  readonly allowedAddresses?: readonly AllowedAddress[];
   /** The namespace that the path must mean; 0: whichever it means. */
   readonly inode: number;
   /** This node's addresses towards which its default routes go; none: it gets none. */
@@ -341,6 +346,29 @@ export class DesiredNetwork {
     if (this.#localsByMac.has(mac)) return true;
     for (const endpoint of this.#learned.values()) if (endpoint.mac === mac) return true;
     return false;
+  }
+
+  /** Whether the MAC was given to an endpoint, here or elsewhere: not such as were found to be in use. */
+  isDeclaredMac(mac: MacAddress): boolean {
+    if (this.#localsByMac.has(mac)) return true;
+    const holder = this.#remotes.byMac.get(mac);
+    return holder !== undefined && holder.isLearned !== true;
+  }
+
+  /** Whether the address was given to an endpoint, here or elsewhere, or to the gateway. */
+  isDeclaredIp(ip: IpAddress): boolean {
+    if (this.#localsByIp.has(ip) || this.settings.gateways.some(({ address }) => address === ip)) return true;
+    const holder = this.#remotes.byIp.get(ip);
+    return holder !== undefined && holder.isLearned !== true;
+  }
+
+  /** The MACs and addresses of all endpoints, and the gateways' addresses. */
+  *claimable(): Iterable<{ readonly mac: MacAddress } | { readonly ip: IpAddress }> {
+    for (const mac of this.#localsByMac.keys()) yield { mac };
+    for (const mac of this.#remotes.byMac.keys()) yield { mac };
+    for (const ip of this.#localsByIp.keys()) yield { ip };
+    for (const ip of this.#remotes.byIp.keys()) yield { ip };
+    for (const { address } of this.settings.gateways) yield { ip: address };
   }
 
   /** The MAC that an address has, whether or not the bridge need know. None of what was learned here, which told so itself. */

@@ -1,4 +1,12 @@
-import type { PacketSender, PacketSocket, PacketSocketOptions } from "../linux/index.ts";
+import type {
+  BpfMap,
+  BpfMapLayout,
+  BpfObject,
+  BpfProgram,
+  PacketSender,
+  PacketSocket,
+  PacketSocketOptions,
+} from "../linux/index.ts";
 import type { Channel, ChannelOptions } from "../netlink/index.ts";
 
 /** A network namespace of a kernel, held open, and what is done in it. */
@@ -24,6 +32,26 @@ export interface KernelNamespace {
   [Symbol.dispose](): void;
 }
 
+/** {@link BpfMap} */
+export type KernelBpfMap = Pick<BpfMap, "fd" | "id" | "name" | "get" | "set" | "delete" | "keys" | "close">;
+
+/** {@link BpfProgram} */
+export type KernelBpfProgram = Pick<BpfProgram, "fd" | "id" | "name" | "mapIds" | "close">;
+
+/** eBPF maps and programs of a machine. */
+export interface KernelBpf {
+  /** Reads what a compiler made. */
+  readObject(path: string): BpfObject;
+  createMap(name: string, layout: BpfMapLayout): KernelBpfMap;
+  mapById(id: number): KernelBpfMap | undefined;
+  loadProgram(
+    name: string,
+    instructions: Uint8Array,
+    symbols: Iterable<readonly [offset: number, of: KernelBpfMap | number]>,
+  ): KernelBpfProgram;
+  programById(id: number): KernelBpfProgram | undefined;
+}
+
 /** The kernel of a machine: its network namespaces by name and path. */
 export interface Kernel {
   /** The namespace that this process is in. */
@@ -44,6 +72,7 @@ export interface Kernel {
   name(namespace: KernelNamespace, name: string): void;
   /** Calls back with each name that appears or vanishes; `onFailure`: there will be no calls any more, nor were there any. */
   watchNamed(onChange: (name: string) => void, onFailure: (error: Error) => void): { close(): void };
+  readonly bpf: KernelBpf;
   /** A setting of the whole machine below /proc/sys/net, which no other namespace shows. */
   readMachineSysctl(key: string): string | undefined;
   writeMachineSysctl(key: string, value: string): void;

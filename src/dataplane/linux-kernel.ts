@@ -4,6 +4,8 @@ import { closeSync, mkdirSync, watch } from "node:fs";
 import { text } from "node:stream/consumers";
 import { WeftError } from "../base/errors.ts";
 import {
+  BpfMap,
+  BpfProgram,
   createNamedNamespace,
   deleteNamedNamespace,
   listNamedNamespaces,
@@ -15,6 +17,7 @@ import {
   namespaceInodeAt,
   PacketSender,
   PacketSocket,
+  readBpfObject,
   readNetworkSysctl,
   writeNetworkSysctl,
 } from "../linux/index.ts";
@@ -33,6 +36,13 @@ export const linuxKernel: Kernel = {
   deleteNamed: deleteNamedNamespace,
   name: nameNamespace,
   watchNamed: watchNamedNamespaces,
+  bpf: {
+    readObject: readBpfObject,
+    createMap: (name, layout) => BpfMap.create(name, layout),
+    mapById: (id) => BpfMap.byId(id),
+    loadProgram: (name, instructions, symbols) => BpfProgram.load(name, instructions, symbols),
+    programById: (id) => BpfProgram.byId(id),
+  },
   readMachineSysctl(key) {
     using own = NetworkNamespace.current();
     return readNetworkSysctl(own, key);

@@ -21,6 +21,8 @@ import { LinkTable } from "./devices/link-table.ts";
 import { Ports } from "./devices/ports.ts";
 import { Tunnels } from "./devices/tunnels.ts";
 import { type WantedTunnel, wantedTunnels } from "./encapsulation/tunnel.ts";
+import type { Guard } from "./guard/guard.ts";
+import { NetworkGuard } from "./guard/network-guard.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
 import { bridgeName, endpointPortName, isOwnLink } from "./kernel-names.ts";
 import { NetworkRows } from "./network-rows.ts";
@@ -30,6 +32,7 @@ import { lookUp } from "./reconcile/reconciled-table.ts";
 import type { Problems, Report } from "./report.ts";
 
 export interface NetworkContext extends DeviceContext {
+  readonly guard: Guard;
   readonly kernel: Kernel;
   readonly clock: Clock;
   readonly openSocket: (namespace: KernelNamespace) => NetlinkSocket;
@@ -65,6 +68,7 @@ export class NetworkDataplane implements DeviceMarks {
   readonly tunnels: Tunnels;
   readonly ports: Ports;
   readonly rows: NetworkRows;
+  readonly guard: NetworkGuard;
   readonly #context: NetworkContext;
   /** Of a layer-2 network. */
   readonly #announcements: Announcements;
@@ -113,13 +117,20 @@ export class NetworkDataplane implements DeviceMarks {
       onRepaired: (name, change) => repaired("tunnel", name, change),
       onAttempt: attempted("tunnel"),
     });
+    const { guard, socket, namespace: tenant } = networkContext;
+    this.guard = new NetworkGuard({ guard, tenant: tenant.inode, socket, desired });
     this.ports = new Ports({
       desired,
-      context,
+      context: {
+        ...context,
+        guardPort: (endpoint, settings, index) => this.guard.ensurePort(endpoint, settings, index),
+        guardWrites: () => guard.writes,
+      },
       bridgeIndex: () => this.bridge.index,
       objectOf: (endpoint) => this.#object("endpoint", endpoint),
       report,
       onAttempt: attempted("endpoint"),
+      onGone: (index) => this.guard.removePort(index),
     });
     this.#announcements = new Announcements({
       clock,
@@ -137,7 +148,22 @@ export class NetworkDataplane implements DeviceMarks {
       onNeighbour: (ip) => this.#announcements.programmed(ip),
       onRepaired: (kind, name) => repaired(kind, name, "had been changed or removed; set again"),
     });
-    desired.markedBy(this.rows, this);
+    const { rows } = this;
+    desired.markedBy(
+      {
+        mac: (mac) => {
+          rows.mac(mac);
+          this.guard.mac(mac);
+        },
+        ip: (ip) => {
+          rows.ip(ip);
+          this.guard.ip(ip);
+        },
+        block: (cidr) => rows.block(cidr),
+        flooded: (vtep) => rows.flooded(vtep),
+      },
+      this,
+    );
     this.ports.objects.markAll();
   }
 
@@ -145,6 +171,7 @@ export class NetworkDataplane implements DeviceMarks {
     this.bridge.objects.markAll();
     this.tunnels.plan();
     this.ports.objects.markAll();
+    this.guard.markAll();
   }
 
   peer(vtep: IpAddress): void {
@@ -183,6 +210,12 @@ export class NetworkDataplane implements DeviceMarks {
       : this.ports.judgeSettings(endpoint, settings);
   }
 
+  /** What stands at a device of this network before its frames come in was taken away. Tells whether there is something to restore. */
+  judgeGuard(index: number): boolean {
+    const endpoint = this.ports.endpointAt(index);
+    return endpoint !== undefined && this.ports.judgeGuard(endpoint);
+  }
+
   /** An address of one of this network's devices came or went. Tells whether there is something to restore. */
   onAddressChanged({ index, address }: Pick<InterfaceAddressEntry, "index" | "address">, isGone: boolean): boolean {
     return index === this.bridge.index && this.bridge.judgeAddress(address, isGone);
@@ -208,7 +241,7 @@ export class NetworkDataplane implements DeviceMarks {
 
   /** Whether all of it is in the kernel, as far as is known. */
   get isSettled(): boolean {
-    return this.isCarried && this.ports.objects.isSettled && this.#hasLookedForLeftovers;
+    return this.isCarried && this.ports.objects.isSettled && this.guard.isSettled && this.#hasLookedForLeftovers;
   }
 
   /** Does what is to be done; what fails is recorded, stays marked and leaves the rest alone. */
@@ -223,6 +256,7 @@ export class NetworkDataplane implements DeviceMarks {
     await this.tunnels.objects.ensure();
     this.#followDevices();
     await this.ports.objects.remove();
+    this.guard.ensureTaken();
     await this.ports.objects.ensure();
     await this.#programRows();
     // Rows leave a tunnel before it goes. A port whose namespace is gone for good keeps none.
@@ -244,6 +278,7 @@ export class NetworkDataplane implements DeviceMarks {
     for (const name of new Set([...names.filter((each) => each !== this.bridge.name), this.bridge.name]))
       await this.#removeDevice(name).catch((error: unknown) => failures.push(error));
     await this.rows.withdraw();
+    this.guard.remove();
     if (failures.length > 0) throw failures[0];
   }
 

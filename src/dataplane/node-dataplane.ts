@@ -7,6 +7,7 @@ import type { TunnelTransport } from "../model/encapsulation.ts";
 import { getLink, NetlinkSocket, type Watch } from "../netlink/index.ts";
 import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
+import { Guard } from "./guard/guard.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
 import { aliasOf, tenantOfNamespace } from "./kernel-names.ts";
 import type { NetworkDataplane, PortTraffic } from "./network-dataplane.ts";
@@ -55,6 +56,7 @@ export class NodeDataplane {
   readonly #desired = new Map<string, DesiredNetwork>();
   readonly #tenants = new Map<string, TenantQueue>();
   readonly #underlay: UnderlayDataplane;
+  readonly #guard: Guard;
   readonly #host = new Rounds(() => this.#hostPass());
   readonly #namespaceNames: { close(): void };
   readonly #problems: Problems;
@@ -83,6 +85,7 @@ export class NodeDataplane {
       options.report(event);
     };
     this.#problems = new Problems(this.#report, options.clock);
+    this.#guard = new Guard(options.kernel.bpf);
     this.#underlay = new UnderlayDataplane({
       instance: options.instance,
       namespace: options.underlay,
@@ -215,7 +218,7 @@ export class NodeDataplane {
 
   /** Messages that changed the kernel since the start: netlink requests and nftables transactions. */
   get writes(): number {
-    let writes = this.#writesOfClosed + this.#underlay.writes;
+    let writes = this.#writesOfClosed + this.#underlay.writes + this.#guard.writes;
     for (const { dataplane } of this.#tenants.values()) writes += dataplane?.writes ?? 0;
     return writes;
   }
@@ -239,6 +242,7 @@ export class NodeDataplane {
     await this.#host.turns.ended();
     for (const tenant of this.#tenants.values()) await tenant.close();
     this.#tenants.clear();
+    this.#guard.close();
     this.#underlay.close();
   }
 
@@ -323,6 +327,7 @@ export class NodeDataplane {
     const networks = [...this.#desired.values()];
     const ports = networks.flatMap((network) => portsOf(network, () => true));
     this.#underlay.tunnelPorts = [...new Set(ports)].sort((a, b) => a - b);
+    this.#guard.setTunnelPorts(this.#underlay.tunnelPorts);
     const filtered = networks.map((network) => {
       const { vni, multicast } = network.settings;
       const group = multicast === undefined ? {} : { group: multicast.address };
@@ -356,6 +361,7 @@ export class NodeDataplane {
       },
       onGone: (dataplane) => {
         this.#writesOfClosed += dataplane?.writes ?? 0;
+        if (dataplane !== undefined) this.#guard.forgetTenant(dataplane.namespace.inode);
         if (this.#networksOf(name).length > 0) return false;
         this.#tenants.delete(name);
         problems.close();
@@ -374,6 +380,7 @@ export class NodeDataplane {
       instance,
       tenant: name,
       underlay: this.#underlay,
+      guard: this.#guard,
       problems,
       report: this.#report,
       holderOf: (vni) => {

@@ -19,8 +19,9 @@ import {
 import type { DesiredNetwork } from "./desired.ts";
 import { LinkTable } from "./devices/link-table.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
+import type { Guard } from "./guard/guard.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
-import { isOwnLink, namespaceName, tenantDevice, tenantTable, weftProtocol } from "./kernel-names.ts";
+import { endpointOfPort, isOwnLink, namespaceName, tenantDevice, tenantTable, weftProtocol } from "./kernel-names.ts";
 import { NetworkDataplane, type PortTraffic, removalKind } from "./network-dataplane.ts";
 import { Nftables } from "./nft/nftables.ts";
 import type { Objects } from "./reconcile/objects.ts";
@@ -40,6 +41,7 @@ export interface TenantOptions {
   readonly instance: string;
   readonly tenant: string;
   readonly underlay: UnderlayDataplane;
+  readonly guard: Guard;
   readonly problems: Problems;
   readonly report: Report;
   /** The network, of whichever tenant, that is to leave and has the VNI; `undefined`: there is none. */
@@ -111,10 +113,17 @@ export class TenantDataplane {
     const watch = stack.use(
       new Watch({
         open: (socket) => namespace.openChannel(socket),
-        groups: ["link", "neighbour", "address", "route", "netconf"],
+        groups: ["link", "neighbour", "address", "route", "netconf", "trafficControl"],
         // A hundred thousand rows of our own are not news.
         filter: withoutNewNeighbours(neighbourFlag.externallyLearned),
       }),
+    );
+    const links = await socket.dump(listLinks());
+    const ports = links.filter((link) => isOwnLink(link) && endpointOfPort(link.name) !== undefined);
+    await options.guard.adopt(
+      namespace.inode,
+      ports.map(({ index }) => index),
+      socket,
     );
     const nftables = stack.adopt(new Nftables(namespace, watch), (opened) => opened.close());
     return new TenantDataplane(options, { namespace, socket, watch, nftables, all: stack.move() });
@@ -336,10 +345,11 @@ export class TenantDataplane {
   }
 
   #makeNetwork(desired: DesiredNetwork): NetworkDataplane {
-    const { kernel, clock, instance, underlay, problems, report } = this.#options;
+    const { kernel, clock, guard, instance, underlay, problems, report } = this.#options;
     return new NetworkDataplane(desired, {
       kernel,
       clock,
+      guard,
       instance,
       namespace: this.namespace,
       socket: this.socket,
@@ -386,6 +396,9 @@ export class TenantDataplane {
       const network = this.#networkOf(index);
       if (network !== undefined && isDamaged(network)) this.#options.onDamage();
     };
+    watch.subscribe("trafficControl", ({ index, isGone }) => {
+      if (isGone) judge(index, (network) => network.judgeGuard(index));
+    });
     watch.subscribe("bridgePort", ({ index, settings }) =>
       judge(index, (network) => network.judgePort(index, settings)),
     );

@@ -30,6 +30,7 @@ export const libc = {
   mount: library.func(
     "int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)",
   ),
+  bpf: library.func("intptr_t syscall(long number, int command, _Inout_ void *attributes, unsigned int size)"),
   umount2: library.func("int umount2(const char *target, int flags)"),
 } as const;
 

@@ -41,6 +41,20 @@ export interface MulticastSettings {
   readonly interface?: string;
 }
 
+/** Frames to groups (broadcast, multicast) that may be sent each second; 0: no limit. */
+export interface StormControl {
+  /** By one endpoint. Default 1000. */
+  readonly port: number;
+  /** By all endpoints of the network on one node. Default 5000. */
+  readonly network: number;
+}
+
+/** An address, or a prefix of them, that an endpoint may send with beside its own, and the MAC that it may have then. */
+export interface AllowedAddress {
+  readonly prefix: Cidr;
+  readonly mac?: MacAddress;
+}
+
 /** One virtual network of a tenant: its subnets, and how they are carried between nodes. */
 export interface Network {
   /** Unique over all tenants. */
@@ -91,6 +105,12 @@ export interface Network {
    * the frame, and would carry past the node what it answers, or filters, of untagged frames.
    */
   readonly vlanTags: boolean;
+  /**
+   * Endpoints send with their own MAC and IP addresses alone, and nothing that is for routers and servers to send. Default
+   * true; false for routers, VRRP and nested clouds.
+   */
+  readonly antiSpoof: boolean;
+  readonly stormControl: StormControl;
   /** l3: nodes that share a link route to each other without a tunnel. Default false. */
   readonly crossSubnet: boolean;
   /** Endpoints reach the world outside through their node, behind an address of it (SNAT). Default false. */

@@ -19,6 +19,7 @@ import {
 import { combinationProblems, isUnicastFirstOctet } from "./network-rules.ts";
 import { describeFound, type FieldProblem, fieldProblem } from "./problem.ts";
 import type { Endpoint, Network, NetworkDraft, Node, NodeSettings, Tenant, Vni } from "./resources.ts";
+import { defaultStormControl, sharedStormControl } from "./storm-control.ts";
 import { reservedReason } from "./subnet.ts";
 import { vtepObstacle } from "./vtep-address.ts";
 
@@ -158,6 +159,19 @@ const multicastSchema = fields({
 }).transform(withoutUndefined);
 
 const yesOrNo = z.boolean({ error: "true or false" });
+/** YAML reads `off` as text. */
+const onOrOff = z.preprocess(
+  (input) => (input === "on" || input === "off" ? input === "on" : input),
+  z.boolean({ error: "on or off, or true or false" }),
+);
+
+const framesPerSecond = integer(0, 1_000_000_000, "frames to groups each second, 0 for no limit");
+const stormControl = fields({
+  port: framesPerSecond.default(defaultStormControl.port),
+  network: framesPerSecond.default(defaultStormControl.network),
+})
+  .transform(sharedStormControl)
+  .default(defaultStormControl);
 
 const labels = z.record(text(parseLabelName), text(parseLabelValue), { error: labelAllowed });
 /** Nothing asked for is no selector. */
@@ -196,6 +210,8 @@ const declaredNetworkSchema = fields({
   learningLimit: integer(0, 4096, "learned MACs behind one port").default(0),
   ageing: integer(10, 86_400, "seconds").default(300),
   vlanTags: yesOrNo.default(false),
+  antiSpoof: onOrOff.default(true),
+  stormControl,
   crossSubnet: yesOrNo.default(false),
   egress: yesOrNo.default(false),
   egressBlocked,

@@ -7,7 +7,7 @@ import { AF_BRIDGE, neighbourFlag, RTM_DELNEIGH, RTM_NEWNEIGH } from "./neighbou
 export const eventGroup = {
   link: 1,
   neighbour: 3,
-  qdisc: 4,
+  trafficControl: 4,
   ipv4Address: 5,
   ipv4Route: 7,
   ipv4Rule: 8,

@@ -1,16 +1,9 @@
 import { readFileSync } from "node:fs";
-import {
-  type Attribute,
-  AttributeSchema,
-  type AttributeSet,
-  type AttributeValues,
-  string,
-  u32,
-  u64,
-} from "./attribute.ts";
+import { type Attribute, AttributeSchema, type AttributeValues, u32, u64 } from "./attribute.ts";
 import { FixedHeader } from "./fixed-header.ts";
 import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from "./message.ts";
 import type { Query, Request } from "./request.ts";
+import { header, schema, writeOptions } from "./traffic-control.ts";
 import type { MessageWriter } from "./writer.ts";
 
 /** linux/rtnetlink.h */
@@ -31,17 +24,6 @@ export const qdiscParent = {
 
 /** The handle of the clsact qdisc is fixed. linux/pkt_sched.h: TC_H_CLSACT. */
 const clsactHandle = 0xffff_0000;
-
-/** linux/rtnetlink.h: `struct tcmsg`. */
-const header = new FixedHeader("tcmsg", [
-  ["family", "u8"],
-  ["pad1", "pad8"],
-  ["pad2", "pad16"],
-  ["index", "s32"],
-  ["handle", "u32"],
-  ["parent", "u32"],
-  ["info", "u32"],
-]);
 
 /** An attribute that is a C structure of numbers. */
 function structure<Values extends object>(
@@ -131,17 +113,6 @@ const tbfSchema = new AttributeSchema("TCA_TBF", {
   rate64: u64(4),
   burst: u32(6),
 });
-
-/** TCA_OPTIONS mean what the kind beside them says; read as they are, interpreted by whoever knows the kind. */
-const TCA_OPTIONS = 2;
-const options: Attribute<readonly [start: number, end: number]> = {
-  code: TCA_OPTIONS,
-  write: () => {},
-  read: (_bytes, _view, offset, length) => [offset, offset + length],
-};
-
-/** linux/rtnetlink.h: `TCA_*`. */
-const schema = new AttributeSchema("TCA", { kind: string(1), options });
 
 /** Hierarchical token bucket: classes with a guaranteed rate and a ceiling. */
 export interface HtbSettings {
@@ -385,16 +356,6 @@ function htbAttributes(entry: HtbClass): AttributeValues<typeof htbSchema.set> {
     rate64: rate >= rateElsewhere ? BigInt(rate) : undefined,
     ceil64: ceil >= rateElsewhere ? BigInt(ceil) : undefined,
   };
-}
-
-function writeOptions<Set extends AttributeSet>(
-  writer: MessageWriter,
-  of: AttributeSchema<Set>,
-  values: AttributeValues<Set>,
-): void {
-  const start = writer.beginAttribute(TCA_OPTIONS | 0x8000); // NLA_F_NESTED
-  of.write(writer, values);
-  writer.endAttribute(start);
 }
 
 function octetsPerSecond(bitsPerSecond: number): number {

@@ -1,13 +1,16 @@
 import { netlinkProtocol } from "../linux/index.ts";
 import { type InterfaceAddressEntry, RTM_NEWADDR, readAddress } from "./address.ts";
 import { type EventMessage, EventSocket, type EventSocketOptions, eventGroup } from "./events.ts";
+import { RTM_NEWTFILTER } from "./filter.ts";
 import { type Link, RTM_NEWLINK, readBridgePort, readLink, readLinkHeader } from "./link.ts";
 import type { BridgePortSettings } from "./link-kinds/bridge.ts";
 import { type FdbEntry, type Neighbour, RTM_NEWNEIGH, readFdbEntry, readNeighbour } from "./neighbour.ts";
 import { type Netconf, RTM_NEWNETCONF, readNetconf } from "./netconf.ts";
 import { type Nexthop, RTM_NEWNEXTHOP, readNexthop } from "./nexthop.ts";
+import { RTM_NEWQDISC } from "./qdisc.ts";
 import { type Route, RTM_NEWROUTE, readRoute } from "./route.ts";
 import { RTM_NEWRULE } from "./rule.ts";
+import { header as trafficControlHeader } from "./traffic-control.ts";
 
 /** What a watch tells, by kind. `isGone`: the object was so, and is no more. */
 export interface WatchEvents {
@@ -27,6 +30,8 @@ export interface WatchEvents {
   /** By the index of the device, or what of `netconfIndex` stands for more than one. */
   readonly netconf: Netconf;
   readonly nexthop: { readonly nexthop: Nexthop; readonly isGone: boolean };
+  /** A qdisc of the device, or a filter of one, came, changed or went. By the index of the device. */
+  readonly trafficControl: { readonly index: number; readonly isGone: boolean };
   /**
    * Something in an nftables table changed, by whoever has the port: {@link NetlinkSocket.portId}. By its name. Both absent: some
    * changes were lost, perhaps of this table.
@@ -48,6 +53,7 @@ const groupsOf = {
   rule: [eventGroup.ipv4Rule, eventGroup.ipv6Rule],
   netconf: [eventGroup.ipv4Netconf, eventGroup.ipv6Netconf],
   nexthop: [eventGroup.nexthop],
+  trafficControl: [eventGroup.trafficControl],
 } as const;
 
 /** linux/netfilter/nfnetlink.h: changes of nftables' rules; `struct nfgenmsg` before the attributes. */
@@ -170,6 +176,12 @@ export class Watch {
       case RTM_NEWNEXTHOP: {
         const nexthop = readNexthop(bytes, view, start, end);
         if (nexthop !== undefined) this.#tell("nexthop", { nexthop, isGone });
+        return;
+      }
+      case RTM_NEWQDISC:
+      case RTM_NEWTFILTER: {
+        const { index } = trafficControlHeader.read(view, start, end);
+        this.#tell("trafficControl", { index, isGone }, index);
       }
     }
   }

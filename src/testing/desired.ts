@@ -23,6 +23,8 @@ export function networkSettings(changes: Partial<NetworkSettings> = {}): Network
     learning: "control-plane",
     localLearning: false,
     vlanTags: false,
+    antiSpoof: true,
+    stormControl: { port: 0, network: 0 },
     ageing: 300,
     gateways: [],
     egress: false,

@@ -34,7 +34,15 @@ let own: Map<string, Endpoint>;
 let problems: Problems;
 const clock = new ManualClock();
 const endpoint = { network: "web", node: "h1", mac: mac("02:00:00:00:00:01"), ips: [ip("10.0.0.1")], sequence: 0 };
-const request: AttachRequest = { network: "web", netns: "hook", interface: "x", mac: "", ips: [], routePriority: 0 };
+const request: AttachRequest = {
+  network: "web",
+  netns: "hook",
+  interface: "x",
+  mac: "",
+  ips: [],
+  routePriority: 0,
+  allowedAddresses: [],
+};
 
 /** Attaches to hooks, which all are free. */
 const hooks: AttachKind = {
@@ -269,5 +277,5 @@ test("what was detached while the disk was full is recorded with the next that i
 });
 
 function recordOf(netns: string): AttachRecord {
-  return { netns, interface: "x", inode: 0, routePriority: 1 };
+  return { netns, interface: "x", inode: 0, routePriority: 1, allowedAddresses: [] };
 }

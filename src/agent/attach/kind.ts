@@ -17,6 +17,8 @@ export interface AttachRequest extends AttachTarget {
   readonly ips: readonly string[];
   /** As {@link Attachment.routePriority}; 0: after those that are attached in the same namespace. */
   readonly routePriority: number;
+  /** Each as the operator gave it: an address or a prefix, and a MAC or none. */
+  readonly allowedAddresses: readonly { readonly prefix: string; readonly mac: string }[];
 }
 
 /** What is kept on disk of where an endpoint is attached. */
@@ -41,7 +43,9 @@ export interface AttachKind {
   /** As this version keeps what an earlier one did. */
   current(attachment: Attachment): Attachment;
   /** What the dataplane makes of it. */
-  port(attachment: Attachment): Pick<LocalEndpoint, "netns" | "interface" | "inode" | "routePriority">;
+  port(
+    attachment: Attachment,
+  ): Pick<LocalEndpoint, "netns" | "interface" | "inode" | "routePriority" | "allowedAddresses">;
   /** Where it is, for people: `/run/netns/c1`. */
   text(attachment: Attachment): string;
 }

@@ -9,7 +9,16 @@ import { NamespaceAttachment } from "./netns.ts";
 const path = "/run/netns/c1";
 
 function into(netns: string, changes: Partial<AttachRequest> = {}): AttachRequest {
-  return { network: "web", netns, interface: "eth0", mac: "", ips: [], routePriority: 0, ...changes };
+  return {
+    network: "web",
+    netns,
+    interface: "eth0",
+    mac: "",
+    ips: [],
+    routePriority: 0,
+    allowedAddresses: [],
+    ...changes,
+  };
 }
 
 function nameOf(netns: string): string {
@@ -46,6 +55,7 @@ const attached: Attachment = {
   interface: "eth1",
   inode: 0,
   routePriority: 4,
+  allowedAddresses: [],
   state: "attached",
 };
 

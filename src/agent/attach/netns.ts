@@ -4,6 +4,7 @@ import { canonicalNamespacePath, isErrno, isPathOfThisProcess, namedNamespacePat
 import { parseInterfaceName } from "../../model/names.ts";
 import { getLink, NetlinkSocket } from "../../netlink/index.ts";
 import { type Attachment, isInPlace } from "../replica.ts";
+import { parseAllowedAddresses } from "./allowed-addresses.ts";
 import type { AttachKind, AttachRequest, AttachTarget, Spot } from "./kind.ts";
 
 export interface NamespaceAttachmentOptions {
@@ -56,6 +57,7 @@ export class NamespaceAttachment implements AttachKind {
         hint: "choose another name with --interface, or detach that one first",
       });
     const netns = canonicalNamespacePath(request.netns);
+    const allowedAddresses = parseAllowedAddresses(request.allowedAddresses, attempted);
     return {
       key: `${inode} ${request.interface}`,
       record: (others) => ({
@@ -64,6 +66,7 @@ export class NamespaceAttachment implements AttachKind {
         // A name stands for whatever bears it, also after a reboot; any other path must go on meaning this namespace.
         inode: netns.startsWith(namedNamespacePath("")) ? 0 : inode,
         routePriority: chooseRoutePriority(request.routePriority, this.#in(inode, others), attempted),
+        allowedAddresses,
       }),
     };
   }
@@ -82,8 +85,8 @@ export class NamespaceAttachment implements AttachKind {
     return netns === attachment.netns ? attachment : { ...attachment, netns, inode: 0 };
   }
 
-  port({ netns, interface: name, inode, routePriority }: Attachment): ReturnType<AttachKind["port"]> {
-    return { netns, interface: name, inode, routePriority };
+  port({ netns, interface: name, inode, routePriority, allowedAddresses }: Attachment): ReturnType<AttachKind["port"]> {
+    return { netns, interface: name, inode, routePriority, allowedAddresses };
   }
 
   text({ netns }: Attachment): string {

@@ -5,6 +5,7 @@ import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { MacAddress } from "../../base/mac.ts";
 import {
+  address,
   addresses,
   agentOption,
   examples,
@@ -12,6 +13,7 @@ import {
   interfaceName,
   macAddress,
   outputOption,
+  prefixes,
   type WithAgent,
   type WithOutput,
 } from "../options.ts";
@@ -35,6 +37,11 @@ export function registerAttach(program: Command): void {
       "of a container's networks the lowest gives its default route (default: after those attached before)",
       integer(1, 99_999),
     )
+    .option(
+      "--allowed-address <address>",
+      "ADDRESS, PREFIX or either with ,MAC: what it may send with beside its own, such as a virtual address; repeat it",
+      allowedAddress,
+    )
     .addOption(waitOption())
     .addOption(agentOption())
     .addOption(outputOption())
@@ -46,6 +53,7 @@ export function registerAttach(program: Command): void {
             readonly ip?: readonly IpAddress[];
             readonly mac?: MacAddress;
             readonly routePriority?: number;
+            readonly allowedAddress?: readonly AllowedAddressText[];
           },
       ) => {
         const netns = namespacePath(options.netns);
@@ -58,6 +66,7 @@ export function registerAttach(program: Command): void {
           mac: options.mac ?? "",
           ips: [...(options.ip ?? [])],
           routePriority: options.routePriority ?? 0,
+          allowedAddresses: [...(options.allowedAddress ?? [])],
         });
         const { endpoint, mtu, addresses: given } = plain(answer);
         const shown = { endpoint, netns, interface: answer.interface, mtu, addresses: given };
@@ -77,6 +86,7 @@ export function registerAttach(program: Command): void {
     attach,
     "weft attach web --netns red",
     "weft attach web --netns red --wait 10s",
+    "weft attach web --netns lb1 --allowed-address 10.1.0.100,00:00:5e:00:01:33",
     "weft attach web --netns /proc/4711/ns/net --interface net1 --ip 10.1.0.7 --mac 02:00:5e:10:00:01",
   );
 
@@ -96,6 +106,20 @@ export function registerAttach(program: Command): void {
       );
     });
   examples(detach, "weft detach web --netns red");
+}
+
+interface AllowedAddressText {
+  readonly prefix: string;
+  readonly mac: string;
+}
+
+function allowedAddress(
+  text: string,
+  previous: readonly AllowedAddressText[] | undefined,
+): readonly AllowedAddressText[] {
+  const [of = "", mac] = text.split(",");
+  const prefix = of.includes("/") ? prefixes(of, undefined)[0] : address(of);
+  return [...(previous ?? []), { prefix: prefix ?? "", mac: mac === undefined ? "" : macAddress(mac) }];
 }
 
 function placeOptions(command: Command): Command {

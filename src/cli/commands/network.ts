@@ -34,7 +34,7 @@ import { labelTexts, nodeSelector, outside } from "./node-options.ts";
 /** What was named: fields of a network by their names, but for these. */
 interface NetworkOptions
   extends Partial<
-    Omit<Network, "name" | "subnets" | "gateways" | "vteps" | "mtu" | "multicast" | "nodeSelector"> &
+    Omit<Network, "name" | "subnets" | "gateways" | "vteps" | "mtu" | "multicast" | "nodeSelector" | "stormControl"> &
       WithServer &
       WithOutput &
       WithWait
@@ -43,6 +43,8 @@ interface NetworkOptions
   readonly gateway?: readonly IpAddress[];
   readonly vtep?: readonly IpAddress[];
   readonly mtu?: number | "auto";
+  readonly portStormLimit?: number;
+  readonly networkStormLimit?: number;
   readonly multicastGroup?: IpAddress | "auto";
   readonly multicastTtl?: number;
   readonly multicastInterface?: string;
@@ -94,6 +96,7 @@ export function registerNetwork(program: Command): void {
       ),
   )
     .option("--vlan-tags", "l2: frames with a VLAN tag pass (default: they are dropped)")
+    .option("--no-anti-spoof", "endpoints send with any address, and what routers and servers send")
     .option("--cross-subnet", "l3: nodes that share a link route to each other without a tunnel")
     .option("--egress", "endpoints reach the world outside behind an address of their node")
     .option("--host-access", "a node reaches the endpoints on it")
@@ -172,6 +175,8 @@ export function registerNetwork(program: Command): void {
             ["learning limit", found.learningLimit],
             ["ageing", `${found.ageing} s`],
             ["vlan tags", found.mode === "l2" ? onOrOff(found.vlanTags) : undefined],
+            ["anti spoof", onOrOff(found.antiSpoof)],
+            ["storm control", stormText(found)],
             ["cross subnet", found.mode === "l3" ? onOrOff(found.crossSubnet) : undefined],
             ["egress", onOrOff(found.egress)],
             ["egress blocked", found.egress ? listOrNone(found.egressBlocked) : undefined],
@@ -194,6 +199,8 @@ export function registerNetwork(program: Command): void {
   )
     .option("--vlan-tags", "l2: frames with a VLAN tag pass")
     .option("--no-vlan-tags", "they are dropped")
+    .option("--anti-spoof", "endpoints send with their own addresses alone")
+    .option("--no-anti-spoof", "they send with any, and what routers and servers send")
     .option("--cross-subnet", "l3: nodes that share a link route to each other without a tunnel")
     .option("--no-cross-subnet", "all nodes use the tunnel")
     .option("--egress", "endpoints reach the world outside behind an address of their node")
@@ -275,6 +282,16 @@ function changeOptions(command: Command): Command {
       ]),
     )
     .option("--learning-limit <count>", "MACs learned behind one port and published (default: 0)", integer(0, 4096))
+    .option(
+      "--port-storm-limit <frames>",
+      "broadcast and multicast frames that an endpoint may send each second (default: 1000); 0: any number",
+      integer(0, 1_000_000_000),
+    )
+    .option(
+      "--network-storm-limit <frames>",
+      "the same of all its endpoints on one node together (default: 5000)",
+      integer(0, 1_000_000_000),
+    )
     .option("--ageing <seconds>", "when what was learned is forgotten (default: 300)", integer(10, 86_400))
     .option(
       "--change-timeout <seconds>",
@@ -309,7 +326,12 @@ function fieldsOf(options: NetworkOptions): Record<string, unknown> {
     nodeSelector: selector,
     ...named
   } = options;
-  const { mtu: size, multicastGroup: group, multicastTtl: ttl, multicastInterface: name, ...fields } = named;
+  const { portStormLimit, networkStormLimit, ...rest } = named;
+  const { mtu: size, multicastGroup: group, multicastTtl: ttl, multicastInterface: name, ...fields } = rest;
+  const stormControl = {
+    ...(portStormLimit === undefined ? {} : { port: portStormLimit }),
+    ...(networkStormLimit === undefined ? {} : { network: networkStormLimit }),
+  };
   const multicast = {
     ...(group === undefined ? {} : { group: group === "auto" ? undefined : group }),
     ...(ttl === undefined ? {} : { ttl }),
@@ -322,15 +344,23 @@ function fieldsOf(options: NetworkOptions): Record<string, unknown> {
     ...(size === undefined ? {} : { mtu: size === "auto" ? undefined : size }),
     ...(vtep === undefined ? {} : { vteps: vtep }),
     ...(selector === undefined ? {} : { nodeSelector: selector || {} }),
+    ...(Object.keys(stormControl).length === 0 ? {} : { stormControl }),
     ...(Object.keys(multicast).length === 0 ? {} : { multicast }),
   };
 }
 
-/** The changes, those of single multicast settings together with the settings that stay. */
+/** The changes, those of single settings of a group together with the settings that stay. */
 function merged(before: Network, changes: Record<string, unknown>): Record<string, unknown> {
-  return typeof changes.multicast === "object"
-    ? { ...changes, multicast: { ...before.multicast, ...changes.multicast } }
-    : changes;
+  const groups = (["multicast", "stormControl"] as const).flatMap((group) => {
+    const change = changes[group];
+    return typeof change === "object" ? [[group, { ...before[group], ...change }] as const] : [];
+  });
+  return { ...changes, ...Object.fromEntries(groups) };
+}
+
+function stormText({ stormControl: { port, network } }: Network): string {
+  const limit = (frames: number): string => (frames === 0 ? "any number of" : String(frames));
+  return `${limit(port)} broadcast and multicast frames/s by an endpoint, ${limit(network)} by all on a node`;
 }
 
 /**

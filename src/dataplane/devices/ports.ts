@@ -26,6 +26,8 @@ export interface PortsOptions {
   readonly objectOf: (endpoint: string) => KernelObject;
   readonly report: Report;
   readonly onAttempt: Objects<string>["onAttempt"];
+  /** The port of this index is no more. */
+  readonly onGone: (index: number) => void;
 }
 
 /** A port in the kernel. */
@@ -109,11 +111,13 @@ export class Ports implements Objects<string> {
   }
 
   async remove(id: string): Promise<void> {
+    const index = this.#ports.get(id)?.index;
     this.#forget(id);
     this.#notes.delete(id);
     await this.#options.context.socket.execute(deleteLink({ name: endpointPortName(id) })).catch((error: unknown) => {
       if (!isErrno(error, "ENODEV")) throw error;
     });
+    if (index !== undefined) this.#options.onGone(index);
   }
 
   /** Of the devices there are, marks ports of an earlier run whose endpoints left before this one had come to them. */
@@ -130,6 +134,13 @@ export class Ports implements Objects<string> {
     const { desired, context, bridgeIndex } = this.#options;
     const here = { instance: context.instance, bridgeIndex: bridgeIndex(), inode: this.#ports.get(id)?.inode ?? 0 };
     if (link !== undefined && isPortSettled(link, desired.settingsOfPort(id), here)) return false;
+    if (!this.isWanted(id)) return false;
+    this.objects.damage(id);
+    return true;
+  }
+
+  /** What judges the frames of a port was taken away. */
+  judgeGuard(id: string): boolean {
     if (!this.isWanted(id)) return false;
     this.objects.damage(id);
     return true;

@@ -5,6 +5,7 @@ import type { Kernel, KernelNamespace } from "../../dataplane/kernel.ts";
 import { SystemError } from "../../linux/index.ts";
 import type { Nexthop } from "../../netlink/index.ts";
 import type { DeviceHome } from "./device.ts";
+import { FakeBpf } from "./ebpf.ts";
 import type { Links } from "./links.ts";
 import { FakeNamespace, type MachineFault, type NamespaceContext, withFault } from "./namespace.ts";
 import { errnoOf, Refusal } from "./request.ts";
@@ -23,6 +24,7 @@ export class FakeMachine implements Kernel {
   calls = 0;
   /** Events that somebody was told of so far. */
   events = 0;
+  readonly bpf: FakeBpf;
   readonly #named = new Map<string, FakeNamespace>();
   readonly #living = new Set<FakeNamespace>();
   readonly #descriptors = new Map<number, FakeNamespace>();
@@ -35,6 +37,7 @@ export class FakeMachine implements Kernel {
   #lastMac = 0;
 
   constructor() {
+    this.bpf = new FakeBpf((operation) => withFault(this.#faultOf(this.host), operation, () => {}));
     this.host = this.#make();
   }
 
@@ -66,7 +69,7 @@ export class FakeMachine implements Kernel {
 
   /** Its whole state as text: namespaces, devices and tables, as `ip`, `bridge` and `nft` print them. */
   text(): string {
-    return machineText(this.namespaces);
+    return machineText(this.namespaces, this.bpf);
   }
 
   current(): KernelNamespace {
@@ -132,6 +135,7 @@ export class FakeMachine implements Kernel {
       get allLinks(): Iterable<Links> {
         return [...machine.#living].map(({ links }) => links);
       },
+      bpf: this.bpf,
       linksOf: (fd) => this.#ofDescriptor(fd).links,
       nexthopOf: (underlay, id) => this.#nexthopOf(underlay, id),
       nextMac: () => this.#nextMac(),

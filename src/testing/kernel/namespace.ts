@@ -7,7 +7,9 @@ import { type FakeAnswer, FakeKernel, type FakeMessage, type FakeRequest } from 
 import { Addresses } from "./addresses.ts";
 import { isLetThrough } from "./bpf.ts";
 import type { DeviceHome } from "./device.ts";
+import type { FakeBpf } from "./ebpf.ts";
 import { Fdb } from "./fdb.ts";
+import { Filters } from "./filters.ts";
 import { Links } from "./links.ts";
 import { NamespaceIds } from "./namespace-ids.ts";
 import { Neighbours } from "./neighbours.ts";
@@ -37,6 +39,7 @@ export interface SentFrame {
 export interface NamespaceContext {
   /** Those of all namespaces. */
   readonly allLinks: Iterable<Links>;
+  readonly bpf: FakeBpf;
   linksOf(fd: number): Links;
   nexthopOf(underlay: DeviceHome, id: number): Nexthop | undefined;
   nextMac(): MacAddress;
@@ -60,6 +63,7 @@ export class FakeNamespace {
   readonly rules: Rules;
   readonly nexthops: Nexthops;
   readonly sysctls: Sysctls;
+  readonly filters: Filters;
   readonly nft: FakeNft;
   readonly sent: SentFrame[] = [];
   readonly #context: NamespaceContext;
@@ -88,6 +92,7 @@ export class FakeNamespace {
     this.sysctls = new Sysctls(this.links, tell);
     this.nft = new FakeNft((...messages) => this.#tell(netlinkProtocol.netfilter, NFNLGRP_NFTABLES, ...messages));
     const ids = new NamespaceIds(this.links);
+    this.filters = new Filters(this.links, tell, (fd) => context.bpf.programAt(fd));
     this.links.users.push(this.sysctls, this.addresses, this.routes, this.neighbours, this.fdb);
     this.#families = [
       this.links,
@@ -97,6 +102,7 @@ export class FakeNamespace {
       this.routes,
       this.rules,
       this.nexthops,
+      this.filters,
       ids,
     ];
     this.links.add({ name: "lo", mtu: 65_536 });

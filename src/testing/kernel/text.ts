@@ -2,6 +2,8 @@ import type { IpAddress } from "../../base/ip.ts";
 import type { RowNames } from "../../dataplane/tables/row-text.ts";
 import { type FdbEntry, neighbourState } from "../../netlink/index.ts";
 import { type Device, type DeviceHome, kinds, newPort } from "./device.ts";
+import type { FakeBpf } from "./ebpf.ts";
+import { guardLines } from "./guard-text.ts";
 import type { FakeNamespace } from "./namespace.ts";
 import { nftLines } from "./nft-text.ts";
 import { fdbText, neighbourText, nexthopText, routeText } from "./row-text.ts";
@@ -14,7 +16,7 @@ const kernelProtocol = 2;
  * gives (of devices, nexthops, namespaces, MACs of its own choice) stand as what they are of. What follows from the
  * rest by itself is left out: routes to addresses and links, a bridge's entries for its own ports.
  */
-export function machineText(namespaces: ReadonlyMap<string, FakeNamespace>): string {
+export function machineText(namespaces: ReadonlyMap<string, FakeNamespace>, bpf: FakeBpf): string {
   const nameOf = new Map<DeviceHome, string>([...namespaces].map(([name, { links }]) => [links, name]));
   const byInode = new Map([...namespaces].map(([name, { inode }]) => [String(inode), name]));
   const vtep = (id: number): IpAddress | undefined => {
@@ -25,7 +27,11 @@ export function machineText(namespaces: ReadonlyMap<string, FakeNamespace>): str
     }
     return undefined;
   };
-  const text = [...namespaces].flatMap(([name, namespace]) => [`[${name}]`, ...linesOf(namespace, nameOf, vtep)]);
+  const text = [...namespaces].flatMap(([name, namespace]) => [
+    `[${name}]`,
+    ...linesOf(namespace, nameOf, vtep),
+    ...guardLines(namespace, bpf),
+  ]);
   return text.join("\n").replace(/net:\[(\d+)\]/g, (_all, inode: string) => `net:[${byInode.get(inode) ?? "gone"}]`);
 }
 

@@ -33,6 +33,10 @@ export interface PortContext {
   /** Opens a socket in a container's namespace; its writes are counted. */
   readonly openSocket: (namespace: KernelNamespace) => NetlinkSocket;
   readonly bridgeIndex: number;
+  /** Lets the endpoint send from its port what it may, and nothing else. */
+  readonly guardPort: (endpoint: LocalEndpoint, network: NetworkSettings, index: number) => Promise<void>;
+  /** How often anything was written for that. */
+  readonly guardWrites: () => number;
   /** The underlay's namespace: nothing of a tenant is put there. */
   readonly underlayInode: number;
 }
@@ -62,7 +66,8 @@ export async function ensureEndpointPort(
   const name = endpointPortName(endpoint.id);
   using container = openContainer(endpoint, network, context);
   using inside = context.openSocket(container);
-  const before = context.socket.writes + inside.writes;
+  const writes = (): number => context.socket.writes + inside.writes + context.guardWrites();
+  const before = writes();
   let port = await links.find(name);
   let end = port === undefined ? undefined : await findEnd(port, context, container, inside);
   if (port === undefined || end === undefined) {
@@ -72,10 +77,11 @@ export async function ensureEndpointPort(
     if (end === undefined) throw movedAway(endpoint, network, container);
   }
   const { inode } = container;
+  await context.guardPort(endpoint, network, port.index);
   const { failures } = await context.socket.batch(portChanges(port, network, { ...context, inode }));
   if (failures[0] !== undefined) throw explainPortFailure(failures[0].error, network);
   const { changes, notes } = await ensureInside(endpoint, network, container, inside, end);
-  return { index: port.index, inode, written: context.socket.writes + inside.writes > before, changes, notes };
+  return { index: port.index, inode, written: writes() > before, changes, notes };
 }
 
 /** Keeps the endpoint's MAC at its port: nobody else's frames can take it away. */

@@ -51,6 +51,11 @@ export declare type AttachRequest = Message<"weft.v1.AttachRequest"> & {
    * @generated from field: uint32 route_priority = 6;
    */
   routePriority: number;
+
+  /**
+   * @generated from field: repeated weft.v1.AllowedAddress allowed_addresses = 90;
+   */
+  allowedAddresses: AllowedAddress[];
 };
 
 /**
@@ -58,6 +63,33 @@ export declare type AttachRequest = Message<"weft.v1.AttachRequest"> & {
  * Use `create(AttachRequestSchema)` to create a new message.
  */
 export declare const AttachRequestSchema: GenMessage<AttachRequest>;
+
+/**
+ * What an endpoint may send with beside its own addresses.
+ *
+ * @generated from message weft.v1.AllowedAddress
+ */
+export declare type AllowedAddress = Message<"weft.v1.AllowedAddress"> & {
+  /**
+   * Of one address, or of many.
+   *
+   * @generated from field: string prefix = 1;
+   */
+  prefix: string;
+
+  /**
+   * Empty: with its own MAC alone.
+   *
+   * @generated from field: string mac = 2;
+   */
+  mac: string;
+};
+
+/**
+ * Describes the message weft.v1.AllowedAddress.
+ * Use `create(AllowedAddressSchema)` to create a new message.
+ */
+export declare const AllowedAddressSchema: GenMessage<AllowedAddress>;
 
 /**
  * @generated from message weft.v1.AttachResponse

@@ -12,7 +12,7 @@ import { file_weft_v1_resources } from "./resources_pb.js";
  * Describes the file weft/v1/agent.proto.
  */
 export const file_weft_v1_agent = /*@__PURE__*/
-  fileDesc("ChN3ZWZ0L3YxL2FnZW50LnByb3RvEgd3ZWZ0LnYxInQKDUF0dGFjaFJlcXVlc3QSDwoHbmV0d29yaxgBIAEoCRINCgVuZXRucxgCIAEoCRIRCglpbnRlcmZhY2UYAyABKAkSCwoDbWFjGAQgASgJEgsKA2lwcxgFIAMoCRIWCg5yb3V0ZV9wcmlvcml0eRgGIAEoDSJ6Cg5BdHRhY2hSZXNwb25zZRIjCghlbmRwb2ludBgBIAEoCzIRLndlZnQudjEuRW5kcG9pbnQSEQoJaW50ZXJmYWNlGAIgASgJEgsKA210dRgDIAEoDRIRCglhZGRyZXNzZXMYBCADKAkSEAoIcmV2aXNpb24YFCABKAQiQgoNRGV0YWNoUmVxdWVzdBIPCgduZXR3b3JrGAEgASgJEg0KBW5ldG5zGAIgASgJEhEKCWludGVyZmFjZRgDIAEoCSIiCg5EZXRhY2hSZXNwb25zZRIQCghlbmRwb2ludBgBIAEoCSIXChVHZXRBZ2VudFN0YXR1c1JlcXVlc3QiqwMKFkdldEFnZW50U3RhdHVzUmVzcG9uc2USDAoEbm9kZRgBIAEoCRIQCghpbnN0YW5jZRgCIAEoCRIPCgd2ZXJzaW9uGAMgASgJEhQKDHNlcnZlcl9zdGF0ZRgEIAEoCRIUCgxzZXJ2ZXJfZXJyb3IYBSABKAkSEAoIcmV2aXNpb24YBiABKAQSDwoHaW5fc3luYxgHIAEoCBIWCg5uZXRsaW5rX3dyaXRlcxgIIAEoBBIPCgdyZXBhaXJzGAkgASgEEg0KBXZ0ZXBzGAogAygJEhQKDHVuZGVybGF5X210dRgLIAEoDRIoCghuZXR3b3JrcxgMIAMoCzIWLndlZnQudjEuTmV0d29ya1N0YXR1cxIqCgllbmRwb2ludHMYDSADKAsyFy53ZWZ0LnYxLkVuZHBvaW50U3RhdHVzEicKCHByb2JsZW1zGA4gAygLMhUud2VmdC52MS5PYmplY3RTdGF0dXMSGwoTY2VydGlmaWNhdGVfZXhwaXJlcxgPIAEoBBIOCgZ1cHRpbWUYECABKAQSFwoPcmVzaWRlbnRfbWVtb3J5GBEgASgEItUDCg1OZXR3b3JrU3RhdHVzEgwKBG5hbWUYASABKAkSDgoGdGVuYW50GAIgASgJEgsKA3ZuaRgDIAEoDRIRCgluYW1lc3BhY2UYBCABKAkSDgoGYnJpZGdlGAUgASgJEg4KBnR1bm5lbBgGIAEoCRILCgNtdHUYByABKA0SDAoEcG9ydBgIIAEoDRIXCg9sb2NhbF9lbmRwb2ludHMYCSABKA0SGAoQcmVtb3RlX2VuZHBvaW50cxgKIAEoDRIUCgxyZW1vdGVfdnRlcHMYCyADKAkSDwoHc3VibmV0cxgMIAMoCRIMCgRtb2RlGA0gASgJEhUKDWVuY2Fwc3VsYXRpb24YDiABKAkSEAoIdW5kZXJsYXkYDyABKAkSEQoJZGlzY292ZXJ5GBAgASgJEhAKCGxlYXJuaW5nGBEgASgJEg8KB3N0YW5kYnkYEiADKAkSDQoFZ3JvdXAYEyABKAkSFwoPZ3JvdXBfaW50ZXJmYWNlGBQgASgJEhQKDGdyb3VwX2pvaW5lZBgVIAEoCBIUCgxsb2NhbF9ibG9ja3MYFiADKAkSFQoNcmVtb3RlX2Jsb2NrcxgXIAEoDRIZChFsZWFybmVkX2VuZHBvaW50cxgYIAEoDSKEAQoORW5kcG9pbnRTdGF0dXMSIwoIZW5kcG9pbnQYASABKAsyES53ZWZ0LnYxLkVuZHBvaW50Eg0KBW5ldG5zGAIgASgJEhEKCWludGVyZmFjZRgDIAEoCRIMCgRwb3J0GAQgASgJEg0KBXN0YXRlGAUgASgJEg4KBnJlYXNvbhgGIAEoCSJKCgxLZXJuZWxPYmplY3QSDAoEa2luZBgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSDwoHbmV0d29yaxgDIAEoCRILCgNrZXkYBCABKAkiiAEKDE9iamVjdFN0YXR1cxIOCgZvYmplY3QYASABKAkSDQoFc3RhdGUYAiABKAkSDgoGcmVhc29uGAMgASgJEigKCXJlZmVyZW5jZRgEIAEoCzIVLndlZnQudjEuS2VybmVsT2JqZWN0Eg0KBXNpbmNlGAUgASgEEhAKCGF0dGVtcHRzGAYgASgNIjIKEExpc3RUYWJsZVJlcXVlc3QSDQoFdGFibGUYASABKAkSDwoHbmV0d29yaxgCIAEoCSI0ChFMaXN0VGFibGVSZXNwb25zZRIfCgRyb3dzGAEgAygLMhEud2VmdC52MS5UYWJsZVJvdyKLAQoIVGFibGVSb3cSDwoHbmV0d29yaxgBIAEoCRIRCgluYW1lc3BhY2UYAiABKAkSDgoGZGV2aWNlGAMgASgJEgsKA2tleRgEIAEoCRIPCgdkZXNpcmVkGAUgASgJEg4KBmFjdHVhbBgGIAEoCRIOCgZvcmlnaW4YByABKAkSDQoFc3RhdGUYCCABKAkiJAoSV2F0Y2hFdmVudHNSZXF1ZXN0Eg4KBmZvbGxvdxgBIAEoCCJ9CgVFdmVudBIMCgR0aW1lGAEgASgEEg0KBWxldmVsGAIgASgJEgwKBGtpbmQYAyABKAkSDgoGb2JqZWN0GAQgASgJEg8KB21lc3NhZ2UYBSABKAkSKAoJcmVmZXJlbmNlGAYgASgLMhUud2VmdC52MS5LZXJuZWxPYmplY3QynAMKDEFnZW50U2VydmljZRI5CgZBdHRhY2gSFi53ZWZ0LnYxLkF0dGFjaFJlcXVlc3QaFy53ZWZ0LnYxLkF0dGFjaFJlc3BvbnNlEjkKBkRldGFjaBIWLndlZnQudjEuRGV0YWNoUmVxdWVzdBoXLndlZnQudjEuRGV0YWNoUmVzcG9uc2USTAoJR2V0U3RhdHVzEh4ud2VmdC52MS5HZXRBZ2VudFN0YXR1c1JlcXVlc3QaHy53ZWZ0LnYxLkdldEFnZW50U3RhdHVzUmVzcG9uc2USQgoJTGlzdFRhYmxlEhkud2VmdC52MS5MaXN0VGFibGVSZXF1ZXN0Ghoud2VmdC52MS5MaXN0VGFibGVSZXNwb25zZRI8CgtXYXRjaEV2ZW50cxIbLndlZnQudjEuV2F0Y2hFdmVudHNSZXF1ZXN0Gg4ud2VmdC52MS5FdmVudDABEkYKC1dhaXRJblBsYWNlEhsud2VmdC52MS5XYWl0SW5QbGFjZVJlcXVlc3QaGC53ZWZ0LnYxLkluUGxhY2VQcm9ncmVzczABYgZwcm90bzM", [file_weft_v1_readiness, file_weft_v1_resources]);
+  fileDesc("ChN3ZWZ0L3YxL2FnZW50LnByb3RvEgd3ZWZ0LnYxIqgBCg1BdHRhY2hSZXF1ZXN0Eg8KB25ldHdvcmsYASABKAkSDQoFbmV0bnMYAiABKAkSEQoJaW50ZXJmYWNlGAMgASgJEgsKA21hYxgEIAEoCRILCgNpcHMYBSADKAkSFgoOcm91dGVfcHJpb3JpdHkYBiABKA0SMgoRYWxsb3dlZF9hZGRyZXNzZXMYWiADKAsyFy53ZWZ0LnYxLkFsbG93ZWRBZGRyZXNzIi0KDkFsbG93ZWRBZGRyZXNzEg4KBnByZWZpeBgBIAEoCRILCgNtYWMYAiABKAkiegoOQXR0YWNoUmVzcG9uc2USIwoIZW5kcG9pbnQYASABKAsyES53ZWZ0LnYxLkVuZHBvaW50EhEKCWludGVyZmFjZRgCIAEoCRILCgNtdHUYAyABKA0SEQoJYWRkcmVzc2VzGAQgAygJEhAKCHJldmlzaW9uGBQgASgEIkIKDURldGFjaFJlcXVlc3QSDwoHbmV0d29yaxgBIAEoCRINCgVuZXRucxgCIAEoCRIRCglpbnRlcmZhY2UYAyABKAkiIgoORGV0YWNoUmVzcG9uc2USEAoIZW5kcG9pbnQYASABKAkiFwoVR2V0QWdlbnRTdGF0dXNSZXF1ZXN0IqsDChZHZXRBZ2VudFN0YXR1c1Jlc3BvbnNlEgwKBG5vZGUYASABKAkSEAoIaW5zdGFuY2UYAiABKAkSDwoHdmVyc2lvbhgDIAEoCRIUCgxzZXJ2ZXJfc3RhdGUYBCABKAkSFAoMc2VydmVyX2Vycm9yGAUgASgJEhAKCHJldmlzaW9uGAYgASgEEg8KB2luX3N5bmMYByABKAgSFgoObmV0bGlua193cml0ZXMYCCABKAQSDwoHcmVwYWlycxgJIAEoBBINCgV2dGVwcxgKIAMoCRIUCgx1bmRlcmxheV9tdHUYCyABKA0SKAoIbmV0d29ya3MYDCADKAsyFi53ZWZ0LnYxLk5ldHdvcmtTdGF0dXMSKgoJZW5kcG9pbnRzGA0gAygLMhcud2VmdC52MS5FbmRwb2ludFN0YXR1cxInCghwcm9ibGVtcxgOIAMoCzIVLndlZnQudjEuT2JqZWN0U3RhdHVzEhsKE2NlcnRpZmljYXRlX2V4cGlyZXMYDyABKAQSDgoGdXB0aW1lGBAgASgEEhcKD3Jlc2lkZW50X21lbW9yeRgRIAEoBCLVAwoNTmV0d29ya1N0YXR1cxIMCgRuYW1lGAEgASgJEg4KBnRlbmFudBgCIAEoCRILCgN2bmkYAyABKA0SEQoJbmFtZXNwYWNlGAQgASgJEg4KBmJyaWRnZRgFIAEoCRIOCgZ0dW5uZWwYBiABKAkSCwoDbXR1GAcgASgNEgwKBHBvcnQYCCABKA0SFwoPbG9jYWxfZW5kcG9pbnRzGAkgASgNEhgKEHJlbW90ZV9lbmRwb2ludHMYCiABKA0SFAoMcmVtb3RlX3Z0ZXBzGAsgAygJEg8KB3N1Ym5ldHMYDCADKAkSDAoEbW9kZRgNIAEoCRIVCg1lbmNhcHN1bGF0aW9uGA4gASgJEhAKCHVuZGVybGF5GA8gASgJEhEKCWRpc2NvdmVyeRgQIAEoCRIQCghsZWFybmluZxgRIAEoCRIPCgdzdGFuZGJ5GBIgAygJEg0KBWdyb3VwGBMgASgJEhcKD2dyb3VwX2ludGVyZmFjZRgUIAEoCRIUCgxncm91cF9qb2luZWQYFSABKAgSFAoMbG9jYWxfYmxvY2tzGBYgAygJEhUKDXJlbW90ZV9ibG9ja3MYFyABKA0SGQoRbGVhcm5lZF9lbmRwb2ludHMYGCABKA0ihAEKDkVuZHBvaW50U3RhdHVzEiMKCGVuZHBvaW50GAEgASgLMhEud2VmdC52MS5FbmRwb2ludBINCgVuZXRucxgCIAEoCRIRCglpbnRlcmZhY2UYAyABKAkSDAoEcG9ydBgEIAEoCRINCgVzdGF0ZRgFIAEoCRIOCgZyZWFzb24YBiABKAkiSgoMS2VybmVsT2JqZWN0EgwKBGtpbmQYASABKAkSDgoGdGVuYW50GAIgASgJEg8KB25ldHdvcmsYAyABKAkSCwoDa2V5GAQgASgJIogBCgxPYmplY3RTdGF0dXMSDgoGb2JqZWN0GAEgASgJEg0KBXN0YXRlGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIoCglyZWZlcmVuY2UYBCABKAsyFS53ZWZ0LnYxLktlcm5lbE9iamVjdBINCgVzaW5jZRgFIAEoBBIQCghhdHRlbXB0cxgGIAEoDSIyChBMaXN0VGFibGVSZXF1ZXN0Eg0KBXRhYmxlGAEgASgJEg8KB25ldHdvcmsYAiABKAkiNAoRTGlzdFRhYmxlUmVzcG9uc2USHwoEcm93cxgBIAMoCzIRLndlZnQudjEuVGFibGVSb3ciiwEKCFRhYmxlUm93Eg8KB25ldHdvcmsYASABKAkSEQoJbmFtZXNwYWNlGAIgASgJEg4KBmRldmljZRgDIAEoCRILCgNrZXkYBCABKAkSDwoHZGVzaXJlZBgFIAEoCRIOCgZhY3R1YWwYBiABKAkSDgoGb3JpZ2luGAcgASgJEg0KBXN0YXRlGAggASgJIiQKEldhdGNoRXZlbnRzUmVxdWVzdBIOCgZmb2xsb3cYASABKAgifQoFRXZlbnQSDAoEdGltZRgBIAEoBBINCgVsZXZlbBgCIAEoCRIMCgRraW5kGAMgASgJEg4KBm9iamVjdBgEIAEoCRIPCgdtZXNzYWdlGAUgASgJEigKCXJlZmVyZW5jZRgGIAEoCzIVLndlZnQudjEuS2VybmVsT2JqZWN0MpwDCgxBZ2VudFNlcnZpY2USOQoGQXR0YWNoEhYud2VmdC52MS5BdHRhY2hSZXF1ZXN0Ghcud2VmdC52MS5BdHRhY2hSZXNwb25zZRI5CgZEZXRhY2gSFi53ZWZ0LnYxLkRldGFjaFJlcXVlc3QaFy53ZWZ0LnYxLkRldGFjaFJlc3BvbnNlEkwKCUdldFN0YXR1cxIeLndlZnQudjEuR2V0QWdlbnRTdGF0dXNSZXF1ZXN0Gh8ud2VmdC52MS5HZXRBZ2VudFN0YXR1c1Jlc3BvbnNlEkIKCUxpc3RUYWJsZRIZLndlZnQudjEuTGlzdFRhYmxlUmVxdWVzdBoaLndlZnQudjEuTGlzdFRhYmxlUmVzcG9uc2USPAoLV2F0Y2hFdmVudHMSGy53ZWZ0LnYxLldhdGNoRXZlbnRzUmVxdWVzdBoOLndlZnQudjEuRXZlbnQwARJGCgtXYWl0SW5QbGFjZRIbLndlZnQudjEuV2FpdEluUGxhY2VSZXF1ZXN0Ghgud2VmdC52MS5JblBsYWNlUHJvZ3Jlc3MwAWIGcHJvdG8z", [file_weft_v1_readiness, file_weft_v1_resources]);
 
 /**
  * Describes the message weft.v1.AttachRequest.
@@ -22,102 +22,109 @@ export const AttachRequestSchema = /*@__PURE__*/
   messageDesc(file_weft_v1_agent, 0);
 
 /**
+ * Describes the message weft.v1.AllowedAddress.
+ * Use `create(AllowedAddressSchema)` to create a new message.
+ */
+export const AllowedAddressSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_agent, 1);
+
+/**
  * Describes the message weft.v1.AttachResponse.
  * Use `create(AttachResponseSchema)` to create a new message.
  */
 export const AttachResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 1);
+  messageDesc(file_weft_v1_agent, 2);
 
 /**
  * Describes the message weft.v1.DetachRequest.
  * Use `create(DetachRequestSchema)` to create a new message.
  */
 export const DetachRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 2);
+  messageDesc(file_weft_v1_agent, 3);
 
 /**
  * Describes the message weft.v1.DetachResponse.
  * Use `create(DetachResponseSchema)` to create a new message.
  */
 export const DetachResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 3);
+  messageDesc(file_weft_v1_agent, 4);
 
 /**
  * Describes the message weft.v1.GetAgentStatusRequest.
  * Use `create(GetAgentStatusRequestSchema)` to create a new message.
  */
 export const GetAgentStatusRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 4);
+  messageDesc(file_weft_v1_agent, 5);
 
 /**
  * Describes the message weft.v1.GetAgentStatusResponse.
  * Use `create(GetAgentStatusResponseSchema)` to create a new message.
  */
 export const GetAgentStatusResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 5);
+  messageDesc(file_weft_v1_agent, 6);
 
 /**
  * Describes the message weft.v1.NetworkStatus.
  * Use `create(NetworkStatusSchema)` to create a new message.
  */
 export const NetworkStatusSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 6);
+  messageDesc(file_weft_v1_agent, 7);
 
 /**
  * Describes the message weft.v1.EndpointStatus.
  * Use `create(EndpointStatusSchema)` to create a new message.
  */
 export const EndpointStatusSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 7);
+  messageDesc(file_weft_v1_agent, 8);
 
 /**
  * Describes the message weft.v1.KernelObject.
  * Use `create(KernelObjectSchema)` to create a new message.
  */
 export const KernelObjectSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 8);
+  messageDesc(file_weft_v1_agent, 9);
 
 /**
  * Describes the message weft.v1.ObjectStatus.
  * Use `create(ObjectStatusSchema)` to create a new message.
  */
 export const ObjectStatusSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 9);
+  messageDesc(file_weft_v1_agent, 10);
 
 /**
  * Describes the message weft.v1.ListTableRequest.
  * Use `create(ListTableRequestSchema)` to create a new message.
  */
 export const ListTableRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 10);
+  messageDesc(file_weft_v1_agent, 11);
 
 /**
  * Describes the message weft.v1.ListTableResponse.
  * Use `create(ListTableResponseSchema)` to create a new message.
  */
 export const ListTableResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 11);
+  messageDesc(file_weft_v1_agent, 12);
 
 /**
  * Describes the message weft.v1.TableRow.
  * Use `create(TableRowSchema)` to create a new message.
  */
 export const TableRowSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 12);
+  messageDesc(file_weft_v1_agent, 13);
 
 /**
  * Describes the message weft.v1.WatchEventsRequest.
  * Use `create(WatchEventsRequestSchema)` to create a new message.
  */
 export const WatchEventsRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 13);
+  messageDesc(file_weft_v1_agent, 14);
 
 /**
  * Describes the message weft.v1.Event.
  * Use `create(EventSchema)` to create a new message.
  */
 export const EventSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 14);
+  messageDesc(file_weft_v1_agent, 15);
 
 /**
  * @generated from service weft.v1.AgentService

@@ -185,6 +185,20 @@ export declare type Network = Message<"weft.v1.Network"> & {
    * @generated from field: weft.v1.EgressBlocked egress_blocked = 41;
    */
   egressBlocked?: EgressBlocked | undefined;
+
+  /**
+   * Unset: true.
+   *
+   * @generated from field: optional bool anti_spoof = 90;
+   */
+  antiSpoof?: boolean | undefined;
+
+  /**
+   * Unset: the default limits.
+   *
+   * @generated from field: weft.v1.StormControl storm_control = 91;
+   */
+  stormControl?: StormControl | undefined;
 };
 
 /**
@@ -192,6 +206,29 @@ export declare type Network = Message<"weft.v1.Network"> & {
  * Use `create(NetworkSchema)` to create a new message.
  */
 export declare const NetworkSchema: GenMessage<Network>;
+
+/**
+ * Frames to groups each second; 0: no limit.
+ *
+ * @generated from message weft.v1.StormControl
+ */
+export declare type StormControl = Message<"weft.v1.StormControl"> & {
+  /**
+   * @generated from field: uint32 port = 1;
+   */
+  port: number;
+
+  /**
+   * @generated from field: uint32 network = 2;
+   */
+  network: number;
+};
+
+/**
+ * Describes the message weft.v1.StormControl.
+ * Use `create(StormControlSchema)` to create a new message.
+ */
+export declare const StormControlSchema: GenMessage<StormControl>;
 
 /**
  * @generated from message weft.v1.EgressBlocked

@@ -1,0 +1,466 @@
+/*
+ * The guard of an endpoint's port: an eBPF program at the port's clsact ingress, where each frame comes by that the
+ * endpoint sends, before the bridge or anything else sees it. What the endpoint may not send ends here, and is counted
+ * by reason. What a port may send stands in maps (rows.ts); a port that is not in them may send nothing.
+ *
+ * The kernel's verifier wants bounded loops and checked loads; nothing here allocates or waits.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/pkt_cls.h>
+
+#define SECTION(name) __attribute__((section(name), used))
+#define INLINE static inline __attribute__((always_inline))
+#define SWAPPED16(value) ((__u16)__builtin_bswap16(value))
+
+/* linux/bpf.h: `enum bpf_func_id`. */
+static void *(*map_lookup)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
+static long (*load_bytes)(const struct __sk_buff *skb, __u32 offset, void *to,
+			  __u32 length) = (void *)BPF_FUNC_skb_load_bytes;
+static __u64 (*now_in_nanoseconds)(void) = (void *)BPF_FUNC_ktime_get_ns;
+
+/* How the loader (linux/bpf-object.ts) reads a map's layout. */
+struct map {
+	__u32 type, key_size, value_size, max_entries, flags;
+};
+
+/* Put in by the loader: the number of the tenant whose ports the program stands at. */
+extern const char tenant_number;
+#define TENANT ((__u32)(unsigned long)&tenant_number)
+
+/* Why a frame was dropped; rows.ts has their names in the same order. */
+enum reason {
+	MALFORMED,
+	MAC,
+	IP,
+	ARP,
+	NEIGHBOUR_DISCOVERY,
+	ROUTER_ADVERTISEMENT,
+	REDIRECT,
+	DHCP_SERVER,
+	VLAN_TAG,
+	TUNNEL,
+	STORM,
+	REASONS,
+};
+enum { PASS = -1 };
+
+struct port_key {
+	__u32 tenant;
+	__u32 index;
+};
+
+/* What addresses are told of. */
+enum kind {
+	/* `scope`: a port. It may send with them. */
+	OWN_MAC = 1,
+	OWN_IPV4 = 4,
+	OWN_IPV6 = 6,
+	/* `scope`: a network whose ports may send with what nobody has: somebody has them. */
+	TAKEN_MAC = 0x11,
+	TAKEN_IPV4 = 0x14,
+	TAKEN_IPV6 = 0x16,
+	/* `tenant` and `scope`: 0. UDP ports of tunnels, in the first two octets. */
+	TUNNEL_PORT = 0x20,
+};
+
+struct address_key {
+	__u32 tenant;
+	__u32 scope;
+	__u32 kind;
+	__u8 octets[16];
+};
+
+struct prefix_key {
+	/* Bits that count, from `tenant` on. */
+	__u32 length;
+	struct address_key of;
+};
+
+enum port_flags {
+	/* It sends what it likes: a router's, or that of a nested cloud. */
+	TRUSTED = 1,
+	/* It may send with addresses that nobody has. */
+	LEARNED = 2,
+	/* Frames with a VLAN tag pass. */
+	TAGGED = 4,
+	/* It has rows in `prefixes`. */
+	PREFIXES = 8,
+};
+
+struct port {
+	__u32 flags;
+	/* The VNI. */
+	__u32 network;
+	/* Frames to groups that may come each second: by the port, and by all ports of the network here. 0: no limit. */
+	__u32 port_limit;
+	__u32 network_limit;
+	__u8 mac[ETH_ALEN];
+	__u8 rest[2];
+};
+
+struct dropped {
+	__u64 frames[REASONS];
+};
+
+/* Frames to groups in the window of time that `window` numbers. */
+struct storm {
+	__u64 window;
+	__u64 frames;
+};
+
+struct map SECTION("maps") ports = {
+	BPF_MAP_TYPE_HASH, sizeof(struct port_key), sizeof(struct port), 32768, BPF_F_NO_PREALLOC,
+};
+struct map SECTION("maps") addresses = {
+	BPF_MAP_TYPE_HASH, sizeof(struct address_key), sizeof(__u32), 262144, BPF_F_NO_PREALLOC,
+};
+struct map SECTION("maps") prefixes = {
+	BPF_MAP_TYPE_LPM_TRIE, sizeof(struct prefix_key), sizeof(__u32), 65536, BPF_F_NO_PREALLOC,
+};
+struct map SECTION("maps") dropped = {
+	BPF_MAP_TYPE_HASH, sizeof(struct port_key), sizeof(struct dropped), 32768, BPF_F_NO_PREALLOC,
+};
+/* By port, and by network: `index` is the VNI with the highest bit set. */
+struct map SECTION("maps") storms = {
+	BPF_MAP_TYPE_HASH, sizeof(struct port_key), sizeof(struct storm), 65536, BPF_F_NO_PREALLOC,
+};
+
+struct arp {
+	__u16 hardware_type, protocol_type;
+	__u8 hardware_length, protocol_length;
+	__u16 operation;
+	__u8 sender_mac[6], sender_ip[4];
+	__u8 target_mac[6], target_ip[4];
+};
+
+struct ipv4 {
+	__u8 version_and_length, service;
+	__u16 total_length, identification, fragment;
+	__u8 ttl, protocol;
+	__u16 checksum;
+	__u8 source[4], destination[4];
+};
+
+struct ipv6 {
+	__u32 version;
+	__u16 payload_length;
+	__u8 next_header, hop_limit;
+	__u8 source[16], destination[16];
+};
+
+struct udp {
+	__u16 source, destination;
+};
+
+/* RFC 4861 sections 4.3 and 4.4, up to the options. */
+struct neighbour_message {
+	__u8 type, code;
+	__u16 checksum;
+	__u32 flags;
+	__u8 target[16];
+};
+
+struct option {
+	__u8 type, length;
+	__u8 mac[6];
+};
+
+/* IANA protocol numbers. */
+enum { ICMP = 1, UDP = 17, ICMPV6 = 58 };
+enum { HOP_BY_HOP = 0, ROUTING = 43, FRAGMENT = 44, AUTHENTICATION = 51, DESTINATION = 60, MOBILITY = 135 };
+/* RFC 792, RFC 4443, RFC 4861, RFC 3810. */
+enum { ICMP_REDIRECT = 5 };
+enum { MLD_REPORT = 131, ROUTER_SOLICITATION = 133, ADVERTISEMENT = 134, NEIGHBOUR_SOLICITATION = 135,
+       NEIGHBOUR_ADVERTISEMENT = 136, REDIRECTION = 137, MLDV2_REPORT = 143 };
+/* RFC 4861 section 4.6.1. */
+enum { SOURCE_LINK_LAYER_ADDRESS = 1, TARGET_LINK_LAYER_ADDRESS = 2 };
+
+/* Header chains and options that are longer than these are nothing that hosts send. */
+#define MAX_EXTENSIONS 8
+#define MAX_OPTIONS 4
+
+struct frame {
+	const struct __sk_buff *skb;
+	const struct port *port;
+	struct ethhdr ethernet;
+};
+
+#define LOAD(frame, offset, into) (load_bytes((frame)->skb, (offset), &(into), sizeof(into)) == 0)
+
+INLINE void copy(__u8 *to, const __u8 *from, int length)
+{
+	for (int octet = 0; octet < length; octet++)
+		to[octet] = from[octet];
+}
+
+INLINE int is_zero(const __u8 *octets, int length)
+{
+	__u8 any = 0;
+	for (int octet = 0; octet < length; octet++)
+		any |= octets[octet];
+	return any == 0;
+}
+
+INLINE int is_told(__u32 tenant, __u32 scope, enum kind kind, const __u8 *octets, int length)
+{
+	struct address_key key = { .tenant = tenant, .scope = scope, .kind = kind };
+	copy(key.octets, octets, length);
+	return map_lookup(&addresses, &key) != 0;
+}
+
+INLINE int is_tunnel_port(__u16 port)
+{
+	return is_told(0, 0, TUNNEL_PORT, (const __u8 *)&port, sizeof(port));
+}
+
+INLINE int is_in_prefix(const struct frame *frame, enum kind kind, const __u8 *octets, int length)
+{
+	struct prefix_key key = {
+		.length = (12 + length) * 8,
+		.of = { .tenant = TENANT, .scope = frame->skb->ifindex, .kind = kind },
+	};
+	copy(key.of.octets, octets, length);
+	return map_lookup(&prefixes, &key) != 0;
+}
+
+INLINE int may_have_mac(const struct frame *frame, const __u8 *mac)
+{
+	const __u8 *own = frame->port->mac;
+	__u8 differs = 0;
+	for (int octet = 0; octet < ETH_ALEN; octet++)
+		differs |= mac[octet] ^ own[octet];
+	if (!differs || is_told(TENANT, frame->skb->ifindex, OWN_MAC, mac, ETH_ALEN))
+		return 1;
+	if (!(frame->port->flags & LEARNED) || (mac[0] & 1) || is_zero(mac, ETH_ALEN))
+		return 0;
+	return !is_told(TENANT, frame->port->network, TAKEN_MAC, mac, ETH_ALEN);
+}
+
+INLINE int may_have_ip(const struct frame *frame, enum kind kind, const __u8 *ip, int length)
+{
+	if (is_told(TENANT, frame->skb->ifindex, kind, ip, length))
+		return 1;
+	if ((frame->port->flags & PREFIXES) && is_in_prefix(frame, kind, ip, length))
+		return 1;
+	if (!(frame->port->flags & LEARNED) || is_zero(ip, length))
+		return 0;
+	return !is_told(TENANT, frame->port->network, kind == OWN_IPV4 ? TAKEN_IPV4 : TAKEN_IPV6, ip, length);
+}
+
+INLINE int judge_arp(const struct frame *frame)
+{
+	struct arp arp;
+	if (!LOAD(frame, ETH_HLEN, arp))
+		return MALFORMED;
+	if (arp.hardware_type != SWAPPED16(1) || arp.protocol_type != SWAPPED16(ETH_P_IP) ||
+	    arp.hardware_length != ETH_ALEN || arp.protocol_length != 4)
+		return MALFORMED;
+	int is_request = arp.operation == SWAPPED16(1);
+	if (!is_request && arp.operation != SWAPPED16(2))
+		return MALFORMED;
+	if (!may_have_mac(frame, arp.sender_mac))
+		return ARP;
+	/* RFC 5227 section 2.1.1: who tries out an address asks from none. */
+	if (is_request && is_zero(arp.sender_ip, 4))
+		return PASS;
+	return may_have_ip(frame, OWN_IPV4, arp.sender_ip, 4) ? PASS : ARP;
+}
+
+INLINE int judge_udp(const struct frame *frame, __u32 offset, __u16 server, __u16 client)
+{
+	struct udp udp;
+	if (!LOAD(frame, offset, udp))
+		return MALFORMED;
+	if (udp.source == SWAPPED16(server) && udp.destination == SWAPPED16(client))
+		return DHCP_SERVER;
+	return is_tunnel_port(udp.destination) ? TUNNEL : PASS;
+}
+
+INLINE int judge_ipv4(const struct frame *frame)
+{
+	struct ipv4 ip;
+	if (!LOAD(frame, ETH_HLEN, ip) || ip.version_and_length >> 4 != 4 || (ip.version_and_length & 15) < 5)
+		return MALFORMED;
+	__u32 offset = ETH_HLEN + (ip.version_and_length & 15) * 4;
+	int is_first = (ip.fragment & SWAPPED16(0x1fff)) == 0;
+	if (is_zero(ip.source, 4)) {
+		/* RFC 2131 section 4.1: a DHCP client that has no address yet. */
+		struct udp udp;
+		if (ip.protocol != UDP || (ip.fragment & SWAPPED16(0x3fff)) || !LOAD(frame, offset, udp))
+			return IP;
+		return udp.source == SWAPPED16(68) && udp.destination == SWAPPED16(67) ? PASS : IP;
+	}
+	if (!may_have_ip(frame, OWN_IPV4, ip.source, 4))
+		return IP;
+	/* The first fragment has eight octets at least, and with them the ports: RFC 791 section 3.1. */
+	if (!is_first)
+		return PASS;
+	if (ip.protocol == UDP)
+		return judge_udp(frame, offset, 67, 68);
+	if (ip.protocol == ICMP) {
+		__u8 type;
+		if (!LOAD(frame, offset, type))
+			return MALFORMED;
+		return type == ICMP_REDIRECT ? REDIRECT : PASS;
+	}
+	return PASS;
+}
+
+/* Of a neighbour solicitation or advertisement: the link-layer addresses that it tells. */
+INLINE int are_options_own(const struct frame *frame, __u32 offset, __u32 end)
+{
+	for (int count = 0; count < MAX_OPTIONS; count++) {
+		struct option option;
+		if (offset >= end)
+			return 1;
+		if (!LOAD(frame, offset, option) || option.length == 0)
+			return 0;
+		if ((option.type == SOURCE_LINK_LAYER_ADDRESS || option.type == TARGET_LINK_LAYER_ADDRESS) &&
+		    !may_have_mac(frame, option.mac))
+			return 0;
+		offset += option.length * 8;
+	}
+	return offset >= end;
+}
+
+INLINE int judge_icmpv6(const struct frame *frame, __u32 offset, __u32 end, const __u8 *source, int is_fragment)
+{
+	int has_source = !is_zero(source, 16);
+	__u8 type;
+	if (!LOAD(frame, offset, type))
+		return MALFORMED;
+	if (type == ADVERTISEMENT)
+		return ROUTER_ADVERTISEMENT;
+	if (type == REDIRECTION)
+		return REDIRECT;
+	if (type == NEIGHBOUR_SOLICITATION || type == NEIGHBOUR_ADVERTISEMENT) {
+		struct neighbour_message message;
+		/* RFC 6980: these are never in fragments. */
+		if (is_fragment || !LOAD(frame, offset, message))
+			return MALFORMED;
+		/* Who tries out an address asks for it from none: RFC 4862 section 5.4.2. */
+		int claims = type == NEIGHBOUR_ADVERTISEMENT || !has_source;
+		if (claims && !may_have_ip(frame, OWN_IPV6, message.target, 16))
+			return NEIGHBOUR_DISCOVERY;
+		return are_options_own(frame, offset + sizeof(message), end) ? PASS : NEIGHBOUR_DISCOVERY;
+	}
+	if (is_fragment && type == ROUTER_SOLICITATION)
+		return MALFORMED;
+	/* RFC 3590: listeners report from no address before they have one. RFC 4861 section 4.1: routers may be asked so. */
+	if (has_source || type == MLD_REPORT || type == MLDV2_REPORT || type == ROUTER_SOLICITATION)
+		return PASS;
+	return IP;
+}
+
+INLINE int judge_ipv6(const struct frame *frame)
+{
+	struct ipv6 ip;
+	if (!LOAD(frame, ETH_HLEN, ip) || (ip.version & SWAPPED16(0xf000)) != SWAPPED16(0x6000))
+		return MALFORMED;
+	int has_source = !is_zero(ip.source, 16);
+	if (has_source && !may_have_ip(frame, OWN_IPV6, ip.source, 16))
+		return IP;
+	__u32 offset = ETH_HLEN + sizeof(ip);
+	__u32 end = offset + SWAPPED16(ip.payload_length);
+	__u8 next = ip.next_header;
+	int is_fragment = 0;
+	/* RFC 7112: the whole chain of headers is in the first fragment. What hides its end is dropped. */
+	for (int count = 0; count < MAX_EXTENSIONS; count++) {
+		__u8 extension[4];
+		if (next != HOP_BY_HOP && next != ROUTING && next != FRAGMENT && next != AUTHENTICATION &&
+		    next != DESTINATION && next != MOBILITY)
+			break;
+		if (!LOAD(frame, offset, extension))
+			return MALFORMED;
+		if (next == FRAGMENT) {
+			/* Of another than the first fragment nothing more is known, nor is anything made of it without the first. */
+			if (extension[2] != 0 || (extension[3] & 0xf8) != 0)
+				return has_source ? PASS : IP;
+			is_fragment = 1;
+			offset += 8;
+		} else {
+			offset += next == AUTHENTICATION ? (extension[1] + 2) * 4 : (extension[1] + 1) * 8;
+		}
+		next = extension[0];
+	}
+	if (next == HOP_BY_HOP || next == ROUTING || next == FRAGMENT || next == AUTHENTICATION ||
+	    next == DESTINATION || next == MOBILITY)
+		return MALFORMED;
+	if (next == ICMPV6)
+		return judge_icmpv6(frame, offset, end, ip.source, is_fragment);
+	if (!has_source)
+		return IP;
+	return next == UDP ? judge_udp(frame, offset, 547, 546) : PASS;
+}
+
+INLINE int is_storm(struct port_key key, __u32 limit)
+{
+	/* 2^27 ns: 134 ms. Processors may count past each other; a few frames more or less are none. */
+	__u64 window = now_in_nanoseconds() >> 27;
+	struct storm *storm = map_lookup(&storms, &key);
+	if (limit == 0 || storm == 0)
+		return 0;
+	if (storm->window != window) {
+		storm->window = window;
+		storm->frames = 0;
+	}
+	__u64 before = storm->frames;
+	__sync_fetch_and_add(&storm->frames, 1);
+	return before >= ((__u64)limit * 134 + 999) / 1000;
+}
+
+INLINE int judge_group(const struct frame *frame)
+{
+	struct port_key port = { TENANT, frame->skb->ifindex };
+	struct port_key network = { TENANT, frame->port->network | 0x80000000 };
+	if (!(frame->ethernet.h_dest[0] & 1))
+		return PASS;
+	return is_storm(port, frame->port->port_limit) || is_storm(network, frame->port->network_limit) ? STORM : PASS;
+}
+
+INLINE int judge_source(const struct frame *frame)
+{
+	const struct __sk_buff *skb = frame->skb;
+	__u16 type = frame->ethernet.h_proto;
+	int is_tag = type == SWAPPED16(ETH_P_8021Q) || type == SWAPPED16(ETH_P_8021AD) || type == SWAPPED16(ETH_P_QINQ1);
+	int is_tagged = skb->vlan_present || is_tag;
+	__u16 vid = skb->vlan_tci & 0x0fff;
+	if (is_tagged && !(frame->port->flags & TAGGED))
+		return VLAN_TAG;
+	if (frame->port->flags & TRUSTED)
+		return PASS;
+	if (!may_have_mac(frame, frame->ethernet.h_source))
+		return MAC;
+	/* VID 0 is a priority alone: whoever gets the frame takes it for an untagged one. IEEE 802.1Q-2018 table 9-2. */
+	if (is_tagged && (vid != 0 || is_tag))
+		return vid == 0 ? VLAN_TAG : PASS;
+	if (type == SWAPPED16(ETH_P_ARP))
+		return judge_arp(frame);
+	if (type == SWAPPED16(ETH_P_IP))
+		return judge_ipv4(frame);
+	if (type == SWAPPED16(ETH_P_IPV6))
+		return judge_ipv6(frame);
+	return PASS;
+}
+
+SECTION("classifier")
+int guard(struct __sk_buff *skb)
+{
+	struct port_key key = { TENANT, skb->ifindex };
+	struct frame frame = { .skb = skb, .port = map_lookup(&ports, &key) };
+	if (frame.port == 0)
+		return TC_ACT_SHOT;
+	int reason = MALFORMED;
+	if (LOAD(&frame, 0, frame.ethernet)) {
+		reason = judge_source(&frame);
+		if (reason == PASS)
+			reason = judge_group(&frame);
+	}
+	if (reason == PASS)
+		return TC_ACT_UNSPEC;
+	struct dropped *counters = map_lookup(&dropped, &key);
+	if (counters != 0 && reason >= 0 && reason < REASONS)
+		__sync_fetch_and_add(&counters->frames[reason], 1);
+	return TC_ACT_SHOT;
+}

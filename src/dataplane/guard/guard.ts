@@ -1,0 +1,279 @@
+import { join } from "node:path";
+import type { IpAddress } from "../../base/ip.ts";
+import type { MacAddress } from "../../base/mac.ts";
+import { type BpfObject, isErrno } from "../../linux/index.ts";
+import type { Vni } from "../../model/index.ts";
+import {
+  type BpfFilter,
+  clsactQdisc,
+  createQdisc,
+  filterHook,
+  listBpfFilters,
+  type NetlinkSocket,
+  replaceBpfFilter,
+} from "../../netlink/index.ts";
+import type { KernelBpf, KernelBpfProgram } from "../kernel.ts";
+import { GuardMaps, textOf } from "./maps.ts";
+import {
+  addressKind,
+  type Dropped,
+  networkBit,
+  noStorm,
+  nothingDropped,
+  type PortPlace,
+  type PortRows,
+  portKey,
+  presentValue,
+  readDropped,
+  readTaken,
+  stormKeyOfNetwork,
+  type TakenAddress,
+  takenKey,
+  tunnelPortKey,
+} from "./rows.ts";
+
+/** Of the filter at a port. */
+const filterName = "weft";
+const priority = 1;
+
+/**
+ * What the endpoints of this node may send: the eBPF program guard.c at the ingress of each port, and its maps, which all
+ * tenants of the node share. A tenant is known by the inode of its namespace, which stands in the program.
+ *
+ * Nothing of it is netfilter's: whoever flushes all rules opens nothing.
+ */
+export class Guard {
+  readonly #bpf: KernelBpf;
+  #read: BpfObject | undefined;
+  #maps: GuardMaps | undefined;
+  /** By tenant. */
+  readonly #programs = new Map<number, KernelBpfProgram>();
+  /** Programs in the kernel that are of this version and use these maps. */
+  readonly #right = new Set<number>();
+  /** Keys of addresses and prefixes that are a port's, by the key of the port. */
+  readonly #ofPort = new Map<string, { readonly addresses: Set<string>; readonly prefixes: Set<string> }>();
+  #tunnelPorts: readonly number[] = [];
+  #writesOfClosed = 0;
+
+  constructor(bpf: KernelBpf) {
+    this.#bpf = bpf;
+  }
+
+  /** Writes to maps. */
+  get writes(): number {
+    return this.#writesOfClosed + (this.#maps?.writes ?? 0);
+  }
+
+  /** Takes up what an earlier run left in the kernel, as the programs at these ports of a tenant lead to it. */
+  async adopt(tenant: number, ports: readonly number[], socket: NetlinkSocket): Promise<void> {
+    for (const index of ports) {
+      if (this.#maps !== undefined) break;
+      const [filter] = (await socket.dump(listBpfFilters(index, filterHook.ingress))).filter(isGuard);
+      this.#maps ??= this.#adoptMaps(filter);
+    }
+    this.keepPorts(tenant, ports);
+  }
+
+  /** What is there of other ports of the tenant is left over. */
+  keepPorts(tenant: number, ports: readonly number[]): void {
+    const kept = new Set(ports);
+    for (const key of this.#maps?.keys("dropped") ?? []) {
+      const view = new DataView(key.buffer);
+      const place = { tenant: view.getUint32(0, true), index: view.getUint32(4, true) };
+      const isPort = place.index < networkBit;
+      if (place.tenant === tenant && isPort && !kept.has(place.index)) this.removePort(place);
+    }
+  }
+
+  /** Lets the port send what these rows say, and nothing else. */
+  async ensurePort(place: PortPlace, rows: PortRows, socket: NetlinkSocket): Promise<void> {
+    const [filter] = (await socket.dump(listBpfFilters(place.index, filterHook.ingress))).filter(isGuard);
+    this.#maps ??= this.#adoptMaps(filter) ?? this.#createMaps();
+    this.#putRows(this.#maps, place, rows);
+    if (filter !== undefined && this.#isRight(place.tenant, filter.programId, this.#maps)) return;
+    const program = this.#programs.get(place.tenant) ?? this.#load(place.tenant, this.#maps);
+    await socket.execute(createQdisc(clsactQdisc(place.index))).catch((error: unknown) => {
+      if (!isErrno(error, "EEXIST")) throw error;
+    });
+    const { index } = place;
+    const hook = filterHook.ingress;
+    await socket.execute(replaceBpfFilter({ index, hook, priority, name: filterName, descriptor: program.fd }));
+  }
+
+  /** The port's device is gone. */
+  removePort(place: PortPlace): void {
+    const maps = this.#maps;
+    if (maps === undefined) return;
+    const key = portKey(place);
+    this.#putAddresses(maps, key, [], []);
+    this.#ofPort.delete(textOf(key));
+    for (const name of ["ports", "storms", "dropped"] as const) maps.delete(name, key);
+  }
+
+  /** What of the port's frames was dropped since it is there; `undefined`: it is not guarded. */
+  droppedOf(place: PortPlace): Dropped | undefined {
+    const value = this.#maps?.read("dropped", portKey(place));
+    return value === undefined ? undefined : readDropped(value);
+  }
+
+  /** Whether somebody has the address in the network, so that ports that may have what nobody has may not send with it. */
+  setTaken(tenant: number, vni: Vni, of: MacAddress | IpAddress, isTaken: boolean): void {
+    const key = takenKey(tenant, vni, of);
+    if (isTaken) {
+      this.#maps ??= this.#createMaps();
+      this.#maps.put("addresses", key, presentValue);
+    } else this.#maps?.delete("addresses", key);
+  }
+
+  /** Of the addresses that are taken in the network those stay that are to be kept. */
+  forgetTaken(tenant: number, vni: Vni, isKept: (of: TakenAddress) => boolean): void {
+    for (const key of this.#maps?.keys("addresses") ?? [])
+      if (isOfNetwork(key, tenant, vni) && !isKept(readTaken(key))) this.#maps?.delete("addresses", key);
+  }
+
+  /** The UDP ports of this node's tunnels: no endpoint sends to them. */
+  setTunnelPorts(ports: readonly number[]): void {
+    this.#tunnelPorts = ports;
+    if (this.#maps !== undefined) this.#putTunnelPorts(this.#maps);
+  }
+
+  /** The network has left the tenant's namespace. */
+  forgetNetwork(tenant: number, vni: Vni): void {
+    this.#maps?.delete("storms", stormKeyOfNetwork(tenant, vni));
+    this.forgetTaken(tenant, vni, () => false);
+  }
+
+  /** The namespace is gone. */
+  forgetTenant(tenant: number): void {
+    this.#programs.get(tenant)?.close();
+    this.#programs.delete(tenant);
+    this.keepPorts(tenant, []);
+    for (const name of ["addresses", "storms"] as const)
+      for (const key of this.#maps?.keys(name) ?? [])
+        if (new DataView(key.buffer).getUint32(0, true) === tenant) this.#maps?.delete(name, key);
+  }
+
+  /** Lets go of the kernel, which stays as it is. */
+  close(): void {
+    for (const program of this.#programs.values()) program.close();
+    this.#programs.clear();
+    this.#right.clear();
+    this.#writesOfClosed = this.writes;
+    this.#maps?.close();
+    this.#maps = undefined;
+    this.#ofPort.clear();
+  }
+
+  #putRows(maps: GuardMaps, place: PortPlace, { port, addresses, prefixes, network }: PortRows): void {
+    const key = portKey(place);
+    maps.putCounter("dropped", key, nothingDropped);
+    maps.putCounter("storms", key, noStorm);
+    maps.putCounter("storms", network, noStorm);
+    this.#putAddresses(maps, key, addresses, prefixes);
+    maps.put("ports", key, port);
+  }
+
+  /** What comes is there before what goes. */
+  #putAddresses(
+    maps: GuardMaps,
+    key: Uint8Array,
+    addresses: readonly Uint8Array[],
+    prefixes: readonly Uint8Array[],
+  ): void {
+    const port = textOf(key);
+    const before = this.#ofPort.get(port);
+    const after = { addresses: new Set(addresses.map(textOf)), prefixes: new Set(prefixes.map(textOf)) };
+    for (const name of ["addresses", "prefixes"] as const) {
+      for (const each of name === "addresses" ? addresses : prefixes) maps.put(name, each, presentValue);
+      for (const gone of before?.[name].difference(after[name]) ?? []) maps.delete(name, Buffer.from(gone, "latin1"));
+    }
+    this.#ofPort.set(port, after);
+  }
+
+  #putTunnelPorts(maps: GuardMaps): void {
+    const wanted = this.#tunnelPorts.map(tunnelPortKey);
+    for (const key of wanted) maps.put("addresses", key, presentValue);
+    const texts = new Set(wanted.map(textOf));
+    for (const key of maps.keys("addresses"))
+      if (kindOf(key) === addressKind.tunnelPort && !texts.has(textOf(key))) maps.delete("addresses", key);
+  }
+
+  #isRight(tenant: number, id: number, maps: GuardMaps): boolean {
+    if (this.#right.has(id)) return true;
+    const program = this.#bpf.programById(id);
+    if (program === undefined) return false;
+    const isRight = program.name === this.#programName && maps.areOf(program);
+    if (isRight) this.#right.add(id);
+    if (isRight && !this.#programs.has(tenant)) this.#programs.set(tenant, program);
+    else program.close();
+    return isRight;
+  }
+
+  #load(tenant: number, maps: GuardMaps): KernelBpfProgram {
+    const { instructions, symbols } = this.#object;
+    const program = this.#bpf.loadProgram(
+      this.#programName,
+      instructions,
+      symbols.map((symbol) => [symbol.offset, maps.get(symbol.name) ?? tenant] as const),
+    );
+    this.#programs.set(tenant, program);
+    this.#right.add(program.id);
+    return program;
+  }
+
+  get #object(): BpfObject {
+    this.#read ??= this.#bpf.readObject(join(import.meta.dirname, "guard.o"));
+    return this.#read;
+  }
+
+  /** Of this version's programs in the kernel. */
+  get #programName(): string {
+    return `weft_${this.#object.digest}`;
+  }
+
+  /** Those of an earlier run of this version. */
+  #adoptMaps(filter: BpfFilter | undefined): GuardMaps | undefined {
+    const program = filter === undefined ? undefined : this.#bpf.programById(filter.programId);
+    if (program === undefined) return undefined;
+    const maps = program.name === this.#programName ? GuardMaps.of(this.#bpf, program) : undefined;
+    program.close();
+    if (maps === undefined) return undefined;
+    this.#rememberPorts(maps);
+    this.#putTunnelPorts(maps);
+    return maps;
+  }
+
+  #createMaps(): GuardMaps {
+    const maps = GuardMaps.create(this.#bpf, this.#object);
+    this.#putTunnelPorts(maps);
+    return maps;
+  }
+
+  #rememberPorts(maps: GuardMaps): void {
+    const of = (key: Uint8Array): { addresses: Set<string>; prefixes: Set<string> } => {
+      const port = textOf(key);
+      const known = this.#ofPort.get(port) ?? { addresses: new Set(), prefixes: new Set() };
+      this.#ofPort.set(port, known);
+      return known;
+    };
+    for (const key of maps.keys("addresses")) if (isOwn(key)) of(key.subarray(0, 8)).addresses.add(textOf(key));
+    for (const key of maps.keys("prefixes")) of(key.subarray(4, 12)).prefixes.add(textOf(key));
+  }
+}
+
+const isGuard = (filter: BpfFilter): boolean => filter.name === filterName && filter.priority === priority;
+
+function kindOf(key: Uint8Array): number {
+  return new DataView(key.buffer, key.byteOffset).getUint32(8, true);
+}
+
+function isOwn(key: Uint8Array): boolean {
+  return [addressKind.ownMac, addressKind.ownIpv4, addressKind.ownIpv6].includes(kindOf(key) as 1 | 4 | 6);
+}
+
+/** A row of the addresses that are taken in the network. */
+function isOfNetwork(key: Uint8Array, tenant: number, vni: Vni): boolean {
+  if (key.length < 28 || isOwn(key) || kindOf(key) === addressKind.tunnelPort) return false;
+  const view = new DataView(key.buffer, key.byteOffset);
+  return view.getUint32(0, true) === tenant && view.getUint32(4, true) === vni;
+}

@@ -1,0 +1,99 @@
+import type { IpAddress } from "../../base/ip.ts";
+import type { MacAddress } from "../../base/mac.ts";
+import type { NetlinkSocket } from "../../netlink/index.ts";
+import type { DesiredNetwork, LocalEndpoint, NetworkSettings, RowMarks } from "../desired.ts";
+import type { Guard } from "./guard.ts";
+import { type Dropped, type PortPlace, portRows } from "./rows.ts";
+
+export interface NetworkGuardOptions {
+  readonly guard: Guard;
+  /** The number of the tenant's namespace. */
+  readonly tenant: number;
+  readonly socket: NetlinkSocket;
+  readonly desired: DesiredNetwork;
+}
+
+/** What the endpoints of one network may send from this node. */
+export class NetworkGuard implements Pick<RowMarks, "mac" | "ip"> {
+  readonly #options: NetworkGuardOptions;
+  /** Of a network whose ports may have addresses that nobody has: what may have come to be somebody's, or ceased to be. */
+  readonly #macs = new Set<MacAddress>();
+  readonly #ips = new Set<IpAddress>();
+  #isMarkedWhole = true;
+  #isHeld = false;
+
+  constructor(options: NetworkGuardOptions) {
+    this.#options = options;
+  }
+
+  mac(mac: MacAddress): void {
+    if (this.#isLearning) this.#macs.add(mac);
+  }
+
+  ip(ip: IpAddress): void {
+    if (this.#isLearning) this.#ips.add(ip);
+  }
+
+  markAll(): void {
+    this.#isMarkedWhole = true;
+  }
+
+  /** Whether the kernel knows what is taken. */
+  get isSettled(): boolean {
+    return !this.#isMarkedWhole && this.#macs.size === 0 && this.#ips.size === 0;
+  }
+
+  ensurePort(endpoint: LocalEndpoint, settings: NetworkSettings, index: number): Promise<void> {
+    const { guard, tenant, socket } = this.#options;
+    const place = { tenant, index };
+    this.mac(endpoint.mac);
+    for (const { address } of endpoint.addresses) this.ip(address);
+    this.ensureTaken();
+    return guard.ensurePort(place, portRows(place, endpoint, settings), socket);
+  }
+
+  removePort(index: number): void {
+    this.#options.guard.removePort(this.#place(index));
+  }
+
+  droppedOf(index: number): Dropped | undefined {
+    return this.#options.guard.droppedOf(this.#place(index));
+  }
+
+  /** Tells the kernel which addresses are taken. */
+  ensureTaken(): void {
+    const { guard, tenant, desired } = this.#options;
+    const { vni } = desired.settings;
+    if (!this.#isLearning) {
+      if (this.#isHeld || this.#isMarkedWhole) guard.forgetTaken(tenant, vni, () => false);
+      this.#isHeld = false;
+    } else {
+      this.#isHeld = true;
+      if (this.#isMarkedWhole) {
+        guard.forgetTaken(tenant, vni, (of) =>
+          of.mac === undefined ? desired.isDeclaredIp(of.ip) : desired.isDeclaredMac(of.mac),
+        );
+        for (const each of desired.claimable()) "mac" in each ? this.#macs.add(each.mac) : this.#ips.add(each.ip);
+      }
+      for (const mac of this.#macs) guard.setTaken(tenant, vni, mac, desired.isDeclaredMac(mac));
+      for (const ip of this.#ips) guard.setTaken(tenant, vni, ip, desired.isDeclaredIp(ip));
+    }
+    this.#macs.clear();
+    this.#ips.clear();
+    this.#isMarkedWhole = false;
+  }
+
+  /** The network has left. */
+  remove(): void {
+    this.#options.guard.forgetNetwork(this.#options.tenant, this.#options.desired.settings.vni);
+  }
+
+  get #isLearning(): boolean {
+    const { antiSpoof, localLearning } = this.#options.desired.settings;
+    return antiSpoof && localLearning;
+  }
+
+  #place(index: number): PortPlace {
+    return { tenant: this.#options.tenant, index };
+  }
+}

@@ -1,0 +1,180 @@
+import { type Cidr, cidrFamily, networkAddress, prefixLengthOf } from "../../base/cidr.ts";
+import { familyOf, type IpAddress, ipFromBytes, writeIp } from "../../base/ip.ts";
+import { linkLocalOf } from "../../base/link-local.ts";
+import { type MacAddress, macFromBytes, writeMac } from "../../base/mac.ts";
+import type { Vni } from "../../model/index.ts";
+import type { LocalEndpoint, NetworkSettings } from "../desired.ts";
+
+/** Keys and values of the guard's maps, in the form of the structures in guard.c. Numbers are little-endian, addresses as in packets. */
+
+/** Why frames are dropped: `enum reason` of guard.c, in the same order. */
+export const dropReasons = [
+  "malformed",
+  "mac",
+  "ip",
+  "arp",
+  "neighbour-discovery",
+  "router-advertisement",
+  "redirect",
+  "dhcp-server",
+  "vlan-tag",
+  "tunnel",
+  "storm",
+] as const;
+export type DropReason = (typeof dropReasons)[number];
+
+/** Frames of one port that were dropped, by reason; those that there are. */
+export type Dropped = Partial<Record<DropReason, number>>;
+
+/** A port, by the number of its tenant's namespace and the index of its device there. */
+export interface PortPlace {
+  readonly tenant: number;
+  readonly index: number;
+}
+
+/** `enum kind` of guard.c. */
+export const addressKind = {
+  ownMac: 1,
+  ownIpv4: 4,
+  ownIpv6: 6,
+  takenMac: 0x11,
+  takenIpv4: 0x14,
+  takenIpv6: 0x16,
+  tunnelPort: 0x20,
+} as const;
+/** `enum port_flags` of guard.c. */
+const portFlag = { trusted: 1, learned: 2, tagged: 4, prefixes: 8 } as const;
+
+/** Octets of `struct address_key`, of which 16 are the address. */
+const addressKeyLength = 28;
+const octetsAt = 12;
+/** Of `struct prefix_key`: how many bits count, then a `struct address_key`. */
+const prefixLengthAt = 4;
+/** Bits of tenant, scope and kind, which count always. */
+const scopeBits = octetsAt * 8;
+/** The row of a network among the storms. */
+export const networkBit = 0x8000_0000;
+
+export const presentValue = new Uint8Array(4);
+/** `struct storm`, `struct dropped`. */
+export const noStorm = new Uint8Array(16);
+export const nothingDropped = new Uint8Array(8 * dropReasons.length);
+
+/** What a port may send. */
+export interface PortRows {
+  readonly port: Uint8Array;
+  /** Keys of the map of addresses. */
+  readonly addresses: readonly Uint8Array[];
+  /** Keys of the map of prefixes. */
+  readonly prefixes: readonly Uint8Array[];
+  /** The network, among the storms. */
+  readonly network: Uint8Array;
+}
+
+export function portKey({ tenant, index }: PortPlace): Uint8Array {
+  const key = new Uint8Array(8);
+  const view = new DataView(key.buffer);
+  view.setUint32(0, tenant, true);
+  view.setUint32(4, index, true);
+  return key;
+}
+
+export function stormKeyOfNetwork(tenant: number, vni: Vni): Uint8Array {
+  return portKey({ tenant, index: (vni | networkBit) >>> 0 });
+}
+
+/** The rows of an endpoint's port. */
+export function portRows(place: PortPlace, endpoint: LocalEndpoint, settings: NetworkSettings): PortRows {
+  const { mac, addresses, learnedIps = [], allowedAddresses = [] } = endpoint;
+  const key = (of: MacAddress | IpAddress): Uint8Array => addressKey(place.tenant, place.index, of, false);
+  const own = [...addresses.map(({ address }) => address), ...learnedIps, linkLocalOf(mac)];
+  const macs = allowedAddresses.flatMap((allowed) => (allowed.mac === undefined ? [] : [allowed.mac]));
+  const prefixes = allowedAddresses.map(({ prefix }) => prefix);
+  const isWhole = (prefix: Cidr): boolean => prefixLengthOf(prefix) === (cidrFamily(prefix) === 4 ? 32 : 128);
+  return {
+    port: portValue(mac, settings, !prefixes.every(isWhole)),
+    addresses: [...macs, ...own, ...macs.map(linkLocalOf), ...prefixes.filter(isWhole).map(networkAddress)].map(key),
+    prefixes: prefixes.filter((prefix) => !isWhole(prefix)).map((prefix) => prefixKey(place, prefix)),
+    network: stormKeyOfNetwork(place.tenant, settings.vni),
+  };
+}
+
+/** A network's row: somebody has the address, and ports that may have what nobody has may not have this one. */
+export function takenKey(tenant: number, vni: Vni, of: MacAddress | IpAddress): Uint8Array {
+  return addressKey(tenant, vni, of, true);
+}
+
+export type TakenAddress =
+  | { readonly mac: MacAddress; readonly ip?: never }
+  | { readonly mac?: never; readonly ip: IpAddress };
+
+/** Reads what {@link takenKey} makes. */
+export function readTaken(key: Uint8Array): TakenAddress {
+  const kind = new DataView(key.buffer, key.byteOffset).getUint32(8, true);
+  if (kind === addressKind.takenMac) return { mac: macFromBytes(key, octetsAt) };
+  return { ip: ipFromBytes(key.subarray(octetsAt, octetsAt + (kind === addressKind.takenIpv4 ? 4 : 16))) };
+}
+
+export function tunnelPortKey(port: number): Uint8Array {
+  const key = new Uint8Array(addressKeyLength);
+  const view = new DataView(key.buffer);
+  view.setUint32(8, addressKind.tunnelPort, true);
+  view.setUint16(octetsAt, port);
+  return key;
+}
+
+export function readDropped(value: Uint8Array): Dropped {
+  const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
+  const counts = dropReasons.map((reason, index) => [reason, Number(view.getBigUint64(index * 8, true))] as const);
+  return Object.fromEntries(counts.filter(([, count]) => count > 0));
+}
+
+function portValue(mac: MacAddress, settings: NetworkSettings, hasPrefixes: boolean): Uint8Array {
+  const { antiSpoof, localLearning, vlanTags, vni, stormControl } = settings;
+  const value = new Uint8Array(24);
+  const view = new DataView(value.buffer);
+  const flags =
+    (antiSpoof ? 0 : portFlag.trusted) |
+    (localLearning ? portFlag.learned : 0) |
+    (vlanTags ? portFlag.tagged : 0) |
+    (hasPrefixes ? portFlag.prefixes : 0);
+  view.setUint32(0, flags, true);
+  view.setUint32(4, vni, true);
+  view.setUint32(8, stormControl.port, true);
+  view.setUint32(12, stormControl.network, true);
+  writeMac(mac, value, 16);
+  return value;
+}
+
+function addressKey(tenant: number, scope: number, of: MacAddress | IpAddress, isTaken: boolean): Uint8Array {
+  const key = new Uint8Array(addressKeyLength);
+  const view = new DataView(key.buffer);
+  view.setUint32(0, tenant, true);
+  view.setUint32(4, scope, true);
+  if (isMac(of)) {
+    view.setUint32(8, isTaken ? addressKind.takenMac : addressKind.ownMac, true);
+    writeMac(of, key, octetsAt);
+  } else {
+    const isFirst = familyOf(of) === 4;
+    const [own, taken] = isFirst
+      ? [addressKind.ownIpv4, addressKind.takenIpv4]
+      : [addressKind.ownIpv6, addressKind.takenIpv6];
+    view.setUint32(8, isTaken ? taken : own, true);
+    writeIp(of, key, octetsAt);
+  }
+  return key;
+}
+
+function prefixKey({ tenant, index }: PortPlace, prefix: Cidr): Uint8Array {
+  const key = new Uint8Array(prefixLengthAt + addressKeyLength);
+  new DataView(key.buffer).setUint32(0, scopeBits + prefixLengthOf(prefix), true);
+  key.set(addressKey(tenant, index, networkAddress(prefix), false), prefixLengthAt);
+  return key;
+}
+
+/** An IPv6 address of as many groups has an empty one among them. */
+function isMac(address: MacAddress | IpAddress): address is MacAddress {
+  return macPattern.test(address);
+}
+
+const macPattern = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/;

@@ -1,0 +1,102 @@
+import type { KernelBpfProgram } from "../../dataplane/kernel.ts";
+import { eventGroup } from "../../netlink/events.ts";
+import {
+  type BpfFilter,
+  RTM_DELTFILTER,
+  RTM_NEWTFILTER,
+  readBpfFilter,
+  readBpfFilterDescriptor,
+  tellBpfFilter,
+} from "../../netlink/filter.ts";
+import { clsactQdisc, createQdisc, RTM_DELQDISC, RTM_NEWQDISC, readQdisc } from "../../netlink/qdisc.ts";
+import { header } from "../../netlink/traffic-control.ts";
+import type { FakeAnswer, FakeMessage, FakeRequest } from "../fake-kernel.ts";
+import type { Device } from "./device.ts";
+import type { Links } from "./links.ts";
+import { type Family, operationOf, Refusal, readAs, refuseByFlags, told, viewOf } from "./request.ts";
+
+/** The clsact qdiscs of one namespace's devices, and the eBPF filters at their hooks. */
+export class Filters implements Family {
+  readonly #links: Links;
+  readonly #tell: (group: number, message: FakeMessage) => void;
+  readonly #programAt: (fd: number) => KernelBpfProgram | undefined;
+  /** By the device; there while it has a clsact qdisc. */
+  readonly #present = new Map<Device, BpfFilter[]>();
+
+  constructor(
+    links: Links,
+    tell: (group: number, message: FakeMessage) => void,
+    programAt: (fd: number) => KernelBpfProgram | undefined,
+  ) {
+    this.#links = links;
+    this.#tell = tell;
+    this.#programAt = programAt;
+  }
+
+  get all(): readonly BpfFilter[] {
+    return [...this.#present].filter(([device]) => this.#isThere(device)).flatMap(([, filters]) => filters);
+  }
+
+  handle(request: FakeRequest): FakeAnswer | undefined {
+    return this.#handleQdisc(request) ?? this.#handleFilter(request);
+  }
+
+  #handleQdisc(request: FakeRequest): FakeAnswer | undefined {
+    const operation = operationOf(request, RTM_NEWQDISC);
+    if (operation !== "new" && operation !== "delete") return undefined;
+    const { index, kind } = readAs(request, readQdisc);
+    const device = this.#device(index);
+    if (kind !== "clsact") throw new Refusal("EOPNOTSUPP", `qdisc ${kind} is not known here`);
+    const isPresent = this.#present.has(device);
+    if (operation === "new") {
+      refuseByFlags(request, isPresent);
+      this.#present.set(device, []);
+      this.#tell(eventGroup.trafficControl, told(RTM_NEWQDISC, createQdisc(clsactQdisc(index))));
+    } else {
+      if (!isPresent) throw new Refusal("EINVAL", "Cannot find specified qdisc on specified device");
+      this.#present.delete(device);
+      this.#tell(eventGroup.trafficControl, told(RTM_DELQDISC, createQdisc(clsactQdisc(index))));
+    }
+    return {};
+  }
+
+  #handleFilter(request: FakeRequest): FakeAnswer | undefined {
+    const operation = operationOf(request, RTM_NEWTFILTER);
+    if (operation === undefined || operation === "set") return undefined;
+    const { payload } = request;
+    const { index, parent: hook, info } = header.read(viewOf(payload), 0, payload.length);
+    const device = this.#device(index);
+    const filters = this.#present.get(device);
+    if (operation === "dump") {
+      const asked = filters?.filter((each) => each.hook === hook) ?? [];
+      return { messages: asked.map((each) => told(RTM_NEWTFILTER, tellBpfFilter(each))) };
+    }
+    if (filters === undefined) throw new Refusal("EINVAL", "Parent Qdisc doesn't exists");
+    const priority = info >>> 16;
+    const others = filters.filter((each) => each.hook !== hook || each.priority !== priority);
+    if (operation === "delete") {
+      const [present] = filters.filter((each) => !others.includes(each));
+      if (present === undefined) throw new Refusal("ENOENT");
+      this.#present.set(device, others);
+      this.#tell(eventGroup.trafficControl, told(RTM_DELTFILTER, tellBpfFilter(present)));
+      return {};
+    }
+    refuseByFlags(request, others.length < filters.length);
+    const program = this.#programAt(readBpfFilterDescriptor(payload, viewOf(payload), 0, payload.length));
+    if (program === undefined) throw new Refusal("EINVAL");
+    const filter = { ...readAs(request, readBpfFilter), programId: program.id };
+    this.#present.set(device, [...others, filter]);
+    this.#tell(eventGroup.trafficControl, told(RTM_NEWTFILTER, tellBpfFilter(filter)));
+    return {};
+  }
+
+  #device(index: number): Device {
+    const device = this.#links.get(index);
+    if (device === undefined) throw new Refusal("ENODEV");
+    return device;
+  }
+
+  #isThere(device: Device): boolean {
+    return this.#links.devices.includes(device);
+  }
+}
