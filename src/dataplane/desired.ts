@@ -359,7 +359,7 @@ export class DesiredNetwork {
   isDeclaredIp(ip: IpAddress): boolean {
     if (this.#localsByIp.has(ip) || this.settings.gateways.some(({ address }) => address === ip)) return true;
     const holder = this.#remotes.byIp.get(ip);
-    return holder !== undefined && holder.isLearned !== true;
+    return holder !== undefined && holder.isLearned !== true && holder.learnedIps?.includes(ip) !== true;
   }
 
   /** The MACs and addresses of all endpoints, and the gateways' addresses. */

@@ -123,7 +123,7 @@ export class NetworkDataplane implements DeviceMarks {
       desired,
       context: {
         ...context,
-        guardPort: (endpoint, settings, index) => this.guard.ensurePort(endpoint, settings, index),
+        guardPort: (endpoint, index) => this.guard.ensurePort(endpoint, index),
         guardWrites: () => guard.writes,
       },
       bridgeIndex: () => this.bridge.index,

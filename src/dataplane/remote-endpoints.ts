@@ -18,6 +18,8 @@ export interface RemoteEndpoint extends RemotePlace {
   readonly isLearned?: boolean;
   readonly mac: MacAddress;
   readonly ips: readonly IpAddress[];
+  /** Those of them that nobody gave it: they may turn up with another. */
+  readonly learnedIps?: readonly IpAddress[];
 }
 
 /** Which endpoint has something. Each is made when it is asked for. */
@@ -59,6 +61,7 @@ export class RemoteEndpoints {
   #ips = new Uint8Array(ipLength);
   #nextIps = new Uint32Array(1);
   #holders = new Uint32Array(1);
+  #areIpsLearned = new Uint8Array(1);
 
   readonly #byId = new HashIndex({
     hash: (endpoint) => hashOf(this.#ids, endpoint * idLength, idLength),
@@ -105,7 +108,7 @@ export class RemoteEndpoints {
   }
 
   /** In the place of one with the id. Throws where the id is not of 1 to 12 characters of ASCII. */
-  put({ id, mac, ips, isLearned, vtep, source }: RemoteEndpoint): void {
+  put({ id, mac, ips, isLearned, learnedIps = [], vtep, source }: RemoteEndpoint): void {
     if (!idPattern.test(id)) throw new RangeError(`the id "${id}" is not of 1 to ${idLength} characters of ASCII`);
     this.remove(id);
     const endpoint = this.#freeEndpoints.take();
@@ -122,6 +125,7 @@ export class RemoteEndpoints {
       if (record >= this.#holders.length) this.#growIps();
       this.#writeIp(record, ip);
       this.#holders[record] = endpoint;
+      this.#areIpsLearned[record] = learnedIps.includes(ip) ? 1 : 0;
       this.#nextIps[record] = this.#firstIps[endpoint];
       this.#firstIps[endpoint] = record;
       this.#byIp.put(record);
@@ -172,7 +176,12 @@ export class RemoteEndpoints {
   #make(endpoint: number): RemoteEndpoint {
     const { vtep, source } = this.#places.get(this.#placeNumbers[endpoint] as number);
     const ips: IpAddress[] = [];
-    for (const record of this.#ipsOf(endpoint)) ips.push(this.#readIp(record));
+    const learnedIps: IpAddress[] = [];
+    for (const record of this.#ipsOf(endpoint)) {
+      const ip = this.#readIp(record);
+      ips.push(ip);
+      if (this.#areIpsLearned[record] === 1) learnedIps.push(ip);
+    }
     return {
       id: this.#readId(endpoint),
       mac: macFromBytes(this.#macs, endpoint * macLength),
@@ -180,6 +189,7 @@ export class RemoteEndpoints {
       vtep,
       source,
       ...(this.#areLearned[endpoint] === 1 ? { isLearned: true } : {}),
+      ...(learnedIps.length === 0 ? {} : { learnedIps }),
     };
   }
 
@@ -237,6 +247,7 @@ export class RemoteEndpoints {
     this.#ips = doubled(this.#ips);
     this.#nextIps = doubled(this.#nextIps);
     this.#holders = doubled(this.#holders);
+    this.#areIpsLearned = doubled(this.#areIpsLearned);
   }
 }
 

@@ -21,6 +21,8 @@ function network(name: string, vni: number, changes: Partial<NetworkSettings>, .
     name,
     vni: vni as Vni,
     localVtep: ip("10.99.0.1"),
+    // The filters of the router by themselves: else nothing forged comes that far.
+    antiSpoof: false,
     gateways: gateways.map((text) => {
       const parsed = parseInterfaceAddress(text);
       if (!parsed.ok) throw new TypeError(parsed.error);

@@ -234,7 +234,8 @@ function isBefore(a: Word, b: Word): boolean {
 }
 
 function isSame(a: RemoteEndpoint | undefined, b: RemoteEndpoint): boolean {
-  return a?.mac === b.mac && a.vtep === b.vtep && sameSource(a.source, b.source) && isSameList(a.ips, b.ips);
+  if (a === undefined || a.mac !== b.mac || a.vtep !== b.vtep || !sameSource(a.source, b.source)) return false;
+  return isSameList(a.ips, b.ips) && isSameList(a.learnedIps ?? [], b.learnedIps ?? []);
 }
 
 /** A source shares one object, unless it was told anew of whom it speaks. */

@@ -13,7 +13,7 @@ export interface CarriedNetwork {
 interface Unplaced {
   readonly network: string;
   readonly node: string;
-  readonly endpoint: Pick<EndpointWord, "id" | "mac" | "ips" | "isLearned">;
+  readonly endpoint: Pick<EndpointWord, "id" | "mac" | "ips" | "isLearned" | "learnedIps">;
 }
 
 /** What the server's watch says of places: endpoints and blocks belong to nodes, and nodes have VTEPs. */
@@ -80,8 +80,9 @@ export class ServerSource {
     this.#sources.delete(name);
   }
 
-  putEndpoint({ id, network, node, mac, ips, attachment }: Endpoint): void {
-    this.#place({ network, node, endpoint: { id, mac, ips, isLearned: attachment === "learned" } });
+  putEndpoint({ id, network, node, mac, ips, learnedIps, attachment }: Endpoint): void {
+    const learned = learnedIps === undefined ? {} : { learnedIps };
+    this.#place({ network, node, endpoint: { id, mac, ips, isLearned: attachment === "learned", ...learned } });
   }
 
   removeEndpoint(network: string, id: string): void {
@@ -107,7 +108,7 @@ export class ServerSource {
   /** Without a VTEP it waits for the node to say where it is: its former address may be another node's. */
   #place(unplaced: Unplaced): void {
     const { network, node, endpoint } = unplaced;
-    const { id, mac, ips, isLearned = false } = endpoint;
+    const { id } = endpoint;
     const place = this.#placeOf(node, network);
     if (place === undefined) {
       this.removeEndpoint(network, id);
@@ -115,7 +116,7 @@ export class ServerSource {
     } else {
       this.#unplaced.delete(id);
       const { vtep, source } = place;
-      this.#networks.get(network)?.fold.putEndpoint({ id, isLearned, mac, ips, vtep, source });
+      this.#networks.get(network)?.fold.putEndpoint({ ...endpoint, vtep, source });
     }
   }
 

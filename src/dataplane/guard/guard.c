@@ -261,10 +261,9 @@ INLINE int judge_arp(const struct frame *frame)
 		return MALFORMED;
 	if (!may_have_mac(frame, arp.sender_mac))
 		return ARP;
-	/* RFC 5227 section 2.1.1: who tries out an address asks from none. */
-	if (is_request && is_zero(arp.sender_ip, 4))
-		return PASS;
-	return may_have_ip(frame, OWN_IPV4, arp.sender_ip, 4) ? PASS : ARP;
+	/* RFC 5227 section 2.1.1: who tries out an address asks for it from none. */
+	int is_probe = is_request && is_zero(arp.sender_ip, 4);
+	return may_have_ip(frame, OWN_IPV4, is_probe ? arp.target_ip : arp.sender_ip, 4) ? PASS : ARP;
 }
 
 INLINE int judge_udp(const struct frame *frame, __u32 offset, __u16 server, __u16 client)

@@ -1,7 +1,7 @@
 import type { IpAddress } from "../../base/ip.ts";
 import type { MacAddress } from "../../base/mac.ts";
 import type { NetlinkSocket } from "../../netlink/index.ts";
-import type { DesiredNetwork, LocalEndpoint, NetworkSettings, RowMarks } from "../desired.ts";
+import type { DesiredNetwork, LocalEndpoint, RowMarks } from "../desired.ts";
 import type { Guard } from "./guard.ts";
 import { type Dropped, type PortPlace, portRows } from "./rows.ts";
 
@@ -43,13 +43,14 @@ export class NetworkGuard implements Pick<RowMarks, "mac" | "ip"> {
     return !this.#isMarkedWhole && this.#macs.size === 0 && this.#ips.size === 0;
   }
 
-  ensurePort(endpoint: LocalEndpoint, settings: NetworkSettings, index: number): Promise<void> {
-    const { guard, tenant, socket } = this.#options;
+  /** Where the bridge learns nothing for a while, those that were learned before go on sending. */
+  ensurePort(endpoint: LocalEndpoint, index: number): Promise<void> {
+    const { guard, tenant, socket, desired } = this.#options;
     const place = { tenant, index };
     this.mac(endpoint.mac);
     for (const { address } of endpoint.addresses) this.ip(address);
     this.ensureTaken();
-    return guard.ensurePort(place, portRows(place, endpoint, settings), socket);
+    return guard.ensurePort(place, portRows(place, endpoint, desired.settings), socket);
   }
 
   removePort(index: number): void {

@@ -34,7 +34,7 @@ export interface PortContext {
   readonly openSocket: (namespace: KernelNamespace) => NetlinkSocket;
   readonly bridgeIndex: number;
   /** Lets the endpoint send from its port what it may, and nothing else. */
-  readonly guardPort: (endpoint: LocalEndpoint, network: NetworkSettings, index: number) => Promise<void>;
+  readonly guardPort: (endpoint: LocalEndpoint, index: number) => Promise<void>;
   /** How often anything was written for that. */
   readonly guardWrites: () => number;
   /** The underlay's namespace: nothing of a tenant is put there. */
@@ -77,7 +77,7 @@ export async function ensureEndpointPort(
     if (end === undefined) throw movedAway(endpoint, network, container);
   }
   const { inode } = container;
-  await context.guardPort(endpoint, network, port.index);
+  await context.guardPort(endpoint, port.index);
   const { failures } = await context.socket.batch(portChanges(port, network, { ...context, inode }));
   if (failures[0] !== undefined) throw explainPortFailure(failures[0].error, network);
   const { changes, notes } = await ensureInside(endpoint, network, container, inside, end);
