@@ -1,0 +1,135 @@
+/** What an endpoint may not send, by frames as an attacker makes them; and that it may send all that is its own. */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { after, before, describe, it } from "node:test";
+import { cidr } from "../../src/base/cidr.ts";
+import { broadcastMac, mac } from "../../src/base/mac.ts";
+import { NetworkNamespace } from "../../src/linux/index.ts";
+import { attacksOf, bare } from "../attacks/attacks.ts";
+import { players, Stage } from "../attacks/stage.ts";
+import { requires } from "../support/kernel.ts";
+import { eventually, settled } from "../support/underlay.ts";
+
+const { attacker, near, far } = players;
+const attacks = attacksOf(attacker, far);
+const port = `ve${attacker.id}`;
+const impersonation = { frame: () => bare(near.mac, far.mac) };
+
+describe("an endpoint of a network with protection", requires("nft-inet"), () => {
+  let stage: Stage;
+  const inTenant = (script: string): string => {
+    using namespace = NetworkNamespace.openNamed(stage.tenantName(1));
+    return namespace.run(() => execFileSync("/bin/sh", ["-e", "-c", script], { encoding: "utf8" }));
+  };
+
+  before(async () => {
+    stage = await Stage.make("guard", {});
+  });
+  after(() => stage.close());
+
+  for (const attack of attacks)
+    it(`does not send: ${attack.name}`, async () => {
+      const { sent, delivered, dropped } = await stage.play(attack, 20);
+      assert.equal(delivered, 0);
+      assert.deepEqual(dropped, { [attack.reason]: sent });
+    });
+
+  it("sends what is its own: both families, fragments, address resolution, requests for an address", async () => {
+    const container = stage.container("attacker");
+    container.shell(`
+      ping -c1 -w20 -s 4000 ${far.ipv4}
+      ping -c1 -w20 -s 4000 ${far.ipv6}
+      ping -c1 -w20 ${near.ipv4}
+      ping -c1 -w20 ${near.ipv6}
+      ping -c1 -w20 -I eth0 fe80::aa:ff:fe00:2`);
+    assert.deepEqual(await stage.play({ frame: () => bare(near.mac, attacker.mac) }, 20), {
+      sent: 20,
+      delivered: 20,
+      dropped: {},
+    });
+  });
+
+  it("stays so while somebody flushes all rules of nftables, without a gap", async () => {
+    const mark = 0x7000_0000;
+    const until = performance.now() + 1500;
+    let sent = 0;
+    for (let flush = 0; performance.now() < until; flush++) {
+      inTenant("nft flush ruleset");
+      for (let burst = 0; burst < 20; burst++) {
+        for (let frame = 0; frame < 20; frame++) stage.send(impersonation.frame(), mark, sent++);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+    const { delivered } = await stage.play(impersonation, 20);
+    assert.equal(stage.delivered(mark) + delivered, 0, `of ${sent}`);
+    for (const dataplane of stage.dataplanes) await settled(dataplane);
+  });
+
+  it("is held to it again after somebody took the program away, which is told", async () => {
+    inTenant(`tc qdisc del dev ${port} clsact`);
+    await eventually("the program is back", () => inTenant(`tc filter show dev ${port} ingress`).includes("weft"));
+    for (const dataplane of stage.dataplanes) await settled(dataplane);
+    assert.match(stage.events.map(({ message }) => message).join("\n"), new RegExp(`restored port ${port}`));
+    assert.equal((await stage.play(impersonation, 20)).delivered, 0);
+  });
+
+  it("is left alone by a restart: nothing is written, counters go on, no frame comes through meanwhile", async () => {
+    const [first] = stage.dataplanes;
+    const counted = stage.dropped();
+    assert.ok((counted.mac ?? 0) > 0);
+    await first?.close();
+    const mark = 0x7000_0001;
+    for (let number = 0; number < 50; number++) stage.send(impersonation.frame(), mark, number);
+    stage.dataplanes[0] = await stage.startNode(1, {});
+    assert.equal(stage.dataplanes[0].writes, 0);
+    assert.equal(stage.dropped().mac, (counted.mac ?? 0) + 50);
+    assert.equal(stage.delivered(mark), 0);
+  });
+
+  it("sends with an address that it was allowed, and the MAC that goes with it", async () => {
+    const virtual = { ...attacker, mac: mac("00:00:5e:00:01:33") };
+    const announce = { frame: () => bare(near.mac, virtual.mac) };
+    assert.equal((await stage.play(announce, 10)).delivered, 0);
+    const network = stage.network(1);
+    const local = network.local(attacker.id);
+    assert.ok(local !== undefined);
+    network.putLocal({ ...local, allowedAddresses: [{ prefix: cidr("10.0.0.100/32"), mac: virtual.mac }] });
+    await stage.dataplanes[0]?.changed();
+    assert.equal((await stage.play(announce, 10)).delivered, 10);
+    network.putLocal(local);
+    await stage.dataplanes[0]?.changed();
+    assert.equal((await stage.play(announce, 10)).delivered, 0);
+  });
+
+  it("learns nobody's address where a network learns, but may be behind what is nobody's", async () => {
+    const network = stage.network(1);
+    network.setSettings({ ...network.settings, localLearning: true });
+    await stage.dataplanes[0]?.changed();
+    assert.equal((await stage.play({ frame: () => bare(near.mac, mac("02:aa:00:00:00:77")) }, 10)).delivered, 10);
+    for (const other of [near.mac, far.mac])
+      assert.equal((await stage.play({ frame: () => bare(near.mac, other) }, 10)).delivered, 0);
+    network.setSettings({ ...network.settings, localLearning: false });
+    await stage.dataplanes[0]?.changed();
+  });
+
+  it("sends no more frames to groups than the network's limit", async () => {
+    const network = stage.network(1);
+    const { settings } = network;
+    network.setSettings({ ...settings, stormControl: { port: 30, network: 0 } });
+    await stage.dataplanes[0]?.changed();
+    const { sent, delivered, dropped } = await stage.play({ frame: () => bare(broadcastMac, attacker.mac) }, 400);
+    // A window has 5; sending takes a few of them.
+    assert.ok(delivered >= 4 && delivered < sent / 2, `${delivered} of ${sent}`);
+    assert.ok((dropped.storm ?? 0) >= sent - delivered, JSON.stringify(dropped));
+    network.setSettings(settings);
+    await stage.dataplanes[0]?.changed();
+  });
+
+  it("sends what it likes where the network has no protection: the attacks are real", async () => {
+    const network = stage.network(1);
+    network.setSettings({ ...network.settings, antiSpoof: false, vlanTags: true });
+    stage.network(2).setSettings({ ...stage.network(2).settings, vlanTags: true });
+    for (const dataplane of stage.dataplanes) await dataplane.changed();
+    for (const attack of attacks) assert.ok((await stage.play(attack, 10)).delivered > 0, attack.name);
+  });
+});
