@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { readBpfObject } from "../../linux/index.ts";
+import { temporaryDirectory } from "../../testing/temporary-directory.ts";
+import { dropReasons, nothingDropped, readDropped } from "./rows.ts";
+
+const compiled = join(import.meta.dirname, "guard.o");
+
+const hasCompiler = (process.env.PATH ?? "").split(":").some((path) => existsSync(join(path, "clang-14")));
+// The script installs it, which takes root.
+const skip = !hasCompiler && process.getuid?.() !== 0 && "there is no clang-14, and no root to install it";
+
+test("the program that is shipped is what its source compiles to", { skip }, (t) => {
+  const again = join(temporaryDirectory(t), "guard.o");
+  execFileSync(join(import.meta.dirname, "../../../scripts/guard.sh"), [again]);
+  assert.ok(readFileSync(again).equals(readFileSync(compiled)), "run scripts/guard.sh");
+});
+
+test("its maps are those that the rows are made for", () => {
+  const { maps, symbols } = readBpfObject(compiled);
+  const sizes = Array.from(maps, ([name, { keySize, valueSize }]) => [name, keySize, valueSize]);
+  assert.deepEqual(sizes.sort(), [
+    ["addresses", 28, 4],
+    ["dropped", 8, nothingDropped.length],
+    ["ports", 8, 24],
+    ["prefixes", 32, 4],
+    ["storms", 8, 16],
+  ]);
+  const names = new Set(symbols.map(({ name }) => name));
+  assert.deepEqual(names, new Set([...maps.keys(), "tenant_number"]));
+});
+
+test("reasons are read in the order in which the program counts them", () => {
+  const source = readFileSync(join(import.meta.dirname, "guard.c"), "utf8");
+  const words = /enum reason \{([^}]*)\}/.exec(source)?.[1]?.match(/\w+/g) ?? [];
+  assert.deepEqual(
+    words.slice(0, -1).map((word) => word.toLowerCase().replaceAll("_", "-")),
+    dropReasons,
+  );
+  const value = new Uint8Array(nothingDropped.length);
+  new DataView(value.buffer).setBigUint64(8, 7n, true);
+  assert.deepEqual(readDropped(value), { mac: 7 });
+});
