@@ -12,6 +12,7 @@ export interface AgentEvent {
     | "connected"
     | "detached"
     | "disconnected"
+    | "dropped"
     | "failed"
     | "learned"
     | "limited"

@@ -17,6 +17,7 @@ test("tells problems and repairs as a whole and by kind of object", () => {
       ["FDB entry", 4],
       ["tunnel", 1],
     ]),
+    dropped: new Map([["mac", 3]]),
     networks: new Map(),
   } as Partial<NodeDataplane> as NodeDataplane;
   const agent = {
@@ -29,7 +30,7 @@ test("tells problems and repairs as a whole and by kind of object", () => {
   } as Partial<Record<keyof Agent, unknown>> as Agent;
   const samples = metricsText(agent)
     .split("\n")
-    .filter((line) => /^weft_agent_(problems|repairs)/.test(line));
+    .filter((line) => /^weft_agent_(problems|repairs|dropped)/.test(line));
   assert.deepEqual(samples, [
     "weft_agent_repairs_total 5",
     'weft_agent_repairs_by_kind_total{kind="FDB entry"} 4',
@@ -37,5 +38,6 @@ test("tells problems and repairs as a whole and by kind of object", () => {
     "weft_agent_problems 3",
     'weft_agent_problems_by_kind{kind="endpoint"} 2',
     'weft_agent_problems_by_kind{kind="MTU"} 1',
+    'weft_agent_dropped_frames_total{kind="mac"} 3',
   ]);
 });

@@ -4,7 +4,7 @@ interface Metric {
   readonly name: string;
   readonly type: "gauge" | "counter";
   readonly help: string;
-  /** A number, or one for each kind of object. */
+  /** A number, or one for each kind of object, or of reason. */
   readonly read: (agent: Agent) => number | ReadonlyMap<string, number>;
 }
 
@@ -61,6 +61,12 @@ const metrics: readonly Metric[] = [
         counts.set(object.kind, (counts.get(object.kind) ?? 0) + 1);
       return counts;
     },
+  },
+  {
+    name: "weft_agent_dropped_frames_total",
+    type: "counter",
+    help: "Frames of endpoints here that they may not send, by reason",
+    read: ({ dataplane }) => dataplane.dropped,
   },
   {
     name: "weft_agent_networks",

@@ -101,6 +101,12 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
         port: endpointPortName(endpoint.id),
         state: problem !== undefined ? "failed" : isPending ? "pending" : "done",
         reason: problem?.error.message ?? note,
+        dropped: Object.fromEntries(
+          Object.entries(dataplane.droppedOf(endpoint.network, endpoint.id)).map(([why, count]) => [
+            why,
+            BigInt(count),
+          ]),
+        ),
       };
     }),
     problems: [...agent.problems.list(), ...dataplane.problems.list()].map(({ object, error, since, attempts }) => ({

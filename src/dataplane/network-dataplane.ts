@@ -24,7 +24,7 @@ import { type WantedTunnel, wantedTunnels } from "./encapsulation/tunnel.ts";
 import type { Guard } from "./guard/guard.ts";
 import { NetworkGuard } from "./guard/network-guard.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
-import { bridgeName, endpointPortName, isOwnLink } from "./kernel-names.ts";
+import { bridgeName, endpointOfPort, endpointPortName, isOwnLink } from "./kernel-names.ts";
 import { NetworkRows } from "./network-rows.ts";
 import type { KernelObject } from "./objects.ts";
 import type { Failure } from "./reconcile/marks.ts";
@@ -130,7 +130,7 @@ export class NetworkDataplane implements DeviceMarks {
       objectOf: (endpoint) => this.#object("endpoint", endpoint),
       report,
       onAttempt: attempted("endpoint"),
-      onGone: (index) => this.guard.removePort(index),
+      onGone: (index) => this.guard.portGone(index),
     });
     this.#announcements = new Announcements({
       clock,
@@ -256,8 +256,11 @@ export class NetworkDataplane implements DeviceMarks {
     await this.tunnels.objects.ensure();
     this.#followDevices();
     await this.ports.objects.remove();
-    this.guard.ensureTaken();
     await this.ports.objects.ensure();
+    await this.#context.problems.attempt(this.#object("guard"), async () => {
+      this.guard.ensureTaken();
+      this.guard.sweep((index) => this.ports.endpointAt(index) !== undefined);
+    });
     await this.#programRows();
     // Rows leave a tunnel before it goes. A port whose namespace is gone for good keeps none.
     if (this.rows.isSettled) await this.tunnels.objects.remove();
@@ -290,6 +293,7 @@ export class NetworkDataplane implements DeviceMarks {
     await socket.execute(deleteLink({ index: link.index })).catch((error: unknown) => {
       if (!isErrno(error, "ENODEV")) throw error;
     });
+    if (endpointOfPort(name) !== undefined) this.guard.portGone(link.index);
   }
 
   /** Nothing is sent any more. */

@@ -1,5 +1,5 @@
 import type { Clock } from "../base/clock.ts";
-import { type Duration, formatDuration, minutes } from "../base/duration.ts";
+import { type Duration, formatDuration, minutes, seconds } from "../base/duration.ts";
 import { messageOf } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { isSameList } from "../base/lists.ts";
@@ -7,10 +7,13 @@ import type { TunnelTransport } from "../model/encapsulation.ts";
 import { getLink, NetlinkSocket, type Watch } from "../netlink/index.ts";
 import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
+import { DroppedReport } from "./guard/dropped-report.ts";
 import { Guard } from "./guard/guard.ts";
+import type { Dropped } from "./guard/rows.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
 import { aliasOf, tenantOfNamespace } from "./kernel-names.ts";
 import type { NetworkDataplane, PortTraffic } from "./network-dataplane.ts";
+import type { KernelObject } from "./objects.ts";
 import { Problems, type Report } from "./report.ts";
 import { Rounds } from "./rounds.ts";
 import { TenantDataplane } from "./tenant-dataplane.ts";
@@ -19,6 +22,8 @@ import { UnderlayDataplane } from "./underlay-dataplane.ts";
 
 /** Everything is compared with the kernel this often, whatever events said. */
 const auditInterval = minutes(5);
+/** How often it is told what endpoints tried to send and may not. */
+const droppedInterval = seconds(30);
 
 export interface NodeDataplaneOptions {
   readonly kernel: Kernel;
@@ -61,7 +66,7 @@ export class NodeDataplane {
   readonly #namespaceNames: { close(): void };
   readonly #problems: Problems;
   readonly #report: Report;
-  readonly #stopAudit: () => void;
+  readonly #stopClocks: () => void;
   #writesOfClosed = 0;
   readonly #repairs = new Map<string, number>();
   /** Leftovers of an earlier run have been looked for. */
@@ -105,7 +110,14 @@ export class NodeDataplane {
       },
       (error) => this.#onNamesUnwatched(error),
     );
-    this.#stopAudit = this.#every(auditInterval, () => this.audit());
+    const dropped = new DroppedReport(this.#report);
+    const stops = [
+      this.#every(auditInterval, () => this.audit()),
+      this.#every(droppedInterval, () => dropped.tell(this.#droppedByEndpoint())),
+    ];
+    this.#stopClocks = () => {
+      for (const stop of stops) stop();
+    };
   }
 
   /** This node's VTEP addresses and the interface that carries them. */
@@ -223,6 +235,18 @@ export class NodeDataplane {
     return writes;
   }
 
+  /** Frames of endpoints here that they may not send, by reason. */
+  get dropped(): ReadonlyMap<string, number> {
+    return new Map(Object.entries(this.#guard.dropped));
+  }
+
+  /** The same of one endpoint since it is here. */
+  droppedOf(network: string, endpoint: string): Dropped {
+    const { ports, guard } = this.network(network)?.dataplane ?? {};
+    const index = ports?.indexOf(endpoint);
+    return (index === undefined ? undefined : guard?.droppedOf(index)) ?? {};
+  }
+
   /** Objects that somebody else damaged and that were restored. */
   get repairs(): number {
     return [...this.#repairs.values()].reduce((sum, count) => sum + count, 0);
@@ -237,7 +261,7 @@ export class NodeDataplane {
   async close(): Promise<void> {
     this.#closed = true;
     this.#cancelRetry?.();
-    this.#stopAudit();
+    this.#stopClocks();
     this.#namespaceNames.close();
     await this.#host.turns.ended();
     for (const tenant of this.#tenants.values()) await tenant.close();
@@ -327,7 +351,10 @@ export class NodeDataplane {
     const networks = [...this.#desired.values()];
     const ports = networks.flatMap((network) => portsOf(network, () => true));
     this.#underlay.tunnelPorts = [...new Set(ports)].sort((a, b) => a - b);
-    this.#guard.setTunnelPorts(this.#underlay.tunnelPorts);
+    await this.#problems.attempt({ kind: "guard" }, async () => {
+      this.#guard.setTunnelPorts(this.#underlay.tunnelPorts);
+      this.#guard.sweepTenants();
+    });
     const filtered = networks.map((network) => {
       const { vni, multicast } = network.settings;
       const group = multicast === undefined ? {} : { group: multicast.address };
@@ -361,7 +388,8 @@ export class NodeDataplane {
       },
       onGone: (dataplane) => {
         this.#writesOfClosed += dataplane?.writes ?? 0;
-        if (dataplane !== undefined) this.#guard.forgetTenant(dataplane.namespace.inode);
+        if (dataplane !== undefined) this.#guard.tenantGone(dataplane.namespace.inode);
+        setImmediate(() => this.#triggerHost());
         if (this.#networksOf(name).length > 0) return false;
         this.#tenants.delete(name);
         problems.close();
@@ -431,6 +459,12 @@ export class NodeDataplane {
     return this.#vtepsOfNexthops.all;
   }
 
+  *#droppedByEndpoint(): Iterable<readonly [KernelObject, Dropped]> {
+    for (const { dataplane } of this.#tenants.values())
+      for (const [network, { ports }] of dataplane?.networks ?? [])
+        for (const key of ports.endpoints) yield [{ kind: "endpoint", network, key }, this.droppedOf(network, key)];
+  }
+
   #tellOverrun(consequence: string): void {
     const message = `some were lost; ${consequence}`;
     this.#report({ level: "warning", kind: "resynchronised", object: { kind: "kernel events" }, message });
@@ -452,7 +486,7 @@ export class NodeDataplane {
     );
   }
 
-  #every(interval: Duration, action: () => Promise<void>): () => void {
+  #every(interval: Duration, action: () => unknown): () => void {
     let cancel = (): void => {};
     const arm = (): void => {
       cancel = this.#options.clock.after(interval, () => {

@@ -6,7 +6,7 @@ import { type Failure, longestRetry, retryPause } from "./reconcile/marks.ts";
 /** What the dataplane tells of its work, for the operator's event log. */
 export interface DataplaneEvent {
   readonly level: "info" | "warning" | "error";
-  readonly kind: "adjusted" | "repaired" | "failed" | "recovered" | "resynchronised";
+  readonly kind: "adjusted" | "repaired" | "failed" | "recovered" | "resynchronised" | "dropped";
   readonly object: KernelObject;
   readonly message: string;
 }

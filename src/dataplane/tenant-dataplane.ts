@@ -179,7 +179,14 @@ export class TenantDataplane {
   async #pruneDevices(wanted: readonly DesiredNetwork[]): Promise<void> {
     const kept = new Set(wanted.flatMap((desired) => NetworkDataplane.deviceNames(desired)));
     if (TenantDataplane.needsUplink(wanted)) kept.add(tenantDevice);
-    for (const link of await this.socket.dump(listLinks()))
+    const links = await this.socket.dump(listLinks());
+    const ports = links.filter(({ name }) => kept.has(name) && endpointOfPort(name) !== undefined);
+    this.#options.guard.keepPorts(
+      this.namespace.inode,
+      ports.map(({ index }) => index),
+    );
+    this.#options.guard.keepNetworks(this.namespace.inode, new Set(wanted.map(({ settings }) => settings.vni)));
+    for (const link of links)
       if (isOwnLink(link) && !kept.has(link.name))
         await this.socket.execute(deleteLink({ index: link.index })).catch((error: unknown) => {
           if (!isErrno(error, "ENODEV")) throw error;

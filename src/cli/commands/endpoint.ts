@@ -1,7 +1,26 @@
+import { existsSync } from "node:fs";
 import type { Command } from "commander";
-import { examples, outputOption, serverOption, type WithOutput, type WithServer } from "../options.ts";
+import { droppedText } from "../dropped.ts";
+import {
+  agentOption,
+  examples,
+  outputOption,
+  serverOption,
+  type WithAgent,
+  type WithOutput,
+  type WithServer,
+} from "../options.ts";
 import { show } from "../output.ts";
 import { renderFields, renderTable } from "../table.ts";
+
+/** What the agent of this machine says; `undefined`: there is none, or the endpoint is on another node. */
+async function droppedHere(agent: string, id: string): Promise<Record<string, number> | undefined> {
+  if (!existsSync(agent)) return undefined;
+  const { agentClient } = await import("../../api/clients.ts");
+  const { endpoints } = await agentClient(agent).getStatus({});
+  const found = endpoints.find(({ endpoint }) => endpoint?.id === id);
+  return found && Object.fromEntries(Object.entries(found.dropped).map(([reason, frames]) => [reason, Number(frames)]));
+}
 
 export function registerEndpoint(program: Command): void {
   const endpoint = program.command("endpoint").description("interfaces of containers, pods and VMs, on any node");
@@ -37,14 +56,16 @@ export function registerEndpoint(program: Command): void {
 
   const one = endpoint
     .command("show <id>")
-    .description("show an endpoint in full")
+    .description("show an endpoint in full; on its node also what it sent and may not")
     .addOption(serverOption())
+    .addOption(agentOption())
     .addOption(outputOption())
-    .action(async (id: string, options: WithServer & WithOutput) => {
+    .action(async (id: string, options: WithServer & WithAgent & WithOutput) => {
       const { serverClient, ofKind } = await import("../admin.ts");
       const answer = await serverClient(options.server).list({ kind: "endpoint", name: id });
-      for (const found of ofKind("endpoint", answer.resources))
-        await show(options.output, found, (surface) =>
+      for (const found of ofKind("endpoint", answer.resources)) {
+        const dropped = await droppedHere(options.agent, id);
+        await show(options.output, dropped === undefined ? found : { ...found, dropped }, (surface) =>
           renderFields(
             [
               ["id", found.id],
@@ -54,10 +75,12 @@ export function registerEndpoint(program: Command): void {
               ["ips", found.ips],
               ["attachment", found.attachment],
               ["sequence", found.sequence],
+              ["dropped", dropped === undefined ? undefined : droppedText(dropped) || "nothing"],
             ],
             surface,
           ),
         );
+      }
     });
   examples(one, "weft endpoint show 5f0c2a9be871");
 }

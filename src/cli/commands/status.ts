@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import type { Command } from "commander";
 import { formatDuration, milliseconds } from "../../base/duration.ts";
 import { WeftError } from "../../base/errors.ts";
+import { droppedText } from "../dropped.ts";
 import {
   agentOption,
   examples,
@@ -128,6 +129,7 @@ function agentText(agent: Awaited<ReturnType<typeof agentStatus>>, surface: Surf
           { header: "ips", value: (row) => row.endpoint?.ips.join(", ") },
           { header: "interface", value: (row) => row.interface },
           { header: "netns", value: (row) => row.netns },
+          { header: "dropped", value: (row) => droppedText(row.dropped) },
           { header: "reason", value: (row) => row.reason },
         ],
         agent.endpoints,

@@ -1,7 +1,14 @@
 import type { Clock } from "../../base/clock.ts";
 import type { MacAddress } from "../../base/mac.ts";
 import { isErrno } from "../../linux/index.ts";
-import { type BridgePortSettings, deleteLink, getFdbEntry, type Link, neighbourFlag } from "../../netlink/index.ts";
+import {
+  type BridgePortSettings,
+  deleteLink,
+  getFdbEntry,
+  getLink,
+  type Link,
+  neighbourFlag,
+} from "../../netlink/index.ts";
 import type { DesiredNetwork } from "../desired.ts";
 import type { Kernel } from "../kernel.ts";
 import { endpointOfPort, endpointPortName, isOwnLink } from "../kernel-names.ts";
@@ -66,6 +73,11 @@ export class Ports implements Objects<string> {
     return this.#ports.keys();
   }
 
+  /** `undefined`: the endpoint has no port. */
+  indexOf(endpoint: string): number | undefined {
+    return this.#ports.get(endpoint)?.index;
+  }
+
   /** The endpoint whose port has this index. */
   endpointAt(index: number): string | undefined {
     return this.#byIndex.get(index);
@@ -111,10 +123,13 @@ export class Ports implements Objects<string> {
   }
 
   async remove(id: string): Promise<void> {
-    const index = this.#ports.get(id)?.index;
+    const { socket } = this.#options.context;
+    const name = endpointPortName(id);
+    // Of an earlier run's it is not known yet.
+    const index = this.#ports.get(id)?.index ?? (await lookUp(socket, getLink({ name })))?.index;
     this.#forget(id);
     this.#notes.delete(id);
-    await this.#options.context.socket.execute(deleteLink({ name: endpointPortName(id) })).catch((error: unknown) => {
+    await socket.execute(deleteLink({ name })).catch((error: unknown) => {
       if (!isErrno(error, "ENODEV")) throw error;
     });
     if (index !== undefined) this.#options.onGone(index);
@@ -159,6 +174,8 @@ export class Ports implements Objects<string> {
   }
 
   #remember(id: string, port: Port): void {
+    const before = this.#ports.get(id)?.index;
+    if (before !== undefined && before !== port.index) this.#options.onGone(before);
     this.#forget(id);
     this.#ports.set(id, port);
     this.#byIndex.set(port.index, id);

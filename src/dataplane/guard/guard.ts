@@ -52,6 +52,9 @@ export class Guard {
   readonly #right = new Set<number>();
   /** Keys of addresses and prefixes that are a port's, by the key of the port. */
   readonly #ofPort = new Map<string, { readonly addresses: Set<string>; readonly prefixes: Set<string> }>();
+  /** Of ports that are gone. */
+  readonly #droppedBefore: Dropped = {};
+  readonly #goneTenants = new Set<number>();
   #tunnelPorts: readonly number[] = [];
   #writesOfClosed = 0;
 
@@ -66,6 +69,8 @@ export class Guard {
 
   /** Takes up what an earlier run left in the kernel, as the programs at these ports of a tenant lead to it. */
   async adopt(tenant: number, ports: readonly number[], socket: NetlinkSocket): Promise<void> {
+    // The kernel gives the numbers of namespaces that are gone to new ones.
+    if (this.#goneTenants.has(tenant)) this.sweepTenants();
     for (const index of ports) {
       if (this.#maps !== undefined) break;
       const [filter] = (await socket.dump(listBpfFilters(index, filterHook.ingress))).filter(isGuard);
@@ -82,6 +87,16 @@ export class Guard {
       const place = { tenant: view.getUint32(0, true), index: view.getUint32(4, true) };
       const isPort = place.index < networkBit;
       if (place.tenant === tenant && isPort && !kept.has(place.index)) this.removePort(place);
+    }
+  }
+
+  /** What is there of other networks of the tenant is left over. */
+  keepNetworks(tenant: number, vnis: ReadonlySet<Vni>): void {
+    const maps = this.#maps;
+    for (const key of maps?.keys("storms") ?? []) {
+      const view = new DataView(key.buffer);
+      const vni = (view.getUint32(4, true) - networkBit) as Vni;
+      if (view.getUint32(0, true) === tenant && vni > 0 && !vnis.has(vni)) this.forgetNetwork(tenant, vni);
     }
   }
 
@@ -105,6 +120,7 @@ export class Guard {
     const maps = this.#maps;
     if (maps === undefined) return;
     const key = portKey(place);
+    addTo(this.#droppedBefore, this.droppedOf(place) ?? {});
     this.#putAddresses(maps, key, [], []);
     this.#ofPort.delete(textOf(key));
     for (const name of ["ports", "storms", "dropped"] as const) maps.delete(name, key);
@@ -114,6 +130,15 @@ export class Guard {
   droppedOf(place: PortPlace): Dropped | undefined {
     const value = this.#maps?.read("dropped", portKey(place));
     return value === undefined ? undefined : readDropped(value);
+  }
+
+  /** What was dropped of all ports since this run began to look, of those that are gone as well. */
+  get dropped(): Dropped {
+    const sum: Dropped = {};
+    addTo(sum, this.#droppedBefore);
+    for (const key of this.#maps?.keys("dropped") ?? [])
+      addTo(sum, readDropped(this.#maps?.read("dropped", key) ?? nothingDropped));
+    return sum;
   }
 
   /** Whether somebody has the address in the network, so that ports that may have what nobody has may not send with it. */
@@ -144,13 +169,19 @@ export class Guard {
   }
 
   /** The namespace is gone. */
-  forgetTenant(tenant: number): void {
+  tenantGone(tenant: number): void {
     this.#programs.get(tenant)?.close();
     this.#programs.delete(tenant);
-    this.keepPorts(tenant, []);
-    for (const name of ["addresses", "storms"] as const)
-      for (const key of this.#maps?.keys(name) ?? [])
-        if (new DataView(key.buffer).getUint32(0, true) === tenant) this.#maps?.delete(name, key);
+    this.#goneTenants.add(tenant);
+  }
+
+  /** Removes the rows of tenants that are gone. */
+  sweepTenants(): void {
+    for (const tenant of this.#goneTenants) {
+      this.keepPorts(tenant, []);
+      this.keepNetworks(tenant, new Set());
+      this.#goneTenants.delete(tenant);
+    }
   }
 
   /** Lets go of the kernel, which stays as it is. */
@@ -259,6 +290,11 @@ export class Guard {
     for (const key of maps.keys("addresses")) if (isOwn(key)) of(key.subarray(0, 8)).addresses.add(textOf(key));
     for (const key of maps.keys("prefixes")) of(key.subarray(4, 12)).prefixes.add(textOf(key));
   }
+}
+
+function addTo(sum: Dropped, more: Dropped): void {
+  for (const [reason, frames] of Object.entries(more) as [keyof Dropped, number][])
+    sum[reason] = (sum[reason] ?? 0) + frames;
 }
 
 const isGuard = (filter: BpfFilter): boolean => filter.name === filterName && filter.priority === priority;

@@ -19,6 +19,9 @@ export class NetworkGuard implements Pick<RowMarks, "mac" | "ip"> {
   /** Of a network whose ports may have addresses that nobody has: what may have come to be somebody's, or ceased to be. */
   readonly #macs = new Set<MacAddress>();
   readonly #ips = new Set<IpAddress>();
+  /** Ports that have, or may have, rows. */
+  readonly #ports = new Set<number>();
+  #isSwept = true;
   #isMarkedWhole = true;
   #isHeld = false;
 
@@ -38,23 +41,37 @@ export class NetworkGuard implements Pick<RowMarks, "mac" | "ip"> {
     this.#isMarkedWhole = true;
   }
 
-  /** Whether the kernel knows what is taken. */
+  /** Whether the kernel knows what is taken, and has nothing of ports that are gone. */
   get isSettled(): boolean {
-    return !this.#isMarkedWhole && this.#macs.size === 0 && this.#ips.size === 0;
+    return this.#isSwept && !this.#isMarkedWhole && this.#macs.size === 0 && this.#ips.size === 0;
   }
 
   /** Where the bridge learns nothing for a while, those that were learned before go on sending. */
   ensurePort(endpoint: LocalEndpoint, index: number): Promise<void> {
     const { guard, tenant, socket, desired } = this.#options;
     const place = { tenant, index };
+    this.#ports.add(index);
+    this.#isSwept = false;
     this.mac(endpoint.mac);
     for (const { address } of endpoint.addresses) this.ip(address);
     this.ensureTaken();
     return guard.ensurePort(place, portRows(place, endpoint, desired.settings), socket);
   }
 
-  removePort(index: number): void {
-    this.#options.guard.removePort(this.#place(index));
+  /** The device of this index is gone, and was a port. */
+  portGone(index: number): void {
+    this.#ports.add(index);
+    this.#isSwept = false;
+  }
+
+  /** Removes the rows of ports that are none any more, or never came to be. */
+  sweep(isPort: (index: number) => boolean): void {
+    for (const index of this.#ports) {
+      if (isPort(index)) continue;
+      this.#options.guard.removePort(this.#place(index));
+      this.#ports.delete(index);
+    }
+    this.#isSwept = true;
   }
 
   droppedOf(index: number): Dropped | undefined {
@@ -86,6 +103,7 @@ export class NetworkGuard implements Pick<RowMarks, "mac" | "ip"> {
 
   /** The network has left. */
   remove(): void {
+    this.sweep(() => false);
     this.#options.guard.forgetNetwork(this.#options.tenant, this.#options.desired.settings.vni);
   }
 

@@ -463,6 +463,13 @@ export declare type EndpointStatus = Message<"weft.v1.EndpointStatus"> & {
    * @generated from field: string reason = 6;
    */
   reason: string;
+
+  /**
+   * Frames that it sent and may not, by reason; those that there are.
+   *
+   * @generated from field: map<string, uint64> dropped = 90;
+   */
+  dropped: { [key: string]: bigint };
 };
 
 /**
