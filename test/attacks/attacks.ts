@@ -27,10 +27,10 @@ const allNodes = mac("33:33:00:00:00:01");
 const outside = { ipv4: ip("203.0.113.9") as Ipv4Address, ipv6: ip("2001:db8:99::9") as Ipv6Address };
 const nobody = mac("02:aa:00:00:00:99");
 /** IEEE 802 local experimental EtherType 1. */
-export const experimental = { unknown: 0x88b5 } as const;
+const experimental = { unknown: 0x88b5 } as const;
 
 /** The tunnel's own port. */
-export const tunnelPort = 4789;
+const tunnelPort = 4789;
 
 /** `other`: whom the attacker pretends to be. */
 export function attacksOf(attacker: Player, other: Player): readonly Attack[] {
