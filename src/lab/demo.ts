@@ -1,9 +1,12 @@
 import { readFileSync } from "node:fs";
 import { messageOf } from "../base/errors.ts";
-import { NetworkNamespace } from "../linux/index.ts";
+import { type Ipv4Address, ip } from "../base/ip.ts";
+import { broadcastMac, parseMac, zeroMac } from "../base/mac.ts";
+import { NetworkNamespace, PacketSender } from "../linux/index.ts";
 import { defaultEncapsulation } from "../model/encapsulation.ts";
 import { overheadOf } from "../model/mtu.ts";
-import { deleteNeighbour, listLinks, listNeighbours, NetlinkSocket } from "../netlink/index.ts";
+import { deleteNeighbour, getLink, listLinks, listNeighbours, NetlinkSocket } from "../netlink/index.ts";
+import { buildFrame } from "../wire/index.ts";
 import { Lab } from "./lab.ts";
 import { captureUnderlay, type PingResult, ping, tcpStream } from "./measure.ts";
 import { pause } from "./process.ts";
@@ -65,6 +68,8 @@ async function showAll(lab: Lab, output: DemoOutput, record: Recorder): Promise<
   await showConnectivity(lab, record);
   output.title("The other tenant has the same addresses and hears nothing");
   await showIsolation(lab, record);
+  output.title("A container says that it has another's address");
+  await showForgery(lab, record);
   output.title("What crosses the underlay");
   await showWire(lab, record);
   output.title("The agents of both hosts die (kill -9) and start again under traffic");
@@ -103,6 +108,39 @@ async function showIsolation(lab: Lab, record: Recorder): Promise<void> {
   const across = await ping(lab, "red1", "10.0.0.2", { count: 5, interval: 20 });
   record("red1 to 10.0.0.2 while only blue has it", countsOf(across), across.received === 0);
   await lab.attach("red2", "h3", "red-net", { ips: ["10.0.0.2", "fd00:77::2"] });
+}
+
+/** Announces blue2's address with the MAC of blue1, as whoever wants blue2's traffic would. */
+async function showForgery(lab: Lab, record: Recorder): Promise<void> {
+  const forger = async () => {
+    const { endpoints } = await lab.agent("h1").getStatus({});
+    return endpoints.find(({ endpoint }) => endpoint?.network === "blue-net");
+  };
+  const before = await forger();
+  const own = parseMac(before?.endpoint?.mac ?? "");
+  if (!own.ok) throw new TypeError("blue1 is not on h1");
+  const claimed = ip("10.0.0.2") as Ipv4Address;
+  const frame = buildFrame([
+    { protocol: "ethernet", header: { destination: broadcastMac, source: own.value, etherType: "arp" } },
+    {
+      protocol: "arp",
+      header: { operation: "request", senderMac: own.value, senderIp: claimed, targetMac: zeroMac, targetIp: claimed },
+    },
+  ]);
+  const count = 20;
+  using namespace = lab.namespace("blue1");
+  using socket = new NetlinkSocket({ namespace });
+  using sender = new PacketSender(namespace);
+  const { index } = await socket.get(getLink({ name: "eth0" }));
+  for (let sent = 0; sent < count; sent++) sender.send(index, frame);
+  // What is sent behind them is judged behind them.
+  await ping(lab, "blue1", "10.0.0.2", { count: 5, interval: 5 });
+  const dropped = Number((await forger())?.dropped.arp ?? 0) - Number(before?.dropped.arp ?? 0);
+  record(
+    "blue1 announces blue2's address as its own",
+    `${count} sent, ${dropped} dropped at its port`,
+    dropped === count,
+  );
 }
 
 async function showWire(lab: Lab, record: Recorder): Promise<void> {
