@@ -111,7 +111,9 @@ export class BpfMap {
 
   /** E2BIG: it is full. */
   set(key: Uint8Array, value: Uint8Array): void {
-    bpf(`write to eBPF map ${this.name}`, command.updateElement, { 0: this.fd, 8: key, 16: value });
+    const attributes = { 0: this.fd, 8: key, 16: value };
+    // The kernel refills its stock of elements behind what is taken from it: kernel/bpf/memalloc.c, `unit_alloc`.
+    again("ENOMEM", () => bpf(`write to eBPF map ${this.name}`, command.updateElement, attributes));
   }
 
   /** No such key is success. */
@@ -189,7 +191,8 @@ export class BpfProgram {
       ...nameAttribute(name, 48),
     };
     try {
-      return new BpfProgram(bpf(operation, command.loadProgram, attributes));
+      // Whatever signal comes ends the verifier's work: kernel/bpf/verifier.c, `do_check`.
+      return new BpfProgram(again("EAGAIN", () => bpf(operation, command.loadProgram, attributes)));
     } catch (error) {
       if (!isErrno(error, "EINVAL", "EACCES")) throw error;
       throw error.with({ operation, hint: verifierWords(operation, attributes) });
@@ -204,6 +207,23 @@ export class BpfProgram {
 
   close(): void {
     closeDescriptor(this.fd);
+  }
+}
+
+/** Attempts, and milliseconds between two: as long as the kernel takes for a moment's trouble. */
+const attempts = 20;
+const pause = 1;
+const never = new Int32Array(new SharedArrayBuffer(4));
+
+/** What the kernel refuses in this way it does a moment later. */
+function again<Value>(refusal: string, attempt: () => Value): Value {
+  for (let left = attempts; ; left--) {
+    try {
+      return attempt();
+    } catch (error) {
+      if (left === 0 || !isErrno(error, refusal)) throw error;
+    }
+    Atomics.wait(never, 0, 0, pause);
   }
 }
 

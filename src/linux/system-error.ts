@@ -6,6 +6,8 @@ const nameByErrno = new Map<number, string>(Object.entries(constants.errno).map(
 nameByErrno.set(95, "EOPNOTSUPP");
 nameByErrno.set(22, "EINVAL");
 nameByErrno.set(54, "EXFULL");
+/** Node calls it EWOULDBLOCK, which is the same number. */
+nameByErrno.set(11, "EAGAIN");
 
 const explanations: Readonly<Record<string, string>> = {
   EPERM: "operation not permitted",

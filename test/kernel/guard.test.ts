@@ -118,8 +118,8 @@ describe("an endpoint of a network with protection", requires("nft-inet"), () =>
     network.setSettings({ ...settings, stormControl: { port: 30, network: 0 } });
     await stage.dataplanes[0]?.changed();
     const { sent, delivered, dropped } = await stage.play({ frame: () => bare(broadcastMac, attacker.mac) }, 400);
-    // A window has 5; sending takes a few of them.
-    assert.ok(delivered >= 4 && delivered < sent / 2, `${delivered} of ${sent}`);
+    // Some are of the second before, some of the next.
+    assert.ok(delivered >= 20 && delivered < sent / 2, `${delivered} of ${sent}`);
     assert.ok((dropped.storm ?? 0) >= sent - delivered, JSON.stringify(dropped));
     network.setSettings(settings);
     await stage.dataplanes[0]?.changed();

@@ -395,8 +395,8 @@ INLINE int judge_ipv6(const struct frame *frame)
 
 INLINE int is_storm(struct port_key key, __u32 limit)
 {
-	/* 2^27 ns: 134 ms. Processors may count past each other; a few frames more or less are none. */
-	__u64 window = now_in_nanoseconds() >> 27;
+	/* 2^30 ns: 1.074 s. Processors may count past each other; a few frames more or less are none. */
+	__u64 window = now_in_nanoseconds() >> 30;
 	struct storm *storm = map_lookup(&storms, &key);
 	if (limit == 0 || storm == 0)
 		return 0;
@@ -406,7 +406,7 @@ INLINE int is_storm(struct port_key key, __u32 limit)
 	}
 	__u64 before = storm->frames;
 	__sync_fetch_and_add(&storm->frames, 1);
-	return before >= ((__u64)limit * 134 + 999) / 1000;
+	return before >= (__u64)limit + limit / 14;
 }
 
 INLINE int judge_group(const struct frame *frame)
