@@ -16,6 +16,7 @@ const allProtocols = 0x0300;
 
 /** linux/pkt_cls.h: `TCA_BPF_*`. */
 const bpfSchema = new AttributeSchema("TCA_BPF", {
+  classid: u32(3),
   descriptor: u32(6),
   name: string(7),
   flags: u32(8),
@@ -28,8 +29,10 @@ const directAction = 1;
 export interface BpfFilter {
   /** Index of the device. */
   readonly index: number;
-  /** One of {@link filterHook}. */
+  /** One of {@link filterHook}, or the handle of a qdisc whose classes the program chooses from, by their minor numbers: {@link classid}. */
   readonly hook: number;
+  /** Of a program that chooses classes: the handle of the qdisc that has them. */
+  readonly classid?: number;
   /** 1…65535; lower ones come first. */
   readonly priority: number;
   /** For people. */
@@ -55,7 +58,7 @@ function writeFilter(operation: string, type: number, flags: number, filter: Fil
   };
 }
 
-type FilterRequest = Pick<BpfFilter, "index" | "hook" | "priority"> & {
+type FilterRequest = Pick<BpfFilter, "index" | "hook" | "priority" | "classid"> & {
   readonly name?: string;
   readonly descriptor?: number;
   readonly id?: number;
@@ -98,6 +101,7 @@ export function readBpfFilter(bytes: Uint8Array, view: DataView, start: number, 
   const { index, handle, parent, info } = header.read(view, start, end);
   const { kind, options } = schema.read(bytes, view, start + header.length, end);
   if (kind !== "bpf" || options === undefined || handle === 0) return undefined;
-  const { name = "", id = 0 } = bpfSchema.read(bytes, view, options[0], options[1]);
-  return { index, hook: parent, priority: info >>> 16, name, programId: id };
+  const { name = "", id = 0, classid } = bpfSchema.read(bytes, view, options[0], options[1]);
+  const filter = { index, hook: parent, priority: info >>> 16, name, programId: id };
+  return classid === undefined ? filter : { ...filter, classid };
 }

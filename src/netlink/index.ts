@@ -35,6 +35,12 @@ export type { NftFamily } from "./nft/message.ts";
 export { addNftSet, deleteNftSet, isSameSet, listNftSets, type NftSet, type NftSetLayout } from "./nft/set.ts";
 export { addNftTable, deleteNftTable, listNftTables } from "./nft/table.ts";
 export * from "./qdisc.ts";
+export {
+  deleteRedirectFilter,
+  listRedirectFilters,
+  type RedirectFilter,
+  replaceRedirectFilter,
+} from "./redirect-filter.ts";
 export type { Query, Request } from "./request.ts";
 export * from "./route.ts";
 export * from "./rule.ts";
@@ -45,4 +51,5 @@ export {
   NetlinkSocket,
   type SocketOptions,
 } from "./socket.ts";
+export type { TrafficStatistics } from "./traffic-control.ts";
 export { Watch, type WatchEvents, type WatchOptions } from "./watch.ts";

@@ -17,6 +17,8 @@ export const NLM_F_DUMP_INTR = 0x10;
 /** Of a request to get. */
 export const NLM_F_DUMP = 0x300;
 /** Of a request to make something. */
+/** The answer comes to who asked, and not to those who listen alone. */
+export const NLM_F_ECHO = 0x8;
 export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;

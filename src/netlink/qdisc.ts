@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { type Attribute, AttributeSchema, type AttributeValues, u32, u64 } from "./attribute.ts";
 import { FixedHeader } from "./fixed-header.ts";
-import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from "./message.ts";
+import { NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE } from "./message.ts";
 import type { Query, Request } from "./request.ts";
-import { header, schema, writeOptions } from "./traffic-control.ts";
+import { header, schema, statisticsOf, type TrafficStatistics, writeOptions } from "./traffic-control.ts";
 import type { MessageWriter } from "./writer.ts";
 
 /** linux/rtnetlink.h */
@@ -114,6 +114,9 @@ const tbfSchema = new AttributeSchema("TCA_TBF", {
   burst: u32(6),
 });
 
+/** linux/pkt_sched.h: `struct tc_fifo_qopt`, all that TCA_OPTIONS have. */
+const fifoOptions = new FixedHeader("tc_fifo_qopt", [["limit", "u32"]]);
+
 /** Hierarchical token bucket: classes with a guaranteed rate and a ceiling. */
 export interface HtbSettings {
   /** Minor number of the class for what no filter assigns; 0: sent at once, without limit. */
@@ -141,6 +144,10 @@ export interface Qdisc {
   readonly parent: number;
   readonly htb?: HtbSettings;
   readonly tbf?: TbfSettings;
+  /** Of `bfifo`: octets that wait at most; what exceeds them is dropped. */
+  readonly limit?: number;
+  /** As the kernel told it. */
+  readonly statistics?: TrafficStatistics;
 }
 
 /** A class of an htb qdisc. */
@@ -162,6 +169,10 @@ export interface HtbClass {
   readonly quantum?: number;
   /** 0…7; lower ones take unused bandwidth first. */
   readonly priority?: number;
+  /** As the kernel told it: the handle of the qdisc that hangs on the class; 0: the default one. */
+  readonly leaf?: number;
+  /** As the kernel told it. What was dropped is told by the qdisc that hangs on the class. */
+  readonly statistics?: TrafficStatistics;
 }
 
 /** `tcHandle(1, 0x10)` is what `tc` writes as `1:10`. Both numbers have 16 bits. */
@@ -194,6 +205,7 @@ function writeQdisc(operation: string, type: number, flags: number, qdisc: Qdisc
           init: { version: 3, rateToQuantum: 10, defaultClass: qdisc.htb?.defaultClass ?? 0 },
         });
       if (qdisc.tbf !== undefined) writeOptions(writer, tbfSchema, tbfAttributes(qdisc.tbf));
+      if (qdisc.limit !== undefined) writeFifoOptions(writer, qdisc.limit);
     },
   };
 }
@@ -234,10 +246,18 @@ export function listQdiscs(filter: { readonly index?: number } = {}): Query<Qdis
 /** Reads the payload of RTM_NEWQDISC or RTM_DELQDISC. */
 export function readQdisc(bytes: Uint8Array, view: DataView, start: number, end: number): Qdisc | undefined {
   const fixed = header.read(view, start, end);
-  const { kind, options: place } = schema.read(bytes, view, start + header.length, end);
+  const { kind, options: place, statistics: told } = schema.read(bytes, view, start + header.length, end);
   if (kind === undefined) return undefined;
-  const qdisc = { index: fixed.index, kind, handle: fixed.handle, parent: fixed.parent };
+  const statistics = statisticsOf(told);
+  const qdisc = {
+    index: fixed.index,
+    kind,
+    handle: fixed.handle,
+    parent: fixed.parent,
+    ...(statistics === undefined ? {} : { statistics }),
+  };
   if (place === undefined) return qdisc;
+  if (kind === "bfifo") return { ...qdisc, limit: fifoOptions.read(view, place[0], place[1]).limit };
   if (kind === "htb") {
     const { init } = htbSchema.read(bytes, view, place[0], place[1]);
     return init === undefined ? qdisc : { ...qdisc, htb: { defaultClass: init.defaultClass ?? 0 } };
@@ -297,10 +317,23 @@ export function listHtbClasses(index: number): Query<HtbClass> {
   };
 }
 
+/** One class. ENOENT: there is none; EINVAL, EOPNOTSUPP: the device has no htb. */
+export function getHtbClass(index: number, handle: number): Query<HtbClass> {
+  return {
+    type: RTM_GETTCLASS,
+    // net/sched/sch_api.c: without it those who listen to events hear the answer, and nobody else.
+    flags: NLM_F_ECHO,
+    describe: () => `look up htb class ${formatTcHandle(handle)} on link ${index}`,
+    write: (writer) => header.write(writer, { index, handle }),
+    read: readHtbClass,
+  };
+}
+
 /** Reads the payload of RTM_NEWTCLASS or RTM_DELTCLASS; `undefined` when the class is of another kind. */
 export function readHtbClass(bytes: Uint8Array, view: DataView, start: number, end: number): HtbClass | undefined {
   const fixed = header.read(view, start, end);
-  const { kind, options: place } = schema.read(bytes, view, start + header.length, end);
+  const { kind, options: place, statistics: told } = schema.read(bytes, view, start + header.length, end);
+  const statistics = statisticsOf(told);
   if (kind !== "htb" || place === undefined) return undefined;
   const { parameters, rate64, ceil64 } = htbSchema.read(bytes, view, place[0], place[1]);
   if (parameters === undefined) return undefined;
@@ -317,7 +350,24 @@ export function readHtbClass(bytes: Uint8Array, view: DataView, start: number, e
     ceilBurst: octetsIn(parameters.ceilBuffer ?? 0, ceil),
     quantum: parameters.quantum ?? 0,
     priority: parameters.priority ?? 0,
+    ...(fixed.info === 0 ? {} : { leaf: fixed.info }),
+    ...(statistics === undefined ? {} : { statistics }),
   };
+}
+
+/** Whether what the kernel tells of a class is what it was told; it keeps bursts as times, in whole ticks. */
+export function isSameHtbClass(wanted: Required<Omit<HtbClass, "statistics" | "leaf">>, actual: HtbClass): boolean {
+  const isBurst = (octets: number, told: number | undefined, rate: number): boolean =>
+    told !== undefined && Math.abs(told - octets) <= rate / 8 / ticksPerSecond() + 1;
+  return (
+    wanted.parent === actual.parent &&
+    wanted.rate === actual.rate &&
+    wanted.ceil === actual.ceil &&
+    wanted.quantum === actual.quantum &&
+    wanted.priority === actual.priority &&
+    isBurst(wanted.burst, actual.burst, wanted.rate) &&
+    isBurst(wanted.ceilBurst, actual.ceilBurst, wanted.ceil)
+  );
 }
 
 function tbfAttributes(settings: TbfSettings): AttributeValues<typeof tbfSchema.set> {
@@ -356,6 +406,13 @@ function htbAttributes(entry: HtbClass): AttributeValues<typeof htbSchema.set> {
     rate64: rate >= rateElsewhere ? BigInt(rate) : undefined,
     ceil64: ceil >= rateElsewhere ? BigInt(ceil) : undefined,
   };
+}
+
+/** TCA_OPTIONS of a fifo are the structure itself. */
+function writeFifoOptions(writer: MessageWriter, limit: number): void {
+  const start = writer.beginAttribute(2);
+  fifoOptions.write(writer, { limit });
+  writer.endAttribute(start);
 }
 
 function octetsPerSecond(bitsPerSecond: number): number {

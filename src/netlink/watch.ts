@@ -7,7 +7,7 @@ import type { BridgePortSettings } from "./link-kinds/bridge.ts";
 import { type FdbEntry, type Neighbour, RTM_NEWNEIGH, readFdbEntry, readNeighbour } from "./neighbour.ts";
 import { type Netconf, RTM_NEWNETCONF, readNetconf } from "./netconf.ts";
 import { type Nexthop, RTM_NEWNEXTHOP, readNexthop } from "./nexthop.ts";
-import { RTM_NEWQDISC } from "./qdisc.ts";
+import { type HtbClass, RTM_NEWQDISC, RTM_NEWTCLASS, readHtbClass } from "./qdisc.ts";
 import { type Route, RTM_NEWROUTE, readRoute } from "./route.ts";
 import { RTM_NEWRULE } from "./rule.ts";
 import { header as trafficControlHeader } from "./traffic-control.ts";
@@ -30,8 +30,8 @@ export interface WatchEvents {
   /** By the index of the device, or what of `netconfIndex` stands for more than one. */
   readonly netconf: Netconf;
   readonly nexthop: { readonly nexthop: Nexthop; readonly isGone: boolean };
-  /** A qdisc of the device, or a filter of one, came, changed or went. By the index of the device. */
-  readonly trafficControl: { readonly index: number; readonly isGone: boolean };
+  /** A qdisc of the device, a class (`htbClass`: of this kind) or a filter of one, came, changed or went. By the index of the device. */
+  readonly trafficControl: { readonly index: number; readonly isGone: boolean; readonly htbClass?: HtbClass };
   /**
    * Something in an nftables table changed, by whoever has the port: {@link NetlinkSocket.portId}. By its name. Both absent: some
    * changes were lost, perhaps of this table.
@@ -176,6 +176,12 @@ export class Watch {
       case RTM_NEWNEXTHOP: {
         const nexthop = readNexthop(bytes, view, start, end);
         if (nexthop !== undefined) this.#tell("nexthop", { nexthop, isGone });
+        return;
+      }
+      case RTM_NEWTCLASS: {
+        const htbClass = readHtbClass(bytes, view, start, end);
+        if (htbClass !== undefined)
+          this.#tell("trafficControl", { index: htbClass.index, isGone, htbClass }, htbClass.index);
         return;
       }
       case RTM_NEWQDISC:
