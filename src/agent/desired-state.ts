@@ -212,6 +212,8 @@ export class DesiredState {
       vlanTags: network.vlanTags,
       antiSpoof: network.antiSpoof,
       stormControl: network.stormControl,
+      ...(network.bandwidth === undefined ? {} : { bandwidth: network.bandwidth }),
+      ...(network.endpointBandwidth === undefined ? {} : { endpointBandwidth: network.endpointBandwidth }),
       ageing: network.ageing,
       ...(multicast === undefined ? {} : { multicast }),
       gateways: this.#gatewaysOf(network),

@@ -8,7 +8,7 @@ import { messageOf, WeftError } from "../base/errors.ts";
 import { err, type Result } from "../base/result.ts";
 import { FilesInPlace } from "../linux/file-in-place.ts";
 import { requirePrivate } from "../linux/private-files.ts";
-import type { AllowedAddress, Block, Endpoint, Node } from "../model/index.ts";
+import type { AllowedAddress, Bandwidth, Block, Endpoint, Node } from "../model/index.ts";
 import { resultCode, resultCodeOf } from "../store/sqlite/failure.ts";
 
 /** Where an endpoint of this node hangs. */
@@ -30,6 +30,8 @@ export interface Attachment {
   readonly routePriority: number;
   /** What it may send with beside its own addresses. */
   readonly allowedAddresses: readonly AllowedAddress[];
+  /** Its own, in place of what the network says for each endpoint. */
+  readonly bandwidth?: Bandwidth;
 }
 
 /** Whether the endpoint hangs in its namespace, whatever the server knows of it. */
@@ -77,7 +79,7 @@ export interface ReplicaOwner {
   readonly instance: string;
 }
 
-const schemaVersion = 4;
+const schemaVersion = 5;
 
 /**
  * What this node needs to bring its endpoints back without the server: the last complete state that the server told,
@@ -228,14 +230,18 @@ export class Replica {
   }
 
   attachments(): Attachment[] {
-    return this.#statements.listAttachments
-      .all()
-      .map((row) => ({ ...row, allowedAddresses: JSON.parse(String(row.allowedAddresses)) }) as unknown as Attachment);
+    return this.#statements.listAttachments.all().map(({ allowedAddresses, bandwidth, ...row }) => {
+      const parsed = { ...row, allowedAddresses: JSON.parse(String(allowedAddresses)) };
+      return (bandwidth === null
+        ? parsed
+        : { ...parsed, bandwidth: JSON.parse(String(bandwidth)) }) as unknown as Attachment;
+    });
   }
 
   putAttachment(attachment: Attachment): void {
     const { id, network, netns, state, inode, routePriority } = attachment;
     const allowed = JSON.stringify(attachment.allowedAddresses);
+    const bandwidth = attachment.bandwidth === undefined ? null : JSON.stringify(attachment.bandwidth);
     this.#write(() =>
       this.#statements.putAttachment.run(
         id,
@@ -246,6 +252,7 @@ export class Replica {
         inode,
         routePriority,
         allowed,
+        bandwidth,
       ),
     );
   }
@@ -387,7 +394,8 @@ export class Replica {
       CREATE INDEX endpoints_by_network ON endpoints (network);
       CREATE TABLE attachments (
         id TEXT PRIMARY KEY, network TEXT NOT NULL, netns TEXT NOT NULL, interface TEXT NOT NULL, state TEXT NOT NULL,
-        inode INTEGER NOT NULL, routePriority INTEGER NOT NULL, allowedAddresses TEXT NOT NULL
+        inode INTEGER NOT NULL, routePriority INTEGER NOT NULL, allowedAddresses TEXT NOT NULL,
+        bandwidth TEXT
       ) STRICT, WITHOUT ROWID;
       ${blockTable}
       PRAGMA user_version = ${schemaVersion};
@@ -421,8 +429,11 @@ UPDATE attachments SET routePriority = (SELECT count(*) FROM attachments AS othe
 /** JSON. */
 const addAllowedAddresses = `ALTER TABLE attachments ADD COLUMN allowedAddresses TEXT NOT NULL DEFAULT '[]';`;
 
+/** JSON; null: none of its own. */
+const addBandwidth = `ALTER TABLE attachments ADD COLUMN bandwidth TEXT;`;
+
 /** What brings a database of each version, from 1 on, to the next. */
-const schemaSteps = [blockTable, addRoutePriority, addAllowedAddresses];
+const schemaSteps = [blockTable, addRoutePriority, addAllowedAddresses, addBandwidth];
 
 const sql = {
   readRevision: "SELECT revision AS value FROM state",
@@ -448,8 +459,8 @@ const sql = {
   listBlocks: "SELECT block FROM blocks",
   listBlockCidrs: "SELECT cidr FROM blocks WHERE network = ?",
   putAttachment:
-    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
   deleteAttachment: "DELETE FROM attachments WHERE id = ?",
   listAttachments:
-    "SELECT id, network, netns, interface, state, inode, routePriority, allowedAddresses FROM attachments",
+    "SELECT id, network, netns, interface, state, inode, routePriority, allowedAddresses, bandwidth FROM attachments",
 } as const;

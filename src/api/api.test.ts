@@ -6,6 +6,7 @@ import { cidr } from "../base/cidr.ts";
 import { type ErrorCode, WeftError } from "../base/errors.ts";
 import { type Ipv4Address, type Ipv6Address, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
+import type { Rate } from "../model/bandwidth.ts";
 import { defaultEgressBlocked } from "../model/egress-blocked.ts";
 import type { Block, Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
 import { parseServerUrl } from "./clients.ts";
@@ -70,11 +71,14 @@ const flooded: Network = {
   learning: "data-plane",
   learningLimit: 0,
 };
+const rate = (text: string): Rate => text as Rate;
 /** Every field that there is: none is lost on the way. */
 const everyNetwork: Required<Network> = {
   ...flooded,
   mtu: 1400,
   nodeSelector: { zone: "a" },
+  bandwidth: { send: { limit: rate("1Gbit"), burst: 500_000 } },
+  endpointBandwidth: { send: { guarantee: rate("1Mbit") }, receive: { limit: rate("1500kbit") } },
   discovery: "multicast",
   multicast: { group: ip("ff05::7"), ttl: 4, interface: "eth1" },
 };

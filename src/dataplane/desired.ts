@@ -2,7 +2,7 @@ import { type Cidr, cidrContains, type InterfaceAddress, networkAddress } from "
 import { familyOf, type IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { encapsulations, type TunnelTransport } from "../model/encapsulation.ts";
-import type { AllowedAddress, Learning, NetworkMode, StormControl, Vni } from "../model/index.ts";
+import type { AllowedAddress, Bandwidth, Learning, NetworkMode, StormControl, Vni } from "../model/index.ts";
 import { minimumMtu } from "../model/mtu.ts";
 import { type EndpointsBy, type RemoteEndpoint, RemoteEndpoints, type RemotePlace } from "./remote-endpoints.ts";
 
@@ -42,6 +42,10 @@ export interface NetworkSettings {
   /** Whether endpoints send with addresses of their own alone. */
   readonly antiSpoof: boolean;
   readonly stormControl: StormControl;
+  /** Of all endpoints here together. */
+  readonly bandwidth?: Bandwidth;
+  /** Of each endpoint that has none of its own. */
+  readonly endpointBandwidth?: Bandwidth;
   /** Seconds after which what was learned and not heard of is forgotten. */
   readonly ageing: number;
   readonly multicast?: MulticastGroup;
@@ -72,6 +76,8 @@ export interface LocalEndpoint {
   readonly interface: string;
   /** What it may send with beside its own addresses. */
   readonly allowedAddresses?: readonly AllowedAddress[];
+  /** In place of what the network says for each endpoint, in the directions that it has. */
+  readonly bandwidth?: Bandwidth;
   /** The namespace that the path must mean; 0: whichever it means. */
   readonly inode: number;
   /** This node's addresses towards which its default routes go; none: it gets none. */

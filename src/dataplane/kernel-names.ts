@@ -84,6 +84,11 @@ export function endpointOfPort(name: string): string | undefined {
   return /^ve([0-9a-f]{12})$/.exec(name)?.[1];
 }
 
+/** The device that what a network's endpoints send, or receive, is led through to keep it within limits: 10 bytes at most. */
+export function shaperName(direction: "send" | "receive", vni: Vni): string {
+  return `${direction === "send" ? "sd" : "rc"}${vni}`;
+}
+
 /** The route protocol number (RTPROT_*, NDA_PROTOCOL) of weft. Values from 4 on mean nothing to the kernel. */
 export const weftProtocol = 119;
 

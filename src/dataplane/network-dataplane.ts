@@ -2,6 +2,7 @@ import type { Clock } from "../base/clock.ts";
 import type { IpAddress, IpFamily } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { isErrno } from "../linux/index.ts";
+import { directions } from "../model/bandwidth.ts";
 import {
   type BridgePortSettings,
   deleteLink,
@@ -12,8 +13,10 @@ import {
   listLinks,
   type NetlinkSocket,
   neighbourState,
+  type WatchEvents,
 } from "../netlink/index.ts";
 import { Announcements } from "./announcements.ts";
+import { Shapers } from "./bandwidth/shapers.ts";
 import type { DesiredNetwork, DeviceMarks } from "./desired.ts";
 import { Bridge } from "./devices/bridge.ts";
 import type { DeviceContext } from "./devices/device-changes.ts";
@@ -24,7 +27,7 @@ import { type WantedTunnel, wantedTunnels } from "./encapsulation/tunnel.ts";
 import type { Guard } from "./guard/guard.ts";
 import { NetworkGuard } from "./guard/network-guard.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
-import { bridgeName, endpointOfPort, endpointPortName, isOwnLink } from "./kernel-names.ts";
+import { bridgeName, endpointOfPort, endpointPortName, isOwnLink, shaperName } from "./kernel-names.ts";
 import { NetworkRows } from "./network-rows.ts";
 import type { KernelObject } from "./objects.ts";
 import type { Failure } from "./reconcile/marks.ts";
@@ -69,6 +72,7 @@ export class NetworkDataplane implements DeviceMarks {
   readonly ports: Ports;
   readonly rows: NetworkRows;
   readonly guard: NetworkGuard;
+  readonly shapers: Shapers;
   readonly #context: NetworkContext;
   /** Of a layer-2 network. */
   readonly #announcements: Announcements;
@@ -123,7 +127,10 @@ export class NetworkDataplane implements DeviceMarks {
       desired,
       context: {
         ...context,
-        guardPort: (endpoint, index) => this.guard.ensurePort(endpoint, index),
+        guardPort: async (endpoint, index) => {
+          await this.guard.ensurePort(endpoint, index);
+          await this.shapers.ensurePort(endpoint, index);
+        },
         guardWrites: () => guard.writes,
       },
       bridgeIndex: () => this.bridge.index,
@@ -131,6 +138,15 @@ export class NetworkDataplane implements DeviceMarks {
       report,
       onAttempt: attempted("endpoint"),
       onGone: (index) => this.guard.portGone(index),
+      onRemoved: (endpoint) => this.shapers.removePort(endpoint),
+    });
+    this.shapers = new Shapers({
+      desired,
+      context,
+      onMade: () => this.ports.objects.markAll(),
+      onPortDamaged: (endpoint) => this.ports.objects.damage(endpoint),
+      onRepaired: (name, change) => repaired("bandwidth", name, change),
+      onAttempt: attempted("bandwidth"),
     });
     this.#announcements = new Announcements({
       clock,
@@ -171,6 +187,7 @@ export class NetworkDataplane implements DeviceMarks {
     this.bridge.objects.markAll();
     this.tunnels.plan();
     this.ports.objects.markAll();
+    for (const direction of this.shapers.keys()) this.shapers.objects.mark(direction);
     this.guard.markAll();
   }
 
@@ -180,10 +197,12 @@ export class NetworkDataplane implements DeviceMarks {
 
   port(endpoint: string): void {
     this.ports.objects.mark(endpoint);
+    this.shapers.reconsider();
   }
 
   ownsIndex(index: number): boolean {
-    return index === this.bridge.index || this.tunnels.has(index) || this.ports.endpointAt(index) !== undefined;
+    if (index === this.bridge.index || this.tunnels.has(index) || this.shapers.has(index)) return true;
+    return this.ports.endpointAt(index) !== undefined;
   }
 
   /** Names of all devices that the network wants. */
@@ -192,12 +211,14 @@ export class NetworkDataplane implements DeviceMarks {
       bridgeName(desired.settings.vni),
       ...wantedTunnels(desired.settings, desired.peers).keys(),
       ...Array.from(desired.locals.keys(), endpointPortName),
+      ...directions.map((direction) => shaperName(direction, desired.settings.vni)),
     ];
   }
 
   /** A device of this network is now as told, or gone (`undefined`). Tells whether there is something to restore. */
   judgeLink(index: number, link: Link | undefined): boolean {
     if (index === this.bridge.index) return this.bridge.judgeLink(link);
+    if (this.shapers.has(index)) return this.shapers.judgeLink(index, link);
     const endpoint = this.ports.endpointAt(index);
     return endpoint === undefined ? this.tunnels.judgeLink(index, link) : this.ports.judgeLink(endpoint, link);
   }
@@ -210,9 +231,10 @@ export class NetworkDataplane implements DeviceMarks {
       : this.ports.judgeSettings(endpoint, settings);
   }
 
-  /** What stands at a device of this network before its frames come in was taken away. Tells whether there is something to restore. */
-  judgeGuard(index: number): boolean {
-    const endpoint = this.ports.endpointAt(index);
+  /** Of what frames meet at a device of this network, something was taken away or changed. Tells whether there is something to restore. */
+  judgeTrafficControl(event: WatchEvents["trafficControl"]): boolean {
+    if (this.shapers.has(event.index)) return this.shapers.judge(event);
+    const endpoint = event.isGone ? this.ports.endpointAt(event.index) : undefined;
     return endpoint !== undefined && this.ports.judgeGuard(endpoint);
   }
 
@@ -232,6 +254,7 @@ export class NetworkDataplane implements DeviceMarks {
     this.bridge.objects.distrust();
     this.tunnels.objects.distrust();
     this.ports.objects.distrust();
+    this.shapers.objects.distrust();
   }
 
   /** Whether devices and rows are as desired, whatever is the matter with single ports; surplus tunnels have ended, too. */
@@ -241,7 +264,13 @@ export class NetworkDataplane implements DeviceMarks {
 
   /** Whether all of it is in the kernel, as far as is known. */
   get isSettled(): boolean {
-    return this.isCarried && this.ports.objects.isSettled && this.guard.isSettled && this.#hasLookedForLeftovers;
+    return (
+      this.isCarried &&
+      this.ports.objects.isSettled &&
+      this.shapers.objects.isSettled &&
+      this.guard.isSettled &&
+      this.#hasLookedForLeftovers
+    );
   }
 
   /** Does what is to be done; what fails is recorded, stays marked and leaves the rest alone. */
@@ -255,8 +284,11 @@ export class NetworkDataplane implements DeviceMarks {
       await this.#context.problems.attempt(this.#object("leftovers"), () => this.#findLeftovers());
     await this.tunnels.objects.ensure();
     this.#followDevices();
+    await this.shapers.objects.ensure();
     await this.ports.objects.remove();
     await this.ports.objects.ensure();
+    // Ports lead past a shaper before it goes.
+    if (this.ports.objects.isSettled) await this.shapers.objects.remove();
     await this.#context.problems.attempt(this.#object("guard"), async () => {
       this.guard.ensureTaken();
       this.guard.sweep((index) => this.ports.endpointAt(index) !== undefined);
@@ -328,6 +360,7 @@ export class NetworkDataplane implements DeviceMarks {
   async #findLeftovers(): Promise<void> {
     const links = await this.#context.socket.dump(listLinks());
     this.tunnels.markLeftovers(links);
+    await this.shapers.prune();
     this.ports.markLeftovers(links);
     this.#hasLookedForLeftovers = true;
   }

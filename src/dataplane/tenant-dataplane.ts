@@ -403,9 +403,7 @@ export class TenantDataplane {
       const network = this.#networkOf(index);
       if (network !== undefined && isDamaged(network)) this.#options.onDamage();
     };
-    watch.subscribe("trafficControl", ({ index, isGone }) => {
-      if (isGone) judge(index, (network) => network.judgeGuard(index));
-    });
+    watch.subscribe("trafficControl", (event) => judge(event.index, (network) => network.judgeTrafficControl(event)));
     watch.subscribe("bridgePort", ({ index, settings }) =>
       judge(index, (network) => network.judgePort(index, settings)),
     );

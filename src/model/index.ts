@@ -1,4 +1,5 @@
 export * from "./allocation.ts";
+export * from "./bandwidth.ts";
 export * from "./conflicts.ts";
 export { defaultEgressBlocked } from "./egress-blocked.ts";
 export * from "./encapsulation.ts";

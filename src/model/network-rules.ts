@@ -1,5 +1,6 @@
 import { type Cidr, cidrFamily, prefixLengthOf } from "../base/cidr.ts";
 import { familyOf, type IpAddress, type IpFamily, ipFromBytes } from "../base/ip.ts";
+import { type Bandwidth, bitsOf, directions } from "./bandwidth.ts";
 import { encapsulations, encapsulationsThat, noTunnel } from "./encapsulation.ts";
 import { type FieldProblem, fieldProblem } from "./problem.ts";
 import type { NetworkDraft, UnderlayFamily, Vni } from "./resources.ts";
@@ -47,8 +48,44 @@ export function combinationProblems(network: NetworkDraft): FieldProblem[] {
     ...discoveryProblems(network),
     ...blockProblems(network),
     ...routingProblems(network),
+    ...bandwidthProblems(network),
   ];
 }
+
+function* bandwidthProblems({ bandwidth, endpointBandwidth }: NetworkDraft): Generator<FieldProblem> {
+  yield* limitProblems(bandwidth, ["bandwidth"]);
+  yield* limitProblems(endpointBandwidth, ["endpointBandwidth"]);
+  for (const direction of directions) {
+    const guarantee = endpointBandwidth?.[direction]?.guarantee;
+    const shared = bandwidth?.[direction]?.limit;
+    const path = ["endpointBandwidth", direction, "guarantee"];
+    if (guarantee !== undefined && shared === undefined)
+      yield fieldProblem(
+        path,
+        guarantee,
+        `a guarantee with a limit of the network, bandwidth.${direction}.limit, that it is part of`,
+      );
+    else if (guarantee !== undefined && shared !== undefined && bitsOf(guarantee) > bitsOf(shared))
+      yield fieldProblem(path, guarantee, `at most the limit of the network, ${shared}`);
+  }
+}
+
+/** Limits of one direction that do not go together; `path`: of the field that has both directions. */
+export function* limitProblems(bandwidth: Bandwidth | undefined, path: readonly string[]): Generator<FieldProblem> {
+  for (const direction of directions) {
+    const { guarantee, limit, burst } = bandwidth?.[direction] ?? {};
+    const at = [...path, direction];
+    if (burst !== undefined && limit === undefined)
+      yield fieldProblem([...at, "burst"], String(burst), "a burst with a limit");
+    else if (burst !== undefined && limit !== undefined && burst * 8 > bitsOf(limit) * longestBurst)
+      yield fieldProblem([...at, "burst"], String(burst), `what ${limit} lets through in ${longestBurst} s at most`);
+    if (guarantee !== undefined && limit !== undefined && bitsOf(guarantee) > bitsOf(limit))
+      yield fieldProblem([...at, "guarantee"], guarantee, `at most the limit, ${limit}`);
+  }
+}
+
+/** Seconds: htb counts no longer silences. net/sched/sch_htb.c: `mbuffer` */
+const longestBurst = 60;
 
 function* encapsulationProblems({ mode, encapsulation, vni, port }: NetworkDraft): Generator<FieldProblem> {
   const { modes, carriesEthernet, port: usualPort, key } = encapsulations[encapsulation];

@@ -1,6 +1,7 @@
 import type { Cidr } from "../base/cidr.ts";
 import type { IpAddress, Ipv4Address, Ipv6Address } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
+import type { Bandwidth } from "./bandwidth.ts";
 import type { Encapsulation, NetworkMode } from "./encapsulation.ts";
 
 declare const vniBrand: unique symbol;
@@ -119,6 +120,10 @@ export interface Network {
   readonly egressBlocked: readonly Cidr[];
   /** A node reaches the endpoints on it. Default false. */
   readonly hostAccess: boolean;
+  /** Of all its endpoints on one node together. Absent: no limit. */
+  readonly bandwidth?: Bandwidth;
+  /** Of each endpoint that was attached with none of its own. Absent: no limit. */
+  readonly endpointBandwidth?: Bandwidth;
   /** Which nodes may come to host it, beside what its tenant asks for. Absent: every node that the tenant's allows. */
   readonly nodeSelector?: NodeSelector;
   /**

@@ -4,6 +4,7 @@ import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address, parseIp }
 import { isSameList } from "../base/lists.ts";
 import { type MacAddress, parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
+import { type Bandwidth, largestBurst, parseRate, type RateLimits, smallestBurst } from "./bandwidth.ts";
 import { defaultEgressBlocked } from "./egress-blocked.ts";
 import { defaultEncapsulation, encapsulationNames, encapsulations, maxVni } from "./encapsulation.ts";
 import { isUnicastMac } from "./endpoint-mac.ts";
@@ -16,7 +17,7 @@ import {
   parseTenantName,
   type TextParser,
 } from "./names.ts";
-import { combinationProblems, isUnicastFirstOctet } from "./network-rules.ts";
+import { combinationProblems, isUnicastFirstOctet, limitProblems } from "./network-rules.ts";
 import { describeFound, type FieldProblem, fieldProblem } from "./problem.ts";
 import type { Endpoint, Network, NetworkDraft, Node, NodeSettings, Tenant, Vni } from "./resources.ts";
 import { defaultStormControl, sharedStormControl } from "./storm-control.ts";
@@ -173,6 +174,27 @@ const stormControl = fields({
   .transform(sharedStormControl)
   .default(defaultStormControl);
 
+const burst = integer(smallestBurst, largestBurst, "octets that pass at once");
+const networkLimits = fields({ limit: text(parseRate), burst: burst.optional() }).transform(withoutUndefined);
+const endpointLimits = fields({
+  guarantee: text(parseRate).optional(),
+  limit: text(parseRate).optional(),
+  burst: burst.optional(),
+}).transform(withoutUndefined);
+/** Nothing asked for in a direction, or in both, is no limit. */
+function bandwidthOf<Limits extends z.ZodType<RateLimits>>(limits: Limits) {
+  const direction = limits.optional();
+  return fields({ send: direction, receive: direction }).transform(({ send, receive }): Bandwidth | undefined => {
+    const asked = { ...someOf("send", send), ...someOf("receive", receive) };
+    return Object.keys(asked).length === 0 ? undefined : asked;
+  });
+}
+function someOf(direction: keyof Bandwidth, limits: RateLimits | undefined): Bandwidth {
+  return limits === undefined || Object.keys(limits).length === 0 ? {} : { [direction]: limits };
+}
+const networkBandwidth = bandwidthOf(networkLimits).optional();
+const endpointBandwidth = bandwidthOf(endpointLimits).optional();
+
 const labels = z.record(text(parseLabelName), text(parseLabelValue), { error: labelAllowed });
 /** Nothing asked for is no selector. */
 const nodeSelector = labels
@@ -216,6 +238,8 @@ const declaredNetworkSchema = fields({
   egress: yesOrNo.default(false),
   egressBlocked,
   hostAccess: yesOrNo.default(false),
+  bandwidth: networkBandwidth,
+  endpointBandwidth,
   nodeSelector,
   changeTimeout: integer(1, 3_600, "seconds").default(30),
 });
@@ -298,6 +322,14 @@ function complete<Draft extends Pick<Network, "encapsulation" | "discovery"> & P
   };
   const problems = combinationProblems(value as unknown as NetworkDraft);
   return problems.length === 0 ? ok(value) : err(problems);
+}
+
+/** What one endpoint is attached with. `undefined`: nothing is asked for. */
+export function parseBandwidth(input: unknown): Result<Bandwidth | undefined, FieldProblem[]> {
+  const parsed = parseWith(fields({ bandwidth: endpointBandwidth }), { bandwidth: input });
+  if (!parsed.ok) return parsed;
+  const problems = [...limitProblems(parsed.value.bandwidth, ["bandwidth"])];
+  return problems.length === 0 ? ok(parsed.value.bandwidth) : err(problems);
 }
 
 export function parseNode(input: unknown): Result<Node, FieldProblem[]> {

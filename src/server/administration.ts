@@ -312,6 +312,8 @@ const whenAbsent: { readonly [field in keyof Network]?: string } = {
   mtu: "computed",
   multicast: "none",
   nodeSelector: "every node",
+  bandwidth: "no limit",
+  endpointBandwidth: "no limit",
 };
 
 /** What becomes of a resource that is `before` now, if it is there. */
@@ -333,7 +335,7 @@ function shown(value: unknown): string {
   if (Array.isArray(value)) return `[${value.join(", ")}]`;
   if (typeof value !== "object" || value === null) return String(value);
   return `{${Object.entries(value)
-    .map(([field, part]) => `${field}: ${part}`)
+    .map(([field, part]) => `${field}: ${shown(part)}`)
     .join(", ")}}`;
 }
 

@@ -17,6 +17,8 @@ export interface AttachRequest extends AttachTarget {
   readonly ips: readonly string[];
   /** As {@link Attachment.routePriority}; 0: after those that are attached in the same namespace. */
   readonly routePriority: number;
+  /** As the operator gave it, unchecked. */
+  readonly bandwidth?: object | undefined;
   /** Each as the operator gave it: an address or a prefix, and a MAC or none. */
   readonly allowedAddresses: readonly { readonly prefix: string; readonly mac: string }[];
 }
@@ -45,7 +47,7 @@ export interface AttachKind {
   /** What the dataplane makes of it. */
   port(
     attachment: Attachment,
-  ): Pick<LocalEndpoint, "netns" | "interface" | "inode" | "routePriority" | "allowedAddresses">;
+  ): Pick<LocalEndpoint, "netns" | "interface" | "inode" | "routePriority" | "allowedAddresses" | "bandwidth">;
   /** Where it is, for people: `/run/netns/c1`. */
   text(attachment: Attachment): string;
 }

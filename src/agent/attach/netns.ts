@@ -1,7 +1,11 @@
+import { given } from "../../api/codec.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { Kernel, KernelNamespace } from "../../dataplane/kernel.ts";
 import { canonicalNamespacePath, isErrno, isPathOfThisProcess, namedNamespacePath } from "../../linux/index.ts";
+import type { Bandwidth } from "../../model/bandwidth.ts";
 import { parseInterfaceName } from "../../model/names.ts";
+import { formatProblem } from "../../model/problem.ts";
+import { parseBandwidth } from "../../model/schema.ts";
 import { getLink, NetlinkSocket } from "../../netlink/index.ts";
 import { type Attachment, isInPlace } from "../replica.ts";
 import { parseAllowedAddresses } from "./allowed-addresses.ts";
@@ -58,6 +62,7 @@ export class NamespaceAttachment implements AttachKind {
       });
     const netns = canonicalNamespacePath(request.netns);
     const allowedAddresses = parseAllowedAddresses(request.allowedAddresses, attempted);
+    const bandwidth = bandwidthOf(request, attempted);
     return {
       key: `${inode} ${request.interface}`,
       record: (others) => ({
@@ -67,6 +72,7 @@ export class NamespaceAttachment implements AttachKind {
         inode: netns.startsWith(namedNamespacePath("")) ? 0 : inode,
         routePriority: chooseRoutePriority(request.routePriority, this.#in(inode, others), attempted),
         allowedAddresses,
+        ...(bandwidth === undefined ? {} : { bandwidth }),
       }),
     };
   }
@@ -85,8 +91,16 @@ export class NamespaceAttachment implements AttachKind {
     return netns === attachment.netns ? attachment : { ...attachment, netns, inode: 0 };
   }
 
-  port({ netns, interface: name, inode, routePriority, allowedAddresses }: Attachment): ReturnType<AttachKind["port"]> {
-    return { netns, interface: name, inode, routePriority, allowedAddresses };
+  port({
+    netns,
+    interface: name,
+    inode,
+    routePriority,
+    allowedAddresses,
+    bandwidth,
+  }: Attachment): ReturnType<AttachKind["port"]> {
+    const port = { netns, interface: name, inode, routePriority, allowedAddresses };
+    return bandwidth === undefined ? port : { ...port, bandwidth };
   }
 
   text({ netns }: Attachment): string {
@@ -141,4 +155,11 @@ function chooseRoutePriority(wanted: number, present: readonly Attachment[], att
   if (next <= lastRoutePriority) return next;
   const reason = `an endpoint in the same namespace has route priority ${lastRoutePriority}, and there is none after it`;
   throw new WeftError({ code: "exhausted", attempted, reason, hint });
+}
+
+function bandwidthOf({ bandwidth }: AttachRequest, attempted: string): Bandwidth | undefined {
+  if (bandwidth === undefined) return undefined;
+  const parsed = parseBandwidth(given(bandwidth));
+  if (parsed.ok) return parsed.value;
+  throw new WeftError({ code: "invalid-argument", attempted, reason: parsed.error.map(formatProblem).join("; ") });
 }

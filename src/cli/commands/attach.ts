@@ -4,6 +4,8 @@ import { type Command, Option } from "commander";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { MacAddress } from "../../base/mac.ts";
+import type { Bandwidth } from "../../model/bandwidth.ts";
+import { bandwidthOption, endpointBandwidthHelp } from "../bandwidth-option.ts";
 import {
   address,
   addresses,
@@ -42,6 +44,11 @@ export function registerAttach(program: Command): void {
       "ADDRESS, PREFIX or either with ,MAC: what it may send with beside its own, such as a virtual address; repeat it",
       allowedAddress,
     )
+    .option(
+      "--bandwidth <limits>",
+      `in place of what the network says for each endpoint: ${endpointBandwidthHelp}`,
+      bandwidthOption,
+    )
     .addOption(waitOption())
     .addOption(agentOption())
     .addOption(outputOption())
@@ -54,6 +61,7 @@ export function registerAttach(program: Command): void {
             readonly mac?: MacAddress;
             readonly routePriority?: number;
             readonly allowedAddress?: readonly AllowedAddressText[];
+            readonly bandwidth?: Bandwidth;
           },
       ) => {
         const netns = namespacePath(options.netns);
@@ -67,6 +75,7 @@ export function registerAttach(program: Command): void {
           ips: [...(options.ip ?? [])],
           routePriority: options.routePriority ?? 0,
           allowedAddresses: [...(options.allowedAddress ?? [])],
+          ...(options.bandwidth === undefined ? {} : { bandwidth: options.bandwidth }),
         });
         const { endpoint, mtu, addresses: given } = plain(answer);
         const shown = { endpoint, netns, interface: answer.interface, mtu, addresses: given };
@@ -86,6 +95,7 @@ export function registerAttach(program: Command): void {
     attach,
     "weft attach web --netns red",
     "weft attach web --netns red --wait 10s",
+    "weft attach web --netns red --bandwidth send=20Mbit --bandwidth receive=50Mbit,burst=100000",
     "weft attach web --netns lb1 --allowed-address 10.1.0.100,00:00:5e:00:01:33",
     "weft attach web --netns /proc/4711/ns/net --interface net1 --ip 10.1.0.7 --mac 02:00:5e:10:00:01",
   );

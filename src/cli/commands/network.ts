@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Cidr } from "../../base/cidr.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
+import { bandwidthText } from "../../model/bandwidth.ts";
 import {
   defaultEncapsulation,
   encapsulationNames,
@@ -10,6 +11,7 @@ import {
 } from "../../model/encapsulation.ts";
 import { defaultGroup } from "../../model/network-rules.ts";
 import type { Network } from "../../model/resources.ts";
+import { bandwidthHelp, bandwidthOption, endpointBandwidthHelp } from "../bandwidth-option.ts";
 import { UsageError } from "../errors.ts";
 import {
   address,
@@ -177,6 +179,8 @@ export function registerNetwork(program: Command): void {
             ["vlan tags", found.mode === "l2" ? onOrOff(found.vlanTags) : undefined],
             ["anti spoof", onOrOff(found.antiSpoof)],
             ["storm control", stormText(found)],
+            ["bandwidth", bandwidthText(found.bandwidth)],
+            ["endpoint bandwidth", bandwidthText(found.endpointBandwidth)],
             ["cross subnet", found.mode === "l3" ? onOrOff(found.crossSubnet) : undefined],
             ["egress", onOrOff(found.egress)],
             ["egress blocked", found.egress ? listOrNone(found.egressBlocked) : undefined],
@@ -239,6 +243,7 @@ export function registerNetwork(program: Command): void {
     "weft network set web --mtu auto --flood none",
     "weft network set web --encapsulation geneve --wait",
     "weft network set web --learning-limit 16 --ageing 120",
+    "weft network set web --bandwidth send=1Gbit --bandwidth receive=1Gbit --endpoint-bandwidth send=100Mbit,burst=200000",
     "weft network set web --egress --egress-blocked 169.254.0.0/16,10.0.0.0/8",
   );
 
@@ -292,6 +297,8 @@ function changeOptions(command: Command): Command {
       "the same of all its endpoints on one node together (default: 5000)",
       integer(0, 1_000_000_000),
     )
+    .option("--bandwidth <limits>", `of its endpoints on one node together: ${bandwidthHelp}; none`, bandwidthOption)
+    .option("--endpoint-bandwidth <limits>", `of each endpoint: ${endpointBandwidthHelp}; none`, bandwidthOption)
     .option("--ageing <seconds>", "when what was learned is forgotten (default: 300)", integer(10, 86_400))
     .option(
       "--change-timeout <seconds>",

@@ -35,6 +35,8 @@ export interface PortsOptions {
   readonly onAttempt: Objects<string>["onAttempt"];
   /** The port of this index is no more. */
   readonly onGone: (index: number) => void;
+  /** The endpoint has no port any more. */
+  readonly onRemoved: (endpoint: string) => Promise<void>;
 }
 
 /** A port in the kernel. */
@@ -133,6 +135,7 @@ export class Ports implements Objects<string> {
       if (!isErrno(error, "ENODEV")) throw error;
     });
     if (index !== undefined) this.#options.onGone(index);
+    await this.#options.onRemoved(id);
   }
 
   /** Of the devices there are, marks ports of an earlier run whose endpoints left before this one had come to them. */

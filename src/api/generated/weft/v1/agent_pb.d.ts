@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Endpoint } from "./resources_pb.js";
+import type { Bandwidth, Endpoint } from "./resources_pb.js";
 import type { InPlaceProgressSchema, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
@@ -51,6 +51,13 @@ export declare type AttachRequest = Message<"weft.v1.AttachRequest"> & {
    * @generated from field: uint32 route_priority = 6;
    */
   routePriority: number;
+
+  /**
+   * Of this endpoint in place of what its network says for each, in the directions that it has.
+   *
+   * @generated from field: weft.v1.Bandwidth bandwidth = 70;
+   */
+  bandwidth?: Bandwidth | undefined;
 
   /**
    * @generated from field: repeated weft.v1.AllowedAddress allowed_addresses = 90;

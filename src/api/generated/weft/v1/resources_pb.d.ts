@@ -187,6 +187,20 @@ export declare type Network = Message<"weft.v1.Network"> & {
   egressBlocked?: EgressBlocked | undefined;
 
   /**
+   * Of all endpoints on one node together; unset: no limit.
+   *
+   * @generated from field: weft.v1.Bandwidth bandwidth = 70;
+   */
+  bandwidth?: Bandwidth | undefined;
+
+  /**
+   * Of each endpoint that was attached with none of its own; unset: no limit.
+   *
+   * @generated from field: weft.v1.Bandwidth endpoint_bandwidth = 71;
+   */
+  endpointBandwidth?: Bandwidth | undefined;
+
+  /**
    * Unset: true.
    *
    * @generated from field: optional bool anti_spoof = 90;
@@ -206,6 +220,59 @@ export declare type Network = Message<"weft.v1.Network"> & {
  * Use `create(NetworkSchema)` to create a new message.
  */
 export declare const NetworkSchema: GenMessage<Network>;
+
+/**
+ * Directions as the endpoint sees them; unset: no limit.
+ *
+ * @generated from message weft.v1.Bandwidth
+ */
+export declare type Bandwidth = Message<"weft.v1.Bandwidth"> & {
+  /**
+   * @generated from field: weft.v1.RateLimits send = 1;
+   */
+  send?: RateLimits | undefined;
+
+  /**
+   * @generated from field: weft.v1.RateLimits receive = 2;
+   */
+  receive?: RateLimits | undefined;
+};
+
+/**
+ * Describes the message weft.v1.Bandwidth.
+ * Use `create(BandwidthSchema)` to create a new message.
+ */
+export declare const BandwidthSchema: GenMessage<Bandwidth>;
+
+/**
+ * Rates as tc writes them, `100Mbit`; empty: none.
+ *
+ * @generated from message weft.v1.RateLimits
+ */
+export declare type RateLimits = Message<"weft.v1.RateLimits"> & {
+  /**
+   * @generated from field: string guarantee = 1;
+   */
+  guarantee: string;
+
+  /**
+   * @generated from field: string limit = 2;
+   */
+  limit: string;
+
+  /**
+   * Octets; 0: follows from the limit.
+   *
+   * @generated from field: uint32 burst = 3;
+   */
+  burst: number;
+};
+
+/**
+ * Describes the message weft.v1.RateLimits.
+ * Use `create(RateLimitsSchema)` to create a new message.
+ */
+export declare const RateLimitsSchema: GenMessage<RateLimits>;
 
 /**
  * Frames to groups each second; 0: no limit.

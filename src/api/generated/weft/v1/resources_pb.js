@@ -10,7 +10,7 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file weft/v1/resources.proto.
  */
 export const file_weft_v1_resources = /*@__PURE__*/
-  fileDesc("Chd3ZWZ0L3YxL3Jlc291cmNlcy5wcm90bxIHd2VmdC52MSKYAQoGVGVuYW50EgwKBG5hbWUYASABKAkSEQoJcGxhY2VtZW50GAIgASgJEjgKDW5vZGVfc2VsZWN0b3IYAyADKAsyIS53ZWZ0LnYxLlRlbmFudC5Ob2RlU2VsZWN0b3JFbnRyeRozChFOb2RlU2VsZWN0b3JFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIt0FCgdOZXR3b3JrEgwKBG5hbWUYASABKAkSDgoGdGVuYW50GAIgASgJEgwKBG1vZGUYAyABKAkSFQoNZW5jYXBzdWxhdGlvbhgEIAEoCRILCgN2bmkYBSABKA0SDwoHc3VibmV0cxgGIAMoCRIQCghnYXRld2F5cxgHIAMoCRILCgNtdHUYCCABKA0SDAoEcG9ydBgJIAEoDRIQCgh1bmRlcmxheRgKIAEoCRINCgVmbG9vZBgLIAEoCRIcCg9hcnBfc3VwcHJlc3Npb24YDCABKAhIAIgBARISCgpibG9ja19zaXplGA0gASgNEhEKCWRpc2NvdmVyeRgOIAEoCRIlCgltdWx0aWNhc3QYDyABKAsyEi53ZWZ0LnYxLk11bHRpY2FzdBINCgV2dGVwcxgQIAMoCRIQCghsZWFybmluZxgRIAEoCRIWCg5sZWFybmluZ19saW1pdBgSIAEoDRIOCgZhZ2VpbmcYEyABKA0SFAoMY3Jvc3Nfc3VibmV0GBQgASgIEg4KBmVncmVzcxgVIAEoCBITCgtob3N0X2FjY2VzcxgWIAEoCBIRCgl2bGFuX3RhZ3MYGSABKAgSFgoOY2hhbmdlX3RpbWVvdXQYHiABKA0SOQoNbm9kZV9zZWxlY3RvchgoIAMoCzIiLndlZnQudjEuTmV0d29yay5Ob2RlU2VsZWN0b3JFbnRyeRIuCg5lZ3Jlc3NfYmxvY2tlZBgpIAEoCzIWLndlZnQudjEuRWdyZXNzQmxvY2tlZBIXCgphbnRpX3Nwb29mGFogASgISAGIAQESLAoNc3Rvcm1fY29udHJvbBhbIAEoCzIVLndlZnQudjEuU3Rvcm1Db250cm9sGjMKEU5vZGVTZWxlY3RvckVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCEgoQX2FycF9zdXBwcmVzc2lvbkINCgtfYW50aV9zcG9vZiItCgxTdG9ybUNvbnRyb2wSDAoEcG9ydBgBIAEoDRIPCgduZXR3b3JrGAIgASgNIiEKDUVncmVzc0Jsb2NrZWQSEAoIcHJlZml4ZXMYASADKAkiOgoJTXVsdGljYXN0Eg0KBWdyb3VwGAEgASgJEgsKA3R0bBgCIAEoDRIRCglpbnRlcmZhY2UYAyABKAkiSAoFQmxvY2sSDwoHbmV0d29yaxgBIAEoCRIMCgRub2RlGAIgASgJEgwKBGNpZHIYAyABKAkSEgoKZ2VuZXJhdGlvbhgEIAEoDSJyCgROb2RlEgwKBG5hbWUYASABKAkSEQoJdnRlcF9pcHY0GAIgASgJEhEKCXZ0ZXBfaXB2NhgDIAEoCRIUCgx1bmRlcmxheV9tdHUYBCABKA0SEgoKZ2VuZXJhdGlvbhgGIAEoDUoECAUQBlIGbGFiZWxzIqgBCgxOb2RlU2V0dGluZ3MSDAoEbmFtZRgBIAEoCRIxCgZsYWJlbHMYAiADKAsyIS53ZWZ0LnYxLk5vZGVTZXR0aW5ncy5MYWJlbHNFbnRyeRIoCghhcHByb3ZlZBgDIAEoCzIWLndlZnQudjEuVnRlcEFkZHJlc3NlcxotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIisKDVZ0ZXBBZGRyZXNzZXMSDAoEaXB2NBgBIAEoCRIMCgRpcHY2GAIgASgJIooBCghFbmRwb2ludBIKCgJpZBgBIAEoCRIPCgduZXR3b3JrGAIgASgJEgwKBG5vZGUYAyABKAkSCwoDbWFjGAQgASgJEgsKA2lwcxgFIAMoCRISCgphdHRhY2htZW50GAYgASgJEhAKCHNlcXVlbmNlGAcgASgEEhMKC2xlYXJuZWRfaXBzGAggAygJYgZwcm90bzM");
+  fileDesc("Chd3ZWZ0L3YxL3Jlc291cmNlcy5wcm90bxIHd2VmdC52MSKYAQoGVGVuYW50EgwKBG5hbWUYASABKAkSEQoJcGxhY2VtZW50GAIgASgJEjgKDW5vZGVfc2VsZWN0b3IYAyADKAsyIS53ZWZ0LnYxLlRlbmFudC5Ob2RlU2VsZWN0b3JFbnRyeRozChFOb2RlU2VsZWN0b3JFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIrQGCgdOZXR3b3JrEgwKBG5hbWUYASABKAkSDgoGdGVuYW50GAIgASgJEgwKBG1vZGUYAyABKAkSFQoNZW5jYXBzdWxhdGlvbhgEIAEoCRILCgN2bmkYBSABKA0SDwoHc3VibmV0cxgGIAMoCRIQCghnYXRld2F5cxgHIAMoCRILCgNtdHUYCCABKA0SDAoEcG9ydBgJIAEoDRIQCgh1bmRlcmxheRgKIAEoCRINCgVmbG9vZBgLIAEoCRIcCg9hcnBfc3VwcHJlc3Npb24YDCABKAhIAIgBARISCgpibG9ja19zaXplGA0gASgNEhEKCWRpc2NvdmVyeRgOIAEoCRIlCgltdWx0aWNhc3QYDyABKAsyEi53ZWZ0LnYxLk11bHRpY2FzdBINCgV2dGVwcxgQIAMoCRIQCghsZWFybmluZxgRIAEoCRIWCg5sZWFybmluZ19saW1pdBgSIAEoDRIOCgZhZ2VpbmcYEyABKA0SFAoMY3Jvc3Nfc3VibmV0GBQgASgIEg4KBmVncmVzcxgVIAEoCBITCgtob3N0X2FjY2VzcxgWIAEoCBIRCgl2bGFuX3RhZ3MYGSABKAgSFgoOY2hhbmdlX3RpbWVvdXQYHiABKA0SOQoNbm9kZV9zZWxlY3RvchgoIAMoCzIiLndlZnQudjEuTmV0d29yay5Ob2RlU2VsZWN0b3JFbnRyeRIuCg5lZ3Jlc3NfYmxvY2tlZBgpIAEoCzIWLndlZnQudjEuRWdyZXNzQmxvY2tlZBIlCgliYW5kd2lkdGgYRiABKAsyEi53ZWZ0LnYxLkJhbmR3aWR0aBIuChJlbmRwb2ludF9iYW5kd2lkdGgYRyABKAsyEi53ZWZ0LnYxLkJhbmR3aWR0aBIXCgphbnRpX3Nwb29mGFogASgISAGIAQESLAoNc3Rvcm1fY29udHJvbBhbIAEoCzIVLndlZnQudjEuU3Rvcm1Db250cm9sGjMKEU5vZGVTZWxlY3RvckVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCEgoQX2FycF9zdXBwcmVzc2lvbkINCgtfYW50aV9zcG9vZiJUCglCYW5kd2lkdGgSIQoEc2VuZBgBIAEoCzITLndlZnQudjEuUmF0ZUxpbWl0cxIkCgdyZWNlaXZlGAIgASgLMhMud2VmdC52MS5SYXRlTGltaXRzIj0KClJhdGVMaW1pdHMSEQoJZ3VhcmFudGVlGAEgASgJEg0KBWxpbWl0GAIgASgJEg0KBWJ1cnN0GAMgASgNIi0KDFN0b3JtQ29udHJvbBIMCgRwb3J0GAEgASgNEg8KB25ldHdvcmsYAiABKA0iIQoNRWdyZXNzQmxvY2tlZBIQCghwcmVmaXhlcxgBIAMoCSI6CglNdWx0aWNhc3QSDQoFZ3JvdXAYASABKAkSCwoDdHRsGAIgASgNEhEKCWludGVyZmFjZRgDIAEoCSJICgVCbG9jaxIPCgduZXR3b3JrGAEgASgJEgwKBG5vZGUYAiABKAkSDAoEY2lkchgDIAEoCRISCgpnZW5lcmF0aW9uGAQgASgNInIKBE5vZGUSDAoEbmFtZRgBIAEoCRIRCgl2dGVwX2lwdjQYAiABKAkSEQoJdnRlcF9pcHY2GAMgASgJEhQKDHVuZGVybGF5X210dRgEIAEoDRISCgpnZW5lcmF0aW9uGAYgASgNSgQIBRAGUgZsYWJlbHMiqAEKDE5vZGVTZXR0aW5ncxIMCgRuYW1lGAEgASgJEjEKBmxhYmVscxgCIAMoCzIhLndlZnQudjEuTm9kZVNldHRpbmdzLkxhYmVsc0VudHJ5EigKCGFwcHJvdmVkGAMgASgLMhYud2VmdC52MS5WdGVwQWRkcmVzc2VzGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiKwoNVnRlcEFkZHJlc3NlcxIMCgRpcHY0GAEgASgJEgwKBGlwdjYYAiABKAkiigEKCEVuZHBvaW50EgoKAmlkGAEgASgJEg8KB25ldHdvcmsYAiABKAkSDAoEbm9kZRgDIAEoCRILCgNtYWMYBCABKAkSCwoDaXBzGAUgAygJEhIKCmF0dGFjaG1lbnQYBiABKAkSEAoIc2VxdWVuY2UYByABKAQSEwoLbGVhcm5lZF9pcHMYCCADKAliBnByb3RvMw");
 
 /**
  * Describes the message weft.v1.Tenant.
@@ -27,58 +27,72 @@ export const NetworkSchema = /*@__PURE__*/
   messageDesc(file_weft_v1_resources, 1);
 
 /**
+ * Describes the message weft.v1.Bandwidth.
+ * Use `create(BandwidthSchema)` to create a new message.
+ */
+export const BandwidthSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_resources, 2);
+
+/**
+ * Describes the message weft.v1.RateLimits.
+ * Use `create(RateLimitsSchema)` to create a new message.
+ */
+export const RateLimitsSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_resources, 3);
+
+/**
  * Describes the message weft.v1.StormControl.
  * Use `create(StormControlSchema)` to create a new message.
  */
 export const StormControlSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 2);
+  messageDesc(file_weft_v1_resources, 4);
 
 /**
  * Describes the message weft.v1.EgressBlocked.
  * Use `create(EgressBlockedSchema)` to create a new message.
  */
 export const EgressBlockedSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 3);
+  messageDesc(file_weft_v1_resources, 5);
 
 /**
  * Describes the message weft.v1.Multicast.
  * Use `create(MulticastSchema)` to create a new message.
  */
 export const MulticastSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 4);
+  messageDesc(file_weft_v1_resources, 6);
 
 /**
  * Describes the message weft.v1.Block.
  * Use `create(BlockSchema)` to create a new message.
  */
 export const BlockSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 5);
+  messageDesc(file_weft_v1_resources, 7);
 
 /**
  * Describes the message weft.v1.Node.
  * Use `create(NodeSchema)` to create a new message.
  */
 export const NodeSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 6);
+  messageDesc(file_weft_v1_resources, 8);
 
 /**
  * Describes the message weft.v1.NodeSettings.
  * Use `create(NodeSettingsSchema)` to create a new message.
  */
 export const NodeSettingsSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 7);
+  messageDesc(file_weft_v1_resources, 9);
 
 /**
  * Describes the message weft.v1.VtepAddresses.
  * Use `create(VtepAddressesSchema)` to create a new message.
  */
 export const VtepAddressesSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 8);
+  messageDesc(file_weft_v1_resources, 10);
 
 /**
  * Describes the message weft.v1.Endpoint.
  * Use `create(EndpointSchema)` to create a new message.
  */
 export const EndpointSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 9);
+  messageDesc(file_weft_v1_resources, 11);
 

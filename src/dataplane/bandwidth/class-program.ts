@@ -1,0 +1,31 @@
+/** linux/bpf.h, `struct __sk_buff`: where the fields are. */
+const ingressInterface = 36;
+const classMinor = 72;
+
+/** One `struct bpf_insn` of linux/bpf.h. */
+function instruction(code: number, registers: number, offset: number, operand: number): Uint8Array {
+  const octets = new Uint8Array(8);
+  const view = new DataView(octets.buffer);
+  view.setUint8(0, code);
+  view.setUint8(1, registers);
+  view.setInt16(2, offset, true);
+  view.setInt32(4, operand, true);
+  return octets;
+}
+
+/** To be found again: another program gets another name. */
+export const classProgramName = "weft_class1";
+
+/**
+ * Chooses the class of a packet by the port that it came by, as `minorOf` of `classes.ts`:
+ *
+ *     r2 = skb->ingress_ifindex; r2 %= 65534; r2 += 1; skb->tc_classid = r2; return TC_ACT_OK
+ */
+export const classProgram = Buffer.concat([
+  instruction(0x61, 0x12, ingressInterface, 0),
+  instruction(0x97, 0x02, 0, 0xfffe),
+  instruction(0x07, 0x02, 0, 1),
+  instruction(0x63, 0x21, classMinor, 0),
+  instruction(0xb7, 0x00, 0, 0),
+  instruction(0x95, 0x00, 0, 0),
+]);
