@@ -153,7 +153,7 @@ export class Announcements {
  * A gratuitous ARP reply to all, or an unsolicited neighbour advertisement to all nodes (RFC 4861 §7.2.6). Linux heeds the
  * former only with the MAC as target, too (net/ipv4/arp.c, `arp_is_garp`).
  */
-function announcement(address: IpAddress, mac: MacAddress): Uint8Array {
+export function announcement(address: IpAddress, mac: MacAddress): Uint8Array {
   if (isIpv4(address))
     return buildFrame([
       { protocol: "ethernet", header: { destination: broadcastMac, source: mac, etherType: "arp" } },

@@ -461,8 +461,9 @@ export class NodeDataplane {
 
   *#droppedByEndpoint(): Iterable<readonly [KernelObject, Dropped]> {
     for (const { dataplane } of this.#tenants.values())
-      for (const [network, { ports }] of dataplane?.networks ?? [])
-        for (const key of ports.endpoints) yield [{ kind: "endpoint", network, key }, this.droppedOf(network, key)];
+      for (const [network, { ports, guard }] of dataplane?.networks ?? [])
+        for (const key of ports.endpoints)
+          yield [{ kind: "endpoint", network, key }, guard.droppedOf(ports.indexOf(key) ?? 0) ?? {}];
   }
 
   #tellOverrun(consequence: string): void {

@@ -7,19 +7,25 @@ import { type RemoteEndpoint, RemoteEndpoints, type Source } from "./remote-endp
 
 const sources: readonly Source[] = [{ name: "server", node: "h1" }, { name: "server", node: "h2" }, { name: "static" }];
 const addresses = ["10.0.0.1", "10.0.0.2", "0.0.0.1", "::1", "fd00::1", "::a00:1", "::ffff:a00:1", "a00:1::"].map(ip);
-const endpoints: fc.Arbitrary<RemoteEndpoint> = fc.record(
-  {
-    id: fc.constantFrom("a", "ab", "0123456789ab", "0123456789ac", "1"),
-    mac: fc.constantFrom("02:00:00:00:00:01", "02:00:00:00:00:02", "fe:ff:ff:ff:ff:ff", "00:00:00:00:00:01").map(mac),
-    ips: fc
-      .subarray(addresses, { maxLength: 4 })
-      .chain((some) => fc.shuffledSubarray(some, { minLength: some.length })),
-    vtep: fc.constantFrom("192.0.2.1", "192.0.2.2", "2001:db8::1").map(ip),
-    source: fc.constantFrom(...sources),
-    isLearned: fc.constant(true),
-  },
-  { requiredKeys: ["id", "mac", "ips", "vtep", "source"], noNullPrototype: true },
-);
+const endpoints: fc.Arbitrary<RemoteEndpoint> = fc
+  .record(
+    {
+      id: fc.constantFrom("a", "ab", "0123456789ab", "0123456789ac", "1"),
+      mac: fc.constantFrom("02:00:00:00:00:01", "02:00:00:00:00:02", "fe:ff:ff:ff:ff:ff", "00:00:00:00:00:01").map(mac),
+      ips: fc
+        .subarray(addresses, { maxLength: 4 })
+        .chain((some) => fc.shuffledSubarray(some, { minLength: some.length })),
+      vtep: fc.constantFrom("192.0.2.1", "192.0.2.2", "2001:db8::1").map(ip),
+      source: fc.constantFrom(...sources),
+      isLearned: fc.constant(true),
+    },
+    { requiredKeys: ["id", "mac", "ips", "vtep", "source"], noNullPrototype: true },
+  )
+  .chain((endpoint) =>
+    fc
+      .subarray([...endpoint.ips])
+      .map((learnedIps) => (learnedIps.length === 0 ? endpoint : { ...endpoint, learnedIps })),
+  );
 const steps = fc.array(
   fc.oneof(
     endpoints,

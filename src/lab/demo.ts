@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs";
 import { messageOf } from "../base/errors.ts";
-import { type Ipv4Address, ip } from "../base/ip.ts";
-import { broadcastMac, parseMac, zeroMac } from "../base/mac.ts";
+import { ip } from "../base/ip.ts";
+import { parseMac } from "../base/mac.ts";
+import { announcement } from "../dataplane/announcements.ts";
 import { NetworkNamespace, PacketSender } from "../linux/index.ts";
 import { defaultEncapsulation } from "../model/encapsulation.ts";
 import { overheadOf } from "../model/mtu.ts";
 import { deleteNeighbour, getLink, listLinks, listNeighbours, NetlinkSocket } from "../netlink/index.ts";
-import { buildFrame } from "../wire/index.ts";
 import { Lab } from "./lab.ts";
 import { captureUnderlay, type PingResult, ping, tcpStream } from "./measure.ts";
 import { pause } from "./process.ts";
@@ -119,14 +119,7 @@ async function showForgery(lab: Lab, record: Recorder): Promise<void> {
   const before = await forger();
   const own = parseMac(before?.endpoint?.mac ?? "");
   if (!own.ok) throw new TypeError("blue1 is not on h1");
-  const claimed = ip("10.0.0.2") as Ipv4Address;
-  const frame = buildFrame([
-    { protocol: "ethernet", header: { destination: broadcastMac, source: own.value, etherType: "arp" } },
-    {
-      protocol: "arp",
-      header: { operation: "request", senderMac: own.value, senderIp: claimed, targetMac: zeroMac, targetIp: claimed },
-    },
-  ]);
+  const frame = announcement(ip("10.0.0.2"), own.value);
   const count = 20;
   using namespace = lab.namespace("blue1");
   using socket = new NetlinkSocket({ namespace });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { describe, it } from "node:test";
+import { describe, it, test } from "node:test";
 import fc from "fast-check";
 import type { Result } from "../base/result.ts";
 import { type FieldProblem, formatProblem } from "./problem.ts";
@@ -125,6 +125,11 @@ const refusals: Row[] = [
   [network({ underlay: "ipv5" }), 'underlay: found "ipv5"; allowed: ipv4 or ipv6'],
   [network({ flood: true }), "flood: found true; allowed: head-end or none"],
   [network({ arpSuppression: "on" }), 'arpSuppression: found "on"; allowed: true or false'],
+  [network({ antiSpoof: "no" }), 'antiSpoof: found "no"; allowed: on or off, or true or false'],
+  [
+    network({ stormControl: { port: -1 } }),
+    "stormControl.port: found -1; allowed: frames to groups each second, 0 for no limit, 0 to 1000000000",
+  ],
   [network({ mtu: 67 }), "mtu: found 67; allowed: octets of an inner IP packet, 68 to 65535"],
   [
     network({ mtu: 1279, subnets: ["fd00::/64"] }),
@@ -231,3 +236,19 @@ it("any input gives a result, and each problem says what is allowed", () => {
 function ok<Value>(value: Value) {
   return { ok: true, value };
 }
+
+test("protection is on unless it is off, in words of YAML or of JSON; limits that are not named are the usual ones", () => {
+  const read = (changes: object) => {
+    const parsed = parseNetworkDraft({ name: "web", tenant: "acme", subnets: ["10.0.0.0/24"], ...changes });
+    assert.ok(parsed.ok, JSON.stringify(parsed));
+    return parsed.value;
+  };
+  for (const [antiSpoof, expected] of [
+    [undefined, true],
+    ["on", true],
+    ["off", false],
+    [false, false],
+  ] as const)
+    assert.equal(read(antiSpoof === undefined ? {} : { antiSpoof }).antiSpoof, expected);
+  assert.deepEqual(read({ stormControl: { port: 0 } }).stormControl, { port: 0, network: 5000 });
+});

@@ -18,7 +18,7 @@ export {
 export * from "./address.ts";
 export { type Channel, type ChannelOptions, openKernelChannel } from "./channel.ts";
 export { type EventMessage, EventSocket, type EventSocketOptions, eventGroup, withoutNewNeighbours } from "./events.ts";
-export { type BpfFilter, deleteBpfFilter, filterHook, listBpfFilters, replaceBpfFilter } from "./filter.ts";
+export { type BpfFilter, deleteFilter, filterHook, listBpfFilters, replaceBpfFilter } from "./filter.ts";
 export * from "./link.ts";
 export type { BridgePortSettings, BridgeSettings } from "./link-kinds/bridge.ts";
 export type { GeneveSettings } from "./link-kinds/geneve.ts";
@@ -36,7 +36,6 @@ export { addNftSet, deleteNftSet, isSameSet, listNftSets, type NftSet, type NftS
 export { addNftTable, deleteNftTable, listNftTables } from "./nft/table.ts";
 export * from "./qdisc.ts";
 export {
-  deleteRedirectFilter,
   listRedirectFilters,
   type RedirectFilter,
   replaceRedirectFilter,

@@ -7,6 +7,7 @@ import {
   string,
 } from "./attribute.ts";
 import { FixedHeader } from "./fixed-header.ts";
+import type { Query } from "./request.ts";
 import type { MessageWriter } from "./writer.ts";
 
 /** What messages about qdiscs, classes and filters have in common. */
@@ -76,6 +77,60 @@ export const schema = new AttributeSchema("TCA", {
 export function statisticsOf(read: AttributeValues<typeof schema.set>["statistics"]): TrafficStatistics | undefined {
   if (read?.basic === undefined || read.queue === undefined) return undefined;
   return { ...read.basic, ...read.queue };
+}
+
+/** linux/rtnetlink.h */
+export const RTM_NEWTFILTER = 44;
+export const RTM_DELTFILTER = 45;
+export const RTM_GETTFILTER = 46;
+
+/** linux/if_ether.h: ETH_P_ALL in network byte order. */
+const allProtocols = 0x0300;
+/** Of one priority there is one filter. */
+const onlyHandle = 1;
+
+/** Where a filter stands. */
+export interface FilterPlace {
+  /** Index of the device. */
+  readonly index: number;
+  /** One of `filterHook`, or the handle of a qdisc. */
+  readonly hook: number;
+  /** 1…65535; lower ones come first. */
+  readonly priority: number;
+}
+
+/** A filter of the kind `bpf` that looks at packets of all protocols, without its options. */
+export function writeBpfFilterHead(writer: MessageWriter, { index, hook, priority }: FilterPlace): void {
+  header.write(writer, { index, handle: onlyHandle, parent: hook, info: ((priority << 16) | allProtocols) >>> 0 });
+  schema.write(writer, { kind: "bpf" });
+}
+
+/** The same, as far as it was read; `undefined`: it is of another kind, or tells of a priority and no filter. */
+export function readBpfFilterHead(
+  bytes: Uint8Array,
+  view: DataView,
+  start: number,
+  end: number,
+): { readonly place: FilterPlace; readonly options: readonly [start: number, end: number] } | undefined {
+  const { index, handle, parent, info } = header.read(view, start, end);
+  const { kind, options: found } = schema.read(bytes, view, start + header.length, end);
+  if (kind !== "bpf" || found === undefined || handle === 0) return undefined;
+  return { place: { index, hook: parent, priority: info >>> 16 }, options: found };
+}
+
+/** Whatever filters there are at one hook of a device. EINVAL without a clsact qdisc. */
+export function listFilters<Filter>(
+  what: string,
+  { index, hook }: Pick<FilterPlace, "index" | "hook">,
+  read: Query<Filter>["read"],
+): Query<Filter> {
+  return {
+    type: RTM_GETTFILTER,
+    flags: 0,
+    describe: () => `list ${what} of link ${index}`,
+    write: (writer) => header.write(writer, { index, parent: hook }),
+    read,
+  };
 }
 
 export function writeOptions<Set extends AttributeSet>(

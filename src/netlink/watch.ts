@@ -1,7 +1,6 @@
 import { netlinkProtocol } from "../linux/index.ts";
 import { type InterfaceAddressEntry, RTM_NEWADDR, readAddress } from "./address.ts";
 import { type EventMessage, EventSocket, type EventSocketOptions, eventGroup } from "./events.ts";
-import { RTM_NEWTFILTER } from "./filter.ts";
 import { type Link, RTM_NEWLINK, readBridgePort, readLink, readLinkHeader } from "./link.ts";
 import type { BridgePortSettings } from "./link-kinds/bridge.ts";
 import { type FdbEntry, type Neighbour, RTM_NEWNEIGH, readFdbEntry, readNeighbour } from "./neighbour.ts";
@@ -10,7 +9,7 @@ import { type Nexthop, RTM_NEWNEXTHOP, readNexthop } from "./nexthop.ts";
 import { type HtbClass, RTM_NEWQDISC, RTM_NEWTCLASS, readHtbClass } from "./qdisc.ts";
 import { type Route, RTM_NEWROUTE, readRoute } from "./route.ts";
 import { RTM_NEWRULE } from "./rule.ts";
-import { header as trafficControlHeader } from "./traffic-control.ts";
+import { RTM_NEWTFILTER, header as trafficControlHeader } from "./traffic-control.ts";
 
 /** What a watch tells, by kind. `isGone`: the object was so, and is no more. */
 export interface WatchEvents {

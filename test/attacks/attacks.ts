@@ -29,6 +29,9 @@ const nobody = mac("02:aa:00:00:00:99");
 /** IEEE 802 local experimental EtherType 1. */
 const experimental = { unknown: 0x88b5 } as const;
 
+/** Octets before an IPv6 packet's payload length, its Ethernet header among them. */
+const payloadLengthAt = 18;
+
 /** The tunnel's own port. */
 const tunnelPort = 4789;
 
@@ -203,6 +206,21 @@ export function attacksOf(attacker: Player, other: Player): readonly Attack[] {
         ]),
     },
     {
+      name: "neighbour advertisement behind the packet's end",
+      reason: "malformed",
+      frame: (victim) => {
+        const frame = buildFrame([
+          link(victim.mac, "ipv6"),
+          ipv6(attacker.ipv6, victim.ipv6, "hop-by-hop-options"),
+          { protocol: "ipv6-extension", header: { nextHeader: "icmpv6", data: Uint8Array.of(1, 4, 0, 0, 0, 0) } },
+          advertisement(attacker.ipv6, other.mac),
+        ]);
+        // As of a jumbogram, which it is not: Linux reads on to the end of the frame.
+        new DataView(frame.buffer).setUint16(payloadLengthAt, 0);
+        return frame;
+      },
+    },
+    {
       name: "router advertisement",
       reason: "router-advertisement",
       frame: () => buildFrame([link(allNodes, "ipv6"), ipv6(own, toAll, "icmpv6"), routerAdvertisement]),
@@ -362,7 +380,7 @@ function ipv4(
 function ipv6(
   source: Ipv6Address,
   destination: Ipv6Address,
-  nextHeader: "udp" | "icmpv6" | "ipv6-fragment" | "destination-options",
+  nextHeader: "udp" | "icmpv6" | "ipv6-fragment" | "hop-by-hop-options" | "destination-options",
 ): LayerDraft {
   return {
     protocol: "ipv6",

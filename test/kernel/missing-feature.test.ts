@@ -6,8 +6,17 @@ import { WeftError } from "../../src/base/errors.ts";
 import { DesiredNetwork } from "../../src/dataplane/desired.ts";
 import { LinkTable } from "../../src/dataplane/devices/link-table.ts";
 import { Tunnels } from "../../src/dataplane/devices/tunnels.ts";
+import { explainMissing } from "../../src/dataplane/missing-module.ts";
 import type { Vni } from "../../src/model/resources.ts";
-import { createLink, NetlinkSocket, type SystemError } from "../../src/netlink/index.ts";
+import {
+  createLink,
+  createQdisc,
+  getLink,
+  NetlinkSocket,
+  qdiscParent,
+  type SystemError,
+  tcHandle,
+} from "../../src/netlink/index.ts";
 import { networkSettings } from "../../src/testing/desired.ts";
 import { FakeKernel } from "../../src/testing/fake-kernel.ts";
 import { testNamespace } from "../support/namespaces.ts";
@@ -63,4 +72,17 @@ test("a kernel without vxlan: the error names the module to load", async () => {
   assert.equal(error.code, "unsupported");
   assert.match(error.message, /create vxlan vx4242/);
   assert.match(error.hint ?? "", /modprobe vxlan/);
+});
+
+test("a kernel without a kind of qdisc: the error names the module to load", async () => {
+  using host = testNamespace("host");
+  using socket = new NetlinkSocket({ namespace: host.namespace });
+  host.shell("ip link add v0 type veth peer name p0");
+  const { index } = await socket.get(getLink({ name: "v0" }));
+  const nosuch = createQdisc({ index, kind: "nosuchkind", handle: tcHandle(1), parent: qdiscParent.root });
+  await assert.rejects(socket.execute(nosuch).catch(explainMissing("sch_nosuchkind")), (error: SystemError) => {
+    assert.equal(error.errnoName, "ENOENT");
+    assert.equal(error.hint, "this kernel has no sch_nosuchkind; load it with: modprobe sch_nosuchkind");
+    return true;
+  });
 });

@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { isAbsolute } from "node:path";
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { MacAddress } from "../../base/mac.ts";
@@ -127,7 +127,9 @@ function allowedAddress(
   text: string,
   previous: readonly AllowedAddressText[] | undefined,
 ): readonly AllowedAddressText[] {
-  const [of = "", mac] = text.split(",");
+  const [of = "", mac, ...more] = text.split(",");
+  if (more.length > 0)
+    throw new InvalidArgumentError("Allowed: an address or a prefix, and behind a comma a MAC address");
   const prefix = of.includes("/") ? prefixes(of, undefined)[0] : address(of);
   return [...(previous ?? []), { prefix: prefix ?? "", mac: mac === undefined ? "" : macAddress(mac) }];
 }

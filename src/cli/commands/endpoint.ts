@@ -17,8 +17,11 @@ import { renderFields, renderTable } from "../table.ts";
 async function droppedHere(agent: string, id: string): Promise<Record<string, number> | undefined> {
   if (!existsSync(agent)) return undefined;
   const { agentClient } = await import("../../api/clients.ts");
-  const { endpoints } = await agentClient(agent).getStatus({});
-  const found = endpoints.find(({ endpoint }) => endpoint?.id === id);
+  // Its socket stays when it is killed. What the server says is shown all the same.
+  const status = await agentClient(agent)
+    .getStatus({})
+    .catch(() => undefined);
+  const found = status?.endpoints.find(({ endpoint }) => endpoint?.id === id);
   return found && Object.fromEntries(Object.entries(found.dropped).map(([reason, frames]) => [reason, Number(frames)]));
 }
 

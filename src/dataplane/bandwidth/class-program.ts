@@ -1,3 +1,5 @@
+import { endpointMinors } from "./classes.ts";
+
 /** linux/bpf.h, `struct __sk_buff`: where the fields are. */
 const ingressInterface = 36;
 const classMinor = 72;
@@ -23,7 +25,7 @@ export const classProgramName = "weft_class1";
  */
 export const classProgram = Buffer.concat([
   instruction(0x61, 0x12, ingressInterface, 0),
-  instruction(0x97, 0x02, 0, 0xfffe),
+  instruction(0x97, 0x02, 0, endpointMinors),
   instruction(0x07, 0x02, 0, 1),
   instruction(0x63, 0x21, classMinor, 0),
   instruction(0xb7, 0x00, 0, 0),

@@ -8,14 +8,14 @@ export const treeHandle = tcHandle(major);
 /** Minor number of the class of the network, below which those of its endpoints are. */
 export const networkMinor = 0xffff;
 /** Minor numbers of endpoints: 1…65534. */
-const endpointMinors = 0xfffe;
+export const endpointMinors = 0xfffe;
 
 /** More than any device sends. */
 const unlimited = 1e12;
 /** htb wants a rate of its own for each class: that of one without a guarantee. */
 export const leastRate = 8_000;
 
-/** What the program in `shapers.ts` makes of the index of a port: 1…65534. */
+/** What the program in `class-program.ts` makes of the index of a port: 1…65534. */
 export function minorOf(portIndex: number): number {
   return (portIndex % endpointMinors) + 1;
 }

@@ -7,10 +7,10 @@ import {
   changeLink,
   createLink,
   createQdisc,
+  deleteFilter,
   deleteHtbClass,
   deleteLink,
   deleteQdisc,
-  deleteRedirectFilter,
   filterHook,
   getHtbClass,
   getLink,
@@ -34,6 +34,7 @@ import { type DeviceContext, isMarked, wrongKind } from "../devices/device-chang
 import type { LinkTable } from "../devices/link-table.ts";
 import type { Kernel } from "../kernel.ts";
 import { aliasOf, shaperName, weftGroup } from "../kernel-names.ts";
+import { explainMissing } from "../missing-module.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import { isGone, lookUp } from "../reconcile/reconciled-table.ts";
@@ -231,7 +232,9 @@ export class Shapers implements Objects<Direction> {
     if (present !== undefined && (present.info.kind !== "ifb" || !isMarked(present, instance)))
       throw wrongKind(name, present, "ifb", context);
     if (present === undefined)
-      await socket.execute(createLink("ifb", { name, group: weftGroup, transmitQueueLength: 1000 }));
+      await socket
+        .execute(createLink("ifb", { name, group: weftGroup, transmitQueueLength: 1000 }))
+        .catch(explainMissing("ifb"));
     const link = present ?? (await socket.get(getLink({ name })));
     if (link.alias !== aliasOf(instance))
       await socket.execute(changeLink({ index: link.index }, { alias: aliasOf(instance) }));
@@ -254,7 +257,7 @@ export class Shapers implements Objects<Direction> {
       // The kernel's default cannot be deleted.
       if (!isErrno(error, "ENOENT", "EINVAL")) throw error;
     });
-    await socket.execute(createQdisc(tree));
+    await socket.execute(createQdisc(tree)).catch(explainMissing("sch_htb"));
     await socket.execute(replaceHtbClass(wanted));
     return true;
   }
@@ -305,9 +308,8 @@ export class Shapers implements Objects<Direction> {
     const hook = hooks[direction];
     const filters = await context.socket.dump(listRedirectFilters(port, hook));
     if (filters.find(({ priority }) => priority === redirectPriority)?.to === tree.index) return;
-    await context.socket.execute(
-      replaceRedirectFilter({ index: port, hook, priority: redirectPriority, to: tree.index }),
-    );
+    const redirection = { index: port, hook, priority: redirectPriority, to: tree.index };
+    await context.socket.execute(replaceRedirectFilter(redirection)).catch(explainMissing("act_mirred"));
   }
 
   /** The class is there before anything is led to it; what waits in it stays when it changes. */
@@ -343,8 +345,7 @@ export class Shapers implements Objects<Direction> {
     const tree = this.#trees.get(direction);
     const known = tree?.classes.get(minorOf(port));
     if (known?.endpoint === endpoint) await socket.execute(replaceHtbClass(openClass(known.wanted)));
-    if (filters.some(({ priority }) => priority === redirectPriority))
-      await socket.execute(deleteRedirectFilter(place));
+    if (filters.some(({ priority }) => priority === redirectPriority)) await socket.execute(deleteFilter(place));
     if (tree === undefined) return;
     if (known?.endpoint === endpoint) await this.#drain(tree.index);
     await this.#removeClass(tree, endpoint, minorOf(port));

@@ -335,8 +335,11 @@ INLINE int judge_icmpv6(const struct frame *frame, __u32 offset, __u32 end, cons
 		return REDIRECT;
 	if (type == NEIGHBOUR_SOLICITATION || type == NEIGHBOUR_ADVERTISEMENT) {
 		struct neighbour_message message;
-		/* RFC 6980: these are never in fragments. */
-		if (is_fragment || !LOAD(frame, offset, message))
+		/*
+		 * RFC 6980: these are never in fragments. What lies behind the end of the packet as its header has it,
+		 * receivers may read all the same: where the header says that there is nothing.
+		 */
+		if (is_fragment || offset + sizeof(message) > end || !LOAD(frame, offset, message))
 			return MALFORMED;
 		/* Who tries out an address asks for it from none: RFC 4862 section 5.4.2. */
 		int claims = type == NEIGHBOUR_ADVERTISEMENT || !has_source;

@@ -1,10 +1,15 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { readBpfObject } from "../../linux/index.ts";
+import { mac } from "../../base/mac.ts";
+import { readBpfObject, SystemError } from "../../linux/index.ts";
+import type { Vni } from "../../model/index.ts";
+import { FakeBpf } from "../../testing/kernel/ebpf.ts";
 import { temporaryDirectory } from "../../testing/temporary-directory.ts";
+import { Guard } from "./guard.ts";
 import { dropReasons, nothingDropped, readDropped } from "./rows.ts";
 
 const compiled = join(import.meta.dirname, "guard.o");
@@ -43,4 +48,16 @@ test("reasons are read in the order in which the program counts them", () => {
   const value = new Uint8Array(nothingDropped.length);
   new DataView(value.buffer).setBigUint64(8, 7n, true);
   assert.deepEqual(readDropped(value), { mac: 7 });
+});
+
+test("a kernel that lets nobody use eBPF is told with what it takes", () => {
+  const guard = new Guard(
+    new FakeBpf((operation) => {
+      throw new SystemError({ operation, errno: constants.errno.EPERM });
+    }),
+  );
+  assert.throws(
+    () => guard.setTaken(1, 7 as Vni, mac("02:00:00:00:00:01"), true),
+    (error: SystemError) => /EPERM/.test(error.reason) && /CONFIG_BPF_SYSCALL/.test(error.hint ?? ""),
+  );
 });

@@ -13,6 +13,7 @@ import {
   replaceBpfFilter,
 } from "../../netlink/index.ts";
 import type { KernelBpf, KernelBpfProgram } from "../kernel.ts";
+import { explainMissing, explainMissingBpf } from "../missing-module.ts";
 import { GuardMaps, textOf } from "./maps.ts";
 import {
   addressKind,
@@ -85,8 +86,7 @@ export class Guard {
     for (const key of this.#maps?.keys("dropped") ?? []) {
       const view = new DataView(key.buffer);
       const place = { tenant: view.getUint32(0, true), index: view.getUint32(4, true) };
-      const isPort = place.index < networkBit;
-      if (place.tenant === tenant && isPort && !kept.has(place.index)) this.removePort(place);
+      if (place.tenant === tenant && !kept.has(place.index)) this.removePort(place);
     }
   }
 
@@ -102,17 +102,18 @@ export class Guard {
 
   /** Lets the port send what these rows say, and nothing else. */
   async ensurePort(place: PortPlace, rows: PortRows, socket: NetlinkSocket): Promise<void> {
-    const [filter] = (await socket.dump(listBpfFilters(place.index, filterHook.ingress))).filter(isGuard);
-    this.#maps ??= this.#adoptMaps(filter) ?? this.#createMaps();
+    const [present] = (await socket.dump(listBpfFilters(place.index, filterHook.ingress))).filter(isGuard);
+    this.#maps ??= this.#adoptMaps(present) ?? this.#createMaps();
     this.#putRows(this.#maps, place, rows);
-    if (filter !== undefined && this.#isRight(place.tenant, filter.programId, this.#maps)) return;
+    if (present !== undefined && this.#isRight(place.tenant, present.programId, this.#maps)) return;
     const program = this.#programs.get(place.tenant) ?? this.#load(place.tenant, this.#maps);
     await socket.execute(createQdisc(clsactQdisc(place.index))).catch((error: unknown) => {
-      if (!isErrno(error, "EEXIST")) throw error;
+      if (!isErrno(error, "EEXIST")) explainMissing("sch_ingress")(error);
     });
     const { index } = place;
     const hook = filterHook.ingress;
-    await socket.execute(replaceBpfFilter({ index, hook, priority, name: filterName, descriptor: program.fd }));
+    const filter = { index, hook, priority, name: filterName, descriptor: program.fd };
+    await socket.execute(replaceBpfFilter(filter)).catch(explainMissing("cls_bpf"));
   }
 
   /** The port's device is gone. */
@@ -275,9 +276,13 @@ export class Guard {
   }
 
   #createMaps(): GuardMaps {
-    const maps = GuardMaps.create(this.#bpf, this.#object);
-    this.#putTunnelPorts(maps);
-    return maps;
+    try {
+      const maps = GuardMaps.create(this.#bpf, this.#object);
+      this.#putTunnelPorts(maps);
+      return maps;
+    } catch (error) {
+      return explainMissingBpf(error);
+    }
   }
 
   #rememberPorts(maps: GuardMaps): void {

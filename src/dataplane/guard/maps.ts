@@ -65,7 +65,7 @@ export class GuardMaps {
     try {
       this.#maps[name].set(key, value);
     } catch (error) {
-      if (!isErrno(error, "E2BIG")) throw error;
+      if (!isErrno(error, "E2BIG", "ENOSPC")) throw error;
       throw new WeftError({
         code: "exhausted",
         attempted: error.attempted,

@@ -1,15 +1,16 @@
 import type { KernelBpfProgram } from "../../dataplane/kernel.ts";
 import { eventGroup } from "../../netlink/events.ts";
+import { type BpfFilter, bpfFilterSchema, readBpfFilter } from "../../netlink/filter.ts";
+import { clsactQdisc, createQdisc, RTM_DELQDISC, RTM_NEWQDISC, readQdisc } from "../../netlink/qdisc.ts";
+import type { Request } from "../../netlink/request.ts";
 import {
-  type BpfFilter,
+  header,
   RTM_DELTFILTER,
   RTM_NEWTFILTER,
-  readBpfFilter,
-  readBpfFilterDescriptor,
-  tellBpfFilter,
-} from "../../netlink/filter.ts";
-import { clsactQdisc, createQdisc, RTM_DELQDISC, RTM_NEWQDISC, readQdisc } from "../../netlink/qdisc.ts";
-import { header } from "../../netlink/traffic-control.ts";
+  readBpfFilterHead,
+  writeBpfFilterHead,
+  writeOptions,
+} from "../../netlink/traffic-control.ts";
 import type { FakeAnswer, FakeMessage, FakeRequest } from "../fake-kernel.ts";
 import type { Device } from "./device.ts";
 import type { Links } from "./links.ts";
@@ -82,7 +83,7 @@ export class Filters implements Family {
       return {};
     }
     refuseByFlags(request, others.length < filters.length);
-    const program = this.#programAt(readBpfFilterDescriptor(payload, viewOf(payload), 0, payload.length));
+    const program = this.#programAt(descriptorIn(payload));
     if (program === undefined) throw new Refusal("EINVAL");
     const filter = { ...readAs(request, readBpfFilter), programId: program.id };
     this.#present.set(device, [...others, filter]);
@@ -99,4 +100,20 @@ export class Filters implements Family {
   #isThere(device: Device): boolean {
     return this.#links.devices.includes(device);
   }
+}
+
+/** A filter as the kernel tells of it. */
+function tellBpfFilter({ programId: id, ...filter }: BpfFilter): Pick<Request, "write"> {
+  return {
+    write: (writer) => {
+      writeBpfFilterHead(writer, filter);
+      writeOptions(writer, bpfFilterSchema, { ...filter, id });
+    },
+  };
+}
+
+/** Of a request to set a filter: the descriptor of its program; 0: it names none. */
+function descriptorIn(payload: Uint8Array): number {
+  const head = readBpfFilterHead(payload, viewOf(payload), 0, payload.length);
+  return head === undefined ? 0 : (bpfFilterSchema.read(payload, viewOf(payload), ...head.options).descriptor ?? 0);
 }
