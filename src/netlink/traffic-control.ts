@@ -82,7 +82,7 @@ export function statisticsOf(read: AttributeValues<typeof schema.set>["statistic
 /** linux/rtnetlink.h */
 export const RTM_NEWTFILTER = 44;
 export const RTM_DELTFILTER = 45;
-export const RTM_GETTFILTER = 46;
+const RTM_GETTFILTER = 46;
 
 /** linux/if_ether.h: ETH_P_ALL in network byte order. */
 const allProtocols = 0x0300;
