@@ -288,8 +288,14 @@ it("no packet is lost when the node whose underlay carries least carries more", 
       const { effectiveMtu, readiness } = await weftJson(["network", "show", name, "--server", lab.serverSocket]);
       assert.deepEqual([effectiveMtu, readiness.change, readiness.inPlace], [mtu, undefined, 3]);
     });
-  // Before there is traffic: what is larger than an underlay carries is lost.
+  // Before there is traffic all know it: what is larger than an underlay carries is lost.
   await resize("1400");
+  await until(async () => {
+    const { resources } = await lab.admin.list({ kind: "node", name: "h3" });
+    const [node] = resources.map(({ resource }) => resource.value);
+    assert.ok(node !== undefined && "underlayMtu" in node);
+    assert.equal(node.underlayMtu, 1400);
+  });
   await underTraffic(t, { name, vni: 119, tenant: name, ...dual(19) }, "h3", async () => {
     await mtus(1350);
     await resize("1500");
