@@ -47,6 +47,7 @@ const network: Network = {
   vlanTags: true,
   antiSpoof: false,
   stormControl: { port: 0, network: 7 },
+  policyDefault: "deny",
   hostAccess: false,
 };
 const routed: Network = {
@@ -100,7 +101,11 @@ const endpoint: Endpoint = {
   attachment: "netns",
   sequence: 5,
 };
-const everyEndpoint: Required<Endpoint> = { ...endpoint, learnedIps: [ip("fd00::2")] };
+const everyEndpoint: Required<Endpoint> = {
+  ...endpoint,
+  learnedIps: [ip("fd00::2")],
+  labels: { app: "web", legacy: "" },
+};
 
 test("a network that says nothing of what egress leaves out has the default list", () => {
   const message = kinds.network.toMessage(routed);

@@ -3,6 +3,8 @@ import { parseCidr } from "../base/cidr.ts";
 import { familyOf, type IpAddress, parseIp } from "../base/ip.ts";
 import { parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
+import { parseEndpointLabels } from "../model/policy/index.ts";
+import { formatProblem } from "../model/problem.ts";
 import type { Block, Endpoint, Network, NetworkDraft, Node, Tenant, VtepAddresses } from "../model/resources.ts";
 import { parseNetwork, parseTenant } from "../model/schema.ts";
 import { asFields, type Codec, checked, codec, given, wrong } from "./codec.ts";
@@ -89,6 +91,8 @@ const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
       if (!ips.ok) return wrong("endpoint", id, ips.error);
       const learnedIps = addresses(message.learnedIps);
       if (!learnedIps.ok) return wrong("endpoint", id, learnedIps.error);
+      const labels = parseEndpointLabels(message.labels);
+      if (!labels.ok) return wrong("endpoint", id, labels.error.map(formatProblem).join("; "));
       if (attachment !== "netns" && attachment !== "learned")
         return wrong("endpoint", id, `unknown attachment "${attachment}"`);
       return ok({
@@ -100,6 +104,7 @@ const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
         attachment,
         sequence: Number(message.sequence),
         ...(learnedIps.value.length === 0 ? {} : { learnedIps: learnedIps.value }),
+        ...(labels.value === undefined ? {} : { labels: labels.value }),
       });
     },
   ),

@@ -16,6 +16,8 @@ export type TextParser<Value> = (text: string) => Result<Value, string>;
 export const parseTenantName: TextParser<string> = (text) => parseLabel(text, maxTenantName);
 export const parseNetworkName: TextParser<string> = (text) => parseLabel(text, maxLabel);
 export const parseNodeName: TextParser<string> = (text) => parseLabel(text, maxLabel);
+/** Of a policy, and of a rule in it. */
+export const parsePolicyName: TextParser<string> = (text) => parseLabel(text, maxLabel);
 
 /** The id of an endpoint: 12 hexadecimal digits, lower case. */
 export const parseEndpointId: TextParser<string> = (text) =>

@@ -3,6 +3,7 @@ import type { IpAddress, Ipv4Address, Ipv6Address } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import type { Bandwidth } from "./bandwidth.ts";
 import type { Encapsulation, NetworkMode } from "./encapsulation.ts";
+import type { Labels } from "./policy/label-selector.ts";
 
 declare const vniBrand: unique symbol;
 /** VXLAN network identifier, 1…16777215. RFC 7348 §5; NVGRE calls it VSID (RFC 7637 §3.2). Zero is not given out. */
@@ -112,6 +113,8 @@ export interface Network {
    */
   readonly antiSpoof: boolean;
   readonly stormControl: StormControl;
+  /** What becomes of packets of its endpoints of which no policy says anything. Default `allow`. */
+  readonly policyDefault: "allow" | "deny";
   /** l3: nodes that share a link route to each other without a tunnel. Default false. */
   readonly crossSubnet: boolean;
   /** Endpoints reach the world outside through their node, behind an address of it (SNAT). Default false. */
@@ -185,6 +188,8 @@ export interface Endpoint {
   /** Of a declared endpoint: those of {@link ips} that nobody declared, and that are in use with its MAC. Absent: none. */
   readonly learnedIps?: readonly IpAddress[];
   readonly attachment: AttachmentKind;
+  /** What policies know it by. Absent: none. */
+  readonly labels?: Labels;
   /** Raised with each change of owner of this MAC in this network; of two claims the higher wins. RFC 7432 §7.7. */
   readonly sequence: number;
 }

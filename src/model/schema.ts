@@ -8,6 +8,19 @@ import { type Bandwidth, largestBurst, parseRate, type RateLimits, smallestBurst
 import { defaultEgressBlocked } from "./egress-blocked.ts";
 import { defaultEncapsulation, encapsulationNames, encapsulations, maxVni } from "./encapsulation.ts";
 import { isUnicastMac } from "./endpoint-mac.ts";
+import {
+  fields,
+  integer,
+  isMap,
+  labels,
+  oneOf,
+  parseAddress,
+  parseWith,
+  type RelationCheck,
+  text,
+  withoutUndefined,
+  yesOrNo,
+} from "./fields.ts";
 import { maximumMtu, minimumMtu } from "./mtu.ts";
 import {
   parseEndpointId,
@@ -18,7 +31,7 @@ import {
   type TextParser,
 } from "./names.ts";
 import { combinationProblems, isUnicastFirstOctet, limitProblems } from "./network-rules.ts";
-import { describeFound, type FieldProblem, fieldProblem } from "./problem.ts";
+import { type FieldProblem, fieldProblem } from "./problem.ts";
 import type { Endpoint, Network, NetworkDraft, Node, NodeSettings, Tenant, Vni } from "./resources.ts";
 import { defaultStormControl, sharedStormControl } from "./storm-control.ts";
 import { reservedReason } from "./subnet.ts";
@@ -31,35 +44,6 @@ export type EndpointDraft = Pick<Endpoint, "id" | "network" | "attachment" | "ip
 
 /** What a node found behind a port: a MAC, and the addresses seen with it. */
 export type LearnedAddress = Pick<Endpoint, "id" | "mac" | "ips">;
-
-// In these schemas the error text of every check is what is allowed; what was found is added from the input.
-
-/** A text field; the parser's error says what is allowed. */
-function text<Value>(parse: TextParser<Value>) {
-  return z.unknown().transform((input, context): Value => {
-    const parsed = parse(typeof input === "string" ? input : "");
-    if (typeof input === "string" && parsed.ok) return parsed.value;
-    const allowed = parsed.ok ? "text" : parsed.error;
-    // YAML reads an unquoted 100 or true as no text.
-    const quotes = typeof input === "number" || typeof input === "boolean" ? ", in quotes" : "";
-    context.addIssue({ code: "custom", message: allowed + quotes });
-    return z.NEVER;
-  });
-}
-
-function integer(minimum: number, maximum: number, meaning: string) {
-  const error = `${meaning}, ${minimum} to ${maximum}`;
-  return z.int({ error }).min(minimum, { error }).max(maximum, { error });
-}
-
-function oneOf<const Value extends string>(...values: Value[]) {
-  return z.enum(values, { error: values.join(" or ") });
-}
-
-/** A map of these fields and no others. */
-function fields<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
-  return z.strictObject(shape, { error: `the fields ${Object.keys(shape).join(", ")}` });
-}
 
 const ipv4SubnetAllowed = "an IPv4 prefix of unicast addresses, /8 to /31, such as 10.0.0.0/24";
 const ipv6SubnetAllowed =
@@ -112,22 +96,10 @@ const parseIpv6Vtep = parseVtep<Ipv6Address>(
 );
 const parseStaticVtep = parseVtep<IpAddress>("an address of a host that nodes reach", () => true);
 
-const parseAddress: TextParser<IpAddress> = (input) => {
-  const address = parseIp(input);
-  return address.ok ? address : err("an IPv4 or IPv6 address without a prefix length");
-};
-
 const parseUnicastMac: TextParser<MacAddress> = (input) => {
   const address = parseMac(input);
   return address.ok && isUnicastMac(address.value) ? address : err("a unicast MAC address such as 02:00:5e:10:00:01");
 };
-
-const parseLabelName: TextParser<string> = (input) =>
-  input.length <= 128 && /^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$/.test(input) ? ok(input) : err(labelAllowed);
-const labelAllowed =
-  "labels, each a name of 1 to 128 letters, digits, dots, slashes, hyphens and underscores with a text of at most 255 characters";
-const parseLabelValue: TextParser<string> = (input) =>
-  input.length <= 255 && !/\p{Cc}/u.test(input) ? ok(input) : err("at most 255 characters without control characters");
 
 const vni = integer(1, maxVni, "a VNI").transform((value) => value as Vni);
 const listOfSubnets = "a list of one IPv4 prefix, one IPv6 prefix, or one of each";
@@ -159,7 +131,6 @@ const multicastSchema = fields({
   interface: text(parseInterfaceName).optional(),
 }).transform(withoutUndefined);
 
-const yesOrNo = z.boolean({ error: "true or false" });
 /** YAML reads `off` as text. */
 const onOrOff = z.preprocess(
   (input) => (input === "on" || input === "off" ? input === "on" : input),
@@ -195,7 +166,6 @@ function someOf(direction: keyof Bandwidth, limits: RateLimits | undefined): Ban
 const networkBandwidth = bandwidthOf(networkLimits).optional();
 const endpointBandwidth = bandwidthOf(endpointLimits).optional();
 
-const labels = z.record(text(parseLabelName), text(parseLabelValue), { error: labelAllowed });
 /** Nothing asked for is no selector. */
 const nodeSelector = labels
   .transform((selector) => (Object.keys(selector).length === 0 ? undefined : selector))
@@ -234,6 +204,7 @@ const declaredNetworkSchema = fields({
   vlanTags: yesOrNo.default(false),
   antiSpoof: onOrOff.default(true),
   stormControl,
+  policyDefault: oneOf("allow", "deny").default("allow"),
   crossSubnet: yesOrNo.default(false),
   egress: yesOrNo.default(false),
   egressBlocked,
@@ -354,47 +325,6 @@ export function parseEndpointDraft(input: unknown): Result<EndpointDraft, FieldP
 
 export function parseLearnedAddress(input: unknown): Result<LearnedAddress, FieldProblem[]> {
   return parseWith(learnedAddressSchema, input);
-}
-
-/** Checks between fields see the raw input, so that they work beside problems of other fields. */
-type RelationCheck = (input: Readonly<Record<string, unknown>>) => FieldProblem[];
-
-type Exact<Type> = { [Key in keyof Type]: Exclude<Type[Key], undefined> };
-
-/** Fields that are absent are not there at all; zod leaves `undefined` for those given as `undefined`. */
-function withoutUndefined<Type extends object>(value: Type): Exact<Type> {
-  const present = Object.entries(value).filter(([, field]) => field !== undefined);
-  return Object.fromEntries(present) as Exact<Type>;
-}
-
-function parseWith<Output extends object>(
-  schema: z.ZodType<Output>,
-  input: unknown,
-  relations: RelationCheck = () => [],
-): Result<Exact<Output>, FieldProblem[]> {
-  const parsed = schema.safeParse(input);
-  const problems = parsed.success ? [] : parsed.error.issues.flatMap((issue) => problemsOf(issue, input));
-  if (isMap(input)) problems.push(...relations(input));
-  if (!parsed.success || problems.length > 0) return err(problems);
-  return ok(withoutUndefined(parsed.data));
-}
-
-function problemsOf(issue: z.core.$ZodIssue, input: unknown): FieldProblem[] {
-  const path = issue.path.map((part) => (typeof part === "number" ? part : String(part)));
-  if (issue.code === "unrecognized_keys")
-    return issue.keys.map((key) => fieldProblem([...path, key], "a field of this name", issue.message));
-  if (issue.code === "invalid_key") return [fieldProblem(path, "a label of this name", issue.message)];
-  return [fieldProblem(path, describeFound(valueAt(input, path)), issue.message)];
-}
-
-function valueAt(input: unknown, path: readonly (string | number)[]): unknown {
-  let value = input;
-  for (const part of path) value = isMap(value) && Object.hasOwn(value, part) ? value[part] : undefined;
-  return value;
-}
-
-function isMap(value: unknown): value is Readonly<Record<string | number, unknown>> {
-  return typeof value === "object" && value !== null;
 }
 
 const networkProblems: RelationCheck = (input) => {

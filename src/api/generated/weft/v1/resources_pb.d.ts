@@ -213,6 +213,13 @@ export declare type Network = Message<"weft.v1.Network"> & {
    * @generated from field: weft.v1.StormControl storm_control = 91;
    */
   stormControl?: StormControl | undefined;
+
+  /**
+   * allow or deny; empty: allow.
+   *
+   * @generated from field: string policy_default = 80;
+   */
+  policyDefault: string;
 };
 
 /**
@@ -510,6 +517,11 @@ export declare type Endpoint = Message<"weft.v1.Endpoint"> & {
    * @generated from field: repeated string learned_ips = 8;
    */
   learnedIps: string[];
+
+  /**
+   * @generated from field: map<string, string> labels = 80;
+   */
+  labels: { [key: string]: string };
 };
 
 /**
@@ -517,4 +529,219 @@ export declare type Endpoint = Message<"weft.v1.Endpoint"> & {
  * Use `create(EndpointSchema)` to create a new message.
  */
 export declare const EndpointSchema: GenMessage<Endpoint>;
+
+/**
+ * Who may talk to whom: src/model/policy/policy.ts.
+ *
+ * @generated from message weft.v1.Policy
+ */
+export declare type Policy = Message<"weft.v1.Policy"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string tenant = 2;
+   */
+  tenant: string;
+
+  /**
+   * Unset: 1000.
+   *
+   * @generated from field: optional uint32 priority = 3;
+   */
+  priority?: number | undefined;
+
+  /**
+   * None: all of the tenant.
+   *
+   * @generated from field: repeated string networks = 4;
+   */
+  networks: string[];
+
+  /**
+   * A label selector; empty: all endpoints.
+   *
+   * @generated from field: string endpoints = 5;
+   */
+  endpoints: string;
+
+  /**
+   * Unset: the directions that have a rule that allows.
+   *
+   * @generated from field: weft.v1.PolicyIsolates isolates = 6;
+   */
+  isolates?: PolicyIsolates | undefined;
+
+  /**
+   * @generated from field: repeated weft.v1.PolicyRule rules = 7;
+   */
+  rules: PolicyRule[];
+};
+
+/**
+ * Describes the message weft.v1.Policy.
+ * Use `create(PolicySchema)` to create a new message.
+ */
+export declare const PolicySchema: GenMessage<Policy>;
+
+/**
+ * @generated from message weft.v1.PolicyIsolates
+ */
+export declare type PolicyIsolates = Message<"weft.v1.PolicyIsolates"> & {
+  /**
+   * ingress, egress.
+   *
+   * @generated from field: repeated string directions = 1;
+   */
+  directions: string[];
+};
+
+/**
+ * Describes the message weft.v1.PolicyIsolates.
+ * Use `create(PolicyIsolatesSchema)` to create a new message.
+ */
+export declare const PolicyIsolatesSchema: GenMessage<PolicyIsolates>;
+
+/**
+ * @generated from message weft.v1.PolicyRule
+ */
+export declare type PolicyRule = Message<"weft.v1.PolicyRule"> & {
+  /**
+   * Empty: from its direction and place.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string direction = 2;
+   */
+  direction: string;
+
+  /**
+   * allow, deny or log.
+   *
+   * @generated from field: string action = 3;
+   */
+  action: string;
+
+  /**
+   * None: whoever it is.
+   *
+   * @generated from field: repeated weft.v1.PolicyPeer peers = 4;
+   */
+  peers: PolicyPeer[];
+
+  /**
+   * None: all.
+   *
+   * @generated from field: repeated weft.v1.PolicyPort ports = 5;
+   */
+  ports: PolicyPort[];
+};
+
+/**
+ * Describes the message weft.v1.PolicyRule.
+ * Use `create(PolicyRuleSchema)` to create a new message.
+ */
+export declare const PolicyRuleSchema: GenMessage<PolicyRule>;
+
+/**
+ * Either endpoints of the tenant or a subnet.
+ *
+ * @generated from message weft.v1.PolicyPeer
+ */
+export declare type PolicyPeer = Message<"weft.v1.PolicyPeer"> & {
+  /**
+   * @generated from field: string endpoints = 1;
+   */
+  endpoints: string;
+
+  /**
+   * @generated from field: repeated string networks = 2;
+   */
+  networks: string[];
+
+  /**
+   * @generated from field: string subnet = 3;
+   */
+  subnet: string;
+
+  /**
+   * @generated from field: repeated string except = 4;
+   */
+  except: string[];
+};
+
+/**
+ * Describes the message weft.v1.PolicyPeer.
+ * Use `create(PolicyPeerSchema)` to create a new message.
+ */
+export declare const PolicyPeerSchema: GenMessage<PolicyPeer>;
+
+/**
+ * @generated from message weft.v1.PolicyPort
+ */
+export declare type PolicyPort = Message<"weft.v1.PolicyPort"> & {
+  /**
+   * @generated from field: string protocol = 1;
+   */
+  protocol: string;
+
+  /**
+   * @generated from field: repeated string ports = 2;
+   */
+  ports: string[];
+
+  /**
+   * @generated from field: repeated uint32 types = 3;
+   */
+  types: number[];
+};
+
+/**
+ * Describes the message weft.v1.PolicyPort.
+ * Use `create(PolicyPortSchema)` to create a new message.
+ */
+export declare const PolicyPortSchema: GenMessage<PolicyPort>;
+
+/**
+ * What policies know an endpoint of a tenant by, wherever it is.
+ *
+ * @generated from message weft.v1.PolicyMember
+ */
+export declare type PolicyMember = Message<"weft.v1.PolicyMember"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string tenant = 2;
+   */
+  tenant: string;
+
+  /**
+   * @generated from field: string network = 3;
+   */
+  network: string;
+
+  /**
+   * @generated from field: repeated string ips = 4;
+   */
+  ips: string[];
+
+  /**
+   * @generated from field: map<string, string> labels = 5;
+   */
+  labels: { [key: string]: string };
+};
+
+/**
+ * Describes the message weft.v1.PolicyMember.
+ * Use `create(PolicyMemberSchema)` to create a new message.
+ */
+export declare const PolicyMemberSchema: GenMessage<PolicyMember>;
 

@@ -1,0 +1,85 @@
+import type { IpAddress } from "../../base/ip.ts";
+import type { Labels, Policy } from "../../model/policy/index.ts";
+
+/** What policies know an endpoint of a tenant by, wherever it is. */
+export interface PolicyMember {
+  readonly id: string;
+  readonly tenant: string;
+  readonly network: string;
+  readonly ips: readonly IpAddress[];
+  readonly labels: Labels;
+}
+
+/** What one tenant's policies are, and whom they speak of. */
+export class TenantPolicies {
+  /** By name. */
+  readonly policies = new Map<string, Policy>();
+  /** By id. */
+  readonly members = new Map<string, PolicyMember>();
+  /** Ids of members that came, went or changed since somebody looked; all: the policies did. */
+  readonly changed = new Set<string>();
+  isChangedWhole = true;
+
+  get isEmpty(): boolean {
+    return this.policies.size === 0 && this.members.size === 0;
+  }
+}
+
+/** The policies of the tenants that have networks here. */
+export class DesiredPolicies {
+  readonly #tenants = new Map<string, TenantPolicies>();
+  /** The tenant of each policy and of each member. */
+  readonly #tenantOfPolicy = new Map<string, string>();
+  readonly #tenantOfMember = new Map<string, string>();
+  readonly #onChange: (tenant: string) => void;
+
+  /** `onChange`: something of the tenant's is to be told to the kernel. */
+  constructor(onChange: (tenant: string) => void) {
+    this.#onChange = onChange;
+  }
+
+  of(tenant: string): TenantPolicies {
+    const known = this.#tenants.get(tenant) ?? new TenantPolicies();
+    this.#tenants.set(tenant, known);
+    return known;
+  }
+
+  put(policy: Policy): void {
+    this.remove(policy.name);
+    const of = this.of(policy.tenant);
+    of.policies.set(policy.name, policy);
+    of.isChangedWhole = true;
+    this.#tenantOfPolicy.set(policy.name, policy.tenant);
+    this.#onChange(policy.tenant);
+  }
+
+  remove(name: string): void {
+    const tenant = this.#tenantOfPolicy.get(name);
+    if (tenant === undefined) return;
+    this.#tenantOfPolicy.delete(name);
+    const of = this.of(tenant);
+    of.policies.delete(name);
+    of.isChangedWhole = true;
+    this.#onChange(tenant);
+  }
+
+  putMember(member: PolicyMember): void {
+    const former = this.#tenantOfMember.get(member.id);
+    if (former !== undefined && former !== member.tenant) this.removeMember(member.id);
+    const of = this.of(member.tenant);
+    of.members.set(member.id, member);
+    of.changed.add(member.id);
+    this.#tenantOfMember.set(member.id, member.tenant);
+    this.#onChange(member.tenant);
+  }
+
+  removeMember(id: string): void {
+    const tenant = this.#tenantOfMember.get(id);
+    if (tenant === undefined) return;
+    this.#tenantOfMember.delete(id);
+    const of = this.of(tenant);
+    of.members.delete(id);
+    of.changed.add(id);
+    this.#onChange(tenant);
+  }
+}
