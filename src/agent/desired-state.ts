@@ -212,6 +212,7 @@ export class DesiredState {
       vlanTags: network.vlanTags,
       antiSpoof: network.antiSpoof,
       stormControl: network.stormControl,
+      policyDefault: network.policyDefault,
       ...(network.bandwidth === undefined ? {} : { bandwidth: network.bandwidth }),
       ...(network.endpointBandwidth === undefined ? {} : { endpointBandwidth: network.endpointBandwidth }),
       ageing: network.ageing,

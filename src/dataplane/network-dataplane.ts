@@ -30,12 +30,14 @@ import type { Kernel, KernelNamespace } from "./kernel.ts";
 import { bridgeName, endpointOfPort, endpointPortName, isOwnLink, shaperName } from "./kernel-names.ts";
 import { NetworkRows } from "./network-rows.ts";
 import type { KernelObject } from "./objects.ts";
+import type { TenantPolicy } from "./policy/tenant-policy.ts";
 import type { Failure } from "./reconcile/marks.ts";
 import { lookUp } from "./reconcile/reconciled-table.ts";
 import type { Problems, Report } from "./report.ts";
 
 export interface NetworkContext extends DeviceContext {
   readonly guard: Guard;
+  readonly policy: TenantPolicy;
   readonly kernel: Kernel;
   readonly clock: Clock;
   readonly openSocket: (namespace: KernelNamespace) => NetlinkSocket;
@@ -72,6 +74,7 @@ export class NetworkDataplane implements DeviceMarks {
   readonly ports: Ports;
   readonly rows: NetworkRows;
   readonly guard: NetworkGuard;
+  readonly policy: TenantPolicy;
   readonly shapers: Shapers;
   readonly #context: NetworkContext;
   /** Of a layer-2 network. */
@@ -85,6 +88,7 @@ export class NetworkDataplane implements DeviceMarks {
   constructor(desired: DesiredNetwork, networkContext: NetworkContext) {
     this.desired = desired;
     this.#context = networkContext;
+    this.policy = networkContext.policy;
     this.#links = new LinkTable(networkContext.socket);
     const { clock, namespace, report, problems } = networkContext;
     const context = { ...networkContext, links: () => this.#links };
@@ -129,15 +133,16 @@ export class NetworkDataplane implements DeviceMarks {
         ...context,
         guardPort: async (endpoint, index) => {
           await this.guard.ensurePort(endpoint, index);
+          await this.policy.ensurePort(endpoint, index, desired.settings);
           await this.shapers.ensurePort(endpoint, index);
         },
-        guardWrites: () => guard.writes,
+        guardWrites: () => guard.writes + this.policy.writes,
       },
       bridgeIndex: () => this.bridge.index,
       objectOf: (endpoint) => this.#object("endpoint", endpoint),
       report,
       onAttempt: attempted("endpoint"),
-      onGone: (index) => this.guard.portGone(index),
+      onGone: (index) => this.#portGone(index),
       onRemoved: (endpoint) => this.shapers.removePort(endpoint),
     });
     this.shapers = new Shapers({
@@ -325,7 +330,12 @@ export class NetworkDataplane implements DeviceMarks {
     await socket.execute(deleteLink({ index: link.index })).catch((error: unknown) => {
       if (!isErrno(error, "ENODEV")) throw error;
     });
-    if (endpointOfPort(name) !== undefined) this.guard.portGone(link.index);
+    if (endpointOfPort(name) !== undefined) this.#portGone(link.index);
+  }
+
+  #portGone(index: number): void {
+    this.guard.portGone(index);
+    this.policy.portGone(index);
   }
 
   /** Nothing is sent any more. */

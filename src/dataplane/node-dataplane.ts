@@ -4,6 +4,7 @@ import { messageOf } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { isSameList } from "../base/lists.ts";
 import type { TunnelTransport } from "../model/encapsulation.ts";
+import type { PolicyDirection } from "../model/policy/index.ts";
 import { getLink, NetlinkSocket, type Watch } from "../netlink/index.ts";
 import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
@@ -14,6 +15,7 @@ import type { Kernel, KernelNamespace } from "./kernel.ts";
 import { aliasOf, tenantOfNamespace } from "./kernel-names.ts";
 import type { NetworkDataplane, PortTraffic } from "./network-dataplane.ts";
 import type { KernelObject } from "./objects.ts";
+import { DesiredPolicies } from "./policy/desired-policies.ts";
 import { Problems, type Report } from "./report.ts";
 import { Rounds } from "./rounds.ts";
 import { TenantDataplane } from "./tenant-dataplane.ts";
@@ -57,6 +59,8 @@ export interface ProgrammedNetwork {
  * done by the next.
  */
 export class NodeDataplane {
+  /** Who may talk to whom: to be changed as {@link networks} are. */
+  readonly policies = new DesiredPolicies();
   readonly #options: NodeDataplaneOptions;
   readonly #desired = new Map<string, DesiredNetwork>();
   readonly #tenants = new Map<string, TenantQueue>();
@@ -247,6 +251,13 @@ export class NodeDataplane {
     return (index === undefined ? undefined : guard?.droppedOf(index)) ?? {};
   }
 
+  /** Frames to and from an endpoint here that policies forbade since it is under any; `undefined`: it is not. */
+  deniedOf(network: string, endpoint: string): Readonly<Record<PolicyDirection, number>> | undefined {
+    const { ports, policy } = this.network(network)?.dataplane ?? {};
+    const index = ports?.indexOf(endpoint);
+    return index === undefined ? undefined : policy?.deniedOf(index);
+  }
+
   /** Objects that somebody else damaged and that were restored. */
   get repairs(): number {
     return [...this.#repairs.values()].reduce((sum, count) => sum + count, 0);
@@ -409,6 +420,7 @@ export class NodeDataplane {
       tenant: name,
       underlay: this.#underlay,
       guard: this.#guard,
+      policies: this.policies.of(name),
       problems,
       report: this.#report,
       holderOf: (vni) => {

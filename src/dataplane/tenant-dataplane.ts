@@ -24,6 +24,8 @@ import type { Kernel, KernelNamespace } from "./kernel.ts";
 import { endpointOfPort, isOwnLink, namespaceName, tenantDevice, tenantTable, weftProtocol } from "./kernel-names.ts";
 import { NetworkDataplane, type PortTraffic, removalKind } from "./network-dataplane.ts";
 import { Nftables } from "./nft/nftables.ts";
+import type { TenantPolicies } from "./policy/desired-policies.ts";
+import { TenantPolicy } from "./policy/tenant-policy.ts";
 import type { Objects } from "./reconcile/objects.ts";
 import { ReconciledObjects } from "./reconcile/reconciled-objects.ts";
 import type { Problems, Report } from "./report.ts";
@@ -42,6 +44,8 @@ export interface TenantOptions {
   readonly tenant: string;
   readonly underlay: UnderlayDataplane;
   readonly guard: Guard;
+  /** Who may talk to whom. */
+  readonly policies: TenantPolicies;
   readonly problems: Problems;
   readonly report: Report;
   /** The network, of whichever tenant, that is to leave and has the VNI; `undefined`: there is none. */
@@ -60,6 +64,7 @@ interface Opened {
   readonly socket: NetlinkSocket;
   readonly watch: Watch;
   readonly nftables: Nftables;
+  readonly policy: TenantPolicy;
   /** Lets go of all of it. */
   readonly all: DisposableStack;
 }
@@ -68,6 +73,7 @@ interface Opened {
 export class TenantDataplane {
   readonly namespace: KernelNamespace;
   readonly socket: NetlinkSocket;
+  readonly policy: TenantPolicy;
   /** Those that are wanted. */
   readonly networks = new Map<string, NetworkDataplane>();
   /** Those that are wanted no more, and are not gone yet. */
@@ -93,6 +99,7 @@ export class TenantDataplane {
     this.#opened = opened;
     this.namespace = opened.namespace;
     this.socket = opened.socket;
+    this.policy = opened.policy;
     this.#watch = opened.watch;
     this.#nftables = opened.nftables;
     this.#protection = new TenantProtection({ ...options, ...opened });
@@ -120,17 +127,19 @@ export class TenantDataplane {
     );
     const links = await socket.dump(listLinks());
     const ports = links.filter((link) => isOwnLink(link) && endpointOfPort(link.name) !== undefined);
-    await options.guard.adopt(
-      namespace.inode,
-      ports.map(({ index }) => index),
-      socket,
+    const indexes = ports.map(({ index }) => index);
+    await options.guard.adopt(namespace.inode, indexes, socket);
+    const policy = stack.adopt(
+      new TenantPolicy({ bpf: options.kernel.bpf, socket, desired: options.policies }),
+      (opened) => opened.close(),
     );
+    await policy.adopt(indexes);
     const nftables = stack.adopt(new Nftables(namespace, watch), (opened) => opened.close());
-    return new TenantDataplane(options, { namespace, socket, watch, nftables, all: stack.move() });
+    return new TenantDataplane(options, { namespace, socket, watch, nftables, policy, all: stack.move() });
   }
 
   get writes(): number {
-    const ownWrites = this.socket.writes + this.#containerWrites + this.#protection.writes;
+    const ownWrites = this.socket.writes + this.#containerWrites + this.#protection.writes + this.policy.writes;
     return ownWrites + this.#nftables.writes + (this.#uplink?.writes ?? 0);
   }
 
@@ -149,7 +158,7 @@ export class TenantDataplane {
 
   /** Whether something waits to be compared with the kernel. */
   get hasWork(): boolean {
-    if (!this.#protection.isSettled || !this.#removals.isSettled) return true;
+    if (!this.#protection.isSettled || !this.#removals.isSettled || !this.policy.isSettled) return true;
     return this.#uplink?.hasWork === true || [...this.networks.values()].some((network) => !network.isSettled);
   }
 
@@ -252,6 +261,8 @@ export class TenantDataplane {
       this.networks.set(desired.settings.name, this.#makeNetwork(desired));
     }
     await this.#protection.reconcile(wanted);
+    this.policy.setNetworks(wanted.map(({ settings }) => settings));
+    await problems.attempt({ kind: "policy", tenant: this.#options.tenant }, () => this.policy.reconcile());
     const request = requestOf(wanted);
     // Rows lead to the uplink once it is there, and leave it before it goes.
     if (!isEmptyRequest(request)) await this.#ensureUplink(request);
@@ -357,6 +368,7 @@ export class TenantDataplane {
       kernel,
       clock,
       guard,
+      policy: this.policy,
       instance,
       namespace: this.namespace,
       socket: this.socket,

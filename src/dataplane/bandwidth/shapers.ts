@@ -76,7 +76,7 @@ interface Tree {
 }
 
 /** After that of the guard. */
-const redirectPriority = 2;
+const redirectPriority = 3;
 const hooks = { send: filterHook.ingress, receive: filterHook.egress } as const;
 const filterName = "weft";
 /** Milliseconds that what waits at a limit which is taken off may take. */

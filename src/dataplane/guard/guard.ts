@@ -14,7 +14,7 @@ import {
 } from "../../netlink/index.ts";
 import type { KernelBpf, KernelBpfProgram } from "../kernel.ts";
 import { explainMissing, explainMissingBpf } from "../missing-module.ts";
-import { GuardMaps, textOf } from "./maps.ts";
+import { type MapNames, ProgramMaps, textOf } from "../programs/maps.ts";
 import {
   addressKind,
   type Dropped,
@@ -36,6 +36,16 @@ import {
 /** Of the filter at a port. */
 const filterName = "weft";
 const priority = 1;
+
+const mapNames = {
+  kept: ["ports", "addresses", "prefixes", "dropped", "storms"],
+  own: [],
+  full: {
+    reason: "it is full: this node has more endpoints, or addresses of them, than its guard has room for",
+    hint: "attach endpoints on other nodes",
+  },
+} as const satisfies MapNames<string>;
+type GuardMaps = ProgramMaps<(typeof mapNames)["kept"][number]>;
 
 /**
  * What the endpoints of this node may send: the eBPF program guard.c at the ingress of each port, and its maps, which all
@@ -254,7 +264,7 @@ export class Guard {
   }
 
   get #object(): BpfObject {
-    this.#read ??= this.#bpf.readObject(join(import.meta.dirname, "guard.o"));
+    this.#read ??= this.#bpf.readObject(join(import.meta.dirname, "../programs/guard.o"));
     return this.#read;
   }
 
@@ -267,7 +277,7 @@ export class Guard {
   #adoptMaps(filter: BpfFilter | undefined): GuardMaps | undefined {
     const program = filter === undefined ? undefined : this.#bpf.programById(filter.programId);
     if (program === undefined) return undefined;
-    const maps = program.name === this.#programName ? GuardMaps.of(this.#bpf, program) : undefined;
+    const maps = program.name === this.#programName ? ProgramMaps.of(this.#bpf, program, mapNames) : undefined;
     program.close();
     if (maps === undefined) return undefined;
     this.#rememberPorts(maps);
@@ -277,7 +287,7 @@ export class Guard {
 
   #createMaps(): GuardMaps {
     try {
-      const maps = GuardMaps.create(this.#bpf, this.#object);
+      const maps = ProgramMaps.create(this.#bpf, this.#object, mapNames);
       this.#putTunnelPorts(maps);
       return maps;
     } catch (error) {

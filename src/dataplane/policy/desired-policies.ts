@@ -16,13 +16,10 @@ export class TenantPolicies {
   readonly policies = new Map<string, Policy>();
   /** By id. */
   readonly members = new Map<string, PolicyMember>();
-  /** Ids of members that came, went or changed since somebody looked; all: the policies did. */
+  /** Ids of members that came, went or changed since somebody looked. */
   readonly changed = new Set<string>();
+  /** Policies did. */
   isChangedWhole = true;
-
-  get isEmpty(): boolean {
-    return this.policies.size === 0 && this.members.size === 0;
-  }
 }
 
 /** The policies of the tenants that have networks here. */
@@ -31,12 +28,6 @@ export class DesiredPolicies {
   /** The tenant of each policy and of each member. */
   readonly #tenantOfPolicy = new Map<string, string>();
   readonly #tenantOfMember = new Map<string, string>();
-  readonly #onChange: (tenant: string) => void;
-
-  /** `onChange`: something of the tenant's is to be told to the kernel. */
-  constructor(onChange: (tenant: string) => void) {
-    this.#onChange = onChange;
-  }
 
   of(tenant: string): TenantPolicies {
     const known = this.#tenants.get(tenant) ?? new TenantPolicies();
@@ -50,7 +41,6 @@ export class DesiredPolicies {
     of.policies.set(policy.name, policy);
     of.isChangedWhole = true;
     this.#tenantOfPolicy.set(policy.name, policy.tenant);
-    this.#onChange(policy.tenant);
   }
 
   remove(name: string): void {
@@ -60,7 +50,6 @@ export class DesiredPolicies {
     const of = this.of(tenant);
     of.policies.delete(name);
     of.isChangedWhole = true;
-    this.#onChange(tenant);
   }
 
   putMember(member: PolicyMember): void {
@@ -70,7 +59,6 @@ export class DesiredPolicies {
     of.members.set(member.id, member);
     of.changed.add(member.id);
     this.#tenantOfMember.set(member.id, member.tenant);
-    this.#onChange(member.tenant);
   }
 
   removeMember(id: string): void {
@@ -80,6 +68,5 @@ export class DesiredPolicies {
     const of = this.of(tenant);
     of.members.delete(id);
     of.changed.add(id);
-    this.#onChange(tenant);
   }
 }

@@ -2,27 +2,8 @@
  * The guard of an endpoint's port: an eBPF program at the port's clsact ingress, where each frame comes by that the
  * endpoint sends, before the bridge or anything else sees it. What the endpoint may not send ends here, and is counted
  * by reason. What a port may send stands in maps (rows.ts); a port that is not in them may send nothing.
- *
- * The kernel's verifier wants bounded loops and checked loads; nothing here allocates or waits.
  */
-#include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/pkt_cls.h>
-
-#define SECTION(name) __attribute__((section(name), used))
-#define INLINE static inline __attribute__((always_inline))
-#define SWAPPED16(value) ((__u16)__builtin_bswap16(value))
-
-/* linux/bpf.h: `enum bpf_func_id`. */
-static void *(*map_lookup)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
-static long (*load_bytes)(const struct __sk_buff *skb, __u32 offset, void *to,
-			  __u32 length) = (void *)BPF_FUNC_skb_load_bytes;
-static __u64 (*now_in_nanoseconds)(void) = (void *)BPF_FUNC_ktime_get_ns;
-
-/* How the loader (linux/bpf-object.ts) reads a map's layout. */
-struct map {
-	__u32 type, key_size, value_size, max_entries, flags;
-};
+#include "packet.h"
 
 /* Put in by the loader: the number of the tenant whose ports the program stands at. */
 extern const char tenant_number;
@@ -134,21 +115,6 @@ struct arp {
 	__u8 target_mac[6], target_ip[4];
 };
 
-struct ipv4 {
-	__u8 version_and_length, service;
-	__u16 total_length, identification, fragment;
-	__u8 ttl, protocol;
-	__u16 checksum;
-	__u8 source[4], destination[4];
-};
-
-struct ipv6 {
-	__u32 version;
-	__u16 payload_length;
-	__u8 next_header, hop_limit;
-	__u8 source[16], destination[16];
-};
-
 struct udp {
 	__u16 source, destination;
 };
@@ -166,18 +132,10 @@ struct option {
 	__u8 mac[6];
 };
 
-/* IANA protocol numbers. */
-enum { ICMP = 1, UDP = 17, ICMPV6 = 58 };
-enum { HOP_BY_HOP = 0, ROUTING = 43, FRAGMENT = 44, AUTHENTICATION = 51, DESTINATION = 60, MOBILITY = 135 };
-/* RFC 792, RFC 4443, RFC 4861, RFC 3810. */
-enum { ICMP_REDIRECT = 5 };
-enum { MLD_REPORT = 131, ROUTER_SOLICITATION = 133, ADVERTISEMENT = 134, NEIGHBOUR_SOLICITATION = 135,
-       NEIGHBOUR_ADVERTISEMENT = 136, REDIRECTION = 137, MLDV2_REPORT = 143 };
 /* RFC 4861 section 4.6.1. */
 enum { SOURCE_LINK_LAYER_ADDRESS = 1, TARGET_LINK_LAYER_ADDRESS = 2 };
 
-/* Header chains and options that are longer than these are nothing that hosts send. */
-#define MAX_EXTENSIONS 8
+/* Options that are more than these are nothing that hosts send. */
 #define MAX_OPTIONS 4
 
 struct frame {
@@ -187,20 +145,6 @@ struct frame {
 };
 
 #define LOAD(frame, offset, into) (load_bytes((frame)->skb, (offset), &(into), sizeof(into)) == 0)
-
-INLINE void copy(__u8 *to, const __u8 *from, int length)
-{
-	for (int octet = 0; octet < length; octet++)
-		to[octet] = from[octet];
-}
-
-INLINE int is_zero(const __u8 *octets, int length)
-{
-	__u8 any = 0;
-	for (int octet = 0; octet < length; octet++)
-		any |= octets[octet];
-	return any == 0;
-}
 
 INLINE int is_told(__u32 tenant, __u32 scope, enum kind kind, const __u8 *octets, int length)
 {
@@ -370,8 +314,7 @@ INLINE int judge_ipv6(const struct frame *frame)
 	/* RFC 7112: the whole chain of headers is in the first fragment. What hides its end is dropped. */
 	for (int count = 0; count < MAX_EXTENSIONS; count++) {
 		__u8 extension[4];
-		if (next != HOP_BY_HOP && next != ROUTING && next != FRAGMENT && next != AUTHENTICATION &&
-		    next != DESTINATION && next != MOBILITY)
+		if (!is_extension(next))
 			break;
 		if (!LOAD(frame, offset, extension))
 			return MALFORMED;
@@ -386,8 +329,7 @@ INLINE int judge_ipv6(const struct frame *frame)
 		}
 		next = extension[0];
 	}
-	if (next == HOP_BY_HOP || next == ROUTING || next == FRAGMENT || next == AUTHENTICATION ||
-	    next == DESTINATION || next == MOBILITY)
+	if (is_extension(next))
 		return MALFORMED;
 	if (next == ICMPV6)
 		return judge_icmpv6(frame, offset, end, ip.source, is_fragment);

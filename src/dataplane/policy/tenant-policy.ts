@@ -1,0 +1,483 @@
+import { setImmediate as turn } from "node:timers/promises";
+import type { Cidr } from "../../base/cidr.ts";
+import type { IpAddress } from "../../base/ip.ts";
+import type { Vni } from "../../model/index.ts";
+import {
+  appliesTo,
+  type Identity,
+  type Policy,
+  type PolicyDirection,
+  policyDirections,
+} from "../../model/policy/index.ts";
+import type { NetlinkSocket } from "../../netlink/index.ts";
+import type { LocalEndpoint, NetworkSettings } from "../desired.ts";
+import type { KernelBpf } from "../kernel.ts";
+import { textOf } from "../programs/maps.ts";
+import type { TenantPolicies } from "./desired-policies.ts";
+import type { Identifier } from "./identifier.ts";
+import { type PeerClass, PeerClasses } from "./peer-classes.ts";
+import { PolicyGroup } from "./policy-group.ts";
+import { type PolicyMap, PolicyPrograms } from "./policy-programs.ts";
+import {
+  addressKey,
+  identifierOctets,
+  indexKey,
+  listKey,
+  nothingCounted,
+  nothingDenied,
+  portValue,
+  prefixKey,
+  readCount,
+  readDenied,
+  readIndex,
+  readPort,
+  verdictKey,
+  verdictValue,
+} from "./rows.ts";
+import type { VerdictList } from "./verdict-list.ts";
+
+export interface TenantPolicyOptions {
+  readonly bpf: KernelBpf;
+  readonly socket: NetlinkSocket;
+  readonly desired: TenantPolicies;
+}
+
+/** A port, and what policies know its endpoint by. */
+interface Port {
+  readonly identity: Identity;
+  readonly otherwise: "allow" | "deny";
+  readonly vni: Vni;
+}
+
+/** `ip`: it is of one address. `view`: as one network has it. */
+interface PeerRow {
+  readonly ip?: IpAddress;
+  readonly view?: Vni;
+  readonly key: Uint8Array;
+  readonly is: PeerClass;
+}
+
+type Groups = Readonly<Record<PolicyDirection, PolicyGroup>>;
+
+/** Rows between two turns of others. */
+const rowsInATurn = 2_000;
+/** Classes that came one by one, some of which are nobody's any more, before all is looked at again. */
+const mostNewClasses = 1_000;
+
+/**
+ * Who may talk to whom, in the kernel, for the endpoints of one tenant on this node. What is meant by a row is there before the row:
+ * verdicts, then lists, then whose address is of which class, then the group of a port; what is wanted no more goes in reverse.
+ */
+export class TenantPolicy {
+  readonly #desired: TenantPolicies;
+  readonly #programs: PolicyPrograms;
+  readonly #ports = new Map<number, Port>();
+  /** What the ports in the kernel have now. */
+  #groups = new Map<Identifier, PolicyGroup>();
+  /** Of endpoints under the same of these policies. */
+  #groupsFor: readonly Policy[] = [];
+  readonly #groupsByText = new Map<string, Groups>();
+  /** Those that the rows of peers were made with. */
+  #classes = new PeerClasses([], []);
+  #policies: readonly Policy[] = [];
+  /** By the network's name, those that are here. */
+  #networks: ReadonlyMap<string, Pick<NetworkSettings, "vni" | "subnets">> = new Map();
+  #subnets: readonly Cidr[] = [];
+  /** Classes that peers are of, or were. */
+  readonly #present = new Map<Identifier, PeerClass>();
+  #newClasses = 0;
+  /** Who has an address. */
+  readonly #holders = new Map<IpAddress, Set<string>>();
+  /** The addresses of members as they were last looked at. */
+  readonly #ipsOf = new Map<string, readonly IpAddress[]>();
+  /** Networks some of whose addresses endpoints of other networks have, too. */
+  readonly #shared = new Map<string, Set<IpAddress>>();
+  /** Networks that have a row of an address by themselves. */
+  readonly #views = new Map<IpAddress, readonly Vni[]>();
+  /** The last that was given to a port. */
+  #epoch = 0;
+  /** Ports with an earlier one have flows that must be judged again. */
+  #leastEpoch = 0;
+  #isMarkedWhole = true;
+  #writes = 0;
+
+  constructor({ bpf, socket, desired }: TenantPolicyOptions) {
+    this.#desired = desired;
+    this.#programs = new PolicyPrograms(bpf, socket);
+  }
+
+  /** Rows that were written. */
+  get writes(): number {
+    return this.#writes + (this.#programs.present?.writes ?? 0);
+  }
+
+  /** Takes up what an earlier run left at these ports. */
+  async adopt(ports: readonly number[]): Promise<void> {
+    await this.#programs.adopt(ports);
+    const maps = this.#programs.present;
+    for (const key of maps?.keys("ports") ?? []) {
+      if (!ports.includes(readIndex(key))) this.#forgetPort(readIndex(key));
+      const row = maps?.known("ports", key);
+      if (row !== undefined) this.#epoch = Math.max(this.#epoch, readPort(row).epoch);
+    }
+  }
+
+  /** Whether the kernel has what is known of policies and members. */
+  get isSettled(): boolean {
+    return !this.#isMarkedWhole && !this.#desired.isChangedWhole && this.#desired.changed.size === 0;
+  }
+
+  /** What the tenant has here. */
+  setNetworks(networks: readonly NetworkSettings[]): void {
+    const isSame =
+      networks.length === this.#networks.size &&
+      networks.every(({ name, vni, subnets }) => {
+        const known = this.#networks.get(name);
+        return known?.vni === vni && known.subnets === subnets;
+      });
+    if (isSame) return;
+    this.#networks = new Map(networks.map((network) => [network.name, network]));
+    this.#subnets = [...new Set(networks.flatMap(({ subnets }) => subnets))];
+    this.#isMarkedWhole = true;
+  }
+
+  /** Makes the rows follow what is desired, and the ports that are there follow the rows. */
+  async reconcile(): Promise<void> {
+    const desired = this.#desired;
+    if (this.isSettled) return;
+    const isWhole = this.#isMarkedWhole || desired.isChangedWhole || this.#newClasses > mostNewClasses;
+    const changed = [...desired.changed];
+    desired.isChangedWhole = false;
+    desired.changed.clear();
+    this.#isMarkedWhole = true;
+    const touched = this.#lookAt(isWhole ? new Set([...desired.members.keys(), ...this.#ipsOf.keys()]) : changed);
+    if (isWhole) await this.#reconcileAll();
+    else if (this.#isInUse) await this.#reconcileMembers(touched);
+    this.#isMarkedWhole = false;
+  }
+
+  /** Puts the port under the policies of its endpoint. It has no others before it is up. */
+  async ensurePort(endpoint: LocalEndpoint, index: number, settings: NetworkSettings): Promise<void> {
+    const { name: network, policyDefault: otherwise, vni } = settings;
+    const port = { identity: { network, labels: endpoint.labels ?? {} }, otherwise, vni };
+    this.#ports.set(index, port);
+    if (!this.isSettled) await this.reconcile();
+    await this.#ensurePort(index, port);
+  }
+
+  /** The port's device is gone. */
+  portGone(index: number): void {
+    this.#ports.delete(index);
+    this.#forgetPort(index);
+  }
+
+  /** Frames to and from a port that policies forbade; `undefined`: it is under none. */
+  deniedOf(index: number): Readonly<Record<PolicyDirection, number>> | undefined {
+    const value = this.#programs.isAttached(index)
+      ? this.#programs.present?.read("denied", indexKey(index))
+      : undefined;
+    return value === undefined ? undefined : readDenied(value);
+  }
+
+  /** How often this decided, or was met, here; `undefined`: nobody here is under it. */
+  countOf(rule: Identifier): number | undefined {
+    const value = this.#programs.present?.read("rules", identifierOctets(rule));
+    return value === undefined ? undefined : readCount(value);
+  }
+
+  /** Lets go of the kernel, which stays as it is. */
+  close(): void {
+    this.#writes = this.writes;
+    this.#programs.close();
+  }
+
+  /** Whether any port needs rows. */
+  get #isInUse(): boolean {
+    return this.#groups.size > 0;
+  }
+
+  /** First whatever speaks of the classes and groups that are and those that come; then these; then what is no more goes. */
+  async #reconcileAll(): Promise<void> {
+    const before = this.#policies;
+    const policies = [...this.#desired.policies.values()];
+    const groups = new Map<Identifier, PolicyGroup>();
+    const ofPorts = new Map(
+      Array.from(this.#ports, ([index, port]) => [index, this.#groupsOf(port, policies)] as const),
+    );
+    for (const pair of ofPorts.values())
+      for (const direction of policyDirections)
+        if (pair[direction].id !== 0n) groups.set(pair[direction].id, pair[direction]);
+    const isNeeded = groups.size > 0;
+    const after = new PeerClasses(policies, this.#subnets);
+    if (!isNeeded && this.#programs.present === undefined) {
+      this.#policies = policies;
+      this.#classes = after;
+      return;
+    }
+    const keepsAll = this.#classes.peers.isSubsetOf(after.peers);
+    const meanwhile = keepsAll ? after : new PeerClasses([...before, ...policies], this.#subnets);
+    const { maps } = this.#programs;
+    const writes = maps.writes;
+    if (isNeeded || this.#isInUse) {
+      await this.#putLists(new Map([...this.#groups, ...groups]), this.#classesIn(meanwhile).values());
+      await this.#putPeers(meanwhile);
+      await this.#prunePeers(meanwhile);
+    }
+    if (maps.writes !== writes) this.#renewFlows();
+    this.#policies = policies;
+    this.#groups = groups;
+    this.#classes = meanwhile;
+    for (const [index, port] of this.#ports)
+      if (!(await this.#ensureRow(index, port)) || !this.#programs.isAttached(index))
+        await this.#ensurePort(index, port);
+    if (!keepsAll && isNeeded) {
+      await this.#putLists(groups, this.#classesIn(after).values());
+      await this.#putPeers(after);
+    }
+    this.#classes = after;
+    await this.#prune(isNeeded ? after : undefined, groups);
+    this.#newClasses = 0;
+  }
+
+  /** What was allowed may be forbidden by now: flows are judged again, each when its next packet comes. */
+  #renewFlows(): void {
+    this.#leastEpoch = ++this.#epoch;
+  }
+
+  /** Of these addresses alone. */
+  async #reconcileMembers(ips: ReadonlySet<IpAddress>): Promise<void> {
+    const { maps } = this.#programs;
+    const rows = [...ips].flatMap((ip) => this.#rowsOf(ip, this.#classes));
+    const fresh = new Map(rows.flatMap(({ is }) => (this.#present.has(is.id) ? [] : [[is.id, is] as const])));
+    await this.#putLists(this.#groups, fresh.values());
+    this.#newClasses += fresh.size;
+    const wanted = new Map(rows.map(({ key, is }) => [textOf(key), textOf(identifierOctets(is.id))]));
+    const possible = [...ips].flatMap((ip) => this.#keysOf(ip));
+    // Who comes has no flows.
+    const isOther = possible.some((key) => {
+      const before = maps.known("peers", key);
+      return before !== undefined && wanted.get(textOf(key)) !== textOf(before);
+    });
+    await this.#inTurns(rows, (row) => this.#putPeer(row));
+    for (const key of possible) if (!wanted.has(textOf(key))) maps.delete("peers", key);
+    if (isOther) this.#renewFlows();
+    for (const [index, port] of this.#ports) await this.#ensureRow(index, port);
+  }
+
+  async #ensurePort(index: number, port: Port): Promise<void> {
+    const isUnder = await this.#ensureRow(index, port);
+    if (isUnder) await this.#programs.attach(index);
+    else if (this.#programs.isAttached(index)) {
+      await this.#programs.detach(index);
+      this.#forgetPort(index);
+    }
+  }
+
+  /** Tells whether the port is under policies. */
+  async #ensureRow(index: number, port: Port): Promise<boolean> {
+    const groups = this.#groupsOf(port, this.#policies);
+    const fresh = policyDirections.map((direction) => groups[direction]).filter(({ id }) => id !== 0n);
+    if (fresh.length === 0) return false;
+    const unknown = new Map(fresh.flatMap((group) => (this.#groups.has(group.id) ? [] : [[group.id, group] as const])));
+    if (unknown.size > 0) {
+      if (this.#isInUse) await this.#putLists(unknown, [...this.#present.values()]);
+      else {
+        // The first that is under policies brings the peers of all.
+        await this.#putLists(unknown, this.#classesIn(this.#classes).values());
+        await this.#putPeers(this.#classes);
+      }
+      for (const [id, group] of unknown) this.#groups.set(id, group);
+    }
+    const { maps } = this.#programs;
+    const key = indexKey(index);
+    const view = (this.#shared.get(port.identity.network)?.size ?? 0) > 0 ? port.vni : 0;
+    const known = maps.known("ports", key);
+    const before = known === undefined ? undefined : readPort(known);
+    const { ingress, egress } = groups;
+    const isOther = before?.groups.ingress !== ingress.id || before.groups.egress !== egress.id;
+    if (before !== undefined && isOther) this.#epoch++;
+    const epoch = isOther || before.epoch < this.#leastEpoch ? this.#epoch : before.epoch;
+    maps.putCounter("denied", key, nothingDenied);
+    maps.put("ports", key, portValue({ groups: { ingress: ingress.id, egress: egress.id }, epoch, view }));
+    return true;
+  }
+
+  #forgetPort(index: number): void {
+    this.#programs.forget(index);
+    const maps = this.#programs.present;
+    maps?.delete("ports", indexKey(index));
+    maps?.delete("denied", indexKey(index));
+  }
+
+  #groupsOf({ identity, otherwise }: Port, policies: readonly Policy[]): Groups {
+    if (this.#groupsFor !== policies) this.#groupsByText.clear();
+    this.#groupsFor = policies;
+    const applying = policies.filter((policy) => appliesTo(policy, identity));
+    const text = [otherwise, ...applying.map(({ name }) => name)].join(" ");
+    const known = this.#groupsByText.get(text);
+    if (known !== undefined) return known;
+    const of = (direction: PolicyDirection): PolicyGroup => new PolicyGroup(applying, direction, otherwise);
+    const groups = { ingress: of("ingress"), egress: of("egress") };
+    this.#groupsByText.set(text, groups);
+    return groups;
+  }
+
+  /** Remembers the addresses of members; tells which ones may have come to be of another class. */
+  #lookAt(ids: Iterable<string>): Set<IpAddress> {
+    const touched = new Set<IpAddress>();
+    for (const id of ids) {
+      const before = this.#ipsOf.get(id) ?? [];
+      const after = this.#desired.members.get(id)?.ips ?? [];
+      for (const ip of before) {
+        const holders = this.#holders.get(ip);
+        holders?.delete(id);
+        if (holders?.size === 0) this.#holders.delete(ip);
+        touched.add(ip);
+      }
+      for (const ip of after) {
+        const holders = this.#holders.get(ip) ?? new Set();
+        this.#holders.set(ip, holders.add(id));
+        touched.add(ip);
+      }
+      if (after.length === 0) this.#ipsOf.delete(id);
+      else this.#ipsOf.set(id, after);
+    }
+    for (const ip of touched) this.#noteShared(ip);
+    return touched;
+  }
+
+  #noteShared(ip: IpAddress): void {
+    const networks = new Set(this.#membersAt(ip).map(({ network }) => network));
+    for (const [network, ips] of this.#shared) if (networks.size < 2 || !networks.has(network)) ips.delete(ip);
+    if (networks.size < 2) return;
+    for (const network of networks) {
+      const ips = this.#shared.get(network) ?? new Set();
+      this.#shared.set(network, ips.add(ip));
+    }
+  }
+
+  #membersAt(ip: IpAddress) {
+    return [...(this.#holders.get(ip) ?? [])].flatMap((id) => this.#desired.members.get(id) ?? []);
+  }
+
+  /** The rows that an address has, or may have. */
+  #keysOf(ip: IpAddress): Uint8Array[] {
+    return [0, ...(this.#views.get(ip) ?? [])].map((view) => addressKey(ip, view));
+  }
+
+  /** Whose an address is. In networks that have it each by itself it is theirs; for the others nobody knows. */
+  #rowsOf(ip: IpAddress, classes: PeerClasses): PeerRow[] {
+    const byNetwork = new Map<string, PeerClass>();
+    for (const { network, labels } of this.#membersAt(ip)) {
+      const is = classes.ofMember({ network, labels }, ip);
+      const other = byNetwork.get(network);
+      byNetwork.set(network, other === undefined || other.id === is.id ? is : classes.ofSeveral(ip));
+    }
+    const own = [...byNetwork].flatMap(([network, is]) => {
+      const vni = this.#networks.get(network)?.vni;
+      return byNetwork.size < 2 || vni === undefined ? [] : [{ ip, view: vni, key: addressKey(ip, vni), is }];
+    });
+    const [first] = byNetwork.values();
+    const general = byNetwork.size > 1 ? classes.ofSeveral(ip) : first;
+    if (general === undefined || (own.length === 0 && general.id === classes.ofNobody(ip).id)) return own;
+    return [{ ip, key: addressKey(ip), is: general }, ...own];
+  }
+
+  /** The rows of all peers. */
+  *#peerRows(classes: PeerClasses): Generator<PeerRow> {
+    for (const [prefix, is] of classes.prefixes()) yield { key: prefixKey(prefix), is };
+    for (const ip of this.#holders.keys()) yield* this.#rowsOf(ip, classes);
+  }
+
+  #classesIn(classes: PeerClasses): Map<Identifier, PeerClass> {
+    return new Map(Array.from(this.#peerRows(classes), ({ is }) => [is.id, is]));
+  }
+
+  async #putPeers(classes: PeerClasses): Promise<void> {
+    await this.#inTurns(this.#peerRows(classes), (row) => this.#putPeer(row));
+  }
+
+  #putPeer({ ip, view, key, is }: PeerRow): void {
+    this.#programs.maps.put("peers", key, identifierOctets(is.id));
+    if (ip !== undefined && view !== undefined)
+      this.#views.set(ip, [...new Set([...(this.#views.get(ip) ?? []), view])]);
+  }
+
+  /** What the groups say of the classes. */
+  async #putLists(groups: ReadonlyMap<Identifier, PolicyGroup>, classes: Iterable<PeerClass>): Promise<void> {
+    const { maps } = this.#programs;
+    const all = [...classes];
+    for (const group of groups.values()) {
+      for (const rule of group.counters()) maps.putCounter("rules", identifierOctets(rule), nothingCounted);
+      const rows = [...listRows(group, all)];
+      const lists = new Map(rows.map(({ list }) => [list.id, list] as const));
+      const verdicts = Array.from(lists.values(), (list) => list.rows.map((row) => ({ list, row }))).flat();
+      await this.#inTurns(verdicts, ({ list, row }) =>
+        maps.put("verdicts", verdictKey(list.id, row), verdictValue(row)),
+      );
+      await this.#inTurns(rows, ({ key, list }) => maps.put("lists", key, identifierOctets(list.id)));
+    }
+    for (const is of all) this.#present.set(is.id, is);
+  }
+
+  async #prunePeers(classes: PeerClasses): Promise<void> {
+    const wanted = new Set(Array.from(this.#peerRows(classes), ({ key }) => textOf(key)));
+    await this.#keepOnly("peers", wanted);
+  }
+
+  /** `classes`: `undefined`: there is nobody who asks for them. */
+  async #prune(classes: PeerClasses | undefined, groups: ReadonlyMap<Identifier, PolicyGroup>): Promise<void> {
+    const [peers, lists, verdicts, rules] = [
+      new Set<string>(),
+      new Set<string>(),
+      new Set<string>(),
+      new Set<string>(),
+    ];
+    this.#present.clear();
+    this.#views.clear();
+    for (const row of classes === undefined ? [] : this.#peerRows(classes)) {
+      peers.add(textOf(row.key));
+      this.#present.set(row.is.id, row.is);
+      this.#putPeer(row);
+    }
+    for (const group of groups.values()) {
+      for (const rule of group.counters()) rules.add(textOf(identifierOctets(rule)));
+      for (const { key, list } of listRows(group, this.#present.values())) {
+        lists.add(textOf(key));
+        for (const row of list.rows) verdicts.add(textOf(verdictKey(list.id, row)));
+      }
+    }
+    await this.#keepOnly("peers", peers);
+    await this.#keepOnly("lists", lists);
+    await this.#keepOnly("verdicts", verdicts);
+    await this.#keepOnly("rules", rules);
+  }
+
+  async #keepOnly(name: PolicyMap, wanted: ReadonlySet<string>): Promise<void> {
+    const { maps } = this.#programs;
+    await this.#inTurns(maps.keys(name), (key) => {
+      if (!wanted.has(textOf(key))) maps.delete(name, key);
+    });
+  }
+
+  /** Others get their turn between. */
+  async #inTurns<Item>(items: Iterable<Item>, act: (item: Item) => void): Promise<void> {
+    let count = 0;
+    for (const item of items) {
+      act(item);
+      if (++count % rowsInATurn === 0) await turn();
+    }
+  }
+}
+
+/** The lists that a group has for classes, and that of all others. */
+function* listRows(
+  group: PolicyGroup,
+  classes: Iterable<PeerClass>,
+): Generator<{ readonly key: Uint8Array; readonly list: VerdictList }> {
+  yield { key: listKey(group.id, 0n), list: group.generalList };
+  for (const each of classes) {
+    const list = group.listOf(each);
+    if (list !== undefined && each.id !== 0n) yield { key: listKey(group.id, each.id), list };
+  }
+}

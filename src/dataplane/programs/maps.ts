@@ -1,0 +1,151 @@
+import { WeftError } from "../../base/errors.ts";
+import { type BpfObject, isErrno } from "../../linux/index.ts";
+import type { KernelBpf, KernelBpfMap, KernelBpfProgram } from "../kernel.ts";
+
+/** Which maps a program has. */
+export interface MapNames<Name extends string> {
+  /** What is in them is weft's, or counted by the program in rows of weft's. */
+  readonly kept: readonly Name[];
+  /** The program's own. */
+  readonly own: readonly string[];
+  /** For people: what fills them, and what to do then. */
+  readonly full: { readonly reason: string; readonly hint: string };
+}
+
+/**
+ * The maps of a program, and what is in those that are kept: nobody else writes there, so that what was read once and written since is
+ * known. They live in the kernel as long as a program that is in use has them, and so outlive the agent.
+ */
+export class ProgramMaps<Name extends string> {
+  readonly #names: MapNames<Name>;
+  readonly #maps: ReadonlyMap<string, KernelBpfMap>;
+  /** Values by keys; of counters, which the program writes, that they are there. All as text. */
+  readonly #present: ReadonlyMap<Name, Map<string, string>>;
+  #writes = 0;
+
+  private constructor(names: MapNames<Name>, maps: ReadonlyMap<string, KernelBpfMap>) {
+    this.#names = names;
+    this.#maps = maps;
+    this.#present = new Map(
+      names.kept.map((name) => {
+        const map = this.#map(name);
+        return [
+          name,
+          new Map(Array.from(map.keys(), (key) => [textOf(key), textOf(map.get(key) ?? new Uint8Array())])),
+        ];
+      }),
+    );
+  }
+
+  static create<Name extends string>(bpf: KernelBpf, { maps }: BpfObject, names: MapNames<Name>): ProgramMaps<Name> {
+    using stack = new DisposableStack();
+    const made = new Map<string, KernelBpfMap>();
+    for (const name of [...names.kept, ...names.own]) {
+      const layout = maps.get(name);
+      if (layout === undefined) throw new TypeError(`the program has no map ${name}`);
+      made.set(
+        name,
+        stack.adopt(bpf.createMap(name, layout), (map) => map.close()),
+      );
+    }
+    stack.move();
+    return new ProgramMaps(names, made);
+  }
+
+  /** Those that a program in the kernel uses; `undefined`: it has others. */
+  static of<Name extends string>(
+    bpf: KernelBpf,
+    program: KernelBpfProgram,
+    names: MapNames<Name>,
+  ): ProgramMaps<Name> | undefined {
+    const found = new Map(program.mapIds.flatMap((id) => bpf.mapById(id) ?? []).map((map) => [map.name, map]));
+    if ([...names.kept, ...names.own].every((name) => found.has(name))) return new ProgramMaps(names, found);
+    for (const map of found.values()) map.close();
+    return undefined;
+  }
+
+  get writes(): number {
+    return this.#writes;
+  }
+
+  /** For programs. */
+  get(name: string): KernelBpfMap | undefined {
+    return this.#maps.get(name);
+  }
+
+  /** Whether a program uses these. */
+  areOf({ mapIds }: KernelBpfProgram): boolean {
+    const ids = new Set(Array.from(this.#maps.values(), ({ id }) => id));
+    return mapIds.length === ids.size && mapIds.every((id) => ids.has(id));
+  }
+
+  put(name: Name, key: Uint8Array, value: Uint8Array): void {
+    const [keyText, text] = [textOf(key), textOf(value)];
+    const present = this.#rows(name);
+    if (present.get(keyText) === text) return;
+    try {
+      this.#map(name).set(key, value);
+    } catch (error) {
+      if (!isErrno(error, "E2BIG", "ENOSPC")) throw error;
+      throw new WeftError({
+        code: "exhausted",
+        attempted: error.attempted,
+        ...this.#names.full,
+        cause: error,
+      });
+    }
+    present.set(keyText, text);
+    this.#writes++;
+  }
+
+  /** A counter that the program goes on with: if it is there it stays as it is. */
+  putCounter(name: Name, key: Uint8Array, zero: Uint8Array): void {
+    if (!this.#rows(name).has(textOf(key))) this.put(name, key, zero);
+  }
+
+  delete(name: Name, key: Uint8Array): void {
+    if (!this.#rows(name).has(textOf(key))) return;
+    this.#map(name).delete(key);
+    this.#rows(name).delete(textOf(key));
+    this.#writes++;
+  }
+
+  read(name: Name, key: Uint8Array): Uint8Array | undefined {
+    return this.#map(name).get(key);
+  }
+
+  /** The keys that are there; some of them may be deleted meanwhile. */
+  keys(name: Name): Uint8Array[] {
+    return Array.from(this.#rows(name).keys(), octetsOf);
+  }
+
+  /** The value that is known to be there. */
+  known(name: Name, key: Uint8Array): Uint8Array | undefined {
+    const text = this.#rows(name).get(textOf(key));
+    return text === undefined ? undefined : octetsOf(text);
+  }
+
+  close(): void {
+    for (const map of this.#maps.values()) map.close();
+  }
+
+  #map(name: Name): KernelBpfMap {
+    const map = this.#maps.get(name);
+    if (map === undefined) throw new TypeError(`the program has no map ${name}`);
+    return map;
+  }
+
+  #rows(name: Name): Map<string, string> {
+    const rows = this.#present.get(name);
+    if (rows === undefined) throw new TypeError(`map ${name} is not kept`);
+    return rows;
+  }
+}
+
+export function textOf(octets: Uint8Array): string {
+  return Buffer.from(octets.buffer, octets.byteOffset, octets.byteLength).toString("latin1");
+}
+
+function octetsOf(text: string): Uint8Array {
+  return Uint8Array.from(Buffer.from(text, "latin1"));
+}
