@@ -8,7 +8,7 @@ import { deleteNamedNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
 import { type Labels, type Policy, parsePolicy } from "../../src/model/policy/index.ts";
 import { networkSettings } from "../../src/testing/desired.ts";
-import { BackgroundProgram, type Owner } from "../support/cluster.ts";
+import { BackgroundProgram } from "../support/cluster.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { eventually, makeUnderlay, settled } from "../support/underlay.ts";
 import type { Answer, Command } from "./party.ts";
@@ -29,6 +29,9 @@ export const listeningPorts = [80, 81, 40_000] as const;
 const tenant = "blue";
 const network = "blue-net";
 const program = fileURLToPath(new URL("party.ts", import.meta.url));
+
+/** Programs end with the namespaces that they are in. */
+const noOwner = { after: () => {} };
 
 /** Two nodes with one network, whose endpoints talk by real sockets. */
 export class PolicyStage {
@@ -61,18 +64,17 @@ export class PolicyStage {
   }
 
   static async make(
-    owner: Owner,
     label: string,
     parties: readonly Pick<Party, "name" | "node" | "labels">[],
     changes: Partial<NetworkSettings> = {},
   ): Promise<PolicyStage> {
     const stage = new PolicyStage(label, parties, changes);
-    for (const { name } of stage.parties) stage.#containers.set(name, testNamespace(name));
+    for (const { name } of stage.parties) stage.#containers.set(name, testNamespace(name.replace("/", "-")));
     for (const node of [1, 2]) stage.dataplanes.push(await stage.startNode(node));
     for (const { name } of stage.parties) {
       const { namespace } = stage.container(name);
       const ports = listeningPorts.map(String);
-      stage.#programs.set(name, new BackgroundProgram(owner, namespace, process.execPath, [program, ...ports]));
+      stage.#programs.set(name, new BackgroundProgram(noOwner, namespace, process.execPath, [program, ...ports]));
     }
     for (const each of stage.#programs.values()) await each.said(/ready/);
     return stage;
