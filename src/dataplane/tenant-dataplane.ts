@@ -190,10 +190,9 @@ export class TenantDataplane {
     if (TenantDataplane.needsUplink(wanted)) kept.add(tenantDevice);
     const links = await this.socket.dump(listLinks());
     const ports = links.filter(({ name }) => kept.has(name) && endpointOfPort(name) !== undefined);
-    this.#options.guard.keepPorts(
-      this.namespace.inode,
-      ports.map(({ index }) => index),
-    );
+    const indexes = ports.map(({ index }) => index);
+    this.#options.guard.keepPorts(this.namespace.inode, indexes);
+    this.policy.keepPorts(indexes);
     this.#options.guard.keepNetworks(this.namespace.inode, new Set(wanted.map(({ settings }) => settings.vni)));
     for (const link of links)
       if (isOwnLink(link) && !kept.has(link.name))
@@ -262,7 +261,8 @@ export class TenantDataplane {
     }
     await this.#protection.reconcile(wanted);
     this.policy.setNetworks(wanted.map(({ settings }) => settings));
-    await problems.attempt({ kind: "policy", tenant: this.#options.tenant }, () => this.policy.reconcile());
+    const policy = { kind: "policy", tenant: this.#options.tenant };
+    await problems.attempt(policy, () => this.policy.reconcile());
     const request = requestOf(wanted);
     // Rows lead to the uplink once it is there, and leave it before it goes.
     if (!isEmptyRequest(request)) await this.#ensureUplink(request);
@@ -271,6 +271,7 @@ export class TenantDataplane {
       if (network.isSettled) continue;
       if (this.#isProtected(network)) await network.reconcile(links);
     }
+    await problems.attempt(policy, () => this.policy.sweep());
     if (isEmptyRequest(request)) await this.#ensureUplink(request);
   }
 

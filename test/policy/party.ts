@@ -52,8 +52,9 @@ for await (const line of createInterface({ input: process.stdin })) {
     const socket = createSocket({ type: address.includes(":") ? "udp6" : "udp4" });
     socket.on("message", () => tell({ id, is: "heard" }));
     socket.on("error", () => tell({ id, is: "failed" }));
-    socket.send(".", port, address);
-    connections.set(id, { end: () => socket.close(), say: () => socket.send(".", port, address) });
+    // Connected, it hears that nobody is there.
+    socket.connect(port, address, () => socket.send("."));
+    connections.set(id, { end: () => socket.close(), say: () => socket.send(".") });
   } else if (command.do === "say") connections.get(id)?.say();
   else {
     connections.get(id)?.end();

@@ -4,6 +4,7 @@ import { type IpAddress, ip } from "../../src/base/ip.ts";
 import { mac } from "../../src/base/mac.ts";
 import { type DataplaneEvent, type NetworkSettings, NodeDataplane } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
+import type { TenantPolicy } from "../../src/dataplane/policy/tenant-policy.ts";
 import { deleteNamedNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
 import { type Labels, type Policy, parsePolicy } from "../../src/model/policy/index.ts";
@@ -189,6 +190,13 @@ export class PolicyStage {
     return talk;
   }
 
+  /** What a node has of policies in its kernel. */
+  policyOf(node: number): TenantPolicy {
+    const { dataplane } = this.dataplanes[node - 1]?.network(network) ?? {};
+    if (dataplane === undefined) throw new RangeError(`node ${node} has no network`);
+    return dataplane.policy;
+  }
+
   /** What policies dropped of a party, both directions together. */
   denied(name: string): number {
     const { node, id } = this.party(name);
@@ -256,9 +264,14 @@ export class Talk {
     return this.#count("open") + this.#count("heard") > 0;
   }
 
-  /** It has come about, or was denied. */
+  /** Nobody is there, or it was reset. */
+  get hasFailed(): boolean {
+    return this.#count("failed") > 0;
+  }
+
+  /** It has come about, was denied, or failed. */
   async settled(): Promise<void> {
-    await eventually("a connection is open, or denied", () => this.isOpen || this.#isDenied());
+    await eventually("a connection is open, or denied", () => this.isOpen || this.hasFailed || this.#isDenied());
     this.#heard = this.#count("heard");
   }
 

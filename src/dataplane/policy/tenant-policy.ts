@@ -99,6 +99,10 @@ export class TenantPolicy {
   /** Ports with an earlier one have flows that must be judged again. */
   #leastEpoch = 0;
   #isMarkedWhole = true;
+  /** Ports that an earlier run put under policies, and that this one has not come to. */
+  readonly #adopted = new Set<number>();
+  /** Rows may be there that nothing leads to. */
+  #isSwept = false;
   #writes = 0;
 
   constructor({ bpf, socket, desired }: TenantPolicyOptions) {
@@ -116,14 +120,19 @@ export class TenantPolicy {
     await this.#programs.adopt(ports);
     const maps = this.#programs.present;
     for (const key of maps?.keys("ports") ?? []) {
-      if (!ports.includes(readIndex(key))) this.#forgetPort(readIndex(key));
+      if (ports.includes(readIndex(key))) this.#adopted.add(readIndex(key));
+      else this.#forgetPort(readIndex(key));
       const row = maps?.known("ports", key);
       if (row !== undefined) this.#epoch = Math.max(this.#epoch, readPort(row).epoch);
     }
   }
 
-  /** Whether the kernel has what is known of policies and members. */
+  /** Whether the kernel has what is known of policies and members, and nothing else. */
   get isSettled(): boolean {
+    return this.#isFollowed && this.#isSwept;
+  }
+
+  get #isFollowed(): boolean {
     return !this.#isMarkedWhole && !this.#desired.isChangedWhole && this.#desired.changed.size === 0;
   }
 
@@ -144,7 +153,7 @@ export class TenantPolicy {
   /** Makes the rows follow what is desired, and the ports that are there follow the rows. */
   async reconcile(): Promise<void> {
     const desired = this.#desired;
-    if (this.isSettled) return;
+    if (this.#isFollowed) return;
     const isWhole = this.#isMarkedWhole || desired.isChangedWhole || this.#newClasses > mostNewClasses;
     const changed = [...desired.changed];
     desired.isChangedWhole = false;
@@ -161,14 +170,32 @@ export class TenantPolicy {
     const { name: network, policyDefault: otherwise, vni } = settings;
     const port = { identity: { network, labels: endpoint.labels ?? {} }, otherwise, vni };
     this.#ports.set(index, port);
-    if (!this.isSettled) await this.reconcile();
+    this.#adopted.delete(index);
+    await this.reconcile();
     await this.#ensurePort(index, port);
   }
 
   /** The port's device is gone. */
   portGone(index: number): void {
     this.#ports.delete(index);
+    this.#adopted.delete(index);
     this.#forgetPort(index);
+  }
+
+  /** Others of an earlier run are left over. */
+  keepPorts(ports: readonly number[]): void {
+    for (const index of this.#adopted) if (!ports.includes(index)) this.portGone(index);
+  }
+
+  /** Takes away the rows that nothing leads to; ports that an earlier run put under policies are looked at first. */
+  async sweep(): Promise<void> {
+    if (this.#isSwept || !this.#isFollowed || this.#adopted.size > 0) return;
+    if (this.#programs.present !== undefined && (await this.#prune())) {
+      this.#renewFlows();
+      for (const [index, port] of this.#ports) await this.#ensureRow(index, port);
+    }
+    this.#newClasses = 0;
+    this.#isSwept = true;
   }
 
   /** Frames to and from a port that policies forbade; `undefined`: it is under none. */
@@ -196,47 +223,36 @@ export class TenantPolicy {
     return this.#groups.size > 0;
   }
 
-  /** First whatever speaks of the classes and groups that are and those that come; then these; then what is no more goes. */
+  /** First whatever speaks of the classes and groups that are and those that come; then these. */
   async #reconcileAll(): Promise<void> {
     const before = this.#policies;
     const policies = [...this.#desired.policies.values()];
     const groups = new Map<Identifier, PolicyGroup>();
-    const ofPorts = new Map(
-      Array.from(this.#ports, ([index, port]) => [index, this.#groupsOf(port, policies)] as const),
-    );
-    for (const pair of ofPorts.values())
-      for (const direction of policyDirections)
-        if (pair[direction].id !== 0n) groups.set(pair[direction].id, pair[direction]);
-    const isNeeded = groups.size > 0;
+    for (const port of this.#ports.values())
+      for (const group of Object.values(this.#groupsOf(port, policies)))
+        if (group.id !== 0n) groups.set(group.id, group);
     const after = new PeerClasses(policies, this.#subnets);
-    if (!isNeeded && this.#programs.present === undefined) {
-      this.#policies = policies;
-      this.#classes = after;
-      return;
-    }
     const keepsAll = this.#classes.peers.isSubsetOf(after.peers);
     const meanwhile = keepsAll ? after : new PeerClasses([...before, ...policies], this.#subnets);
-    const { maps } = this.#programs;
-    const writes = maps.writes;
-    if (isNeeded || this.#isInUse) {
+    if (groups.size > 0 || this.#isInUse) {
+      const { maps } = this.#programs;
+      const { writes } = maps;
       await this.#putLists(new Map([...this.#groups, ...groups]), this.#classesIn(meanwhile).values());
       await this.#putPeers(meanwhile);
       await this.#prunePeers(meanwhile);
+      if (maps.writes !== writes) this.#renewFlows();
     }
-    if (maps.writes !== writes) this.#renewFlows();
     this.#policies = policies;
     this.#groups = groups;
     this.#classes = meanwhile;
     for (const [index, port] of this.#ports)
       if (!(await this.#ensureRow(index, port)) || !this.#programs.isAttached(index))
         await this.#ensurePort(index, port);
-    if (!keepsAll && isNeeded) {
-      await this.#putLists(groups, this.#classesIn(after).values());
-      await this.#putPeers(after);
-    }
     this.#classes = after;
-    await this.#prune(isNeeded ? after : undefined, groups);
-    this.#newClasses = 0;
+    this.#isSwept = false;
+    if (keepsAll || groups.size === 0) return;
+    await this.#putLists(groups, this.#classesIn(after).values());
+    await this.#putPeers(after);
   }
 
   /** What was allowed may be forbidden by now: flows are judged again, each when its next packet comes. */
@@ -280,11 +296,14 @@ export class TenantPolicy {
     if (fresh.length === 0) return false;
     const unknown = new Map(fresh.flatMap((group) => (this.#groups.has(group.id) ? [] : [[group.id, group] as const])));
     if (unknown.size > 0) {
+      const { maps } = this.#programs;
+      const { writes } = maps;
       if (this.#isInUse) await this.#putLists(unknown, [...this.#present.values()]);
       else {
         // The first that is under policies brings the peers of all.
         await this.#putLists(unknown, this.#classesIn(this.#classes).values());
         await this.#putPeers(this.#classes);
+        if (maps.writes !== writes) this.#renewFlows();
       }
       for (const [id, group] of unknown) this.#groups.set(id, group);
     }
@@ -425,8 +444,8 @@ export class TenantPolicy {
     await this.#keepOnly("peers", wanted);
   }
 
-  /** `classes`: `undefined`: there is nobody who asks for them. */
-  async #prune(classes: PeerClasses | undefined, groups: ReadonlyMap<Identifier, PolicyGroup>): Promise<void> {
+  /** Tells whether somebody lost a class. */
+  async #prune(): Promise<boolean> {
     const [peers, lists, verdicts, rules] = [
       new Set<string>(),
       new Set<string>(),
@@ -435,29 +454,33 @@ export class TenantPolicy {
     ];
     this.#present.clear();
     this.#views.clear();
-    for (const row of classes === undefined ? [] : this.#peerRows(classes)) {
+    for (const row of this.#isInUse ? this.#peerRows(this.#classes) : []) {
       peers.add(textOf(row.key));
       this.#present.set(row.is.id, row.is);
       this.#putPeer(row);
     }
-    for (const group of groups.values()) {
+    for (const group of this.#groups.values()) {
       for (const rule of group.counters()) rules.add(textOf(identifierOctets(rule)));
       for (const { key, list } of listRows(group, this.#present.values())) {
         lists.add(textOf(key));
         for (const row of list.rows) verdicts.add(textOf(verdictKey(list.id, row)));
       }
     }
-    await this.#keepOnly("peers", peers);
+    const isOther = await this.#keepOnly("peers", peers);
     await this.#keepOnly("lists", lists);
     await this.#keepOnly("verdicts", verdicts);
     await this.#keepOnly("rules", rules);
+    return isOther;
   }
 
-  async #keepOnly(name: PolicyMap, wanted: ReadonlySet<string>): Promise<void> {
+  /** Tells whether others were there. */
+  async #keepOnly(name: PolicyMap, wanted: ReadonlySet<string>): Promise<boolean> {
     const { maps } = this.#programs;
+    const { writes } = maps;
     await this.#inTurns(maps.keys(name), (key) => {
       if (!wanted.has(textOf(key))) maps.delete(name, key);
     });
+    return maps.writes !== writes;
   }
 
   /** Others get their turn between. */
