@@ -3,6 +3,7 @@ import { familyOf, type IpAddress, type IpFamily, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import type { DesiredNetwork, LocalEndpoint, NetworkSettings } from "../dataplane/desired.ts";
 import type { NodeDataplane } from "../dataplane/node-dataplane.ts";
+import type { PolicyMember } from "../dataplane/policy/desired-policies.ts";
 import type { RemoteEndpoint, RemotePlace } from "../dataplane/remote-endpoints.ts";
 import {
   type Encapsulation,
@@ -12,6 +13,8 @@ import {
   noTunnel,
   type TunnelTransport,
 } from "../model/encapsulation.ts";
+import { type Policy, parsePolicy } from "../model/policy/index.ts";
+import { formatProblem } from "../model/problem.ts";
 import { blockGateway } from "../model/subnet.ts";
 import { networkSettings } from "./desired.ts";
 import { sceneVteps } from "./scene.ts";
@@ -121,6 +124,64 @@ function moving(name: string, family: IpFamily, changes: Partial<NetworkSettings
       dataplane.networks.get("blue-net")?.removeRemote(endpointId(1));
     },
   };
+}
+
+/** Policies of the tenant, some of which change while endpoints come and go. */
+function policed(name: string): Scenario {
+  const { first, later } = bridged(name, 4, {});
+  const member = (number: number, app: string): PolicyMember => ({
+    id: endpointId(number),
+    tenant: "blue",
+    network: "blue-net",
+    ips: [ip(`10.0.0.${number}`), ip(`fd00::${number}`)],
+    labels: { app },
+  });
+  const allows = (peer: object, port: number): object => ({
+    direction: "ingress",
+    action: "allow",
+    peers: [peer],
+    ports: [{ protocol: "tcp", ports: [port] }],
+  });
+  const web = (...rules: object[]): Policy => policy({ name: "web", tenant: "blue", endpoints: "app=web", rules });
+  return {
+    name,
+    first(dataplane) {
+      first(dataplane);
+      const network = dataplane.networks.get("blue-net");
+      network?.putLocal(local(1, { labels: { app: "web" } }));
+      for (const [number, app] of [
+        [1, "web"],
+        [2, "db"],
+        [10, "front"],
+        [12, "web"],
+      ] as const)
+        dataplane.policies.putMember(member(number, app));
+      dataplane.policies.put(web(allows({ endpoints: "app=front" }, 80), allows({ subnet: "192.0.2.0/24" }, 443)));
+      dataplane.policies.put(
+        policy({
+          name: "quiet",
+          tenant: "blue",
+          endpoints: "app=db",
+          rules: [{ direction: "egress", action: "deny", peers: [{ endpoints: "app=web" }] }],
+        }),
+      );
+    },
+    later(dataplane) {
+      later(dataplane);
+      dataplane.policies.put(web(allows({ endpoints: "app=new" }, 80), allows({ endpoints: "app=front" }, 81)));
+      dataplane.policies.remove("quiet");
+      dataplane.policies.removeMember(endpointId(12));
+      dataplane.policies.removeMember(endpointId(2));
+      dataplane.policies.putMember(member(13, "new"));
+      dataplane.policies.putMember(member(10, "other"));
+    },
+  };
+}
+
+function policy(draft: object): Policy {
+  const parsed = parsePolicy(draft);
+  if (!parsed.ok) throw new TypeError(parsed.error.map(formatProblem).join("; "));
+  return parsed.value;
 }
 
 /** `transport`: absent where nodes share a link and there is no tunnel. */
@@ -235,6 +296,7 @@ export const specialScenarios: readonly Scenario[] = [
   ),
   moving("endpoints that move, through one tunnel", 4, {}),
   moving("endpoints that move, through a mesh", 4, { transport: { encapsulation: "geneve", port: 6081 } }),
+  policed("policies"),
   bridged("multicast", 4, {
     learning: "data-plane",
     arpSuppression: false,

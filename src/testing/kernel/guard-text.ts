@@ -1,3 +1,4 @@
+import { filterHook } from "../../netlink/filter.ts";
 import type { FakeBpf } from "./ebpf.ts";
 import type { FakeNamespace } from "./namespace.ts";
 
@@ -16,16 +17,19 @@ const networkBit = 0x8000_0000;
 /** The eBPF filters of a namespace's devices, and what their maps have of this namespace. */
 export function guardLines({ inode, filters, links }: FakeNamespace, bpf: FakeBpf): string[] {
   const lines: string[] = [];
-  const contents = new Map<string, ReadonlyMap<string, Uint8Array>>();
+  const guard = new Map<string, ReadonlyMap<string, Uint8Array>>();
+  const policy = new Map<string, ReadonlyMap<string, Uint8Array>>();
   const device = (index: number): string => links.get(index)?.name ?? `if${index}`;
-  for (const { index, name, programId } of filters.all) {
-    lines.push(`filter ${device(index)} ingress ${name}`);
+  for (const { index, hook, name, programId } of filters.all) {
+    lines.push(`filter ${device(index)} ${hook === filterHook.ingress ? "ingress" : "egress"} ${name}`);
     const program = bpf.programById(programId);
+    const contents = name === "weft" ? guard : policy;
     if (program !== undefined) for (const [map, content] of bpf.contentOf(program)) contents.set(map, content);
   }
+  lines.push(...policyLines(policy, device));
   const scope = (index: number): string =>
     index >= networkBit ? `network ${index - networkBit}` : index === 0 ? "node" : device(index);
-  for (const [map, content] of contents)
+  for (const [map, content] of guard)
     for (const [hex, value] of content) {
       const key = Uint8Array.from(Buffer.from(hex, "hex"));
       const view = new DataView(key.buffer);
@@ -42,4 +46,22 @@ export function guardLines({ inode, filters, links }: FakeNamespace, bpf: FakeBp
       } else lines.push(`guard ${map} ${scope(at)}${words}`);
     }
   return lines.sort();
+}
+
+/** The program's maps are one tenant's. */
+function policyLines(
+  contents: ReadonlyMap<string, ReadonlyMap<string, Uint8Array>>,
+  device: (index: number) => string,
+): string[] {
+  return Array.from(contents, ([map, content]) =>
+    Array.from(content, ([hex, value]) => {
+      const isOfPort = map === "ports" || map === "denied";
+      const key = isOfPort
+        ? device(new DataView(Uint8Array.from(Buffer.from(hex, "hex")).buffer).getUint32(0, true))
+        : hex;
+      // How often a port's flows were judged anew is its own business, and what was counted.
+      const shown = map === "ports" ? value.slice(0, 16) : map === "denied" || map === "rules" ? [] : value;
+      return `policy ${map} ${key} ${Buffer.from(shown).toString("hex")}`.trimEnd();
+    }),
+  ).flat();
 }
