@@ -271,7 +271,10 @@ export class TenantDataplane {
       if (network.isSettled) continue;
       if (this.#isProtected(network)) await network.reconcile(links);
     }
-    await problems.attempt(policy, () => this.policy.sweep());
+    const ports = Array.from(this.networks.values(), (network) => network.ports);
+    await problems.attempt(policy, () =>
+      this.policy.sweep((index) => ports.some((of) => of.endpointAt(index) !== undefined)),
+    );
     if (isEmptyRequest(request)) await this.#ensureUplink(request);
   }
 

@@ -169,6 +169,7 @@ export class TenantPolicy {
   async ensurePort(endpoint: LocalEndpoint, index: number, settings: NetworkSettings): Promise<void> {
     const { name: network, policyDefault: otherwise, vni } = settings;
     const port = { identity: { network, labels: endpoint.labels ?? {} }, otherwise, vni };
+    if (!this.#ports.has(index)) this.#isSwept = false;
     this.#ports.set(index, port);
     this.#adopted.delete(index);
     await this.reconcile();
@@ -187,9 +188,11 @@ export class TenantPolicy {
     for (const index of this.#adopted) if (!ports.includes(index)) this.portGone(index);
   }
 
-  /** Takes away the rows that nothing leads to; ports that an earlier run put under policies are looked at first. */
-  async sweep(): Promise<void> {
-    if (this.#isSwept || !this.#isFollowed || this.#adopted.size > 0) return;
+  /** Takes away the rows that nothing leads to, and those of ports that never came to be; what an earlier run put under policies is looked at first. */
+  async sweep(isPort: (index: number) => boolean): Promise<void> {
+    if (this.#isSwept) return;
+    for (const index of this.#ports.keys()) if (!isPort(index)) this.portGone(index);
+    if (!this.#isFollowed || this.#adopted.size > 0) return;
     if (this.#programs.present !== undefined && (await this.#prune())) {
       this.#renewFlows();
       for (const [index, port] of this.#ports) await this.#ensureRow(index, port);
