@@ -1,14 +1,4 @@
-import type { IpAddress } from "../../base/ip.ts";
-import type { Labels, Policy } from "../../model/policy/index.ts";
-
-/** What policies know an endpoint of a tenant by, wherever it is. */
-export interface PolicyMember {
-  readonly id: string;
-  readonly tenant: string;
-  readonly network: string;
-  readonly ips: readonly IpAddress[];
-  readonly labels: Labels;
-}
+import type { Policy, PolicyMember } from "../../model/policy/index.ts";
 
 /** What one tenant's policies are, and whom they speak of. */
 export class TenantPolicies {
