@@ -171,14 +171,18 @@ function filled(message: object): object {
 }
 
 /** In no store: what is told of an endpoint to nodes that need not host its network. */
-export const policyMember = codec(PolicyMemberSchema, asFields<PolicyMember>, (message) => {
-  const { id, tenant, network } = message;
-  const ips = addresses(message.ips);
-  if (!ips.ok) return wrong("policy member", id, ips.error);
-  const labels = parseEndpointLabels(message.labels);
-  if (!labels.ok) return wrong("policy member", id, labels.error.map(formatProblem).join("; "));
-  return ok({ id, tenant, network, ips: ips.value, labels: labels.value ?? {} });
-});
+export const policyMember: Codec<PolicyMember, typeof PolicyMemberSchema> = codec(
+  PolicyMemberSchema,
+  asFields,
+  (message) => {
+    const { id, tenant, network } = message;
+    const ips = addresses(message.ips);
+    if (!ips.ok) return wrong("policy member", id, ips.error);
+    const labels = parseEndpointLabels(message.labels);
+    if (!labels.ok) return wrong("policy member", id, labels.error.map(formatProblem).join("; "));
+    return ok({ id, tenant, network, ips: ips.value, labels: labels.value ?? {} });
+  },
+);
 
 /** In the store without the names, and with what {@link Block} does not say. */
 const block: Omit<Kind<Block, typeof BlockSchema>, "folder"> = {

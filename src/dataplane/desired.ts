@@ -4,6 +4,7 @@ import type { MacAddress } from "../base/mac.ts";
 import { encapsulations, type TunnelTransport } from "../model/encapsulation.ts";
 import type { AllowedAddress, Bandwidth, Learning, NetworkMode, StormControl, Vni } from "../model/index.ts";
 import { minimumMtu } from "../model/mtu.ts";
+import type { Labels } from "../model/policy/index.ts";
 import { type EndpointsBy, type RemoteEndpoint, RemoteEndpoints, type RemotePlace } from "./remote-endpoints.ts";
 
 /** The group that a network floods to, and the underlay interface that joins it. */
@@ -46,6 +47,8 @@ export interface NetworkSettings {
   readonly bandwidth?: Bandwidth;
   /** Of each endpoint that has none of its own. */
   readonly endpointBandwidth?: Bandwidth;
+  /** What becomes of packets of its endpoints of which no policy says anything. */
+  readonly policyDefault: "allow" | "deny";
   /** Seconds after which what was learned and not heard of is forgotten. */
   readonly ageing: number;
   readonly multicast?: MulticastGroup;
@@ -78,6 +81,8 @@ export interface LocalEndpoint {
   readonly allowedAddresses?: readonly AllowedAddress[];
   /** In place of what the network says for each endpoint, in the directions that it has. */
   readonly bandwidth?: Bandwidth;
+  /** What policies know it by. */
+  readonly labels?: Labels;
   /** The namespace that the path must mean; 0: whichever it means. */
   readonly inode: number;
   /** This node's addresses towards which its default routes go; none: it gets none. */

@@ -14,6 +14,7 @@ import type { Kernel, KernelNamespace } from "./kernel.ts";
 import { aliasOf, tenantOfNamespace } from "./kernel-names.ts";
 import type { NetworkDataplane, PortTraffic } from "./network-dataplane.ts";
 import type { KernelObject } from "./objects.ts";
+import { DesiredPolicies } from "./policy/desired-policies.ts";
 import { Problems, type Report } from "./report.ts";
 import { Rounds } from "./rounds.ts";
 import { TenantDataplane } from "./tenant-dataplane.ts";
@@ -57,6 +58,8 @@ export interface ProgrammedNetwork {
  * done by the next.
  */
 export class NodeDataplane {
+  /** Of the tenants that have networks here. */
+  readonly policies = new DesiredPolicies((tenant) => this.#tenants.get(tenant)?.trigger());
   readonly #options: NodeDataplaneOptions;
   readonly #desired = new Map<string, DesiredNetwork>();
   readonly #tenants = new Map<string, TenantQueue>();

@@ -25,6 +25,7 @@ export function networkSettings(changes: Partial<NetworkSettings> = {}): Network
     vlanTags: false,
     antiSpoof: true,
     stormControl: { port: 0, network: 0 },
+    policyDefault: "allow",
     ageing: 300,
     gateways: [],
     egress: false,
