@@ -18,7 +18,7 @@ import {
 import { effectiveMtu } from "../model/mtu.ts";
 import { checkVtepsOutside } from "../model/node-registration.ts";
 import { beginChange, isSameWay } from "../model/phase.ts";
-import type { Policy, PolicyRule } from "../model/policy/index.ts";
+import { type Policy, ruleFields } from "../model/policy/index.ts";
 import type { Network, NetworkDraft, Node, Vni } from "../model/resources.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import { DeclaredSoFar } from "./declared.ts";
@@ -360,17 +360,19 @@ function outcomeOf<Resource extends Partial<Network> | Policy>(
   return { outcome: differences.length === 0 ? "unchanged" : "changed", differences };
 }
 
-/** Each rule that differs, and their order where it does. */
+/** Each rule that differs, as operators write it, and their order where it does. */
 function ruleDifferences(before: Policy, after: Policy): string[] {
-  const [old, now] = [before, after].map(({ rules }) => new Map(rules.map((rule) => [rule.name, rule])));
-  const text = (rule: PolicyRule | undefined): string => (rule === undefined ? "none" : shown(rule));
-  const differences = [...new Set([...(old?.keys() ?? []), ...(now?.keys() ?? [])])].flatMap((name) => {
-    const [former, latter] = [text(old?.get(name)), text(now?.get(name))];
+  const textsOf = (policy: Policy): ReadonlyMap<string, string> =>
+    new Map(policy.rules.map((rule) => [rule.name, shown(ruleFields(rule))]));
+  const [old, now] = [textsOf(before), textsOf(after)];
+  const differences = [...new Set([...old.keys(), ...now.keys()])].flatMap((name) => {
+    const [former, latter] = [old.get(name) ?? "none", now.get(name) ?? "none"];
     return former === latter ? [] : [`rule ${name}: ${former} -> ${latter}`];
   });
-  const order = (of: Map<string, PolicyRule> | undefined, others: Map<string, PolicyRule> | undefined): string =>
-    shown([...(of?.keys() ?? [])].filter((name) => others?.has(name)));
-  const [formerly, lately] = [order(old, now), order(now, old)];
+  const [formerly, lately] = [
+    shown([...old.keys()].filter((name) => now.has(name))),
+    shown([...now.keys()].filter((name) => old.has(name))),
+  ];
   return formerly === lately ? differences : [...differences, `rules: ${formerly} -> ${lately}`];
 }
 

@@ -113,7 +113,8 @@ export function policyFields({ networks, rules, ...policy }: Policy): Record<str
   return { ...policy, ...unlessEmpty({ networks }), rules: rules.map(ruleFields) };
 }
 
-function ruleFields({ peers, ports, ...rule }: PolicyRule): Record<string, unknown> {
+/** The same of one rule. */
+export function ruleFields({ peers, ports, ...rule }: PolicyRule): Record<string, unknown> {
   return { ...rule, ...unlessEmpty({ peers: peers.map(peerFields), ports: ports.map(portFields) }) };
 }
 
