@@ -20,12 +20,13 @@ import { CredentialsWriter } from "./credentials-writer.ts";
 import { DesiredState } from "./desired-state.ts";
 import { EventLog } from "./event-log.ts";
 import { IncomingState } from "./incoming-state.ts";
+import { KeptPolicies } from "./kept-policies.ts";
 import { LocalLearning } from "./learning/local-learning.ts";
 import { NetworkParts } from "./network-parts.ts";
 import { Readiness } from "./readiness.ts";
-import { type Attachment, networkOf, Replica, type ReplicaChange } from "./replica.ts";
+import { type Attachment, networkOf, policyTenantOf, Replica, type ReplicaChange } from "./replica.ts";
 import { agentDatabase, ReplicaWriter } from "./replica-writer.ts";
-import { type Registration, Session, type SessionChange } from "./session.ts";
+import { type Registration, Session, type SessionChange, type SessionHandlers } from "./session.ts";
 import { followUnderlay, readUnderlay, type UnderlayState } from "./underlay.ts";
 import { wayEvent } from "./way-events.ts";
 
@@ -83,6 +84,7 @@ export class Agent {
   readonly #incoming = new IncomingState();
   /** Networks that the server let go and this node did not, because endpoints here are unclaimed. */
   readonly #keptNetworks = new Set<string>();
+  readonly #keptPolicies = new KeptPolicies();
   #claiming = false;
   /** A state arrived during a round of claims. */
   #claimsWanted = false;
@@ -339,6 +341,8 @@ export class Agent {
     for (const node of this.#replica.nodes()) this.desired.apply({ kind: "node", node });
     for (const block of this.#replica.blocks()) this.desired.apply({ kind: "block", block });
     for (const endpoint of this.#replica.endpoints()) this.desired.apply({ kind: "endpoint", endpoint });
+    for (const policy of this.#replica.policies()) this.desired.apply({ kind: "policy", policy });
+    for (const member of this.#replica.policyMembers()) this.desired.apply({ kind: "policy-member", member });
     if (this.#replica.damagedRows === 0) {
       this.learning.desiredChanged();
       this.#dataplaneChanged(this.dataplane.start());
@@ -352,10 +356,11 @@ export class Agent {
     this.#writer.distrust();
   }
 
-  #resume(): { readonly revision: number; readonly networks: readonly string[] } {
+  #resume(): ReturnType<SessionHandlers["resume"]> {
     this.#incoming.begin();
     const whole = [...this.desired.networks.keys()].filter((name) => !this.#incoming.partial.has(name));
-    return { revision: this.revision, networks: this.revision > 0 ? whole : [] };
+    const policyTenants = [...this.desired.policyTenants];
+    return { revision: this.revision, networks: this.revision > 0 ? whole : [], policyTenants };
   }
 
   #registration(): Registration {
@@ -367,11 +372,13 @@ export class Agent {
     this.#incoming.add(received);
     if (!complete) return;
     this.#parts.follow(this.#incoming.following);
-    const changes = this.#incoming.complete({
+    const told = this.#incoming.complete({
       endpointIdsOf: (network) => this.#replica.endpointIdsOf(network),
       blockCidrsOf: (network) => this.#replica.blockCidrsOf(network),
       nodeNames: () => this.desired.nodes.keys(),
+      policiesOf: (tenant) => this.desired.policiesOf(tenant),
     });
+    const changes = this.#keptPolicies.settle(told);
     const lost = this.attachments.lostBy(changes);
     // A server whose revision went back was restored from an older copy: it did not release, it forgot.
     const forgotten = lost.filter((endpoint) => revision < this.revision || this.attachments.isUnclaimed(endpoint));
@@ -396,7 +403,10 @@ export class Agent {
       "the server does not know endpoints of this node; claiming them again",
     );
     this.attachments.markUnclaimed(forgotten);
-    const applied = changes.filter((change) => {
+    const tenants = new Set(
+      forgotten.flatMap(({ network }) => this.desired.networks.get(network)?.network.tenant ?? []),
+    );
+    const applied = this.#keptPolicies.keep(changes, tenants).filter((change) => {
       if (change.kind === "endpoint-removed") return !ids.has(change.id);
       if (change.kind !== "network-removed" || !networks.has(change.name)) return true;
       this.#keptNetworks.add(change.name);
@@ -437,7 +447,11 @@ export class Agent {
     for (const name of this.#keptNetworks) {
       if (this.attachments.hasAny(name)) continue;
       this.#keptNetworks.delete(name);
-      this.#apply([{ kind: "network-removed", name }], this.revision);
+      const tenant = this.desired.networks.get(name)?.network.tenant ?? "";
+      const others = [...this.desired.networks.values()].filter(({ network }) => network.name !== name);
+      const isLast = others.every(({ network }) => network.tenant !== tenant);
+      const policies = isLast ? this.#keptPolicies.gone(tenant) : [];
+      this.#apply([{ kind: "network-removed", name }, ...policies], this.revision);
     }
   }
 
@@ -464,11 +478,14 @@ export class Agent {
     this.#dataplaneChanged(kernel);
   }
 
-  /** The tenant whose endpoints and blocks alone these changes are of; `undefined`: there is more to them. */
+  /** The tenant whose endpoints, blocks and policies alone these changes are of; `undefined`: there is more to them. */
   #onlyTenantOf(changes: readonly ReplicaChange[]): string | undefined {
     if (changes.some(({ kind }) => kind.startsWith("network") || kind.startsWith("node"))) return undefined;
-    const networks = new Set(changes.map(networkOf));
-    const tenants = new Set(Array.from(networks, (name) => this.desired.networks.get(name ?? "")?.network.tenant));
+    const tenants = new Set(
+      changes.map(
+        (change) => policyTenantOf(change) ?? this.desired.networks.get(networkOf(change) ?? "")?.network.tenant,
+      ),
+    );
     return tenants.size === 1 ? [...tenants][0] : undefined;
   }
 

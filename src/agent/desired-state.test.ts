@@ -6,14 +6,19 @@ import { type IpAddress, type Ipv4Address, type Ipv6Address, ip } from "../base/
 import { mac } from "../base/mac.ts";
 import { DesiredNetwork } from "../dataplane/desired.ts";
 import type { NetworkSettings, NodeDataplane } from "../dataplane/index.ts";
+import { DesiredPolicies } from "../dataplane/policy/desired-policies.ts";
 import { Problems } from "../dataplane/report.ts";
 import { type Endpoint, parseNetwork } from "../model/index.ts";
+import { parsePolicy } from "../model/policy/index.ts";
 import { Marked } from "../testing/desired.ts";
 import { DesiredState, interfaceAddresses, type UnderlayContext } from "./desired-state.ts";
 import type { Attachment } from "./replica.ts";
 
 /** The networks of a dataplane, and no kernel. */
-class FakeDataplane implements Pick<NodeDataplane, "networks" | "putNetwork" | "removeNetwork" | "problems"> {
+class FakeDataplane
+  implements Pick<NodeDataplane, "networks" | "putNetwork" | "removeNetwork" | "problems" | "policies">
+{
+  readonly policies = new DesiredPolicies();
   readonly problems = new Problems(() => {}, new ManualClock());
   readonly networks = new Map<string, DesiredNetwork>();
 
@@ -352,5 +357,49 @@ describe("the MTU that the underlay cannot carry", () => {
       prefixes: [cidr("192.0.2.0/24")],
     });
     assert.deepEqual(isDirect(), [true]);
+  });
+});
+
+describe("policies", () => {
+  const put = (name: string, tenant = "acme"): void => {
+    const policy = parsePolicy({ name, tenant });
+    assert.ok(policy.ok);
+    desired.apply({ kind: "policy", policy: policy.value });
+  };
+  const putMember = (id: string, tenant = "acme"): void =>
+    desired.apply({ kind: "policy-member", member: { id, tenant, network: "blue", ips: [], labels: {} } });
+  const known = (tenant: string): (readonly string[])[] => {
+    const { policies, members } = desired.policiesOf(tenant);
+    return [[...policies], [...members]];
+  };
+
+  it("are known by their tenant with whom they speak of, until they go one by one or all together", () => {
+    for (const name of ["p1", "p2"]) put(name);
+    put("q", "other");
+    for (const id of ["e1", "e2"]) putMember(id);
+    putMember("f1", "other");
+    assert.deepEqual([...desired.policyTenants], ["acme", "other"]);
+    desired.apply({ kind: "policy-removed", tenant: "acme", name: "p1" });
+    desired.apply({ kind: "policy-member-removed", tenant: "acme", network: "blue", id: "e1" });
+    assert.deepEqual(known("acme"), [["p2"], ["e2"]]);
+    desired.apply({ kind: "policies-removed", tenant: "acme" });
+    assert.deepEqual(known("acme"), [[], []]);
+    assert.deepEqual(known("other"), [["q"], ["f1"]]);
+    assert.deepEqual([...desired.policyTenants], ["other"]);
+    assert.equal(dataplane.policies.of("acme").policies.size, 0);
+  });
+
+  it("find the default of a network, and the labels of an endpoint here as they are now", () => {
+    putNetwork("blue", { policyDefault: "deny" });
+    assert.equal(blue().settings.policyDefault, "deny");
+    attachHere("e1");
+    putEndpoint("e1", "h0");
+    assert.equal(blue().local("e1")?.labels, undefined);
+    const endpoint = desired.own.get("e1");
+    assert.ok(endpoint !== undefined);
+    const marked = new Marked(blue());
+    desired.apply({ kind: "endpoint", endpoint: { ...endpoint, labels: { app: "web" } } });
+    assert.deepEqual(blue().local("e1")?.labels, { app: "web" });
+    assert.ok(marked.ports.has("e1"));
   });
 });

@@ -44,6 +44,7 @@ export class DesiredState {
   readonly #server: ServerSource;
   /** Endpoints that belong to this node, or have a port here. */
   readonly #own = new Map<string, Endpoint>();
+  readonly #policyTenants = new Set<string>();
   #underlay: UnderlayContext = {
     vteps: {},
     mtu: maximumMtu,
@@ -72,6 +73,18 @@ export class DesiredState {
 
   get nodes(): ReadonlyMap<string, Node> {
     return this.#server.nodes;
+  }
+
+  /** Tenants whose policies are known, and whom these speak of. */
+  get policyTenants(): ReadonlySet<string> {
+    return this.#policyTenants;
+  }
+
+  /** The policies of a tenant and the endpoints that they speak of, by name and id. */
+  policiesOf(tenant: string): { readonly policies: Iterable<string>; readonly members: Iterable<string> } {
+    if (!this.#policyTenants.has(tenant)) return { policies: [], members: [] };
+    const { policies, members } = this.#dataplane.policies.of(tenant);
+    return { policies: policies.keys(), members: members.keys() };
   }
 
   /** Endpoints that belong to this node, or have a port here, by id and as the server says. */
@@ -132,6 +145,26 @@ export class DesiredState {
         this.#server.removeBlock(change.network, change.cidr);
         this.#blockChanged(change.network, change.cidr, false);
         break;
+      case "policy":
+        this.#dataplane.policies.put(change.policy);
+        this.#policyTenants.add(change.policy.tenant);
+        break;
+      case "policy-removed":
+        this.#dataplane.policies.remove(change.name);
+        break;
+      case "policy-member":
+        this.#dataplane.policies.putMember(change.member);
+        break;
+      case "policy-member-removed":
+        this.#dataplane.policies.removeMember(change.id);
+        break;
+      case "policies-removed": {
+        const { policies, members } = this.#dataplane.policies.of(change.tenant);
+        for (const name of [...policies.keys()]) this.#dataplane.policies.remove(name);
+        for (const id of [...members.keys()]) this.#dataplane.policies.removeMember(id);
+        this.#policyTenants.delete(change.tenant);
+        break;
+      }
     }
   }
 
@@ -321,13 +354,19 @@ export class DesiredState {
 
 /** What of the endpoint its interface shall have, but for addresses. */
 function insideOf(
-  { id, mac, ips, learnedIps }: Endpoint,
+  { id, mac, ips, learnedIps, labels }: Endpoint,
   settings: NetworkSettings,
-): Pick<LocalEndpoint, "id" | "mac" | "learnedIps" | "gateways"> {
+): Pick<LocalEndpoint, "id" | "mac" | "learnedIps" | "labels" | "gateways"> {
   const gateways = settings.gateways
     .filter(({ address, prefixLength }) => ips.some((ip) => cidrContains(cidrOf(address, prefixLength), ip)))
     .map(({ address }) => address);
-  return { id, mac, gateways, ...(learnedIps === undefined ? {} : { learnedIps }) };
+  return {
+    id,
+    mac,
+    gateways,
+    ...(learnedIps === undefined ? {} : { learnedIps }),
+    ...(labels === undefined ? {} : { labels }),
+  };
 }
 
 function mtuObject(network: string): KernelObject {

@@ -5,15 +5,18 @@ import { cidr } from "../base/cidr.ts";
 import { ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import { unwrap } from "../base/result.ts";
+import { parsePolicy } from "../model/policy/index.ts";
 import type { Vni } from "../model/resources.ts";
 import { parseNetwork } from "../model/schema.ts";
 import { type HeldState, IncomingState } from "./incoming-state.ts";
 import type { SessionChange } from "./session.ts";
 
+const nothing = { policies: [], members: [] };
 const held: HeldState = {
   endpointIdsOf: (network) => (network === "blue" ? ["e1", "e2"] : ["r1"]),
   blockCidrsOf: (network) => (network === "blue" ? [cidr("10.0.0.0/26"), cidr("10.0.0.64/26")] : []),
   nodeNames: () => ["h1", "h2"],
+  policiesOf: (tenant) => (tenant === "acme" ? { policies: ["p1", "p2"], members: ["e1", "e2"] } : nothing),
 };
 const endpoint = (id: string, network = "blue"): SessionChange => ({
   kind: "endpoint",
@@ -36,6 +39,15 @@ const node = (name: string): SessionChange => ({
   node: { name, vtepAddresses: {}, underlayMtu: 1500, generation: 1 },
 });
 
+const policy = (name: string): SessionChange => ({
+  kind: "policy",
+  policy: unwrap(parsePolicy({ name, tenant: "acme" })),
+});
+const member = (id: string): SessionChange => ({
+  kind: "policy-member",
+  member: { id, tenant: "acme", network: "blue", ips: [ip("10.0.0.1")], labels: {} },
+});
+
 const large: NetworkState = {
   network: unwrap(parseNetwork({ name: "large", tenant: "acme", vni: 9 as Vni, subnets: ["10.0.0.0/8"] })),
   effectiveMtu: 1450,
@@ -51,6 +63,11 @@ function brief(changes: readonly SessionChange[]): string[] {
     if (change.kind === "block-removed") return `block-removed ${change.cidr}`;
     if (change.kind === "network") return `network ${change.state.network.name}`;
     if (change.kind === "network-removed") return `network-removed ${change.name}`;
+    if (change.kind === "policy") return `policy ${change.policy.name}`;
+    if (change.kind === "policy-removed") return `policy-removed ${change.tenant} ${change.name}`;
+    if (change.kind === "policy-member") return `policy-member ${change.member.id}`;
+    if (change.kind === "policy-member-removed") return `policy-member-removed ${change.tenant} ${change.id}`;
+    if (change.kind === "policies-removed") return `policies-removed ${change.tenant}`;
     if (change.kind === "node") return `node ${change.node.name}`;
     return change.kind === "node-removed" ? `node-removed ${change.name}` : change.kind;
   });
@@ -149,4 +166,41 @@ test("what a broken stream left partial is partial until it is sent whole, or go
   incoming.add([endpoint("e5")]);
   assert.deepEqual(brief(incoming.complete(held)), ["endpoint e5", "network-removed large"]);
   assert.equal(incoming.partial.size, 0);
+});
+
+test("policies of a tenant that are sent whole void the others, and members that are continued stay", () => {
+  const incoming = new IncomingState();
+  incoming.begin();
+  incoming.add([{ kind: "policies-begin", tenant: "acme" }, policy("p2"), member("e2"), member("e3")]);
+  assert.deepEqual(brief(incoming.complete(held)), [
+    "policy p2",
+    "policy-member e2",
+    "policy-member e3",
+    "policy-removed acme p1",
+    "policy-member-removed acme e1",
+  ]);
+  incoming.begin();
+  incoming.add([{ kind: "policies-resumed", tenant: "acme" }, policy("p3"), member("e3")]);
+  incoming.add([{ kind: "policy-member-removed", tenant: "acme", network: "", id: "e2" }]);
+  assert.deepEqual(brief(incoming.complete(held)), [
+    "policy p3",
+    "policy-member e3",
+    "policy-member-removed acme e2",
+    "policy-removed acme p1",
+    "policy-removed acme p2",
+  ]);
+});
+
+test("of policies that come and go before the state is complete nothing is void by itself", () => {
+  const incoming = new IncomingState();
+  incoming.add([
+    { kind: "policies-begin", tenant: "acme" },
+    policy("p1"),
+    { kind: "policies-removed", tenant: "acme" },
+  ]);
+  assert.deepEqual(brief(incoming.complete(held)), ["policy p1", "policies-removed acme"]);
+  incoming.add([{ kind: "policies-begin", tenant: "acme" }, policy("p9")]);
+  incoming.begin();
+  incoming.add([policy("p2")]);
+  assert.deepEqual(brief(incoming.complete(held)), ["policy p2"]);
 });

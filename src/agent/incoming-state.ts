@@ -8,6 +8,8 @@ export interface HeldState {
   endpointIdsOf(network: string): readonly string[];
   blockCidrsOf(network: string): readonly Cidr[];
   nodeNames(): Iterable<string>;
+  /** Names of its policies, and ids of whom they speak of. */
+  policiesOf(tenant: string): { readonly policies: Iterable<string>; readonly members: Iterable<string> };
 }
 
 /** A network that comes in parts. */
@@ -24,6 +26,8 @@ export class IncomingState {
   /** Networks that are being sent whole: the endpoints and blocks named so far. */
   readonly #renewedNetworks = new Map<string, Set<string>>();
   #renewedNodes: Set<string> | undefined;
+  /** Tenants whose policies are being sent whole: those named so far, and the members, unless these are continued. */
+  readonly #renewedPolicies = new Map<string, { readonly policies: Set<string>; readonly members?: Set<string> }>();
   readonly #following = new Map<string, FollowingNetwork>();
   readonly #partial = new Set<string>();
   /** Nothing of the stream has been complete yet. */
@@ -84,6 +88,13 @@ export class IncomingState {
     if (this.#renewedNodes !== undefined)
       for (const name of held.nodeNames())
         if (!this.#renewedNodes.has(name)) changes.push({ kind: "node-removed", name });
+    for (const [tenant, named] of this.#renewedPolicies) {
+      const known = held.policiesOf(tenant);
+      for (const name of known.policies)
+        if (!named.policies.has(name)) changes.push({ kind: "policy-removed", tenant, name });
+      for (const id of known.members)
+        if (named.members?.has(id) === false) changes.push({ kind: "policy-member-removed", tenant, network: "", id });
+    }
     this.#clear();
     return changes;
   }
@@ -96,6 +107,21 @@ export class IncomingState {
       case "network-begin":
         this.#renewedNetworks.set(change.name, new Set());
         return;
+      case "policies-begin":
+        this.#renewedPolicies.set(change.tenant, { policies: new Set(), members: new Set() });
+        return;
+      case "policies-resumed":
+        this.#renewedPolicies.set(change.tenant, { policies: new Set() });
+        return;
+      case "policies-removed":
+        this.#renewedPolicies.delete(change.tenant);
+        break;
+      case "policy":
+        this.#renewedPolicies.get(change.policy.tenant)?.policies.add(change.policy.name);
+        break;
+      case "policy-member":
+        this.#renewedPolicies.get(change.member.tenant)?.members?.add(change.member.id);
+        break;
       case "network-follows":
         this.#following.set(change.state.network.name, { state: change.state, told: new Set() });
         this.#partial.add(change.state.network.name);
@@ -147,5 +173,6 @@ export class IncomingState {
     this.#changes = [];
     this.#renewedNetworks.clear();
     this.#renewedNodes = undefined;
+    this.#renewedPolicies.clear();
   }
 }

@@ -12,6 +12,7 @@ import { DesiredNetwork, type NetworkSettings } from "../dataplane/desired.ts";
 import { type KernelObject, type NodeDataplane, nameOfObject } from "../dataplane/index.ts";
 import { Problems } from "../dataplane/report.ts";
 import type { NetworkChange, Phase } from "../model/phase.ts";
+import { parsePolicy } from "../model/policy/index.ts";
 import { parseNetwork } from "../model/schema.ts";
 import { networkSettings } from "../testing/desired.ts";
 import type { DesiredState } from "./desired-state.ts";
@@ -372,4 +373,34 @@ it("asks a server of a version that takes no reports once for each connection", 
   tell(8);
   await pass();
   assert.deepEqual(take(), ["blue 8"]);
+});
+
+it("what changes in the policies of a tenant touches all of its networks, a member's its own network alone", async () => {
+  const { pass, tell, take, readiness } = agent();
+  const policy = unwrap(parsePolicy({ name: "p", tenant: "acme" }));
+  const member = { id: "e1", tenant: "acme", network: "blue", ips: [], labels: {} };
+  tell(7);
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+  const touching: ReplicaChange[] = [
+    { kind: "policy", policy },
+    { kind: "policy-removed", tenant: "acme", name: "p" },
+    { kind: "policies-removed", tenant: "acme" },
+    { kind: "policy-member", member },
+    { kind: "policy-member-removed", tenant: "acme", network: "blue", id: "e1" },
+  ];
+  for (const [index, change] of touching.entries()) {
+    readiness.told([change], 8 + index);
+    await pass();
+    assert.deepEqual(take(), [`blue ${8 + index}`], change.kind);
+  }
+  readiness.told(
+    [
+      { kind: "policies-removed", tenant: "other" },
+      { kind: "policy-member", member: { ...member, network: "red" } },
+    ],
+    20,
+  );
+  await pass();
+  assert.deepEqual(take(), []);
 });

@@ -130,6 +130,19 @@ export class Readiness {
         case "block-removed":
           if (this.#networks.has(change.network)) this.#touch(change.network, revision);
           break;
+        case "policy":
+          this.#touchTenant(change.policy.tenant, revision);
+          break;
+        case "policy-removed":
+        case "policies-removed":
+          this.#touchTenant(change.tenant, revision);
+          break;
+        case "policy-member":
+          if (this.#networks.has(change.member.network)) this.#touch(change.member.network, revision);
+          break;
+        case "policy-member-removed":
+          if (this.#networks.has(change.network)) this.#touch(change.network, revision);
+          break;
         case "node":
           // It may have moved, and with it rows of each network that it shares with this one.
           for (const name of this.#networks.keys()) this.#touch(name, revision);
@@ -174,6 +187,12 @@ export class Readiness {
     progress.told = Math.max(progress.told, revision);
     if (progress.phase !== phase) progress.phaseRevision = revision;
     progress.phase = phase;
+  }
+
+  /** Policies are for all networks of their tenant. */
+  #touchTenant(tenant: string, revision: number): void {
+    for (const name of this.#networks.keys())
+      if (this.#desired.networks.get(name)?.network.tenant === tenant) this.#touch(name, revision);
   }
 
   #judgeProblems(name: string, progress: Progress): void {

@@ -60,6 +60,28 @@ test("what changes while a disk is full is kept once for each object, in the ord
   assert.deepEqual([attempts, written], [3, [gone]]);
 });
 
+test("policies that come back after all of their tenant went are written after that", () => {
+  const clock = new ManualClock();
+  let written: readonly ReplicaChange[] = [];
+  let isFull = true;
+  const apply = (changes: Iterable<ReplicaChange>): void => {
+    if (isFull) throw new Error("disk is full");
+    written = [...changes];
+  };
+  const options = { revision: 0, apply, forgetPartial: () => {} };
+  const writer = new ReplicaWriter(options, new Problems(() => {}, clock), clock);
+  const member = (id: string): ReplicaChange => ({
+    kind: "policy-member",
+    member: { id, tenant: "acme", network: "web", ips: [], labels: {} },
+  });
+  const none: ReplicaChange = { kind: "policies-removed", tenant: "acme" };
+  writer.save([member("e1"), member("e2")], 1);
+  writer.save([none, member("e1")], 2);
+  isFull = false;
+  clock.advance(seconds(5));
+  assert.deepEqual(written, [member("e2"), none, member("e1")]);
+});
+
 test("what shall survive a power cut does so also when it is written later, with what need not", () => {
   const clock = new ManualClock();
   let isFull = true;

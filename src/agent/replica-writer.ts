@@ -82,7 +82,7 @@ export class ReplicaWriter {
   }
 }
 
-/** That a network goes takes along what was in it: it stays before whatever comes of the network later. */
+/** That a network, or the policies of a tenant, go takes along what was in them: it stays before whatever comes of them later. */
 function keyOf(change: ReplicaChange): string {
   switch (change.kind) {
     case "network":
@@ -101,6 +101,16 @@ function keyOf(change: ReplicaChange): string {
       return `block ${change.block.network} ${change.block.cidr}`;
     case "block-removed":
       return `block ${change.network} ${change.cidr}`;
+    case "policy":
+      return `policy ${change.policy.name}`;
+    case "policy-removed":
+      return `policy ${change.name}`;
+    case "policy-member":
+      return `policy member ${change.member.id}`;
+    case "policy-member-removed":
+      return `policy member ${change.id}`;
+    case "policies-removed":
+      return `no policies ${change.tenant}`;
   }
 }
 

@@ -8,6 +8,7 @@ import { cidr } from "../base/cidr.ts";
 import { ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import { unwrap } from "../base/result.ts";
+import { parsePolicy } from "../model/policy/index.ts";
 import type { Vni } from "../model/resources.ts";
 import { parseNetwork } from "../model/schema.ts";
 import { temporaryDirectory } from "../testing/temporary-directory.ts";
@@ -110,7 +111,7 @@ test("attachments of earlier versions get route priorities, each its own, and no
   const path = join(directory, "agent.db");
   new Replica(directory).close();
   const earlier = new DatabaseSync(path);
-  earlier.exec(`ALTER TABLE attachments DROP COLUMN bandwidth; ALTER TABLE attachments DROP COLUMN allowedAddresses; ALTER TABLE attachments DROP COLUMN routePriority; PRAGMA user_version = 2;
+  earlier.exec(`DROP TABLE policies; DROP TABLE policyMembers; ALTER TABLE attachments DROP COLUMN bandwidth; ALTER TABLE attachments DROP COLUMN allowedAddresses; ALTER TABLE attachments DROP COLUMN routePriority; PRAGMA user_version = 2;
     INSERT INTO attachments VALUES ('b', 'web', '/run/netns/c', 'eth0', 'attached', 0);
     INSERT INTO attachments VALUES ('a', 'db', '/run/netns/c', 'eth1', 'attached', 0);`);
   earlier.close();
@@ -153,4 +154,44 @@ test("what is of no network goes: a network that comes in parts is written last"
     ["000000000001"],
   );
   assert.deepEqual([...replica.blocks()], []);
+});
+
+test("policies and members of a tenant are found again, and go with it", (t) => {
+  const directory = temporaryDirectory(t);
+  const policy = (name: string, tenant: string): ReplicaChange => ({
+    kind: "policy",
+    policy: unwrap(parsePolicy({ name, tenant, rules: [{ direction: "ingress", action: "log" }] })),
+  });
+  const member = (id: string, tenant: string): ReplicaChange => ({
+    kind: "policy-member",
+    member: { id, tenant, network: "web", ips: [ip("10.0.0.9")], labels: { app: "web" } },
+  });
+  const first = new Replica(directory);
+  const told = [policy("p1", "acme"), policy("p2", "acme"), policy("p3", "other")];
+  const members = [member("e1", "acme"), member("e2", "acme"), member("e3", "other")];
+  first.apply([...told, ...members], 5);
+  first.apply(
+    [
+      { kind: "policy-removed", tenant: "acme", name: "p2" },
+      { kind: "policy-member-removed", tenant: "acme", network: "web", id: "e2" },
+    ],
+    6,
+  );
+  first.close();
+  const again = new Replica(directory);
+  t.after(() => again.close());
+  assert.deepEqual(
+    [...again.policies()].map((each) => ({ kind: "policy", policy: each })),
+    [told[0], told[2]],
+  );
+  assert.deepEqual(
+    [...again.policyMembers()].map((each) => ({ kind: "policy-member", member: each })),
+    [members[0], members[2]],
+  );
+  again.apply([{ kind: "policies-removed", tenant: "acme" }], 7);
+  assert.deepEqual(
+    [...again.policies(), ...again.policyMembers()].map(({ tenant }) => tenant),
+    ["other", "other"],
+  );
+  assert.equal(again.damagedRows, 0);
 });

@@ -2,13 +2,14 @@ import { closeSync, existsSync, openSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { type NetworkState, networkState } from "../api/convert.ts";
-import { kinds } from "../api/kinds.ts";
+import { kinds, policyMember } from "../api/kinds.ts";
 import type { Cidr } from "../base/cidr.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import { err, type Result } from "../base/result.ts";
 import { FilesInPlace } from "../linux/file-in-place.ts";
 import { requirePrivate } from "../linux/private-files.ts";
 import type { AllowedAddress, Bandwidth, Block, Endpoint, Node } from "../model/index.ts";
+import type { Policy, PolicyMember } from "../model/policy/index.ts";
 import { resultCode, resultCodeOf } from "../store/sqlite/failure.ts";
 
 /** Where an endpoint of this node hangs. */
@@ -48,9 +49,37 @@ export type ReplicaChange =
   | { readonly kind: "endpoint"; readonly endpoint: Endpoint }
   | { readonly kind: "endpoint-removed"; readonly network: string; readonly id: string }
   | { readonly kind: "block"; readonly block: Block }
-  | { readonly kind: "block-removed"; readonly network: string; readonly cidr: Cidr };
+  | { readonly kind: "block-removed"; readonly network: string; readonly cidr: Cidr }
+  | { readonly kind: "policy"; readonly policy: Policy }
+  | { readonly kind: "policy-removed"; readonly tenant: string; readonly name: string }
+  | { readonly kind: "policy-member"; readonly member: PolicyMember }
+  /** Of a `network` that may be unknown: the empty text. */
+  | {
+      readonly kind: "policy-member-removed";
+      readonly tenant: string;
+      readonly network: string;
+      readonly id: string;
+    }
+  /** All of the tenant's policies, and all whom these speak of. */
+  | { readonly kind: "policies-removed"; readonly tenant: string };
 
-/** The network that a change is of; `undefined`: it is of a node. */
+/** The tenant whose policies a change is about; `undefined`: it is none of policies. */
+export function policyTenantOf(change: ReplicaChange): string | undefined {
+  switch (change.kind) {
+    case "policy":
+      return change.policy.tenant;
+    case "policy-member":
+      return change.member.tenant;
+    case "policy-removed":
+    case "policy-member-removed":
+    case "policies-removed":
+      return change.tenant;
+    default:
+      return undefined;
+  }
+}
+
+/** The network that a change is of; `undefined`: it is of a node, or of a tenant's policies. */
 export function networkOf(change: ReplicaChange): string | undefined {
   switch (change.kind) {
     case "network":
@@ -66,6 +95,11 @@ export function networkOf(change: ReplicaChange): string | undefined {
       return change.network;
     case "node":
     case "node-removed":
+    case "policy":
+    case "policy-removed":
+    case "policy-member":
+    case "policy-member-removed":
+    case "policies-removed":
       return undefined;
   }
 }
@@ -79,7 +113,7 @@ export interface ReplicaOwner {
   readonly instance: string;
 }
 
-const schemaVersion = 5;
+const schemaVersion = 6;
 
 /**
  * What this node needs to bring its endpoints back without the server: the last complete state that the server told,
@@ -217,6 +251,16 @@ export class Replica {
   *blocks(): Generator<Block> {
     for (const row of this.#statements.listBlocks.iterate())
       yield* this.#readable(() => kinds.block.decode(row.block as Uint8Array));
+  }
+
+  *policies(): Generator<Policy> {
+    for (const row of this.#statements.listPolicies.iterate())
+      yield* this.#readable(() => kinds.policy.decode(row.policy as Uint8Array));
+  }
+
+  *policyMembers(): Generator<PolicyMember> {
+    for (const row of this.#statements.listPolicyMembers.iterate())
+      yield* this.#readable(() => policyMember.decode(row.member as Uint8Array));
   }
 
   /** The blocks of a network. */
@@ -367,6 +411,22 @@ export class Replica {
       case "block-removed":
         run.deleteBlock.run(change.network, change.cidr);
         break;
+      case "policy":
+        run.putPolicy.run(change.policy.name, change.policy.tenant, kinds.policy.encode(change.policy));
+        break;
+      case "policy-removed":
+        run.deletePolicy.run(change.name);
+        break;
+      case "policy-member":
+        run.putPolicyMember.run(change.member.id, change.member.tenant, policyMember.encode(change.member));
+        break;
+      case "policy-member-removed":
+        run.deletePolicyMember.run(change.id);
+        break;
+      case "policies-removed":
+        run.deletePoliciesOf.run(change.tenant);
+        run.deletePolicyMembersOf.run(change.tenant);
+        break;
     }
   }
 
@@ -398,6 +458,7 @@ export class Replica {
         bandwidth TEXT
       ) STRICT, WITHOUT ROWID;
       ${blockTable}
+      ${policyTables}
       PRAGMA user_version = ${schemaVersion};
       COMMIT;`);
   }
@@ -422,6 +483,10 @@ const blockTable = `CREATE TABLE blocks (
   network TEXT NOT NULL, cidr TEXT NOT NULL, block BLOB NOT NULL, PRIMARY KEY (network, cidr)
 ) STRICT, WITHOUT ROWID;`;
 
+const policyTables = `CREATE TABLE policies (name TEXT PRIMARY KEY, tenant TEXT NOT NULL, policy BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE policyMembers (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, member BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX policyMembersByTenant ON policyMembers (tenant);`;
+
 /** In which order they were attached is not known any more; each gets a number of its own. */
 const addRoutePriority = `ALTER TABLE attachments ADD COLUMN routePriority INTEGER NOT NULL DEFAULT 1;
 UPDATE attachments SET routePriority = (SELECT count(*) FROM attachments AS others WHERE others.id <= attachments.id);`;
@@ -433,7 +498,7 @@ const addAllowedAddresses = `ALTER TABLE attachments ADD COLUMN allowedAddresses
 const addBandwidth = `ALTER TABLE attachments ADD COLUMN bandwidth TEXT;`;
 
 /** What brings a database of each version, from 1 on, to the next. */
-const schemaSteps = [blockTable, addRoutePriority, addAllowedAddresses, addBandwidth];
+const schemaSteps = [blockTable, addRoutePriority, addAllowedAddresses, addBandwidth, policyTables];
 
 const sql = {
   readRevision: "SELECT revision AS value FROM state",
@@ -458,6 +523,16 @@ const sql = {
   deleteBlocksOf: "DELETE FROM blocks WHERE network = ?",
   listBlocks: "SELECT block FROM blocks",
   listBlockCidrs: "SELECT cidr FROM blocks WHERE network = ?",
+  putPolicy:
+    "INSERT INTO policies VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET tenant = excluded.tenant, policy = excluded.policy",
+  deletePolicy: "DELETE FROM policies WHERE name = ?",
+  deletePoliciesOf: "DELETE FROM policies WHERE tenant = ?",
+  listPolicies: "SELECT policy FROM policies",
+  putPolicyMember:
+    "INSERT INTO policyMembers VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET tenant = excluded.tenant, member = excluded.member",
+  deletePolicyMember: "DELETE FROM policyMembers WHERE id = ?",
+  deletePolicyMembersOf: "DELETE FROM policyMembers WHERE tenant = ?",
+  listPolicyMembers: "SELECT member FROM policyMembers",
   putAttachment:
     "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
   deleteAttachment: "DELETE FROM attachments WHERE id = ?",

@@ -34,7 +34,7 @@ async function converse(t: TestContext, server: TestServer, credentials: Credent
     clock: { ...systemClock, now },
     logger: silentLogger,
     handlers: {
-      resume: () => ({ revision: 0, networks: [] }),
+      resume: () => ({ revision: 0, networks: [], policyTenants: [] }),
       registration: () => ({ vtepIpv4: "192.0.2.1", vtepIpv6: "", underlayMtu: state.underlayMtu }),
       onRegistered: () => state.registered++,
       onNotRegistered: (error) => state.untold.push(error.message),

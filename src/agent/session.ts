@@ -5,7 +5,7 @@ import { type Credentials, connectNode, type NodeConnection } from "../api/clien
 import { type NetworkState, networkState } from "../api/convert.ts";
 import type { WatchChange, WatchResponse } from "../api/generated/weft/v1/node_pb.js";
 import { certificateValidity, renewCertificate } from "../api/join.ts";
-import { kinds } from "../api/kinds.ts";
+import { kinds, policyMember } from "../api/kinds.ts";
 import type { Cidr } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
 import { type Duration, milliseconds, minutes, seconds } from "../base/duration.ts";
@@ -23,7 +23,9 @@ export type SessionChange =
   /** This node hosts it from now on; what is in it comes in parts. */
   | { readonly kind: "network-follows"; readonly state: NetworkState }
   /** All nodes known are void unless they follow. */
-  | { readonly kind: "nodes-begin" };
+  | { readonly kind: "nodes-begin" }
+  /** All policies of this tenant that are known are void unless they follow, and with them, but for `resumed` ones, their members. */
+  | { readonly kind: "policies-begin" | "policies-resumed"; readonly tenant: string };
 
 /** What a node says of itself to the server. */
 export interface Registration {
@@ -34,7 +36,11 @@ export interface Registration {
 
 export interface SessionHandlers {
   /** What the agent holds complete, to continue from. */
-  resume(): { readonly revision: number; readonly networks: readonly string[] };
+  resume(): {
+    readonly revision: number;
+    readonly networks: readonly string[];
+    readonly policyTenants: readonly string[];
+  };
   /** As it is now. */
   registration(): Registration;
   /** The server knows it. */
@@ -173,11 +179,12 @@ export class Session {
     void this.#tell();
     const cancelRenewal = this.#scheduleRenewal(conversation);
     try {
-      const { revision, networks } = this.#handlers.resume();
+      const { revision, networks, policyTenants } = this.#handlers.resume();
       const stream = connection.client.watch(
         {
           revision: BigInt(revision),
           networks: [...networks],
+          policyTenants: [...policyTenants],
           reports: true,
           inParts: true,
           incarnation: this.#incarnation,
@@ -333,6 +340,22 @@ export class Session {
         return [{ kind: "node-removed", name: change.value }];
       case "nodesBegin":
         return [{ kind: "nodes-begin" }];
+      case "policiesBegin":
+        return [{ kind: "policies-begin", tenant: change.value }];
+      case "policiesResumed":
+        return [{ kind: "policies-resumed", tenant: change.value }];
+      case "policiesRemoved":
+        return [{ kind: "policies-removed", tenant: change.value }];
+      case "policy":
+        return this.#accept(kinds.policy.fromMessage(change.value), (policy) => [{ kind: "policy", policy }]);
+      case "policyRemoved":
+        return [{ kind: "policy-removed", tenant: change.value.tenant, name: change.value.name }];
+      case "policyMember":
+        return this.#accept(policyMember.fromMessage(change.value), (member) => [{ kind: "policy-member", member }]);
+      case "policyMemberRemoved": {
+        const { tenant, network, id } = change.value;
+        return [{ kind: "policy-member-removed", tenant, network, id }];
+      }
       case "agentRefused":
         this.#handlers.onOtherRefused(change.value);
         return [];

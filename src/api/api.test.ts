@@ -6,8 +6,10 @@ import { cidr } from "../base/cidr.ts";
 import { type ErrorCode, WeftError } from "../base/errors.ts";
 import { type Ipv4Address, type Ipv6Address, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
+import { unwrap } from "../base/result.ts";
 import type { Rate } from "../model/bandwidth.ts";
 import { defaultEgressBlocked } from "../model/egress-blocked.ts";
+import { type Policy, type PolicyMember, parseLabelSelector } from "../model/policy/index.ts";
 import type { Block, Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
 import { parseServerUrl } from "./clients.ts";
 import type { Codec } from "./codec.ts";
@@ -15,10 +17,11 @@ import { networkState } from "./convert.ts";
 import { fromConnectError, toConnectError } from "./errors.ts";
 import { ErrorDetailSchema } from "./generated/weft/v1/errors_pb.js";
 import { NetworkStateSchema } from "./generated/weft/v1/node_pb.js";
-import { NetworkSchema, TenantSchema } from "./generated/weft/v1/resources_pb.js";
-import { kinds } from "./kinds.ts";
+import { NetworkSchema, PolicySchema, TenantSchema } from "./generated/weft/v1/resources_pb.js";
+import { kinds, policyMember } from "./kinds.ts";
 import { formatToken, parseToken } from "./token.ts";
 
+const selector = (text: string) => unwrap(parseLabelSelector(text));
 const tenant: Tenant = { name: "acme", placement: "own" };
 const everyTenant: Required<Tenant> = { ...tenant, nodeSelector: { zone: "a" } };
 const network: Network = {
@@ -107,6 +110,51 @@ const everyEndpoint: Required<Endpoint> = {
   labels: { app: "web", legacy: "" },
 };
 
+const everyPolicy: Required<Policy> = {
+  name: "shop",
+  tenant: "acme",
+  priority: 0,
+  networks: ["blue", "red"],
+  endpoints: selector("app=shop,env in (prod,test),!legacy"),
+  isolates: [],
+  rules: [
+    {
+      name: "in",
+      direction: "ingress",
+      action: "allow",
+      peers: [
+        { networks: [] },
+        { endpoints: selector("tier!=db"), networks: ["red"] },
+        { subnet: cidr("10.0.0.0/8"), except: [cidr("10.9.0.0/16")] },
+      ],
+      ports: [
+        { protocol: "tcp", ports: ["0", "443", "8000-8100"], types: [] },
+        { protocol: "icmp", ports: [], types: [0, 8] },
+        { protocol: "0", ports: [], types: [] },
+      ],
+    },
+    { name: "egress-2", direction: "egress", action: "log", peers: [], ports: [] },
+    { name: "egress-3", direction: "egress", action: "deny", peers: [{ subnet: cidr("::/0"), except: [] }], ports: [] },
+  ],
+};
+const { endpoints: _, ...ofAll } = everyPolicy;
+const policyOfAll: Policy = { ...ofAll, priority: 1000, networks: [], isolates: ["ingress", "egress"], rules: [] };
+const member: PolicyMember = {
+  id: "0123456789ab",
+  tenant: "acme",
+  network: "blue",
+  ips: [ip("10.0.0.2"), ip("fd00::2")],
+  labels: { app: "web", legacy: "" },
+};
+
+test("a policy of which a message says nothing has the defaults", () => {
+  const rules = [{ direction: "ingress", action: "allow" }];
+  const read = kinds.policy.fromMessage(create(PolicySchema, { name: "p", tenant: "acme", rules }));
+  assert.ok(read.ok);
+  const { priority, isolates, rules: ruled, networks } = read.value;
+  assert.deepEqual([priority, isolates, networks, ruled[0]?.name], [1000, ["ingress"], [], "ingress-1"]);
+});
+
 test("a network that says nothing of what egress leaves out has the default list", () => {
   const message = kinds.network.toMessage(routed);
   delete message.egressBlocked;
@@ -124,6 +172,8 @@ test("resources cross the wire unchanged, with all that they have", () => {
     [kinds.block, [block]],
     [kinds.node, [node, { ...node, vtepAddresses: { ipv4 } }, { ...node, vtepAddresses: {} }]],
     [kinds.endpoint, [endpoint, everyEndpoint]],
+    [kinds.policy, [everyPolicy, policyOfAll]],
+    [policyMember, [member, { ...member, ips: [], labels: {} }]],
     [
       networkState,
       [
@@ -165,6 +215,11 @@ test("messages that break the contract are refused, with the reason", () => {
     [kinds.endpoint.fromMessage({ ...kinds.endpoint.toMessage(endpoint), mac: "02" }), /"02" is not a MAC/],
     [kinds.endpoint.fromMessage({ ...kinds.endpoint.toMessage(endpoint), ips: ["1"] }), /"1" is not/],
     [kinds.endpoint.fromMessage({ ...kinds.endpoint.toMessage(endpoint), attachment: "" }), /unknown attachment/],
+    [kinds.endpoint.fromMessage({ ...kinds.endpoint.toMessage(endpoint), labels: { a: " " } }), /labels\.a: found " "/],
+    [kinds.policy.fromMessage({ ...kinds.policy.toMessage(everyPolicy), endpoints: "=" }), /endpoints: found "="/],
+    [kinds.policy.fromMessage({ ...kinds.policy.toMessage(everyPolicy), name: "" }), /name: found nothing/],
+    [policyMember.fromMessage({ ...policyMember.toMessage(member), ips: ["1"] }), /"1" is not/],
+    [policyMember.fromMessage({ ...policyMember.toMessage(member), labels: { "-": "" } }), /labels\.-/],
   ];
   for (const [result, reason] of cases) {
     assert.equal(result.ok, false);

@@ -1,9 +1,17 @@
-import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
+import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { parseCidr } from "../base/cidr.ts";
 import { familyOf, type IpAddress, parseIp } from "../base/ip.ts";
 import { parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
-import { parseEndpointLabels } from "../model/policy/index.ts";
+import {
+  isSubnetPeer,
+  type Policy,
+  type PolicyMember,
+  type PolicyPeer,
+  type PolicyRule,
+  parseEndpointLabels,
+  parsePolicy,
+} from "../model/policy/index.ts";
 import { formatProblem } from "../model/problem.ts";
 import type { Block, Endpoint, Network, NetworkDraft, Node, Tenant, VtepAddresses } from "../model/resources.ts";
 import { parseNetwork, parseTenant } from "../model/schema.ts";
@@ -13,14 +21,20 @@ import {
   EndpointSchema,
   NetworkSchema,
   NodeSchema,
+  PolicyMemberSchema,
+  type PolicyPeer as PolicyPeerMessage,
+  type PolicyPeerSchema,
+  type PolicyRule as PolicyRuleMessage,
+  type PolicyRuleSchema,
+  PolicySchema,
   TenantSchema,
 } from "./generated/weft/v1/resources_pb.js";
 
 /**
  * Who is told of a resource: `hosts`: the nodes that host its network. `owner`: the node that it is on. `neighbours`: that
- * node, and all that share a network with it. Administrators may see everything.
+ * node, and all that share a network with it. `tenant-hosts`: the nodes that host a network of its tenant. Administrators may see everything.
  */
-export type Audience = "administrators" | "hosts" | "owner" | "neighbours";
+export type Audience = "administrators" | "hosts" | "owner" | "neighbours" | "tenant-hosts";
 
 /** One kind of resource. Server, agents and commands do what they do with all kinds from these records. */
 interface Kind<Value, Desc extends DescMessage, Draft = Value> extends Codec<Value, Desc, Draft> {
@@ -110,6 +124,66 @@ const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
   ),
 };
 
+const policy: Declared<Policy, typeof PolicySchema> = {
+  folder: "policies",
+  seenBy: () => "tenant-hosts",
+  fieldsOf: ({ priority, isolates, rules, ...message }) => ({
+    ...filled(message),
+    // 0, and nothing isolated, are said, and mean something.
+    ...(priority === undefined ? {} : { priority }),
+    ...(isolates === undefined ? {} : { isolates: isolates.directions }),
+    rules: rules.map(ruleFields),
+  }),
+  ...codec(
+    PolicySchema,
+    ({ isolates, rules, endpoints, ...fields }: Policy) => ({
+      ...asFields(fields),
+      endpoints: endpoints ?? "",
+      isolates: { directions: [...isolates] },
+      rules: rules.map(ruleMessage),
+    }),
+    (message) => checked("policy", message.name, parsePolicy(policy.fieldsOf(message))),
+  ),
+};
+
+function ruleMessage({ peers, ports, ...rule }: PolicyRule): MessageInitShape<typeof PolicyRuleSchema> {
+  return { ...rule, peers: peers.map(peerMessage), ports: ports.map((port) => asFields(port)) };
+}
+
+function peerMessage(peer: PolicyPeer): MessageInitShape<typeof PolicyPeerSchema> {
+  if (isSubnetPeer(peer)) return { subnet: peer.subnet, except: [...peer.except] };
+  return { endpoints: peer.endpoints ?? "", networks: [...peer.networks] };
+}
+
+function ruleFields({ peers, ports, ...rule }: PolicyRuleMessage): object {
+  return filled({ ...rule, peers: peers.map(peerFields), ports: ports.map(filled) });
+}
+
+/** One that says nothing is all endpoints of the tenant. */
+function peerFields({ endpoints, subnet, ...lists }: PolicyPeerMessage): object {
+  return { ...filled({ subnet, ...lists }), ...(subnet === "" || endpoints !== "" ? { endpoints } : {}) };
+}
+
+/** What is given, without empty lists: in a message a list cannot be absent. */
+function filled(message: object): object {
+  const entries = Object.entries(given(message));
+  return Object.fromEntries(entries.filter(([, value]) => !Array.isArray(value) || value.length > 0));
+}
+
+/** In no store: what is told of an endpoint to nodes that need not host its network. */
+export const policyMember: Codec<PolicyMember, typeof PolicyMemberSchema> = codec(
+  PolicyMemberSchema,
+  asFields,
+  (message) => {
+    const { id, tenant, network } = message;
+    const ips = addresses(message.ips);
+    if (!ips.ok) return wrong("policy member", id, ips.error);
+    const labels = parseEndpointLabels(message.labels);
+    if (!labels.ok) return wrong("policy member", id, labels.error.map(formatProblem).join("; "));
+    return ok({ id, tenant, network, ips: ips.value, labels: labels.value ?? {} });
+  },
+);
+
 /** In the store without the names, and with what {@link Block} does not say. */
 const block: Omit<Kind<Block, typeof BlockSchema>, "folder"> = {
   seenBy: () => "hosts",
@@ -119,7 +193,7 @@ const block: Omit<Kind<Block, typeof BlockSchema>, "folder"> = {
   }),
 };
 
-export const kinds = { tenant, network, node, endpoint, block } as const;
+export const kinds = { tenant, network, policy, node, endpoint, block } as const;
 
 type Kinds = typeof kinds;
 type ValueOf<K extends keyof Kinds> = Parameters<Kinds[K]["toMessage"]>[0];

@@ -161,7 +161,7 @@ test("show tells all of a network, with the blocks of an l3 network", async (t) 
   assert.match(await done(server, "network list"), /^web +blue +l3 +vxlan +4096 +auto \(1450\) +10\.1\.0\.0\/16$/m);
   await done(server, "node delete h1");
   assert.equal(JSON.parse(await done(server, "network show web -o json")).blocks.length, 1);
-  assert.match(await done(server, "endpoint list"), /ATTACHMENT +IPS\n\S+ +web +h2 +\S+ +netns +10\.1\.0\.2$/m);
+  assert.match(await done(server, "endpoint list"), /ATTACHMENT +IPS +LABELS\n\S+ +web +h2 +\S+ +netns +10\.1\.0\.2$/m);
 });
 
 test("what is exported can be applied again and changes nothing", async (t) => {

@@ -8,6 +8,7 @@ import { registerLab } from "./commands/lab.ts";
 import { registerManifest } from "./commands/manifest.ts";
 import { registerNetwork } from "./commands/network.ts";
 import { registerNode } from "./commands/node.ts";
+import { registerPolicy } from "./commands/policy.ts";
 import { registerServer } from "./commands/server.ts";
 import { registerStatus } from "./commands/status.ts";
 import { registerTables } from "./commands/tables.ts";
@@ -36,6 +37,7 @@ export function createProgram(): Command {
   registerToken(program);
   registerTenant(program);
   registerNetwork(program);
+  registerPolicy(program);
   registerNode(program);
   registerEndpoint(program);
   registerManifest(program);

@@ -6,14 +6,18 @@ import { ip } from "../base/ip.ts";
 import {
   checkNetworkChange,
   checkNetworkDeletion,
+  checkNetworkUnnamed,
   checkNewNetwork,
+  checkNewPolicy,
   checkNewTenant,
+  checkPolicyChange,
   checkTenantDeletion,
   chooseVni,
   type Declared,
 } from "./conflicts.ts";
 import type { Encapsulation } from "./encapsulation.ts";
 import { NetworkIndex } from "./network-index.ts";
+import { type Policy, parsePolicy } from "./policy/index.ts";
 import type { Network, NetworkDraft, Tenant } from "./resources.ts";
 import { parseNetwork, parseNetworkDraft } from "./schema.ts";
 
@@ -31,19 +35,30 @@ const tenants: Tenant[] = [
 ];
 const networks = [network()];
 /** All that there is, for the rules to look at. */
-function declared(tenants: readonly Tenant[], networks: readonly Network[]): Declared {
+function declared(
+  tenants: readonly Tenant[],
+  networks: readonly Network[],
+  policies: readonly Policy[] = [],
+): Declared {
   const index = new NetworkIndex();
   for (const each of networks) index.put(each);
-  const of = { tenant: tenants, network: networks };
+  const of = { tenant: tenants, network: networks, policy: policies };
   return {
-    get: (kind, name) => of[kind].find((each) => each.name === name) as never,
+    get: (kind, name) => (of[kind] as readonly { name: string }[]).find((each) => each.name === name) as never,
     rivalsOf: (draft) => index.rivals(draft),
     networksOf: (tenant) => index.ofTenant(tenant),
+    policiesOf: (tenant) => policies.filter((policy) => policy.tenant === tenant),
   };
 }
+const policy = (fields: object = {}): Policy =>
+  expectOk(parsePolicy({ name: "p", tenant: "blue", networks: ["blue-net"], ...fields }));
+const peerOf = (network: string) => ({
+  rules: [{ direction: "ingress", action: "allow", peers: [{ networks: [network] }] }],
+});
 const endpoints = [{ id: "0123456789ab", node: "h1", ips: [ip("10.0.0.2"), ip("fd00::2")] }];
 
 const given = declared(tenants, networks);
+const withPolicy = declared(tenants, [...networks, network({ name: "red-net", tenant: "red", vni: 7 })], [policy()]);
 
 const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined][]][] = [
   ["new tenant", checkNewTenant({ name: "green", placement: "own" }, given), []],
@@ -253,6 +268,72 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
       ),
     ),
     [["failed-precondition", "delete tenant blue: it has networks: a, b, c, d, e and 2 more", "delete them first"]],
+  ],
+  ["new policy", checkNewPolicy(policy(peerOf("blue-net")), given), []],
+  [
+    "policy of no tenant, whose name is taken",
+    checkNewPolicy(policy({ tenant: "pink", networks: undefined }), withPolicy),
+    [
+      ["not-found", "create policy p: there is no tenant pink", "create it first: weft tenant create pink"],
+      [
+        "already-exists",
+        "create policy p: a policy of this name exists",
+        "choose another name, or use the existing one: weft policy show p",
+      ],
+    ],
+  ],
+  [
+    "policy that names what is no network of its tenant, as a peer's as well",
+    checkNewPolicy(policy({ name: "q", networks: ["none"], ...peerOf("red-net") }), withPolicy),
+    [
+      [
+        "not-found",
+        "create policy q: there is no network none",
+        "create it first, or see the spelling: weft network list",
+      ],
+      [
+        "failed-precondition",
+        "create policy q: network red-net is of tenant red, and the policy of tenant blue",
+        "name networks of its own tenant: packets do not pass between tenants",
+      ],
+    ],
+  ],
+  ["policy changes", checkPolicyChange(policy(), policy({ priority: 5, networks: undefined }), withPolicy), []],
+  [
+    "policy changes its tenant, and names a network of it",
+    checkPolicyChange(policy(), policy({ tenant: "red", networks: ["none"] }), withPolicy),
+    [
+      [
+        "failed-precondition",
+        "change policy p: tenant is blue and cannot become red",
+        "keep tenant: blue, or give the policy for the other tenant another name",
+      ],
+      [
+        "not-found",
+        "change policy p: there is no network none",
+        "create it first, or see the spelling: weft network list",
+      ],
+    ],
+  ],
+  ["delete a network that no policy names", checkNetworkUnnamed("other-net", [policy(peerOf("blue-net"))]), []],
+  [
+    "delete a network that policies name",
+    checkNetworkUnnamed("blue-net", [policy(), policy({ name: "q", networks: undefined, ...peerOf("blue-net") })]),
+    [
+      [
+        "failed-precondition",
+        "delete network blue-net: policies name it: p, q",
+        "let them name others, or delete them first: weft policy delete NAME",
+      ],
+    ],
+  ],
+  [
+    "delete a tenant with networks and policies",
+    checkTenantDeletion("blue", withPolicy),
+    [
+      ["failed-precondition", "delete tenant blue: it has networks: blue-net", "delete them first"],
+      ["failed-precondition", "delete tenant blue: it has policies: p", "delete them first"],
+    ],
   ],
   ["delete an empty network", checkNetworkDeletion("blue-net", []), []],
   [

@@ -4,6 +4,7 @@ import { err, ok, type Result } from "../base/result.ts";
 import { type Encapsulation, encapsulations, encapsulationsThat, maxVni, noTunnel } from "./encapsulation.ts";
 import type { DeclaredKind, PlainKind, Resources } from "./kinds.ts";
 import { combinationProblems } from "./network-rules.ts";
+import { isSubnetPeer, type Policy } from "./policy/index.ts";
 import { formatProblem } from "./problem.ts";
 import type { Block, Endpoint, Network, NetworkDraft, Tenant, Vni } from "./resources.ts";
 
@@ -41,19 +42,64 @@ export interface Declared {
   /** Networks that may contradict one: all that are alike in anything, each once, and never one of its name. */
   rivalsOf(network: NetworkDraft): Iterable<Network>;
   networksOf(tenant: string): Iterable<Network>;
+  policiesOf(tenant: string): Iterable<Policy>;
 }
 
-/** Of a plain kind: why one cannot be created, or deleted. */
+/** Of a plain kind: why one cannot be created, changed into another of its name, or deleted. */
 export const plainRules: {
   readonly [Kind in PlainKind]: {
     creation(value: Resources[Kind], declared: Declared): WeftError[];
+    change(before: Resources[Kind], after: Resources[Kind], declared: Declared): WeftError[];
     deletion(name: string, declared: Declared): WeftError[];
   };
-} = { tenant: { creation: checkNewTenant, deletion: checkTenantDeletion } };
+} = {
+  tenant: { creation: checkNewTenant, change: () => [], deletion: checkTenantDeletion },
+  policy: { creation: checkNewPolicy, change: checkPolicyChange, deletion: () => [] },
+};
 
 /** Why the tenant cannot be created. */
 export function checkNewTenant({ name }: Tenant, declared: Declared): WeftError[] {
   return declared.get("tenant", name) === undefined ? [] : [nameTaken("tenant", name)];
+}
+
+/** Why the policy cannot be created: the tenant is missing, the name is taken, or it names what is no network of the tenant. */
+export function checkNewPolicy(policy: Policy, declared: Declared): WeftError[] {
+  const errors: WeftError[] = [];
+  const attempted = `create policy ${policy.name}`;
+  if (declared.get("tenant", policy.tenant) === undefined) errors.push(tenantMissing(attempted, policy.tenant));
+  if (declared.get("policy", policy.name) !== undefined) errors.push(nameTaken("policy", policy.name));
+  return [...errors, ...strangeNetworks(attempted, policy, declared)];
+}
+
+/** Why `before` cannot become `after`, a policy of the same name. */
+export function checkPolicyChange(before: Policy, after: Policy, declared: Declared): WeftError[] {
+  const attempted = `change policy ${before.name}`;
+  const errors = strangeNetworks(attempted, after, declared);
+  if (before.tenant === after.tenant) return errors;
+  const reason = `tenant is ${before.tenant} and cannot become ${after.tenant}`;
+  const hint = `keep tenant: ${before.tenant}, or give the policy for the other tenant another name`;
+  return [new WeftError({ code: "failed-precondition", attempted, reason, hint }), ...errors];
+}
+
+/** The networks that a policy names, each once. */
+function networksOfPolicy({ networks, rules }: Policy): ReadonlySet<string> {
+  const peers = rules.flatMap((rule) => rule.peers);
+  return new Set([...networks, ...peers.flatMap((peer) => (isSubnetPeer(peer) ? [] : peer.networks))]);
+}
+
+function strangeNetworks(attempted: string, policy: Policy, declared: Declared): WeftError[] {
+  return [...networksOfPolicy(policy)].flatMap((name) => {
+    const network = declared.get("network", name);
+    if (network?.tenant === policy.tenant) return [];
+    if (network !== undefined) {
+      const reason = `network ${name} is of tenant ${network.tenant}, and the policy of tenant ${policy.tenant}`;
+      const hint = "name networks of its own tenant: packets do not pass between tenants";
+      return [new WeftError({ code: "failed-precondition", attempted, reason, hint })];
+    }
+    const reason = `there is no network ${name}`;
+    const hint = "create it first, or see the spelling: weft network list";
+    return [new WeftError({ code: "not-found", attempted, reason, hint })];
+  });
 }
 
 /**
@@ -64,11 +110,7 @@ export function checkNewTenant({ name }: Tenant, declared: Declared): WeftError[
 export function checkNewNetwork(network: NetworkDraft, declared: Declared): WeftError[] {
   const errors: WeftError[] = [];
   const attempted = `create network ${network.name}`;
-  if (declared.get("tenant", network.tenant) === undefined) {
-    const reason = `there is no tenant ${network.tenant}`;
-    const hint = `create it first: weft tenant create ${network.tenant}`;
-    errors.push(new WeftError({ code: "not-found", attempted, reason, hint }));
-  }
+  if (declared.get("tenant", network.tenant) === undefined) errors.push(tenantMissing(attempted, network.tenant));
   if (declared.get("network", network.name) !== undefined) errors.push(nameTaken("network", network.name));
   for (const other of declared.rivalsOf(network)) {
     if (other.vni === network.vni) {
@@ -137,11 +179,14 @@ export function checkNetworkChange(
 
 /** Why the tenant cannot be deleted. */
 export function checkTenantDeletion(name: string, declared: Declared): WeftError[] {
-  const own = [...new Set(Array.from(declared.networksOf(name), (network) => network.name))];
-  if (own.length === 0) return [];
-  const reason = `it has networks: ${listed(own)}`;
-  const hint = "delete them first";
-  return [new WeftError({ code: "failed-precondition", attempted: `delete tenant ${name}`, reason, hint })];
+  const networks = [...new Set(Array.from(declared.networksOf(name), (network) => network.name))];
+  const policies = Array.from(declared.policiesOf(name), (policy) => policy.name);
+  return Object.entries({ networks, policies }).flatMap(([what, own]) => {
+    if (own.length === 0) return [];
+    const reason = `it has ${what}: ${listed(own)}`;
+    const hint = "delete them first";
+    return [new WeftError({ code: "failed-precondition", attempted: `delete tenant ${name}`, reason, hint })];
+  });
 }
 
 /** Why the network cannot be deleted. `endpoints` are those of this network. */
@@ -150,6 +195,15 @@ export function checkNetworkDeletion(name: string, endpoints: Iterable<Pick<Endp
   if (left.length === 0) return [];
   const reason = `it has endpoints: ${listed(left)}`;
   const hint = "detach them first";
+  return [new WeftError({ code: "failed-precondition", attempted: `delete network ${name}`, reason, hint })];
+}
+
+/** The same for what rests on its name. `policies` are those of its tenant. */
+export function checkNetworkUnnamed(name: string, policies: Iterable<Policy>): WeftError[] {
+  const naming = [...policies].filter((policy) => networksOfPolicy(policy).has(name));
+  if (naming.length === 0) return [];
+  const reason = `policies name it: ${listed(naming.map((policy) => policy.name))}`;
+  const hint = "let them name others, or delete them first: weft policy delete NAME";
   return [new WeftError({ code: "failed-precondition", attempted: `delete network ${name}`, reason, hint })];
 }
 
@@ -217,6 +271,12 @@ export function isRoutedByHost({
   crossSubnet,
 }: Pick<Network, "hostAccess" | "encapsulation" | "crossSubnet">): boolean {
   return hostAccess || crossSubnet || encapsulation === noTunnel;
+}
+
+function tenantMissing(attempted: string, tenant: string): WeftError {
+  const reason = `there is no tenant ${tenant}`;
+  const hint = `create it first: weft tenant create ${tenant}`;
+  return new WeftError({ code: "not-found", attempted, reason, hint });
 }
 
 function nameTaken(kind: string, name: string): WeftError {

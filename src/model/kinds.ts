@@ -1,8 +1,9 @@
+import { parsePolicy, policyFields } from "./policy/index.ts";
 import type { Endpoint, Network, Node } from "./resources.ts";
 import { parseNetworkDraft, parseTenant } from "./schema.ts";
 
 /** How what operators declare is read, in the order in which it comes into being: each kind may rest on those before it. */
-export const declarable = { tenant: parseTenant, network: parseNetworkDraft };
+export const declarable = { tenant: parseTenant, network: parseNetworkDraft, policy: parsePolicy };
 /** How the other kinds come into being. */
 export const undeclarable = {
   node: "a node comes into being when its agent joins",
@@ -27,6 +28,11 @@ export type Resources = Pick<Drafts, PlainKind> & {
   readonly node: Node;
   readonly endpoint: Endpoint;
 };
+
+/** As operators write it. */
+export function fieldsOf<Kind extends ResourceKind>(kind: Kind, resource: Resources[Kind]): object {
+  return kind === "policy" ? policyFields(resource as Resources["policy"]) : resource;
+}
 
 export function isDeclared(kind: unknown): kind is DeclaredKind {
   return typeof kind === "string" && Object.hasOwn(declarable, kind);

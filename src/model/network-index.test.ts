@@ -34,6 +34,7 @@ function refusals(network: Network, rivals: Iterable<Network>): Set<string> {
     get: () => ({ name: network.tenant, placement: "own" }) as never,
     rivalsOf: () => rivals,
     networksOf: () => [],
+    policiesOf: () => [],
   });
   const text = errors.map(({ reason }) => reason);
   return new Set(text.map((each) => each.replace(/^(UDP port \d+).* that of network \w+ of tenant \w+/, "$1")));

@@ -31,6 +31,7 @@ import {
   type TextParser,
 } from "./names.ts";
 import { combinationProblems, isUnicastFirstOctet, limitProblems } from "./network-rules.ts";
+import { endpointLabels } from "./policy/index.ts";
 import { type FieldProblem, fieldProblem } from "./problem.ts";
 import type { Endpoint, Network, NetworkDraft, Node, NodeSettings, Tenant, Vni } from "./resources.ts";
 import { defaultStormControl, sharedStormControl } from "./storm-control.ts";
@@ -40,7 +41,9 @@ import { vtepObstacle } from "./vtep-address.ts";
 /** What a node says of itself; the server adds the generation. */
 export type NodeDraft = Omit<Node, "generation">;
 /** What a node asks for: without a MAC or addresses the server chooses them. */
-export type EndpointDraft = Pick<Endpoint, "id" | "network" | "attachment" | "ips"> & { readonly mac?: MacAddress };
+export type EndpointDraft = Pick<Endpoint, "id" | "network" | "attachment" | "ips" | "labels"> & {
+  readonly mac?: MacAddress;
+};
 
 /** What a node found behind a port: a MAC, and the addresses seen with it. */
 export type LearnedAddress = Pick<Endpoint, "id" | "mac" | "ips">;
@@ -245,6 +248,7 @@ const endpointDraftSchema = fields({
   ips: addresses.default([]),
   // What was learned is published, not asked for.
   attachment: oneOf("netns").default("netns"),
+  labels: endpointLabels,
 });
 const endpointSchema = fields({
   id: text(parseEndpointId),

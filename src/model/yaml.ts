@@ -5,6 +5,7 @@ import {
   type DeclaredKind,
   type Drafts,
   declarable,
+  fieldsOf,
   isDeclared,
   type ResourceKind,
   type Resources,
@@ -79,7 +80,9 @@ export function parseResources(text: string, file: string): Result<DeclaredResou
 export function stringifyResources(resources: readonly Resource[]): string {
   // Without line width nothing is folded; without aliases equal lists stay readable.
   const options = { lineWidth: 0, aliasDuplicateObjects: false };
-  return resources.map(({ kind, ...fields }) => stringify({ kind, ...fields }, options)).join("---\n");
+  return resources
+    .map(({ kind, ...resource }) => stringify({ kind, ...fieldsOf(kind, resource as never) }, options))
+    .join("---\n");
 }
 
 interface LocatedProblem extends FieldProblem {

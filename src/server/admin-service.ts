@@ -23,6 +23,7 @@ import { parseNodeName } from "../model/names.ts";
 import type { Endpoint, Node, NodeSettings } from "../model/resources.ts";
 import { parseNodeSettings } from "../model/schema.ts";
 import type { Administration, Declaration } from "./administration.ts";
+import { explainPolicy } from "./explain-policy.ts";
 import type { NodeSettingsChange } from "./nodes.ts";
 import { readinessToMessage, waitFor } from "./readiness-service.ts";
 import { missingOn } from "./selection.ts";
@@ -108,6 +109,15 @@ export function adminRoutes(
       const { name, change } = nodeChangeOf(request);
       const { settings, revision } = await administration.setNode(name, change);
       return { settings: nodeSettings.toMessage({ name, ...settings }), revision: BigInt(revision) };
+    },
+
+    async setEndpoint({ id, labels, removedLabels }) {
+      const { endpoint, revision } = await administration.setEndpoint(id, { labels, removedLabels });
+      return { endpoint: kinds.endpoint.toMessage(endpoint), revision: BigInt(revision) };
+    },
+
+    explainPolicy(request) {
+      return explainPolicy(state, request);
     },
 
     async delete(request) {

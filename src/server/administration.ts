@@ -2,6 +2,7 @@ import { WeftError } from "../base/errors.ts";
 import {
   checkNetworkChange,
   checkNetworkDeletion,
+  checkNetworkUnnamed,
   checkNewNetwork,
   chooseVni,
   plainRules,
@@ -17,10 +18,11 @@ import {
 import { effectiveMtu } from "../model/mtu.ts";
 import { checkVtepsOutside } from "../model/node-registration.ts";
 import { beginChange, isSameWay } from "../model/phase.ts";
+import { type Policy, ruleFields } from "../model/policy/index.ts";
 import type { Network, NetworkDraft, Node, Vni } from "../model/resources.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import { DeclaredSoFar } from "./declared.ts";
-import { type Endpoints, releasedKeys } from "./endpoints.ts";
+import { type Endpoints, type LabelChange, releasedKeys } from "./endpoints.ts";
 import { hold } from "./hold.ts";
 import type { Ledger } from "./ledger.ts";
 import type { NodeSettingsChange, Nodes } from "./nodes.ts";
@@ -42,7 +44,7 @@ export type Outcome = {
   readonly differences: readonly string[];
 };
 
-/** The administrator's changes of tenants and networks, one after the other. */
+/** The administrator's changes of what is declared, one after the other. */
 export class Administration {
   readonly #ledger: Ledger;
   readonly #endpoints: Endpoints;
@@ -81,6 +83,11 @@ export class Administration {
     return this.#exclusively(() => this.#nodes.set(name, change));
   }
 
+  /** What the administrator says of an endpoint. */
+  setEndpoint(id: string, change: LabelChange) {
+    return this.#exclusively(() => this.#endpoints.setLabels(id, change));
+  }
+
   #deleteOne(kind: ResourceKind, name: string): Promise<number> {
     switch (kind) {
       case "endpoint":
@@ -100,6 +107,7 @@ export class Administration {
       const entry = this.#ledger.state.networks.get(name);
       if (entry === undefined) throw missing("network", name);
       requireNone(checkNetworkDeletion(name, entry.endpoints()));
+      requireNone(checkNetworkUnnamed(name, new DeclaredSoFar(this.#ledger.state).policiesOf(entry.network.tenant)));
       return entry;
     };
     return this.#ledger.commit(`delete network ${name}`, async () => {
@@ -110,6 +118,7 @@ export class Administration {
         conditions: [
           { key: records.network.key(name), revision: entry.revision },
           { key: records.hold.key(name), revision: held },
+          this.#tenantAsIs(entry.network.tenant),
         ],
         operations: [
           records.network.remove(name),
@@ -119,6 +128,11 @@ export class Administration {
         ],
       };
     });
+  }
+
+  /** A policy that comes to name one of its networks writes the tenant anew. */
+  #tenantAsIs(name: string): Condition {
+    return { key: records.tenant.key(name), revision: this.#ledger.state.tenants.get(name)?.revision ?? 0 };
   }
 
   #deletePlain(kind: PlainKind, name: string): Promise<number> {
@@ -160,7 +174,7 @@ export class Administration {
   }
 }
 
-/** One transaction that makes declared tenants and networks so. */
+/** One transaction that makes what is declared so. */
 class DeclarationPlan {
   /** Networks that must be held before it can be committed. */
   readonly unheld: string[] = [];
@@ -202,11 +216,19 @@ class DeclarationPlan {
   #addPlain(kind: PlainKind, value: Resources[PlainKind]): Outcome {
     const { name } = value;
     const before = this.#mayExist ? this.#declared.get(kind, name) : undefined;
-    if (before === undefined) requireNone(plainRules[kind].creation(value as never, this.#declared));
+    const what = outcomeOf(before, value);
+    if (what.outcome === "unchanged") return { kind, value, ...what } as Outcome;
+    const rules = plainRules[kind];
+    requireNone(
+      before === undefined
+        ? rules.creation(value as never, this.#declared)
+        : rules.change(before as never, value as never, this.#declared),
+    );
     this.#declared.put(kind, value);
     const revision = this.#ledger.state.plain[kind].get(name)?.revision ?? 0;
-    const what = outcomeOf(before, value);
-    if (what.outcome !== "unchanged") this.#put(revision, plainRecords[kind].put(value, name));
+    this.#put(revision, plainRecords[kind].put(value, name));
+    // It rests on networks of the tenant.
+    if (kind === "policy") this.#touchTenant((value as Policy).tenant);
     return { kind, value, ...what } as Outcome;
   }
 
@@ -308,31 +330,54 @@ function forget(entry: NetworkEntry): Operation[] {
 }
 
 /** What the absence of a field means. */
-const whenAbsent: { readonly [field in keyof Network]?: string } = {
+const whenAbsent: { readonly [field in keyof Network | keyof Policy]?: string } = {
   mtu: "computed",
   multicast: "none",
   nodeSelector: "every node",
   bandwidth: "no limit",
   endpointBandwidth: "no limit",
+  endpoints: "all",
 };
 
 /** What becomes of a resource that is `before` now, if it is there. */
-function outcomeOf<Resource extends Partial<Network>>(
+function outcomeOf<Resource extends Partial<Network> | Policy>(
   before: Resource | undefined,
   after: Resource,
 ): Pick<Outcome, "outcome" | "differences"> {
   if (before === undefined) return { outcome: "created", differences: [] };
-  const fields = new Set([...Object.keys(before), ...Object.keys(after)]) as Set<keyof Resource & keyof Network>;
+  const fields = new Set([...Object.keys(before), ...Object.keys(after)]) as Set<keyof Resource>;
   const differences: string[] = [];
   for (const field of fields) {
-    const [old, now] = [before, after].map((network) => shown(network[field] ?? whenAbsent[field]));
-    if (old !== now) differences.push(`${field}: ${old} -> ${now}`);
+    if (field === "rules") {
+      differences.push(...ruleDifferences(before as Policy, after as Policy));
+      continue;
+    }
+    const [old, now] = [before, after].map((each) =>
+      shown(each[field] ?? whenAbsent[field as keyof typeof whenAbsent]),
+    );
+    if (old !== now) differences.push(`${String(field)}: ${old} -> ${now}`);
   }
   return { outcome: differences.length === 0 ? "unchanged" : "changed", differences };
 }
 
+/** Each rule that differs, as operators write it, and their order where it does. */
+function ruleDifferences(before: Policy, after: Policy): string[] {
+  const textsOf = (policy: Policy): ReadonlyMap<string, string> =>
+    new Map(policy.rules.map((rule) => [rule.name, shown(ruleFields(rule))]));
+  const [old, now] = [textsOf(before), textsOf(after)];
+  const differences = [...new Set([...old.keys(), ...now.keys()])].flatMap((name) => {
+    const [former, latter] = [old.get(name) ?? "none", now.get(name) ?? "none"];
+    return former === latter ? [] : [`rule ${name}: ${former} -> ${latter}`];
+  });
+  const [formerly, lately] = [
+    shown([...old.keys()].filter((name) => now.has(name))),
+    shown([...now.keys()].filter((name) => old.has(name))),
+  ];
+  return formerly === lately ? differences : [...differences, `rules: ${formerly} -> ${lately}`];
+}
+
 function shown(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.join(", ")}]`;
+  if (Array.isArray(value)) return `[${value.map(shown).join(", ")}]`;
   if (typeof value !== "object" || value === null) return String(value);
   return `{${Object.entries(value)
     .map(([field, part]) => `${field}: ${shown(part)}`)

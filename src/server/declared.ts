@@ -1,6 +1,7 @@
 import type { Declared } from "../model/conflicts.ts";
 import type { DeclaredKind, PlainKind, Resources } from "../model/kinds.ts";
 import { NetworkIndex } from "../model/network-index.ts";
+import type { Policy } from "../model/policy/index.ts";
 import type { Network, NetworkDraft, Vni } from "../model/resources.ts";
 import type { State, Versioned } from "./state.ts";
 
@@ -56,6 +57,13 @@ export class DeclaredSoFar implements Declared {
     for (const network of this.#state.networkIndex.ofTenant(tenant))
       if (this.#networks.get(network.name) === undefined) yield network;
     yield* this.#networks.ofTenant(tenant);
+  }
+
+  *policiesOf(tenant: string): Iterable<Policy> {
+    for (const { value } of this.#state.plain.policy.values())
+      if (value.tenant === tenant && !this.#plain.has(`policy ${value.name}`)) yield value;
+    for (const [key, value] of this.#plain)
+      if (key.startsWith("policy ") && (value as Policy).tenant === tenant) yield value as Policy;
   }
 
   #network(name: string): Network | undefined {

@@ -1,9 +1,12 @@
+import { isDeepStrictEqual } from "node:util";
 import type { NodeIdentity } from "../api/node-uri.ts";
 import { seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { effectiveMtu } from "../model/mtu.ts";
+import { type Labels, parseEndpointLabels } from "../model/policy/index.ts";
+import { formatProblem } from "../model/problem.ts";
 import type { Endpoint } from "../model/resources.ts";
 import type { EndpointDraft } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
@@ -21,6 +24,12 @@ const attemptLimit = 10;
 /** Endpoints released, or quarantine records forgotten, in one transaction. */
 const chunkLimit = 100;
 const quarantineSweepInterval = seconds(5);
+
+/** What shall become of the labels of an endpoint; those that are not named stay. */
+export interface LabelChange {
+  readonly labels: Labels;
+  readonly removedLabels: readonly string[];
+}
 
 /** What a node is told about the endpoint that it asked for. */
 export interface CreatedEndpoint {
@@ -97,6 +106,32 @@ export class Endpoints {
     return this.#releaseAll(ids, attempted, () => []);
   }
 
+  /** Takes over what an administrator says of an endpoint, whoever owns it. */
+  async setLabels(
+    id: string,
+    change: LabelChange,
+  ): Promise<{ readonly endpoint: Endpoint; readonly revision: number }> {
+    const attempted = `set endpoint ${id}`;
+    let set: Endpoint | undefined;
+    const revision = await this.#ledger.commit(attempted, () => {
+      const known = requireEndpoint(this.#ledger.state, id, attempted);
+      const { revision: before, labels = {}, ...rest } = known;
+      const kept = Object.entries(labels).filter(([label]) => !change.removedLabels.includes(label));
+      const wanted = parseEndpointLabels({ ...Object.fromEntries(kept), ...change.labels });
+      if (!wanted.ok)
+        throw new WeftError({
+          code: "invalid-argument",
+          attempted,
+          reason: wanted.error.map(formatProblem).join("; "),
+        });
+      set = wanted.value === undefined ? rest : { ...rest, labels: wanted.value };
+      if (isDeepStrictEqual(wanted.value ?? {}, labels)) return { conditions: [], operations: [] };
+      const operation = records.endpoint.put(set, rest.network, id);
+      return { conditions: [{ key: operation.key, revision: before }], operations: [operation] };
+    });
+    return { endpoint: set as Endpoint, revision };
+  }
+
   #repeated(caller: NodeIdentity, draft: EndpointDraft, endpoint: Endpoint, attempted: string): CreatedEndpoint {
     if (endpoint.node !== caller.name) throw idTaken(attempted, endpoint.node);
     const entry = this.#ledger.state.networks.get(endpoint.network);
@@ -139,6 +174,7 @@ export class Endpoints {
         mac: holding.value.mac,
         ips: holding.value.ips,
         attachment: draft.attachment,
+        ...(draft.labels === undefined ? {} : { labels: draft.labels }),
         sequence: nextSequence(entry, holding.value.mac),
       };
       const revision = await this.#commitClaim(entry, endpoint, {
@@ -222,6 +258,17 @@ export class Endpoints {
       }
     await flush();
   }
+}
+
+/** One that was declared. Of what was learned nobody says anything. */
+function requireEndpoint(state: State, id: string, attempted: string): StoredEndpoint {
+  const known = state.endpoints.get(id);
+  const hint = "list the endpoints with: weft endpoint list";
+  if (known === undefined)
+    throw new WeftError({ code: "not-found", attempted, reason: `there is no endpoint ${id}`, hint });
+  if (known.attachment !== "learned") return known;
+  const reason = "it was learned: it comes and goes with what is heard of it, and has no labels";
+  throw new WeftError({ code: "failed-precondition", attempted, reason, hint: "label an endpoint that was attached" });
 }
 
 /** The network, which must be there. */

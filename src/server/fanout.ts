@@ -1,17 +1,28 @@
 import { networkState } from "../api/convert.ts";
 import type { WatchRequest } from "../api/generated/weft/v1/node_pb.js";
-import { type Audience, kinds } from "../api/kinds.ts";
+import { type Audience, asCase, kinds } from "../api/kinds.ts";
 import type { NodeIdentity } from "../api/node-uri.ts";
 import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
-import type { NetworkEntry, Part, State, StateChange } from "./state.ts";
-import { type NetworkPart, nodeChange, partChange, partRemoval, type WatchChangeInit, Watcher } from "./watcher.ts";
+import type { NetworkEntry, Part, State, StateChange, StoredEndpoint, TenantPolicies } from "./state.ts";
+import {
+  memberChange,
+  memberRemoval,
+  type NetworkPart,
+  nodeChange,
+  type PolicySnapshot,
+  partChange,
+  partRemoval,
+  type WatchChangeInit,
+  Watcher,
+} from "./watcher.ts";
 
 /**
  * Tells each watching node what concerns it: the networks that it hosts and the nodes that it shares them with.
  * The cost of a change is the number of nodes that host its network, however many networks and nodes there are. A change
- * of an endpoint in an l3 network is told to its node alone.
+ * of an endpoint in an l3 network is told to its node alone. Of a tenant that has policies, nodes that host any network of it are
+ * told these and what they know endpoints by, wherever those are.
  */
 export class Fanout {
   readonly #state: State;
@@ -21,6 +32,8 @@ export class Fanout {
   readonly #touched = new Set<Watcher>();
   /** Removals of nodes in the batch under way: each is told to many. */
   readonly #nodeRemovals = new Map<string, WatchChangeInit>();
+  /** What was told whole and has not changed since. */
+  readonly #snapshots = new WeakMap<TenantPolicies, PolicySnapshot>();
   /** When the last watch of a node that watches no more ended. */
   readonly #lastSeen = new Map<string, number>();
 
@@ -55,7 +68,7 @@ export class Fanout {
   /** Begins a stream: the state of the node's networks first. An older stream of the same node ends. */
   open(
     identity: NodeIdentity,
-    request: Pick<WatchRequest, "revision" | "networks" | "inParts">,
+    request: Pick<WatchRequest, "revision" | "networks" | "inParts"> & Partial<Pick<WatchRequest, "policyTenants">>,
     source: IpAddress | undefined,
   ): Watcher {
     this.#watchers.get(identity.name)?.end(
@@ -71,7 +84,8 @@ export class Fanout {
       isCurrent: (part) => this.#isCurrent(part),
     });
     this.#watchers.set(identity.name, watcher);
-    this.#begin(watcher, Number(request.revision), new Set(request.networks));
+    const revision = Number(request.revision);
+    this.#begin(watcher, revision, new Set(request.networks), new Set(request.policyTenants));
     return watcher;
   }
 
@@ -118,12 +132,16 @@ export class Fanout {
         const told = change.kind === "part" ? partChange(part) : partRemoval(part);
         const audience = this.#watchersOf(kinds[part.of].seenBy(entry.network), node, entry);
         for (const watcher of audience) if (!startsHosting || watcher.node !== node) this.#push(watcher, told);
+        if (part.of === "endpoint") this.#tellMember(change, entry, part.value);
         if (leaves !== undefined) this.#stopHosting(entry, leaves);
         break;
       }
       case "network":
         for (const watcher of this.#watchersOf(kinds.network.seenBy(), "", change.entry))
           this.#push(watcher, { change: { case: "network", value: networkState.toMessage(change.entry) } });
+        break;
+      case "policy":
+        this.#tellPolicy(change);
         break;
       case "network-removed":
         for (const node of change.entry.hosts.keys()) this.#endHosting(change.entry, node);
@@ -166,7 +184,7 @@ export class Fanout {
     this.#nodeRemovals.clear();
   }
 
-  #begin(watcher: Watcher, revision: number, held: Set<string>): void {
+  #begin(watcher: Watcher, revision: number, held: Set<string>, heldPolicies: Set<string>): void {
     const state = this.#state;
     const hosted = state.hosted.get(watcher.node) ?? [];
     watcher.push({ change: { case: "nodesBegin", value: true } });
@@ -174,6 +192,14 @@ export class Fanout {
       const node = state.nodes.get(name);
       if (node !== undefined) watcher.push(nodeChange(node.value));
     }
+    for (const tenant of new Set(Array.from(hosted, ({ network }) => network.tenant))) {
+      const policies = state.policies.get(tenant);
+      if (policies === undefined) continue;
+      const canResume = heldPolicies.delete(tenant) && revision <= state.revision;
+      const changed = canResume ? policies.history.since(revision) : undefined;
+      watcher.pushPolicies(changed === undefined ? this.#snapshot(policies) : this.#changedIn(policies, changed));
+    }
+    for (const tenant of heldPolicies) watcher.push(policiesRemoved(tenant));
     for (const entry of hosted) {
       const { name } = entry.network;
       // A revision of the future is one of another store, or of this one before it was restored from a backup.
@@ -207,6 +233,10 @@ export class Fanout {
       if (other !== undefined) this.#pushNode(other, node);
     }
     if (own === undefined) return;
+    const { tenant } = entry.network;
+    const policies = this.#state.policies.get(tenant);
+    if (policies !== undefined && this.#state.tenantHosts.countOf(tenant, node) === 1)
+      own.pushPolicies(this.#snapshot(policies));
     own.pushNewNetwork(entry);
     this.#touched.add(own);
   }
@@ -223,10 +253,71 @@ export class Fanout {
   #endHosting(entry: NetworkEntry, node: string): void {
     const own = this.#watchers.get(node);
     if (own === undefined) return;
-    own.dropNetwork(entry.network.name);
-    this.#push(own, networkRemovedChange(entry.network.name));
+    const { name, tenant } = entry.network;
+    own.dropNetwork(name);
+    this.#push(own, networkRemovedChange(name));
+    if (this.#state.policies.has(tenant) && this.#state.tenantHosts.countOf(tenant, node) === 0)
+      this.#push(own, policiesRemoved(tenant));
     for (const host of entry.hosts.keys())
       if (host !== node && !this.#share(host, node, entry)) this.#push(own, this.#nodeRemoved(host));
+  }
+
+  /** A node that begins to host the tenant with this very change has been told everything. */
+  #tellMember(
+    { kind, startsHosting }: { readonly kind: "part" | "part-removed"; readonly startsHosting: boolean },
+    { network: { tenant } }: NetworkEntry,
+    endpoint: StoredEndpoint,
+  ): void {
+    const policies = this.#state.policies.get(tenant);
+    if (policies === undefined) return;
+    this.#snapshots.delete(policies);
+    const isFirst = startsHosting && this.#state.tenantHosts.countOf(tenant, endpoint.node) === 1;
+    const told = kind === "part" ? memberChange(tenant, endpoint) : memberRemoval(tenant, endpoint);
+    for (const watcher of this.#watchersOfTenant(tenant))
+      if (!isFirst || watcher.node !== endpoint.node) this.#push(watcher, told);
+  }
+
+  #tellPolicy({ tenant, name, policy, isFirst }: Extract<StateChange, { kind: "policy" }>): void {
+    const policies = this.#state.policies.get(tenant);
+    if (policies !== undefined) this.#snapshots.delete(policies);
+    const removal: WatchChangeInit =
+      policies === undefined ? policiesRemoved(tenant) : { change: { case: "policyRemoved", value: { tenant, name } } };
+    const told = policy === undefined ? removal : { change: asCase("policy", policy) };
+    for (const watcher of this.#watchersOfTenant(tenant))
+      if (policies !== undefined && isFirst) this.#pushPolicies(watcher, this.#snapshot(policies));
+      else this.#push(watcher, told);
+  }
+
+  #snapshot(policies: TenantPolicies): PolicySnapshot {
+    const known = this.#snapshots.get(policies);
+    if (known !== undefined) return known;
+    const { tenant } = policies;
+    const begin: WatchChangeInit = { change: { case: "policiesBegin", value: tenant } };
+    const members = [...this.#state.endpointsOf(tenant)];
+    const snapshot = { tenant, changes: [begin, ...policiesOf(policies)], members };
+    this.#snapshots.set(policies, snapshot);
+    return snapshot;
+  }
+
+  /** For a node that has the others as they are. */
+  #changedIn(policies: TenantPolicies, changed: ReadonlySet<string>): PolicySnapshot {
+    const { tenant } = policies;
+    const changes: WatchChangeInit[] = [
+      { change: { case: "policiesResumed", value: tenant } },
+      ...policiesOf(policies),
+    ];
+    const members: StoredEndpoint[] = [];
+    for (const id of changed) {
+      const endpoint = this.#state.endpoints.get(id);
+      const isOfTenant = this.#state.networks.get(endpoint?.network ?? "")?.network.tenant === tenant;
+      if (endpoint !== undefined && isOfTenant) members.push(endpoint);
+      else changes.push(memberRemoval(tenant, { id, network: "" }));
+    }
+    return { tenant, changes, members };
+  }
+
+  #watchersOfTenant(tenant: string): Iterable<Watcher> {
+    return this.#watchersOf(kinds.policy.seenBy(), "", undefined, tenant);
   }
 
   #isCurrent({ of, value }: Part): boolean {
@@ -234,15 +325,15 @@ export class Fanout {
     return this.#state.networks.get(value.network)?.blocks.get(value.cidr) === value;
   }
 
-  /** Those of an audience who watch; `node` and `entry`: what it is on and in. */
-  *#watchersOf(audience: Audience, node: string, entry?: NetworkEntry): Iterable<Watcher> {
-    for (const name of this.#namesOf(audience, node, entry)) {
+  /** Those of an audience who watch; `node`, `entry` and `tenant`: what it is on and in, and whose. */
+  *#watchersOf(audience: Audience, node: string, entry?: NetworkEntry, tenant = ""): Iterable<Watcher> {
+    for (const name of this.#namesOf(audience, node, entry, tenant)) {
       const watcher = this.#watchers.get(name);
       if (watcher !== undefined) yield watcher;
     }
   }
 
-  #namesOf(audience: Audience, node: string, entry: NetworkEntry | undefined): Iterable<string> {
+  #namesOf(audience: Audience, node: string, entry: NetworkEntry | undefined, tenant: string): Iterable<string> {
     switch (audience) {
       case "administrators":
         return [];
@@ -252,6 +343,8 @@ export class Fanout {
         return [node];
       case "neighbours":
         return this.#neighboursOf(node);
+      case "tenant-hosts":
+        return this.#state.tenantHosts.of(tenant);
     }
   }
 
@@ -269,6 +362,11 @@ export class Fanout {
     const [name, fewer] = networks.size < more.size ? [other, networks] : [one, more];
     for (const entry of fewer) if (entry !== except && entry.hosts.has(name)) return true;
     return false;
+  }
+
+  #pushPolicies(watcher: Watcher, policies: PolicySnapshot): void {
+    watcher.pushPolicies(policies);
+    this.#touched.add(watcher);
   }
 
   #push(watcher: Watcher, change: WatchChangeInit): void {
@@ -289,6 +387,14 @@ export class Fanout {
     const node = this.#state.nodes.get(name);
     if (node !== undefined) this.#push(watcher, nodeChange(node.value));
   }
+}
+
+function policiesOf({ policies }: TenantPolicies): WatchChangeInit[] {
+  return Array.from(policies.values(), (policy) => ({ change: asCase("policy", policy) }));
+}
+
+function policiesRemoved(tenant: string): WatchChangeInit {
+  return { change: { case: "policiesRemoved", value: tenant } };
 }
 
 function networkRemovedChange(name: string): WatchChangeInit {

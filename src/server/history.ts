@@ -1,6 +1,6 @@
 /**
- * Which endpoints of one network changed at which revision, so that a watcher that was away is told those alone.
- * Holds about as many changes as the network has endpoints; with more of them, sending all is no dearer.
+ * Which endpoints of one network, or of one tenant, changed at which revision, so that a watcher that was away is told those alone.
+ * Holds about as many changes as there are endpoints; with more of them, sending all is no dearer.
  */
 export class History {
   #revisions: number[] = [];
@@ -12,7 +12,7 @@ export class History {
     this.#floor = floor;
   }
 
-  /** Revisions are recorded in rising order. `size`: the network's endpoints now. */
+  /** Revisions are recorded in rising order. `size`: the endpoints now. */
   record(revision: number, id: string, size: number): void {
     this.#revisions.push(revision);
     this.#ids.push(id);
@@ -23,6 +23,13 @@ export class History {
     this.#floor = this.#revisions[excess - 1] as number;
     this.#revisions = this.#revisions.slice(excess);
     this.#ids = this.#ids.slice(excess);
+  }
+
+  /** What was recorded up to this revision is not known any more. */
+  forget(revision: number): void {
+    this.#floor = revision;
+    this.#revisions = [];
+    this.#ids = [];
   }
 
   /** The endpoints changed after `revision`, each once; undefined: no longer known. */

@@ -111,12 +111,19 @@ export class Readiness {
     switch (change.kind) {
       case "part":
       case "part-removed":
-        if (kinds[change.part.of].seenBy(change.entry.network) === "hosts") this.#touchedNetworks.add(change.entry);
+        if (
+          kinds[change.part.of].seenBy(change.entry.network) === "hosts" ||
+          this.#state.policies.has(change.entry.network.tenant)
+        )
+          this.#touchedNetworks.add(change.entry);
         else this.#touchHost(change.entry, change.part.value.node);
         break;
       case "network":
         this.#touchedNetworks.add(change.entry);
         this.#changedNetworks.add(change.entry);
+        break;
+      case "policy":
+        for (const entry of this.#state.networksOf(change.tenant)) this.#touchedNetworks.add(entry);
         break;
       case "mtu-held":
         this.#heldNetworks.add(change.entry);

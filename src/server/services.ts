@@ -107,7 +107,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
     async createEndpoint(request, context) {
       const attempted = "create an endpoint";
       const peer = writer(context, attempted);
-      const { id, network, attachment, mac, ips } = request;
+      const { id, network, attachment, mac, ips, labels } = request;
       const draft = valid(
         parseEndpointDraft({
           id,
@@ -115,6 +115,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
           ...(attachment === "" ? {} : { attachment }),
           ...(mac === "" ? {} : { mac }),
           ips,
+          labels,
         }),
         attempted,
       );

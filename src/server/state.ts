@@ -13,11 +13,13 @@ import { type PlainKind, plainKinds, type Resources } from "../model/kinds.ts";
 import { usableMtu } from "../model/mtu.ts";
 import { NetworkIndex } from "../model/network-index.ts";
 import { mtusInPhase, type NetworkChange } from "../model/phase.ts";
+import type { Policy } from "../model/policy/index.ts";
 import type { Block, Endpoint, Network, Node, NodeSettings, UnderlayFamily } from "../model/resources.ts";
 import type { Change, Entry } from "../store/store.ts";
 import { History } from "./history.ts";
 import { type BlockState, type Identity, plainRecords, type Quarantine, type Records, records } from "./records.ts";
 import { missingOn } from "./selection.ts";
+import { TenantHosts } from "./tenant-hosts.ts";
 
 /**
  * How long a released address is not given out by itself: longer than other hosts of the tenant hold the MAC of the
@@ -79,6 +81,23 @@ const noBlocks: ReadonlySet<Cidr> = new Set();
 
 function none<Key, Value>(): ReadonlyMap<Key, Value> {
   return empty as ReadonlyMap<unknown, unknown> as ReadonlyMap<Key, Value>;
+}
+
+/** The policies of a tenant that has some. */
+export class TenantPolicies {
+  readonly tenant: string;
+  /** By name. */
+  readonly policies = new Map<string, Policy>();
+  /** Endpoints of the tenant. */
+  endpointCount: number;
+  /** Which of these changed. */
+  readonly history: History;
+
+  constructor(tenant: string, endpointCount: number, historyFloor: number) {
+    this.tenant = tenant;
+    this.endpointCount = endpointCount;
+    this.history = new History(historyFloor);
+  }
 }
 
 /** A network and all that hangs on it. */
@@ -208,6 +227,15 @@ export type StateChange =
   | { readonly kind: "mtu-held"; readonly entry: NetworkEntry }
   /** Only with blocks are there hosts left to be told. */
   | { readonly kind: "network-removed"; readonly entry: NetworkEntry }
+  | {
+      readonly kind: "policy";
+      readonly tenant: string;
+      readonly name: string;
+      /** Absent: it is gone. */
+      readonly policy?: Policy;
+      /** The tenant had none before. */
+      readonly isFirst: boolean;
+    }
   | { readonly kind: "node"; readonly node: Node }
   | { readonly kind: "node-removed"; readonly name: string }
   | { readonly kind: "identity"; readonly name: string; readonly identity: Identity };
@@ -243,6 +271,10 @@ export class State {
   readonly endpoints = new Map<string, StoredEndpoint>();
   /** The networks that a node hosts. */
   readonly hosted = new Map<string, Set<NetworkEntry>>();
+  /** The nodes that host networks of a tenant. */
+  readonly tenantHosts = new TenantHosts();
+  /** Of the tenants that have policies. */
+  readonly policies = new Map<string, TenantPolicies>();
   /** Blocks that nodes own. */
   blockCount = 0;
   readonly #clock: Clock;
@@ -259,6 +291,7 @@ export class State {
     node: ([name = ""], change, emit) => this.#applyNode(name, change, emit),
     nodeSettings: this.#keep(records.nodeSettings, this.nodeSettings, ({ labels }) => labels),
     ...this.#keepPlain(),
+    policy: ([name = ""], change, emit) => this.#applyPolicy(name, change, emit),
     network: ([name = ""], change, emit) => this.#applyNetwork(name, change, emit),
     change: ([name = ""], change, emit) => this.#applyChange(name, change, emit),
     leftBehind: ([name = ""], { value, revision }) => {
@@ -317,7 +350,9 @@ export class State {
   #keepPlain(): { readonly [Kind in PlainKind]: Applier } {
     const appliers = plainKinds.map((kind) => [
       kind,
-      this.#keep<Resources[PlainKind]>(plainRecords[kind], this.plain[kind], ({ nodeSelector }) => nodeSelector),
+      this.#keep<Resources[PlainKind]>(plainRecords[kind], this.plain[kind], (value) =>
+        "nodeSelector" in value ? value.nodeSelector : undefined,
+      ),
     ]);
     return Object.fromEntries(appliers);
   }
@@ -362,10 +397,14 @@ export class State {
     const [network = "", id = ""] = change.key.slice(prefix.length).split("/");
     const entry = this.networks.get(network);
     if (entry !== undefined) this.#record(entry, change.revision, id);
+    // Nobody knows any more whose endpoint it was.
+    else for (const { history } of this.policies.values()) history.forget(change.revision);
   }
 
   /** An l3 network is always sent whole. */
   #record(entry: NetworkEntry, revision: number, id: string): void {
+    const policies = this.policies.get(entry.network.tenant);
+    policies?.history.record(revision, id, policies.endpointCount);
     if (entry.network.mode === "l2") entry.use.history.record(revision, id, entry.endpointCount);
   }
 
@@ -377,6 +416,7 @@ export class State {
     const hosted = this.hosted.get(node);
     if (hosted === undefined) this.hosted.set(node, new Set([entry]));
     else hosted.add(entry);
+    this.tenantHosts.add(entry.network.tenant, node);
     return host;
   }
 
@@ -388,7 +428,24 @@ export class State {
     const hosted = this.hosted.get(node);
     hosted?.delete(entry);
     if (hosted?.size === 0) this.hosted.delete(node);
+    this.tenantHosts.remove(entry.network.tenant, node);
     return node;
+  }
+
+  /** The networks of a tenant. */
+  *networksOf(tenant: string): Generator<NetworkEntry> {
+    const told = new Set<string>();
+    for (const { name } of this.networkIndex.ofTenant(tenant)) {
+      const entry = this.networks.get(name);
+      if (entry === undefined || told.has(name)) continue;
+      told.add(name);
+      yield entry;
+    }
+  }
+
+  /** The endpoints of a tenant, wherever they are. */
+  *endpointsOf(tenant: string): Generator<StoredEndpoint> {
+    for (const entry of this.networksOf(tenant)) yield* entry.endpoints();
   }
 
   /** The nodes that can take part in a network: those with a VTEP of its underlay family that may host it, or do. */
@@ -454,6 +511,7 @@ export class State {
         const hosted = this.hosted.get(node);
         hosted?.delete(entry);
         if (hosted?.size === 0) this.hosted.delete(node);
+        this.tenantHosts.remove(entry.network.tenant, node);
       }
       if (entry.hosts.size > 0) emit({ kind: "network-removed", entry });
       return;
@@ -495,6 +553,39 @@ export class State {
     entry.changeRevision = change.value === undefined ? 0 : change.revision;
     this.#settleMtu(entry);
     emit({ kind: "network", entry });
+  }
+
+  #applyPolicy(name: string, { value, revision }: Change, emit: Emit): void {
+    const { policy: table } = this.plain;
+    const before = table.get(name);
+    if (before !== undefined && before.revision >= revision) return;
+    if (value === undefined) {
+      if (before === undefined) return;
+      const { tenant } = before.value;
+      table.delete(name);
+      const { policies } = this.#policiesOf(tenant, revision);
+      policies.delete(name);
+      if (policies.size === 0) this.policies.delete(tenant);
+      emit({ kind: "policy", tenant, name, isFirst: false });
+      return;
+    }
+    const policy = plainRecords.policy.decode(value) as Policy;
+    const isFirst = !this.policies.has(policy.tenant);
+    table.set(name, { value: policy, revision });
+    this.#policiesOf(policy.tenant, revision).policies.set(name, policy);
+    emit({ kind: "policy", tenant: policy.tenant, name, policy, isFirst });
+  }
+
+  #policiesOf(tenant: string, revision: number): TenantPolicies {
+    let known = this.policies.get(tenant);
+    if (known === undefined) {
+      // Before them nothing was recorded; while it is loaded, what follows is told by remember.
+      let endpoints = 0;
+      for (const { endpointCount } of this.networksOf(tenant)) endpoints += endpointCount;
+      known = new TenantPolicies(tenant, endpoints, this.#loading ? this.#historyFloor : revision);
+      this.policies.set(tenant, known);
+    }
+    return known;
   }
 
   #applyNode(name: string, change: Change, emit: Emit): void {
@@ -554,13 +645,14 @@ export class State {
       attachment: decoded.attachment,
       sequence: decoded.sequence,
       ...(decoded.learnedIps === undefined ? {} : { learnedIps: decoded.learnedIps.slice() }),
+      ...(decoded.labels === undefined ? {} : { labels: decoded.labels }),
       revision: change.revision,
     };
     const startsHosting = !entry.hosts.has(endpoint.node);
     const host = this.#host(entry, endpoint.node);
     host.endpoints.add(endpoint);
     if (endpoint.attachment === "learned") host.learned++;
-    entry.endpointCount++;
+    this.#count(entry, 1);
     this.endpoints.set(endpoint.id, endpoint);
     this.#adopt(entry, endpoint);
     if (!this.#loading) this.#record(entry, change.revision, endpoint.id);
@@ -568,12 +660,18 @@ export class State {
     emit({ kind: "part", entry, part: { of: "endpoint", value: endpoint }, startsHosting, leaves });
   }
 
+  #count(entry: NetworkEntry, more: 1 | -1): void {
+    entry.endpointCount += more;
+    const policies = this.policies.get(entry.network.tenant);
+    if (policies !== undefined) policies.endpointCount += more;
+  }
+
   /** Its node stays among the hosts, if need be with nothing. */
   #takeEndpoint(entry: NetworkEntry, endpoint: StoredEndpoint): void {
     const host = entry.hosts.get(endpoint.node);
     host?.endpoints.delete(endpoint);
     if (host !== undefined && endpoint.attachment === "learned") host.learned--;
-    entry.endpointCount--;
+    this.#count(entry, -1);
     entry.pool.release(endpoint, this.#clock.monotonic());
   }
 

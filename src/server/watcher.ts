@@ -1,7 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { networkState } from "../api/convert.ts";
 import { type WatchChangeSchema, type WatchResponse, WatchResponseSchema } from "../api/generated/weft/v1/node_pb.js";
-import { asCase } from "../api/kinds.ts";
+import { asCase, policyMember } from "../api/kinds.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { Block, Endpoint, Node } from "../model/resources.ts";
@@ -13,8 +13,10 @@ export type WatchChangeInit = MessageInitShape<typeof WatchChangeSchema>;
 const messageLimit = 1_000;
 /** Changes in one part of a network: few enough that what happens between two of them does not wait long. */
 const partLimit = 500;
-/** Changes waiting for one watcher at most; a whole network counts for a sixteenth of its endpoints and blocks. */
+/** Changes waiting for one watcher at most. */
 const queueLimit = 20_000;
+/** So many endpoints, blocks or members of what is told whole count as one change. */
+const snapshotShare = 16;
 
 /** What one commit, or several, mean to one watcher: complete only as a whole. */
 interface Segment {
@@ -23,7 +25,7 @@ interface Segment {
   readonly revision: number;
 }
 
-type Piece = readonly WatchChangeInit[] | Snapshot;
+type Piece = readonly WatchChangeInit[] | Snapshot | PolicySnapshot;
 
 /** Some of what is in a network. */
 export interface NetworkPart {
@@ -42,6 +44,13 @@ export interface WatcherOptions {
 interface Snapshot {
   readonly begin: WatchChangeInit;
   readonly parts: readonly PartList[];
+}
+
+/** The policies of a tenant and its members, or those that changed, as of one moment. The same for all that are told at that moment. */
+export interface PolicySnapshot {
+  readonly changes: readonly WatchChangeInit[];
+  readonly tenant: string;
+  readonly members: readonly Endpoint[];
 }
 
 /**
@@ -90,7 +99,13 @@ export class Watcher {
     const parts = entry.partsSeenBy(this.node);
     this.#pieces.push({ begin: { change: { case: "networkBegin", value: networkState.toMessage(entry) } }, parts });
     const count = parts.reduce((sum, { values }) => sum + values.length, 0);
-    this.#piecesWeight += 1 + Math.ceil(count / 16);
+    this.#piecesWeight += 1 + Math.ceil(count / snapshotShare);
+  }
+
+  pushPolicies(policies: PolicySnapshot): void {
+    const { changes, members } = policies;
+    this.#pieces.push(policies);
+    this.#piecesWeight += changes.length + Math.ceil(members.length / snapshotShare);
   }
 
   /** A network that the node did not host before: a large one comes in parts, so that nothing else waits for it. */
@@ -204,12 +219,13 @@ function* messagesOf(segment: Segment): Generator<WatchResponse> {
 
 function* changesOf(segment: Segment): Generator<WatchChangeInit> {
   for (const piece of segment.pieces) {
-    if (!("begin" in piece)) {
-      yield* piece;
-      continue;
-    }
-    yield piece.begin;
-    for (const { of, values } of piece.parts) for (const value of values) yield partChange({ of, value } as Part);
+    if ("members" in piece) {
+      yield* piece.changes;
+      for (const endpoint of piece.members) yield memberChange(piece.tenant, endpoint);
+    } else if ("begin" in piece) {
+      yield piece.begin;
+      for (const { of, values } of piece.parts) for (const value of values) yield partChange({ of, value } as Part);
+    } else yield* piece;
   }
 }
 
@@ -225,6 +241,16 @@ type PartReference =
 export function partRemoval({ of, value }: PartReference): WatchChangeInit {
   return { change: { case: `${of}Removed`, value } } as WatchChangeInit;
 }
+
+/** What policies know an endpoint by. */
+export function memberChange(tenant: string, { id, network, ips, labels = {} }: Endpoint): WatchChangeInit {
+  return { change: { case: "policyMember", value: policyMember.toMessage({ id, tenant, network, ips, labels }) } };
+}
+
+export function memberRemoval(tenant: string, { id, network }: Pick<Endpoint, "id" | "network">): WatchChangeInit {
+  return { change: { case: "policyMemberRemoved", value: { tenant, network, id } } };
+}
+
 /** Made once for each node: at 5,000 nodes of a network that all connect, 25 million of them wait at a time. */
 const nodeChanges = new WeakMap<Node, WatchChangeInit>();
 

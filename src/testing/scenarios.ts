@@ -3,7 +3,6 @@ import { familyOf, type IpAddress, type IpFamily, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import type { DesiredNetwork, LocalEndpoint, NetworkSettings } from "../dataplane/desired.ts";
 import type { NodeDataplane } from "../dataplane/node-dataplane.ts";
-import type { PolicyMember } from "../dataplane/policy/desired-policies.ts";
 import type { RemoteEndpoint, RemotePlace } from "../dataplane/remote-endpoints.ts";
 import {
   type Encapsulation,
@@ -13,7 +12,7 @@ import {
   noTunnel,
   type TunnelTransport,
 } from "../model/encapsulation.ts";
-import { type Policy, parsePolicy } from "../model/policy/index.ts";
+import { type Policy, type PolicyMember, parsePolicy } from "../model/policy/index.ts";
 import { formatProblem } from "../model/problem.ts";
 import { blockGateway } from "../model/subnet.ts";
 import { networkSettings } from "./desired.ts";

@@ -176,6 +176,22 @@ function lineOf(change: WatchResponse["changes"][number]["change"]): string {
       return `refused ${change.value}`;
     case "blockRemoved":
       return `no block ${change.value.network} ${change.value.cidr}`;
+    case "policiesBegin":
+      return `policies of ${change.value}:`;
+    case "policiesResumed":
+      return `policies of ${change.value}, and members that changed:`;
+    case "policiesRemoved":
+      return `no policies of ${change.value}`;
+    case "policy":
+      return `policy ${change.value.name}, priority ${change.value.priority}`;
+    case "policyRemoved":
+      return `no policy ${change.value.tenant}/${change.value.name}`;
+    case "policyMember": {
+      const { tenant, network, id, ips, labels } = change.value;
+      return `member ${tenant}/${network}/${id} ${ips} ${JSON.stringify(labels)}`;
+    }
+    case "policyMemberRemoved":
+      return `no member ${change.value.tenant}/${change.value.network}/${change.value.id}`;
     default:
       return "unknown";
   }

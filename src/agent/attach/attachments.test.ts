@@ -42,6 +42,7 @@ const request: AttachRequest = {
   ips: [],
   routePriority: 0,
   allowedAddresses: [],
+  labels: { app: "web" },
 };
 
 /** Attaches to hooks, which all are free. */

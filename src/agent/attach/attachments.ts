@@ -71,7 +71,14 @@ export class Attachments {
       const attachment: Attachment = { id, network: request.network, ...place, state: "pending" };
       this.#writer.put(attachment);
       const answer = await connection.client.createEndpoint(
-        { id, network: request.network, attachment: kind.name, mac: request.mac, ips: [...request.ips] },
+        {
+          id,
+          network: request.network,
+          attachment: kind.name,
+          mac: request.mac,
+          ips: [...request.ips],
+          labels: { ...request.labels },
+        },
         { timeoutMs: requestTimeout },
       );
       if (answer.endpoint === undefined)
@@ -190,8 +197,15 @@ export class Attachments {
       const endpoint = desired.own.get(attachment.id);
       const client = this.#options.connection()?.client;
       if (attachment.state !== "unclaimed" || endpoint === undefined || client === undefined) continue;
-      const { id, network, mac } = endpoint;
-      const claim = { id, network, attachment: kind.name, mac, ips: [...declaredIps(endpoint)] };
+      const { id, network, mac, labels } = endpoint;
+      const claim = {
+        id,
+        network,
+        attachment: kind.name,
+        mac,
+        ips: [...declaredIps(endpoint)],
+        labels: { ...labels },
+      };
       const error = await client.createEndpoint(claim, { timeoutMs: requestTimeout }).then(() => undefined, asError);
       if (error === undefined) {
         // It may have been detached meanwhile.

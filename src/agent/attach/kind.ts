@@ -20,6 +20,8 @@ export interface AttachRequest extends AttachTarget {
   /** As the operator gave it, unchecked. */
   readonly bandwidth?: object | undefined;
   /** Each as the operator gave it: an address or a prefix, and a MAC or none. */
+  /** As the operator gave them, unchecked: the server does. */
+  readonly labels: Readonly<Record<string, string>>;
   readonly allowedAddresses: readonly { readonly prefix: string; readonly mac: string }[];
 }
 

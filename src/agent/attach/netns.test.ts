@@ -17,6 +17,7 @@ function into(netns: string, changes: Partial<AttachRequest> = {}): AttachReques
     ips: [],
     routePriority: 0,
     allowedAddresses: [],
+    labels: {},
     ...changes,
   };
 }

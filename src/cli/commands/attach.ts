@@ -22,6 +22,7 @@ import {
 import { plain, show } from "../output.ts";
 import { printable } from "../terminal.ts";
 import { type WithWait, waitInPlace, waitOption } from "../wait.ts";
+import { nodeSelector } from "./node-options.ts";
 
 interface PlaceOptions extends WithAgent, WithOutput {
   readonly netns: string;
@@ -49,6 +50,7 @@ export function registerAttach(program: Command): void {
       `in place of what the network says for each endpoint: ${endpointBandwidthHelp}`,
       bandwidthOption,
     )
+    .option("--label <label>", "NAME=VALUE: what policies know the endpoint by; repeat it", nodeSelector)
     .addOption(waitOption())
     .addOption(agentOption())
     .addOption(outputOption())
@@ -62,6 +64,7 @@ export function registerAttach(program: Command): void {
             readonly routePriority?: number;
             readonly allowedAddress?: readonly AllowedAddressText[];
             readonly bandwidth?: Bandwidth;
+            readonly label?: Readonly<Record<string, string>>;
           },
       ) => {
         const netns = namespacePath(options.netns);
@@ -75,6 +78,7 @@ export function registerAttach(program: Command): void {
           ips: [...(options.ip ?? [])],
           routePriority: options.routePriority ?? 0,
           allowedAddresses: [...(options.allowedAddress ?? [])],
+          labels: { ...options.label },
           ...(options.bandwidth === undefined ? {} : { bandwidth: options.bandwidth }),
         });
         const { endpoint, mtu, addresses: given } = plain(answer);
@@ -95,6 +99,7 @@ export function registerAttach(program: Command): void {
     attach,
     "weft attach web --netns red",
     "weft attach web --netns red --wait 10s",
+    "weft attach web --netns red --label app=shop --label tier=front",
     "weft attach web --netns red --bandwidth send=20Mbit --bandwidth receive=50Mbit,burst=100000",
     "weft attach web --netns lb1 --allowed-address 10.1.0.100,00:00:5e:00:01:33",
     "weft attach web --netns /proc/4711/ns/net --interface net1 --ip 10.1.0.7 --mac 02:00:5e:10:00:01",

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import type { Command } from "commander";
 import { droppedText } from "../dropped.ts";
+import { UsageError } from "../errors.ts";
 import {
   agentOption,
   examples,
@@ -12,6 +13,9 @@ import {
 } from "../options.ts";
 import { show } from "../output.ts";
 import { renderFields, renderTable } from "../table.ts";
+import { print } from "../terminal.ts";
+import { type WithWait, waitInPlace, waitOption } from "../wait.ts";
+import { type LabelChanges, label, labelTexts, noLabel } from "./node-options.ts";
 
 /** What the agent of this machine says; `undefined`: there is none, or the endpoint is on another node. */
 async function droppedHere(agent: string, id: string): Promise<Record<string, number> | undefined> {
@@ -49,6 +53,7 @@ export function registerEndpoint(program: Command): void {
             { header: "mac", value: (row) => row.mac },
             { header: "attachment", value: (row) => row.attachment },
             { header: "ips", value: (row) => row.ips.join(", ") },
+            { header: "labels", value: (row) => labelTexts(row.labels).join(", ") },
           ],
           endpoints,
           surface,
@@ -77,6 +82,7 @@ export function registerEndpoint(program: Command): void {
               ["mac", found.mac],
               ["ips", found.ips],
               ["attachment", found.attachment],
+              ["labels", labelTexts(found.labels)],
               ["sequence", found.sequence],
               ["dropped", dropped === undefined ? undefined : droppedText(dropped) || "nothing"],
             ],
@@ -86,4 +92,31 @@ export function registerEndpoint(program: Command): void {
       }
     });
   examples(one, "weft endpoint show 5f0c2a9be871");
+
+  const set = endpoint
+    .command("set <id>")
+    .description("change what policies know an endpoint by; what is not named stays")
+    .option("--label <label>", "NAME=VALUE; repeat it", label)
+    .option("--no-label <name>", "take the label of this name away; repeat it", noLabel)
+    .addOption(waitOption())
+    .addOption(serverOption())
+    .action(async (id: string, options: WithServer & WithWait & { readonly label?: LabelChanges }) => {
+      if (options.label === undefined)
+        throw new UsageError(`set endpoint ${id}`, "nothing to set was named", "weft endpoint set --help");
+      const { serverClient } = await import("../admin.ts");
+      const { labels, removedLabels } = options.label;
+      const client = serverClient(options.server);
+      const answer = await client.setEndpoint({ id, labels: { ...labels }, removedLabels: [...removedLabels] });
+      const { network = "", labels: set = {} } = answer.endpoint ?? {};
+      print(`endpoint ${id}: ${labelTexts(set).join(", ") || "no labels"}\n`);
+      if (options.wait !== undefined)
+        await waitInPlace(`endpoint ${id}`, options.wait, (signal) =>
+          client.waitInPlace({ networks: [network], revision: answer.revision }, { signal }),
+        );
+    });
+  examples(
+    set,
+    "weft endpoint set 5f0c2a9be871 --label app=shop --no-label tier",
+    "weft endpoint set 5f0c2a9be871 --label app=shop --wait",
+  );
 }

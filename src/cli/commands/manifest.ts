@@ -15,7 +15,7 @@ interface FileOptions extends WithServer, WithOutput, WithWait {
 export function registerManifest(program: Command): void {
   const apply = program
     .command("apply")
-    .description("make the declared tenants and networks so, all or none; what is not declared stays")
+    .description("make the declared tenants, networks and policies so, all or none; what is not declared stays")
     .requiredOption("-f, --file <file>", "YAML; - is standard input")
     .addOption(waitOption())
     .addOption(serverOption())
@@ -39,7 +39,7 @@ export function registerManifest(program: Command): void {
 
   const exported = program
     .command("export")
-    .description("write all tenants and networks as YAML that apply reads")
+    .description("write all tenants, networks and policies as YAML that apply reads")
     .option("-f, --file <file>", "where to; - is standard output", "-")
     .addOption(serverOption())
     .action(async ({ file, server }: WithServer & { readonly file: string }) => {
@@ -78,13 +78,25 @@ async function applyFile(options: FileOptions, dryRun: boolean): Promise<void> {
       surface,
     ),
   );
-  const networks = results.filter(({ kind }) => kind === "network").map(({ name }) => name);
   const { wait } = options;
-  if (wait === undefined || networks.length === 0) return;
+  if (wait === undefined) return;
+  const networks = await networksConcerned(declared, options.server);
+  if (networks.length === 0) return;
   const what = networks.length === 1 ? `network ${networks[0]}` : `${networks.length} networks`;
   await waitInPlace(what, wait, (signal) =>
     serverClient(options.server).waitInPlace({ networks, revision: answer.revision }, { signal }),
   );
+}
+
+/** Those that were declared, and all of tenants whose policies were. */
+async function networksConcerned(declared: readonly DeclaredResource[], server: string): Promise<string[]> {
+  const networks = new Set(declared.flatMap(({ kind, name }) => (kind === "network" ? [name] : [])));
+  const tenants = new Set(declared.flatMap((each) => (each.kind === "policy" ? [each.tenant] : [])));
+  if (tenants.size === 0) return [...networks];
+  const { serverClient, ofKind } = await import("../admin.ts");
+  const { resources } = await serverClient(server).list({ kind: "network" });
+  for (const { name, tenant } of ofKind("network", resources)) if (tenants.has(tenant)) networks.add(name);
+  return [...networks];
 }
 
 async function readDeclarations(file: string): Promise<DeclaredResource[]> {

@@ -179,6 +179,7 @@ export function registerNetwork(program: Command): void {
             ["vlan tags", found.mode === "l2" ? onOrOff(found.vlanTags) : undefined],
             ["anti spoof", onOrOff(found.antiSpoof)],
             ["storm control", stormText(found)],
+            ["policy default", found.policyDefault],
             ["bandwidth", bandwidthText(found.bandwidth)],
             ["endpoint bandwidth", bandwidthText(found.endpointBandwidth)],
             ["cross subnet", found.mode === "l3" ? onOrOff(found.crossSubnet) : undefined],
@@ -243,6 +244,7 @@ export function registerNetwork(program: Command): void {
     "weft network set web --mtu auto --flood none",
     "weft network set web --encapsulation geneve --wait",
     "weft network set web --learning-limit 16 --ageing 120",
+    "weft network set web --policy-default deny",
     "weft network set web --bandwidth send=1Gbit --bandwidth receive=1Gbit --endpoint-bandwidth send=100Mbit,burst=200000",
     "weft network set web --egress --egress-blocked 169.254.0.0/16,10.0.0.0/8",
   );
@@ -299,6 +301,12 @@ function changeOptions(command: Command): Command {
     )
     .option("--bandwidth <limits>", `of its endpoints on one node together: ${bandwidthHelp}; none`, bandwidthOption)
     .option("--endpoint-bandwidth <limits>", `of each endpoint: ${endpointBandwidthHelp}; none`, bandwidthOption)
+    .addOption(
+      new Option(
+        "--policy-default <verdict>",
+        "what becomes of packets of its endpoints of which no policy says anything (default: allow)",
+      ).choices(["allow", "deny"]),
+    )
     .option("--ageing <seconds>", "when what was learned is forgotten (default: 300)", integer(10, 86_400))
     .option(
       "--change-timeout <seconds>",

@@ -37,6 +37,22 @@ export function nodeSelector(text: string, previous: Readonly<Record<string, str
   return { ...previous, [name]: value };
 }
 
+/** What `--label NAME=VALUE` and `--no-label NAME` ask for, each of which can be repeated. */
+export interface LabelChanges {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly removedLabels: readonly string[];
+}
+const noLabelChanges: LabelChanges = { labels: {}, removedLabels: [] };
+
+export function label(text: string, { labels, removedLabels } = noLabelChanges): LabelChanges {
+  return { labels: nodeSelector(text, labels), removedLabels };
+}
+
+export function noLabel(name: string, { labels, removedLabels } = noLabelChanges): LabelChanges {
+  if (name.includes("=")) throw new InvalidArgumentError("Allowed: NAME");
+  return { labels, removedLabels: [...removedLabels, name] };
+}
+
 /** Labels as they are written: `zone=a`. */
 export function labelTexts(labels: Readonly<Record<string, string>> = {}): string[] {
   return Object.entries(labels).map(([label, value]) => `${label}=${value}`);

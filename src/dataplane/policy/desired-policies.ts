@@ -1,14 +1,5 @@
-import type { IpAddress } from "../../base/ip.ts";
-import type { Labels, Policy } from "../../model/policy/index.ts";
-
-/** What policies know an endpoint of a tenant by, wherever it is. */
-export interface PolicyMember {
-  readonly id: string;
-  readonly tenant: string;
-  readonly network: string;
-  readonly ips: readonly IpAddress[];
-  readonly labels: Labels;
-}
+import { isDeepStrictEqual } from "node:util";
+import type { Policy, PolicyMember } from "../../model/policy/index.ts";
 
 /** What one tenant's policies are, and whom they speak of. */
 export class TenantPolicies {
@@ -36,6 +27,8 @@ export class DesiredPolicies {
   }
 
   put(policy: Policy): void {
+    const former = this.#tenantOfPolicy.get(policy.name);
+    if (former !== undefined && isDeepStrictEqual(this.of(former).policies.get(policy.name), policy)) return;
     this.remove(policy.name);
     const of = this.of(policy.tenant);
     of.policies.set(policy.name, policy);
@@ -54,6 +47,7 @@ export class DesiredPolicies {
 
   putMember(member: PolicyMember): void {
     const former = this.#tenantOfMember.get(member.id);
+    if (former !== undefined && isDeepStrictEqual(this.of(former).members.get(member.id), member)) return;
     if (former !== undefined && former !== member.tenant) this.removeMember(member.id);
     const of = this.of(member.tenant);
     of.members.set(member.id, member);

@@ -1,4 +1,4 @@
 export * from "./evaluate.ts";
 export * from "./label-selector.ts";
 export * from "./policy.ts";
-export { parseEndpointLabels, parsePolicy } from "./schema.ts";
+export { endpointLabels, parseEndpointLabels, parsePolicy, parseProtocol, policyFields, ruleFields } from "./schema.ts";

@@ -1,5 +1,6 @@
 import type { Cidr } from "../../base/cidr.ts";
-import type { LabelSelector } from "./label-selector.ts";
+import type { IpAddress } from "../../base/ip.ts";
+import type { LabelSelector, Labels } from "./label-selector.ts";
 
 /** As the endpoint sees it: `ingress` is what is sent to it, `egress` what it sends. */
 export type PolicyDirection = "ingress" | "egress";
@@ -66,6 +67,15 @@ export interface PolicyPort {
   readonly ports: readonly string[];
   /** Of icmp and icmpv6: the types of messages. None: all. */
   readonly types: readonly number[];
+}
+
+/** What policies know an endpoint of a tenant by, wherever it is. */
+export interface PolicyMember {
+  readonly id: string;
+  readonly tenant: string;
+  readonly network: string;
+  readonly ips: readonly IpAddress[];
+  readonly labels: Labels;
 }
 
 /** IANA protocol numbers of those that have names here. */

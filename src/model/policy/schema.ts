@@ -8,6 +8,7 @@ import { isLabelValue, type Labels, parseLabelSelector } from "./label-selector.
 import {
   hasPorts,
   hasTypes,
+  isSubnetPeer,
   type Policy,
   type PolicyPeer,
   type PolicyPort,
@@ -32,8 +33,8 @@ const parsePorts: TextParser<string> = (input) => {
 };
 
 const protocolAllowed = `${Object.keys(protocolNumbers).join(", ")}, or the number of an IP protocol, 0 to 255`;
-/** What has a name is called by it. */
-const parseProtocol: TextParser<string> = (input) => {
+/** Of a policy or a question: what has a name is called by it. */
+export const parseProtocol: TextParser<string> = (input) => {
   if (Object.hasOwn(protocolNumbers, input)) return ok(input);
   if (!/^\d{1,3}$/.test(input) || Number(input) > 255) return err(protocolAllowed);
   const named = Object.keys(protocolNumbers).find((name) => protocolNumbers[name] === Number(input));
@@ -105,6 +106,32 @@ export function parsePolicy(input: unknown): Result<Policy, FieldProblem[]> {
   );
   const isolated = isolates === undefined ? allowed : policyDirections.filter((each) => isolates.includes(each));
   return ok(selecting({ ...rest, networks, isolates: isolated, rules }));
+}
+
+/** As operators write it: without empty lists, which mean all where they are left out. {@link parsePolicy} reads the same again. */
+export function policyFields({ networks, rules, ...policy }: Policy): Record<string, unknown> {
+  return { ...policy, ...unlessEmpty({ networks }), rules: rules.map(ruleFields) };
+}
+
+/** The same of one rule. */
+export function ruleFields({ peers, ports, ...rule }: PolicyRule): Record<string, unknown> {
+  return { ...rule, ...unlessEmpty({ peers: peers.map(peerFields), ports: ports.map(portFields) }) };
+}
+
+function peerFields(peer: PolicyPeer): Record<string, unknown> {
+  if (isSubnetPeer(peer)) return { subnet: peer.subnet, ...unlessEmpty({ except: peer.except }) };
+  const { endpoints, networks } = peer;
+  // All endpoints of the tenant.
+  if (endpoints === undefined && networks.length === 0) return { endpoints: "" };
+  return { ...(endpoints === undefined ? {} : { endpoints }), ...unlessEmpty({ networks }) };
+}
+
+function portFields({ protocol, ports, types }: PolicyPort): Record<string, unknown> {
+  return { protocol, ...unlessEmpty({ ports, types }) };
+}
+
+function unlessEmpty(lists: Record<string, readonly unknown[]>): Record<string, readonly unknown[]> {
+  return Object.fromEntries(Object.entries(lists).filter(([, list]) => list.length > 0));
 }
 
 function ruleOf(read: ReadPolicy["rules"][number], index: number, problems: FieldProblem[]): PolicyRule {

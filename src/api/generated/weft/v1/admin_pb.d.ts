@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Block, Endpoint, Network, Node, NodeSettings, Tenant, VtepAddresses } from "./resources_pb.js";
+import type { Block, Endpoint, Network, Node, NodeSettings, Policy, Tenant, VtepAddresses } from "./resources_pb.js";
 import type { InPlaceProgressSchema, NetworkReadiness, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
@@ -45,6 +45,12 @@ export declare type Resource = Message<"weft.v1.Resource"> & {
      */
     value: Endpoint;
     case: "endpoint";
+  } | {
+    /**
+     * @generated from field: weft.v1.Policy policy = 5;
+     */
+    value: Policy;
+    case: "policy";
   } | { case: undefined; value?: undefined };
 };
 
@@ -55,7 +61,7 @@ export declare type Resource = Message<"weft.v1.Resource"> & {
 export declare const ResourceSchema: GenMessage<Resource>;
 
 /**
- * tenant, network, node or endpoint.
+ * tenant, network, policy, node or endpoint.
  *
  * @generated from message weft.v1.ResourceReference
  */
@@ -602,6 +608,281 @@ export declare type GetStatusResponse = Message<"weft.v1.GetStatusResponse"> & {
 export declare const GetStatusResponseSchema: GenMessage<GetStatusResponse>;
 
 /**
+ * @generated from message weft.v1.SetEndpointRequest
+ */
+export declare type SetEndpointRequest = Message<"weft.v1.SetEndpointRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: map<string, string> labels = 2;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * @generated from field: repeated string removed_labels = 3;
+   */
+  removedLabels: string[];
+};
+
+/**
+ * Describes the message weft.v1.SetEndpointRequest.
+ * Use `create(SetEndpointRequestSchema)` to create a new message.
+ */
+export declare const SetEndpointRequestSchema: GenMessage<SetEndpointRequest>;
+
+/**
+ * @generated from message weft.v1.SetEndpointResponse
+ */
+export declare type SetEndpointResponse = Message<"weft.v1.SetEndpointResponse"> & {
+  /**
+   * @generated from field: weft.v1.Endpoint endpoint = 1;
+   */
+  endpoint?: Endpoint | undefined;
+
+  /**
+   * @generated from field: uint64 revision = 2;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message weft.v1.SetEndpointResponse.
+ * Use `create(SetEndpointResponseSchema)` to create a new message.
+ */
+export declare const SetEndpointResponseSchema: GenMessage<SetEndpointResponse>;
+
+/**
+ * @generated from message weft.v1.ExplainPolicyRequest
+ */
+export declare type ExplainPolicyRequest = Message<"weft.v1.ExplainPolicyRequest"> & {
+  /**
+   * An endpoint's id, NETWORK/ADDRESS, or, of one of both, an address.
+   *
+   * @generated from field: string from = 1;
+   */
+  from: string;
+
+  /**
+   * @generated from field: string to = 2;
+   */
+  to: string;
+
+  /**
+   * As in PolicyPort; empty: tcp with a port, ICMP with a type.
+   *
+   * @generated from field: string protocol = 3;
+   */
+  protocol: string;
+
+  /**
+   * The destination port, with tcp, udp and sctp.
+   *
+   * @generated from field: optional uint32 port = 4;
+   */
+  port?: number | undefined;
+
+  /**
+   * Of an ICMP message; unset: an echo request.
+   *
+   * @generated from field: optional uint32 type = 5;
+   */
+  type?: number | undefined;
+};
+
+/**
+ * Describes the message weft.v1.ExplainPolicyRequest.
+ * Use `create(ExplainPolicyRequestSchema)` to create a new message.
+ */
+export declare const ExplainPolicyRequestSchema: GenMessage<ExplainPolicyRequest>;
+
+/**
+ * @generated from message weft.v1.ExplainPolicyResponse
+ */
+export declare type ExplainPolicyResponse = Message<"weft.v1.ExplainPolicyResponse"> & {
+  /**
+   * @generated from field: weft.v1.ExplainedParty from = 1;
+   */
+  from?: ExplainedParty | undefined;
+
+  /**
+   * @generated from field: weft.v1.ExplainedParty to = 2;
+   */
+  to?: ExplainedParty | undefined;
+
+  /**
+   * What was asked for, with what was left out.
+   *
+   * @generated from field: string protocol = 3;
+   */
+  protocol: string;
+
+  /**
+   * @generated from field: optional uint32 port = 4;
+   */
+  port?: number | undefined;
+
+  /**
+   * @generated from field: optional uint32 type = 5;
+   */
+  type?: number | undefined;
+
+  /**
+   * allow or deny.
+   *
+   * @generated from field: string verdict = 6;
+   */
+  verdict: string;
+
+  /**
+   * Why there is no way for any packet; empty: policies decide.
+   *
+   * @generated from field: string obstacle = 7;
+   */
+  obstacle: string;
+
+  /**
+   * In the order in which a packet meets them: egress, then ingress, of those that are endpoints.
+   *
+   * @generated from field: repeated weft.v1.ExplainedDecision decisions = 8;
+   */
+  decisions: ExplainedDecision[];
+};
+
+/**
+ * Describes the message weft.v1.ExplainPolicyResponse.
+ * Use `create(ExplainPolicyResponseSchema)` to create a new message.
+ */
+export declare const ExplainPolicyResponseSchema: GenMessage<ExplainPolicyResponse>;
+
+/**
+ * @generated from message weft.v1.ExplainedParty
+ */
+export declare type ExplainedParty = Message<"weft.v1.ExplainedParty"> & {
+  /**
+   * @generated from field: string address = 1;
+   */
+  address: string;
+
+  /**
+   * Of an endpoint; empty: an address outside, or one of a network of the tenant that no endpoint has.
+   *
+   * @generated from field: string endpoint = 2;
+   */
+  endpoint: string;
+
+  /**
+   * @generated from field: string network = 3;
+   */
+  network: string;
+
+  /**
+   * @generated from field: string tenant = 4;
+   */
+  tenant: string;
+
+  /**
+   * @generated from field: string node = 5;
+   */
+  node: string;
+
+  /**
+   * @generated from field: map<string, string> labels = 6;
+   */
+  labels: { [key: string]: string };
+};
+
+/**
+ * Describes the message weft.v1.ExplainedParty.
+ * Use `create(ExplainedPartySchema)` to create a new message.
+ */
+export declare const ExplainedPartySchema: GenMessage<ExplainedParty>;
+
+/**
+ * @generated from message weft.v1.ExplainedDecision
+ */
+export declare type ExplainedDecision = Message<"weft.v1.ExplainedDecision"> & {
+  /**
+   * ingress or egress.
+   *
+   * @generated from field: string direction = 1;
+   */
+  direction: string;
+
+  /**
+   * The endpoint whose policies are asked.
+   *
+   * @generated from field: string endpoint = 2;
+   */
+  endpoint: string;
+
+  /**
+   * allow or deny.
+   *
+   * @generated from field: string verdict = 3;
+   */
+  verdict: string;
+
+  /**
+   * rule: the first that matches and allows or denies. isolation: none does, and the policy isolates the endpoint. default: none
+   * does, and the endpoint's network says what becomes of it then.
+   *
+   * @generated from field: string decided_by = 4;
+   */
+  decidedBy: string;
+
+  /**
+   * Empty with default.
+   *
+   * @generated from field: string policy = 5;
+   */
+  policy: string;
+
+  /**
+   * Of the policy, with rule.
+   *
+   * @generated from field: string rule = 6;
+   */
+  rule: string;
+
+  /**
+   * Rules with action log that match before.
+   *
+   * @generated from field: repeated weft.v1.PolicyRuleReference logged = 7;
+   */
+  logged: PolicyRuleReference[];
+};
+
+/**
+ * Describes the message weft.v1.ExplainedDecision.
+ * Use `create(ExplainedDecisionSchema)` to create a new message.
+ */
+export declare const ExplainedDecisionSchema: GenMessage<ExplainedDecision>;
+
+/**
+ * @generated from message weft.v1.PolicyRuleReference
+ */
+export declare type PolicyRuleReference = Message<"weft.v1.PolicyRuleReference"> & {
+  /**
+   * @generated from field: string policy = 1;
+   */
+  policy: string;
+
+  /**
+   * @generated from field: string rule = 2;
+   */
+  rule: string;
+};
+
+/**
+ * Describes the message weft.v1.PolicyRuleReference.
+ * Use `create(PolicyRuleReferenceSchema)` to create a new message.
+ */
+export declare const PolicyRuleReferenceSchema: GenMessage<PolicyRuleReference>;
+
+/**
  * @generated from service weft.v1.AdminService
  */
 export declare const AdminService: GenService<{
@@ -676,6 +957,26 @@ export declare const AdminService: GenService<{
     methodKind: "server_streaming";
     input: typeof WaitInPlaceRequestSchema;
     output: typeof InPlaceProgressSchema;
+  },
+  /**
+   * Says something of an endpoint. What is not named stays.
+   *
+   * @generated from rpc weft.v1.AdminService.SetEndpoint
+   */
+  setEndpoint: {
+    methodKind: "unary";
+    input: typeof SetEndpointRequestSchema;
+    output: typeof SetEndpointResponseSchema;
+  },
+  /**
+   * What becomes of a packet from one to the other by the policies that there are, and why.
+   *
+   * @generated from rpc weft.v1.AdminService.ExplainPolicy
+   */
+  explainPolicy: {
+    methodKind: "unary";
+    input: typeof ExplainPolicyRequestSchema;
+    output: typeof ExplainPolicyResponseSchema;
   },
 }>;
 

@@ -63,6 +63,13 @@ export declare type AttachRequest = Message<"weft.v1.AttachRequest"> & {
    * @generated from field: repeated weft.v1.AllowedAddress allowed_addresses = 90;
    */
   allowedAddresses: AllowedAddress[];
+
+  /**
+   * What policies know it by.
+   *
+   * @generated from field: map<string, string> labels = 80;
+   */
+  labels: { [key: string]: string };
 };
 
 /**

@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Block, Endpoint, Network, Node } from "./resources_pb.js";
+import type { Block, Endpoint, Network, Node, Policy, PolicyMember } from "./resources_pb.js";
 import type { InPlaceProgressSchema, NetworkChange, ReportInPlaceRequestSchema, ReportInPlaceResponseSchema, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
@@ -190,6 +190,13 @@ export declare type CreateEndpointRequest = Message<"weft.v1.CreateEndpointReque
    * @generated from field: repeated string ips = 5;
    */
   ips: string[];
+
+  /**
+   * What policies know it by. An endpoint that exists keeps those that it has.
+   *
+   * @generated from field: map<string, string> labels = 80;
+   */
+  labels: { [key: string]: string };
 };
 
 /**
@@ -406,6 +413,13 @@ export declare type WatchRequest = Message<"weft.v1.WatchRequest"> & {
    * @generated from field: bool in_parts = 21;
    */
   inParts: boolean;
+
+  /**
+   * Tenants whose policies and members the caller holds complete as of `revision`. They are continued as networks are.
+   *
+   * @generated from field: repeated string policy_tenants = 80;
+   */
+  policyTenants: string[];
 };
 
 /**
@@ -546,6 +560,55 @@ export declare type WatchChange = Message<"weft.v1.WatchChange"> & {
      */
     value: NetworkState;
     case: "networkFollows";
+  } | {
+    /**
+     * The policies of a tenant that has some, and of whose networks the node hosts one, are told from here on, with all endpoints of
+     * the tenant wherever they are: what is known of both is void, they follow.
+     *
+     * @generated from field: string policies_begin = 80;
+     */
+    value: string;
+    case: "policiesBegin";
+  } | {
+    /**
+     * The same, but members that are known are not void: those that changed follow.
+     *
+     * @generated from field: string policies_resumed = 81;
+     */
+    value: string;
+    case: "policiesResumed";
+  } | {
+    /**
+     * The tenant has no policy any more, or the node no network of it: policies and members are void.
+     *
+     * @generated from field: string policies_removed = 82;
+     */
+    value: string;
+    case: "policiesRemoved";
+  } | {
+    /**
+     * @generated from field: weft.v1.Policy policy = 83;
+     */
+    value: Policy;
+    case: "policy";
+  } | {
+    /**
+     * @generated from field: weft.v1.PolicyReference policy_removed = 84;
+     */
+    value: PolicyReference;
+    case: "policyRemoved";
+  } | {
+    /**
+     * @generated from field: weft.v1.PolicyMember policy_member = 85;
+     */
+    value: PolicyMember;
+    case: "policyMember";
+  } | {
+    /**
+     * @generated from field: weft.v1.PolicyMemberReference policy_member_removed = 86;
+     */
+    value: PolicyMemberReference;
+    case: "policyMemberRemoved";
   } | { case: undefined; value?: undefined };
 };
 
@@ -655,6 +718,53 @@ export declare type BlockReference = Message<"weft.v1.BlockReference"> & {
  * Use `create(BlockReferenceSchema)` to create a new message.
  */
 export declare const BlockReferenceSchema: GenMessage<BlockReference>;
+
+/**
+ * @generated from message weft.v1.PolicyReference
+ */
+export declare type PolicyReference = Message<"weft.v1.PolicyReference"> & {
+  /**
+   * @generated from field: string tenant = 1;
+   */
+  tenant: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message weft.v1.PolicyReference.
+ * Use `create(PolicyReferenceSchema)` to create a new message.
+ */
+export declare const PolicyReferenceSchema: GenMessage<PolicyReference>;
+
+/**
+ * @generated from message weft.v1.PolicyMemberReference
+ */
+export declare type PolicyMemberReference = Message<"weft.v1.PolicyMemberReference"> & {
+  /**
+   * @generated from field: string tenant = 1;
+   */
+  tenant: string;
+
+  /**
+   * @generated from field: string network = 2;
+   */
+  network: string;
+
+  /**
+   * @generated from field: string id = 3;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message weft.v1.PolicyMemberReference.
+ * Use `create(PolicyMemberReferenceSchema)` to create a new message.
+ */
+export declare const PolicyMemberReferenceSchema: GenMessage<PolicyMemberReference>;
 
 /**
  * @generated from message weft.v1.EndpointReference
