@@ -25,7 +25,7 @@ export interface Party {
 }
 
 /** Where each of them answers. */
-export const listeningPorts = [80, 81, 40_000] as const;
+const listeningPorts = [80, 81, 40_000] as const;
 
 const tenant = "blue";
 const network = "blue-net";
