@@ -180,7 +180,7 @@ describe("bandwidth", requires("nft-inet", "quick processes"), () => {
     execFileSync("ip", ["-n", tenant, "link", "delete", `rc${vni}`]);
     await eventually("the device is back", () => new RegExp(`htb .* dev rc${vni} root`).test(tc("qdisc show")));
     await eventually("all is there", () => dataplane.inSync && /30Mbit/.test(tc(`class show dev rc${vni}`)));
-    tc(`filter del dev ve000000000001 egress pref 2`);
+    tc(`filter del dev ve000000000001 egress pref 3`);
     await eventually("the filter is back", () => /Redirect/.test(tc("filter show dev ve000000000001 egress")));
   });
 

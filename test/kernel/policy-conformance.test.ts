@@ -7,6 +7,10 @@ import { requires } from "../support/kernel.ts";
 
 const labelsOf = (pod: Pod) => ({ ns: pod.slice(0, 1), pod: pod.slice(2) });
 
+/** All policies are about namespace x. Of those who are both outside of it, two stand for all. */
+const isOfInterest = (from: Pod, to: Pod): boolean =>
+  from.startsWith("x") || to.startsWith("x") || (from === "y/a" && to.startsWith("z"));
+
 describe("policies as Kubernetes' NetworkPolicy has them", requires("nft-inet", "quick processes"), () => {
   let stage: PolicyStage;
   before(async () => {
@@ -27,7 +31,7 @@ describe("policies as Kubernetes' NetworkPolicy has them", requires("nft-inet", 
           const [seen, wanted] = [new Set<string>(), new Set<string>()];
           for (const from of pods)
             for (const to of pods) {
-              if (from === to) continue;
+              if (from === to || !isOfInterest(from, to)) continue;
               if (await stage.reaches(from, to, protocol, port)) seen.add(`${from} > ${to}`);
               if (allowed(from, to)) wanted.add(`${from} > ${to}`);
             }

@@ -18,10 +18,10 @@ export type Command =
     }
   | { readonly do: "say" | "end"; readonly id: number };
 
-/** `open`: the connection stands. `heard`: what was sent came back. */
+/** `open`: the connection stands. `heard`: what was sent came back. `ended`: nothing is sent any more. */
 export interface Answer {
   readonly id: number;
-  readonly is: "open" | "heard" | "failed";
+  readonly is: "open" | "heard" | "failed" | "ended";
 }
 
 const connections = new Map<number, { end(): void; say(): void }>();
@@ -46,7 +46,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     socket.on("connect", () => tell({ id, is: "open" }));
     socket.on("data", () => tell({ id, is: "heard" }));
     socket.on("error", () => tell({ id, is: "failed" }));
-    connections.set(id, { end: () => socket.resetAndDestroy(), say: () => socket.write(".") });
+    connections.set(id, { end: () => void socket.resetAndDestroy(), say: () => socket.write(".") });
   } else if (command.do === "ask") {
     const { address, port } = command;
     const socket = createSocket({ type: address.includes(":") ? "udp6" : "udp4" });
@@ -59,5 +59,6 @@ for await (const line of createInterface({ input: process.stdin })) {
   else {
     connections.get(id)?.end();
     connections.delete(id);
+    tell({ id, is: "ended" });
   }
 }

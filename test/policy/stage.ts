@@ -42,7 +42,7 @@ export class PolicyStage {
   dataplanes: NodeDataplane[] = [];
   readonly #instance: string;
   readonly #containers = new Map<string, TestNamespace>();
-  readonly #programs = new Map<string, BackgroundProgram>();
+  readonly #programs = new Map<string, PartyProgram>();
   readonly #policies = new Map<string, Policy>();
   #labels = new Map<string, Labels>();
   #changes: Partial<NetworkSettings>;
@@ -75,9 +75,12 @@ export class PolicyStage {
     for (const { name } of stage.parties) {
       const { namespace } = stage.container(name);
       const ports = listeningPorts.map(String);
-      stage.#programs.set(name, new BackgroundProgram(noOwner, namespace, process.execPath, [program, ...ports]));
+      stage.#programs.set(
+        name,
+        new PartyProgram(new BackgroundProgram(noOwner, namespace, process.execPath, [program, ...ports])),
+      );
     }
-    for (const each of stage.#programs.values()) await each.said(/ready/);
+    for (const { process } of stage.#programs.values()) await process.said(/ready/);
     return stage;
   }
 
@@ -175,7 +178,7 @@ export class PolicyStage {
   ): Promise<Talk> {
     const { ipv4, ipv6 } = this.party(to);
     const id = ++this.#lastId;
-    const program = this.#programs.get(from) as BackgroundProgram;
+    const program = this.#programs.get(from) as PartyProgram;
     const address = family === 4 ? ipv4 : ipv6;
     const isDenied = this.#watchDenied(from, to);
     const talk = new Talk(program, id, isDenied);
@@ -211,7 +214,7 @@ export class PolicyStage {
   }
 
   async close(): Promise<void> {
-    for (const each of this.#programs.values()) await each.end("SIGKILL");
+    for (const each of this.#programs.values()) await each.process.end("SIGKILL");
     for (const dataplane of this.dataplanes) await dataplane.close();
     for (const node of [1, 2]) deleteNamedNamespace(this.tenantName(node));
     for (const container of this.#containers.values()) container[Symbol.dispose]();
@@ -243,21 +246,44 @@ export class PolicyStage {
   }
 }
 
+/** What a party has answered so far. */
+class PartyProgram {
+  readonly process: BackgroundProgram;
+  readonly #answers = new Map<number, Answer["is"][]>();
+  #read = 0;
+
+  constructor(process: BackgroundProgram) {
+    this.process = process;
+  }
+
+  answersTo(id: number): readonly Answer["is"][] {
+    const { output } = this.process;
+    for (let end = output.indexOf("\n", this.#read); end >= 0; end = output.indexOf("\n", this.#read)) {
+      const line = output.slice(this.#read, end);
+      this.#read = end + 1;
+      if (!line.startsWith("{")) continue;
+      const { id: of, is } = JSON.parse(line) as Answer;
+      this.#answers.set(of, [...(this.#answers.get(of) ?? []), is]);
+    }
+    return this.#answers.get(id) ?? [];
+  }
+}
+
 /** A connection, or a series of datagrams. */
 export class Talk {
-  readonly #program: BackgroundProgram;
+  readonly #program: PartyProgram;
   readonly #id: number;
   readonly #isDenied: () => boolean;
   #heard = 0;
 
-  constructor(program: BackgroundProgram, id: number, isDenied: () => boolean) {
+  constructor(program: PartyProgram, id: number, isDenied: () => boolean) {
     this.#program = program;
     this.#id = id;
     this.#isDenied = isDenied;
   }
 
   do(command: Command): void {
-    this.#program.say(JSON.stringify(command));
+    this.#program.process.say(JSON.stringify(command));
   }
 
   get isOpen(): boolean {
@@ -271,7 +297,7 @@ export class Talk {
 
   /** It has come about, was denied, or failed. */
   async settled(): Promise<void> {
-    await eventually("a connection is open, or denied", () => this.isOpen || this.hasFailed || this.#isDenied());
+    await soon("a connection is open, or denied", () => this.isOpen || this.hasFailed || this.#isDenied());
     this.#heard = this.#count("heard");
   }
 
@@ -286,11 +312,22 @@ export class Talk {
     return this.#count("heard") > this.#heard;
   }
 
+  /** Nothing of it is sent any more, nor sent again. */
   async end(): Promise<void> {
     this.do({ do: "end", id: this.#id });
+    await soon("a connection has ended", () => this.#count("ended") > 0);
   }
 
   #count(is: Answer["is"]): number {
-    return this.#program.output.split(`{"id":${this.#id},"is":"${is}"}`).length - 1;
+    return this.#program.answersTo(this.#id).filter((each) => each === is).length;
   }
+}
+
+/** {@link eventually} of what takes less than the pauses of that. */
+async function soon(what: string, condition: () => boolean): Promise<void> {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    if (condition()) return;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await eventually(what, condition);
 }

@@ -417,6 +417,12 @@ INLINE __u32 seconds_now(void)
 	return (__u32)(now_in_nanoseconds() >> 30);
 }
 
+/* Another processor may have seen it since `now` was read. */
+INLINE __u32 age(__u32 now, __u32 seen)
+{
+	return (__s32)(now - seen) < 0 ? 0 : now - seen;
+}
+
 /* Ports from here on are those that Linux gives to who begins: net.ipv4.ip_local_port_range. */
 #define FIRST_EPHEMERAL 32768
 
@@ -469,7 +475,7 @@ INLINE int judge_packet(const struct port *port, const struct packet *packet)
 		return judge(port, direction, packet, packet->port);
 	__u32 now = seconds_now();
 	struct flow *flow = map_lookup(&flows, key);
-	if (flow != 0 && now - flow->seen > lifetime(key->protocol, flow->state))
+	if (flow != 0 && age(now, flow->seen) > lifetime(key->protocol, flow->state))
 		flow = 0;
 	if (packet->is_error) {
 		if (flow != 0 && goes_on(port, flow, packet))
@@ -529,7 +535,7 @@ INLINE int judge_packet(const struct port *port, const struct packet *packet)
 INLINE int judge_fragment(const struct fragment_key *key)
 {
 	const __u32 *seen = map_lookup(&fragments, key);
-	return seen != 0 && seconds_now() - *seen <= 30 ? ALLOW : DENY;
+	return seen != 0 && age(seconds_now(), *seen) <= 30 ? ALLOW : DENY;
 }
 
 INLINE void put_fragment_key(struct fragment_key *key, const struct packet *packet)
