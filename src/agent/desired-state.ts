@@ -11,7 +11,7 @@ import type {
   NodeDataplane,
 } from "../dataplane/index.ts";
 import type { Endpoint, Network, Node } from "../model/index.ts";
-import { maximumMtu, usableMtu } from "../model/mtu.ts";
+import { effectiveMtu as effectiveMtuOf, maximumMtu } from "../model/mtu.ts";
 import { defaultGroup } from "../model/network-rules.ts";
 import { declaredIps } from "../model/resources.ts";
 import { blockGateway } from "../model/subnet.ts";
@@ -185,8 +185,8 @@ export class DesiredState {
     const others = [...this.nodes.values()].filter(
       ({ name, vtepAddresses }) => name !== this.#node && vtepAddresses[network.underlay] !== undefined,
     );
-    const { problem } = usableMtu(network, [{ name: this.#node, underlayMtu: this.#underlay.mtu }, ...others]);
-    if (problem !== undefined) this.#dataplane.problems.failed(object, problem);
+    const carried = effectiveMtuOf(network, [{ name: this.#node, underlayMtu: this.#underlay.mtu }, ...others]);
+    if (!carried.ok) this.#dataplane.problems.failed(object, carried.error);
     // While its way changes, a network's MTU is what every way carries.
     else if (network.mtu !== undefined && change === undefined && effectiveMtu < network.mtu)
       this.#dataplane.problems.failed(object, elsewhere(network.name, network.mtu, effectiveMtu));

@@ -29,6 +29,7 @@ import {
   PolicySchema,
   TenantSchema,
 } from "./generated/weft/v1/resources_pb.js";
+import { sharingDecoder } from "./network-octets.ts";
 
 /**
  * Who is told of a resource: `hosts`: the nodes that host its network. `owner`: the node that it is on. `neighbours`: that
@@ -57,6 +58,12 @@ const tenant: Declared<Tenant, typeof TenantSchema> = {
   ...codec(TenantSchema, asFields, (message) => checked("tenant", message.name, parseTenant(given(message)))),
 };
 
+const networkCodec: Codec<Network, typeof NetworkSchema, NetworkDraft> = codec(
+  NetworkSchema,
+  ({ egressBlocked: prefixes, ...fields }: NetworkDraft) => asFields({ ...fields, egressBlocked: { prefixes } }),
+  (message) => checked("network", message.name, parseNetwork(network.fieldsOf(message))),
+);
+
 /** Its message has the fields of the model, by the same names. Also without a VNI, which the server is to choose then. */
 const network: Declared<Network, typeof NetworkSchema, NetworkDraft> = {
   folder: "networks",
@@ -68,11 +75,9 @@ const network: Declared<Network, typeof NetworkSchema, NetworkDraft> = {
     ...(stormControl === undefined ? {} : { stormControl: { port: stormControl.port, network: stormControl.network } }),
     ...(egressBlocked === undefined ? {} : { egressBlocked: egressBlocked.prefixes }),
   }),
-  ...codec(
-    NetworkSchema,
-    ({ egressBlocked: prefixes, ...fields }: NetworkDraft) => asFields({ ...fields, egressBlocked: { prefixes } }),
-    (message) => checked("network", message.name, parseNetwork(network.fieldsOf(message))),
-  ),
+  ...networkCodec,
+  // Server and agents keep many.
+  decode: sharingDecoder(networkCodec.decode),
 };
 
 const node: Kind<Node, typeof NodeSchema> = {

@@ -1,4 +1,15 @@
-import { compareIp, familyOf, type IpAddress, type IpFamily, ipFromBigInt, ipToBigInt, parseIp } from "./ip.ts";
+import {
+  compareIp,
+  familyOf,
+  type IpAddress,
+  type IpFamily,
+  type Ipv4Address,
+  ipFromBigInt,
+  ipToBigInt,
+  ipv4FromNumber,
+  ipv4ToNumber,
+  parseIp,
+} from "./ip.ts";
 import { err, ok, type Result } from "./result.ts";
 
 declare const cidrBrand: unique symbol;
@@ -11,6 +22,8 @@ export function parseCidr(text: string): Result<Cidr, string> {
   if (!interfaceAddress.ok) return interfaceAddress;
   const { address, prefixLength } = interfaceAddress.value;
   const prefix = cidrOf(address, prefixLength);
+  // One string, where the text is canonical, instead of parts put together.
+  if (text === prefix) return ok(text as Cidr);
   const canonical = `${address}/${prefixLength}`;
   if (canonical !== prefix) return err(`"${text}" has host bits set; the prefix is ${prefix}`);
   return ok(prefix);
@@ -45,6 +58,11 @@ export function parseInterfaceAddress(text: string): Result<InterfaceAddress, st
 /** The prefix of `prefixLength` bits that holds `address`. */
 export function cidrOf(address: IpAddress, prefixLength: number): Cidr {
   const family = familyOf(address);
+  if (family === 4) {
+    // A shift of a 32-bit number by 32 would be none.
+    const mask = prefixLength === 0 ? 0 : -1 << (32 - prefixLength);
+    return `${ipv4FromNumber(ipv4ToNumber(address as Ipv4Address) & mask)}/${prefixLength}` as Cidr;
+  }
   const hostBits = BigInt(addressBits(family) - prefixLength);
   return `${ipFromBigInt((ipToBigInt(address) >> hostBits) << hostBits, family)}/${prefixLength}` as Cidr;
 }

@@ -12,13 +12,13 @@ export type IpAddress = Ipv4Address | Ipv6Address;
 /** The IP version. */
 export type IpFamily = 4 | 6;
 
-const ipv4Pattern = /^(0|[1-9]\d{0,2})(\.(0|[1-9]\d{0,2})){3}$/;
+const octet = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
+const ipv4Pattern = new RegExp(`^${octet}(?:\\.${octet}){3}$`);
 
 /** Strict: dotted decimal without leading zeros, or IPv6 text; no zones, no octal, no short forms. */
 export function parseIp(text: string): Result<IpAddress, string> {
-  if (ipv4Pattern.test(text)) {
-    if (text.split(".").every((octet) => Number(octet) <= 255)) return ok(text as Ipv4Address);
-  } else if (text.includes(":") && !text.includes("%") && ipaddr.IPv6.isValid(text)) {
+  if (ipv4Pattern.test(text)) return ok(text as Ipv4Address);
+  if (text.includes(":") && !text.includes("%") && ipaddr.IPv6.isValid(text)) {
     return ok(ipFromBytes(Uint8Array.from(ipaddr.IPv6.parse(text).toByteArray())));
   }
   return err(`"${text}" is not an IPv4 or IPv6 address`);
@@ -92,6 +92,24 @@ export function ipFromBytes(bytes: Uint8Array, offset = 0, length = bytes.length
     return `${bytes[offset]}.${bytes[offset + 1]}.${bytes[offset + 2]}.${bytes[offset + 3]}` as Ipv4Address;
   if (length === 16) return ipv6Text(bytes, offset);
   throw new RangeError(`an IP address has 4 or 16 octets, not ${length}`);
+}
+
+/** 0 to 2^32 - 1. */
+export function ipv4ToNumber(address: Ipv4Address): number {
+  let value = 0;
+  let octet = 0;
+  for (let index = 0; index < address.length; index++) {
+    const code = address.charCodeAt(index);
+    if (code === 46) {
+      value = (value << 8) | octet;
+      octet = 0;
+    } else octet = octet * 10 + code - 48;
+  }
+  return ((value << 8) | octet) >>> 0;
+}
+
+export function ipv4FromNumber(value: number): Ipv4Address {
+  return `${value >>> 24}.${(value >>> 16) & 0xff}.${(value >>> 8) & 0xff}.${value & 0xff}` as Ipv4Address;
 }
 
 /** The address as a number, for arithmetic on addresses. */

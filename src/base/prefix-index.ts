@@ -1,15 +1,16 @@
 import { type Cidr, cidrContains, cidrFamily, cidrOf, networkAddress, prefixLengthOf } from "./cidr.ts";
+import type { IpFamily } from "./ip.ts";
 
 /**
  * Values by prefix, found by prefixes that overlap. Looking for a prefix costs a look-up for each length that is in use; where
  * longer ones are in use, all of these are looked at.
  */
 export class PrefixIndex<Value> {
-  /** By family and length, such as `4/24`. */
-  readonly #lengths = new Map<string, Map<Cidr, Value | Several<Value>>>();
+  /** By family and length: {@link lengthKey}. */
+  readonly #lengths = new Map<number, Map<Cidr, Value | Several<Value>>>();
 
   add(prefix: Cidr, value: Value): void {
-    const key = lengthKey(prefix);
+    const key = lengthKey(cidrFamily(prefix), prefixLengthOf(prefix));
     const values = this.#lengths.get(key) ?? new Map<Cidr, Value | Several<Value>>();
     this.#lengths.set(key, values);
     const present = values.get(prefix);
@@ -19,7 +20,7 @@ export class PrefixIndex<Value> {
   }
 
   delete(prefix: Cidr, value: Value): void {
-    const key = lengthKey(prefix);
+    const key = lengthKey(cidrFamily(prefix), prefixLengthOf(prefix));
     const values = this.#lengths.get(key);
     const present = values?.get(prefix);
     if (present instanceof Several) {
@@ -43,8 +44,8 @@ export class PrefixIndex<Value> {
   *overlapping(prefix: Cidr): Generator<Value> {
     const family = cidrFamily(prefix);
     for (const [key, values] of this.#lengths) {
-      const [ofFamily, length] = key.split("/").map(Number);
-      if (ofFamily !== family || length === undefined) continue;
+      const length = key % lengths;
+      if (key !== lengthKey(family, length)) continue;
       if (length <= prefixLengthOf(prefix)) yield* all(values.get(cidrOf(networkAddress(prefix), length)));
       else for (const [longer, value] of values) if (cidrContains(prefix, networkAddress(longer))) yield* all(value);
     }
@@ -59,6 +60,9 @@ function* all<Value>(found: Value | Several<Value> | undefined): Generator<Value
   else if (found !== undefined) yield found;
 }
 
-function lengthKey(prefix: Cidr): string {
-  return `${cidrFamily(prefix)}/${prefixLengthOf(prefix)}`;
+/** More than there are lengths of prefixes. */
+const lengths = 1_000;
+
+function lengthKey(family: IpFamily, length: number): number {
+  return family * lengths + length;
 }

@@ -12,6 +12,7 @@ import {
   endpointPortName,
   isOwnLink,
   isTunnelOf,
+  leavingGroup,
   namespaceName,
   nexthopRange,
   tenantOfNamespace,
@@ -98,6 +99,7 @@ it("knows its own devices by their group, not by name or alias", () => {
     info: {},
   };
   assert.ok(isOwnLink(link));
+  assert.ok(isOwnLink({ ...link, group: leavingGroup }));
   assert.ok(!isOwnLink({ ...link, group: 0 }));
 });
 

@@ -98,8 +98,11 @@ export const weftProtocol = 119;
  */
 export const weftGroup = 0x5745_4654;
 
+/** The group that devices of a tenant are put into before they are deleted together: theirs, too, is weft's. The letters WEFU. */
+export const leavingGroup = weftGroup + 1;
+
 export function isOwnLink(link: Link): boolean {
-  return link.group === weftGroup;
+  return link.group === weftGroup || link.group === leavingGroup;
 }
 
 /** The alias of each device, and the mark of a tenant's namespace on its loopback device: for people, and by instance. */

@@ -303,34 +303,38 @@ export class NetworkDataplane implements DeviceMarks {
     if (this.rows.isSettled) await this.tunnels.objects.remove();
   }
 
-  /** Takes the network off this node; the reverse order of making it. */
-  async remove(): Promise<void> {
+  /** Its devices that are in the kernel, about to be deleted: in the reverse order of making them. */
+  async leavingDevices(): Promise<readonly Link[]> {
     this.close();
-    const { problems } = this.#context;
     const names = [
       ...Array.from(this.ports.endpoints, endpointPortName),
       ...this.tunnels.names,
       ...NetworkDataplane.deviceNames(this.desired),
     ];
+    const links: Link[] = [];
+    for (const name of new Set([...names.filter((each) => each !== this.bridge.name), this.bridge.name])) {
+      // The network may be leaving because somebody else's device has the name.
+      const link = await lookUp(this.#context.socket, getLink({ name }));
+      if (link === undefined || !isOwnLink(link)) continue;
+      links.push(link);
+      if (endpointOfPort(name) !== undefined) this.#portGone(link.index);
+    }
+    return links;
+  }
+
+  /** Takes the network off this node. */
+  async remove(): Promise<void> {
+    const { problems, socket } = this.#context;
     // What was the matter with it is of no concern any more.
     problems.forget(({ network, kind }) => network === this.desired.settings.name && kind !== removalKind);
     const failures: unknown[] = [];
-    for (const name of new Set([...names.filter((each) => each !== this.bridge.name), this.bridge.name]))
-      await this.#removeDevice(name).catch((error: unknown) => failures.push(error));
+    for (const { index } of await this.leavingDevices())
+      await socket.execute(deleteLink({ index })).catch((error: unknown) => {
+        if (!isErrno(error, "ENODEV")) failures.push(error);
+      });
     await this.rows.withdraw();
     this.guard.remove();
     if (failures.length > 0) throw failures[0];
-  }
-
-  async #removeDevice(name: string): Promise<void> {
-    const { socket } = this.#context;
-    // The network may be leaving because somebody else's device has the name.
-    const link = await lookUp(socket, getLink({ name }));
-    if (link === undefined || !isOwnLink(link)) return;
-    await socket.execute(deleteLink({ index: link.index })).catch((error: unknown) => {
-      if (!isErrno(error, "ENODEV")) throw error;
-    });
-    if (endpointOfPort(name) !== undefined) this.#portGone(link.index);
   }
 
   #portGone(index: number): void {

@@ -17,11 +17,20 @@ import {
   withoutNewNeighbours,
 } from "../netlink/index.ts";
 import type { DesiredNetwork } from "./desired.ts";
+import { deleteTogether } from "./devices/delete-together.ts";
 import { LinkTable } from "./devices/link-table.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
 import type { Guard } from "./guard/guard.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
-import { endpointOfPort, isOwnLink, namespaceName, tenantDevice, tenantTable, weftProtocol } from "./kernel-names.ts";
+import {
+  endpointOfPort,
+  isOwnLink,
+  leavingGroup,
+  namespaceName,
+  tenantDevice,
+  tenantTable,
+  weftProtocol,
+} from "./kernel-names.ts";
 import { NetworkDataplane, type PortTraffic, removalKind } from "./network-dataplane.ts";
 import { Nftables } from "./nft/nftables.ts";
 import type { TenantPolicies } from "./policy/desired-policies.ts";
@@ -36,6 +45,12 @@ import { requestOf } from "./uplink/networks-request.ts";
 import { isEmptyRequest, type UplinkRequest } from "./uplink/request.ts";
 import { mainTable } from "./uplink/routing-tables.ts";
 import { Uplink } from "./uplink/uplink.ts";
+
+/**
+ * Networks, or devices that an earlier run left, whose deletion the kernel is asked for in one go. Meanwhile it does nothing else that
+ * concerns devices: some 20 ms for each bridge.
+ */
+const together = 8;
 
 export interface TenantOptions {
   readonly kernel: Kernel;
@@ -126,6 +141,9 @@ export class TenantDataplane {
       }),
     );
     const links = await socket.dump(listLinks());
+    // An earlier run ended between two steps of deleting them. Those that are wanted again by now are made anew.
+    const leaving = links.filter(({ group }) => group === leavingGroup);
+    await deleteTogether(socket, leaving);
     const ports = links.filter((link) => isOwnLink(link) && endpointOfPort(link.name) !== undefined);
     const indexes = ports.map(({ index }) => index);
     await options.guard.adopt(namespace.inode, indexes, socket);
@@ -194,11 +212,25 @@ export class TenantDataplane {
     this.#options.guard.keepPorts(this.namespace.inode, indexes);
     this.policy.keepPorts(indexes);
     this.#options.guard.keepNetworks(this.namespace.inode, new Set(wanted.map(({ settings }) => settings.vni)));
-    for (const link of links)
-      if (isOwnLink(link) && !kept.has(link.name))
-        await this.socket.execute(deleteLink({ index: link.index })).catch((error: unknown) => {
-          if (!isErrno(error, "ENODEV")) throw error;
-        });
+    const leftovers = links.filter((link) => isOwnLink(link) && !kept.has(link.name));
+    await this.#deleteTogether(leftovers.map((link) => async () => [link]));
+    for (const { index } of leftovers)
+      await this.socket.execute(deleteLink({ index })).catch((error: unknown) => {
+        if (!isErrno(error, "ENODEV")) throw error;
+      });
+  }
+
+  /** So many at a time that others do not wait long. What fails is left, and told by who deletes one after the other. */
+  async #deleteTogether(finders: readonly (() => Promise<readonly Link[]>)[]): Promise<void> {
+    for (let first = 0; first < finders.length; first += together) {
+      const links: Link[] = [];
+      try {
+        for (const find of finders.slice(first, first + together)) links.push(...(await find()));
+        await deleteTogether(this.socket, links);
+      } catch (error) {
+        if (!(error instanceof Error)) throw error;
+      }
+    }
   }
 
   /** Routes of subnets that lead nowhere or to the uplink do not go with the devices of their network. */
@@ -306,6 +338,7 @@ export class TenantDataplane {
       keys: () => this.#leaving,
       isWanted: () => false,
       ensure: async () => {},
+      removeTogether: (networks) => this.#deleteTogether(networks.map((network) => () => network.leavingDevices())),
       remove: async (network) => {
         await network.remove();
         this.#leaving.delete(network);

@@ -48,13 +48,18 @@ const parseLabelValue: TextParser<string> = (input) =>
 export const yesOrNo = z.boolean({ error: "true or false" });
 export const labels = z.record(text(parseLabelName), text(parseLabelValue), { error: labelAllowed });
 
-/** Checks between fields see the raw input, so that they work beside problems of other fields. */
-export type RelationCheck = (input: Readonly<Record<string, unknown>>) => FieldProblem[];
+/** Checks between fields read these from the raw input where others have problems, so that they work beside them. */
+export type RelationCheck = (input: Readonly<Record<string, unknown>>, read: FieldReader) => FieldProblem[];
+/** `undefined`: the field is not as it must be, which is told of by itself. */
+type FieldReader = <Value>(schema: z.ZodType<Value>, field: unknown) => Value | undefined;
+const readRaw: FieldReader = (schema, field) => schema.safeParse(field).data;
+export const alreadyRead: FieldReader = (_schema, field) => field as never;
 
 type Exact<Type> = { [Key in keyof Type]: Exclude<Type[Key], undefined> };
 
 /** Fields that are absent are not there at all; zod leaves `undefined` for those given as `undefined`. */
 export function withoutUndefined<Type extends object>(value: Type): Exact<Type> {
+  if (!Object.values(value).includes(undefined)) return value as Exact<Type>;
   const present = Object.entries(value).filter(([, field]) => field !== undefined);
   return Object.fromEntries(present) as Exact<Type>;
 }
@@ -65,10 +70,13 @@ export function parseWith<Output extends object>(
   relations: RelationCheck = () => [],
 ): Result<Exact<Output>, FieldProblem[]> {
   const parsed = schema.safeParse(input);
-  const problems = parsed.success ? [] : parsed.error.issues.flatMap((issue) => problemsOf(issue, input));
-  if (isMap(input)) problems.push(...relations(input));
-  if (!parsed.success || problems.length > 0) return err(problems);
-  return ok(withoutUndefined(parsed.data));
+  if (parsed.success) {
+    const value = withoutUndefined(parsed.data);
+    const problems = relations(value, alreadyRead);
+    return problems.length === 0 ? ok(value) : err(problems);
+  }
+  const problems = parsed.error.issues.flatMap((issue) => problemsOf(issue, input));
+  return err(isMap(input) ? [...problems, ...relations(input, readRaw)] : problems);
 }
 
 function problemsOf(issue: z.core.$ZodIssue, input: unknown): FieldProblem[] {

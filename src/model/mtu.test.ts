@@ -108,12 +108,14 @@ describe("usable MTU", () => {
       /IPv6 needs 1280/,
     ],
     ["is what IPv6 needs, not what is asked for", { ...network, subnets: ipv6, mtu: 1400 }, [node(1300)], 1280, /1280/],
+    ["is what is asked for where there is no node", { ...network, mtu: 1400 }, [], 1400, undefined],
+    ["is the least where there is no node and nothing is asked for", network, [], 68, /no node has joined/],
   ];
   for (const [name, candidate, nodes, mtu, problem] of table)
     it(name, () => {
-      const usable = usableMtu(candidate, nodes);
-      assert.equal(usable.mtu, mtu);
-      if (problem === undefined) assert.equal(usable.problem, undefined);
-      else assert.match(`${usable.problem?.message}`, problem);
+      assert.equal(usableMtu(candidate, nodes), mtu);
+      const effective = effectiveMtu(candidate, nodes);
+      if (problem === undefined) assert.deepEqual(effective, { ok: true, value: mtu });
+      else assert.match(effective.ok ? "" : effective.error.message, problem);
     });
 });

@@ -62,8 +62,7 @@ export function effectiveMtu(
   nodes: Iterable<Pick<Node, "name" | "underlayMtu">>,
 ): Result<number, WeftError> {
   const attempted = `compute the MTU of network ${network.name}`;
-  let smallest: Pick<Node, "name" | "underlayMtu"> | undefined;
-  for (const node of nodes) if (smallest === undefined || node.underlayMtu < smallest.underlayMtu) smallest = node;
+  const smallest = smallestOf(nodes);
   if (smallest === undefined) {
     if (network.mtu !== undefined) return ok(network.mtu);
     const reason = "no node has joined, so no underlay MTU is known";
@@ -86,17 +85,19 @@ export function effectiveMtu(
 
 /**
  * Octets of the largest inner IP packet that a network is set to, whatever its nodes can carry: where that is less than
- * what is asked for, what they can, so that everything that fits arrives; but never less than its IP versions need.
+ * what is asked for, what they can, so that everything that fits arrives; but never less than its IP versions need. Why
+ * it is less, {@link effectiveMtu} says.
  */
-export function usableMtu(
-  network: MtuNetwork,
-  nodes: Iterable<Pick<Node, "name" | "underlayMtu">>,
-): { readonly mtu: number; readonly problem?: WeftError } {
-  const all = [...nodes];
-  const wanted = effectiveMtu(network, all);
-  if (wanted.ok) return { mtu: wanted.value };
-  const { mtu: _asked, ...rest } = network;
-  const carried = effectiveMtu(rest, all);
+export function usableMtu(network: MtuNetwork, nodes: Iterable<Pick<Node, "name" | "underlayMtu">>): number {
   const least = Math.max(...network.subnets.map((subnet) => minimumMtu[cidrFamily(subnet)]));
-  return { mtu: carried.ok ? carried.value : least, problem: wanted.error };
+  const smallest = smallestOf(nodes);
+  if (smallest === undefined) return network.mtu ?? least;
+  const available = innerMtu(smallest.underlayMtu, overheadOf(network), network.subnets.map(cidrFamily));
+  return available.ok ? Math.min(network.mtu ?? maximumMtu, available.value) : least;
+}
+
+function smallestOf<Each extends Pick<Node, "underlayMtu">>(nodes: Iterable<Each>): Each | undefined {
+  let smallest: Each | undefined;
+  for (const node of nodes) if (smallest === undefined || node.underlayMtu < smallest.underlayMtu) smallest = node;
+  return smallest;
 }

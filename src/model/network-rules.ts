@@ -53,6 +53,7 @@ export function combinationProblems(network: NetworkDraft): FieldProblem[] {
 }
 
 function* bandwidthProblems({ bandwidth, endpointBandwidth }: NetworkDraft): Generator<FieldProblem> {
+  if (bandwidth === undefined && endpointBandwidth === undefined) return;
   yield* limitProblems(bandwidth, ["bandwidth"]);
   yield* limitProblems(endpointBandwidth, ["endpointBandwidth"]);
   for (const direction of directions) {

@@ -9,6 +9,7 @@ import { defaultEgressBlocked } from "./egress-blocked.ts";
 import { defaultEncapsulation, encapsulationNames, encapsulations, maxVni } from "./encapsulation.ts";
 import { isUnicastMac } from "./endpoint-mac.ts";
 import {
+  alreadyRead,
   fields,
   integer,
   isMap,
@@ -107,7 +108,12 @@ const parseUnicastMac: TextParser<MacAddress> = (input) => {
 const vni = integer(1, maxVni, "a VNI").transform((value) => value as Vni);
 const listOfSubnets = "a list of one IPv4 prefix, one IPv6 prefix, or one of each";
 const subnets = z.array(text(parseSubnet), { error: listOfSubnets }).min(1, { error: listOfSubnets });
-const gateways = z.array(text(parseAddress), { error: "a list of addresses, at most one of each subnet" }).default([]);
+const none: [] = [];
+const gateways = z
+  .array(text(parseAddress), { error: "a list of addresses, at most one of each subnet" })
+  // Of most networks there are none, which are kept once.
+  .transform((list) => (list.length === 0 ? none : list))
+  .default(none);
 const blockedPrefix: TextParser<Cidr> = (input) => {
   const prefix = parseCidr(input);
   const valid = prefix.ok && prefixLengthOf(prefix.value) > 0;
@@ -221,7 +227,6 @@ const networkDraftSchema = declaredNetworkSchema.extend({
   vteps: z.array(text(parseStaticVtep), { error: listOfVteps }).default([]),
 });
 const networkSchema = declaredNetworkSchema.extend({ vni });
-
 const vtepAddresses = fields({
   ipv4: text(parseIpv4Vtep).optional(),
   ipv6: text(parseIpv6Vtep).optional(),
@@ -275,6 +280,45 @@ export function parseTenant(input: unknown): Result<Tenant, FieldProblem[]> {
 export function parseNetwork(input: unknown): Result<Network, FieldProblem[]> {
   const parsed = parseWith(networkSchema, input, networkProblems);
   return parsed.ok ? complete(parsed.value) : parsed;
+}
+
+/** What differs from network to network; in the rest many are alike. */
+export interface OwnFields {
+  readonly name: string;
+  readonly tenant: string;
+  readonly vni: number;
+  readonly subnets: readonly string[];
+  readonly gateways: readonly string[];
+}
+
+/**
+ * Reads a network that in all other fields is as one that was read before: as {@link parseNetwork} reads all of them, and faster.
+ * `undefined`: there are problems, which that one tells.
+ */
+export function parseNetworkLike(like: Network, own: OwnFields): Network | undefined {
+  const name = parseNetworkName(own.name);
+  const tenant = parseTenantName(own.tenant);
+  const prefixes = parseEach(parseSubnet, own.subnets);
+  const routers = own.gateways.length === 0 ? none : parseEach(parseAddress, own.gateways);
+  const hasVni = own.vni >= 1 && own.vni <= maxVni;
+  if (!name.ok || !tenant.ok || !hasVni || prefixes === undefined || prefixes.length === 0 || routers === undefined)
+    return undefined;
+  const network: Network = {
+    ...like,
+    name: name.value,
+    tenant: tenant.value,
+    vni: own.vni as Vni,
+    subnets: prefixes,
+    gateways: routers,
+  };
+  const isSound =
+    networkProblems({ ...network }, alreadyRead).length === 0 && combinationProblems(network).length === 0;
+  return isSound ? network : undefined;
+}
+
+function parseEach<Value>(parse: TextParser<Value>, texts: readonly string[]): Value[] | undefined {
+  const parsed = texts.map(parse);
+  return parsed.every((each) => each.ok) ? parsed.map(({ value }) => value) : undefined;
 }
 
 /** Reads a network whose VNI the server may choose. */
@@ -331,21 +375,21 @@ export function parseLearnedAddress(input: unknown): Result<LearnedAddress, Fiel
   return parseWith(learnedAddressSchema, input);
 }
 
-const networkProblems: RelationCheck = (input) => {
-  const prefixes = subnets.safeParse(input.subnets);
-  if (!prefixes.success) return [];
+const networkProblems: RelationCheck = (input, read) => {
+  const prefixes = read(subnets, input.subnets);
+  if (prefixes === undefined) return [];
   const problems: FieldProblem[] = [];
-  prefixes.data.forEach((prefix, index) => {
+  prefixes.forEach((prefix, index) => {
     const family = cidrFamily(prefix);
-    if (prefixes.data.findIndex((other) => cidrFamily(other) === family) < index)
+    if (prefixes.findIndex((other) => cidrFamily(other) === family) < index)
       problems.push(fieldProblem(["subnets", index], `${prefix}, one more IPv${family} prefix`, listOfSubnets));
   });
-  const routers = gateways.safeParse(input.gateways);
-  if (routers.success) problems.push(...gatewayProblems(routers.data, prefixes.data));
-  const size = mtu.safeParse(input.mtu);
-  if (size.success && size.data < minimumMtu[6] && prefixes.data.some((prefix) => cidrFamily(prefix) === 6)) {
+  const routers = read(gateways, input.gateways);
+  if (routers !== undefined) problems.push(...gatewayProblems(routers, prefixes));
+  const size = read(mtu, input.mtu);
+  if (size !== undefined && size < minimumMtu[6] && prefixes.some((prefix) => cidrFamily(prefix) === 6)) {
     const allowed = `${minimumMtu[6]} or more with an IPv6 subnet (RFC 8200 §5)`;
-    problems.push(fieldProblem(["mtu"], String(size.data), allowed));
+    problems.push(fieldProblem(["mtu"], String(size), allowed));
   }
   return problems;
 };
@@ -375,17 +419,17 @@ const nodeProblems: RelationCheck = ({ vtepAddresses }) =>
     ? [fieldProblem(["vtepAddresses"], "neither ipv4 nor ipv6", "one of them at least")]
     : [];
 
-const endpointProblems: RelationCheck = (input) => {
-  const ips = addresses.safeParse(input.ips);
+const endpointProblems: RelationCheck = (input, read) => {
+  const ips = read(addresses, input.ips);
   // What was learned has as many addresses as were seen.
-  if (!ips.success || input.attachment === "learned") return [];
+  if (ips === undefined || input.attachment === "learned") return [];
   const problems: FieldProblem[] = [];
   // A draft's addresses may be yet to be chosen; an endpoint's node says that they are.
-  if (ips.data.length === 0 && input.node !== undefined)
+  if (ips.length === 0 && input.node !== undefined)
     problems.push(fieldProblem(["ips"], "an empty list", "one address at least"));
-  ips.data.forEach((address, index) => {
+  ips.forEach((address, index) => {
     const family = familyOf(address);
-    if (ips.data.findIndex((other) => familyOf(other) === family) < index)
+    if (ips.findIndex((other) => familyOf(other) === family) < index)
       problems.push(
         fieldProblem(["ips", index], `${address}, one more IPv${family} address`, "at most one of each IP family"),
       );

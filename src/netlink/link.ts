@@ -282,7 +282,10 @@ export function deleteLink(reference: LinkReference): Request {
   };
 }
 
-/** Deletes all devices of a group at once, which costs hardly more than one: the kernel waits once for all. */
+/**
+ * Deletes all devices of a group at once. What the kernel waits for after each deletion, it waits for once; but for bridges, each of
+ * which waits by itself (net/bridge/br_multicast.c, `br_multicast_dev_del`). Fails with ENODEV when there are none.
+ */
 export function deleteLinkGroup(group: number): Request {
   return {
     type: RTM_DELLINK,

@@ -301,7 +301,7 @@ function lagging(store: Store, turns: number): Store {
     get revision() {
       return store.revision;
     },
-    range: (prefix) => store.range(prefix),
+    range: (prefix, page) => store.range(prefix, page),
     get: (key) => store.get(key),
     transact: (transaction) => store.transact(transaction),
     compact: (revision) => store.compact(revision),

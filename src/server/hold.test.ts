@@ -23,7 +23,7 @@ function withHooks(
     get revision() {
       return store.revision;
     },
-    range: (prefix) => store.range(prefix),
+    range: (prefix, page) => store.range(prefix, page),
     get: (key) => store.get(key),
     async transact(transaction) {
       await hooks.transact(transaction);

@@ -4,7 +4,7 @@ import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import {
   CompactedError,
-  type Entry,
+  type RangeResult,
   type Store,
   type Transaction,
   type TransactionResult,
@@ -18,6 +18,8 @@ import { State, type StateChange } from "./state.ts";
 
 /** Revisions whose changes the store keeps, for watchers that resume after the server was restarted. */
 const retainedRevisions = 100_000;
+/** Entries read at a time when the server starts. */
+const pageLimit = 1_000;
 /** How often the store is told to forget what is older. */
 const compactionInterval = seconds(60);
 /** How often a plan is made anew when others changed what it rests on. */
@@ -106,77 +108,69 @@ export class Ledger {
   }
 
   async #load(): Promise<void> {
-    let from = Math.max(0, this.store.revision - retainedRevisions);
-    let batches = this.#watch(from);
-    let first: WatchBatch | undefined;
-    try {
-      if (from < this.store.revision) first = (await batches.next()).value;
-    } catch (error) {
-      if (!(error instanceof CompactedError)) throw error;
-      from = error.compactedRevision;
-      batches = this.#watch(from);
-    }
+    const from = await this.#retainedFrom();
     this.compactedRevision = from;
-    const entries: Entry[][] = [];
-    let base = Number.POSITIVE_INFINITY;
-    // Each may be read at another revision; changes after the first of these are applied again, to no effect where they are in.
-    for (const { prefix } of Object.values(records)) {
-      const range = await this.store.range(prefix);
-      entries.push([...range.entries]);
-      base = Math.min(base, range.revision);
-    }
-    for (const group of entries) this.state.load(group, from);
+    // What was changed while it was read is applied again, to no effect where it is in.
+    const base = await this.state.load(this.#pages(), from);
+    if (from < base)
+      for await (const { changes, revision } of this.#watchEndpoints(from)) {
+        for (const change of changes) if (change.revision <= base) this.state.remember(change);
+        if (revision >= base) break;
+      }
     this.state.settle(base, () => {});
-    await new Promise<void>((resolve, reject) => {
-      if (from >= base) resolve();
-      this.#following = this.#follow(batches, first, base, resolve).catch((error: unknown) => {
-        if (this.#stop.signal.aborted) return;
-        this.logger.error({ error: messageOf(error) }, "the store failed; the server cannot go on");
-        this.#failure = error;
-        for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
-        reject(error);
-        this.onFailure(error);
-      });
+    this.#following = this.#follow(base).catch((error: unknown) => {
+      if (this.#stop.signal.aborted) return;
+      this.logger.error({ error: messageOf(error) }, "the store failed; the server cannot go on");
+      this.#failure = error;
+      for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
+      this.onFailure(error);
     });
   }
 
-  #watch(from: number): AsyncIterator<WatchBatch> {
-    return this.store.watch("", from, this.#stop.signal)[Symbol.asyncIterator]();
+  /** The revision after which the store has all changes, not earlier than those that are of use. */
+  async #retainedFrom(): Promise<number> {
+    const from = Math.max(0, this.store.revision - retainedRevisions);
+    if (from === this.store.revision) return from;
+    try {
+      for await (const _ of this.#watchEndpoints(from)) break;
+      return from;
+    } catch (error) {
+      if (!(error instanceof CompactedError)) throw error;
+      return error.compactedRevision;
+    }
   }
 
-  async #follow(
-    batches: AsyncIterator<WatchBatch>,
-    first: WatchBatch | undefined,
-    base: number,
-    whenRemembered: () => void,
-  ): Promise<void> {
-    for (let batch = first; ; batch = undefined) {
-      if (batch === undefined) {
-        const next = await batches.next();
-        if (next.done) break;
-        batch = next.value;
+  /** All that the state is made of, with few entries in memory at a time. */
+  async *#pages(): AsyncGenerator<RangeResult> {
+    for (const { prefix } of Object.values(records))
+      for (let after: string | undefined = ""; after !== undefined; ) {
+        const page = await this.store.range(prefix, { after, limit: pageLimit });
+        yield page;
+        after = page.entries.length < pageLimit ? undefined : page.entries.at(-1)?.key;
       }
-      this.#take(batch, base);
-      if (batch.revision >= base) whenRemembered();
-    }
+  }
+
+  /** Of other changes the state remembers nothing. */
+  #watchEndpoints(after: number): AsyncIterable<WatchBatch> {
+    return this.store.watch(records.endpoint.prefix, after, this.#stop.signal);
+  }
+
+  async #follow(after: number): Promise<void> {
+    for await (const batch of this.store.watch("", after, this.#stop.signal)) this.#take(batch);
     if (!this.#stop.signal.aborted) throw new Error("the store ended the watch");
   }
 
-  #take(batch: WatchBatch, base: number): void {
+  #take({ changes, revision }: WatchBatch): void {
     const emit = (change: StateChange): void => {
       this.fanout.notice(change);
       this.readiness.notice(change);
     };
-    for (const change of batch.changes) {
-      if (change.revision <= base) this.state.remember(change);
-      else this.state.apply(change, emit);
-    }
-    if (batch.revision <= base) return;
-    this.state.settle(batch.revision, emit);
-    this.fanout.settle(batch.revision);
-    this.readiness.settle(batch.revision);
+    for (const change of changes) this.state.apply(change, emit);
+    this.state.settle(revision, emit);
+    this.fanout.settle(revision);
+    this.readiness.settle(revision);
     this.#waiters = this.#waiters.filter((waiter) => {
-      if (waiter.revision > batch.revision) return true;
+      if (waiter.revision > revision) return true;
       waiter.resolve();
       return false;
     });

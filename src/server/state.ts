@@ -15,7 +15,7 @@ import { NetworkIndex } from "../model/network-index.ts";
 import { mtusInPhase, type NetworkChange } from "../model/phase.ts";
 import type { Policy } from "../model/policy/index.ts";
 import type { Block, Endpoint, Network, Node, NodeSettings, UnderlayFamily } from "../model/resources.ts";
-import type { Change, Entry } from "../store/store.ts";
+import type { Change, RangeResult } from "../store/store.ts";
 import { History } from "./history.ts";
 import { type BlockState, type Identity, plainRecords, type Quarantine, type Records, records } from "./records.ts";
 import { missingOn } from "./selection.ts";
@@ -78,6 +78,7 @@ class NetworkUse {
 
 const empty = new Map<never, never>();
 const noBlocks: ReadonlySet<Cidr> = new Set();
+const nobody: readonly string[] = [];
 
 function none<Key, Value>(): ReadonlyMap<Key, Value> {
   return empty as ReadonlyMap<unknown, unknown> as ReadonlyMap<Key, Value>;
@@ -114,7 +115,7 @@ export class NetworkEntry {
   change: NetworkChange | undefined;
   changeRevision = 0;
   /** Nodes that the last change was ended without, and the revision at which it ended; 0: there is none to be named. */
-  leftBehind: readonly string[] = [];
+  leftBehind: readonly string[] = nobody;
   leftBehindRevision = 0;
   /** The revision of the hold on it, which the next claim in it takes away; 0: there is none. */
   holdRevision = 0;
@@ -297,7 +298,7 @@ export class State {
     leftBehind: ([name = ""], { value, revision }) => {
       const entry = this.networks.get(name);
       if (entry === undefined) return;
-      entry.leftBehind = value === undefined ? [] : records.leftBehind.decode(value);
+      entry.leftBehind = value === undefined ? nobody : records.leftBehind.decode(value);
       entry.leftBehindRevision = value === undefined ? 0 : revision;
     },
     hold: ([name = ""], { value, revision }) => {
@@ -315,12 +316,17 @@ export class State {
 
   /**
    * Takes over what the store holds. `historyFloor`: the changes after it will be told by {@link remember}, in
-   * their order, before others are applied.
+   * their order, before others are applied. Resolves with the revision after which changes are to be applied: the pages
+   * may be as of several revisions.
    */
-  load(entries: Iterable<Entry>, historyFloor: number): void {
+  async load(pages: AsyncIterable<RangeResult>, historyFloor: number): Promise<number> {
+    let base = Number.POSITIVE_INFINITY;
     this.#loading = true;
     this.#historyFloor = historyFloor;
-    for (const entry of entries) this.apply(entry, () => {});
+    for await (const { entries, revision } of pages) {
+      base = Math.min(base, revision);
+      for (const entry of entries) this.apply(entry, () => {});
+    }
     this.#loading = false;
     const byRelease = (a: { released: number }, b: { released: number }): number => a.released - b.released;
     for (const entry of this.networks.values()) {
@@ -332,6 +338,7 @@ export class State {
       const gone = [...blocks.values()].filter((block) => block.released > 0).sort(byRelease);
       for (const { cidr, node, released } of gone) pool.blocksAt(cidr)?.disown(cidr, node, this.#moment(released));
     }
+    return base;
   }
 
   /** A time of release on the clock's monotonic time. A wall clock that was set back makes nobody wait longer. */
@@ -390,11 +397,9 @@ export class State {
     }
   }
 
-  /** A change that was taken over before this process began: only for watchers that resume. */
+  /** A change of an endpoint that was taken over before this process began: only for watchers that resume. */
   remember(change: Change): void {
-    const { prefix } = records.endpoint;
-    if (!change.key.startsWith(prefix)) return;
-    const [network = "", id = ""] = change.key.slice(prefix.length).split("/");
+    const [network = "", id = ""] = change.key.slice(records.endpoint.prefix.length).split("/");
     const entry = this.networks.get(network);
     if (entry !== undefined) this.#record(entry, change.revision, id);
     // Nobody knows any more whose endpoint it was.
@@ -464,7 +469,7 @@ export class State {
    * for: new endpoints are refused on such a node, those that exist stay.
    */
   mtuOf(network: Network): number {
-    return usableMtu(network, this.decisiveNodesOf(network)).mtu;
+    return usableMtu(network, this.decisiveNodesOf(network));
   }
 
   /** Nodes that decide the MTU of a network: all that can take part, or of these the one that carries least. */
@@ -522,7 +527,9 @@ export class State {
       if (entry !== undefined) this.#forgetIndexed(entry.network);
       const floor = this.#loading ? Math.max(this.#historyFloor, change.revision) : change.revision;
       const created = new NetworkEntry(network, change.revision, floor);
-      this.#settleMtu(created);
+      // All of them are settled when all that counts is there.
+      if (this.#loading) this.#mtuIsStale = true;
+      else this.#settleMtu(created);
       this.networks.set(name, created);
       this.#index(network);
       return;

@@ -2,17 +2,21 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { temporaryFile } from "../testing/temporary-directory.ts";
-import { CompactedError, MemoryStore, SqliteStore, type Store, type Transaction } from "./index.ts";
+import { CompactedError, MemoryStore, type Page, SqliteStore, type Store, type Transaction } from "./index.ts";
 
 type Step =
   | { readonly kind: "transact"; readonly group: readonly Transaction[] }
-  | { readonly kind: "range"; readonly prefix: string }
+  | { readonly kind: "range"; readonly prefix: string; readonly page: Page | undefined }
   | { readonly kind: "watch"; readonly prefix: string; readonly behind: number }
   | { readonly kind: "compact"; readonly behind: number }
   | { readonly kind: "reopen" };
 
 const key = fc.constantFrom("a", "a/1", "a/2", "b", "\uffff", "\u{10000}", "\u0000");
 const prefix = fc.constantFrom("", "a", "a/", "\u{10000}", "none");
+const page: fc.Arbitrary<Page | undefined> = fc.option(
+  fc.record({ after: fc.oneof(fc.constant(""), key), limit: fc.integer({ min: 1, max: 3 }) }),
+  { nil: undefined },
+);
 const behind = fc.nat(8);
 const operation = fc.oneof(
   fc.record({ kind: fc.constant("put" as const), key, value: fc.uint8Array({ maxLength: 3 }) }),
@@ -27,7 +31,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 6,
     arbitrary: fc.record({ kind: fc.constant("transact" as const), group: fc.array(transaction, { maxLength: 4 }) }),
   },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant("range" as const), prefix }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("range" as const), prefix, page }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("watch" as const), prefix, behind }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("compact" as const), behind }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("reopen" as const) }) },
@@ -65,7 +69,7 @@ async function answer(store: Store, step: Exclude<Step, { readonly kind: "reopen
     case "transact":
       return Promise.all(step.group.map((each) => store.transact(each)));
     case "range":
-      return store.range(step.prefix);
+      return store.range(step.prefix, step.page);
     case "watch":
       return history(store, step.prefix, Math.max(0, store.revision - step.behind));
     case "compact":

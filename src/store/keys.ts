@@ -1,5 +1,5 @@
 import { WeftError } from "../base/errors.ts";
-import type { Transaction } from "./store.ts";
+import type { Page, Transaction } from "./store.ts";
 
 /** Orders keys by their UTF-8 bytes, which is the order of their code points. */
 export function compareKeys(a: string, b: string): number {
@@ -50,5 +50,15 @@ export function checkPrefix(prefix: string, attempted: string): void {
       code: "invalid-argument",
       attempted,
       reason: `${JSON.stringify(prefix)} has a lone surrogate and thus no UTF-8 form`,
+    });
+}
+
+export function checkPage({ after, limit }: Page, attempted: string): void {
+  checkPrefix(after, attempted);
+  if (!Number.isSafeInteger(limit) || limit < 1)
+    throw new WeftError({
+      code: "invalid-argument",
+      attempted,
+      reason: `a page of ${limit} entries was asked for; it has 1 at least`,
     });
 }

@@ -12,8 +12,8 @@ export interface Store {
   readonly revision: number;
   /** Why nothing can be written any more until the process is restarted; undefined: nothing is known against it. */
   readonly failure?: WeftError | undefined;
-  /** The entries whose keys start with `prefix`, ordered by key, as of one revision. */
-  range(prefix: string): Promise<RangeResult>;
+  /** The entries whose keys start with `prefix`, ordered by key, as of one revision; all of them, or one page. */
+  range(prefix: string, page?: Page): Promise<RangeResult>;
   /** The entry of one key. */
   get(key: string): Promise<Entry | undefined>;
   /**
@@ -27,7 +27,8 @@ export interface Store {
   transact(transaction: Transaction): Promise<TransactionResult>;
   /**
    * The changes under `prefix` with a revision greater than `afterRevision`, first those retained, then new
-   * ones as they are committed; a commit is never split over two batches, and no batch is empty. Throws
+   * ones as they are committed; a commit is never split over two batches. The batches reach the revision at which the
+   * watch began, if need be with an empty one; later ones are not empty. Throws
    * {@link CompactedError} when changes after `afterRevision` are retained no more, be it at the start or because
    * the reader was slow, and when the store is not yet at `afterRevision` (it was restored from an older copy):
    * the watcher reads the state anew by `range`. Ends when `signal` is aborted.
@@ -45,6 +46,12 @@ export interface Entry {
   readonly value: Uint8Array;
   /** The revision that last changed the entry. */
   readonly revision: number;
+}
+
+/** The first entries of a range whose keys come after `after`; the empty text comes before all. Fewer than `limit`, from 1 on: there are no more. */
+export interface Page {
+  readonly after: string;
+  readonly limit: number;
 }
 
 export interface RangeResult {

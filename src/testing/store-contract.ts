@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
 import { WeftError } from "../base/errors.ts";
+import { compareKeys } from "../store/keys.ts";
 import { CompactedError, type Operation, type Store, type TransactionResult, type WatchBatch } from "../store/store.ts";
 
 /** Milliseconds that a test of a store takes at most: for what never comes. */
@@ -155,6 +156,24 @@ export function storeContract(name: string, open: (context: TestContext) => Prom
         );
     });
 
+    test("gives a range page by page", async (store) => {
+      await change(store, ...oddKeys.map((key) => put(key, "")));
+      const keysOf = async (prefix: string, after: string, limit: number): Promise<string[]> =>
+        (await store.range(prefix, { after, limit })).entries.map((entry) => entry.key);
+      for (const prefix of ["", "a", "a/", "\uffff", "none"])
+        for (const limit of [1, 2, 1000]) {
+          const all = oddKeys.filter((key) => key.startsWith(prefix));
+          for (const after of ["", ...oddKeys, "a0", "zz"])
+            assert.deepEqual(
+              await keysOf(prefix, after, limit),
+              all.filter((key) => compareKeys(key, after) > 0).slice(0, limit),
+              JSON.stringify({ prefix, after, limit }),
+            );
+        }
+      for (const limit of [0, -1, 1.5]) await assert.rejects(store.range("a", { after: "", limit }), invalid);
+      await assert.rejects(store.range("a", { after: "\ud800", limit: 1 }), invalid);
+    });
+
     test("refuses what is no key, and two operations on one key", async (store) => {
       for (const key of ["", "\ud800", "a\udfff"]) {
         await assert.rejects(change(store, put(key, "")), invalid, JSON.stringify(key));
@@ -223,6 +242,17 @@ export function storeContract(name: string, open: (context: TestContext) => Prom
       await change(store, remove("a/2"), remove("b/1"));
       await change(store, remove("a/1"), put("a/0", "y"));
       assert.deepEqual(await seen, ["1 a/1=x", "4 a/0=y", "4 a/1 deleted"]);
+    });
+
+    test("tells a watcher that nothing of its prefix is retained, and later nothing of what is not its", async (store) => {
+      await change(store, put("b/1", "x"));
+      await change(store, put("b/2", "x"));
+      const watch = store.watch("a/", 0, AbortSignal.timeout(patience))[Symbol.asyncIterator]();
+      assert.deepEqual(await watch.next(), { done: false, value: { changes: [], revision: 2 } });
+      await change(store, put("b/3", "x"));
+      await change(store, put("a/1", "x"));
+      const { changes, revision } = (await watch.next()).value as WatchBatch;
+      assert.deepEqual([changes.map(({ key }) => key), revision], [["a/1"], 4]);
     });
 
     test("delivers a commit to a waiting watcher without another one", async (store) => {

@@ -14,6 +14,7 @@ import {
   type NetworkSettings,
   NodeDataplane,
 } from "../../src/dataplane/index.ts";
+import { leavingGroup } from "../../src/dataplane/kernel-names.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { nameOfObject } from "../../src/dataplane/objects.ts";
 import type { RemoteEndpoint } from "../../src/dataplane/remote-endpoints.ts";
@@ -247,6 +248,48 @@ for (const [what, changed, wanted] of [
     );
     assert.doesNotMatch(host().shell("ip nexthop"), /via/);
   });
+
+it("lets many networks leave together, and nothing else goes", async () => {
+  using container = testNamespace("c");
+  await running();
+  const leaving = Array.from({ length: 20 }, (_, number) => `leaving${number}`);
+  for (const [number, name] of leaving.entries())
+    dataplane
+      .putNetwork(settings({ name, vni: (5000 + number) as Vni }))
+      .putLocal({ ...local(number + 10, container), interface: `eth${number}` });
+  await dataplane.changed();
+  await settled(dataplane);
+  assert.equal(devices("blue").length, 2 + 3 * leaving.length);
+  inTenant("blue", "ip link add foreign0 type bridge");
+  events = [];
+  for (const name of leaving) dataplane.removeNetwork(name);
+  await dataplane.changed();
+  assert.deepEqual(devices("blue"), [`br${vni}`, `vx${vni}`]);
+  assert.match(inTenant("blue", "ip -br link show foreign0"), /foreign0/);
+  await settled(dataplane);
+  assert.deepEqual([problems(), events], [[], []]);
+  assert.doesNotMatch(container.shell("ip -br link"), /eth/);
+});
+
+it("lets go what an earlier run was about to delete, and makes anew what of it is wanted", async () => {
+  using container = testNamespace("c");
+  const network = await running();
+  network.putLocal(local(2, container));
+  await dataplane.changed();
+  await settled(dataplane);
+  const whole = devices("blue");
+  await dataplane.close();
+  inTenant("blue", `ip link set ve000000000002 group ${leavingGroup}; ip link set br${vni} group ${leavingGroup}`);
+  dataplane = await makeDataplane();
+  const again = dataplane.putNetwork(settings());
+  again.putRemote(remote(1, "10.99.0.2"));
+  again.putLocal(local(2, container));
+  await dataplane.start();
+  await settled(dataplane);
+  assert.deepEqual(devices("blue"), whole);
+  assert.equal(inTenant("blue", `ip -o link show group ${leavingGroup}`), "");
+  assert.match(inTenant("blue", "ip -o link show ve000000000002"), new RegExp(`master br${vni}`));
+});
 
 it("sets its filters again when nft failed, as soon as it works", async () => {
   await running();

@@ -427,7 +427,7 @@ function onOrOff(is: boolean): string {
 
 /** Adds to networks what the server's nodes make of their MTU. */
 async function rowsOf(server: string): Promise<(network: Network) => NetworkRow> {
-  const [{ serverClient, ofKind, nodeSettingsOf }, { usableMtu }, { missingLabels }] = await Promise.all([
+  const [{ serverClient, ofKind, nodeSettingsOf }, { effectiveMtu, usableMtu }, { missingLabels }] = await Promise.all([
     import("../admin.ts"),
     import("../../model/mtu.ts"),
     import("../../model/node-selector.ts"),
@@ -446,8 +446,12 @@ async function rowsOf(server: string): Promise<(network: Network) => NetworkRow>
         missingLabels(network, tenants.get(network.tenant), labels.get(name)).length === 0,
     );
     if (able.length === 0) return network;
-    const { mtu, problem } = usableMtu(network, able);
-    return { ...network, effectiveMtu: mtu, ...(problem === undefined ? {} : { problem: problem.message }) };
+    const carried = effectiveMtu(network, able);
+    return {
+      ...network,
+      effectiveMtu: usableMtu(network, able),
+      ...(carried.ok ? {} : { problem: carried.error.message }),
+    };
   };
 }
 

@@ -15,6 +15,11 @@ export interface Objects<Key> {
    * done is to be told as a repair.
    */
   ensure(key: Key, isDamaged: boolean): Promise<void>;
+  /**
+   * Takes away what can go of several at once; what cannot is left to {@link remove}, which is called for each. Those that failed before are
+   * not among them. Default: nothing.
+   */
+  removeTogether?(keys: readonly Key[]): Promise<void>;
   /** Takes it away; there may be none. */
   remove(key: Key): Promise<void>;
   /** Told of each attempt, and if it failed how. */

@@ -70,7 +70,9 @@ export class ReconciledObjects<Key> {
 
   /** Takes away those that are wanted no more. */
   async remove(): Promise<void> {
-    for (const [key] of this.#due(false)) await this.#attempt(key, false, () => this.#objects.remove(key));
+    const due = this.#due(false).map(([key]) => key);
+    await this.#objects.removeTogether?.(due.filter((key) => !this.hasFailed(key)));
+    for (const key of due) await this.#attempt(key, false, () => this.#objects.remove(key));
   }
 
   /** Takes away and makes what is due. Throws the first refusal that stands. */

@@ -1,9 +1,10 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { WeftError } from "../../base/errors.ts";
-import { checkKey, checkPrefix, checkTransaction } from "../keys.ts";
+import { checkKey, checkPage, checkPrefix, checkTransaction } from "../keys.ts";
 import {
   CompactedError,
   type Entry,
+  type Page,
   type RangeResult,
   type Store,
   type Transaction,
@@ -63,10 +64,11 @@ export class LocalStore implements Store {
     return this.#tables.loss;
   }
 
-  async range(prefix: string): Promise<RangeResult> {
+  async range(prefix: string, page?: Page): Promise<RangeResult> {
     this.#checkOpen(`read the entries under ${JSON.stringify(prefix)}`);
     checkPrefix(prefix, "read the entries under a prefix");
-    return { entries: this.#tables.range(prefix), revision: this.#tables.revision };
+    if (page !== undefined) checkPage(page, "read some of the entries under a prefix");
+    return { entries: this.#tables.range(prefix, page), revision: this.#tables.revision };
   }
 
   async get(key: string): Promise<Entry | undefined> {
@@ -88,6 +90,7 @@ export class LocalStore implements Store {
   async *watch(prefix: string, afterRevision: number, signal: AbortSignal): AsyncGenerator<WatchBatch, void, void> {
     checkPrefix(prefix, "watch a prefix");
     let delivered = afterRevision;
+    const begin = this.#tables.revision;
     while (!signal.aborted) {
       this.#checkOpen(`watch ${JSON.stringify(prefix)} after revision ${delivered}`);
       if (delivered < this.#tables.compactedRevision) throw new CompactedError(this.#tables.compactedRevision);
@@ -97,8 +100,9 @@ export class LocalStore implements Store {
         continue;
       }
       const batch = this.#changesAfter(prefix, delivered);
+      const isOfBegin = delivered < begin;
       delivered = batch.revision;
-      if (batch.changes.length > 0) yield batch;
+      if (batch.changes.length > 0 || isOfBegin) yield batch;
     }
   }
 

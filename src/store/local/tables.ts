@@ -1,5 +1,5 @@
 import type { WeftError } from "../../base/errors.ts";
-import type { Change, Entry, WatchBatch } from "../store.ts";
+import type { Change, Entry, Page, WatchBatch } from "../store.ts";
 
 /**
  * Where a {@link LocalStore} keeps its state: entries, retained changes, and two revisions. Every method runs to
@@ -16,7 +16,7 @@ export interface Tables {
   /** The revision that last changed the key; 0: the key does not exist. */
   revisionOf(key: string): number;
   /** The entries under `prefix`, ordered by key. */
-  range(prefix: string): Entry[];
+  range(prefix: string, page?: Page): Entry[];
   /**
    * The retained changes under `prefix` after `afterRevision`: all of them, or, when there are more than `limit`,
    * those of as many whole commits as it takes to reach `limit`.

@@ -1,6 +1,8 @@
 import { compareKeys } from "../keys.ts";
 import type { Tables } from "../local/tables.ts";
-import type { Change, Entry, WatchBatch } from "../store.ts";
+import type { Change, Entry, Page, WatchBatch } from "../store.ts";
+
+const everything: Page = { after: "", limit: Number.POSITIVE_INFINITY };
 
 export class MemoryTables implements Tables {
   revision = 0;
@@ -19,11 +21,12 @@ export class MemoryTables implements Tables {
     return this.#entries.get(key)?.revision ?? 0;
   }
 
-  range(prefix: string): Entry[] {
+  range(prefix: string, { after, limit }: Page = everything): Entry[] {
     const found: Entry[] = [];
-    for (let index = this.#placeOf(prefix); index < this.#keys.length; index++) {
+    const afterPage = partitionPoint(this.#keys, (key) => compareKeys(key, after) <= 0);
+    for (let index = Math.max(this.#placeOf(prefix), afterPage); index < this.#keys.length; index++) {
       const key = this.#keys[index] as string;
-      if (!key.startsWith(prefix)) break;
+      if (!key.startsWith(prefix) || found.length === limit) break;
       found.push(this.#entries.get(key) as Entry);
     }
     return found;

@@ -2,7 +2,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { messageOf, WeftError } from "../../base/errors.ts";
 import { FilesInPlace } from "../../linux/file-in-place.ts";
 import type { Tables } from "../local/tables.ts";
-import type { Change, Entry, WatchBatch } from "../store.ts";
+import type { Change, Entry, Page, WatchBatch } from "../store.ts";
 import { failureOf } from "./failure.ts";
 import { openDatabase } from "./schema.ts";
 
@@ -59,9 +59,10 @@ export class SqliteTables implements Tables {
     });
   }
 
-  range(prefix: string): Entry[] {
+  range(prefix: string, { after, limit }: Page = everything): Entry[] {
     return this.#attempt("read the entries of", () => {
-      const rows = this.#statements.range.all(bytesOf(prefix), upperBound(prefix)) as unknown as EntryRow[];
+      const first = [bytesOf(prefix), bytesOf(`${after}\0`)].reduce((a, b) => (Buffer.compare(a, b) > 0 ? a : b));
+      const rows = this.#statements.range.all(first, upperBound(prefix), limit) as unknown as EntryRow[];
       return rows.map(([key, value, revision]) => ({ key, value, revision }));
     });
   }
@@ -159,6 +160,9 @@ export class SqliteTables implements Tables {
   }
 }
 
+/** A negative limit is none. https://sqlite.org/lang_select.html#limitoffset */
+const everything: Page = { after: "", limit: -1 };
+
 type EntryRow = readonly [key: string, value: Uint8Array, revision: number];
 type ChangeRow = readonly [key: string, value: Uint8Array | null, revision: number];
 
@@ -173,7 +177,7 @@ const sql = {
   setCompacted: "UPDATE state SET compacted_revision = ?",
   entry: "SELECT value, revision FROM entries WHERE key = ?",
   revisionOf: "SELECT revision FROM entries WHERE key = ?",
-  range: "SELECT CAST(key AS TEXT), value, revision FROM entries WHERE key >= ? AND key < ? ORDER BY key",
+  range: "SELECT CAST(key AS TEXT), value, revision FROM entries WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
   put: "INSERT INTO entries VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value, revision = excluded.revision",
   remove: "DELETE FROM entries WHERE key = ?",
   record: "INSERT INTO changes (revision, key, value) VALUES (?, ?, ?)",

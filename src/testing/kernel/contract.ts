@@ -11,6 +11,7 @@ import {
   deleteAddress,
   deleteFdbEntry,
   deleteLink,
+  deleteLinkGroup,
   deleteNeighbour,
   deleteNexthop,
   deleteRoute,
@@ -235,6 +236,19 @@ async function goings(on: Observation): Promise<void> {
   await on.do("the pair's other end goes", () => deleteLink({ name: "eth0" }), on.outer);
   await on.do("no such device", () => deleteLink({ name: "ve1" }));
   await on.do("port that leaves", () => changeLink({ index: on.index("vx1") }, { master: 0 }));
+  await on.do("no device of the group", () => deleteLinkGroup(77));
+  await on.do("pair of a group", () =>
+    createLink("veth", {
+      name: "ve3",
+      mac: macs[1],
+      group: 77,
+      info: { peer: { name: "eth0", mac: macs[2], namespace } },
+    }),
+  );
+  await on.do("another bridge", () => createLink("bridge", { name: "br2", mac: macs[0] }));
+  await on.do("its group is the same", () => changeLink({ name: "br2" }, { group: 77 }));
+  await on.do("the pair becomes a port of it", () => changeLink({ name: "ve3" }, { master: on.index("br2") }));
+  await on.do("all of the group go", () => deleteLinkGroup(77));
   await on.do("tunnel goes", () => deleteLink({ name: "vx1" }));
   await on.do("bridge goes", () => deleteLink({ name: "br1" }));
   await on.list("at last");

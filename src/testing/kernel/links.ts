@@ -191,8 +191,7 @@ export class Links implements Family, DeviceHome {
       case "get":
         return { messages: [linkMessage(RTM_NEWLINK, this.#meant(asked))] };
       case "delete":
-        if (asked.index === 0 && asked.link.name === "" && asked.group !== undefined)
-          for (const device of this.devices.filter(({ group }) => group === asked.group)) this.remove(device);
+        if (asked.index === 0 && asked.link.name === "" && asked.group !== undefined) this.#removeGroup(asked.group);
         else {
           const device = this.#meant(asked);
           if (device.kind === undefined) throw new Refusal("EOPNOTSUPP");
@@ -204,6 +203,16 @@ export class Links implements Family, DeviceHome {
         else this.#create(asked);
         return {};
     }
+  }
+
+  /** net/core/rtnetlink.c: `rtnl_group_dellink` */
+  #removeGroup(number: number): void {
+    const meant = this.devices.filter(({ group }) => group === number);
+    if (meant.length === 0) throw new Refusal("ENODEV");
+    if (meant.some(({ kind }) => kind === undefined)) throw new Refusal("EOPNOTSUPP");
+    // Bridges lose their ports before any device goes.
+    for (const device of meant) for (const port of this.portsOf(device)) this.#setMaster(port, undefined);
+    for (const device of meant) this.remove(device);
   }
 
   #meant({ index, link }: LinkRequest): Device {
