@@ -65,7 +65,7 @@ const metrics: readonly Metric[] = [
   {
     name: "weft_agent_dropped_frames_total",
     type: "counter",
-    help: "Frames of endpoints here that they may not send, by reason",
+    help: "Frames of endpoints here that they may not send, or that policies forbid, by reason",
     read: ({ dataplane }) => dataplane.dropped,
   },
   {

@@ -62,6 +62,10 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
       for (const network of networks) rows.push(await list(agent.dataplane, network));
       return { rows: rows.flat() };
     },
+    getPolicyCounts({ policy }) {
+      const counts = agent.dataplane.policyCounts(policy) ?? new Map<string, number>();
+      return { counts: Object.fromEntries(Array.from(counts, ([rule, count]) => [rule, BigInt(count)])) };
+    },
     waitInPlace(request, context) {
       return agent.waitInPlace(request, context.signal);
     },

@@ -4,7 +4,7 @@ import { messageOf } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { isSameList } from "../base/lists.ts";
 import type { TunnelTransport } from "../model/encapsulation.ts";
-import type { PolicyDirection } from "../model/policy/index.ts";
+import { type PolicyDirection, policyDirections } from "../model/policy/index.ts";
 import { getLink, NetlinkSocket, type Watch } from "../netlink/index.ts";
 import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
@@ -16,6 +16,7 @@ import { aliasOf, tenantOfNamespace } from "./kernel-names.ts";
 import type { NetworkDataplane, PortTraffic } from "./network-dataplane.ts";
 import type { KernelObject } from "./objects.ts";
 import { DesiredPolicies } from "./policy/desired-policies.ts";
+import { ruleIdentifier } from "./policy/verdict-list.ts";
 import { Problems, type Report } from "./report.ts";
 import { Rounds } from "./rounds.ts";
 import { TenantDataplane } from "./tenant-dataplane.ts";
@@ -72,6 +73,8 @@ export class NodeDataplane {
   readonly #report: Report;
   readonly #stopClocks: () => void;
   #writesOfClosed = 0;
+  /** By policies of tenants that are gone. */
+  readonly #deniedBefore: Record<PolicyDirection, number> = { ingress: 0, egress: 0 };
   readonly #repairs = new Map<string, number>();
   /** Leftovers of an earlier run have been looked for. */
   #isPruned = false;
@@ -239,23 +242,30 @@ export class NodeDataplane {
     return writes;
   }
 
-  /** Frames of endpoints here that they may not send, by reason. */
+  /** Frames of endpoints here that they may not send, or that policies forbid, by reason. */
   get dropped(): ReadonlyMap<string, number> {
-    return new Map(Object.entries(this.#guard.dropped));
+    const denied = { ...this.#deniedBefore };
+    for (const { dataplane } of this.#tenants.values())
+      for (const direction of policyDirections) denied[direction] += dataplane?.policy.denied[direction] ?? 0;
+    return new Map(Object.entries({ ...this.#guard.dropped, ...reasonsOf(denied) }));
   }
 
   /** The same of one endpoint since it is here. */
   droppedOf(network: string, endpoint: string): Dropped {
-    const { ports, guard } = this.network(network)?.dataplane ?? {};
-    const index = ports?.indexOf(endpoint);
-    return (index === undefined ? undefined : guard?.droppedOf(index)) ?? {};
+    const { dataplane } = this.network(network) ?? {};
+    return dataplane === undefined ? {} : droppedAt(dataplane, endpoint);
   }
 
-  /** Frames to and from an endpoint here that policies forbade since it is under any; `undefined`: it is not. */
-  deniedOf(network: string, endpoint: string): Readonly<Record<PolicyDirection, number>> | undefined {
-    const { ports, policy } = this.network(network)?.dataplane ?? {};
-    const index = ports?.indexOf(endpoint);
-    return index === undefined ? undefined : policy?.deniedOf(index);
+  /** How often each rule of a policy decided here, or was met that only logs; `undefined`: nobody here is under it. */
+  policyCounts(name: string): ReadonlyMap<string, number> | undefined {
+    const policy = this.policies.find(name);
+    const kernel = policy === undefined ? undefined : this.#tenants.get(policy.tenant)?.dataplane?.policy;
+    if (policy === undefined || kernel === undefined) return undefined;
+    const counts = policy.rules.flatMap((rule) => {
+      const count = kernel.countOf(ruleIdentifier({ policy, rule }));
+      return count === undefined ? [] : [[rule.name, count] as const];
+    });
+    return new Map(counts);
   }
 
   /** Objects that somebody else damaged and that were restored. */
@@ -398,6 +408,8 @@ export class NodeDataplane {
         if (moment === "ended") setImmediate(() => this.#hasLeftoverNexthops && this.#triggerHost());
       },
       onGone: (dataplane) => {
+        for (const direction of policyDirections)
+          this.#deniedBefore[direction] += dataplane?.policy.denied[direction] ?? 0;
         this.#writesOfClosed += dataplane?.writes ?? 0;
         if (dataplane !== undefined) this.#guard.tenantGone(dataplane.namespace.inode);
         setImmediate(() => this.#triggerHost());
@@ -473,9 +485,8 @@ export class NodeDataplane {
 
   *#droppedByEndpoint(): Iterable<readonly [KernelObject, Dropped]> {
     for (const { dataplane } of this.#tenants.values())
-      for (const [network, { ports, guard }] of dataplane?.networks ?? [])
-        for (const key of ports.endpoints)
-          yield [{ kind: "endpoint", network, key }, guard.droppedOf(ports.indexOf(key) ?? 0) ?? {}];
+      for (const [network, of] of dataplane?.networks ?? [])
+        for (const key of of.ports.endpoints) yield [{ kind: "endpoint", network, key }, droppedAt(of, key)];
   }
 
   #tellOverrun(consequence: string): void {
@@ -520,4 +531,20 @@ function portsOf(
   return [...standby, ...(transport === undefined ? [] : [transport])]
     .filter((each) => each.port > 0 && isMeant(each))
     .map(({ port }) => port);
+}
+
+/** Of frames from and to an endpoint. */
+function droppedAt({ ports, guard, policy }: NetworkDataplane, endpoint: string): Dropped {
+  const index = ports.indexOf(endpoint);
+  if (index === undefined) return {};
+  return { ...guard.droppedOf(index), ...reasonsOf(policy.deniedOf(index)) };
+}
+
+/** Those that there are. */
+function reasonsOf(denied: Readonly<Record<PolicyDirection, number>> = { ingress: 0, egress: 0 }): Dropped {
+  const { ingress, egress } = denied;
+  return {
+    ...(ingress === 0 ? {} : { "policy-ingress": ingress }),
+    ...(egress === 0 ? {} : { "policy-egress": egress }),
+  };
 }

@@ -203,8 +203,8 @@ export class PolicyStage {
   /** What policies dropped of a party, both directions together. */
   denied(name: string): number {
     const { node, id } = this.party(name);
-    const { ingress = 0, egress = 0 } = this.dataplanes[node - 1]?.deniedOf(network, id) ?? {};
-    return ingress + egress;
+    const dropped = this.dataplanes[node - 1]?.droppedOf(network, id) ?? {};
+    return (dropped["policy-ingress"] ?? 0) + (dropped["policy-egress"] ?? 0);
   }
 
   #watchDenied(...names: readonly string[]): () => boolean {

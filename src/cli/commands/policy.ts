@@ -1,7 +1,17 @@
+import { existsSync } from "node:fs";
 import type { Command } from "commander";
 import type { ExplainedDecision, ExplainedParty } from "../../api/generated/weft/v1/admin_pb.js";
 import type { PolicyPeer, PolicyPort, RankedRule } from "../../model/policy/index.ts";
-import { examples, integer, outputOption, serverOption, type WithOutput, type WithServer } from "../options.ts";
+import {
+  agentOption,
+  examples,
+  integer,
+  outputOption,
+  serverOption,
+  type WithAgent,
+  type WithOutput,
+  type WithServer,
+} from "../options.ts";
 import { type Plain, plain, show } from "../output.ts";
 import { renderFields, renderTable } from "../table.ts";
 import { addDelete } from "./delete.ts";
@@ -11,6 +21,18 @@ interface SaidOptions extends WithServer, WithOutput {
   readonly protocol?: string;
   readonly port?: number;
   readonly type?: number;
+}
+
+/** What the agent of this machine says, by the name of the rule; `undefined`: there is none, or nobody here is under the policy. */
+async function decidedHere(agent: string, policy: string): Promise<Readonly<Record<string, number>> | undefined> {
+  if (!existsSync(agent)) return undefined;
+  const { agentClient } = await import("../../api/clients.ts");
+  // Its socket stays when it is killed. What the server says is shown all the same.
+  const answer = await agentClient(agent)
+    .getPolicyCounts({ policy })
+    .catch(() => undefined);
+  const counts = Object.entries(answer?.counts ?? {});
+  return counts.length === 0 ? undefined : Object.fromEntries(counts.map(([rule, count]) => [rule, Number(count)]));
 }
 
 export function registerPolicy(program: Command): void {
@@ -46,18 +68,22 @@ export function registerPolicy(program: Command): void {
 
   const one = policy
     .command("show <name>")
-    .description("show a policy and its rules, in the order in which they are asked")
+    .description(
+      "show a policy and its rules, in the order in which they are asked, and how often they decided on this node",
+    )
     .addOption(serverOption())
+    .addOption(agentOption())
     .addOption(outputOption())
-    .action(async (name: string, options: WithServer & WithOutput) => {
+    .action(async (name: string, options: WithServer & WithAgent & WithOutput) => {
       const [{ serverClient, ofKind }, { policyDirections, rankedRules }] = await Promise.all([
         import("../admin.ts"),
         import("../../model/policy/index.ts"),
       ]);
       const answer = await serverClient(options.server).list({ kind: "policy", name });
       for (const found of ofKind("policy", answer.resources)) {
+        const decided = await decidedHere(options.agent, name);
         const ranked = policyDirections.flatMap((direction) => rankedRules([found], direction));
-        await show(options.output, found, (surface) => {
+        await show(options.output, decided === undefined ? found : { ...found, decided }, (surface) => {
           const fields = renderFields(
             [
               ["name", found.name],
@@ -69,7 +95,7 @@ export function registerPolicy(program: Command): void {
             ],
             surface,
           );
-          return ranked.length === 0 ? fields : `${fields}\n${renderTable(ruleColumns, ranked, surface)}`;
+          return ranked.length === 0 ? fields : `${fields}\n${renderTable(ruleColumns(decided), ranked, surface)}`;
         });
       }
     });
@@ -125,12 +151,16 @@ export function registerPolicy(program: Command): void {
   addDelete(policy, "policy", "delete policies", "web");
 }
 
-const ruleColumns = [
+/** `decided`: how often each rule did here. */
+const ruleColumns = (decided: Readonly<Record<string, number>> | undefined) => [
   { header: "direction", value: ({ rule }: RankedRule) => rule.direction },
   { header: "rule", value: ({ rule }: RankedRule) => rule.name },
   { header: "action", value: ({ rule }: RankedRule) => rule.action },
   { header: "peers", value: ({ rule }: RankedRule) => rule.peers.map(peerText).join("; ") || "all" },
   { header: "packets", value: ({ rule }: RankedRule) => rule.ports.map(portText).join("; ") || "all" },
+  ...(decided === undefined
+    ? []
+    : [{ header: "decided here", value: ({ rule }: RankedRule) => decided[rule.name] ?? 0 }]),
 ];
 
 function peerText(peer: PolicyPeer): string {

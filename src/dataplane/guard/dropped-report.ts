@@ -14,6 +14,8 @@ const meanings: Readonly<Record<DropReason, string>> = {
   "vlan-tag": "with a VLAN tag",
   tunnel: "to a tunnel's port",
   storm: "to groups, more than the network's limit",
+  "policy-ingress": "to it that policies forbid",
+  "policy-egress": "from it that policies forbid",
 };
 
 /** Tells of frames that were dropped since it was told last, by endpoint. */
@@ -25,7 +27,7 @@ export class DroppedReport {
     this.#report = report;
   }
 
-  /** What was dropped so far of the frames of each endpoint that is here. */
+  /** What was dropped so far of the frames from and to each endpoint that is here. */
   tell(endpoints: Iterable<readonly [object: KernelObject, dropped: Dropped]>): void {
     const names = new Set<string>();
     for (const [object, dropped] of endpoints) {

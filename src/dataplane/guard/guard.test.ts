@@ -8,7 +8,7 @@ import { readBpfObject, SystemError } from "../../linux/index.ts";
 import type { Vni } from "../../model/index.ts";
 import { FakeBpf } from "../../testing/kernel/ebpf.ts";
 import { Guard } from "./guard.ts";
-import { dropReasons, nothingDropped, readDropped } from "./rows.ts";
+import { guardReasons, nothingDropped, readDropped } from "./rows.ts";
 
 const programs = join(import.meta.dirname, "../programs");
 const compiled = join(programs, "guard.o");
@@ -32,7 +32,7 @@ test("reasons are read in the order in which the program counts them", () => {
   const words = /enum reason \{([^}]*)\}/.exec(source)?.[1]?.match(/\w+/g) ?? [];
   assert.deepEqual(
     words.slice(0, -1).map((word) => word.toLowerCase().replaceAll("_", "-")),
-    dropReasons,
+    guardReasons,
   );
   const value = new Uint8Array(nothingDropped.length);
   new DataView(value.buffer).setBigUint64(8, 7n, true);

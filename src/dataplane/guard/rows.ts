@@ -7,8 +7,8 @@ import type { LocalEndpoint, NetworkSettings } from "../desired.ts";
 
 /** Keys and values of the guard's maps, in the form of the structures in guard.c. Numbers are little-endian, addresses as in packets. */
 
-/** Why frames are dropped: `enum reason` of guard.c, in the same order. */
-export const dropReasons = [
+/** Why the guard drops frames: `enum reason` of guard.c, in the same order. */
+export const guardReasons = [
   "malformed",
   "mac",
   "ip",
@@ -21,6 +21,8 @@ export const dropReasons = [
   "tunnel",
   "storm",
 ] as const;
+/** Why frames are dropped: those of the guard, and policies, by the direction as the endpoint sees it. */
+export const dropReasons = [...guardReasons, "policy-ingress", "policy-egress"] as const;
 export type DropReason = (typeof dropReasons)[number];
 
 /** Frames of one port that were dropped, by reason; those that there are. */
@@ -58,7 +60,7 @@ export const networkBit = 0x8000_0000;
 export const presentValue = new Uint8Array(4);
 /** `struct storm`, `struct dropped`. */
 export const noStorm = new Uint8Array(16);
-export const nothingDropped = new Uint8Array(8 * dropReasons.length);
+export const nothingDropped = new Uint8Array(8 * guardReasons.length);
 
 /** What a port may send. */
 export interface PortRows {
@@ -125,7 +127,7 @@ export function tunnelPortKey(port: number): Uint8Array {
 
 export function readDropped(value: Uint8Array): Dropped {
   const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
-  const counts = dropReasons.map((reason, index) => [reason, Number(view.getBigUint64(index * 8, true))] as const);
+  const counts = guardReasons.map((reason, index) => [reason, Number(view.getBigUint64(index * 8, true))] as const);
   return Object.fromEntries(counts.filter(([, count]) => count > 0));
 }
 

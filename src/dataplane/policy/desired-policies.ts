@@ -26,6 +26,10 @@ export class DesiredPolicies {
     return known;
   }
 
+  find(name: string): Policy | undefined {
+    return this.#tenants.get(this.#tenantOfPolicy.get(name) ?? "")?.policies.get(name);
+  }
+
   put(policy: Policy): void {
     const former = this.#tenantOfPolicy.get(policy.name);
     if (former !== undefined && isDeepStrictEqual(this.of(former).policies.get(policy.name), policy)) return;

@@ -103,6 +103,8 @@ export class TenantPolicy {
   readonly #adopted = new Set<number>();
   /** Rows may be there that nothing leads to. */
   #isSwept = false;
+  /** Of ports that are gone, or under no policies any more. */
+  #deniedBefore: Record<PolicyDirection, number> = { ingress: 0, egress: 0 };
   #writes = 0;
 
   constructor({ bpf, socket, desired }: TenantPolicyOptions) {
@@ -201,11 +203,17 @@ export class TenantPolicy {
     this.#isSwept = true;
   }
 
+  /** Frames to and from all ports, also those that are gone, that policies forbade since this run began to look. */
+  get denied(): Readonly<Record<PolicyDirection, number>> {
+    return Array.from(this.#ports.keys(), (index) => this.deniedOf(index)).reduce<Record<PolicyDirection, number>>(
+      sumOf,
+      this.#deniedBefore,
+    );
+  }
+
   /** Frames to and from a port that policies forbade; `undefined`: it is under none. */
   deniedOf(index: number): Readonly<Record<PolicyDirection, number>> | undefined {
-    const value = this.#programs.isAttached(index)
-      ? this.#programs.present?.read("denied", indexKey(index))
-      : undefined;
+    const value = this.#programs.present?.read("denied", indexKey(index));
     return value === undefined ? undefined : readDenied(value);
   }
 
@@ -325,6 +333,7 @@ export class TenantPolicy {
   }
 
   #forgetPort(index: number): void {
+    this.#deniedBefore = sumOf(this.#deniedBefore, this.deniedOf(index));
     this.#programs.forget(index);
     const maps = this.#programs.present;
     maps?.delete("ports", indexKey(index));
@@ -494,6 +503,13 @@ export class TenantPolicy {
       if (++count % rowsInATurn === 0) await turn();
     }
   }
+}
+
+function sumOf(
+  sum: Readonly<Record<PolicyDirection, number>>,
+  more: Readonly<Record<PolicyDirection, number>> = { ingress: 0, egress: 0 },
+): Record<PolicyDirection, number> {
+  return { ingress: sum.ingress + more.ingress, egress: sum.egress + more.egress };
 }
 
 /** The lists that a group has for classes, and that of all others. */

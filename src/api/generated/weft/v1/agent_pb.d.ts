@@ -479,7 +479,7 @@ export declare type EndpointStatus = Message<"weft.v1.EndpointStatus"> & {
   reason: string;
 
   /**
-   * Frames that it sent and may not, by reason; those that there are.
+   * Frames that it sent and may not, and those from and to it that policies forbid, by reason; those that there are.
    *
    * @generated from field: map<string, uint64> dropped = 90;
    */
@@ -581,6 +581,40 @@ export declare type ObjectStatus = Message<"weft.v1.ObjectStatus"> & {
  * Use `create(ObjectStatusSchema)` to create a new message.
  */
 export declare const ObjectStatusSchema: GenMessage<ObjectStatus>;
+
+/**
+ * @generated from message weft.v1.GetPolicyCountsRequest
+ */
+export declare type GetPolicyCountsRequest = Message<"weft.v1.GetPolicyCountsRequest"> & {
+  /**
+   * @generated from field: string policy = 1;
+   */
+  policy: string;
+};
+
+/**
+ * Describes the message weft.v1.GetPolicyCountsRequest.
+ * Use `create(GetPolicyCountsRequestSchema)` to create a new message.
+ */
+export declare const GetPolicyCountsRequestSchema: GenMessage<GetPolicyCountsRequest>;
+
+/**
+ * @generated from message weft.v1.GetPolicyCountsResponse
+ */
+export declare type GetPolicyCountsResponse = Message<"weft.v1.GetPolicyCountsResponse"> & {
+  /**
+   * By the name of the rule; none: no endpoint here is under the policy. What goes on after it was allowed is not counted again.
+   *
+   * @generated from field: map<string, uint64> counts = 1;
+   */
+  counts: { [key: string]: bigint };
+};
+
+/**
+ * Describes the message weft.v1.GetPolicyCountsResponse.
+ * Use `create(GetPolicyCountsResponseSchema)` to create a new message.
+ */
+export declare const GetPolicyCountsResponseSchema: GenMessage<GetPolicyCountsResponse>;
 
 /**
  * @generated from message weft.v1.ListTableRequest
@@ -797,6 +831,16 @@ export declare const AgentService: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchEventsRequestSchema;
     output: typeof EventSchema;
+  },
+  /**
+   * How often the rules of a policy decided on this node.
+   *
+   * @generated from rpc weft.v1.AgentService.GetPolicyCounts
+   */
+  getPolicyCounts: {
+    methodKind: "unary";
+    input: typeof GetPolicyCountsRequestSchema;
+    output: typeof GetPolicyCountsResponseSchema;
   },
   /**
    * As the server tells it of networks that this node hosts.
