@@ -11,6 +11,7 @@ import {
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { deleteNamedNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
+import type { Policy } from "../../src/model/policy/index.ts";
 import { networkSettings } from "../../src/testing/desired.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { RawInterface } from "../support/raw-frames.ts";
@@ -81,7 +82,12 @@ export class Stage {
     return `${this.#instance}${node}-blue`;
   }
 
-  async startNode(node: number, changes: Partial<NetworkSettings>): Promise<NodeDataplane> {
+  /** `policies`: of the tenant. */
+  async startNode(
+    node: number,
+    changes: Partial<NetworkSettings>,
+    policies: readonly Policy[] = [],
+  ): Promise<NodeDataplane> {
     const host = this.underlay.hosts[node - 1] as TestNamespace;
     const dataplane = new NodeDataplane({
       kernel: linuxKernel,
@@ -115,6 +121,7 @@ export class Stage {
           vtep: ip(`10.99.0.${nodeOf[role]}`),
         });
     }
+    for (const policy of policies) dataplane.policies.put(policy);
     await dataplane.start();
     await settled(dataplane);
     return dataplane;

@@ -248,9 +248,9 @@ export class TenantPolicy {
     if (groups.size > 0 || this.#isInUse) {
       const { maps } = this.#programs;
       const { writes } = maps;
-      await this.#putLists(new Map([...this.#groups, ...groups]), this.#classesIn(meanwhile).values());
-      await this.#putPeers(meanwhile);
-      await this.#prunePeers(meanwhile);
+      const peers = [...this.#peerRows(meanwhile)];
+      await this.#putPeers(new Map([...this.#groups, ...groups]), peers);
+      await this.#keepOnly("peers", new Set(peers.map(({ key }) => textOf(key))));
       if (maps.writes !== writes) this.#renewFlows();
     }
     this.#policies = policies;
@@ -262,8 +262,7 @@ export class TenantPolicy {
     this.#classes = after;
     this.#isSwept = false;
     if (keepsAll || groups.size === 0) return;
-    await this.#putLists(groups, this.#classesIn(after).values());
-    await this.#putPeers(after);
+    await this.#putPeers(groups, [...this.#peerRows(after)]);
   }
 
   /** What was allowed may be forbidden by now: flows are judged again, each when its next packet comes. */
@@ -312,8 +311,7 @@ export class TenantPolicy {
       if (this.#isInUse) await this.#putLists(unknown, [...this.#present.values()]);
       else {
         // The first that is under policies brings the peers of all.
-        await this.#putLists(unknown, this.#classesIn(this.#classes).values());
-        await this.#putPeers(this.#classes);
+        await this.#putPeers(unknown, [...this.#peerRows(this.#classes)]);
         if (maps.writes !== writes) this.#renewFlows();
       }
       for (const [id, group] of unknown) this.#groups.set(id, group);
@@ -420,12 +418,10 @@ export class TenantPolicy {
     for (const ip of this.#holders.keys()) yield* this.#rowsOf(ip, classes);
   }
 
-  #classesIn(classes: PeerClasses): Map<Identifier, PeerClass> {
-    return new Map(Array.from(this.#peerRows(classes), ({ is }) => [is.id, is]));
-  }
-
-  async #putPeers(classes: PeerClasses): Promise<void> {
-    await this.#inTurns(this.#peerRows(classes), (row) => this.#putPeer(row));
+  /** What the groups say of the classes of these peers, then the peers. */
+  async #putPeers(groups: ReadonlyMap<Identifier, PolicyGroup>, peers: readonly PeerRow[]): Promise<void> {
+    await this.#putLists(groups, new Map(peers.map(({ is }) => [is.id, is])).values());
+    await this.#inTurns(peers, (row) => this.#putPeer(row));
   }
 
   #putPeer({ ip, view, key, is }: PeerRow): void {
@@ -449,11 +445,6 @@ export class TenantPolicy {
       await this.#inTurns(rows, ({ key, list }) => maps.put("lists", key, identifierOctets(list.id)));
     }
     for (const is of all) this.#present.set(is.id, is);
-  }
-
-  async #prunePeers(classes: PeerClasses): Promise<void> {
-    const wanted = new Set(Array.from(this.#peerRows(classes), ({ key }) => textOf(key)));
-    await this.#keepOnly("peers", wanted);
   }
 
   /** Tells whether somebody lost a class. */

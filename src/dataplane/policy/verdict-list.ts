@@ -28,8 +28,15 @@ export interface Verdict {
 
 /** What counts as a rule in the kernel: by the names of both, whatever it says. */
 export function ruleIdentifier({ policy, rule }: RankedRule): Identifier {
-  return identifierOf(`rule ${policy.name} ${rule.name}`);
+  let known = ruleIdentifiers.get(rule);
+  if (known === undefined) {
+    known = identifierOf(`rule ${policy.name} ${rule.name}`);
+    ruleIdentifiers.set(rule, known);
+  }
+  return known;
 }
+
+const ruleIdentifiers = new WeakMap<RankedRule["rule"], Identifier>();
 
 /** What a list of rules says. */
 export interface VerdictList {
