@@ -148,7 +148,7 @@ describe("bandwidth", requires("nft-inet", "quick processes"), () => {
 
   it("a limit that changes drops nothing of what waits", async () => {
     await set({ endpointBandwidth: { send: { limit: rate("400kbit") } } });
-    const count = 40;
+    const count = 20;
     const receiving = run(1, udpReceiver, count);
     await ready(receiving);
     run(0, udpSender, count, "10.0.0.2");

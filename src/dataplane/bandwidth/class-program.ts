@@ -16,12 +16,12 @@ function instruction(code: number, registers: number, offset: number, operand: n
 }
 
 /** To be found again: another program gets another name. */
-export const classProgramName = "weft_class1";
+export const classProgramName = "weft_class2";
 
 /**
  * Chooses the class of a packet by the port that it came by, as `minorOf` of `classes.ts`:
  *
- *     r2 = skb->ingress_ifindex; r2 %= 65534; r2 += 1; skb->tc_classid = r2; return TC_ACT_OK
+ *     r2 = skb->ingress_ifindex; r2 %= 32766; r2 += 1; skb->tc_classid = r2; return TC_ACT_OK
  */
 export const classProgram = Buffer.concat([
   instruction(0x61, 0x12, ingressInterface, 0),

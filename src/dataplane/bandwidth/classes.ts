@@ -7,15 +7,15 @@ const major = 1;
 export const treeHandle = tcHandle(major);
 /** Minor number of the class of the network, below which those of its endpoints are. */
 export const networkMinor = 0xffff;
-/** Minor numbers of endpoints: 1…65534. */
-export const endpointMinors = 0xfffe;
+/** Minor numbers of endpoints: 1…32766. Those above are of qdiscs below theirs. */
+export const endpointMinors = 0x7ffe;
 
 /** More than any device sends. */
-const unlimited = 1e12;
+export const unlimited = 1e12;
 /** htb wants a rate of its own for each class: that of one without a guarantee. */
 export const leastRate = 8_000;
 
-/** What the program in `class-program.ts` makes of the index of a port: 1…65534. */
+/** What the program in `class-program.ts` makes of the index of a port: 1…32766. */
 export function minorOf(portIndex: number): number {
   return (portIndex % endpointMinors) + 1;
 }
@@ -89,12 +89,4 @@ const largestQuantum = 60_000;
 /** Octets in a turn: 5 ms of the network's limit, within a frame and the largest packet of segmentation offload. */
 function quantumOf(rate: number): number {
   return Math.min(largestQuantum, Math.max(1_514, Math.round((rate / 8) * 0.005)));
-}
-
-/**
- * Octets that wait at most where the kernel has no fair queue: 50 ms of the limit. Room for two packets of segmentation offload at
- * least: one that does not fit is lost with all that is in it.
- */
-export function queueLimit(ceil: number): number {
-  return Math.min(32_000_000, Math.max(131_072, Math.round((ceil / 8) * 0.05)));
 }
