@@ -5,6 +5,7 @@ import type { IpAddress } from "../base/ip.ts";
 import { isSameList } from "../base/lists.ts";
 import type { TunnelTransport } from "../model/encapsulation.ts";
 import { getLink, NetlinkSocket, type Watch } from "../netlink/index.ts";
+import type { BandwidthUse } from "./bandwidth/use.ts";
 import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
 import { DroppedReport } from "./guard/dropped-report.ts";
@@ -245,6 +246,14 @@ export class NodeDataplane {
     const { ports, guard } = this.network(network)?.dataplane ?? {};
     const index = ports?.indexOf(endpoint);
     return (index === undefined ? undefined : guard?.droppedOf(index)) ?? {};
+  }
+
+  /** What met limits, of the network of this name or of all. Of one that is being removed nothing. */
+  async bandwidthUse(network?: string): Promise<readonly BandwidthUse[]> {
+    const uses: (readonly BandwidthUse[])[] = [];
+    for (const name of network === undefined ? this.#desired.keys() : [network])
+      uses.push((await this.network(name)?.dataplane.shapers.use()) ?? []);
+    return uses.flat();
   }
 
   /** Objects that somebody else damaged and that were restored. */

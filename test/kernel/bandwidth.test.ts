@@ -146,6 +146,27 @@ describe("bandwidth", requires("nft-inet", "quick processes"), () => {
     network.putLocal(first as LocalEndpoint);
   });
 
+  it("tells what passed, waited and was dropped, of endpoint and network, also after a restart", async () => {
+    const limits = { endpointBandwidth: { send: { limit: rate("2Mbit") } } };
+    await set(limits);
+    const flow = run(0, udpFlood, "10.0.0.2");
+    const use = async (endpoint: string | undefined) =>
+      (await dataplane.bandwidthUse(settings.name)).find((each) => each.endpoint === endpoint);
+    await eventually("some are dropped", async () => {
+      const found = await use("000000000001");
+      return found !== undefined && found.dropped > 100 && found.limited > 10 && found.waiting > 0;
+    });
+    flow.kill();
+    await eventually("nothing waits", async () => (await use("000000000001"))?.waiting === 0);
+    const [endpoint, network] = [await use("000000000001"), await use(undefined)];
+    assert.ok(endpoint !== undefined && network !== undefined);
+    assert.equal(endpoint.octets, passed("sd", 1).octets);
+    assert.ok(network.octets >= endpoint.octets && network.dropped >= endpoint.dropped, JSON.stringify(network));
+    await dataplane.close();
+    await make(limits);
+    assert.equal((await use("000000000001"))?.dropped, endpoint.dropped);
+  });
+
   it("a limit that changes drops nothing of what waits", async () => {
     await set({ endpointBandwidth: { send: { limit: rate("400kbit") } } });
     const count = 20;

@@ -12,16 +12,19 @@ import {
 import { defaultGroup } from "../../model/network-rules.ts";
 import type { Network } from "../../model/resources.ts";
 import { bandwidthHelp, bandwidthOption, endpointBandwidthHelp } from "../bandwidth-option.ts";
+import { bandwidthUseHere, bandwidthUseTexts } from "../bandwidth-use.ts";
 import { UsageError } from "../errors.ts";
 import {
   address,
   addresses,
+  agentOption,
   examples,
   integer,
   interfaceName,
   outputOption,
   prefixes,
   serverOption,
+  type WithAgent,
   type WithOutput,
   type WithServer,
 } from "../options.ts";
@@ -142,15 +145,18 @@ export function registerNetwork(program: Command): void {
 
   const one = network
     .command("show <name>")
-    .description("show a network in full")
+    .description("show a network in full; on a node that hosts it also what met its bandwidth there")
     .addOption(serverOption())
+    .addOption(agentOption())
     .addOption(outputOption())
-    .action(async (name: string, options: WithServer & WithOutput) => {
+    .action(async (name: string, options: WithServer & WithAgent & WithOutput) => {
       const { network: declared, blocks, ...hosting } = await findNetwork(options.server, name);
       const found = (await rowsOf(options.server))(declared);
       const { multicast } = found;
       const { mtuNode, hosts, readiness } = hosting;
-      const shown = found.mode === "l2" ? { ...found, ...hosting } : { ...found, blocks, ...hosting };
+      const bandwidthUse = await bandwidthUseHere(options.agent, { network: name });
+      const here = { ...hosting, ...(bandwidthUse.length === 0 ? {} : { bandwidthUse }) };
+      const shown = found.mode === "l2" ? { ...found, ...here } : { ...found, blocks, ...here };
       await show(options.output, shown, (surface) =>
         renderFields(
           [
@@ -181,6 +187,7 @@ export function registerNetwork(program: Command): void {
             ["storm control", stormText(found)],
             ["bandwidth", bandwidthText(found.bandwidth)],
             ["endpoint bandwidth", bandwidthText(found.endpointBandwidth)],
+            ["used here", bandwidthUseTexts(bandwidthUse)],
             ["cross subnet", found.mode === "l3" ? onOrOff(found.crossSubnet) : undefined],
             ["egress", onOrOff(found.egress)],
             ["egress blocked", found.egress ? listOrNone(found.egressBlocked) : undefined],

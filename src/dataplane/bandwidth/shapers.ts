@@ -19,6 +19,7 @@ import {
   type Link,
   listBpfFilters,
   listHtbClasses,
+  listQdiscs,
   listRedirectFilters,
   qdiscParent,
   replaceBpfFilter,
@@ -48,6 +49,7 @@ import {
   type WantedClass,
 } from "./classes.ts";
 import { LeafQueues } from "./leaf-queues.ts";
+import { type BandwidthUse, useOf } from "./use.ts";
 
 export interface ShapersOptions {
   readonly desired: DesiredNetwork;
@@ -188,6 +190,26 @@ export class Shapers implements Objects<Direction> {
         const minor = each.handle & 0xffff;
         if (minor !== networkMinor && !classes.has(minor)) await this.#deleteClass(each);
       }
+  }
+
+  /** What passed, waited and was dropped, of the network and of each endpoint; nothing where nothing is limited. */
+  async use(): Promise<readonly BandwidthUse[]> {
+    const { context, desired } = this.#options;
+    const { name } = desired.settings;
+    const uses: BandwidthUse[] = [];
+    for (const [direction, { index, classes }] of this.#trees) {
+      const qdiscs = await context.socket.dump(listQdiscs({ index }));
+      const queues = new Map(qdiscs.map(({ handle, statistics }) => [handle, statistics]));
+      for (const { handle, leaf = 0, statistics } of await context.socket.dump(listHtbClasses(index))) {
+        const minor = handle & 0xffff;
+        const endpoint = classes.get(minor)?.endpoint;
+        const whose = { network: name, direction };
+        // What endpoints lost that are gone is the tree's.
+        if (minor === networkMinor) uses.push(useOf(whose, statistics, queues.get(treeHandle)));
+        else if (endpoint !== undefined) uses.push(useOf({ ...whose, endpoint }, statistics, queues.get(leaf)));
+      }
+    }
+    return uses;
   }
 
   /** Something of a device of this network came, changed or went. Tells whether there is something to restore. */
