@@ -214,6 +214,7 @@ export class DesiredState {
       stormControl: network.stormControl,
       ...(network.bandwidth === undefined ? {} : { bandwidth: network.bandwidth }),
       ...(network.endpointBandwidth === undefined ? {} : { endpointBandwidth: network.endpointBandwidth }),
+      ...(network.dscp === undefined ? {} : { dscp: network.dscp }),
       ageing: network.ageing,
       ...(multicast === undefined ? {} : { multicast }),
       gateways: this.#gatewaysOf(network),

@@ -5,6 +5,7 @@ import { isSameList } from "../base/lists.ts";
 import { type MacAddress, parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { type Bandwidth, largestBurst, parseRate, type RateLimits, smallestBurst } from "./bandwidth.ts";
+import { dscpAllowed, largestDscp } from "./dscp.ts";
 import { defaultEgressBlocked } from "./egress-blocked.ts";
 import { defaultEncapsulation, encapsulationNames, encapsulations, maxVni } from "./encapsulation.ts";
 import { isUnicastMac } from "./endpoint-mac.ts";
@@ -195,6 +196,18 @@ function someOf(direction: keyof Bandwidth, limits: RateLimits | undefined): Ban
 const networkBandwidth = bandwidthOf(networkLimits).optional();
 const endpointBandwidth = bandwidthOf(endpointLimits).optional();
 
+/** 0 is what there is without it. */
+const dscp = z
+  .union(
+    [
+      z.literal("inherit"),
+      z.int({ error: dscpAllowed }).min(0, { error: dscpAllowed }).max(largestDscp, { error: dscpAllowed }),
+    ],
+    { error: dscpAllowed },
+  )
+  .transform((codepoint) => (codepoint === 0 ? undefined : codepoint))
+  .optional();
+
 const labels = z.record(text(parseLabelName), text(parseLabelValue), { error: labelAllowed });
 /** Nothing asked for is no selector. */
 const nodeSelector = labels
@@ -240,6 +253,7 @@ const declaredNetworkSchema = fields({
   hostAccess: yesOrNo.default(false),
   bandwidth: networkBandwidth,
   endpointBandwidth,
+  dscp,
   nodeSelector,
   changeTimeout: integer(1, 3_600, "seconds").default(30),
 });

@@ -314,6 +314,7 @@ const whenAbsent: { readonly [field in keyof Network]?: string } = {
   nodeSelector: "every node",
   bandwidth: "no limit",
   endpointBandwidth: "no limit",
+  dscp: "0",
 };
 
 /** What becomes of a resource that is `before` now, if it is there. */

@@ -3,6 +3,7 @@ import type { Cidr } from "../../base/cidr.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import { bandwidthText } from "../../model/bandwidth.ts";
+import { type Dscp, dscpAllowed, largestDscp } from "../../model/dscp.ts";
 import {
   defaultEncapsulation,
   encapsulationNames,
@@ -187,6 +188,7 @@ export function registerNetwork(program: Command): void {
             ["storm control", stormText(found)],
             ["bandwidth", bandwidthText(found.bandwidth)],
             ["endpoint bandwidth", bandwidthText(found.endpointBandwidth)],
+            ["dscp", found.dscp],
             ["used here", bandwidthUseTexts(bandwidthUse)],
             ["cross subnet", found.mode === "l3" ? onOrOff(found.crossSubnet) : undefined],
             ["egress", onOrOff(found.egress)],
@@ -306,6 +308,11 @@ function changeOptions(command: Command): Command {
     )
     .option("--bandwidth <limits>", `of its endpoints on one node together: ${bandwidthHelp}; none`, bandwidthOption)
     .option("--endpoint-bandwidth <limits>", `of each endpoint: ${endpointBandwidthHelp}; none`, bandwidthOption)
+    .option(
+      "--dscp <codepoint>",
+      "of packets between nodes: 0 to 63, or inherit: that of the packet inside (default: 0)",
+      dscp,
+    )
     .option("--ageing <seconds>", "when what was learned is forgotten (default: 300)", integer(10, 86_400))
     .option(
       "--change-timeout <seconds>",
@@ -399,6 +406,15 @@ function mtu(text: string): number | "auto" {
     return integer(68, 65_535)(text);
   } catch {
     throw new InvalidArgumentError("Allowed: 68 to 65535, or auto");
+  }
+}
+
+function dscp(text: string): Dscp {
+  if (text === "inherit") return text;
+  try {
+    return integer(0, largestDscp)(text);
+  } catch {
+    throw new InvalidArgumentError(`Allowed: ${dscpAllowed}`);
   }
 }
 
