@@ -4,6 +4,7 @@ import { messageOf } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { isSameList } from "../base/lists.ts";
 import type { TunnelTransport } from "../model/encapsulation.ts";
+import type { Rate, Vni } from "../model/index.ts";
 import { getLink, NetlinkSocket, type Watch } from "../netlink/index.ts";
 import type { BandwidthUse } from "./bandwidth/use.ts";
 import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
@@ -31,6 +32,8 @@ export interface NodeDataplaneOptions {
   readonly instance: string;
   /** Where the VTEP addresses are. */
   readonly underlay: KernelNamespace;
+  /** What networks share of the underlay; absent: they send as they come. */
+  readonly underlayBandwidth?: Rate;
   readonly clock: Clock;
   readonly report: Report;
   /** Told of MACs behind ports that nobody declared, in networks that learn. */
@@ -95,6 +98,9 @@ export class NodeDataplane {
     this.#underlay = new UnderlayDataplane({
       instance: options.instance,
       namespace: options.underlay,
+      bpf: options.kernel.bpf,
+      bandwidth: options.underlayBandwidth,
+      onMoved: (vni) => this.#onShareMoved(vni),
       clock: options.clock,
       report: this.#report,
       onDamage: () => this.#triggerHost(),
@@ -223,6 +229,7 @@ export class NodeDataplane {
     return (
       isIdle &&
       this.#underlay.nexthopsAreSettled &&
+      this.#underlay.shares.objects.isSettled &&
       this.#isPruned &&
       hasQueues &&
       tenants.every((tenant) => tenant.isSettled)
@@ -321,6 +328,7 @@ export class NodeDataplane {
     if (!this.#isPruned) await problems.attempt({ kind: "leftovers" }, () => this.#prune());
     await problems.attempt({ kind: "nexthops" }, () => this.#addNexthops());
     await this.#ensureSourceFilter();
+    await this.#ensureShares();
     if (this.#hasLeftoverNexthops)
       await problems.attempt({ kind: "nexthops" }, () => this.#underlay.removeNexthops(this.#nexthopVteps()));
     this.#tellNexthops();
@@ -372,6 +380,28 @@ export class NodeDataplane {
     const failure = await this.#underlay.protect(filtered);
     if (failure === undefined) this.#problems.cleared({ kind: "underlay" });
     else this.#problems.failed({ kind: "underlay" }, failure.error, failure);
+  }
+
+  /** Before tunnels are made, which are told their class. */
+  async #ensureShares(): Promise<void> {
+    const shares = [...this.#desired.values()].flatMap(({ settings: { vni, transport, bandwidth } }) => {
+      const guarantee = bandwidth?.send?.guarantee;
+      if (transport === undefined) return [];
+      return [guarantee === undefined ? { vni } : { vni, guarantee }];
+    });
+    const failure = await this.#underlay.shares.share(shares);
+    const object = { kind: "underlay bandwidth" };
+    if (failure === undefined) this.#problems.cleared(object);
+    else this.#problems.failed(object, failure.error, failure);
+  }
+
+  #onShareMoved(vni: Vni): void {
+    for (const { dataplane, trigger } of this.#tenants.values())
+      for (const network of dataplane?.networks.values() ?? [])
+        if (network.desired.settings.vni === vni) {
+          network.tunnels.plan();
+          trigger();
+        }
   }
 
   #networksOf(tenant: string): readonly DesiredNetwork[] {

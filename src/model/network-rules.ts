@@ -55,6 +55,13 @@ export function combinationProblems(network: NetworkDraft): FieldProblem[] {
 function* bandwidthProblems({ bandwidth, endpointBandwidth }: NetworkDraft): Generator<FieldProblem> {
   yield* limitProblems(bandwidth, ["bandwidth"]);
   yield* limitProblems(endpointBandwidth, ["endpointBandwidth"]);
+  const received = bandwidth?.receive?.guarantee;
+  if (received !== undefined)
+    yield fieldProblem(
+      ["bandwidth", "receive", "guarantee"],
+      received,
+      "none: what comes over the underlay is shared by its senders, by their bandwidth.send.guarantee",
+    );
   for (const direction of directions) {
     const guarantee = endpointBandwidth?.[direction]?.guarantee;
     const shared = bandwidth?.[direction]?.limit;

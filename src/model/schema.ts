@@ -176,8 +176,7 @@ const stormControl = fields({
   .default(defaultStormControl);
 
 const burst = integer(smallestBurst, largestBurst, "octets that pass at once");
-const networkLimits = fields({ limit: text(parseRate), burst: burst.optional() }).transform(withoutUndefined);
-const endpointLimits = fields({
+const limits = fields({
   guarantee: text(parseRate).optional(),
   limit: text(parseRate).optional(),
   burst: burst.optional(),
@@ -193,8 +192,7 @@ function bandwidthOf<Limits extends z.ZodType<RateLimits>>(limits: Limits) {
 function someOf(direction: keyof Bandwidth, limits: RateLimits | undefined): Bandwidth {
   return limits === undefined || Object.keys(limits).length === 0 ? {} : { [direction]: limits };
 }
-const networkBandwidth = bandwidthOf(networkLimits).optional();
-const endpointBandwidth = bandwidthOf(endpointLimits).optional();
+const bandwidth = bandwidthOf(limits).optional();
 
 /** 0 is what there is without it. */
 const dscp = z
@@ -251,8 +249,8 @@ const declaredNetworkSchema = fields({
   egress: yesOrNo.default(false),
   egressBlocked,
   hostAccess: yesOrNo.default(false),
-  bandwidth: networkBandwidth,
-  endpointBandwidth,
+  bandwidth,
+  endpointBandwidth: bandwidth,
   dscp,
   nodeSelector,
   changeTimeout: integer(1, 3_600, "seconds").default(30),
@@ -340,7 +338,7 @@ function complete<Draft extends Pick<Network, "encapsulation" | "discovery"> & P
 
 /** What one endpoint is attached with. `undefined`: nothing is asked for. */
 export function parseBandwidth(input: unknown): Result<Bandwidth | undefined, FieldProblem[]> {
-  const parsed = parseWith(fields({ bandwidth: endpointBandwidth }), { bandwidth: input });
+  const parsed = parseWith(fields({ bandwidth }), { bandwidth: input });
   if (!parsed.ok) return parsed;
   const problems = [...limitProblems(parsed.value.bandwidth, ["bandwidth"])];
   return problems.length === 0 ? ok(parsed.value.bandwidth) : err(problems);

@@ -10,16 +10,12 @@ import {
 } from "../../netlink/index.ts";
 import { explainMissing } from "../missing-module.ts";
 import { lookUp } from "../reconcile/reconciled-table.ts";
-import { unlimited, type WantedClass } from "./classes.ts";
+import { frameOf, segmentedBelow, unlimited, type WantedClass } from "./classes.ts";
 
 /** Of the fair queue below the queue of a class: the handles of those have it not set. */
 const fairQueue = 0x8000;
-/** Bits per second up to which packets of segmentation offload are taken apart: 64 KiB take 1 ms there. */
-const fastest = 500e6;
 /** Octets of the largest packet of segmentation offload. linux/netdevice.h: GSO_MAX_SIZE. */
 const largestPacket = 8 * 65_536;
-/** Octets of the header of a frame, with two VLAN tags. */
-const frameHeader = 22;
 
 /**
  * What waits for its turn in htb classes: a tbf that has no limit and takes packets of segmentation offload apart, because a class is
@@ -38,8 +34,8 @@ export class LeafQueues {
   async ensure({ index, handle: parent, ceil }: WantedClass, leaf: HtbClass["leaf"], mtu: number): Promise<void> {
     const socket = this.#socket;
     const minor = parent & 0xffff;
-    const frame = mtu + frameHeader;
-    const burst = ceil < fastest ? frame : largestPacket;
+    const frame = frameOf(mtu);
+    const burst = ceil < segmentedBelow ? frame : largestPacket;
     const queue = { index, handle: tcHandle(minor), parent };
     const limit = queueLimit(ceil, frame);
     const present = leaf === queue.handle ? await lookUp(socket, getQdisc(index, queue.handle)) : undefined;

@@ -109,7 +109,7 @@ export class Shapers implements Objects<Direction> {
 
   isWanted(direction: Direction): boolean {
     const { settings, locals } = this.#options.desired;
-    if (settings.bandwidth?.[direction] !== undefined || settings.endpointBandwidth?.[direction] !== undefined)
+    if (settings.bandwidth?.[direction]?.limit !== undefined || settings.endpointBandwidth?.[direction] !== undefined)
       return true;
     for (const { bandwidth } of locals.values()) if (bandwidth?.[direction] !== undefined) return true;
     return false;
@@ -168,7 +168,8 @@ export class Shapers implements Objects<Direction> {
     for (const direction of directions) {
       const { settings } = this.#options.desired;
       const isLimited =
-        settings.bandwidth?.[direction] !== undefined || endpointLimits(settings, endpoint, direction) !== undefined;
+        settings.bandwidth?.[direction]?.limit !== undefined ||
+        endpointLimits(settings, endpoint, direction) !== undefined;
       if (isLimited) await this.#limit(direction, endpoint, port);
       else await this.#release(direction, endpoint.id, port);
     }
