@@ -81,7 +81,12 @@ export function listRedirectFilters(index: number, hook: number): Query<Redirect
 }
 
 /** Reads the payload of RTM_NEWTFILTER; `undefined`: it is another kind of filter. */
-function readRedirectFilter(bytes: Uint8Array, view: DataView, start: number, end: number): RedirectFilter | undefined {
+export function readRedirectFilter(
+  bytes: Uint8Array,
+  view: DataView,
+  start: number,
+  end: number,
+): RedirectFilter | undefined {
   const head = readBpfFilterHead(bytes, view, start, end);
   if (head === undefined) return undefined;
   const to = bpfSchema.read(bytes, view, ...head.options).actions?.first?.options?.to;

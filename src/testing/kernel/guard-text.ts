@@ -1,3 +1,4 @@
+import { filterHook, formatTcHandle } from "../../netlink/index.ts";
 import type { FakeBpf } from "./ebpf.ts";
 import type { FakeNamespace } from "./namespace.ts";
 
@@ -18,8 +19,16 @@ export function guardLines({ inode, filters, links }: FakeNamespace, bpf: FakeBp
   const lines: string[] = [];
   const contents = new Map<string, ReadonlyMap<string, Uint8Array>>();
   const device = (index: number): string => links.get(index)?.name ?? `if${index}`;
-  for (const { index, name, programId } of filters.all) {
-    lines.push(`filter ${device(index)} ingress ${name}`);
+  for (const filter of filters.all) {
+    const { index, hook } = filter;
+    const where =
+      hook === filterHook.ingress ? "ingress" : hook === filterHook.egress ? "egress" : formatTcHandle(hook);
+    if ("to" in filter) {
+      lines.push(`filter ${device(index)} ${where} to ${device(filter.to)}`);
+      continue;
+    }
+    const { name, programId } = filter;
+    lines.push(`filter ${device(index)} ${where} ${name}`);
     const program = bpf.programById(programId);
     if (program !== undefined) for (const [map, content] of bpf.contentOf(program)) contents.set(map, content);
   }
