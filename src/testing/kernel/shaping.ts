@@ -72,7 +72,9 @@ export class Shaping implements Family {
     }
     if (operation === "delete") {
       const found = parent === qdiscParent.root ? tree?.root : tree?.queues.get(handle);
-      if (tree === undefined || found === undefined) throw new Refusal("ENOENT");
+      // The kernel's default cannot be deleted.
+      if (tree === undefined || found === undefined)
+        throw new Refusal(parent === qdiscParent.root ? "EINVAL" : "ENOENT");
       if (found === tree.root) this.#trees.delete(device);
       else this.#removeQueue(tree, handle);
       this.#tell(eventGroup.trafficControl, told(RTM_DELQDISC, createQdisc(found)));
@@ -107,8 +109,9 @@ export class Shaping implements Family {
     if (operation === "new") {
       refuseByFlags(request, present !== undefined);
       const asked = readAs(request, readHtbClass);
-      if (asked.parent !== tree.root.handle && !tree.classes.has(asked.parent)) throw new Refusal("ENOENT");
-      const made = { ...asked, ...(present?.leaf === undefined ? {} : { leaf: present.leaf }) };
+      // net/sched/sch_htb.c: one that is below none is below the qdisc, and stays where it was made.
+      const parent = present?.parent ?? (tree.classes.has(asked.parent) ? asked.parent : tree.root.handle);
+      const made = { ...asked, parent, ...(present?.leaf === undefined ? {} : { leaf: present.leaf }) };
       tree.classes.set(handle, made);
       this.#tell(eventGroup.trafficControl, classMessage(RTM_NEWTCLASS, made));
       return {};
