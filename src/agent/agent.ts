@@ -11,6 +11,7 @@ import type { Logger } from "../base/logger.ts";
 import { type KernelObject, NodeDataplane, nameOfObject, Problems, type Report } from "../dataplane/index.ts";
 import type { Kernel, KernelNamespace } from "../dataplane/kernel.ts";
 import { listMulticastGroups, NetworkNamespace } from "../linux/index.ts";
+import type { Rate } from "../model/bandwidth.ts";
 import type { Endpoint, Network, Node } from "../model/resources.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
@@ -37,6 +38,8 @@ export interface AgentOptions {
   readonly node: string;
   readonly instance: string;
   readonly underlay: readonly UnderlaySelector[];
+  /** What networks share of the underlay; absent: they send as they come. */
+  readonly underlayBandwidth?: Rate;
   readonly dataDirectory: string;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -136,6 +139,7 @@ export class Agent {
       kernel: options.kernel,
       instance: options.instance,
       underlay: parts.namespace,
+      ...(options.underlayBandwidth === undefined ? {} : { underlayBandwidth: options.underlayBandwidth }),
       clock: options.clock,
       report: this.#report,
       onTraffic: (event) => this.learning.onTraffic(event),

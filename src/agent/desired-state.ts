@@ -248,6 +248,7 @@ export class DesiredState {
       policyDefault: network.policyDefault,
       ...(network.bandwidth === undefined ? {} : { bandwidth: network.bandwidth }),
       ...(network.endpointBandwidth === undefined ? {} : { endpointBandwidth: network.endpointBandwidth }),
+      ...(network.dscp === undefined ? {} : { dscp: network.dscp }),
       ageing: network.ageing,
       ...(multicast === undefined ? {} : { multicast }),
       gateways: this.#gatewaysOf(network),

@@ -12,6 +12,7 @@ import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { linuxKernel } from "../dataplane/linux-kernel.ts";
 import { preparePrivateDirectory, readPrivateFile } from "../linux/private-files.ts";
+import type { Rate } from "../model/bandwidth.ts";
 import { parseInstanceName, parseNodeName } from "../model/names.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
@@ -36,6 +37,8 @@ export interface RunAgentOptions {
   readonly defaultName: () => string;
   /** VTEP addresses. None: see {@link defaultVtep}. */
   readonly underlay: readonly UnderlaySelector[];
+  /** What networks share of the underlay; absent: they send as they come. */
+  readonly underlayBandwidth?: Rate;
   readonly dataDir: string;
   readonly runDir: string;
   readonly instance: string;
@@ -83,6 +86,7 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
     node: name,
     instance: options.instance,
     underlay: selectors,
+    ...(options.underlayBandwidth === undefined ? {} : { underlayBandwidth: options.underlayBandwidth }),
     dataDirectory: options.dataDir,
     clock: systemClock,
     logger,

@@ -108,19 +108,72 @@ const metrics: readonly Metric[] = [
   },
 ];
 
+/** Of networks whose bandwidth is limited; what single endpoints used is not a matter for metrics, of which there would be too many. */
+const bandwidthMetrics: readonly {
+  readonly name: string;
+  readonly type: Metric["type"];
+  readonly help: string;
+  readonly field: "octets" | "packets" | "limited" | "dropped" | "waiting";
+}[] = [
+  {
+    name: "weft_agent_bandwidth_octets_total",
+    type: "counter",
+    help: "Octets of frames that passed the limits of a network here, by direction",
+    field: "octets",
+  },
+  {
+    name: "weft_agent_bandwidth_packets_total",
+    type: "counter",
+    help: "Frames that passed them",
+    field: "packets",
+  },
+  {
+    name: "weft_agent_bandwidth_limited_total",
+    type: "counter",
+    help: "How often the network had something to send and had to wait for its limit",
+    field: "limited",
+  },
+  {
+    name: "weft_agent_bandwidth_dropped_total",
+    type: "counter",
+    help: "Frames that found no room to wait, or waited too long",
+    field: "dropped",
+  },
+  {
+    name: "weft_agent_bandwidth_waiting_octets",
+    type: "gauge",
+    help: "Octets that wait now",
+    field: "waiting",
+  },
+];
+
 /** Prometheus' text exposition format, version 0.0.4. */
 export const metricsContentType = "text/plain; version=0.0.4; charset=utf-8";
 
-/** What the agent tells of itself. Kinds of objects are words of weft's own, with nothing in them to be escaped. */
-export function metricsText(agent: Agent): string {
-  return metrics
-    .map(({ name, type, help, read }) => {
-      const value = read(agent);
-      const samples =
-        typeof value === "number"
-          ? [`${name} ${value}`]
-          : Array.from(value, ([kind, count]) => `${name}{kind="${kind}"} ${count}`);
-      return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...samples, ""].join("\n");
-    })
-    .join("");
+/** What the agent tells of itself. Kinds of objects and names of networks have nothing in them to be escaped. */
+export async function metricsText(agent: Agent): Promise<string> {
+  const uses = (await agent.dataplane.bandwidthUse()).filter(({ endpoint }) => endpoint === undefined);
+  const ofAgent = metrics.map(({ read, ...metric }) => {
+    const value = read(agent);
+    const samples =
+      typeof value === "number"
+        ? [["", value] as const]
+        : Array.from(value, ([kind, count]) => [`{kind="${kind}"}`, count] as const);
+    return family(metric, samples);
+  });
+  const ofBandwidth = bandwidthMetrics.map(({ field, ...metric }) =>
+    family(
+      metric,
+      uses.map((use) => [`{network="${use.network}",direction="${use.direction}"}`, use[field]] as const),
+    ),
+  );
+  return [...ofAgent, ...ofBandwidth].join("");
+}
+
+function family(
+  { name, type, help }: Pick<Metric, "name" | "type" | "help">,
+  samples: readonly (readonly [labels: string, value: number])[],
+): string {
+  const lines = samples.map(([labels, value]) => `${name}${labels} ${value}`);
+  return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines, ""].join("\n");
 }

@@ -69,6 +69,19 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
     waitInPlace(request, context) {
       return agent.waitInPlace(request, context.signal);
     },
+    async getBandwidthUse({ network }) {
+      const uses = await agent.dataplane.bandwidthUse(network === "" ? undefined : network);
+      return {
+        uses: uses.map(({ octets, packets, limited, dropped, waiting, ...whose }) => ({
+          ...whose,
+          octets: BigInt(octets),
+          packets: BigInt(packets),
+          limited: BigInt(limited),
+          dropped: BigInt(dropped),
+          waiting: BigInt(waiting),
+        })),
+      };
+    },
     async *watchEvents(request, context) {
       for await (const event of agent.events.read(request.follow, context.signal))
         yield { ...event, object: nameOfObject(event.object), reference: event.object, time: BigInt(event.time) };

@@ -4,6 +4,7 @@ import { toConnectError } from "../api/errors.ts";
 import { AgentService } from "../api/generated/weft/v1/agent_pb.js";
 import { createHttpServer, listenUnix } from "../api/local-server.ts";
 import { refuseMalformed } from "../api/malformed.ts";
+import { messageOf } from "../base/errors.ts";
 import type { Agent } from "./agent.ts";
 import { metricsContentType, metricsText } from "./metrics.ts";
 import { agentService } from "./service.ts";
@@ -30,7 +31,10 @@ export async function serveAgent(agent: Agent, path: string): Promise<Server> {
   const handler: RequestListener = (request, response) => {
     switch (request.url) {
       case "/metrics":
-        response.writeHead(200, { "content-type": metricsContentType }).end(metricsText(agent));
+        metricsText(agent).then(
+          (text) => response.writeHead(200, { "content-type": metricsContentType }).end(text),
+          (error: unknown) => response.writeHead(500).end(`${messageOf(error)}\n`),
+        );
         return;
       case "/healthz":
         response.writeHead(200).end("ok\n");

@@ -83,9 +83,11 @@ const everyNetwork: Required<Network> = {
   nodeSelector: { zone: "a" },
   bandwidth: { send: { limit: rate("1Gbit"), burst: 500_000 } },
   endpointBandwidth: { send: { guarantee: rate("1Mbit") }, receive: { limit: rate("1500kbit") } },
+  dscp: 46,
   discovery: "multicast",
   multicast: { group: ip("ff05::7"), ttl: 4, interface: "eth1" },
 };
+const inheriting: Network = { ...flooded, dscp: "inherit" };
 const multicastDefaults: Network = { ...flooded, discovery: "multicast", multicast: { ttl: 1 } };
 const listed: Network = { ...flooded, discovery: "static", vteps: [ip("2001:db8::7")] };
 const block: Block = { network: "blue", node: "h1", cidr: cidr("10.0.0.64/26"), generation: 7 };
@@ -168,7 +170,7 @@ test("resources cross the wire unchanged, with all that they have", () => {
   assert.ok(ipv4 !== undefined);
   const crossings: [Pick<Codec<unknown, never>, "encode" | "decode">, unknown[]][] = [
     [kinds.tenant, [tenant, everyTenant]],
-    [kinds.network, [network, computed, routed, flooded, everyNetwork, multicastDefaults, listed]],
+    [kinds.network, [network, computed, routed, flooded, everyNetwork, inheriting, multicastDefaults, listed]],
     [kinds.block, [block]],
     [kinds.node, [node, { ...node, vtepAddresses: { ipv4 } }, { ...node, vtepAddresses: {} }]],
     [kinds.endpoint, [endpoint, everyEndpoint]],

@@ -60,7 +60,8 @@ const tenant: Declared<Tenant, typeof TenantSchema> = {
 
 const networkCodec: Codec<Network, typeof NetworkSchema, NetworkDraft> = codec(
   NetworkSchema,
-  ({ egressBlocked: prefixes, ...fields }: NetworkDraft) => asFields({ ...fields, egressBlocked: { prefixes } }),
+  ({ egressBlocked: prefixes, dscp, ...fields }: NetworkDraft) =>
+    asFields({ ...fields, egressBlocked: { prefixes }, dscp: `${dscp ?? ""}` }),
   (message) => checked("network", message.name, parseNetwork(network.fieldsOf(message))),
 );
 
@@ -69,8 +70,9 @@ const network: Declared<Network, typeof NetworkSchema, NetworkDraft> = {
   folder: "networks",
   seenBy: () => "hosts",
   // In a message a list cannot be absent.
-  fieldsOf: ({ egressBlocked, stormControl, ...message }) => ({
+  fieldsOf: ({ egressBlocked, stormControl, dscp, ...message }) => ({
     ...given(message),
+    ...(dscp === "" ? {} : { dscp: /^\d+$/.test(dscp) ? Number(dscp) : dscp }),
     // In it 0 is said, and means something.
     ...(stormControl === undefined ? {} : { stormControl: { port: stormControl.port, network: stormControl.network } }),
     ...(egressBlocked === undefined ? {} : { egressBlocked: egressBlocked.prefixes }),

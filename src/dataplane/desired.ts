@@ -1,6 +1,7 @@
 import { type Cidr, cidrContains, type InterfaceAddress, networkAddress } from "../base/cidr.ts";
 import { familyOf, type IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
+import type { Dscp } from "../model/dscp.ts";
 import { encapsulations, type TunnelTransport } from "../model/encapsulation.ts";
 import type { AllowedAddress, Bandwidth, Learning, NetworkMode, StormControl, Vni } from "../model/index.ts";
 import { minimumMtu } from "../model/mtu.ts";
@@ -49,6 +50,8 @@ export interface NetworkSettings {
   readonly bandwidth?: Bandwidth;
   /** Of each endpoint that has none of its own. */
   readonly endpointBandwidth?: Bandwidth;
+  /** Of outer packets. Absent: 0. */
+  readonly dscp?: Dscp;
   /** Seconds after which what was learned and not heard of is forgotten. */
   readonly ageing: number;
   readonly multicast?: MulticastGroup;

@@ -89,6 +89,11 @@ export function shaperName(direction: "send" | "receive", vni: Vni): string {
   return `${direction === "send" ? "sd" : "rc"}${vni}`;
 }
 
+/** The device that networks share the underlay by, in its namespace, where other instances may have theirs: 14 bytes. */
+export function shareDevice(instance: string): string {
+  return `sh${createHash("sha256").update(`share ${instance}`).digest("hex").slice(0, 12)}`;
+}
+
 /** The route protocol number (RTPROT_*, NDA_PROTOCOL) of weft. Values from 4 on mean nothing to the kernel. */
 export const weftProtocol = 119;
 

@@ -3,6 +3,7 @@ import type { IpAddress, IpFamily } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import { isErrno } from "../linux/index.ts";
 import { directions } from "../model/bandwidth.ts";
+import type { Vni } from "../model/index.ts";
 import {
   type BridgePortSettings,
   deleteLink,
@@ -17,6 +18,7 @@ import {
 } from "../netlink/index.ts";
 import { Announcements } from "./announcements.ts";
 import { Shapers } from "./bandwidth/shapers.ts";
+import { TunnelPriority } from "./bandwidth/tunnel-priority.ts";
 import type { DesiredNetwork, DeviceMarks } from "./desired.ts";
 import { Bridge } from "./devices/bridge.ts";
 import type { DeviceContext } from "./devices/device-changes.ts";
@@ -48,6 +50,8 @@ export interface NetworkContext extends DeviceContext {
   readonly distrustNexthops: () => void;
   /** The way to the host, for what is reached without a tunnel. */
   readonly uplink: (family: IpFamily) => { readonly index: number; readonly gateway: IpAddress } | undefined;
+  /** The class by which its packets share the underlay; `undefined`: none. */
+  readonly shareOf: (vni: Vni) => number | undefined;
   /** A MAC was seen behind, or aged out of, a port of this node without anybody having declared it there. */
   readonly onTraffic: (event: PortTraffic) => void;
   readonly problems: Problems;
@@ -77,6 +81,7 @@ export class NetworkDataplane implements DeviceMarks {
   readonly policy: TenantPolicy;
   readonly shapers: Shapers;
   readonly #context: NetworkContext;
+  readonly #priority: TunnelPriority;
   /** Of a layer-2 network. */
   readonly #announcements: Announcements;
   #links: LinkTable;
@@ -116,10 +121,12 @@ export class NetworkDataplane implements DeviceMarks {
       onRepaired: (name, change) => repaired("bridge", name, change),
       onAttempt: attempted("bridge"),
     });
+    this.#priority = new TunnelPriority(networkContext.kernel.bpf, networkContext.socket);
     this.tunnels = new Tunnels({
       desired,
       context,
       bridge: () => (desired.settings.mode === "l2" ? this.bridge.index : undefined),
+      prioritise: (index) => this.#priority.ensure(index, networkContext.shareOf(desired.settings.vni)),
       onMade: (tunnel) => this.#devices.tunnels.push(tunnel),
       onChange,
       onRepaired: (name, change) => repaired("tunnel", name, change),
@@ -239,6 +246,7 @@ export class NetworkDataplane implements DeviceMarks {
   /** Of what frames meet at a device of this network, something was taken away or changed. Tells whether there is something to restore. */
   judgeTrafficControl(event: WatchEvents["trafficControl"]): boolean {
     if (this.shapers.has(event.index)) return this.shapers.judge(event);
+    if (this.tunnels.has(event.index)) return event.isGone && this.tunnels.judgePriority(event.index);
     const endpoint = event.isGone ? this.ports.endpointAt(event.index) : undefined;
     return endpoint !== undefined && this.ports.judgeGuard(endpoint);
   }

@@ -4,8 +4,10 @@ import { messageOf } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { isSameList } from "../base/lists.ts";
 import type { TunnelTransport } from "../model/encapsulation.ts";
+import type { Rate, Vni } from "../model/index.ts";
 import { type PolicyDirection, policyDirections } from "../model/policy/index.ts";
 import { getLink, NetlinkSocket, type Watch } from "../netlink/index.ts";
+import type { BandwidthUse } from "./bandwidth/use.ts";
 import { DesiredNetwork, type NetworkSettings } from "./desired.ts";
 import { takesFromAll } from "./encapsulation/tunnel.ts";
 import { DroppedReport } from "./guard/dropped-report.ts";
@@ -33,6 +35,8 @@ export interface NodeDataplaneOptions {
   readonly instance: string;
   /** Where the VTEP addresses are. */
   readonly underlay: KernelNamespace;
+  /** What networks share of the underlay; absent: they send as they come. */
+  readonly underlayBandwidth?: Rate;
   readonly clock: Clock;
   readonly report: Report;
   /** Told of MACs behind ports that nobody declared, in networks that learn. */
@@ -101,6 +105,9 @@ export class NodeDataplane {
     this.#underlay = new UnderlayDataplane({
       instance: options.instance,
       namespace: options.underlay,
+      bpf: options.kernel.bpf,
+      bandwidth: options.underlayBandwidth,
+      onMoved: (vni) => this.#onShareMoved(vni),
       clock: options.clock,
       report: this.#report,
       onDamage: () => this.#triggerHost(),
@@ -229,6 +236,7 @@ export class NodeDataplane {
     return (
       isIdle &&
       this.#underlay.nexthopsAreSettled &&
+      this.#underlay.shares.objects.isSettled &&
       this.#isPruned &&
       hasQueues &&
       tenants.every((tenant) => tenant.isSettled)
@@ -266,6 +274,14 @@ export class NodeDataplane {
       return count === undefined ? [] : [[rule.name, count] as const];
     });
     return new Map(counts);
+  }
+
+  /** What met limits, of the network of this name or of all. Of one that is being removed nothing. */
+  async bandwidthUse(network?: string): Promise<readonly BandwidthUse[]> {
+    const uses: (readonly BandwidthUse[])[] = [];
+    for (const name of network === undefined ? this.#desired.keys() : [network])
+      uses.push((await this.network(name)?.dataplane.shapers.use()) ?? []);
+    return uses.flat();
   }
 
   /** Objects that somebody else damaged and that were restored. */
@@ -333,6 +349,7 @@ export class NodeDataplane {
     if (!this.#isPruned) await problems.attempt({ kind: "leftovers" }, () => this.#prune());
     await problems.attempt({ kind: "nexthops" }, () => this.#addNexthops());
     await this.#ensureSourceFilter();
+    await this.#ensureShares();
     if (this.#hasLeftoverNexthops)
       await problems.attempt({ kind: "nexthops" }, () => this.#underlay.removeNexthops(this.#nexthopVteps()));
     this.#tellNexthops();
@@ -384,6 +401,28 @@ export class NodeDataplane {
     const failure = await this.#underlay.protect(filtered);
     if (failure === undefined) this.#problems.cleared({ kind: "underlay" });
     else this.#problems.failed({ kind: "underlay" }, failure.error, failure);
+  }
+
+  /** Before tunnels are made, which are told their class. */
+  async #ensureShares(): Promise<void> {
+    const shares = [...this.#desired.values()].flatMap(({ settings: { vni, transport, bandwidth } }) => {
+      const guarantee = bandwidth?.send?.guarantee;
+      if (transport === undefined) return [];
+      return [guarantee === undefined ? { vni } : { vni, guarantee }];
+    });
+    const failure = await this.#underlay.shares.share(shares);
+    const object = { kind: "underlay bandwidth" };
+    if (failure === undefined) this.#problems.cleared(object);
+    else this.#problems.failed(object, failure.error, failure);
+  }
+
+  #onShareMoved(vni: Vni): void {
+    for (const { dataplane, trigger } of this.#tenants.values())
+      for (const network of dataplane?.networks.values() ?? [])
+        if (network.desired.settings.vni === vni) {
+          network.tunnels.plan();
+          trigger();
+        }
   }
 
   #networksOf(tenant: string): readonly DesiredNetwork[] {

@@ -417,6 +417,7 @@ export class TenantDataplane {
       },
       openSocket: (namespace) => this.#countedSocket(namespace),
       groupOf: (vtep) => underlay.groupOf(vtep),
+      shareOf: (vni) => underlay.shares.handleOf(vni),
       distrustNexthops: () => underlay.distrustNexthops(),
       uplink: (family) => this.#uplink?.nexthop(family),
       onTraffic: this.#options.onTraffic,

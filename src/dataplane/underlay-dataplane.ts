@@ -1,10 +1,11 @@
 import type { Clock } from "../base/clock.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { isSameList } from "../base/lists.ts";
-import type { Vni } from "../model/index.ts";
+import type { Rate, Vni } from "../model/index.ts";
 import { getLink, NetlinkSocket, Watch } from "../netlink/index.ts";
+import { UnderlayShares } from "./bandwidth/underlay-shares.ts";
 import type { OffloadLimits } from "./devices/device-changes.ts";
-import type { KernelNamespace } from "./kernel.ts";
+import type { KernelBpf, KernelNamespace } from "./kernel.ts";
 import { sourceFilterName } from "./kernel-names.ts";
 import { KeptTable } from "./nft/kept-table.ts";
 import { Nftables } from "./nft/nftables.ts";
@@ -25,6 +26,11 @@ const defaultMtu = 1500;
 export interface UnderlayOptions {
   readonly instance: string;
   readonly namespace: KernelNamespace;
+  readonly bpf: KernelBpf;
+  /** What all networks together send at most; absent: they send as they come. */
+  readonly bandwidth: Rate | undefined;
+  /** What the tunnels of a network send has another class of that than before. */
+  readonly onMoved: (vni: Vni) => void;
   readonly clock: Clock;
   readonly report: Report;
   /** Something was damaged, and marked for repair. */
@@ -45,6 +51,8 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
   readonly nftables: Nftables;
   /** What all uplinks share of the host. */
   readonly forwarded: ForwardedDevices;
+  /** How networks share what is sent. */
+  readonly shares: UnderlayShares;
   /** Uplinks of several tenants change the same things on the host. */
   readonly uplinks = new Turns();
   readonly #options: UnderlayOptions;
@@ -63,13 +71,16 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
   #uplinkWrites = 0;
 
   constructor(options: UnderlayOptions) {
-    const { namespace, instance, clock, report, onDamage, onOverrun } = options;
+    const { namespace, instance, bpf, clock, report, onDamage, onOverrun } = options;
     this.#options = options;
     this.socket = new NetlinkSocket({ channel: namespace.openChannel({}) });
     this.watch = new Watch({
       open: (socket) => namespace.openChannel(socket),
-      groups: ["link", "address", "route", "rule", "netconf", "nexthop"],
+      groups: ["link", "address", "route", "rule", "netconf", "nexthop", "trafficControl"],
     });
+    const { socket, watch } = this;
+    const { bandwidth: rate, onMoved } = options;
+    this.shares = new UnderlayShares({ instance, bpf, socket, watch, clock, rate, report, onMoved, onDamage });
     this.#nexthops = new VtepNexthops({ instance, socket: this.socket, clock });
     this.#routes = new VtepRoutes(this.watch, this.socket, () => {
       this.#objects.mark(sourceFilter);
@@ -108,6 +119,7 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
     if (interfaceIndex === undefined) return;
     const link = await this.socket.get(getLink({ index: interfaceIndex }));
     this.#mtu = link.mtu;
+    this.shares.setInterface(link);
     this.#offload = {
       ...(link.gsoMaxSize === undefined ? {} : { gsoMaxSize: link.gsoMaxSize }),
       ...(link.gsoMaxSegments === undefined ? {} : { gsoMaxSegments: link.gsoMaxSegments }),
@@ -145,6 +157,7 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
   /** Everything will be compared with the kernel at the next opportunity. */
   distrust(): void {
     this.#objects.damage(sourceFilter);
+    this.shares.objects.distrust();
     this.#nexthops.distrust();
     this.#routes.distrust();
     this.forwarded.distrust();

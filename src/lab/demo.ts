@@ -1,12 +1,17 @@
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
 import { ip } from "../base/ip.ts";
 import { parseMac } from "../base/mac.ts";
+import { unwrap } from "../base/result.ts";
 import { announcement } from "../dataplane/announcements.ts";
 import { NetworkNamespace, PacketSender } from "../linux/index.ts";
 import { defaultEncapsulation } from "../model/encapsulation.ts";
 import { overheadOf } from "../model/mtu.ts";
 import { deleteNeighbour, getLink, listLinks, listNeighbours, NetlinkSocket } from "../netlink/index.ts";
+import { readPcap } from "../wire/index.ts";
+import { startCapture } from "./capture.ts";
 import { Lab } from "./lab.ts";
 import { captureUnderlay, type PingResult, ping, tcpStream } from "./measure.ts";
 import { pause } from "./process.ts";
@@ -70,6 +75,8 @@ async function showAll(lab: Lab, output: DemoOutput, record: Recorder): Promise<
   await showIsolation(lab, record);
   output.title("A container says that it has another's address");
   await showForgery(lab, record);
+  output.title("Both tenants send all that they may");
+  await showBandwidth(lab, output, record);
   output.title("What crosses the underlay");
   await showWire(lab, record);
   output.title("The agents of both hosts die (kill -9) and start again under traffic");
@@ -134,6 +141,77 @@ async function showForgery(lab: Lab, record: Recorder): Promise<void> {
     `${count} sent, ${dropped} dropped at its port`,
     dropped === count,
   );
+}
+
+/** Of payload, in packets of 1,450 octets of which the limit counts the frames. */
+const payloadPart = 1398 / 1464;
+
+/** Each tenant has a limit of its own, and both are at it together, with the same addresses. */
+async function showBandwidth(lab: Lab, output: DemoOutput, record: Recorder): Promise<void> {
+  const limits = { "blue-net": 100, "red-net": 50 } as const;
+  await limitNetworks(lab, limits);
+  output.step("blue may send 100 Mbit/s from each host, red 50 Mbit/s");
+  const alone = await ping(lab, "red1", "10.0.0.2", { count: 100, interval: 5 });
+  const directory = mkdtempSync(join(tmpdir(), "weft-demo-"));
+  try {
+    const strangers = await Promise.all(
+      [
+        ["blue2", "h1", "red-net"],
+        ["red2", "h1", "blue-net"],
+      ].map(async ([container = "", host = "", network = ""]) => {
+        using namespace = lab.namespace(container);
+        const { endpoints } = await lab.agent(host).getStatus({});
+        const { mac = "" } = endpoints.find(({ endpoint }) => endpoint?.network === network)?.endpoint ?? {};
+        const file = join(directory, container);
+        return { file, capture: await startCapture(namespace, "eth0", file, { filter: `ether src ${mac}` }) };
+      }),
+    );
+    const [blue, red] = await Promise.all([
+      tcpStream(lab, "blue1", "blue2", "10.0.0.2", { duration: 3 }),
+      tcpStream(lab, "red1", "red2", "10.0.0.2", { duration: 3 }),
+    ]);
+    for (const { capture } of strangers) await capture.stop();
+    for (const [tenant, { rate }, limit] of [
+      ["blue", blue, limits["blue-net"]],
+      ["red", red, limits["red-net"]],
+    ] as const) {
+      const room = limit * 1e6 * payloadPart;
+      record(
+        `TCP of ${tenant} at its limit of ${limit} Mbit/s`,
+        `${(rate / 1e6).toFixed(1)} Mbit/s of payload, ${(rate / room).toFixed(2)} of what there is room for`,
+        Math.abs(rate / room - 1) <= 0.05,
+      );
+    }
+    const heard = strangers.reduce((sum, { file }) => sum + unwrap(readPcap(readFileSync(file))).packets.length, 0);
+    record("frames of one tenant at a container of the other", `${heard}`, heard === 0);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+  const flood = tcpStream(lab, "blue1", "blue2", "10.0.0.2", { duration: 2 });
+  await pause(500);
+  const beside = await ping(lab, "red1", "10.0.0.2", { count: 100, interval: 5 });
+  await flood;
+  const [before = 0, now = 0] = [alone.averageRtt, beside.averageRtt];
+  record(
+    "round trip of red beside blue at its limit",
+    `${now} ms, ${before} ms alone`,
+    now > 0 && now <= 2 * before && lost(beside) === 0,
+  );
+  await limitNetworks(lab, {});
+}
+
+/** Mbit/s that endpoints of a network on one host send together; of those that are not named there is no limit. */
+async function limitNetworks(lab: Lab, limits: Readonly<Record<string, number>>): Promise<void> {
+  const { revision } = await lab.admin.apply({
+    resources: scenario.networks.map((network) => {
+      const limit = limits[network.name];
+      const bandwidth = limit === undefined ? {} : { bandwidth: { send: { limit: `${limit}Mbit` } } };
+      const value = { ...network, subnets: [...scenario.subnets], ...bandwidth };
+      return { resource: { case: "network" as const, value } };
+    }),
+  });
+  const networks = scenario.networks.map(({ name }) => name);
+  for await (const _ of lab.admin.waitInPlace({ networks, revision }));
 }
 
 async function showWire(lab: Lab, record: Recorder): Promise<void> {

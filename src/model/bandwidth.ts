@@ -9,7 +9,10 @@ export type Rate = string & { readonly [rateBrand]: true };
 
 /** What passes in one direction. One of the fields at least. */
 export interface RateLimits {
-  /** What there is room for whatever others send. Of an endpoint, in a network that has a limit. */
+  /**
+   * What there is room for whatever others send. Of an endpoint, in a network that has a limit; of what a network sends, on nodes
+   * whose agent knows the rate of the underlay.
+   */
   readonly guarantee?: Rate;
   readonly limit?: Rate;
   /** Octets that pass at once after a silence. Absent: what the limit lets through in 4 ms, {@link smallestBurst} at least. */

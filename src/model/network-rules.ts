@@ -56,6 +56,13 @@ function* bandwidthProblems({ bandwidth, endpointBandwidth }: NetworkDraft): Gen
   if (bandwidth === undefined && endpointBandwidth === undefined) return;
   yield* limitProblems(bandwidth, ["bandwidth"]);
   yield* limitProblems(endpointBandwidth, ["endpointBandwidth"]);
+  const received = bandwidth?.receive?.guarantee;
+  if (received !== undefined)
+    yield fieldProblem(
+      ["bandwidth", "receive", "guarantee"],
+      received,
+      "none: what comes over the underlay is shared by its senders, by their bandwidth.send.guarantee",
+    );
   for (const direction of directions) {
     const guarantee = endpointBandwidth?.[direction]?.guarantee;
     const shared = bandwidth?.[direction]?.limit;

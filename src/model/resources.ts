@@ -2,6 +2,7 @@ import type { Cidr } from "../base/cidr.ts";
 import type { IpAddress, Ipv4Address, Ipv6Address } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import type { Bandwidth } from "./bandwidth.ts";
+import type { Dscp } from "./dscp.ts";
 import type { Encapsulation, NetworkMode } from "./encapsulation.ts";
 import type { Labels } from "./policy/label-selector.ts";
 
@@ -127,6 +128,8 @@ export interface Network {
   readonly bandwidth?: Bandwidth;
   /** Of each endpoint that was attached with none of its own. Absent: no limit. */
   readonly endpointBandwidth?: Bandwidth;
+  /** Absent: 0. */
+  readonly dscp?: Dscp;
   /** Which nodes may come to host it, beside what its tenant asks for. Absent: every node that the tenant's allows. */
   readonly nodeSelector?: NodeSelector;
   /**

@@ -5,6 +5,7 @@ import { isSameList } from "../base/lists.ts";
 import { type MacAddress, parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { type Bandwidth, largestBurst, parseRate, type RateLimits, smallestBurst } from "./bandwidth.ts";
+import { dscpAllowed, largestDscp } from "./dscp.ts";
 import { defaultEgressBlocked } from "./egress-blocked.ts";
 import { defaultEncapsulation, encapsulationNames, encapsulations, maxVni } from "./encapsulation.ts";
 import { isUnicastMac } from "./endpoint-mac.ts";
@@ -155,8 +156,7 @@ const stormControl = fields({
   .default(defaultStormControl);
 
 const burst = integer(smallestBurst, largestBurst, "octets that pass at once");
-const networkLimits = fields({ limit: text(parseRate), burst: burst.optional() }).transform(withoutUndefined);
-const endpointLimits = fields({
+const limits = fields({
   guarantee: text(parseRate).optional(),
   limit: text(parseRate).optional(),
   burst: burst.optional(),
@@ -172,8 +172,19 @@ function bandwidthOf<Limits extends z.ZodType<RateLimits>>(limits: Limits) {
 function someOf(direction: keyof Bandwidth, limits: RateLimits | undefined): Bandwidth {
   return limits === undefined || Object.keys(limits).length === 0 ? {} : { [direction]: limits };
 }
-const networkBandwidth = bandwidthOf(networkLimits).optional();
-const endpointBandwidth = bandwidthOf(endpointLimits).optional();
+const bandwidth = bandwidthOf(limits).optional();
+
+/** 0 is what there is without it. */
+const dscp = z
+  .union(
+    [
+      z.literal("inherit"),
+      z.int({ error: dscpAllowed }).min(0, { error: dscpAllowed }).max(largestDscp, { error: dscpAllowed }),
+    ],
+    { error: dscpAllowed },
+  )
+  .transform((codepoint) => (codepoint === 0 ? undefined : codepoint))
+  .optional();
 
 /** Nothing asked for is no selector. */
 const nodeSelector = labels
@@ -218,8 +229,9 @@ const declaredNetworkSchema = fields({
   egress: yesOrNo.default(false),
   egressBlocked,
   hostAccess: yesOrNo.default(false),
-  bandwidth: networkBandwidth,
-  endpointBandwidth,
+  bandwidth,
+  endpointBandwidth: bandwidth,
+  dscp,
   nodeSelector,
   changeTimeout: integer(1, 3_600, "seconds").default(30),
 });
@@ -345,7 +357,7 @@ function complete<Draft extends Pick<Network, "encapsulation" | "discovery"> & P
 
 /** What one endpoint is attached with. `undefined`: nothing is asked for. */
 export function parseBandwidth(input: unknown): Result<Bandwidth | undefined, FieldProblem[]> {
-  const parsed = parseWith(fields({ bandwidth: endpointBandwidth }), { bandwidth: input });
+  const parsed = parseWith(fields({ bandwidth }), { bandwidth: input });
   if (!parsed.ok) return parsed;
   const problems = [...limitProblems(parsed.value.bandwidth, ["bandwidth"])];
   return problems.length === 0 ? ok(parsed.value.bandwidth) : err(problems);

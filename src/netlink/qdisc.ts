@@ -243,6 +243,21 @@ export function listQdiscs(filter: { readonly index?: number } = {}): Query<Qdis
   };
 }
 
+/** The qdisc with this handle. ENOENT: there is none. */
+export function getQdisc(index: number, handle: number): Query<Qdisc> {
+  return {
+    type: RTM_GETQDISC,
+    // As with classes.
+    flags: NLM_F_ECHO,
+    describe: () => `look up qdisc ${formatTcHandle(handle)} on link ${index}`,
+    write: (writer) => {
+      header.write(writer, { index, handle });
+      schema.write(writer, {});
+    },
+    read: readQdisc,
+  };
+}
+
 /** Reads the payload of RTM_NEWQDISC or RTM_DELQDISC. */
 export function readQdisc(bytes: Uint8Array, view: DataView, start: number, end: number): Qdisc | undefined {
   const fixed = header.read(view, start, end);

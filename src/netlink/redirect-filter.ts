@@ -1,4 +1,4 @@
-import { type Attribute, AttributeSchema, binary, nested, string, u16 } from "./attribute.ts";
+import { type Attribute, AttributeSchema, binary, nested, string, u16, u32 } from "./attribute.ts";
 import { FixedHeader } from "./fixed-header.ts";
 import { NLM_F_CREATE, NLM_F_REPLACE } from "./message.ts";
 import type { Query, Request } from "./request.ts";
@@ -45,15 +45,19 @@ const bpfSchema = new AttributeSchema("TCA_BPF", {
   actions: nested(1, actionsSchema),
   instructions: u16(4),
   program: binary(5),
+  descriptor: u32(6),
+  name: string(7),
 });
 
 /** A classic BPF program of one instruction, BPF_RET | BPF_K: every packet is meant. */
 const everyPacket = Uint8Array.of(0x06, 0, 0, 0, 0xff, 0xff, 0xff, 0xff);
 
-/** Every packet that passes a hook of a device goes to another device as if it were sent by that. tc-mirred(8) */
+/** Packets that pass a hook of a device go to another device as if they were sent by that. tc-mirred(8) */
 export interface RedirectFilter extends FilterPlace {
   /** Index of the other device, in the same namespace. */
   readonly to: number;
+  /** An eBPF program that says which packets are meant; absent: every one. */
+  readonly program?: { readonly descriptor: number; readonly name: string };
 }
 
 /** Sets the filter, or has it lead elsewhere. EINVAL without a clsact qdisc. */
@@ -65,7 +69,8 @@ export function replaceRedirectFilter(filter: RedirectFilter): Request {
     write: (writer) => {
       writeBpfFilterHead(writer, filter);
       const first = { kind: "mirred", options: { to: filter.to } };
-      writeOptions(writer, bpfSchema, { actions: { first }, instructions: 1, program: everyPacket });
+      const which = filter.program ?? { instructions: 1, program: everyPacket };
+      writeOptions(writer, bpfSchema, { actions: { first }, ...which });
     },
   };
 }
@@ -76,7 +81,12 @@ export function listRedirectFilters(index: number, hook: number): Query<Redirect
 }
 
 /** Reads the payload of RTM_NEWTFILTER; `undefined`: it is another kind of filter. */
-function readRedirectFilter(bytes: Uint8Array, view: DataView, start: number, end: number): RedirectFilter | undefined {
+export function readRedirectFilter(
+  bytes: Uint8Array,
+  view: DataView,
+  start: number,
+  end: number,
+): RedirectFilter | undefined {
   const head = readBpfFilterHead(bytes, view, start, end);
   if (head === undefined) return undefined;
   const to = bpfSchema.read(bytes, view, ...head.options).actions?.first?.options?.to;

@@ -337,6 +337,7 @@ const whenAbsent: { readonly [field in keyof Network | keyof Policy]?: string } 
   bandwidth: "no limit",
   endpointBandwidth: "no limit",
   endpoints: "all",
+  dscp: "0",
 };
 
 /** What becomes of a resource that is `before` now, if it is there. */

@@ -12,6 +12,7 @@ import {
   noTunnel,
   type TunnelTransport,
 } from "../model/encapsulation.ts";
+import type { Rate } from "../model/index.ts";
 import { type Policy, type PolicyMember, parsePolicy } from "../model/policy/index.ts";
 import { formatProblem } from "../model/problem.ts";
 import { blockGateway } from "../model/subnet.ts";
@@ -268,6 +269,7 @@ export const gateways = [
   { address: ip("10.0.0.254"), prefixLength: 24 },
   { address: ip("fd00::fe"), prefixLength: 64 },
 ];
+const rate = (text: string): Rate => text as Rate;
 const vxlan = (port: number): TunnelTransport => ({ encapsulation: "vxlan", port });
 
 /** Each encapsulation in each mode that it has, over both IP versions. */
@@ -279,6 +281,18 @@ export const plainScenarios: readonly PlainScenario[] = encapsulationNames.flatM
 
 /** What networks have beside. */
 export const specialScenarios: readonly Scenario[] = [
+  bridged(
+    "bandwidth of network and endpoints",
+    4,
+    {
+      bandwidth: { send: { limit: rate("100Mbit") } },
+      endpointBandwidth: { send: { limit: rate("20Mbit") }, receive: { limit: rate("30Mbit") } },
+    },
+    {
+      bandwidth: { send: { limit: rate("1Gbit") } },
+      endpointBandwidth: { send: { limit: rate("20Mbit"), guarantee: rate("10Mbit") } },
+    },
+  ),
   bridged(
     "gateway, egress and host access",
     4,

@@ -135,9 +135,15 @@ describe("bandwidth", requires("nft-inet", "quick processes"), () => {
   it("what is guaranteed is there while another endpoint sends all that it can", async () => {
     await set({ bandwidth: { send: { limit: rate("40Mbit") } } });
     const [first] = network.locals.values();
+    const flow = run(0, udpFlood, "10.0.0.2");
+    await eventually("something has passed", () => passed("sd", 1).octets > 1e6);
+    flow.kill();
+    await eventually("nothing waits", () => !passed("sd", 1).waits);
     network.putLocal({ ...(first as LocalEndpoint), bandwidth: { send: { guarantee: rate("30Mbit") } } });
     await dataplane.changed();
     await eventually("it is so", () => dataplane.inSync);
+    // What was sent before may be a debt of the class, which a new one does not have.
+    assert.ok(passed("sd", 1).octets < 1e6, "the class is a new one");
     // Both offer more than the network has, so that what comes through is what the classes give.
     const back = run(1, udpFlood, "10.0.0.1");
     await eventually("the other's wait", () => passed("sd", 2).waits);
@@ -146,9 +152,30 @@ describe("bandwidth", requires("nft-inet", "quick processes"), () => {
     network.putLocal(first as LocalEndpoint);
   });
 
+  it("tells what passed, waited and was dropped, of endpoint and network, also after a restart", async () => {
+    const limits = { endpointBandwidth: { send: { limit: rate("2Mbit") } } };
+    await set(limits);
+    const flow = run(0, udpFlood, "10.0.0.2");
+    const use = async (endpoint: string | undefined) =>
+      (await dataplane.bandwidthUse(settings.name)).find((each) => each.endpoint === endpoint);
+    await eventually("some are dropped", async () => {
+      const found = await use("000000000001");
+      return found !== undefined && found.dropped > 100 && found.limited > 10 && found.waiting > 0;
+    });
+    flow.kill();
+    await eventually("nothing waits", async () => (await use("000000000001"))?.waiting === 0);
+    const [endpoint, network] = [await use("000000000001"), await use(undefined)];
+    assert.ok(endpoint !== undefined && network !== undefined);
+    assert.equal(endpoint.octets, passed("sd", 1).octets);
+    assert.ok(network.octets >= endpoint.octets && network.dropped >= endpoint.dropped, JSON.stringify(network));
+    await dataplane.close();
+    await make(limits);
+    assert.equal((await use("000000000001"))?.dropped, endpoint.dropped);
+  });
+
   it("a limit that changes drops nothing of what waits", async () => {
     await set({ endpointBandwidth: { send: { limit: rate("400kbit") } } });
-    const count = 40;
+    const count = 20;
     const receiving = run(1, udpReceiver, count);
     await ready(receiving);
     run(0, udpSender, count, "10.0.0.2");

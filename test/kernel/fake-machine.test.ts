@@ -9,6 +9,7 @@ import { networkSettings } from "../../src/testing/desired.ts";
 import { observeKernel } from "../../src/testing/kernel/contract.ts";
 import { FakeMachine } from "../../src/testing/kernel/machine.ts";
 import { observeFilters } from "../../src/testing/kernel/nft-contract.ts";
+import { observeShaping } from "../../src/testing/kernel/shaping-contract.ts";
 import { observeTunnels } from "../../src/testing/kernel/tunnel-contract.ts";
 import { sceneVteps } from "../../src/testing/scene.ts";
 import { type KernelFeature, requires } from "../support/kernel.ts";
@@ -26,6 +27,8 @@ async function assertAsLinux(observe: Observe): Promise<void> {
 }
 
 test("what is asked of the fake machine is answered and told as by Linux", () => assertAsLinux(observeKernel));
+
+test("what is asked of classes and of what leads to them is answered as by Linux", () => assertAsLinux(observeShaping));
 
 test("what is told of nftables, be it of what was so already", requires("nft-inet"), () =>
   assertAsLinux(observeFilters),

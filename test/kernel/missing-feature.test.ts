@@ -61,6 +61,7 @@ test("a kernel without vxlan: the error names the module to load", async () => {
     desired: new DesiredNetwork(network),
     context: { ...place, clock: systemClock, links: () => new LinkTable(socket) },
     bridge: () => undefined,
+    prioritise: async () => {},
     onMade: nothing,
     onChange: nothing,
     onRepaired: nothing,

@@ -1,6 +1,8 @@
 import { hostname } from "node:os";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import type { Rate } from "../../model/bandwidth.ts";
 import { parseUnderlaySelectors, type UnderlaySelector } from "../../model/underlay-selector.ts";
+import { rateOption } from "../bandwidth-option.ts";
 import { UsageError } from "../errors.ts";
 import { examples, instanceName, nodeName } from "../options.ts";
 import { requireRoot } from "../privilege.ts";
@@ -11,6 +13,7 @@ interface AgentCommandOptions {
   readonly tokenFile?: string;
   readonly name?: string;
   readonly underlay?: readonly UnderlaySelector[];
+  readonly underlayBandwidth?: Rate;
   readonly dataDir: string;
   readonly runDir: string;
   readonly instance: string;
@@ -46,6 +49,14 @@ export function registerAgent(program: Command): void {
       )
         .env("WEFT_UNDERLAY")
         .argParser(underlay),
+    )
+    .addOption(
+      new Option(
+        "--underlay-bandwidth <rate>",
+        "what networks share of the underlay, so that each has what bandwidth.send.guarantee says (default: they send as they come)",
+      )
+        .env("WEFT_UNDERLAY_BANDWIDTH")
+        .argParser(rateOption),
     )
     .addOption(
       new Option("--data-dir <directory>", "certificate and last snapshot")

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import type { Command } from "commander";
+import { bandwidthUseHere, bandwidthUseTexts } from "../bandwidth-use.ts";
 import { droppedText } from "../dropped.ts";
 import { UsageError } from "../errors.ts";
 import {
@@ -64,7 +65,7 @@ export function registerEndpoint(program: Command): void {
 
   const one = endpoint
     .command("show <id>")
-    .description("show an endpoint in full; on its node also what it sent and may not")
+    .description("show an endpoint in full; on its node also what it sent and may not, and what met its bandwidth")
     .addOption(serverOption())
     .addOption(agentOption())
     .addOption(outputOption())
@@ -73,7 +74,12 @@ export function registerEndpoint(program: Command): void {
       const answer = await serverClient(options.server).list({ kind: "endpoint", name: id });
       for (const found of ofKind("endpoint", answer.resources)) {
         const dropped = await droppedHere(options.agent, id);
-        await show(options.output, dropped === undefined ? found : { ...found, dropped }, (surface) =>
+        const bandwidthUse = await bandwidthUseHere(options.agent, { network: found.network, endpoint: id });
+        const here = {
+          ...(dropped === undefined ? {} : { dropped }),
+          ...(bandwidthUse.length === 0 ? {} : { bandwidthUse }),
+        };
+        await show(options.output, { ...found, ...here }, (surface) =>
           renderFields(
             [
               ["id", found.id],
@@ -85,6 +91,7 @@ export function registerEndpoint(program: Command): void {
               ["labels", labelTexts(found.labels)],
               ["sequence", found.sequence],
               ["dropped", dropped === undefined ? undefined : droppedText(dropped) || "nothing"],
+              ["bandwidth used", bandwidthUseTexts(bandwidthUse)],
             ],
             surface,
           ),

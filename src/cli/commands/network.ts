@@ -3,6 +3,7 @@ import type { Cidr } from "../../base/cidr.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import { bandwidthText } from "../../model/bandwidth.ts";
+import { type Dscp, dscpAllowed, largestDscp } from "../../model/dscp.ts";
 import {
   defaultEncapsulation,
   encapsulationNames,
@@ -12,16 +13,19 @@ import {
 import { defaultGroup } from "../../model/network-rules.ts";
 import type { Network } from "../../model/resources.ts";
 import { bandwidthHelp, bandwidthOption, endpointBandwidthHelp } from "../bandwidth-option.ts";
+import { bandwidthUseHere, bandwidthUseTexts } from "../bandwidth-use.ts";
 import { UsageError } from "../errors.ts";
 import {
   address,
   addresses,
+  agentOption,
   examples,
   integer,
   interfaceName,
   outputOption,
   prefixes,
   serverOption,
+  type WithAgent,
   type WithOutput,
   type WithServer,
 } from "../options.ts";
@@ -142,15 +146,18 @@ export function registerNetwork(program: Command): void {
 
   const one = network
     .command("show <name>")
-    .description("show a network in full")
+    .description("show a network in full; on a node that hosts it also what met its bandwidth there")
     .addOption(serverOption())
+    .addOption(agentOption())
     .addOption(outputOption())
-    .action(async (name: string, options: WithServer & WithOutput) => {
+    .action(async (name: string, options: WithServer & WithAgent & WithOutput) => {
       const { network: declared, blocks, ...hosting } = await findNetwork(options.server, name);
       const found = (await rowsOf(options.server))(declared);
       const { multicast } = found;
       const { mtuNode, hosts, readiness } = hosting;
-      const shown = found.mode === "l2" ? { ...found, ...hosting } : { ...found, blocks, ...hosting };
+      const bandwidthUse = await bandwidthUseHere(options.agent, { network: name });
+      const here = { ...hosting, ...(bandwidthUse.length === 0 ? {} : { bandwidthUse }) };
+      const shown = found.mode === "l2" ? { ...found, ...here } : { ...found, blocks, ...here };
       await show(options.output, shown, (surface) =>
         renderFields(
           [
@@ -182,6 +189,8 @@ export function registerNetwork(program: Command): void {
             ["policy default", found.policyDefault],
             ["bandwidth", bandwidthText(found.bandwidth)],
             ["endpoint bandwidth", bandwidthText(found.endpointBandwidth)],
+            ["dscp", found.dscp],
+            ["used here", bandwidthUseTexts(bandwidthUse)],
             ["cross subnet", found.mode === "l3" ? onOrOff(found.crossSubnet) : undefined],
             ["egress", onOrOff(found.egress)],
             ["egress blocked", found.egress ? listOrNone(found.egressBlocked) : undefined],
@@ -307,6 +316,11 @@ function changeOptions(command: Command): Command {
         "what becomes of packets of its endpoints of which no policy says anything (default: allow)",
       ).choices(["allow", "deny"]),
     )
+    .option(
+      "--dscp <codepoint>",
+      "of packets between nodes: 0 to 63, or inherit: that of the packet inside (default: 0)",
+      dscp,
+    )
     .option("--ageing <seconds>", "when what was learned is forgotten (default: 300)", integer(10, 86_400))
     .option(
       "--change-timeout <seconds>",
@@ -400,6 +414,15 @@ function mtu(text: string): number | "auto" {
     return integer(68, 65_535)(text);
   } catch {
     throw new InvalidArgumentError("Allowed: 68 to 65535, or auto");
+  }
+}
+
+function dscp(text: string): Dscp {
+  if (text === "inherit") return text;
+  try {
+    return integer(0, largestDscp)(text);
+  } catch {
+    throw new InvalidArgumentError(`Allowed: ${dscpAllowed}`);
   }
 }
 

@@ -24,12 +24,10 @@ import {
   qdiscParent,
   replaceBpfFilter,
   replaceHtbClass,
-  replaceQdisc,
   replaceRedirectFilter,
-  tcHandle,
   type WatchEvents,
 } from "../../netlink/index.ts";
-import type { DesiredNetwork, LocalEndpoint } from "../desired.ts";
+import { type DesiredNetwork, deviceMtuOf, type LocalEndpoint } from "../desired.ts";
 import { type DeviceContext, isMarked, wrongKind } from "../devices/device-changes.ts";
 import type { LinkTable } from "../devices/link-table.ts";
 import type { Kernel } from "../kernel.ts";
@@ -47,10 +45,11 @@ import {
   networkClass,
   networkMinor,
   openClass,
-  queueLimit,
   treeHandle,
   type WantedClass,
 } from "./classes.ts";
+import { LeafQueues } from "./leaf-queues.ts";
+import { type BandwidthUse, useOf } from "./use.ts";
 
 export interface ShapersOptions {
   readonly desired: DesiredNetwork;
@@ -94,12 +93,12 @@ export class Shapers implements Objects<Direction> {
   readonly #trees = new Map<Direction, Tree>();
   /** Ports by endpoint, as they were last seen. */
   readonly #ports = new Map<string, number>();
-  /** Whether the kernel has fq_codel; `undefined`: not known. */
-  #hasFairQueue: boolean | undefined;
+  readonly #queues: LeafQueues;
 
   constructor(options: ShapersOptions) {
     this.#options = options;
     this.onAttempt = options.onAttempt;
+    this.#queues = new LeafQueues(options.context.socket);
     this.objects = new ReconciledObjects(this, options.context.clock);
     for (const direction of directions) this.objects.mark(direction);
   }
@@ -110,7 +109,7 @@ export class Shapers implements Objects<Direction> {
 
   isWanted(direction: Direction): boolean {
     const { settings, locals } = this.#options.desired;
-    if (settings.bandwidth?.[direction] !== undefined || settings.endpointBandwidth?.[direction] !== undefined)
+    if (settings.bandwidth?.[direction]?.limit !== undefined || settings.endpointBandwidth?.[direction] !== undefined)
       return true;
     for (const { bandwidth } of locals.values()) if (bandwidth?.[direction] !== undefined) return true;
     return false;
@@ -169,7 +168,8 @@ export class Shapers implements Objects<Direction> {
     for (const direction of directions) {
       const { settings } = this.#options.desired;
       const isLimited =
-        settings.bandwidth?.[direction] !== undefined || endpointLimits(settings, endpoint, direction) !== undefined;
+        settings.bandwidth?.[direction]?.limit !== undefined ||
+        endpointLimits(settings, endpoint, direction) !== undefined;
       if (isLimited) await this.#limit(direction, endpoint, port);
       else await this.#release(direction, endpoint.id, port);
     }
@@ -191,6 +191,26 @@ export class Shapers implements Objects<Direction> {
         const minor = each.handle & 0xffff;
         if (minor !== networkMinor && !classes.has(minor)) await this.#deleteClass(each);
       }
+  }
+
+  /** What passed, waited and was dropped, of the network and of each endpoint; nothing where nothing is limited. */
+  async use(): Promise<readonly BandwidthUse[]> {
+    const { context, desired } = this.#options;
+    const { name } = desired.settings;
+    const uses: BandwidthUse[] = [];
+    for (const [direction, { index, classes }] of this.#trees) {
+      const qdiscs = await context.socket.dump(listQdiscs({ index }));
+      const queues = new Map(qdiscs.map(({ handle, statistics }) => [handle, statistics]));
+      for (const { handle, leaf = 0, statistics } of await context.socket.dump(listHtbClasses(index))) {
+        const minor = handle & 0xffff;
+        const endpoint = classes.get(minor)?.endpoint;
+        const whose = { network: name, direction };
+        // What endpoints lost that are gone is the tree's.
+        if (minor === networkMinor) uses.push(useOf(whose, statistics, queues.get(treeHandle)));
+        else if (endpoint !== undefined) uses.push(useOf({ ...whose, endpoint }, statistics, queues.get(leaf)));
+      }
+    }
+    return uses;
   }
 
   /** Something of a device of this network came, changed or went. Tells whether there is something to restore. */
@@ -304,7 +324,7 @@ export class Shapers implements Objects<Direction> {
       await this.#release(direction, endpoint.id, port);
       tree.classes.set(minor, { endpoint: endpoint.id, wanted });
     }
-    await this.#ensureClass(wanted, minor, isInDebt ? undefined : actual);
+    await this.#ensureClass(wanted, isInDebt ? undefined : actual);
     const hook = hooks[direction];
     const filters = await context.socket.dump(listRedirectFilters(port, hook));
     if (filters.find(({ priority }) => priority === redirectPriority)?.to === tree.index) return;
@@ -313,29 +333,10 @@ export class Shapers implements Objects<Direction> {
   }
 
   /** The class is there before anything is led to it; what waits in it stays when it changes. */
-  async #ensureClass(wanted: WantedClass, minor: number, actual: HtbClass | undefined): Promise<void> {
-    const { socket } = this.#options.context;
+  async #ensureClass(wanted: WantedClass, actual: HtbClass | undefined): Promise<void> {
     const isSame = actual !== undefined && isSameHtbClass(wanted, actual);
-    if (!isSame) await socket.execute(replaceHtbClass(wanted));
-    const queue = { index: wanted.index, handle: tcHandle(minor), parent: wanted.handle };
-    const hasQueue = actual?.leaf === queue.handle;
-    if (!hasQueue && this.#hasFairQueue !== false)
-      try {
-        await socket.execute(replaceQdisc({ ...queue, kind: "fq_codel" }));
-        this.#hasFairQueue = true;
-      } catch (error) {
-        if (!isErrno(error, "ENOENT")) throw error;
-        this.#hasFairQueue = false;
-      }
-    this.#hasFairQueue ??= await this.#isFair(queue.index, queue.handle);
-    if (this.#hasFairQueue || (hasQueue && isSame)) return;
-    await socket.execute(replaceQdisc({ ...queue, kind: "bfifo", limit: queueLimit(wanted.ceil) }));
-  }
-
-  /** What an earlier run put there says what the kernel has. */
-  async #isFair(index: number, handle: number): Promise<boolean> {
-    const qdiscs = await this.#options.context.socket.dump(listQdiscs({ index }));
-    return qdiscs.find((each) => each.handle === handle)?.kind === "fq_codel";
+    if (!isSame) await this.#options.context.socket.execute(replaceHtbClass(wanted));
+    await this.#queues.ensure(wanted, actual?.leaf, deviceMtuOf(this.#options.desired.settings));
   }
 
   async #release(direction: Direction, endpoint: string, port: number): Promise<void> {
@@ -386,7 +387,7 @@ function notMade(direction: Direction, { id }: LocalEndpoint, { settings }: Desi
   });
 }
 
-/** Of 65,534 port numbers in a row each has a class of its own. */
+/** Of 32,766 port numbers in a row each has a class of its own. */
 function sameClass({ id }: LocalEndpoint, other: string): WeftError {
   return new WeftError({
     code: "exhausted",

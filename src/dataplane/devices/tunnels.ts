@@ -43,6 +43,8 @@ export interface TunnelsOptions {
   readonly onMade: (tunnel: WantedTunnel) => void;
   /** One that is there will be changed or made anew, which may flush its tables; `isRepair`: because somebody else has changed it. */
   readonly onChange: (isRepair: boolean) => void;
+  /** Before anything is sent by it. */
+  readonly prioritise: (index: number) => Promise<void>;
   readonly onRepaired: (name: string, change: string) => void;
   readonly onAttempt: Objects<string>["onAttempt"];
 }
@@ -138,7 +140,7 @@ export class Tunnels implements Objects<string> {
   async ensure(name: string, isDamaged: boolean): Promise<void> {
     const wanted = this.#wanted.get(name);
     if (wanted === undefined) return;
-    const { desired, context, bridge, onMade, onChange, onRepaired } = this.#options;
+    const { desired, context, bridge, prioritise, onMade, onChange, onRepaired } = this.#options;
     const changes: string[] = [];
     const { settings } = desired;
     const found = await findTunnel(wanted, context, changes, () => onChange(isDamaged));
@@ -149,6 +151,7 @@ export class Tunnels implements Objects<string> {
     }
     this.#remember({ ...wanted, index: link.index });
     try {
+      await prioritise(link.index);
       const requests = [...tunnelChanges(settings, wanted, context.instance, link, bridge())];
       if (found !== undefined && requests.length > 0) onChange(isDamaged);
       await applyChanges(name, context.socket, requests, found !== undefined, changes);
@@ -183,6 +186,14 @@ export class Tunnels implements Objects<string> {
       const changes = tunnelChanges(desired.settings, tunnel, context.instance, link, bridge());
       if (changes.next().done === true) return false;
     }
+    this.objects.damage(tunnel.device.name);
+    return true;
+  }
+
+  /** What gives its packets their priority was taken away. */
+  judgePriority(index: number): boolean {
+    const tunnel = this.#byIndex.get(index);
+    if (tunnel === undefined) return false;
     this.objects.damage(tunnel.device.name);
     return true;
   }

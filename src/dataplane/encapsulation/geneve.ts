@@ -4,7 +4,7 @@ import { networkMac } from "../../model/endpoint-mac.ts";
 import type { GeneveSettings } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { routerMac, tunnelName } from "../kernel-names.ts";
-import type { TunnelDevice } from "./tunnel-device.ts";
+import { outerTos, type TunnelDevice } from "./tunnel-device.ts";
 
 /** linux/if_link.h: `enum ifla_geneve_df`. */
 const GENEVE_DF_SET = 1;
@@ -20,6 +20,7 @@ export function geneveTunnel(network: NetworkSettings, transport: TunnelTranspor
     ...(familyOf(peer) === 4 ? { remote: peer } : { remote6: peer }),
     port: transport.port,
     dontFragment: GENEVE_DF_SET,
+    tos: outerTos(network),
   };
   return {
     name: tunnelName(transport, network.vni, peer),

@@ -1,9 +1,9 @@
 import { familyOf, type IpAddress } from "../../base/ip.ts";
 import type { TunnelTransport } from "../../model/encapsulation.ts";
-import { type GreSettings, greFlag, ip6TunnelFlag } from "../../netlink/index.ts";
+import { type GreSettings, greFlag } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { tunnelName } from "../kernel-names.ts";
-import { outerTtl, type TunnelDevice } from "./tunnel-device.ts";
+import { outerIpv6, outerTos, outerTtl, type TunnelDevice } from "./tunnel-device.ts";
 
 /** The tunnel of a layer-3 network towards one VTEP by GRE with a key (RFC 2784, RFC 2890): the network's VNI. */
 export function greTunnel(network: NetworkSettings, transport: TunnelTransport, peer: IpAddress): TunnelDevice {
@@ -27,8 +27,7 @@ export function keyedTunnel(
     local: network.localVtep,
     remote: peer,
     ttl: outerTtl,
-    // The encapsulation limit of RFC 2473 §4.1.1 would take 8 octets of each packet.
-    ...(isIpv4 ? { pathMtuDiscovery: true } : { flags: ip6TunnelFlag.ignoreEncapsulationLimit }),
+    ...(isIpv4 ? { pathMtuDiscovery: true, tos: outerTos(network) } : outerIpv6(network)),
   };
   return {
     name: tunnelName(transport, network.vni, peer),

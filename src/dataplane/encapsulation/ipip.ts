@@ -1,10 +1,10 @@
 import { cidrFamily } from "../../base/cidr.ts";
 import { familyOf, type IpAddress } from "../../base/ip.ts";
 import type { TunnelTransport } from "../../model/encapsulation.ts";
-import { type IpTunnelSettings, ip6TunnelFlag, ipTunnelProtocol } from "../../netlink/index.ts";
+import { type IpTunnelSettings, ipTunnelProtocol } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { tunnelName } from "../kernel-names.ts";
-import { outerTtl, type TunnelDevice } from "./tunnel-device.ts";
+import { outerIpv6, outerTos, outerTtl, type TunnelDevice } from "./tunnel-device.ts";
 
 /**
  * The tunnel of a layer-3 network towards one VTEP by IP in IP: RFC 2003 (IPv4 in IPv4), RFC 4213 (IPv6 in IPv4) and
@@ -20,7 +20,7 @@ export function ipipTunnel(network: NetworkSettings, transport: TunnelTransport,
     ttl: outerTtl,
     protocol:
       carries.size === 2 ? ipTunnelProtocol.any : carries.has(4) ? ipTunnelProtocol.ipv4 : ipTunnelProtocol.ipv6,
-    ...(isIpv4 ? { pathMtuDiscovery: true } : { flags: ip6TunnelFlag.ignoreEncapsulationLimit }),
+    ...(isIpv4 ? { pathMtuDiscovery: true, tos: outerTos(network) } : outerIpv6(network)),
   };
   const kind = isIpv4 ? (carries.has(6) ? "sit" : "ipip") : "ip6tnl";
   return {

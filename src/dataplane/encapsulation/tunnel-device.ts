@@ -1,4 +1,6 @@
 import type { MacAddress } from "../../base/mac.ts";
+import { ip6TunnelFlag } from "../../netlink/index.ts";
+import type { NetworkSettings } from "../desired.ts";
 
 /** The part of a device's description that is its kind's own. */
 type KindField = "vxlan" | "geneve" | "gre" | "ipTunnel";
@@ -30,3 +32,18 @@ export interface TunnelDevice {
 
 /** Hops of outer packets where the kernel's own default is that of the inner packet, which may be at its end. RFC 1700. */
 export const outerTtl = 64;
+
+/** The type of service of outer packets as Linux takes it: DSCP in the upper six bits, or that of the inner packet. */
+const inherited = 1;
+export function outerTos({ dscp = 0 }: NetworkSettings): number {
+  return dscp === "inherit" ? inherited : dscp << 2;
+}
+
+/** The same where IPv6 carries the tunnels of IP and GRE. The encapsulation limit of RFC 2473 §4.1.1 would take 8 octets of each packet. */
+export function outerIpv6({ dscp = 0 }: NetworkSettings): { readonly flags: number; readonly flowInfo: number } {
+  const inherits = dscp === "inherit";
+  return {
+    flags: ip6TunnelFlag.ignoreEncapsulationLimit | (inherits ? ip6TunnelFlag.useInnerTrafficClass : 0),
+    flowInfo: inherits ? 0 : dscp << 22,
+  };
+}

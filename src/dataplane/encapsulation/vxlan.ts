@@ -4,7 +4,7 @@ import { networkMac } from "../../model/endpoint-mac.ts";
 import type { VxlanSettings } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { routerMac, tunnelName } from "../kernel-names.ts";
-import type { TunnelDevice } from "./tunnel-device.ts";
+import { outerTos, type TunnelDevice } from "./tunnel-device.ts";
 
 /** linux/if_link.h: `enum ifla_vxlan_df`. VTEPs must not fragment: RFC 7348 §4.3. */
 const VXLAN_DF_SET = 1;
@@ -27,6 +27,7 @@ export function vxlanTunnel(network: NetworkSettings, transport: TunnelTransport
     learning: learns,
     ageing: learns ? network.ageing : unusedAgeing,
     dontFragment: VXLAN_DF_SET,
+    tos: outerTos(network),
     ...(multicast === undefined
       ? {}
       : {

@@ -48,6 +48,7 @@ const plain: Kind = {
 
 export const kinds: Readonly<Record<string, Kind>> = {
   dummy: { hasMac: true },
+  ifb: { hasMac: true },
   veth: { hasMac: true },
   bridge: {
     field: "bridge",

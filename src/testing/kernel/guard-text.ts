@@ -1,4 +1,4 @@
-import { filterHook } from "../../netlink/filter.ts";
+import { filterHook, formatTcHandle } from "../../netlink/index.ts";
 import type { FakeBpf } from "./ebpf.ts";
 import type { FakeNamespace } from "./namespace.ts";
 
@@ -20,10 +20,18 @@ export function guardLines({ inode, filters, links }: FakeNamespace, bpf: FakeBp
   const guard = new Map<string, ReadonlyMap<string, Uint8Array>>();
   const policy = new Map<string, ReadonlyMap<string, Uint8Array>>();
   const device = (index: number): string => links.get(index)?.name ?? `if${index}`;
-  for (const { index, hook, name, programId } of filters.all) {
-    lines.push(`filter ${device(index)} ${hook === filterHook.ingress ? "ingress" : "egress"} ${name}`);
+  for (const filter of filters.all) {
+    const { index, hook } = filter;
+    const where =
+      hook === filterHook.ingress ? "ingress" : hook === filterHook.egress ? "egress" : formatTcHandle(hook);
+    if ("to" in filter) {
+      lines.push(`filter ${device(index)} ${where} to ${device(filter.to)}`);
+      continue;
+    }
+    const { name, programId } = filter;
+    lines.push(`filter ${device(index)} ${where} ${name}`);
     const program = bpf.programById(programId);
-    const contents = name === "weft" ? guard : policy;
+    const contents = name === "weft-policy" ? policy : guard;
     if (program !== undefined) for (const [map, content] of bpf.contentOf(program)) contents.set(map, content);
   }
   lines.push(...policyLines(policy, device));

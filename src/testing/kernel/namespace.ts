@@ -18,6 +18,7 @@ import { FakeNft, isBatchEdge } from "./nft.ts";
 import { errnoOf, type Family, Refusal } from "./request.ts";
 import { Routes } from "./routes.ts";
 import { Rules } from "./rules.ts";
+import { Shaping } from "./shaping.ts";
 import { Sysctls } from "./sysctls.ts";
 
 /** linux/netfilter/nfnetlink.h */
@@ -64,6 +65,7 @@ export class FakeNamespace {
   readonly nexthops: Nexthops;
   readonly sysctls: Sysctls;
   readonly filters: Filters;
+  readonly shaping: Shaping;
   readonly nft: FakeNft;
   readonly sent: SentFrame[] = [];
   readonly #context: NamespaceContext;
@@ -92,7 +94,8 @@ export class FakeNamespace {
     this.sysctls = new Sysctls(this.links, tell);
     this.nft = new FakeNft((...messages) => this.#tell(netlinkProtocol.netfilter, NFNLGRP_NFTABLES, ...messages));
     const ids = new NamespaceIds(this.links);
-    this.filters = new Filters(this.links, tell, (fd) => context.bpf.programAt(fd));
+    this.shaping = new Shaping(this.links, tell);
+    this.filters = new Filters(this.links, this.shaping, tell, (fd) => context.bpf.programAt(fd));
     this.links.users.push(this.sysctls, this.addresses, this.routes, this.neighbours, this.fdb);
     this.#families = [
       this.links,
@@ -103,6 +106,7 @@ export class FakeNamespace {
       this.rules,
       this.nexthops,
       this.filters,
+      this.shaping,
       ids,
     ];
     this.links.add({ name: "lo", mtu: 65_536 });

@@ -1,12 +1,13 @@
 import type { IpAddress } from "../../base/ip.ts";
 import type { RowNames } from "../../dataplane/tables/row-text.ts";
-import { type FdbEntry, neighbourState } from "../../netlink/index.ts";
+import { type FdbEntry, formatTcHandle, neighbourState } from "../../netlink/index.ts";
 import { type Device, type DeviceHome, kinds, newPort } from "./device.ts";
 import type { FakeBpf } from "./ebpf.ts";
 import { guardLines } from "./guard-text.ts";
 import type { FakeNamespace } from "./namespace.ts";
 import { nftLines } from "./nft-text.ts";
 import { fdbText, neighbourText, nexthopText, routeText } from "./row-text.ts";
+import type { Shaping } from "./shaping.ts";
 
 /** linux/rtnetlink.h: RTPROT_KERNEL. */
 const kernelProtocol = 2;
@@ -36,7 +37,7 @@ export function machineText(namespaces: ReadonlyMap<string, FakeNamespace>, bpf:
 }
 
 function linesOf(
-  { links, addresses, neighbours, fdb, routes, nexthops, sysctls, nft }: FakeNamespace,
+  { links, addresses, neighbours, fdb, routes, nexthops, sysctls, shaping, nft }: FakeNamespace,
   nameOf: ReadonlyMap<DeviceHome, string>,
   vtep: RowNames["vtep"],
 ): string[] {
@@ -53,11 +54,29 @@ function linesOf(
       .filter(({ protocol }) => protocol !== kernelProtocol)
       .map((row) => `route ${routeText(row, names)}`),
     ...nexthops.all.map((row) => `nexthop ${nexthopText(row, names)}`),
+    ...shaping.all.flatMap((tree) => shapingLines(tree, names, links)),
     ...Array.from(sysctls.changes(), ([path, value]) => `sysctl ${path} = ${value}`),
   ];
   const tables = [...nft.tables].sort(([a], [b]) => (a < b ? -1 : 1));
   // Rules have an order of their own.
   return [...objects.sort(), ...tables.flatMap(([key, table]) => nftLines(key, table))];
+}
+
+/** A class has the number of a port, which stands as what it is of. */
+function shapingLines({ root, classes, queues }: Shaping["all"][number], names: RowNames, links: DeviceHome): string[] {
+  const device = names.device(root.index);
+  const whose = (handle: number): string => links.get((handle & 0xffff) - 1)?.name ?? formatTcHandle(handle);
+  return [
+    `qdisc ${root.kind} dev ${device}`,
+    ...Array.from(classes.values(), ({ handle, parent, rate, ceil, burst, ceilBurst, quantum }) => {
+      const bursts = [burst, ceilBurst].map((octets = 0) => Math.round(octets / 10) * 10);
+      return `class ${whose(handle)} below ${whose(parent)} dev ${device} rate ${rate} ceil ${ceil} bursts ${bursts.join(" ")} quantum ${quantum}`;
+    }),
+    ...Array.from(
+      queues.values(),
+      ({ kind, parent, tbf }) => `qdisc ${kind} of ${whose(parent)} dev ${device} limit ${tbf?.limit}`,
+    ),
+  ];
 }
 
 /** Settings that nobody has changed are left out. */

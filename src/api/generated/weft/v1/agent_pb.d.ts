@@ -781,6 +781,103 @@ export declare type Event = Message<"weft.v1.Event"> & {
 export declare const EventSchema: GenMessage<Event>;
 
 /**
+ * @generated from message weft.v1.GetBandwidthUseRequest
+ */
+export declare type GetBandwidthUseRequest = Message<"weft.v1.GetBandwidthUseRequest"> & {
+  /**
+   * Empty: of all networks.
+   *
+   * @generated from field: string network = 1;
+   */
+  network: string;
+};
+
+/**
+ * Describes the message weft.v1.GetBandwidthUseRequest.
+ * Use `create(GetBandwidthUseRequestSchema)` to create a new message.
+ */
+export declare const GetBandwidthUseRequestSchema: GenMessage<GetBandwidthUseRequest>;
+
+/**
+ * @generated from message weft.v1.GetBandwidthUseResponse
+ */
+export declare type GetBandwidthUseResponse = Message<"weft.v1.GetBandwidthUseResponse"> & {
+  /**
+   * @generated from field: repeated weft.v1.BandwidthUse uses = 1;
+   */
+  uses: BandwidthUse[];
+};
+
+/**
+ * Describes the message weft.v1.GetBandwidthUseResponse.
+ * Use `create(GetBandwidthUseResponseSchema)` to create a new message.
+ */
+export declare const GetBandwidthUseResponseSchema: GenMessage<GetBandwidthUseResponse>;
+
+/**
+ * Since the kernel has the limits.
+ *
+ * @generated from message weft.v1.BandwidthUse
+ */
+export declare type BandwidthUse = Message<"weft.v1.BandwidthUse"> & {
+  /**
+   * @generated from field: string network = 1;
+   */
+  network: string;
+
+  /**
+   * Empty: of all endpoints of the network on this node.
+   *
+   * @generated from field: string endpoint = 2;
+   */
+  endpoint: string;
+
+  /**
+   * As the endpoint sees it: send, receive.
+   *
+   * @generated from field: string direction = 3;
+   */
+  direction: string;
+
+  /**
+   * Of frames that passed.
+   *
+   * @generated from field: uint64 octets = 4;
+   */
+  octets: bigint;
+
+  /**
+   * @generated from field: uint64 packets = 5;
+   */
+  packets: bigint;
+
+  /**
+   * How often something had to wait.
+   *
+   * @generated from field: uint64 limited = 6;
+   */
+  limited: bigint;
+
+  /**
+   * @generated from field: uint64 dropped = 7;
+   */
+  dropped: bigint;
+
+  /**
+   * Octets that wait.
+   *
+   * @generated from field: uint64 waiting = 8;
+   */
+  waiting: bigint;
+};
+
+/**
+ * Describes the message weft.v1.BandwidthUse.
+ * Use `create(BandwidthUseSchema)` to create a new message.
+ */
+export declare const BandwidthUseSchema: GenMessage<BandwidthUse>;
+
+/**
  * @generated from service weft.v1.AgentService
  */
 export declare const AgentService: GenService<{
@@ -851,6 +948,16 @@ export declare const AgentService: GenService<{
     methodKind: "server_streaming";
     input: typeof WaitInPlaceRequestSchema;
     output: typeof InPlaceProgressSchema;
+  },
+  /**
+   * What met limits of bandwidth on this node.
+   *
+   * @generated from rpc weft.v1.AgentService.GetBandwidthUse
+   */
+  getBandwidthUse: {
+    methodKind: "unary";
+    input: typeof GetBandwidthUseRequestSchema;
+    output: typeof GetBandwidthUseResponseSchema;
   },
 }>;
 

@@ -201,6 +201,13 @@ export declare type Network = Message<"weft.v1.Network"> & {
   endpointBandwidth?: Bandwidth | undefined;
 
   /**
+   * Of outer packets: 0 to 63, or `inherit`; empty: 0.
+   *
+   * @generated from field: string dscp = 72;
+   */
+  dscp: string;
+
+  /**
    * Unset: true.
    *
    * @generated from field: optional bool anti_spoof = 90;
