@@ -312,6 +312,7 @@ const whenAbsent: { readonly [field in keyof Network]?: string } = {
   mtu: "computed",
   multicast: "none",
   nodeSelector: "every node",
+  gateway: "none",
   bandwidth: "no limit",
   endpointBandwidth: "no limit",
 };
