@@ -85,6 +85,7 @@ function boundSet(family: IpFamily, bound: readonly { readonly device: string; r
 
 const routingRules: readonly NftObject[] = [
   nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
+  nft.chain("output", { type: "filter", hook: "output", prio: nft.hookPriority.filter }),
   nft.rule("prerouting", nft.match(nft.by, { set: ["lo", tenantDevice].sort() }), nft.accept),
   nft.rule("prerouting", nft.match(nft.by, "@bridges"), nft.match(receiver, "@macs", "!="), nft.accept),
   ...families.flatMap((family) => [
@@ -111,7 +112,6 @@ const routingRules: readonly NftObject[] = [
     nft.accept,
   ),
   nft.rule("prerouting", nft.drop),
-  nft.chain("output", { type: "filter", hook: "output", prio: nft.hookPriority.filter }),
   ...families.map((family) => nft.rule("output", nft.redirect[family], nft.drop)),
 ];
 
