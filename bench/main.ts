@@ -16,6 +16,7 @@ const benches: Readonly<Record<string, string>> = {
   "attach-beside": "the same while another tenant's network of 100,000 endpoints comes; takes two minutes",
   "layer3-size": "rows of 5,000 nodes with 60 endpoints each, routed by blocks and as one flat network",
   "many-networks": "creating 100,000 networks, one more beside them, a restart, and the server's memory",
+  "routed-networks": "100 networks routed with each other on 100 nodes, at the server, and a node's first container",
   "networks-on-node": "500 networks of 10 tenants into one kernel, and out of it; beside ip and bridge -batch",
   datapath: "what protection and bandwidth cost packets; beside the plain path; takes a minute",
   "agent-memory": "memory and time of agents and server with 100,000 endpoints; takes two minutes",

@@ -5,9 +5,8 @@
  *
  *     scripts/node.sh bench/routed-networks.ts [--networks 100] [--nodes 100] [--endpoints 10]
  */
+import { execFileSync } from "node:child_process";
 import { parseArgs } from "node:util";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { systemClock } from "../src/base/clock.ts";
 import { type Ipv4Address, ip } from "../src/base/ip.ts";
 import { mac } from "../src/base/mac.ts";
@@ -30,9 +29,6 @@ const { values: options } = parseArgs({
   },
 });
 const [networks, nodes, perNode] = [Number(options.networks), Number(options.nodes), Number(options.endpoints)];
-
-setFlagsFromString("--expose-gc");
-const collectGarbage: () => void = runInNewContext("gc");
 
 /** The server's state with all who watch it; what they are told is read and thrown away. */
 class Control {
@@ -80,12 +76,9 @@ interface Costs {
   readonly worstJoin: number;
   readonly endpoint: number;
   readonly told: number;
-  readonly megabytes: number;
 }
 
 async function costsOf(isRouted: boolean): Promise<Costs> {
-  collectGarbage();
-  const before = process.memoryUsage().heapUsed;
   const control = new Control();
   for (let number = 0; number < networks; number++)
     control.commit(records.network.put(networkOf(number, isRouted), `n${number}`));
@@ -105,8 +98,6 @@ async function costsOf(isRouted: boolean): Promise<Costs> {
       await new Promise((resolve) => setImmediate(resolve));
     }
   await new Promise((resolve) => setTimeout(resolve, 500));
-  collectGarbage();
-  const megabytes = (process.memoryUsage().heapUsed - before) / 1e6;
   await control.close();
   const last = others.slice(-200);
   return {
@@ -114,7 +105,6 @@ async function costsOf(isRouted: boolean): Promise<Costs> {
     worstJoin: Math.max(...joins),
     endpoint: median(last),
     told: control.changes,
-    megabytes,
   };
 }
 
@@ -144,25 +134,21 @@ async function firstContainer(lab: Lab, host: string, tenant: string): Promise<r
   await lab.attach(`${host}-${tenant}`, host, `${tenant}0`);
   const elapsed = performance.now() - start;
   using namespace = lab.namespace(host);
-  const { execFileSync } = await import("node:child_process");
   const devices = namespace.run(() =>
     execFileSync("ip", ["-n", `${lab.names.instance(host)}-${tenant}`, "-o", "link"], { encoding: "utf8" }),
   );
   return [elapsed, devices.trim().split("\n").length];
 }
 
-const rows = [
-  ["networks", "a node's first endpoint ms", "worst ms", "one more endpoint ms", "changes told", "heap MB"],
-];
+const rows = [["networks", "a node's first endpoint ms", "worst ms", "one more endpoint ms", "changes told"]];
 for (const isRouted of [false, true]) {
-  const { join, worstJoin, endpoint, told, megabytes } = await costsOf(isRouted);
+  const { join, worstJoin, endpoint, told } = await costsOf(isRouted);
   rows.push([
     `${networks} ${isRouted ? "routed" : "not routed"}`,
     join.toFixed(2),
     worstJoin.toFixed(1),
     endpoint.toFixed(2),
     String(told),
-    megabytes.toFixed(1),
   ]);
 }
 console.log(table(rows));

@@ -71,6 +71,22 @@ describe("what is left out", () => {
     ));
 });
 
+describe("gateways of a network with a router on each node", () => {
+  const gatewaysOf = (fields: object): unknown => {
+    const parsed = parseNetwork({ ...networkBase, subnets: ["10.0.0.0/24", "fd00::/64"], ...fields });
+    return parsed.ok ? [parsed.value.gateway, parsed.value.gateways] : parsed.error;
+  };
+  const gateway = "distributed";
+  it("are the first that are usable", () =>
+    assert.deepEqual(gatewaysOf({ gateway }), [gateway, ["10.0.0.1", "fd00::1"]]));
+  it("are those that are named, as far as some are", () =>
+    assert.deepEqual(gatewaysOf({ gateway, gateways: ["fd00::9"] }), [gateway, ["fd00::9", "10.0.0.1"]]));
+  it("are one of two addresses, where there are no more", () =>
+    assert.deepEqual(gatewaysOf({ gateway, subnets: ["10.0.0.0/31"] }), [gateway, ["10.0.0.0"]]));
+  it("are none in a layer-3 network", () => assert.deepEqual(gatewaysOf({ gateway, mode: "l3" }), [gateway, []]));
+  it("are none where there is no router", () => assert.deepEqual(gatewaysOf({ gateway: "none" }), [undefined, []]));
+});
+
 it("text forms become canonical", () => {
   const network = parseNetwork({ ...networkBase, subnets: ["FD00:0::/64"], gateways: ["fd00::0:1"] });
   assert.ok(network.ok);
