@@ -421,6 +421,11 @@ export class DesiredNetwork {
     return this.#listed;
   }
 
+  /** VTEPs of nodes that route into it from others. */
+  get routers(): ReadonlySet<IpAddress> {
+    return this.#routers;
+  }
+
   /** VTEPs that something of the network is behind. The same list until it changes. */
   get remoteVteps(): readonly IpAddress[] {
     this.#remoteVteps ??= [...this.#vteps.keys()];
