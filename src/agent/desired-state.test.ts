@@ -199,6 +199,60 @@ describe("endpoints of other nodes", () => {
   });
 });
 
+describe("networks that are routed with each other", () => {
+  const routed = { gateway: "distributed", egress: true, hostAccess: true };
+  const peersOf = (name: string): IpAddress[] => [...(dataplane.networks.get(name)?.peers ?? [])].sort();
+  const red = { vni: 101, subnets: ["10.1.0.0/24", "fd01::/64"] };
+  beforeEach(() => {
+    putNetwork("blue", routed);
+    putNetwork("red", { ...red, ...routed });
+    putNode("h1", "192.0.2.1");
+    putNode("h2", "192.0.2.2");
+  });
+
+  it("have as peers all nodes that have something in one of them, and flood to those that have it in the network", () => {
+    putEndpoint("e1", "h1", "blue");
+    putEndpoint("e2", "h2", "red");
+    for (const name of ["blue", "red"]) assert.deepEqual(peersOf(name), ["192.0.2.1", "192.0.2.2"]);
+    assert.deepEqual(blue().floodList, ["192.0.2.1"]);
+    assert.deepEqual(blue().remoteVteps, ["192.0.2.1"]);
+    // It moves, its node gets another VTEP, and it goes.
+    putEndpoint("e2", "h1", "red");
+    assert.deepEqual(peersOf("blue"), ["192.0.2.1"]);
+    putEndpoint("e2", "h2", "red");
+    putNode("h2", "192.0.2.20");
+    assert.deepEqual(peersOf("blue"), ["192.0.2.1", "192.0.2.20"]);
+    desired.apply({ kind: "endpoint-removed", network: "red", id: "e2" });
+    assert.deepEqual(peersOf("blue"), ["192.0.2.1"]);
+  });
+
+  it("are apart from those that are not, and of other tenants", () => {
+    putNetwork("green", { vni: 102, subnets: ["10.2.0.0/24"] });
+    putNetwork("other", { vni: 103, tenant: "umbrella", ...routed });
+    putEndpoint("e1", "h1", "green");
+    putEndpoint("e2", "h2", "other");
+    assert.deepEqual([peersOf("blue"), peersOf("green"), peersOf("other")], [[], ["192.0.2.1"], ["192.0.2.2"]]);
+    putNetwork("green", { vni: 102, subnets: ["10.2.0.0/24"], gateway: "distributed" });
+    assert.deepEqual(peersOf("blue"), ["192.0.2.1"]);
+    putNetwork("green", { vni: 102, subnets: ["10.2.0.0/24"] });
+    assert.deepEqual(peersOf("blue"), []);
+  });
+
+  it("have the node as their gateway, but what they ask of the host only where something of them is here", () => {
+    const asked = (name: string) => {
+      const { gateways, egress, hostAccess } = dataplane.networks.get(name)?.settings ?? {};
+      return [gateways?.map(({ address }) => address).join(" "), egress, hostAccess];
+    };
+    attachHere("e1");
+    putEndpoint("e1", "h0", "blue");
+    assert.deepEqual(asked("blue"), ["10.0.0.1 fd00::1", true, true]);
+    assert.deepEqual(asked("red"), ["10.1.0.1 fd01::1", false, false]);
+    attachments.delete("e1");
+    desired.apply({ kind: "endpoint-removed", network: "blue", id: "e1" });
+    assert.deepEqual(asked("blue"), ["10.0.0.1 fd00::1", false, false]);
+  });
+});
+
 describe("endpoints of this node", () => {
   it("are put where they are attached, with the prefix lengths of their subnets", () => {
     putNetwork("blue");

@@ -107,6 +107,7 @@ export class DesiredState {
     switch (change.kind) {
       case "network":
         this.#networks.set(change.state.network.name, change.state);
+        this.#server.setNetwork(change.state.network);
         this.#putNetwork(change.state);
         break;
       case "network-removed":
@@ -135,7 +136,7 @@ export class DesiredState {
       case "endpoint-removed":
         this.#server.removeEndpoint(change.network, change.id);
         this.#dataplane.networks.get(change.network)?.removeHere(change.id);
-        this.#own.delete(change.id);
+        this.#occupying(change.network, () => this.#own.delete(change.id));
         break;
       case "block":
         this.#server.putBlock(change.block);
@@ -227,6 +228,7 @@ export class DesiredState {
     if (localVtep === undefined) return undefined;
     const multicast = this.#multicastOf(network);
     if (multicast === "unusable") return undefined;
+    const isServed = network.gateway === undefined || this.#isOccupied(network.name);
     return {
       name: network.name,
       tenant: network.tenant,
@@ -252,9 +254,9 @@ export class DesiredState {
       ageing: network.ageing,
       ...(multicast === undefined ? {} : { multicast }),
       gateways: this.#gatewaysOf(network),
-      egress: network.egress,
+      egress: network.egress && isServed,
       egressBlocked: network.egressBlocked,
-      hostAccess: network.hostAccess,
+      hostAccess: network.hostAccess && isServed,
     };
   }
 
@@ -291,7 +293,24 @@ export class DesiredState {
         address: blockGateway(cidr),
         prefixLength: prefixLengthOf(cidr),
       }));
-    return network.egress || network.hostAccess ? interfaceAddresses(network.gateways, network.subnets) : [];
+    const isGateway = network.egress || network.hostAccess || network.gateway === "distributed";
+    return isGateway ? interfaceAddresses(network.gateways, network.subnets) : [];
+  }
+
+  /** Whether something of the network is here. Else the node does no more than to route into it from others of its tenant. */
+  #isOccupied(name: string): boolean {
+    if (this.#server.ownBlocks(name).length > 0) return true;
+    return this.#own.values().some(({ network }) => network === name);
+  }
+
+  /** Changes what is here of the network, which may be the first of it, or the last. */
+  #occupying(name: string, change: () => unknown): void {
+    const state = this.#networks.get(name);
+    const { gateway, egress = false, hostAccess = false } = state?.network ?? {};
+    const matters = gateway !== undefined && (egress || hostAccess);
+    const before = matters && this.#isOccupied(name);
+    change();
+    if (state !== undefined && matters && this.#isOccupied(name) !== before) this.#putNetwork(state);
   }
 
   /** A block that is, or was, this node's changes the bridge. */
@@ -336,8 +355,9 @@ export class DesiredState {
     const belongsHere = endpoint.node === this.#node;
     const attachment = this.#attachments.get(id);
     const port = attachment?.state === "releasing" ? undefined : attachment;
-    if (belongsHere || port !== undefined) this.#own.set(id, endpoint);
-    else if (!this.#own.delete(id)) return;
+    const isHere = belongsHere || port !== undefined;
+    if (!isHere && !this.#own.has(id)) return;
+    this.#occupying(endpoint.network, () => (isHere ? this.#own.set(id, endpoint) : this.#own.delete(id)));
     const network = this.#dataplane.networks.get(endpoint.network);
     const declared = this.#networks.get(endpoint.network)?.network;
     if (network === undefined || declared === undefined) return;

@@ -76,8 +76,8 @@ const flooded: Network = {
   learningLimit: 0,
 };
 const rate = (text: string): Rate => text as Rate;
-/** Every field that there is: none is lost on the way. */
-const everyNetwork: Required<Network> = {
+/** Every field that there is, but for such as do not go together: none is lost on the way. */
+const everyNetwork: Required<Omit<Network, "gateway">> = {
   ...flooded,
   mtu: 1400,
   nodeSelector: { zone: "a" },
@@ -88,6 +88,7 @@ const everyNetwork: Required<Network> = {
   multicast: { group: ip("ff05::7"), ttl: 4, interface: "eth1" },
 };
 const inheriting: Network = { ...flooded, dscp: "inherit" };
+const between: Network = { ...network, gateways: [ip("10.0.0.1"), ip("fd00::1")], gateway: "distributed" };
 const multicastDefaults: Network = { ...flooded, discovery: "multicast", multicast: { ttl: 1 } };
 const listed: Network = { ...flooded, discovery: "static", vteps: [ip("2001:db8::7")] };
 const block: Block = { network: "blue", node: "h1", cidr: cidr("10.0.0.64/26"), generation: 7 };
@@ -170,7 +171,7 @@ test("resources cross the wire unchanged, with all that they have", () => {
   assert.ok(ipv4 !== undefined);
   const crossings: [Pick<Codec<unknown, never>, "encode" | "decode">, unknown[]][] = [
     [kinds.tenant, [tenant, everyTenant]],
-    [kinds.network, [network, computed, routed, flooded, everyNetwork, inheriting, multicastDefaults, listed]],
+    [kinds.network, [network, computed, routed, flooded, everyNetwork, inheriting, multicastDefaults, listed, between]],
     [kinds.block, [block]],
     [kinds.node, [node, { ...node, vtepAddresses: { ipv4 } }, { ...node, vtepAddresses: {} }]],
     [kinds.endpoint, [endpoint, everyEndpoint]],

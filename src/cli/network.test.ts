@@ -93,6 +93,13 @@ const changes: [name: string, create: string, ...steps: [set: string, difference
     ],
   ],
   [
+    "each node routes",
+    create,
+    ["--gateway distributed", "gateways: [] -> [10.1.0.1]; gateway: none -> distributed"],
+    ["--gateway 10.1.0.9", "gateways: [10.1.0.1] -> [10.1.0.9]"],
+    ["--gateway none", "gateway: distributed -> none"],
+  ],
+  [
     "what egress leaves out",
     `${create} --mode l3 --egress`,
     [

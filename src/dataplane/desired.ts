@@ -165,6 +165,8 @@ export class DesiredNetwork {
   #remoteVteps: readonly IpAddress[] | undefined;
   #peers: ReadonlySet<IpAddress> | undefined;
   #listed: ReadonlySet<IpAddress> = noVteps;
+  /** VTEPs of nodes that route into it from others. */
+  readonly #routers = new Set<IpAddress>();
   /**
    * Of a layer-2 network whose endpoints are all told: addresses that lost a MAC, and which, since somebody last took
    * note and cleared it.
@@ -206,6 +208,16 @@ export class DesiredNetwork {
     this.#peers = undefined;
     for (const vtep of differing(peers, this.peers)) this.#devices?.peer(vtep);
     this.#floodsFormerly(floodList);
+  }
+
+  /** A node behind the VTEP routes into the network from others, whether it has something in it or not. */
+  setRouter(vtep: IpAddress, routes: boolean): void {
+    if (this.#routers.has(vtep) === routes) return;
+    if (routes) this.#routers.add(vtep);
+    else this.#routers.delete(vtep);
+    if (this.#isNamed(vtep)) return;
+    this.#peers = undefined;
+    this.#devices?.peer(vtep);
   }
 
   /** The place of the endpoint is elsewhere; whether it has a port here, too, is another question. */
@@ -417,6 +429,11 @@ export class DesiredNetwork {
     return this.#listed;
   }
 
+  /** VTEPs of nodes that route into it from others. */
+  get routers(): ReadonlySet<IpAddress> {
+    return this.#routers;
+  }
+
   /** VTEPs that something of the network is behind. The same list until it changes. */
   get remoteVteps(): readonly IpAddress[] {
     this.#remoteVteps ??= [...this.#vteps.keys()];
@@ -424,12 +441,12 @@ export class DesiredNetwork {
   }
 
   /**
-   * VTEPs that packets of this network are exchanged with: {@link remoteVteps}, and those that are listed for it. The same set
-   * until it changes.
+   * VTEPs that packets of this network are exchanged with: {@link remoteVteps}, those that are listed for it, and those of nodes
+   * that route into it. The same set until it changes.
    */
   get peers(): ReadonlySet<IpAddress> {
     if (this.#peers === undefined) {
-      const peers = new Set([...this.#vteps.keys(), ...this.#listed]);
+      const peers = new Set([...this.#vteps.keys(), ...this.#listed, ...this.#routers]);
       peers.delete(this.settings.localVtep);
       this.#peers = peers;
     }
@@ -438,7 +455,12 @@ export class DesiredNetwork {
 
   /** Whether {@link peers} has the VTEP. */
   hasPeer(vtep: IpAddress): boolean {
-    return vtep !== this.settings.localVtep && (this.#vteps.has(vtep) || this.#listed.has(vtep));
+    return vtep !== this.settings.localVtep && (this.#isNamed(vtep) || this.#routers.has(vtep));
+  }
+
+  /** Whether something of the network is behind the VTEP, or may be: it is one of those that are listed. */
+  #isNamed(vtep: IpAddress): boolean {
+    return this.#vteps.has(vtep) || this.#listed.has(vtep);
   }
 
   /** Who gets a copy of each flooded frame: VTEPs, or the one group. */
@@ -453,7 +475,8 @@ export class DesiredNetwork {
     const { mode, flood, multicast } = this.settings;
     if (mode === "l3" || flood === "none") return false;
     if (multicast !== undefined) return multicast.address === vtep;
-    return this.hasPeer(vtep) && (flood === "head-end" || this.#listed.has(vtep));
+    if (vtep === this.settings.localVtep || !this.#isNamed(vtep)) return false;
+    return flood === "head-end" || this.#listed.has(vtep);
   }
 
   /** Whether the prefix lies in one of the network's subnets. */

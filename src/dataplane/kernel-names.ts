@@ -121,10 +121,12 @@ export function portAliasOf(instance: string, inode: number): string {
 }
 
 /**
- * The MAC of a node's tunnels in layer-3 networks, by its VTEP address: every node can tell it of every other. Locally
- * administered; 46 bits of a hash, so that the addresses of 5,000 nodes share one with a chance of 2 in 10 million.
+ * The MAC of a node's tunnels, by its VTEP address: every node can tell it of every other. It is not the bridge's, since
+ * a tunnel takes no frames from its own MAC (drivers/net/vxlan/vxlan_core.c, `vxlan_set_mac`; drivers/net/geneve.c, `geneve_rx`),
+ * and other nodes' gateways send with that of their bridge, which is the same everywhere. Locally administered; 46 bits of a hash,
+ * so that the addresses of 5,000 nodes share one with a chance of 2 in 10 million.
  */
-export function routerMac(vtep: IpAddress): MacAddress {
+export function tunnelMac(vtep: IpAddress): MacAddress {
   const bytes = Uint8Array.from(createHash("sha256").update(vtep).digest().subarray(0, 6));
   bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
   return macFromBytes(bytes);

@@ -27,7 +27,7 @@ export function addressMac(vni: Vni, address: IpAddress, hash: Hash): MacAddress
 }
 
 /**
- * The MAC of a network's bridge and tunnel: locally administered and the same on every node, so that a gateway on
+ * The MAC of a network's bridge: locally administered and the same on every node, so that a gateway on
  * the bridge is the same neighbour wherever an endpoint moves.
  */
 export function networkMac(vni: Vni): MacAddress {

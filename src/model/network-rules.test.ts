@@ -68,6 +68,26 @@ const refused: [fields: object, ...problems: string[]][] = [
     "learning: found control-plane; allowed: data-plane with multicast discovery: hosts without weft tell the server nothing",
   ],
   [
+    { gateway: "distributed", learning: "data-plane" },
+    "gateway: found distributed with data-plane learning; allowed: control-plane discovery and learning: every node has the gateway's MAC address, and the answer to what one of them asks ends at another",
+  ],
+  [
+    { ...listed, gateway: "distributed" },
+    "gateway: found distributed with static discovery; allowed: control-plane discovery and learning: every node has the gateway's MAC address, and the answer to what one of them asks ends at another",
+  ],
+  [
+    { ...l3, gateway: "distributed", encapsulation: "direct" },
+    "gateway: found distributed with encapsulation direct; allowed: a tunnel between all nodes: hosts know no way back to what other networks would send over their link",
+  ],
+  [
+    { ...l3, gateway: "distributed", crossSubnet: true },
+    "gateway: found distributed with crossSubnet; allowed: a tunnel between all nodes: hosts know no way back to what other networks would send over their link",
+  ],
+  [
+    { gateway: "distributed", nodeSelector: { zone: "a" } },
+    "gateway: found distributed with nodeSelector; allowed: that of the tenant: a node that hosts one of its routed networks routes to all of them",
+  ],
+  [
     { ...l3, vlanTags: true },
     "vlanTags: found true; allowed: false with mode l3, which routes packets and carries no frames",
   ],

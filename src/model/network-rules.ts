@@ -183,6 +183,7 @@ function* routingProblems(network: NetworkDraft): Generator<FieldProblem> {
           `${subnet} over an IPv4 underlay`,
           "IPv4 prefixes: Linux routes IPv6 to no IPv4 next hop; use underlay ipv6, or an encapsulation",
         );
+  if (network.gateway !== undefined) yield* gatewayProblems(network);
   if (mode === "l2" && (network.egress || network.hostAccess))
     for (const subnet of subnets)
       if (!gateways.some((gateway) => familyOf(gateway) === cidrFamily(subnet)))
@@ -191,6 +192,28 @@ function* routingProblems(network: NetworkDraft): Generator<FieldProblem> {
           gateways.length === 0 ? "none" : gateways.join(", "),
           `an address of ${subnet}, too, for the node to answer for: egress and hostAccess need it`,
         );
+}
+
+/** What a router on each node does not go with. */
+function* gatewayProblems(network: NetworkDraft): Generator<FieldProblem> {
+  const { discovery, learning, encapsulation, crossSubnet, nodeSelector } = network;
+  const refuse = (found: string, allowed: string): FieldProblem =>
+    fieldProblem(["gateway"], `distributed with ${found}`, allowed);
+  if (learning === "data-plane")
+    yield refuse(
+      discovery === "control-plane" ? "data-plane learning" : `${discovery} discovery`,
+      "control-plane discovery and learning: every node has the gateway's MAC address, and the answer to what one of them asks ends at another",
+    );
+  if (encapsulation === noTunnel || crossSubnet)
+    yield refuse(
+      encapsulation === noTunnel ? `encapsulation ${noTunnel}` : "crossSubnet",
+      "a tunnel between all nodes: hosts know no way back to what other networks would send over their link",
+    );
+  if (nodeSelector !== undefined)
+    yield refuse(
+      "nodeSelector",
+      "that of the tenant: a node that hosts one of its routed networks routes to all of them",
+    );
 }
 
 function nameOf(version: IpFamily): string {

@@ -69,7 +69,7 @@ export interface Network {
   /** One at least; IPv4, IPv6 or both. An endpoint gets one address of each. */
   readonly subnets: readonly Cidr[];
   /**
-   * l2: addresses that no endpoint gets, at most one a subnet. With `egress` or `hostAccess` each node answers for
+   * l2: addresses that no endpoint gets, at most one a subnet. With `gateway`, `egress` or `hostAccess` each node answers for
    * them itself (an anycast gateway); without, a router of the tenant has them. l3: none, each block has its own.
    */
   readonly gateways: readonly IpAddress[];
@@ -132,6 +132,11 @@ export interface Network {
   readonly dscp?: Dscp;
   /** Which nodes may come to host it, beside what its tenant asks for. Absent: every node that the tenant's allows. */
   readonly nodeSelector?: NodeSelector;
+  /**
+   * `distributed`: it is one of the tenant's routed networks. Whoever hosts one of them routes to all of them, so that packets
+   * between them take one hop, on the node of the sender. Absent: it is none.
+   */
+  readonly gateway?: "distributed";
   /**
    * Seconds that each phase of a change of encapsulation, port, crossSubnet or MTU waits for nodes that do not have the one
    * before in place. Default 30.

@@ -72,6 +72,22 @@ describe("what is left out", () => {
     ));
 });
 
+describe("gateways of a network with a router on each node", () => {
+  const gatewaysOf = (fields: object): unknown => {
+    const parsed = parseNetwork({ ...networkBase, subnets: ["10.0.0.0/24", "fd00::/64"], ...fields });
+    return parsed.ok ? [parsed.value.gateway, parsed.value.gateways] : parsed.error;
+  };
+  const gateway = "distributed";
+  it("are the first that are usable", () =>
+    assert.deepEqual(gatewaysOf({ gateway }), [gateway, ["10.0.0.1", "fd00::1"]]));
+  it("are those that are named, as far as some are", () =>
+    assert.deepEqual(gatewaysOf({ gateway, gateways: ["fd00::9"] }), [gateway, ["fd00::9", "10.0.0.1"]]));
+  it("are one of two addresses, where there are no more", () =>
+    assert.deepEqual(gatewaysOf({ gateway, subnets: ["10.0.0.0/31"] }), [gateway, ["10.0.0.0"]]));
+  it("are none in a layer-3 network", () => assert.deepEqual(gatewaysOf({ gateway, mode: "l3" }), [gateway, []]));
+  it("are none where there is no router", () => assert.deepEqual(gatewaysOf({ gateway: "none" }), [undefined, []]));
+});
+
 it("text forms become canonical", () => {
   const network = parseNetwork({ ...networkBase, subnets: ["FD00:0::/64"], gateways: ["fd00::0:1"] });
   assert.ok(network.ok);
@@ -164,7 +180,7 @@ const refusals: Row[] = [
   [
     network({ port: -1, gateways: ["10.0.1.1"], vlan: 5 }),
     "port: found -1; allowed: a UDP port, 0 to 65535",
-    "vlan: found a field of this name; allowed: the fields name, tenant, mode, encapsulation, vni, subnets, gateways, blockSize, mtu, port, underlay, flood, arpSuppression, discovery, multicast, vteps, learning, learningLimit, ageing, vlanTags, antiSpoof, stormControl, policyDefault, crossSubnet, egress, egressBlocked, hostAccess, bandwidth, endpointBandwidth, dscp, nodeSelector, changeTimeout",
+    "vlan: found a field of this name; allowed: the fields name, tenant, mode, encapsulation, vni, subnets, gateways, blockSize, mtu, port, underlay, flood, arpSuppression, discovery, multicast, vteps, learning, learningLimit, ageing, vlanTags, antiSpoof, stormControl, policyDefault, crossSubnet, egress, egressBlocked, hostAccess, bandwidth, endpointBandwidth, dscp, nodeSelector, gateway, changeTimeout",
     "gateways[0]: found 10.0.1.1; allowed: an address in 10.0.0.0/24",
   ],
   [node({ vtepAddresses: {} }), "vtepAddresses: found neither ipv4 nor ipv6; allowed: one of them at least"],

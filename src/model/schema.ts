@@ -37,7 +37,7 @@ import { endpointLabels } from "./policy/index.ts";
 import { type FieldProblem, fieldProblem } from "./problem.ts";
 import type { Endpoint, Network, NetworkDraft, Node, NodeSettings, Tenant, Vni } from "./resources.ts";
 import { defaultStormControl, sharedStormControl } from "./storm-control.ts";
-import { reservedReason } from "./subnet.ts";
+import { firstUsable, reservedReason } from "./subnet.ts";
 import { vtepObstacle } from "./vtep-address.ts";
 
 /** What a node says of itself; the server adds the generation. */
@@ -233,6 +233,9 @@ const declaredNetworkSchema = fields({
   endpointBandwidth: bandwidth,
   dscp,
   nodeSelector,
+  gateway: oneOf("distributed", "none")
+    .transform((gateway) => (gateway === "none" ? undefined : gateway))
+    .optional(),
   changeTimeout: integer(1, 3_600, "seconds").default(30),
 });
 const networkDraftSchema = declaredNetworkSchema.extend({
@@ -350,9 +353,16 @@ function complete<Draft extends Pick<Network, "encapsulation" | "discovery"> & P
     learning,
     arpSuppression: draft.arpSuppression ?? learning === "control-plane",
     ...(draft.discovery === "multicast" ? { multicast: draft.multicast ?? { ttl: 1 } } : {}),
+    ...(draft.gateway === "distributed" && draft.mode === "l2" ? { gateways: gatewaysOf(draft) } : {}),
   };
   const problems = combinationProblems(value as unknown as NetworkDraft);
   return problems.length === 0 ? ok(value) : err(problems);
+}
+
+/** A router on each node has an address of each subnet: the one that is named, or the first that is usable. */
+function gatewaysOf({ subnets = [], gateways = [] }: Partial<Network>): readonly IpAddress[] {
+  const unserved = subnets.filter((subnet) => !gateways.some((gateway) => cidrContains(subnet, gateway)));
+  return [...gateways, ...unserved.map((subnet) => firstUsable(subnet))];
 }
 
 /** What one endpoint is attached with. `undefined`: nothing is asked for. */

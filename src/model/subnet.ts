@@ -32,6 +32,11 @@ export function reservedReason(subnet: Cidr, address: IpAddress): string | undef
   return undefined;
 }
 
+/** The first address that a host in the subnet can have. */
+export function firstUsable(subnet: Cidr): IpAddress {
+  return addressAt(subnet, cidrSize(subnet) === 2n ? 0n : 1n);
+}
+
 /** The address by which the endpoints in a block of an l3 network reach their node: the first that is usable. */
 export function blockGateway(block: Cidr): IpAddress {
   return addressAt(block, 1n);

@@ -334,6 +334,7 @@ const whenAbsent: { readonly [field in keyof Network | keyof Policy]?: string } 
   mtu: "computed",
   multicast: "none",
   nodeSelector: "every node",
+  gateway: "none",
   bandwidth: "no limit",
   endpointBandwidth: "no limit",
   endpoints: "all",

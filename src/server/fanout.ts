@@ -5,7 +5,16 @@ import type { NodeIdentity } from "../api/node-uri.ts";
 import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
-import type { NetworkEntry, Part, State, StateChange, StoredEndpoint, TenantPolicies } from "./state.ts";
+import type {
+  Leaving,
+  NetworkEntry,
+  Part,
+  Regrouping,
+  State,
+  StateChange,
+  StoredEndpoint,
+  TenantPolicies,
+} from "./state.ts";
 import {
   memberChange,
   memberRemoval,
@@ -126,16 +135,23 @@ export class Fanout {
     switch (change.kind) {
       case "part":
       case "part-removed": {
-        const { entry, part, startsHosting, leaves } = change;
+        const { entry, part, starts, leaves } = change;
         const { node } = part.value;
-        if (startsHosting) this.#startHosting(entry, node);
+        const startsHosting = starts.length > 0;
+        if (startsHosting) this.#startHosting(starts, node);
         const told = change.kind === "part" ? partChange(part) : partRemoval(part);
         const audience = this.#watchersOf(kinds[part.of].seenBy(entry.network), node, entry);
         for (const watcher of audience) if (!startsHosting || watcher.node !== node) this.#push(watcher, told);
         if (part.of === "endpoint") this.#tellMember(change, entry, part.value);
-        if (leaves !== undefined) this.#stopHosting(entry, leaves);
+        if (leaves !== undefined) this.#stopHosting(leaves);
         break;
       }
+      case "routed":
+        this.#tellRouted(change.regrouping);
+        break;
+      case "unrouted":
+        this.#tellUnrouted(change.regrouping);
+        break;
       case "network":
         for (const watcher of this.#watchersOf(kinds.network.seenBy(), "", change.entry))
           this.#push(watcher, { change: { case: "network", value: networkState.toMessage(change.entry) } });
@@ -144,7 +160,7 @@ export class Fanout {
         this.#tellPolicy(change);
         break;
       case "network-removed":
-        for (const node of change.entry.hosts.keys()) this.#endHosting(change.entry, node);
+        for (const node of change.entry.hosts.keys()) this.#endHosting({ node, entries: [change.entry] });
         break;
       case "node":
         for (const watcher of this.#watchersOf(kinds.node.seenBy(), change.node.name))
@@ -224,54 +240,105 @@ export class Fanout {
     watcher.flush(state.revision, true);
   }
 
-  #startHosting(entry: NetworkEntry, node: string): void {
+  /** All of the networks have the same hosts. */
+  #startHosting(entries: readonly NetworkEntry[], node: string): void {
     const own = this.#watchers.get(node);
-    for (const host of entry.hosts.keys()) {
-      if (host === node || this.#share(host, node, entry)) continue;
-      if (own !== undefined) this.#pushNode(own, host);
-      const other = this.#watchers.get(host);
-      if (other !== undefined) this.#pushNode(other, node);
-    }
+    const except = new Set(entries);
+    for (const host of entries[0]?.hosts.keys() ?? [])
+      if (host !== node && !this.#share(host, node, except)) this.#introduce(host, node);
     if (own === undefined) return;
-    const { tenant } = entry.network;
+    const tenant = entries[0]?.network.tenant ?? "";
     const policies = this.#state.policies.get(tenant);
-    if (policies !== undefined && this.#state.tenantHosts.countOf(tenant, node) === 1)
+    if (policies !== undefined && this.#state.tenantHosts.countOf(tenant, node) === entries.length)
       own.pushPolicies(this.#snapshot(policies));
-    own.pushNewNetwork(entry);
+    for (const entry of entries) own.pushNewNetwork(entry);
     this.#touched.add(own);
   }
 
-  #stopHosting(entry: NetworkEntry, node: string): void {
-    this.#endHosting(entry, node);
-    for (const host of entry.hosts.keys()) {
+  #stopHosting(leaving: Leaving): void {
+    this.#endHosting(leaving);
+    const { node, entries } = leaving;
+    const except = new Set(entries);
+    for (const host of entries[0]?.hosts.keys() ?? []) {
       const other = this.#watchers.get(host);
-      if (other !== undefined && !this.#share(host, node, entry)) this.#push(other, this.#nodeRemoved(node));
+      if (other !== undefined && !this.#share(host, node, except)) this.#push(other, this.#nodeRemoved(node));
     }
   }
 
   /** Tells the node that was a host, and nobody else. */
-  #endHosting(entry: NetworkEntry, node: string): void {
+  #endHosting({ node, entries }: Leaving): void {
     const own = this.#watchers.get(node);
     if (own === undefined) return;
-    const { name, tenant } = entry.network;
-    own.dropNetwork(name);
-    this.#push(own, networkRemovedChange(name));
+    this.#drop(own, entries);
+    const tenant = entries[0]?.network.tenant ?? "";
     if (this.#state.policies.has(tenant) && this.#state.tenantHosts.countOf(tenant, node) === 0)
       this.#push(own, policiesRemoved(tenant));
-    for (const host of entry.hosts.keys())
-      if (host !== node && !this.#share(host, node, entry)) this.#push(own, this.#nodeRemoved(host));
+    const except = new Set(entries);
+    for (const host of entries[0]?.hosts.keys() ?? [])
+      if (host !== node && !this.#share(host, node, except)) this.#push(own, this.#nodeRemoved(host));
+  }
+
+  #drop(watcher: Watcher, entries: readonly NetworkEntry[]): void {
+    for (const { network } of entries) {
+      watcher.dropNetwork(network.name);
+      this.#push(watcher, networkRemovedChange(network.name));
+    }
+  }
+
+  #tellRouted({ entry, others, ofEntry, ofOthers }: Regrouping): void {
+    const give = (nodes: ReadonlySet<string>, networks: readonly NetworkEntry[]): void => {
+      for (const node of nodes) {
+        const watcher = this.#watchers.get(node);
+        if (watcher === undefined) continue;
+        for (const network of networks) watcher.pushNewNetwork(network);
+        this.#touched.add(watcher);
+      }
+    };
+    const [newToOthers, newToEntry] = [ofEntry.difference(ofOthers), ofOthers.difference(ofEntry)];
+    for (const one of newToOthers) for (const other of newToEntry) this.#introduce(one, other);
+    give(newToEntry, [entry]);
+    give(newToOthers, others);
+  }
+
+  #tellUnrouted({ entry, others, ofEntry, ofOthers }: Regrouping): void {
+    const take = (nodes: ReadonlySet<string>, networks: readonly NetworkEntry[]): void => {
+      for (const node of nodes) {
+        const watcher = this.#watchers.get(node);
+        if (watcher !== undefined) this.#drop(watcher, networks);
+      }
+    };
+    const [goneFromOthers, goneFromEntry] = [ofEntry.difference(ofOthers), ofOthers.difference(ofEntry)];
+    take(goneFromEntry, [entry]);
+    take(goneFromOthers, others);
+    const part = (from: string, node: string): void => {
+      const watcher = this.#watchers.get(from);
+      if (watcher !== undefined) this.#push(watcher, this.#nodeRemoved(node));
+    };
+    for (const one of goneFromOthers)
+      for (const other of goneFromEntry)
+        if (!this.#share(one, other)) {
+          part(one, other);
+          part(other, one);
+        }
+  }
+
+  /** Tells each of the other. */
+  #introduce(one: string, other: string): void {
+    const [first, second] = [this.#watchers.get(one), this.#watchers.get(other)];
+    if (first !== undefined) this.#pushNode(first, other);
+    if (second !== undefined) this.#pushNode(second, one);
   }
 
   /** A node that begins to host the tenant with this very change has been told everything. */
   #tellMember(
-    { kind, startsHosting }: { readonly kind: "part" | "part-removed"; readonly startsHosting: boolean },
+    { kind, starts }: Extract<StateChange, { kind: "part" | "part-removed" }>,
     { network: { tenant } }: NetworkEntry,
     endpoint: StoredEndpoint,
   ): void {
     const policies = this.#state.policies.get(tenant);
     if (policies === undefined) return;
     this.#snapshots.delete(policies);
-    const isFirst = startsHosting && this.#state.tenantHosts.countOf(tenant, endpoint.node) === 1;
+    const isFirst = starts.length > 0 && this.#state.tenantHosts.countOf(tenant, endpoint.node) === starts.length;
     const told = kind === "part" ? memberChange(tenant, endpoint) : memberRemoval(tenant, endpoint);
     for (const watcher of this.#watchersOfTenant(tenant))
       if (!isFirst || watcher.node !== endpoint.node) this.#push(watcher, told);
@@ -355,12 +422,12 @@ export class Fanout {
     return names;
   }
 
-  /** Whether both host a network other than `except`. */
-  #share(one: string, other: string, except: NetworkEntry): boolean {
+  /** Whether both host a network other than those of `except`. */
+  #share(one: string, other: string, except?: ReadonlySet<NetworkEntry>): boolean {
     const [networks, more] = [this.#state.hosted.get(one), this.#state.hosted.get(other)];
     if (networks === undefined || more === undefined) return false;
     const [name, fewer] = networks.size < more.size ? [other, networks] : [one, more];
-    for (const entry of fewer) if (entry !== except && entry.hosts.has(name)) return true;
+    for (const entry of fewer) if (entry.hosts.has(name) && except?.has(entry) !== true) return true;
     return false;
   }
 

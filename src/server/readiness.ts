@@ -79,8 +79,8 @@ export class Readiness {
   readonly #touchedNetworks = new Set<NetworkEntry>();
   readonly #touchedHosts = new Set<Hosting>();
   readonly #changedNetworks = new Set<NetworkEntry>();
-  /** Nodes are told nothing of these. */
-  readonly #heldNetworks = new Set<NetworkEntry>();
+  /** Networks whose hosts are others, or whose MTU is held: nodes that host them already are told nothing. */
+  readonly #otherwiseChanged = new Set<NetworkEntry>();
   /** What is older was told before this process began: nodes that connect are told the state as of then at least. */
   #floor = 0;
   #begin: { readonly moment: number; readonly time: number };
@@ -117,6 +117,12 @@ export class Readiness {
         )
           this.#touchedNetworks.add(change.entry);
         else this.#touchHost(change.entry, change.part.value.node);
+        for (const entry of change.starts) this.#otherwiseChanged.add(entry);
+        for (const entry of change.leaves?.entries ?? []) this.#otherwiseChanged.add(entry);
+        break;
+      case "routed":
+      case "unrouted":
+        for (const entry of [change.regrouping.entry, ...change.regrouping.others]) this.#otherwiseChanged.add(entry);
         break;
       case "network":
         this.#touchedNetworks.add(change.entry);
@@ -126,7 +132,7 @@ export class Readiness {
         for (const entry of this.#state.networksOf(change.tenant)) this.#touchedNetworks.add(entry);
         break;
       case "mtu-held":
-        this.#heldNetworks.add(change.entry);
+        this.#otherwiseChanged.add(change.entry);
         break;
       case "node":
         for (const entry of this.#state.hosted.get(change.node.name) ?? []) this.#touchedNetworks.add(entry);
@@ -143,8 +149,8 @@ export class Readiness {
     for (const host of this.#touchedHosts) toldOf(this.#toldHost, host).add(revision, now);
     for (const entry of this.#touchedNetworks) toldOf(this.#toldAll, entry).add(revision, now);
     for (const entry of this.#changedNetworks) this.#networkRevisions.set(entry, revision);
-    for (const entry of this.#touchedNetworks.union(this.#heldNetworks)) this.#tell(entry);
-    this.#heldNetworks.clear();
+    for (const entry of this.#touchedNetworks.union(this.#otherwiseChanged)) this.#tell(entry);
+    this.#otherwiseChanged.clear();
     this.#touchedHosts.clear();
     this.#touchedNetworks.clear();
     this.#changedNetworks.clear();

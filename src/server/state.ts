@@ -43,16 +43,32 @@ export interface StoredBlock extends Block, BlockState {
   readonly revision: number;
 }
 
-/** What one node has in a network. */
+const noEndpoints: ReadonlySet<StoredEndpoint> = new Set();
+
+/** What one node has in a network; nothing: it routes into it from others of the tenant. */
 export class Hosting {
-  readonly endpoints = new Set<StoredEndpoint>();
+  #endpoints: Set<StoredEndpoint> | undefined;
   /** Those of the endpoints that were learned. */
   learned = 0;
   /** Blocks that it owns. */
   blocks = 0;
 
+  get endpoints(): ReadonlySet<StoredEndpoint> {
+    return this.#endpoints ?? noEndpoints;
+  }
+
   get isEmpty(): boolean {
     return this.endpoints.size === 0 && this.blocks === 0;
+  }
+
+  add(endpoint: StoredEndpoint): void {
+    this.#endpoints ??= new Set();
+    this.#endpoints.add(endpoint);
+  }
+
+  delete(endpoint: StoredEndpoint): void {
+    this.#endpoints?.delete(endpoint);
+    if (this.#endpoints?.size === 0) this.#endpoints = undefined;
   }
 }
 
@@ -142,7 +158,8 @@ export class NetworkEntry {
 
   /**
    * The nodes that host it: those with an endpoint in it, and those that own a block of it. The routes to a block lead
-   * to a node that has its bridge and its tunnel, whether an endpoint has an address of the block or not.
+   * to a node that has its bridge and its tunnel, whether an endpoint has an address of the block or not. A routed network
+   * is hosted by all who host any of the tenant's routed networks: they route into it.
    */
   get hosts(): ReadonlyMap<string, Hosting> {
     return this.#use?.hosts ?? none();
@@ -218,11 +235,15 @@ export type StateChange =
       readonly kind: "part" | "part-removed";
       readonly entry: NetworkEntry;
       readonly part: Part;
-      /** It is the first that its node has in this network. */
-      readonly startsHosting: boolean;
-      /** The node that has nothing in this network any more. */
-      readonly leaves: string | undefined;
+      /** The networks that its node hosts because of it: this one, and those that are routed with it. */
+      readonly starts: readonly NetworkEntry[];
+      /** The node that hosts these networks no more. */
+      readonly leaves: Leaving | undefined;
     }
+  /** A network is routed with these others of its tenant from now on. */
+  | { readonly kind: "routed"; readonly regrouping: Regrouping }
+  /** It is not any more. */
+  | { readonly kind: "unrouted"; readonly regrouping: Regrouping }
   | { readonly kind: "network"; readonly entry: NetworkEntry }
   /** For the server alone: see {@link NetworkEntry.isMtuHeld}. */
   | { readonly kind: "mtu-held"; readonly entry: NetworkEntry }
@@ -240,6 +261,22 @@ export type StateChange =
   | { readonly kind: "node"; readonly node: Node }
   | { readonly kind: "node-removed"; readonly name: string }
   | { readonly kind: "identity"; readonly name: string; readonly identity: Identity };
+
+/** A node and the networks that it hosts no more. */
+export interface Leaving {
+  readonly node: string;
+  readonly entries: readonly NetworkEntry[];
+}
+
+/** A network that comes to, or goes from, the tenant's routed networks. */
+export interface Regrouping {
+  readonly entry: NetworkEntry;
+  readonly others: readonly NetworkEntry[];
+  /** Nodes that host it whether it is routed with the others or not. */
+  readonly ofEntry: ReadonlySet<string>;
+  /** Nodes that host the others, with it or without. */
+  readonly ofOthers: ReadonlySet<string>;
+}
 
 type Emit = (change: StateChange) => void;
 /** Takes over a change of a record with these names. */
@@ -276,6 +313,8 @@ export class State {
   readonly tenantHosts = new TenantHosts();
   /** Of the tenants that have policies. */
   readonly policies = new Map<string, TenantPolicies>();
+  /** By tenant: its routed networks, all of which have the same hosts. */
+  readonly #routed = new Map<string, Set<NetworkEntry>>();
   /** Blocks that nodes own. */
   blockCount = 0;
   readonly #clock: Clock;
@@ -413,28 +452,77 @@ export class State {
     if (entry.network.mode === "l2") entry.use.history.record(revision, id, entry.endpointCount);
   }
 
-  #host(entry: NetworkEntry, node: string): Hosting {
-    let host = entry.hosts.get(node);
-    if (host !== undefined) return host;
-    host = new Hosting();
-    entry.use.hosts.set(node, host);
+  /** The network, and those that are routed with it. */
+  #routedWith(entry: NetworkEntry): Iterable<NetworkEntry> {
+    const group = this.#routed.get(entry.network.tenant);
+    return group?.has(entry) === true ? group : [entry];
+  }
+
+  /** The node has something in the network. Tells which networks it hosts because of that, and did not before. */
+  #startHosting(entry: NetworkEntry, node: string): readonly NetworkEntry[] {
+    if (entry.hosts.has(node)) return [];
+    const entries = [...this.#routedWith(entry)];
+    for (const each of entries) this.#addHost(each, node);
+    return entries;
+  }
+
+  #addHost(entry: NetworkEntry, node: string): void {
+    entry.use.hosts.set(node, new Hosting());
     const hosted = this.hosted.get(node);
     if (hosted === undefined) this.hosted.set(node, new Set([entry]));
     else hosted.add(entry);
     this.tenantHosts.add(entry.network.tenant, node);
-    return host;
   }
 
-  /** To be called when the node has less of the network than before; the node, if it has nothing of it any more. */
-  #stopHosting(entry: NetworkEntry, node: string): string | undefined {
+  /** To be called when the node has less of the network than before; what it hosts no more because of that. */
+  #stopHosting(entry: NetworkEntry, node: string): Leaving | undefined {
     if (entry.hosts.get(node)?.isEmpty !== true) return undefined;
+    const entries = [...this.#routedWith(entry)];
+    if (entries.some(({ hosts }) => hosts.get(node)?.isEmpty === false)) return undefined;
+    for (const each of entries) this.#removeHost(each, node);
+    return { node, entries };
+  }
+
+  #removeHost(entry: NetworkEntry, node: string): void {
     entry.use.hosts.delete(node);
     if (missingOn(this, entry.network, node).length > 0) this.#mtuIsStale = true;
     const hosted = this.hosted.get(node);
     hosted?.delete(entry);
     if (hosted?.size === 0) this.hosted.delete(node);
     this.tenantHosts.remove(entry.network.tenant, node);
-    return node;
+  }
+
+  /** The network becomes one of its tenant's routed networks, if that is declared. */
+  #joinRouted(entry: NetworkEntry, emit: Emit): void {
+    const { gateway, tenant } = entry.network;
+    if (gateway !== "distributed") return;
+    const group = this.#routed.get(tenant) ?? new Set();
+    this.#routed.set(tenant, group);
+    const others = [...group];
+    const ofEntry = new Set(entry.hosts.keys());
+    const ofOthers = new Set(others[0]?.hosts.keys());
+    group.add(entry);
+    for (const node of ofOthers) if (!ofEntry.has(node)) this.#addHost(entry, node);
+    for (const node of ofEntry) if (!ofOthers.has(node)) for (const other of others) this.#addHost(other, node);
+    emit({ kind: "routed", regrouping: { entry, others, ofEntry, ofOthers } });
+  }
+
+  /** It is none of them any more, if it was. */
+  #leaveRouted(entry: NetworkEntry, emit: Emit): void {
+    const { tenant } = entry.network;
+    const group = this.#routed.get(tenant);
+    if (group?.delete(entry) !== true) return;
+    const others = [...group];
+    if (others.length === 0) this.#routed.delete(tenant);
+    const nodes = [...entry.hosts.keys()];
+    const hosting = (entries: readonly NetworkEntry[]): ReadonlySet<string> =>
+      new Set(nodes.filter((node) => entries.some(({ hosts }) => hosts.get(node)?.isEmpty === false)));
+    const [ofEntry, ofOthers] = [hosting([entry]), hosting(others)];
+    for (const node of nodes) {
+      if (!ofEntry.has(node)) this.#removeHost(entry, node);
+      if (!ofOthers.has(node)) for (const other of others) this.#removeHost(other, node);
+    }
+    emit({ kind: "unrouted", regrouping: { entry, others, ofEntry, ofOthers } });
   }
 
   /** The networks of a tenant. */
@@ -509,6 +597,7 @@ export class State {
     const entry = this.networks.get(name);
     if (change.value === undefined) {
       if (entry === undefined) return;
+      this.#leaveRouted(entry, emit);
       this.networks.delete(name);
       this.#forgetIndexed(entry.network);
       for (const [node, host] of entry.hosts) {
@@ -524,7 +613,10 @@ export class State {
     if (entry !== undefined && entry.revision >= change.revision) return;
     const network = records.network.decode(change.value);
     if (entry === undefined || !samePlan(entry.network, network)) {
-      if (entry !== undefined) this.#forgetIndexed(entry.network);
+      if (entry !== undefined) {
+        this.#leaveRouted(entry, emit);
+        this.#forgetIndexed(entry.network);
+      }
       const floor = this.#loading ? Math.max(this.#historyFloor, change.revision) : change.revision;
       const created = new NetworkEntry(network, change.revision, floor);
       // All of them are settled when all that counts is there.
@@ -532,13 +624,17 @@ export class State {
       else this.#settleMtu(created);
       this.networks.set(name, created);
       this.#index(network);
+      this.#joinRouted(created, emit);
       return;
     }
     if (entry.isUsed) entry.pool.setGateways(network.gateways, this.#clock.monotonic());
+    const isRegrouped = entry.network.gateway !== network.gateway;
+    if (isRegrouped) this.#leaveRouted(entry, emit);
     entry.network = network;
     entry.revision = change.revision;
     this.#index(network);
     this.#settleMtu(entry);
+    if (isRegrouped) this.#joinRouted(entry, emit);
     emit({ kind: "network", entry });
   }
 
@@ -632,7 +728,7 @@ export class State {
       this.endpoints.delete(id);
       this.#record(entry, change.revision, id);
       const leaves = this.#stopHosting(entry, known.node);
-      emit({ kind: "part-removed", entry, part: { of: "endpoint", value: known }, startsHosting: false, leaves });
+      emit({ kind: "part-removed", entry, part: { of: "endpoint", value: known }, starts: [], leaves });
       return;
     }
     if (known !== undefined && known.revision >= change.revision) {
@@ -655,16 +751,16 @@ export class State {
       ...(decoded.labels === undefined ? {} : { labels: decoded.labels }),
       revision: change.revision,
     };
-    const startsHosting = !entry.hosts.has(endpoint.node);
-    const host = this.#host(entry, endpoint.node);
-    host.endpoints.add(endpoint);
-    if (endpoint.attachment === "learned") host.learned++;
+    const starts = this.#startHosting(entry, endpoint.node);
+    const host = entry.hosts.get(endpoint.node);
+    host?.add(endpoint);
+    if (host !== undefined && endpoint.attachment === "learned") host.learned++;
     this.#count(entry, 1);
     this.endpoints.set(endpoint.id, endpoint);
     this.#adopt(entry, endpoint);
     if (!this.#loading) this.#record(entry, change.revision, endpoint.id);
     const leaves = known === undefined ? undefined : this.#stopHosting(entry, known.node);
-    emit({ kind: "part", entry, part: { of: "endpoint", value: endpoint }, startsHosting, leaves });
+    emit({ kind: "part", entry, part: { of: "endpoint", value: endpoint }, starts, leaves });
   }
 
   #count(entry: NetworkEntry, more: 1 | -1): void {
@@ -676,7 +772,7 @@ export class State {
   /** Its node stays among the hosts, if need be with nothing. */
   #takeEndpoint(entry: NetworkEntry, endpoint: StoredEndpoint): void {
     const host = entry.hosts.get(endpoint.node);
-    host?.endpoints.delete(endpoint);
+    host?.delete(endpoint);
     if (host !== undefined && endpoint.attachment === "learned") host.learned--;
     this.#count(entry, -1);
     entry.pool.release(endpoint, this.#clock.monotonic());
@@ -718,11 +814,12 @@ export class State {
     if (owner === newOwner) return;
     if (known !== undefined && owner !== undefined) this.#dropBlock(entry, known, emit);
     if (newOwner === undefined) return;
-    const startsHosting = !entry.hosts.has(newOwner);
-    this.#host(entry, newOwner).blocks++;
+    const starts = this.#startHosting(entry, newOwner);
+    const host = entry.hosts.get(newOwner);
+    if (host !== undefined) host.blocks++;
     this.blockCount++;
     entry.pool.blocksAt(cidr)?.own(cidr, newOwner);
-    emit({ kind: "part", entry, part: { of: "block", value: block }, startsHosting, leaves: undefined });
+    emit({ kind: "part", entry, part: { of: "block", value: block }, starts, leaves: undefined });
   }
 
   #dropBlock(entry: NetworkEntry, block: StoredBlock, emit: Emit): void {
@@ -731,7 +828,7 @@ export class State {
     this.blockCount--;
     entry.pool.blocksAt(block.cidr)?.disown(block.cidr, block.node, this.#clock.monotonic());
     const leaves = this.#stopHosting(entry, block.node);
-    emit({ kind: "part-removed", entry, part: { of: "block", value: block }, startsHosting: false, leaves });
+    emit({ kind: "part-removed", entry, part: { of: "block", value: block }, starts: [], leaves });
   }
 
   #applyQuarantine(networkName: string, [kind, address]: readonly string[], change: Change): void {

@@ -101,6 +101,12 @@ const ofBridges: Changes = {
   "listed VTEPs": (network) => network.setListed(placesOf(network, 3, 9)),
   "only those get what is flooded": setting({ flood: "listed" }),
   "other listed VTEPs": (network) => network.setListed(placesOf(network, 8, 9)),
+  "nodes route into it": (network) => {
+    for (const vtep of placesOf(network, 2, 8, 10)) network.setRouter(vtep, true);
+  },
+  "a node routes into it no more": (network) => {
+    for (const vtep of placesOf(network, 8, 10)) network.setRouter(vtep, false);
+  },
   "no gateway": setting({ egress: false, hostAccess: false, gateways: [] }),
   "suppression and no learning": setting({ localLearning: false, arpSuppression: true }),
 };
@@ -121,6 +127,9 @@ const ofBlocks: Changes = {
   "a block more": (network) => putBlock(network, "10.8.1.0/26", 3),
   "a block moves": (network) => putBlock(network, moving, 3),
   "a block moves to another node": (network) => putBlock(network, moving, 4),
+  "nodes route into it": (network) => {
+    for (const vtep of placesOf(network, 2, 9)) network.setRouter(vtep, true);
+  },
   "a block goes": (network) => network.removeBlock(cidr("10.8.0.128/26")),
   "a block is reached without the tunnel": (network) => alter(network, moving, { isDirect: true, isFromLink: true }),
   "packets from it may come so yet": (network) => alter(network, moving, { isDirect: false }),

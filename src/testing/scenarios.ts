@@ -126,6 +126,25 @@ function moving(name: string, family: IpFamily, changes: Partial<NetworkSettings
   };
 }
 
+/** Nodes route into the network from others: one that has nothing in it, one that loses what it has, and one that comes. */
+function besideRouters(name: string, transport: TunnelTransport): Scenario {
+  const { first, later } = bridged(name, 4, { transport, gateways });
+  const route = (dataplane: NodeDataplane, number: number, routes: boolean): void =>
+    dataplane.networks.get("blue-net")?.setRouter(vtep(4, number), routes);
+  return {
+    name,
+    first(dataplane) {
+      first(dataplane);
+      for (const number of [3, 6]) route(dataplane, number, true);
+    },
+    later(dataplane) {
+      later(dataplane);
+      route(dataplane, 6, false);
+      for (const number of [4, 7]) route(dataplane, number, true);
+    },
+  };
+}
+
 /** Policies of the tenant, some of which change while endpoints come and go. */
 function policed(name: string): Scenario {
   const { first, later } = bridged(name, 4, {});
@@ -310,6 +329,8 @@ export const specialScenarios: readonly Scenario[] = [
   moving("endpoints that move, through one tunnel", 4, {}),
   moving("endpoints that move, through a mesh", 4, { transport: { encapsulation: "geneve", port: 6081 } }),
   policed("policies"),
+  besideRouters("nodes that route into it, through one tunnel", vxlan(4789)),
+  besideRouters("nodes that route into it, through a mesh", { encapsulation: "geneve", port: 6081 }),
   bridged("multicast", 4, {
     learning: "data-plane",
     arpSuppression: false,

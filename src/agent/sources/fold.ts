@@ -34,6 +34,8 @@ export class Fold {
   #network: DesiredNetwork;
   /** The VTEPs that each source lists for the network as a whole. */
   readonly #listed = new Map<SourceName, readonly RemotePlace[]>();
+  /** VTEPs of nodes that route into the network, with how many there are behind each. */
+  readonly #routers = new Map<IpAddress, number>();
   readonly #here = new Endpoints<EndpointWord>();
   /** What is not believed now. */
   readonly #waiting = new Endpoints<RemoteEndpoint>();
@@ -52,6 +54,7 @@ export class Fold {
     if (network === this.#network) return;
     for (const endpoint of this.#network.remotes.values()) network.putRemote(endpoint);
     network.setListed(this.#listedVteps());
+    for (const vtep of this.#routers.keys()) network.setRouter(vtep, true);
     this.#network = network;
     this.waysChanged();
   }
@@ -65,6 +68,22 @@ export class Fold {
   setListed(name: SourceName, places: readonly RemotePlace[]): void {
     this.#listed.set(name, places);
     this.#network.setListed(this.#listedVteps());
+  }
+
+  /** A node behind the VTEP routes into the network from others. */
+  addRouter(vtep: IpAddress): void {
+    this.#routers.set(vtep, (this.#routers.get(vtep) ?? 0) + 1);
+    this.#network.setRouter(vtep, true);
+  }
+
+  /** It does no more. */
+  removeRouter(vtep: IpAddress): void {
+    const count = this.#routers.get(vtep) ?? 0;
+    if (count > 1) this.#routers.set(vtep, count - 1);
+    else {
+      this.#routers.delete(vtep);
+      this.#network.setRouter(vtep, false);
+    }
   }
 
   /** What a source says of endpoints elsewhere, believed or not. */
@@ -82,6 +101,11 @@ export class Fold {
       this.#judge(word);
     } else this.#placeHere(word);
     this.#judgeWaiting(before);
+  }
+
+  /** Who says for the source where the endpoint is, believed or not. */
+  sourceOf(id: string, name: SourceName): Source | undefined {
+    return this.#wordOf(id, name)?.source;
   }
 
   /** The source says of the endpoint no more where it is. */

@@ -2,6 +2,7 @@ import type { Cidr } from "../../base/cidr.ts";
 import type { Source } from "../../dataplane/index.ts";
 import type { Block, Endpoint, Network, Node } from "../../model/index.ts";
 import type { EndpointWord, Fold, Word } from "./fold.ts";
+import { RoutedNodes } from "./routed-nodes.ts";
 
 /** A network that this node carries, and where the sources' words of it go. */
 export interface CarriedNetwork {
@@ -27,6 +28,7 @@ export class ServerSource {
   readonly #unplaced = new Map<string, Unplaced>();
   /** Blocks of all nodes, by network. */
   readonly #blocks = new Map<string, Map<Cidr, Block>>();
+  readonly #routed = new RoutedNodes((network, node, routes) => this.#routerChanged(network, node, routes));
 
   /** `self`: the name of this node. */
   constructor(self: string, networks: ReadonlyMap<string, CarriedNetwork>) {
@@ -48,9 +50,17 @@ export class ServerSource {
   networkCame(name: string): void {
     for (const unplaced of [...this.#unplaced.values()]) if (unplaced.network === name) this.#place(unplaced);
     for (const block of this.#blocksOf(name)) this.#placeBlock(block);
+    for (const node of this.#routed.of(name)) this.#routerChanged(name, node, true);
+  }
+
+  /** What the server says of the network itself. */
+  setNetwork({ name, tenant, gateway }: Network): void {
+    if (gateway === "distributed") this.#routed.setRouted(name, tenant);
+    else this.#routed.setUnrouted(name);
   }
 
   removeNetwork(name: string): void {
+    this.#routed.removeNetwork(name);
     this.#blocks.delete(name);
     for (const [id, { network }] of this.#unplaced) if (network === name) this.#unplaced.delete(id);
   }
@@ -66,39 +76,75 @@ export class ServerSource {
       for (const block of blocks.values()) if (block.node === name) this.#placeBlock(block);
     for (const [network, { underlay, fold }] of this.#networks) {
       const old = before?.vtepAddresses[underlay];
-      if (old === undefined || old === node.vtepAddresses[underlay]) continue;
+      const vtep = node.vtepAddresses[underlay];
+      if (old === vtep) continue;
+      if (this.#routed.has(network, name)) {
+        if (old !== undefined) fold.removeRouter(old);
+        if (vtep !== undefined) fold.addRouter(vtep);
+      }
+      if (old === undefined) continue;
       for (const endpoint of [...fold.endpointsOf("server")]) {
-        const { source, vtep } = endpoint;
-        if (vtep === old && source.name === "server" && source.node === name)
+        const { source, vtep: place } = endpoint;
+        if (place === old && source.name === "server" && source.node === name)
           this.#place({ network, node: name, endpoint });
       }
     }
   }
 
   removeNode(name: string): void {
+    for (const network of this.#networks.keys())
+      if (this.#routed.has(network, name)) this.#routerChanged(network, name, false);
     this.#nodes.delete(name);
     this.#sources.delete(name);
   }
 
   putEndpoint({ id, network, node, mac, ips, learnedIps, attachment }: Endpoint): void {
     const learned = learnedIps === undefined ? {} : { learnedIps };
+    const before = this.#nodeOf(network, id);
+    if (before !== node) this.#routed.came(network, node);
+    if (before !== undefined && before !== node) this.#routed.left(network, before);
     this.#place({ network, node, endpoint: { id, mac, ips, isLearned: attachment === "learned", ...learned } });
   }
 
   removeEndpoint(network: string, id: string): void {
+    const node = this.#nodeOf(network, id);
+    if (node !== undefined) this.#routed.left(network, node);
+    this.#withdraw(network, id);
+  }
+
+  #withdraw(network: string, id: string): void {
     this.#unplaced.delete(id);
     this.#networks.get(network)?.fold.removeEndpoint(id, "server");
   }
 
   putBlock(block: Block): void {
     const blocks = this.#blocks.get(block.network) ?? new Map<Cidr, Block>();
+    const before = blocks.get(block.cidr)?.node;
+    if (before !== block.node) this.#routed.came(block.network, block.node);
+    if (before !== undefined && before !== block.node) this.#routed.left(block.network, before);
     this.#blocks.set(block.network, blocks.set(block.cidr, block));
     this.#placeBlock(block);
   }
 
   removeBlock(network: string, cidr: Cidr): void {
+    const node = this.#blocks.get(network)?.get(cidr)?.node;
+    if (node !== undefined) this.#routed.left(network, node);
     this.#blocks.get(network)?.delete(cidr);
     this.#networks.get(network)?.fold.removeBlock(cidr, "server");
+  }
+
+  /** The node that the endpoint is on, as was said last. */
+  #nodeOf(network: string, id: string): string | undefined {
+    const source = this.#networks.get(network)?.fold.sourceOf(id, "server");
+    return this.#unplaced.get(id)?.node ?? (source?.name === "server" ? source.node : undefined);
+  }
+
+  #routerChanged(network: string, node: string, routes: boolean): void {
+    const carried = this.#networks.get(network);
+    const vtep = carried && this.#nodes.get(node)?.vtepAddresses[carried.underlay];
+    if (carried === undefined || vtep === undefined || node === this.#self) return;
+    if (routes) carried.fold.addRouter(vtep);
+    else carried.fold.removeRouter(vtep);
   }
 
   #blocksOf(network: string): Iterable<Block> {
@@ -111,7 +157,7 @@ export class ServerSource {
     const { id } = endpoint;
     const place = this.#placeOf(node, network);
     if (place === undefined) {
-      this.removeEndpoint(network, id);
+      this.#withdraw(network, id);
       this.#unplaced.set(id, unplaced);
     } else {
       this.#unplaced.delete(id);

@@ -35,18 +35,25 @@ import { type Column, renderFields, renderTable } from "../table.ts";
 import { print } from "../terminal.ts";
 import { type WithWait, waitInPlace, waitOption } from "../wait.ts";
 import { addDelete } from "./delete.ts";
-import { labelTexts, nodeSelector, outside } from "./node-options.ts";
+import { hostText, labelTexts, nodeSelector } from "./node-options.ts";
+
+/** What `--gateway` takes beside addresses. */
+const gatewayKinds = ["distributed", "none"] as const;
+type GatewayKind = (typeof gatewayKinds)[number];
 
 /** What was named: fields of a network by their names, but for these. */
 interface NetworkOptions
   extends Partial<
-    Omit<Network, "name" | "subnets" | "gateways" | "vteps" | "mtu" | "multicast" | "nodeSelector" | "stormControl"> &
+    Omit<
+      Network,
+      "name" | "subnets" | "gateways" | "gateway" | "vteps" | "mtu" | "multicast" | "nodeSelector" | "stormControl"
+    > &
       WithServer &
       WithOutput &
       WithWait
   > {
   readonly subnet?: readonly Cidr[];
-  readonly gateway?: readonly IpAddress[];
+  readonly gateway?: readonly (IpAddress | GatewayKind)[];
   readonly vtep?: readonly IpAddress[];
   readonly mtu?: number | "auto";
   readonly portStormLimit?: number;
@@ -125,6 +132,7 @@ export function registerNetwork(program: Command): void {
     create,
     "weft network create web --tenant blue --subnet 10.1.0.0/16",
     "weft network create db --tenant blue --subnet 10.2.0.0/24 --subnet fd00:2::/64 --gateway 10.2.0.1",
+    "weft network create front --tenant blue --subnet 10.5.0.0/16 --gateway distributed",
     "weft network create pods --tenant blue --mode l3 --subnet 10.64.0.0/12 --block-size 256 --encapsulation geneve",
     "weft network create old --tenant blue --subnet 10.3.0.0/24 --discovery static --vtep 192.0.2.7 --vtep 192.0.2.8",
     "weft network create lab --tenant blue --subnet 10.4.0.0/24 --discovery multicast --multicast-ttl 4 --port 8472",
@@ -168,6 +176,7 @@ export function registerNetwork(program: Command): void {
             ["vni", found.vni],
             ["subnets", found.subnets],
             ["gateways", found.gateways],
+            ["gateway", found.gateway],
             ["mtu", mtuText(found)],
             ["smallest underlay", mtuNode === "" ? undefined : `node ${mtuNode}`],
             ["problem", found.problem],
@@ -199,7 +208,7 @@ export function registerNetwork(program: Command): void {
             ["block size", found.mode === "l3" ? found.blockSize : undefined],
             ["blocks", blocks.map(({ cidr, node }) => `${cidr} on ${node}`)],
             ["node selector", labelTexts(found.nodeSelector)],
-            ["hosts", hosts.map(({ node, missingLabels }) => `${node}${outside(missingLabels)}`)],
+            ["hosts", hosts.map((host) => hostText(host.node, host))],
             ...readinessLines(readiness),
           ],
           surface,
@@ -269,7 +278,11 @@ function changeOptions(command: Command): Command {
       ),
     )
     .option("--port <number>", `UDP destination port (default: ${usualPorts.join(", ")})`, integer(1, 65_535))
-    .option("--gateway <address>", "l2: address that no endpoint gets; one for each subnet", addresses)
+    .option(
+      "--gateway <address>",
+      "l2: address that no endpoint gets; one for each subnet. distributed: each node routes between this and the tenant's other networks of which the same was said; none: it does not",
+      gateways,
+    )
     .option("--block-size <addresses>", "l3: addresses of each node's block, a power of two (default: 64)", blockSize)
     .option("--mtu <octets>", "largest inner IP packet; auto: what the underlay carries", mtu)
     .addOption(
@@ -369,13 +382,21 @@ function fieldsOf(options: NetworkOptions): Record<string, unknown> {
   return {
     ...fields,
     ...(subnet === undefined ? {} : { subnets: subnet }),
-    ...(gateway === undefined ? {} : { gateways: gateway }),
+    ...gatewayFields(gateway),
     ...(size === undefined ? {} : { mtu: size === "auto" ? undefined : size }),
     ...(vtep === undefined ? {} : { vteps: vtep }),
     ...(selector === undefined ? {} : { nodeSelector: selector || {} }),
     ...(Object.keys(stormControl).length === 0 ? {} : { stormControl }),
     ...(Object.keys(multicast).length === 0 ? {} : { multicast }),
   };
+}
+
+/** Addresses, and whether each node routes, are fields of their own. */
+function gatewayFields(named: NetworkOptions["gateway"] = []): Record<string, unknown> {
+  const isKind = (each: IpAddress | GatewayKind): each is GatewayKind => gatewayKinds.some((kind) => kind === each);
+  const own = named.filter((each) => !isKind(each));
+  const kind = named.findLast(isKind);
+  return { ...(own.length === 0 ? {} : { gateways: own }), ...(kind === undefined ? {} : { gateway: kind }) };
 }
 
 /** The changes, those of single settings of a group together with the settings that stay. */
@@ -438,6 +459,10 @@ function blockSize(text: string): number {
   const size = integer(4, 65_536)(text);
   if (Number.isInteger(Math.log2(size))) return size;
   throw new InvalidArgumentError("Allowed: a power of two, 4 to 65536");
+}
+
+function gateways(text: string, previous: NetworkOptions["gateway"] = []): NonNullable<NetworkOptions["gateway"]> {
+  return [...previous, gatewayKinds.find((kind) => kind === text) ?? address(text)];
 }
 
 function listOrNone(list: readonly string[]): readonly string[] | string {

@@ -65,6 +65,14 @@ function splitLabel(text: string): { readonly name: string; readonly value: stri
 }
 
 /** What stands behind a host or network that is there from before its selector or the labels changed. */
-export function outside(missing: readonly string[]): string {
+function outside(missing: readonly string[]): string {
   return missing.length === 0 ? "" : ` (outside its selector: lacks ${missing.join(", ")})`;
+}
+
+/** What hosts, or is hosted, by name. Where a node has nothing of a network it routes into it from others of the tenant. */
+export function hostText(
+  name: string,
+  host: { readonly endpoints: number; readonly blocks: number; readonly missingLabels: readonly string[] },
+): string {
+  return `${name}${host.endpoints + host.blocks === 0 ? " (routes)" : ""}${outside(host.missingLabels)}`;
 }

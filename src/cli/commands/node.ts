@@ -5,7 +5,7 @@ import { examples, outputOption, serverOption, type WithOutput, type WithServer 
 import { instant, show } from "../output.ts";
 import { renderFields, renderTable } from "../table.ts";
 import { addDelete } from "./delete.ts";
-import { addressPair, labelChanges, labelTexts, outside } from "./node-options.ts";
+import { addressPair, hostText, labelChanges, labelTexts } from "./node-options.ts";
 
 interface SetOptions extends WithServer, WithOutput {
   readonly label?: readonly string[];
@@ -68,7 +68,7 @@ export function registerNode(program: Command): void {
               ["second agent", refusedOf(found)],
               ["labels", labelTexts(found.labels)],
               ["approved vteps", Object.values(found.approved)],
-              ["hosts", found.hosted.map(({ network, missingLabels }) => `${network}${outside(missingLabels)}`)],
+              ["hosts", found.hosted.map((host) => hostText(host.network, host))],
             ],
             surface,
           ),

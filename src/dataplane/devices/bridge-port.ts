@@ -5,10 +5,11 @@ import type { NetworkSettings } from "../desired.ts";
  * A tunnel as a port of the network's bridge. It learns only in networks of flood-and-learn. It answers ARP and
  * neighbour solicitations for endpoints that the control plane named. Tunnels are isolated from each other: what came
  * in by one leaves by none (split horizon), so that a mesh has no loops. Broadcast, unknown unicast and multicast pass
- * only if the network floods, and by one of its tunnels alone while it changes from one to another.
+ * only if the network floods, and by one of its tunnels alone while it changes from one to another; to a node that only
+ * routes into the network they do not (`floods`).
  */
-export function tunnelPort(network: NetworkSettings, isStandby: boolean): BridgePortSettings {
-  const flood = network.flood !== "none" && !isStandby;
+export function tunnelPort(network: NetworkSettings, floods: boolean): BridgePortSettings {
+  const flood = network.flood !== "none" && floods;
   return {
     learning: network.learning === "data-plane",
     neighbourSuppress: network.arpSuppression,

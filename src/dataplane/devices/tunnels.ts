@@ -152,7 +152,7 @@ export class Tunnels implements Objects<string> {
     this.#remember({ ...wanted, index: link.index });
     try {
       await prioritise(link.index);
-      const requests = [...tunnelChanges(settings, wanted, context.instance, link, bridge())];
+      const requests = [...tunnelChanges(settings, wanted, context.instance, link, this.#portAt(bridge(), wanted))];
       if (found !== undefined && requests.length > 0) onChange(isDamaged);
       await applyChanges(name, context.socket, requests, found !== undefined, changes);
     } catch (error) {
@@ -183,7 +183,8 @@ export class Tunnels implements Objects<string> {
     const tunnel = this.#byIndex.get(index);
     if (tunnel === undefined || !this.isWanted(tunnel.device.name)) return false;
     if (link !== undefined) {
-      const changes = tunnelChanges(desired.settings, tunnel, context.instance, link, bridge());
+      const port = this.#portAt(bridge(), tunnel);
+      const changes = tunnelChanges(desired.settings, tunnel, context.instance, link, port);
       if (changes.next().done === true) return false;
     }
     this.objects.damage(tunnel.device.name);
@@ -201,8 +202,7 @@ export class Tunnels implements Objects<string> {
   /** The bridge now treats a tunnel's port so. Tells whether there is something to restore. */
   judgeSettings(index: number, settings: BridgePortSettings): boolean {
     const tunnel = this.#byIndex.get(index);
-    if (tunnel === undefined || isPortAs(tunnelPort(this.#options.desired.settings, tunnel.isStandby), settings))
-      return false;
+    if (tunnel === undefined || isPortAs(this.#portOf(tunnel), settings)) return false;
     this.objects.damage(tunnel.device.name);
     return true;
   }
@@ -212,6 +212,15 @@ export class Tunnels implements Objects<string> {
     const { vni } = this.#options.desired.settings;
     for (const link of links)
       if (isOwnLink(link) && isTunnelOf(vni, link.name) && !this.isWanted(link.name)) this.objects.mark(link.name);
+  }
+
+  #portAt(bridge: number | undefined, tunnel: WantedTunnel): TunnelPort | undefined {
+    return bridge === undefined ? undefined : { bridge, settings: this.#portOf(tunnel) };
+  }
+
+  #portOf({ peer, isStandby }: WantedTunnel): BridgePortSettings {
+    const { desired } = this.#options;
+    return tunnelPort(desired.settings, !isStandby && (peer === undefined || desired.floodsTo(peer)));
   }
 
   #remember(tunnel: Tunnel): void {
@@ -283,15 +292,20 @@ async function createTunnel(network: NetworkSettings, device: TunnelDevice, cont
   } else await context.underlay.execute(createLink(kind, { ...settings, namespace: context.namespace }));
 }
 
-/** What makes the tunnel as it shall be; nothing if it is. `bridge`: the one that it is a port of; absent: none. */
+/** The bridge that a tunnel is a port of, and how that treats it. */
+interface TunnelPort {
+  readonly bridge: number;
+  readonly settings: BridgePortSettings;
+}
+
+/** What makes the tunnel as it shall be; nothing if it is. `port`: absent where it is no port. */
 function* tunnelChanges(
   network: NetworkSettings,
-  wanted: WantedTunnel,
+  { device }: WantedTunnel,
   instance: string,
   link: Link,
-  bridge: number | undefined,
+  port: TunnelPort | undefined,
 ): Generator<Request> {
-  const { device } = wanted;
   const reference = { index: link.index };
   if (link.alias !== aliasOf(instance)) yield changeLink(reference, { alias: aliasOf(instance) });
   if (link.group !== weftGroup) yield changeLink(reference, { group: weftGroup });
@@ -303,11 +317,11 @@ function* tunnelChanges(
     if (link.mtu !== deviceMtuOf(network)) yield changeLink(reference, { mtu: deviceMtuOf(network) });
     if (info !== undefined) yield changeLink(reference, { info });
   }
-  if (bridge !== undefined) {
-    if (link.master !== bridge) yield changeLink(reference, { master: bridge });
-    const port = tunnelPort(network, wanted.isStandby);
-    if (link.master !== bridge || !isPortAs(port, link.info.bridgePort))
-      yield changeLink(reference, { info: { portKind: "bridge", bridgePort: port } });
+  if (port !== undefined) {
+    const isPort = link.master === port.bridge;
+    if (!isPort) yield changeLink(reference, { master: port.bridge });
+    if (!isPort || !isPortAs(port.settings, link.info.bridgePort))
+      yield changeLink(reference, { info: { portKind: "bridge", bridgePort: port.settings } });
   }
   if (!link.up) yield changeLink(reference, { up: true });
 }

@@ -1,9 +1,8 @@
 import { familyOf, type IpAddress } from "../../base/ip.ts";
 import type { TunnelTransport } from "../../model/encapsulation.ts";
-import { networkMac } from "../../model/endpoint-mac.ts";
 import type { GeneveSettings } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
-import { routerMac, tunnelName } from "../kernel-names.ts";
+import { tunnelMac, tunnelName } from "../kernel-names.ts";
 import { outerTos, type TunnelDevice } from "./tunnel-device.ts";
 
 /** linux/if_link.h: `enum ifla_geneve_df`. */
@@ -30,7 +29,7 @@ export function geneveTunnel(network: NetworkSettings, transport: TunnelTranspor
     settings: settings as Readonly<Record<string, unknown>>,
     fixed: ["vni", "remote", "remote6", "port"],
     isSetWhole: false,
-    mac: network.mode === "l2" ? networkMac(network.vni) : routerMac(network.localVtep),
+    mac: tunnelMac(network.localVtep),
     keepsMtu: false,
     byLinkNamespace: false,
   };

@@ -1,7 +1,7 @@
 import type { IpAddress } from "../../base/ip.ts";
 import type { TunnelTransport } from "../../model/encapsulation.ts";
-import { networkMac } from "../../model/endpoint-mac.ts";
 import type { NetworkSettings } from "../desired.ts";
+import { tunnelMac } from "../kernel-names.ts";
 import { keyedTunnel } from "./gre.ts";
 import type { TunnelDevice } from "./tunnel-device.ts";
 
@@ -12,5 +12,5 @@ const keyShift = 8;
 export function nvgreTunnel(network: NetworkSettings, transport: TunnelTransport, peer: IpAddress): TunnelDevice {
   const key = (network.vni << keyShift) >>> 0;
   const device = keyedTunnel(network, transport, peer, key, { ipv4: "gretap", ipv6: "ip6gretap" });
-  return { ...device, mac: networkMac(network.vni) };
+  return { ...device, mac: tunnelMac(network.localVtep) };
 }

@@ -1,9 +1,8 @@
 import { familyOf, type IpAddress } from "../../base/ip.ts";
 import type { TunnelTransport } from "../../model/encapsulation.ts";
-import { networkMac } from "../../model/endpoint-mac.ts";
 import type { VxlanSettings } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
-import { routerMac, tunnelName } from "../kernel-names.ts";
+import { tunnelMac, tunnelName } from "../kernel-names.ts";
 import { outerTos, type TunnelDevice } from "./tunnel-device.ts";
 
 /** linux/if_link.h: `enum ifla_vxlan_df`. VTEPs must not fragment: RFC 7348 §4.3. */
@@ -45,7 +44,7 @@ export function vxlanTunnel(network: NetworkSettings, transport: TunnelTransport
     settings: settings as Readonly<Record<string, unknown>>,
     fixed: ["vni", "port", "group", "group6", "link"],
     isSetWhole: false,
-    mac: network.mode === "l2" ? networkMac(network.vni) : routerMac(network.localVtep),
+    mac: tunnelMac(network.localVtep),
     keepsMtu: true,
     byLinkNamespace: false,
   };

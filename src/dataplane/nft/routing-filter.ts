@@ -19,7 +19,7 @@ const unspecified = "::";
  * network has a gateway or not, and a router asks nobody where a source belongs. So by a bridge come sources of its
  * gateways' prefixes, by none without a gateway anything; by tunnels of layer-3 networks come sources of whatever the tenant
  * routes, since other nodes have asked the same, and errors of other nodes' routers, whose addresses are their own affair.
- * What comes by the uplink has its own filter.
+ * What comes by the uplink has its own filter. Redirects it sends to nobody: that another way is shorter is for the node to know.
  *
  * Bridged frames pass here only where somebody loaded br_netfilter later. They are not sent to the bridge's MAC, and what else
  * is handed up {@link handedUpTable} has seen.
@@ -85,6 +85,7 @@ function boundSet(family: IpFamily, bound: readonly { readonly device: string; r
 
 const routingRules: readonly NftObject[] = [
   nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
+  nft.chain("output", { type: "filter", hook: "output", prio: nft.hookPriority.filter }),
   nft.rule("prerouting", nft.match(nft.by, { set: ["lo", tenantDevice].sort() }), nft.accept),
   nft.rule("prerouting", nft.match(nft.by, "@bridges"), nft.match(receiver, "@macs", "!="), nft.accept),
   ...families.flatMap((family) => [
@@ -111,6 +112,7 @@ const routingRules: readonly NftObject[] = [
     nft.accept,
   ),
   nft.rule("prerouting", nft.drop),
+  ...families.map((family) => nft.rule("output", nft.redirect[family], nft.drop)),
 ];
 
 const handedUpRules: readonly NftObject[] = [

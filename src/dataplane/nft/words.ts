@@ -106,6 +106,12 @@ export const tooBig: Readonly<Record<IpFamily, readonly object[]>> = {
   6: [match(icmpType[6], "packet-too-big")],
 };
 
+/** That there is a shorter way: RFC 792, RFC 4861 §4.5. */
+export const redirect: Readonly<Record<IpFamily, object>> = {
+  4: match(icmpType[4], "redirect"),
+  6: match(icmpType[6], "nd-redirect"),
+};
+
 export function prefix(value: Cidr): string | object {
   const length = prefixLengthOf(value);
   const address = networkAddress(value);

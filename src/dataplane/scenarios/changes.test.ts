@@ -12,6 +12,7 @@ import type { NodeDataplane } from "../node-dataplane.ts";
 /** Puts all of a network into one that has nothing yet. */
 function fill(copy: DesiredNetwork, network: DesiredNetwork): void {
   copy.setListed([...network.listed]);
+  for (const vtep of network.routers) copy.setRouter(vtep, true);
   copy.setLocalBlocks([...network.localBlocks.values()]);
   for (const block of network.blocks.values()) copy.putBlock(block);
   for (const remote of network.remotes.values()) copy.putRemote(remote);

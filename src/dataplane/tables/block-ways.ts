@@ -5,7 +5,7 @@ import type { MacAddress } from "../../base/mac.ts";
 import { encapsulations } from "../../model/encapsulation.ts";
 import type { DesiredNetwork } from "../desired.ts";
 import type { Tunnels } from "../devices/tunnels.ts";
-import { routerMac } from "../kernel-names.ts";
+import { tunnelMac } from "../kernel-names.ts";
 import { notYet } from "../reconcile/table.ts";
 
 export interface BlockWaysOptions {
@@ -74,7 +74,7 @@ export class BlockWays {
   #routerAt(vtep: IpAddress): Router {
     let router = this.#routers.get(vtep);
     if (router === undefined) {
-      router = { vtep, mac: routerMac(vtep) };
+      router = { vtep, mac: tunnelMac(vtep) };
       this.#routers.set(vtep, router);
     }
     return router;

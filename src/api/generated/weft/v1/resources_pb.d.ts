@@ -187,6 +187,13 @@ export declare type Network = Message<"weft.v1.Network"> & {
   egressBlocked?: EgressBlocked | undefined;
 
   /**
+   * Empty: none.
+   *
+   * @generated from field: string gateway = 50;
+   */
+  gateway: string;
+
+  /**
    * Of all endpoints on one node together; unset: no limit.
    *
    * @generated from field: weft.v1.Bandwidth bandwidth = 70;
