@@ -18,7 +18,7 @@ const server = { endpoints: "app=server" };
 const allow = (fields: object) => ({ direction: "ingress", action: "allow", ...fields });
 const tcp = (...ports: (number | string)[]) => [{ protocol: "tcp", ports }];
 
-describe("policies", requires("nft-inet"), () => {
+describe("policies", requires("nft-inet", "quick processes"), () => {
   let stage: PolicyStage;
   before(async () => {
     stage = await PolicyStage.make("policy", parties);
