@@ -1,4 +1,3 @@
-export type { BandwidthUse } from "./bandwidth/use.ts";
 export type { DesiredNetwork, LocalEndpoint, NetworkSettings, RemoteBlock } from "./desired.ts";
 export { type PortTraffic, removalKind } from "./network-dataplane.ts";
 export { NodeDataplane, type ProgrammedNetwork } from "./node-dataplane.ts";
