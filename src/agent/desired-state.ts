@@ -5,6 +5,7 @@ import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type {
   DesiredNetwork,
+  Floating,
   KernelObject,
   LocalEndpoint,
   NetworkSettings,
@@ -363,13 +364,16 @@ export class DesiredState {
     if (network === undefined || declared === undefined) return;
     if (belongsHere && endpoint.attachment === "learned")
       network.putLearned({ id, mac: endpoint.mac, ips: endpoint.ips });
-    else if (port === undefined) network.removeHere(id);
-    else
+    else if (port === undefined) {
+      network.removeHere(id);
+      return;
+    } else
       network.putLocal({
         ...this.#kind.port(port),
         ...insideOf(endpoint, network.settings),
         addresses: this.addressesOf(endpoint, declared),
       });
+    network.setFloating(id, belongsHere ? floatingOf(endpoint) : []);
   }
 }
 
@@ -388,6 +392,14 @@ function insideOf(
     ...(learnedIps === undefined ? {} : { learnedIps }),
     ...(labels === undefined ? {} : { labels }),
   };
+}
+
+function floatingOf({ floatingAddresses = [] }: Endpoint): Floating[] {
+  return floatingAddresses.map(({ name, endpoint, announce }) => ({
+    outside: name,
+    inside: endpoint,
+    isAnnounced: announce === "link",
+  }));
 }
 
 function mtuObject(network: string): KernelObject {

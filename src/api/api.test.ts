@@ -10,7 +10,7 @@ import { unwrap } from "../base/result.ts";
 import type { Rate } from "../model/bandwidth.ts";
 import { defaultEgressBlocked } from "../model/egress-blocked.ts";
 import { type Policy, type PolicyMember, parseLabelSelector } from "../model/policy/index.ts";
-import type { Block, Endpoint, Network, Node, Tenant, Vni } from "../model/resources.ts";
+import type { Block, Endpoint, FloatingAddress, Network, Node, Tenant, Vni } from "../model/resources.ts";
 import { parseServerUrl } from "./clients.ts";
 import type { Codec } from "./codec.ts";
 import { networkState } from "./convert.ts";
@@ -107,12 +107,18 @@ const endpoint: Endpoint = {
   attachment: "netns",
   sequence: 5,
 };
+const floatingAddress: FloatingAddress = {
+  name: ip("192.0.2.50"),
+  network: "blue",
+  endpoint: ip("10.0.0.2"),
+  announce: "none",
+};
 const everyEndpoint: Required<Endpoint> = {
   ...endpoint,
-  learnedIps: [ip("fd00::2")],
   labels: { app: "web", legacy: "" },
+  learnedIps: [ip("fd00::2")],
+  floatingAddresses: [floatingAddress, { ...floatingAddress, name: ip("2001:db8::50"), endpoint: ip("fd00::2") }],
 };
-
 const everyPolicy: Required<Policy> = {
   name: "shop",
   tenant: "acme",
@@ -173,6 +179,7 @@ test("resources cross the wire unchanged, with all that they have", () => {
     [kinds.tenant, [tenant, everyTenant]],
     [kinds.network, [network, computed, routed, flooded, everyNetwork, inheriting, multicastDefaults, listed, between]],
     [kinds.block, [block]],
+    [kinds["floating-address"], [floatingAddress]],
     [kinds.node, [node, { ...node, vtepAddresses: { ipv4 } }, { ...node, vtepAddresses: {} }]],
     [kinds.endpoint, [endpoint, everyEndpoint]],
     [kinds.policy, [everyPolicy, policyOfAll]],

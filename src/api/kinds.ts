@@ -13,12 +13,22 @@ import {
   parsePolicy,
 } from "../model/policy/index.ts";
 import { formatProblem } from "../model/problem.ts";
-import type { Block, Endpoint, Network, NetworkDraft, Node, Tenant, VtepAddresses } from "../model/resources.ts";
-import { parseNetwork, parseTenant } from "../model/schema.ts";
+import type {
+  Block,
+  Endpoint,
+  FloatingAddress,
+  Network,
+  NetworkDraft,
+  Node,
+  Tenant,
+  VtepAddresses,
+} from "../model/resources.ts";
+import { parseFloatingAddress, parseNetwork, parseTenant } from "../model/schema.ts";
 import { asFields, type Codec, checked, codec, given, wrong } from "./codec.ts";
 import {
   BlockSchema,
   EndpointSchema,
+  FloatingAddressSchema,
   NetworkSchema,
   NodeSchema,
   PolicyMemberSchema,
@@ -97,6 +107,16 @@ const node: Kind<Node, typeof NodeSchema> = {
   ),
 };
 
+/** Nodes hear of it with the endpoint that it stands for. */
+const floatingAddress: Declared<FloatingAddress, typeof FloatingAddressSchema> = {
+  folder: "floating-addresses",
+  seenBy: () => "administrators",
+  fieldsOf: given,
+  ...codec(FloatingAddressSchema, asFields, (message) =>
+    checked("floating-address", message.name, parseFloatingAddress(given(message))),
+  ),
+};
+
 /** Of an l3 network its node has it alone: the others have the block that it is in. */
 const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
   folder: "endpoints",
@@ -114,6 +134,12 @@ const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
       if (!learnedIps.ok) return wrong("endpoint", id, learnedIps.error);
       const labels = parseEndpointLabels(message.labels);
       if (!labels.ok) return wrong("endpoint", id, labels.error.map(formatProblem).join("; "));
+      const floating: FloatingAddress[] = [];
+      for (const each of message.floatingAddresses) {
+        const read = floatingAddress.fromMessage(each);
+        if (!read.ok) return read;
+        floating.push(read.value);
+      }
       if (attachment !== "netns" && attachment !== "learned")
         return wrong("endpoint", id, `unknown attachment "${attachment}"`);
       return ok({
@@ -126,6 +152,7 @@ const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
         sequence: Number(message.sequence),
         ...(learnedIps.value.length === 0 ? {} : { learnedIps: learnedIps.value }),
         ...(labels.value === undefined ? {} : { labels: labels.value }),
+        ...(floating.length === 0 ? {} : { floatingAddresses: floating }),
       });
     },
   ),
@@ -200,16 +227,26 @@ const block: Omit<Kind<Block, typeof BlockSchema>, "folder"> = {
   }),
 };
 
-export const kinds = { tenant, network, policy, node, endpoint, block } as const;
+export const kinds = { tenant, network, policy, "floating-address": floatingAddress, node, endpoint, block } as const;
 
 type Kinds = typeof kinds;
 type ValueOf<K extends keyof Kinds> = Parameters<Kinds[K]["toMessage"]>[0];
-type CaseOf<K extends keyof Kinds> = K extends unknown ? { case: K; value: ReturnType<Kinds[K]["toMessage"]> } : never;
+/** As protobuf writes a kind in code. */
+type CaseName<K extends string> = K extends `${infer First}-${infer Second}` ? `${First}${Capitalize<Second>}` : K;
+type CaseOf<K extends keyof Kinds> = K extends unknown
+  ? { case: CaseName<K>; value: ReturnType<Kinds[K]["toMessage"]> }
+  : never;
+type KindOf<Name> = { [K in keyof Kinds]: CaseName<K> extends Name ? K : never }[keyof Kinds];
 
 /** A resource in the `oneof` of a message: its cases have the names of the kinds. */
 export function asCase<K extends keyof Kinds>(kind: K, value: ValueOf<K>): CaseOf<K> {
   const toMessage = kinds[kind].toMessage as (value: ValueOf<K>) => unknown;
-  return { case: kind, value: toMessage(value) } as CaseOf<K>;
+  return { case: kind.replace(/-(.)/, (_, letter) => letter.toUpperCase()), value: toMessage(value) } as CaseOf<K>;
+}
+
+/** The kind that a case is of. */
+export function kindOfCase<Name extends CaseName<keyof Kinds>>(name: Name): KindOf<Name> {
+  return name.replace(/[A-Z]/, (letter) => `-${letter.toLowerCase()}`) as KindOf<Name>;
 }
 
 /** The VTEP addresses of a node; an empty text is an absent address. */

@@ -67,6 +67,11 @@ export function cidrOf(address: IpAddress, prefixLength: number): Cidr {
   return `${ipFromBigInt((ipToBigInt(address) >> hostBits) << hostBits, family)}/${prefixLength}` as Cidr;
 }
 
+/** The prefix that holds the address alone. */
+export function hostPrefix(address: IpAddress): Cidr {
+  return cidrOf(address, addressBits(familyOf(address)));
+}
+
 export function cidrFamily(prefix: Cidr): IpFamily {
   return prefix.includes(":") ? 6 : 4;
 }

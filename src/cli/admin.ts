@@ -8,7 +8,7 @@ import type {
   Block as BlockMessage,
   NodeSettings as NodeSettingsMessage,
 } from "../api/generated/weft/v1/resources_pb.js";
-import { asCase, kinds } from "../api/kinds.ts";
+import { asCase, kindOfCase, kinds } from "../api/kinds.ts";
 import { WeftError } from "../base/errors.ts";
 import { type Result, unwrap } from "../base/result.ts";
 import type { Block, NodeSettings } from "../model/resources.ts";
@@ -18,14 +18,15 @@ export { serverClient } from "../api/clients.ts";
 
 /** A resource as the server sent it. Throws {@link WeftError} when this version does not know what it says. */
 export function resourceFromMessage(message: ResourceMessage): Resource {
-  const { case: kind, value } = message.resource;
-  if (kind === undefined)
+  const { case: name, value } = message.resource;
+  if (name === undefined)
     throw new WeftError({
       code: "unsupported",
       attempted: "read the server's answer",
       reason: "it holds a resource of an unknown kind",
       hint: "use a weft of the same version as the server",
     });
+  const kind = kindOfCase(name);
   const read: Result<object, WeftError> = kinds[kind].fromMessage(value as never);
   return { kind, ...unwrap(read) } as Resource;
 }

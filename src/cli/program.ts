@@ -4,6 +4,7 @@ import { registerAttach } from "./commands/attach.ts";
 import { registerCompletion } from "./commands/completion.ts";
 import { registerEndpoint } from "./commands/endpoint.ts";
 import { registerEvents } from "./commands/events.ts";
+import { registerFloatingAddress } from "./commands/floating-address.ts";
 import { registerLab } from "./commands/lab.ts";
 import { registerManifest } from "./commands/manifest.ts";
 import { registerNetwork } from "./commands/network.ts";
@@ -40,6 +41,7 @@ export function createProgram(): Command {
   registerPolicy(program);
   registerNode(program);
   registerEndpoint(program);
+  registerFloatingAddress(program);
   registerManifest(program);
   program.commandsGroup("On a node (asks its agent):");
   registerAttach(program);

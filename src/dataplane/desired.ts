@@ -7,6 +7,7 @@ import type { AllowedAddress, Bandwidth, Learning, NetworkMode, StormControl, Vn
 import { minimumMtu } from "../model/mtu.ts";
 import type { Labels } from "../model/policy/index.ts";
 import { type EndpointsBy, type RemoteEndpoint, RemoteEndpoints, type RemotePlace } from "./remote-endpoints.ts";
+import type { Floating } from "./uplink/request.ts";
 
 /** The group that a network floods to, and the underlay interface that joins it. */
 export interface MulticastGroup {
@@ -157,6 +158,8 @@ export class DesiredNetwork {
   readonly #learnedMacs = new Map<IpAddress, MacAddress>();
   /** Endpoints at whose ports nothing is learned for a while: it was too much. */
   readonly #deaf = new Set<string>();
+  /** Addresses of the underlay that stand for endpoints here, by endpoint. */
+  readonly #floating = new Map<string, readonly Floating[]>();
   readonly #blocks = new Map<Cidr, RemoteBlock>();
   readonly #localBlocks = new Map<Cidr, LocalBlock>();
   /** VTEPs of what is elsewhere, with how much is behind each. */
@@ -277,6 +280,17 @@ export class DesiredNetwork {
     this.#devices?.port(endpoint.id);
   }
 
+  /** Takes the addresses of the underlay that stand for an endpoint here. The uplink is compared with them in each pass. */
+  setFloating(id: string, floating: readonly Floating[]): void {
+    if (floating.length === 0) this.#floating.delete(id);
+    else this.#floating.set(id, floating);
+  }
+
+  /** Of all endpoints here. */
+  get floating(): Floating[] {
+    return [...this.#floating.values()].flat();
+  }
+
   /** Whether anything is learned at the endpoint's port, in a network that learns. */
   setDeaf(id: string, isDeaf: boolean): void {
     if (this.#deaf.has(id) === isDeaf || !this.#locals.has(id)) return;
@@ -298,6 +312,7 @@ export class DesiredNetwork {
 
   /** Nothing of the endpoint is here any more: no port, nor what was learned. */
   removeHere(id: string): void {
+    this.#floating.delete(id);
     this.removeLocal(id);
     this.#removeLearned(id);
   }

@@ -6,3 +6,4 @@ export type { ReconciledTable } from "./reconcile/reconciled-table.ts";
 export { notYet } from "./reconcile/table.ts";
 export type { RemoteEndpoint, RemotePlace, Source } from "./remote-endpoints.ts";
 export { type DataplaneEvent, Problems, type Report } from "./report.ts";
+export type { Floating } from "./uplink/request.ts";

@@ -208,3 +208,6 @@ export const tenantTable = "weft";
 
 /** The guard of the host's forwarding, of all instances together. */
 export const forwardingTable = "weft-forwarding";
+
+/** Also in the host's namespace, and without rules: which settings of devices weft changed to answer for floating addresses. */
+export const answeringTable = "weft-answering";

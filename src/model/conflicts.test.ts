@@ -2,24 +2,25 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { cidr } from "../base/cidr.ts";
 import { type ErrorCode, WeftError } from "../base/errors.ts";
-import { ip } from "../base/ip.ts";
+import { type Ipv4Address, ip } from "../base/ip.ts";
 import {
   checkNetworkChange,
   checkNetworkDeletion,
   checkNetworkUnnamed,
+  checkNewFloatingAddress,
   checkNewNetwork,
   checkNewPolicy,
   checkNewTenant,
   checkPolicyChange,
   checkTenantDeletion,
   chooseVni,
-  type Declared,
 } from "./conflicts.ts";
+import type { Declared } from "./declared.ts";
 import type { Encapsulation } from "./encapsulation.ts";
 import { NetworkIndex } from "./network-index.ts";
 import { type Policy, parsePolicy } from "./policy/index.ts";
-import type { Network, NetworkDraft, Tenant } from "./resources.ts";
-import { parseNetwork, parseNetworkDraft } from "./schema.ts";
+import type { FloatingAddress, Network, NetworkDraft, Node, Tenant } from "./resources.ts";
+import { parseFloatingAddress, parseNetwork, parseNetworkDraft } from "./schema.ts";
 
 function expectOk<Value>(result: { ok: true; value: Value } | { ok: false; error: unknown }): Value {
   assert.ok(result.ok, JSON.stringify(result));
@@ -39,15 +40,20 @@ function declared(
   tenants: readonly Tenant[],
   networks: readonly Network[],
   policies: readonly Policy[] = [],
+  floating: readonly FloatingAddress[] = [],
+  nodes: readonly Node[] = [],
 ): Declared {
   const index = new NetworkIndex();
   for (const each of networks) index.put(each);
-  const of = { tenant: tenants, network: networks, policy: policies };
+  const of = { tenant: tenants, network: networks, policy: policies, "floating-address": floating };
   return {
     get: (kind, name) => (of[kind] as readonly { name: string }[]).find((each) => each.name === name) as never,
     rivalsOf: (draft) => index.rivals(draft),
     networksOf: (tenant) => index.ofTenant(tenant),
     policiesOf: (tenant) => policies.filter((policy) => policy.tenant === tenant),
+    routedTo: (address) => index.routedTo(address),
+    floatingAddresses: () => floating,
+    nodes: () => nodes,
   };
 }
 const policy = (fields: object = {}): Policy =>
@@ -59,6 +65,23 @@ const endpoints = [{ id: "0123456789ab", node: "h1", ips: [ip("10.0.0.2"), ip("f
 
 const given = declared(tenants, networks);
 const withPolicy = declared(tenants, [...networks, network({ name: "red-net", tenant: "red", vni: 7 })], [policy()]);
+
+const openFields = { name: "open", vni: 101, subnets: ["10.1.0.0/24"], gateways: ["10.1.0.1"], egress: true };
+const openNetwork = network(openFields);
+const floatingAddress = (fields: object = {}): FloatingAddress =>
+  expectOk(parseFloatingAddress({ name: "192.0.2.50", network: "open", endpoint: "10.1.0.5", ...fields }));
+/** With a floating address, and a node. */
+const floating = declared(
+  tenants,
+  [
+    ...networks,
+    openNetwork,
+    network({ name: "routed", vni: 102, tenant: "red", mode: "l3", hostAccess: true, subnets: ["10.9.0.0/24"] }),
+  ],
+  [],
+  [floatingAddress()],
+  [{ name: "h1", vtepAddresses: { ipv4: ip("192.0.2.1") as Ipv4Address }, underlayMtu: 1500, generation: 1 }],
+);
 
 const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined][]][] = [
   ["new tenant", checkNewTenant({ name: "green", placement: "own" }, given), []],
@@ -335,11 +358,140 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
       ["failed-precondition", "delete tenant blue: it has policies: p", "delete them first"],
     ],
   ],
-  ["delete an empty network", checkNetworkDeletion("blue-net", []), []],
+  ["delete an empty network", checkNetworkDeletion("blue-net", [], given), []],
   [
     "delete a network with endpoints",
-    checkNetworkDeletion("blue-net", endpoints),
+    checkNetworkDeletion("blue-net", endpoints, given),
     [["failed-precondition", "delete network blue-net: it has endpoints: 0123456789ab on h1", "detach them first"]],
+  ],
+  ["delete an empty network beside one with floating addresses", checkNetworkDeletion("other", [], floating), []],
+  [
+    "delete a network with floating addresses",
+    checkNetworkDeletion("open", [], floating),
+    [["failed-precondition", "delete network open: it has floating addresses: 192.0.2.50", "delete them first"]],
+  ],
+  [
+    "new floating address",
+    checkNewFloatingAddress(floatingAddress({ name: "192.0.2.51", endpoint: "10.1.0.6" }), floating),
+    [],
+  ],
+  [
+    "floating address that there is",
+    checkNewFloatingAddress(floatingAddress(), floating),
+    [
+      [
+        "already-exists",
+        "create floating-address 192.0.2.50: a floating-address of this name exists",
+        "choose another name, or use the existing one: weft floating-address show 192.0.2.50",
+      ],
+    ],
+  ],
+  [
+    "floating address of an endpoint that has one",
+    checkNewFloatingAddress(floatingAddress({ name: "192.0.2.51" }), floating),
+    [
+      [
+        "already-exists",
+        "create floating-address 192.0.2.51: 10.1.0.5 of network open has the floating address 192.0.2.50",
+        "an endpoint has one of each family; delete that one first: weft floating-address delete 192.0.2.50",
+      ],
+    ],
+  ],
+  [
+    "floating address in a network that is missing",
+    checkNewFloatingAddress(floatingAddress({ network: "none" }), given),
+    [
+      [
+        "not-found",
+        "create floating-address 192.0.2.50: there is no network none",
+        "list the networks with: weft network list",
+      ],
+    ],
+  ],
+  [
+    "floating address in a network whose nodes are no gateway, of an address outside",
+    checkNewFloatingAddress(floatingAddress({ network: "blue-net" }), given),
+    [
+      [
+        "failed-precondition",
+        "create floating-address 192.0.2.50: 10.1.0.5, which the floating address 192.0.2.50 stands for in network blue-net, is in none of its subnets 10.0.0.0/24, fd00::/64",
+        "name an address that an endpoint of the network has, or can have",
+      ],
+      [
+        "failed-precondition",
+        "create floating-address 192.0.2.50: nodes are no gateway of network blue-net, so that endpoints could not answer under the floating address 192.0.2.50",
+        "let them be: weft network set blue-net --egress --gateway ADDRESS, one in each subnet",
+      ],
+    ],
+  ],
+  [
+    "floating address of a gateway",
+    checkNewFloatingAddress(floatingAddress({ name: "192.0.2.51", endpoint: "10.1.0.1" }), floating),
+    [
+      [
+        "failed-precondition",
+        "create floating-address 192.0.2.51: 10.1.0.1, which the floating address 192.0.2.51 stands for in network open, is a gateway",
+        "name an address that an endpoint of the network has, or can have",
+      ],
+    ],
+  ],
+  [
+    "floating address that is a VTEP's",
+    checkNewFloatingAddress(floatingAddress({ name: "192.0.2.1", endpoint: "10.1.0.6" }), floating),
+    [
+      [
+        "already-exists",
+        "create floating-address 192.0.2.1: 192.0.2.1 is the VTEP address of node h1",
+        "choose an address that no host has",
+      ],
+    ],
+  ],
+  [
+    "floating address in a subnet of the tenant",
+    checkNewFloatingAddress(floatingAddress({ name: "10.0.0.9", endpoint: "10.1.0.6" }), floating),
+    [
+      [
+        "already-exists",
+        "create floating-address 10.0.0.9: the floating address 10.0.0.9 is in subnet 10.0.0.0/24 of network blue-net, and tenant blue would look for it there",
+        "choose an address that the tenant's networks do not use",
+      ],
+    ],
+  ],
+  [
+    "floating address in a subnet that hosts route",
+    checkNewFloatingAddress(floatingAddress({ name: "10.9.0.9", endpoint: "10.1.0.6" }), floating),
+    [
+      [
+        "already-exists",
+        "create floating-address 10.9.0.9: the floating address 10.9.0.9 is in subnet 10.9.0.0/24 of network routed of tenant red, which hosts route themselves (hostAccess, crossSubnet or encapsulation direct)",
+        "choose an address of the underlay that no network uses",
+      ],
+    ],
+  ],
+  [
+    "a network that hosts route with a floating address in it",
+    checkNewNetwork(
+      draft({ name: "n", vni: 105, tenant: "red", mode: "l3", hostAccess: true, subnets: ["192.0.2.0/24"] }),
+      floating,
+    ),
+    [
+      [
+        "already-exists",
+        "create network n: the floating address 192.0.2.50 is in subnet 192.0.2.0/24 of network n of tenant red, which hosts route themselves (hostAccess, crossSubnet or encapsulation direct)",
+        "choose another subnet, or delete it: weft floating-address delete 192.0.2.50",
+      ],
+    ],
+  ],
+  [
+    "a network whose nodes cease to be its gateways under a floating address",
+    checkNetworkChange(openNetwork, draft({ ...openFields, egress: false }), floating, [], []),
+    [
+      [
+        "failed-precondition",
+        "change network open: nodes are no gateway of network open, so that endpoints could not answer under the floating address 192.0.2.50",
+        "let them be: weft network set open --egress --gateway ADDRESS, one in each subnet",
+      ],
+    ],
   ],
 ];
 describe("conflicts", () => {

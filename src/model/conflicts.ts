@@ -1,12 +1,15 @@
 import { cidrFamily, cidrsOverlap } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import { err, ok, type Result } from "../base/result.ts";
-import { type Encapsulation, encapsulations, encapsulationsThat, maxVni, noTunnel } from "./encapsulation.ts";
-import type { DeclaredKind, PlainKind, Resources } from "./kinds.ts";
+import type { Declared } from "./declared.ts";
+import { type Encapsulation, encapsulations, encapsulationsThat, maxVni } from "./encapsulation.ts";
+import { checkFloatingAddress, checkFloatingAddressesOf } from "./floating-address.ts";
+import type { PlainKind, Resources } from "./kinds.ts";
 import { combinationProblems } from "./network-rules.ts";
 import { isSubnetPeer, type Policy } from "./policy/index.ts";
 import { formatProblem } from "./problem.ts";
-import type { Block, Endpoint, Network, NetworkDraft, Tenant, Vni } from "./resources.ts";
+import type { Block, Endpoint, FloatingAddress, Network, NetworkDraft, Tenant, Vni } from "./resources.ts";
+import { isRoutedByHost, routedByHost } from "./routed-by-host.ts";
 
 /**
  * The first VNI that the server chooses. Those below are left to operators, who like to number networks as they
@@ -36,15 +39,6 @@ export function chooseVni(
   );
 }
 
-/** All that is declared, for rules to look at what they need of it. */
-export interface Declared {
-  get<Kind extends DeclaredKind>(kind: Kind, name: string): Resources[Kind] | undefined;
-  /** Networks that may contradict one: all that are alike in anything, each once, and never one of its name. */
-  rivalsOf(network: NetworkDraft): Iterable<Network>;
-  networksOf(tenant: string): Iterable<Network>;
-  policiesOf(tenant: string): Iterable<Policy>;
-}
-
 /** Of a plain kind: why one cannot be created, changed into another of its name, or deleted. */
 export const plainRules: {
   readonly [Kind in PlainKind]: {
@@ -55,7 +49,20 @@ export const plainRules: {
 } = {
   tenant: { creation: checkNewTenant, change: () => [], deletion: checkTenantDeletion },
   policy: { creation: checkNewPolicy, change: checkPolicyChange, deletion: () => [] },
+  "floating-address": {
+    creation: checkNewFloatingAddress,
+    change: (_before, value, declared) =>
+      checkFloatingAddress(value, `change floating-address ${value.name}`, declared),
+    deletion: () => [],
+  },
 };
+
+/** Why the floating address cannot be created. */
+export function checkNewFloatingAddress(value: FloatingAddress, declared: Declared): WeftError[] {
+  const { name } = value;
+  const taken = declared.get("floating-address", name) === undefined ? [] : [nameTaken("floating-address", name)];
+  return [...taken, ...checkFloatingAddress(value, `create floating-address ${name}`, declared)];
+}
 
 /** Why the tenant cannot be created. */
 export function checkNewTenant({ name }: Tenant, declared: Declared): WeftError[] {
@@ -120,7 +127,7 @@ export function checkNewNetwork(network: NetworkDraft, declared: Declared): Weft
     }
     errors.push(...overlaps(attempted, network, other), ...clashes(attempted, network, other));
   }
-  return errors;
+  return [...errors, ...checkFloatingAddressesOf(network, attempted, declared)];
 }
 
 /**
@@ -174,7 +181,7 @@ export function checkNetworkChange(
     const hint = "choose another gateway, or detach that endpoint first";
     errors.push(new WeftError({ code: "already-exists", attempted, reason, hint }));
   }
-  return errors;
+  return [...errors, ...checkFloatingAddressesOf(after, attempted, declared)];
 }
 
 /** Why the tenant cannot be deleted. */
@@ -190,12 +197,21 @@ export function checkTenantDeletion(name: string, declared: Declared): WeftError
 }
 
 /** Why the network cannot be deleted. `endpoints` are those of this network. */
-export function checkNetworkDeletion(name: string, endpoints: Iterable<Pick<Endpoint, "id" | "node">>): WeftError[] {
+export function checkNetworkDeletion(
+  name: string,
+  endpoints: Iterable<Pick<Endpoint, "id" | "node">>,
+  declared: Pick<Declared, "floatingAddresses">,
+): WeftError[] {
+  const errors: WeftError[] = [];
+  const refuse = (reason: string, hint: string): void => {
+    errors.push(new WeftError({ code: "failed-precondition", attempted: `delete network ${name}`, reason, hint }));
+  };
   const left = Array.from(endpoints, ({ id, node }) => `${id} on ${node}`);
-  if (left.length === 0) return [];
-  const reason = `it has endpoints: ${listed(left)}`;
-  const hint = "detach them first";
-  return [new WeftError({ code: "failed-precondition", attempted: `delete network ${name}`, reason, hint })];
+  if (left.length > 0) refuse(`it has endpoints: ${listed(left)}`, "detach them first");
+  const floating = [...declared.floatingAddresses()].filter(({ network }) => network === name);
+  if (floating.length > 0)
+    refuse(`it has floating addresses: ${listed(floating.map((each) => each.name))}`, "delete them first");
+  return errors;
 }
 
 /** The same for what rests on its name. `policies` are those of its tenant. */
@@ -259,18 +275,6 @@ function clashes(attempted: string, network: NetworkDraft, other: Network): Weft
       );
   }
   return errors;
-}
-
-/** What {@link isRoutedByHost} asks, for people. */
-export const routedByHost = `hostAccess, crossSubnet or encapsulation ${noTunnel}`;
-
-/** Its subnets are in the host's own routing table. */
-export function isRoutedByHost({
-  hostAccess,
-  encapsulation,
-  crossSubnet,
-}: Pick<Network, "hostAccess" | "encapsulation" | "crossSubnet">): boolean {
-  return hostAccess || crossSubnet || encapsulation === noTunnel;
 }
 
 function tenantMissing(attempted: string, tenant: string): WeftError {

@@ -1,9 +1,14 @@
 import { parsePolicy, policyFields } from "./policy/index.ts";
 import type { Endpoint, Network, Node } from "./resources.ts";
-import { parseNetworkDraft, parseTenant } from "./schema.ts";
+import { parseFloatingAddress, parseNetworkDraft, parseTenant } from "./schema.ts";
 
 /** How what operators declare is read, in the order in which it comes into being: each kind may rest on those before it. */
-export const declarable = { tenant: parseTenant, network: parseNetworkDraft, policy: parsePolicy };
+export const declarable = {
+  tenant: parseTenant,
+  network: parseNetworkDraft,
+  policy: parsePolicy,
+  "floating-address": parseFloatingAddress,
+};
 /** How the other kinds come into being. */
 export const undeclarable = {
   node: "a node comes into being when its agent joins",

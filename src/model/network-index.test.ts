@@ -35,6 +35,9 @@ function refusals(network: Network, rivals: Iterable<Network>): Set<string> {
     rivalsOf: () => rivals,
     networksOf: () => [],
     policiesOf: () => [],
+    routedTo: () => [],
+    floatingAddresses: () => [],
+    nodes: () => [],
   });
   const text = errors.map(({ reason }) => reason);
   return new Set(text.map((each) => each.replace(/^(UDP port \d+).* that of network \w+ of tenant \w+/, "$1")));

@@ -1,8 +1,9 @@
-import type { Cidr } from "../base/cidr.ts";
+import { type Cidr, hostPrefix } from "../base/cidr.ts";
+import type { IpAddress } from "../base/ip.ts";
 import { PrefixIndex } from "../base/prefix-index.ts";
-import { isRoutedByHost } from "./conflicts.ts";
 import { encapsulations } from "./encapsulation.ts";
 import type { Network, NetworkDraft, Vni } from "./resources.ts";
+import { isRoutedByHost } from "./routed-by-host.ts";
 
 /**
  * Networks by what no two of them can have, so that a new one is compared with few, however many there are. Which of these it
@@ -25,6 +26,11 @@ export class NetworkIndex {
   /** The networks of a tenant; those with several subnets more than once. */
   ofTenant(name: string): Iterable<Network> {
     return this.#byTenant.get(name)?.values() ?? [];
+  }
+
+  /** The networks that hosts route themselves and that have a subnet with the address. */
+  routedTo(address: IpAddress): Iterable<Network> {
+    return this.#routedByHost.overlapping(hostPrefix(address));
   }
 
   /** In the place of one of its name. */

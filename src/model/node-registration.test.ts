@@ -28,6 +28,7 @@ const alone: RegistrationFacts = {
   nodes: [],
   sourceOf: () => undefined,
   networks: [],
+  isFloating: () => false,
 };
 
 /** The verdict on h1: what is said against it, or who loses what. */

@@ -1,10 +1,10 @@
 import { type Cidr, cidrContains } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
-import { isRoutedByHost, routedByHost } from "./conflicts.ts";
 import { maximumMtu, minimumMtu } from "./mtu.ts";
 import { fieldProblem, formatProblem } from "./problem.ts";
 import type { Network, Node, VtepAddresses } from "./resources.ts";
+import { isRoutedByHost, routedByHost } from "./routed-by-host.ts";
 import type { NodeDraft } from "./schema.ts";
 
 /** What the server knows when a node says where it is. */
@@ -21,6 +21,8 @@ export interface RegistrationFacts {
   /** Where the connection comes from that another node has now; undefined: it has none. */
   readonly sourceOf: (node: string) => IpAddress | undefined;
   readonly networks: Iterable<Network>;
+  /** Whether the address stands for an endpoint: a floating address. */
+  readonly isFloating: (address: IpAddress) => boolean;
 }
 
 /** A node whose addresses another one has by now, as the latter's connection or the administrator says. */
@@ -57,6 +59,7 @@ export function judgeRegistration(
   for (const { family, address } of changed) {
     const network = networks.find((each) => isRoutedByHost(each) && holds(each, address));
     if (network !== undefined) refusals.push(overlayAddress(attempted, address, network));
+    else if (facts.isFloating(address)) refusals.push(floatingAddress(attempted, address));
     else if (!isAdmitted(address, facts) && facts.approved[family] !== address) foreign.push(address);
   }
   if (foreign.length > 0) refusals.push(unproved(attempted, draft, foreign, facts));
@@ -149,6 +152,15 @@ function overlayAddress(attempted: string, address: IpAddress, network: Network)
     attempted,
     reason: `the VTEP address ${address} is in a subnet of network ${network.name}, which hosts route themselves (${routedByHost}): tunnels would end in it`,
     hint: "give the agent an address of the underlay by --underlay",
+  });
+}
+
+function floatingAddress(attempted: string, address: IpAddress): WeftError {
+  return new WeftError({
+    code: "failed-precondition",
+    attempted,
+    reason: `the VTEP address ${address} is a floating address: tunnels would end at the endpoint that it stands for`,
+    hint: `give the node another address, or delete the floating address: weft floating-address delete ${address}`,
   });
 }
 

@@ -173,6 +173,20 @@ export interface Node {
   readonly generation: number;
 }
 
+/** An address of the underlay that stands for one endpoint: who sends to it reaches that endpoint and nothing else. */
+export interface FloatingAddress {
+  /** The address itself. */
+  readonly name: IpAddress;
+  readonly network: string;
+  /** An address of the network, of the same family: the endpoint that has it, on whichever node, is the one. */
+  readonly endpoint: IpAddress;
+  /**
+   * `link` (default): the node with the endpoint answers for it on its own link, by ARP or neighbour discovery. `none`: others
+   * route it to that node.
+   */
+  readonly announce: "link" | "none";
+}
+
 /** What the administrator says of a node. The node cannot write it. */
 export interface NodeSettings {
   /** What {@link NodeSelector}s ask for. */
@@ -195,6 +209,8 @@ export interface Endpoint {
   readonly ips: readonly IpAddress[];
   /** Of a declared endpoint: those of {@link ips} that nobody declared, and that are in use with its MAC. Absent: none. */
   readonly learnedIps?: readonly IpAddress[];
+  /** Those that stand for it, as nodes are told. Absent: none. */
+  readonly floatingAddresses?: readonly FloatingAddress[];
   readonly attachment: AttachmentKind;
   /** What policies know it by. Absent: none. */
   readonly labels?: Labels;

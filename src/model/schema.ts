@@ -35,7 +35,7 @@ import {
 import { combinationProblems, isUnicastFirstOctet, limitProblems } from "./network-rules.ts";
 import { endpointLabels } from "./policy/index.ts";
 import { type FieldProblem, fieldProblem } from "./problem.ts";
-import type { Endpoint, Network, NetworkDraft, Node, NodeSettings, Tenant, Vni } from "./resources.ts";
+import type { Endpoint, FloatingAddress, Network, NetworkDraft, Node, NodeSettings, Tenant, Vni } from "./resources.ts";
 import { defaultStormControl, sharedStormControl } from "./storm-control.ts";
 import { firstUsable, reservedReason } from "./subnet.ts";
 import { vtepObstacle } from "./vtep-address.ts";
@@ -100,6 +100,8 @@ const parseIpv6Vtep = parseVtep<Ipv6Address>(
   (address) => familyOf(address) === 6,
 );
 const parseStaticVtep = parseVtep<IpAddress>("an address of a host that nodes reach", () => true);
+
+const parseFloating = parseVtep<IpAddress>("an address of the underlay that no host has", () => true);
 
 const parseUnicastMac: TextParser<MacAddress> = (input) => {
   const address = parseMac(input);
@@ -242,6 +244,14 @@ const networkDraftSchema = declaredNetworkSchema.extend({
   vteps: z.array(text(parseStaticVtep), { error: listOfVteps }).default([]),
 });
 const networkSchema = declaredNetworkSchema.extend({ vni });
+
+const floatingAddressSchema = fields({
+  name: text(parseFloating),
+  network: text(parseNetworkName),
+  endpoint: text(parseAddress),
+  announce: oneOf("link", "none").default("link"),
+});
+
 const vtepAddresses = fields({
   ipv4: text(parseIpv4Vtep).optional(),
   ipv6: text(parseIpv6Vtep).optional(),
@@ -342,6 +352,11 @@ export function parseNetworkDraft(input: unknown): Result<NetworkDraft, FieldPro
   return parsed.ok ? complete(parsed.value) : parsed;
 }
 
+/** Reads a floating address from untrusted input. */
+export function parseFloatingAddress(input: unknown): Result<FloatingAddress, FieldProblem[]> {
+  return parseWith(floatingAddressSchema, input, floatingAddressProblems);
+}
+
 /** The defaults that follow from other fields, and whether all fields go together. */
 function complete<Draft extends Pick<Network, "encapsulation" | "discovery"> & Partial<Network>>(
   draft: Draft,
@@ -435,6 +450,14 @@ function gatewayProblems(routers: readonly IpAddress[], prefixes: readonly Cidr[
   });
   return problems;
 }
+
+const floatingAddressProblems: RelationCheck = ({ name, endpoint }) => {
+  const [outside, inside] = [name, endpoint].map((each) => text(parseAddress).safeParse(each));
+  if (outside?.success !== true || inside?.success !== true) return [];
+  const family = familyOf(outside.data);
+  if (familyOf(inside.data) === family) return [];
+  return [fieldProblem(["endpoint"], inside.data, `an IPv${family} address, as the floating address is one`)];
+};
 
 const nodeProblems: RelationCheck = ({ vtepAddresses }) =>
   isMap(vtepAddresses) && vtepAddresses.ipv4 === undefined && vtepAddresses.ipv6 === undefined

@@ -141,6 +141,47 @@ export function listNeighbours(filter: { readonly index?: number } = {}): Query<
   };
 }
 
+/** An address that is answered for on the link of a device, by ARP or neighbour discovery, although the host does not have it. */
+export type ProxyNeighbour = Pick<Neighbour, "index" | "ip" | "protocol">;
+
+/** Makes the entry, or makes the one that is there so. The kernel tells nobody of these. */
+export function replaceProxyNeighbour({ index, ip, protocol }: ProxyNeighbour): Request {
+  return {
+    type: RTM_NEWNEIGH,
+    flags: NLM_F_CREATE | NLM_F_REPLACE,
+    describe: () => `answer for ${ip} on link ${index}`,
+    write: (writer) => {
+      header.write(writer, { family: neighbourFamily(ip), index, flags: neighbourFlag.proxy });
+      schema.write(writer, { destination: ip, protocol });
+    },
+  };
+}
+
+export function deleteProxyNeighbour({ index, ip }: ProxyNeighbour): Request {
+  return {
+    type: RTM_DELNEIGH,
+    flags: 0,
+    describe: () => `answer no more for ${ip} on link ${index}`,
+    write: (writer) => {
+      header.write(writer, { family: neighbourFamily(ip), index, flags: neighbourFlag.proxy });
+      schema.write(writer, { destination: ip });
+    },
+  };
+}
+
+/** Those of both families and all devices. */
+export function listProxyNeighbours(): Query<ProxyNeighbour> {
+  return {
+    type: RTM_GETNEIGH,
+    flags: 0,
+    describe: () => "list addresses that are answered for",
+    write: (writer) => {
+      header.write(writer, { flags: neighbourFlag.proxy });
+    },
+    read: readNeighbour,
+  };
+}
+
 /** Reads the payload of RTM_NEWNEIGH or RTM_DELNEIGH; `undefined` when it is an FDB entry. */
 export function readNeighbour(bytes: Uint8Array, view: DataView, start: number, end: number): Neighbour | undefined {
   const fixed = header.read(view, start, end);

@@ -6,7 +6,7 @@ import {
   type Resource,
   type SetNodeRequest,
 } from "../api/generated/weft/v1/admin_pb.js";
-import { asCase, kinds } from "../api/kinds.ts";
+import { asCase, kindOfCase, kinds } from "../api/kinds.ts";
 import { compareCidr } from "../base/cidr.ts";
 import { hours, milliseconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
@@ -267,9 +267,10 @@ function endpointsOf(state: State, request: ListRequest): Endpoint[] {
 
 /** What an administrator declares, checked field by field. */
 function declarationOf({ resource }: Resource): Declaration {
-  const { case: kind, value } = resource;
-  if (kind === undefined)
+  const { case: named, value } = resource;
+  if (named === undefined)
     throw new WeftError({ code: "invalid-argument", attempted: "declare a resource", reason: "it has no kind" });
+  const kind = kindOfCase(named);
   const attempted = `declare ${kind} ${"name" in value ? value.name : value.id}`;
   if (!isDeclared(kind)) throw new WeftError({ code: "invalid-argument", attempted, reason: undeclarable[kind] });
   const fields = kinds[kind].fieldsOf(value as never);

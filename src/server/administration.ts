@@ -1,4 +1,5 @@
 import { WeftError } from "../base/errors.ts";
+import type { IpAddress } from "../base/ip.ts";
 import {
   checkNetworkChange,
   checkNetworkDeletion,
@@ -19,11 +20,11 @@ import { effectiveMtu } from "../model/mtu.ts";
 import { checkVtepsOutside } from "../model/node-registration.ts";
 import { beginChange, isSameWay } from "../model/phase.ts";
 import { type Policy, ruleFields } from "../model/policy/index.ts";
-import type { Network, NetworkDraft, Node, Vni } from "../model/resources.ts";
+import type { FloatingAddress, Network, NetworkDraft, Vni } from "../model/resources.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import { DeclaredSoFar } from "./declared.ts";
 import { type Endpoints, type LabelChange, releasedKeys } from "./endpoints.ts";
-import { hold } from "./hold.ts";
+import { claimIn, hold } from "./hold.ts";
 import type { Ledger } from "./ledger.ts";
 import type { NodeSettingsChange, Nodes } from "./nodes.ts";
 import { owners, plainRecords, records, remove } from "./records.ts";
@@ -106,8 +107,9 @@ export class Administration {
     const deletable = (): NetworkEntry => {
       const entry = this.#ledger.state.networks.get(name);
       if (entry === undefined) throw missing("network", name);
-      requireNone(checkNetworkDeletion(name, entry.endpoints()));
-      requireNone(checkNetworkUnnamed(name, new DeclaredSoFar(this.#ledger.state).policiesOf(entry.network.tenant)));
+      const declared = new DeclaredSoFar(this.#ledger.state);
+      requireNone(checkNetworkDeletion(name, entry.endpoints(), declared));
+      requireNone(checkNetworkUnnamed(name, declared.policiesOf(entry.network.tenant)));
       return entry;
     };
     return this.#ledger.commit(`delete network ${name}`, async () => {
@@ -141,7 +143,8 @@ export class Administration {
       if (known === undefined) throw missing(kind, name);
       requireNone(plainRules[kind].deletion(name, new DeclaredSoFar(this.#ledger.state)));
       const operation = plainRecords[kind].remove(name);
-      return { conditions: [{ key: operation.key, revision: known.revision }], operations: [operation] };
+      const claims = kind === "floating-address" ? [owners.vtep.remove(name as IpAddress)] : [];
+      return { conditions: [{ key: operation.key, revision: known.revision }], operations: [operation, ...claims] };
     });
   }
 
@@ -217,25 +220,36 @@ class DeclarationPlan {
     const { name } = value;
     const before = this.#mayExist ? this.#declared.get(kind, name) : undefined;
     const what = outcomeOf(before, value);
-    if (what.outcome === "unchanged") return { kind, value, ...what } as Outcome;
     const rules = plainRules[kind];
-    requireNone(
-      before === undefined
-        ? rules.creation(value as never, this.#declared)
-        : rules.change(before as never, value as never, this.#declared),
-    );
+    if (before === undefined) requireNone(rules.creation(value as never, this.#declared));
+    else if (what.outcome === "changed") requireNone(rules.change(before as never, value as never, this.#declared));
     this.#declared.put(kind, value);
     const revision = this.#ledger.state.plain[kind].get(name)?.revision ?? 0;
-    this.#put(revision, plainRecords[kind].put(value, name));
+    if (what.outcome !== "unchanged") this.#put(revision, plainRecords[kind].put(value, name));
+    if (kind === "floating-address") this.#claimFloating(value as FloatingAddress, what.outcome === "created");
     // It rests on networks of the tenant.
-    if (kind === "policy") this.#touchTenant((value as Policy).tenant);
+    if (kind === "policy" && what.outcome !== "unchanged") this.#touchTenant((value as Policy).tenant);
     return { kind, value, ...what } as Outcome;
+  }
+
+  /** Whoever is about to take its network away finds that changed, and no node gets its address for a VTEP. */
+  #claimFloating({ name, network }: FloatingAddress, isNew: boolean): void {
+    if (isNew) this.#put(0, owners.vtep.put(`floating-address ${name}`, name));
+    const entry = this.#ledger.state.networks.get(network);
+    if (entry === undefined) return;
+    const { conditions, operations } = claimIn(entry);
+    for (const condition of conditions)
+      if (!this.#conditions.has(condition.key)) this.#conditions.set(condition.key, condition);
+    for (const operation of operations) this.#operations.set(operation.key, operation);
   }
 
   #addNetwork(draft: NetworkDraft): Outcome {
     const before = this.#mayExist ? this.#declared.get("network", draft.name) : undefined;
     if (before !== undefined) return this.#changeNetwork(before, draft);
-    requireNone([...checkNewNetwork(draft, this.#declared), ...checkVtepsOutside(draft, undefined, this.#nodes())]);
+    requireNone([
+      ...checkNewNetwork(draft, this.#declared),
+      ...checkVtepsOutside(draft, undefined, this.#declared.nodes()),
+    ]);
     const network: Network = { ...draft, vni: draft.vni ?? this.#chooseVni(draft) };
     this.#requireCarried(network);
     this.#declared.put("network", network);
@@ -253,16 +267,20 @@ class DeclarationPlan {
     if (what.outcome === "unchanged") return { kind: "network", value: before, ...what };
     requireNone([
       ...checkNetworkChange(before, draft, this.#declared, entry?.endpoints() ?? [], entry?.ownedBlocks() ?? []),
-      ...checkVtepsOutside(draft, before, this.#nodes()),
+      ...checkVtepsOutside(draft, before, this.#declared.nodes()),
     ]);
     this.#requireCarried(network);
     this.#declared.put("network", network);
     if (entry !== undefined) this.#changeWay(entry, network);
     this.#put(entry?.revision ?? 0, records.network.put(network, name));
     const isReplanned = before.subnets.join() !== network.subnets.join() || before.blockSize !== network.blockSize;
+    const isGateway = ({ egress, hostAccess }: Network): boolean => egress || hostAccess;
     // Who has what decides whether these can change, and whether a way changes by phases.
     const restsOnClaims =
-      isReplanned || before.gateways.join() !== network.gateways.join() || !isSameWay(before, network);
+      isReplanned ||
+      before.gateways.join() !== network.gateways.join() ||
+      isGateway(before) !== isGateway(network) ||
+      !isSameWay(before, network);
     if (entry !== undefined && restsOnClaims) {
       const held = this.#holds.get(name);
       if (held === undefined) this.unheld.push(name);
@@ -283,10 +301,6 @@ class DeclarationPlan {
     const next = beginChange(sized(network), change, sized(after), { mtu, now: this.#ledger.clock.now() });
     if (next === undefined || next === change) return;
     this.#put(changeRevision, records.change.put(next, network.name));
-  }
-
-  *#nodes(): Iterable<Node> {
-    for (const { value } of this.#ledger.state.nodes.values()) yield value;
   }
 
   #chooseVni({ encapsulation }: NetworkDraft): Vni {

@@ -1,14 +1,16 @@
-import type { Declared } from "../model/conflicts.ts";
+import type { IpAddress } from "../base/ip.ts";
+import type { Declared } from "../model/declared.ts";
 import type { DeclaredKind, PlainKind, Resources } from "../model/kinds.ts";
 import { NetworkIndex } from "../model/network-index.ts";
 import type { Policy } from "../model/policy/index.ts";
-import type { Network, NetworkDraft, Vni } from "../model/resources.ts";
+import type { FloatingAddress, Network, NetworkDraft, Node, Vni } from "../model/resources.ts";
 import type { State, Versioned } from "./state.ts";
 
 /** What the state has, and before it what a transaction that is being made puts there. Neither is copied. */
 export class DeclaredSoFar implements Declared {
   readonly #state: State;
   readonly #plain = new Map<string, Resources[PlainKind]>();
+  readonly #floatingAddresses = new Map<string, FloatingAddress>();
   readonly #networks = new NetworkIndex();
   readonly #takenVnis = new Set<Vni>();
   /** Where the last search from a number has ended: nothing before is free. */
@@ -26,6 +28,7 @@ export class DeclaredSoFar implements Declared {
   put<Kind extends DeclaredKind>(kind: Kind, value: Resources[Kind]): void {
     if (kind !== "network") {
       this.#plain.set(`${kind} ${value.name}`, value as Resources[PlainKind]);
+      if (kind === "floating-address") this.#floatingAddresses.set(value.name, value as FloatingAddress);
       return;
     }
     const network = value as Network;
@@ -64,6 +67,22 @@ export class DeclaredSoFar implements Declared {
       if (value.tenant === tenant && !this.#plain.has(`policy ${value.name}`)) yield value;
     for (const [key, value] of this.#plain)
       if (key.startsWith("policy ") && (value as Policy).tenant === tenant) yield value as Policy;
+  }
+
+  *routedTo(address: IpAddress): Iterable<Network> {
+    for (const network of this.#state.networkIndex.routedTo(address))
+      if (this.#networks.get(network.name) === undefined) yield network;
+    yield* this.#networks.routedTo(address);
+  }
+
+  *floatingAddresses(): Iterable<FloatingAddress> {
+    for (const { value } of this.#state.plain["floating-address"].values())
+      if (!this.#floatingAddresses.has(value.name)) yield value;
+    yield* this.#floatingAddresses.values();
+  }
+
+  *nodes(): Iterable<Node> {
+    for (const { value } of this.#state.nodes.values()) yield value;
   }
 
   #network(name: string): Network | undefined {

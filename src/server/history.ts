@@ -32,6 +32,11 @@ export class History {
     this.#ids = [];
   }
 
+  /** Changes up to and including this revision are not known any more. */
+  forgetUntil(revision: number): void {
+    this.#floor = Math.max(this.#floor, revision);
+  }
+
   /** The endpoints changed after `revision`, each once; undefined: no longer known. */
   since(revision: number): Set<string> | undefined {
     if (revision < this.#floor) return undefined;

@@ -12,7 +12,7 @@ import {
 } from "../store/store.ts";
 import { Fanout } from "./fanout.ts";
 import { Readiness } from "./readiness.ts";
-import { records } from "./records.ts";
+import { plainRecords, records } from "./records.ts";
 import { Repetition } from "./repetition.ts";
 import { State, type StateChange } from "./state.ts";
 
@@ -24,6 +24,9 @@ const pageLimit = 1_000;
 const compactionInterval = seconds(60);
 /** How often a plan is made anew when others changed what it rests on. */
 const attemptLimit = 10;
+
+/** Of other changes the state remembers nothing. */
+const remembered = [records.endpoint.prefix, plainRecords["floating-address"].prefix] as const;
 
 /**
  * The store together with the state in memory that follows it and the watchers that are told. All changes, also
@@ -112,8 +115,8 @@ export class Ledger {
     this.compactedRevision = from;
     // What was changed while it was read is applied again, to no effect where it is in.
     const base = await this.state.load(this.#pages(), from);
-    if (from < base)
-      for await (const { changes, revision } of this.#watchEndpoints(from)) {
+    for (const prefix of from < base ? remembered : [])
+      for await (const { changes, revision } of this.store.watch(prefix, from, this.#stop.signal)) {
         for (const change of changes) if (change.revision <= base) this.state.remember(change);
         if (revision >= base) break;
       }
@@ -132,7 +135,7 @@ export class Ledger {
     const from = Math.max(0, this.store.revision - retainedRevisions);
     if (from === this.store.revision) return from;
     try {
-      for await (const _ of this.#watchEndpoints(from)) break;
+      for await (const _ of this.store.watch(remembered[0], from, this.#stop.signal)) break;
       return from;
     } catch (error) {
       if (!(error instanceof CompactedError)) throw error;
@@ -148,11 +151,6 @@ export class Ledger {
         yield page;
         after = page.entries.length < pageLimit ? undefined : page.entries.at(-1)?.key;
       }
-  }
-
-  /** Of other changes the state remembers nothing. */
-  #watchEndpoints(after: number): AsyncIterable<WatchBatch> {
-    return this.store.watch(records.endpoint.prefix, after, this.#stop.signal);
   }
 
   async #follow(after: number): Promise<void> {

@@ -67,6 +67,7 @@ export class Nodes {
         nodes: Array.from(state.nodes.values(), (other) => other.value),
         sourceOf: (other) => this.#ledger.fanout.sourceOf(other),
         networks: Array.from(state.networks.values(), ({ network }) => network),
+        isFloating: (address) => state.plain["floating-address"].has(address),
       });
       requireNone(judgement.refusals);
       displaced = judgement.displaced;

@@ -150,7 +150,11 @@ export const records = {
       ({ node, generation, closing, released }) => ok({ node, generation, closing, released: Number(released) }),
     ),
   }),
-  endpoint: new Records<Endpoint, [network: string, id: string]>(kinds.endpoint),
+  /** Without floating addresses, which have records of their own. */
+  endpoint: new Records<Endpoint, [network: string, id: string]>({
+    ...kinds.endpoint,
+    encode: ({ floatingAddresses: _, ...endpoint }) => kinds.endpoint.encode(endpoint),
+  }),
   quarantine: new Records<
     Quarantine,
     [network: string, ...([kind: "ip", address: IpAddress] | [kind: "mac", address: MacAddress])]

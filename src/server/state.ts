@@ -14,7 +14,15 @@ import { usableMtu } from "../model/mtu.ts";
 import { NetworkIndex } from "../model/network-index.ts";
 import { mtusInPhase, type NetworkChange } from "../model/phase.ts";
 import type { Policy } from "../model/policy/index.ts";
-import type { Block, Endpoint, Network, Node, NodeSettings, UnderlayFamily } from "../model/resources.ts";
+import type {
+  Block,
+  Endpoint,
+  FloatingAddress,
+  Network,
+  Node,
+  NodeSettings,
+  UnderlayFamily,
+} from "../model/resources.ts";
 import type { Change, RangeResult } from "../store/store.ts";
 import { History } from "./history.ts";
 import { type BlockState, type Identity, plainRecords, type Quarantine, type Records, records } from "./records.ts";
@@ -307,6 +315,8 @@ export class State {
   readonly nodeSettings = new Map<string, Versioned<NodeSettings>>();
   readonly identities = new Map<string, Versioned<Identity>>();
   readonly endpoints = new Map<string, StoredEndpoint>();
+  /** By network, and there by the address of the endpoint that each stands for. */
+  readonly #floating = new Map<string, Map<IpAddress, FloatingAddress>>();
   /** The networks that a node hosts. */
   readonly hosted = new Map<string, Set<NetworkEntry>>();
   /** The nodes that host networks of a tenant. */
@@ -332,6 +342,7 @@ export class State {
     nodeSettings: this.#keep(records.nodeSettings, this.nodeSettings, ({ labels }) => labels),
     ...this.#keepPlain(),
     policy: ([name = ""], change, emit) => this.#applyPolicy(name, change, emit),
+    "floating-address": ([name = ""], change, emit) => this.#applyFloating(name as IpAddress, change, emit),
     network: ([name = ""], change, emit) => this.#applyNetwork(name, change, emit),
     change: ([name = ""], change, emit) => this.#applyChange(name, change, emit),
     leftBehind: ([name = ""], { value, revision }) => {
@@ -438,7 +449,13 @@ export class State {
 
   /** A change of an endpoint that was taken over before this process began: only for watchers that resume. */
   remember(change: Change): void {
-    const [network = "", id = ""] = change.key.slice(records.endpoint.prefix.length).split("/");
+    const { prefix } = records.endpoint;
+    if (change.key.startsWith(plainRecords["floating-address"].prefix)) {
+      // Of one that is gone the change does not say whose it was.
+      for (const entry of this.networks.values()) if (entry.isUsed) entry.use.history.forgetUntil(change.revision);
+      return;
+    }
+    const [network = "", id = ""] = change.key.slice(prefix.length).split("/");
     const entry = this.networks.get(network);
     if (entry !== undefined) this.#record(entry, change.revision, id);
     // Nobody knows any more whose endpoint it was.
@@ -749,6 +766,7 @@ export class State {
       sequence: decoded.sequence,
       ...(decoded.learnedIps === undefined ? {} : { learnedIps: decoded.learnedIps.slice() }),
       ...(decoded.labels === undefined ? {} : { labels: decoded.labels }),
+      ...this.#floatingOf(entry, decoded.ips),
       revision: change.revision,
     };
     const starts = this.#startHosting(entry, endpoint.node);
@@ -767,6 +785,51 @@ export class State {
     entry.endpointCount += more;
     const policies = this.policies.get(entry.network.tenant);
     if (policies !== undefined) policies.endpointCount += more;
+  }
+
+  /** The endpoints that it stood for, and stands for now, are told anew. */
+  #applyFloating(name: IpAddress, { value, revision }: Change, emit: Emit): void {
+    const table = this.plain["floating-address"];
+    const before = table.get(name);
+    if (before !== undefined && before.revision >= revision) return;
+    const after = value === undefined ? undefined : (plainRecords["floating-address"].decode(value) as FloatingAddress);
+    if (before !== undefined) {
+      const { network, endpoint } = before.value;
+      const ofNetwork = this.#floating.get(network);
+      if (ofNetwork?.get(endpoint) === before.value) ofNetwork.delete(endpoint);
+      if (ofNetwork?.size === 0) this.#floating.delete(network);
+    }
+    if (after === undefined) table.delete(name);
+    else {
+      table.set(name, { value: after, revision });
+      const ofNetwork = this.#floating.get(after.network) ?? new Map<IpAddress, FloatingAddress>();
+      this.#floating.set(after.network, ofNetwork.set(after.endpoint, after));
+    }
+    for (const each of [before?.value, after]) if (each !== undefined) this.#retell(each, revision, emit);
+  }
+
+  #retell({ network, endpoint: ip }: FloatingAddress, revision: number, emit: Emit): void {
+    const entry = this.networks.get(network);
+    const id = entry?.isUsed === true ? entry.pool.ownerOf(ip) : undefined;
+    const known = id === undefined ? undefined : this.endpoints.get(id);
+    // Whoever claims the address now is told with it.
+    if (entry === undefined || known?.ips.includes(ip) !== true) return;
+    const { floatingAddresses: _, ...fields } = known;
+    const endpoint: StoredEndpoint = { ...fields, ...this.#floatingOf(entry, known.ips) };
+    const host = entry.hosts.get(known.node);
+    host?.delete(known);
+    host?.add(endpoint);
+    this.endpoints.set(known.id, endpoint);
+    this.#record(entry, revision, known.id);
+    const part: Part = { of: "endpoint", value: endpoint };
+    emit({ kind: "part", entry, part, starts: [], leaves: undefined });
+  }
+
+  /** Those that stand for an endpoint with these addresses. */
+  #floatingOf({ network }: NetworkEntry, ips: readonly IpAddress[]): Pick<Endpoint, "floatingAddresses"> {
+    const ofNetwork = this.#floating.get(network.name);
+    const found = ofNetwork === undefined ? [] : ips.flatMap((ip) => ofNetwork.get(ip) ?? []);
+    return found.length === 0 ? {} : { floatingAddresses: found };
   }
 
   /** Its node stays among the hosts, if need be with nothing. */

@@ -4,6 +4,7 @@ import { mac } from "../base/mac.ts";
 import type { DesiredNetwork, LocalEndpoint, NetworkSettings } from "../dataplane/desired.ts";
 import type { NodeDataplane } from "../dataplane/node-dataplane.ts";
 import type { RemoteEndpoint, RemotePlace } from "../dataplane/remote-endpoints.ts";
+import type { Floating } from "../dataplane/uplink/request.ts";
 import {
   type Encapsulation,
   encapsulationNames,
@@ -104,6 +105,31 @@ function bridged(
       network.removeRemote(endpointId(12));
       putRemote(network, 13, 5);
       network.removeLocal(endpointId(2));
+    },
+  };
+}
+
+/** Addresses of the underlay that stand for endpoints here: one comes, one goes, one changes sides. */
+function floating(name: string, family: IpFamily): Scenario {
+  const { first, later } = bridged(name, family, { gateways, egress: true, hostAccess: true });
+  const of = (outside: string, inside: string, isAnnounced = true): Floating => ({
+    outside: ip(outside),
+    inside: ip(inside),
+    isAnnounced,
+  });
+  return {
+    name,
+    first(dataplane) {
+      first(dataplane);
+      const network = dataplane.networks.get("blue-net");
+      network?.setFloating(endpointId(1), [of("192.0.2.50", "10.0.0.1"), of("2001:db8::50", "fd00::1")]);
+      network?.setFloating(endpointId(2), [of("192.0.2.51", "10.0.0.2"), of("198.51.100.7", "10.0.0.3", false)]);
+    },
+    later(dataplane) {
+      later(dataplane);
+      const network = dataplane.networks.get("blue-net");
+      network?.setFloating(endpointId(1), [of("192.0.2.51", "10.0.0.1"), of("2001:db8::50", "fd00::1", false)]);
+      network?.removeHere(endpointId(2));
     },
   };
 }
@@ -318,6 +344,7 @@ export const specialScenarios: readonly Scenario[] = [
     { gateways, egress: true, hostAccess: true },
     { egressBlocked: [cidr("203.0.113.0/24")] },
   ),
+  floating("floating addresses", 4),
   bridged("learning at ports, tags, no suppression", 4, { localLearning: true, vlanTags: true, arpSuppression: false }),
   bridged(
     "flood and learn with listed peers",

@@ -26,7 +26,14 @@ const neededOnce = requires("quick processes", "nft-inet", "nft-nat");
 const settings = { tunnelPorts: [4789, 8472, 6081, 40_000], mtu: 1500 };
 const instance = `u${process.pid}`;
 
-const nothing: UplinkRequest = { hostAccess: [], egress: [], egressBlocked: [], direct: [], directInward: [] };
+const nothing: UplinkRequest = {
+  hostAccess: [],
+  egress: [],
+  egressBlocked: [],
+  direct: [],
+  directInward: [],
+  floating: [],
+};
 
 /** The networks of a tenant on a node: one bridge with a container behind it. Weft's own bridges are not what is tested. */
 interface Tenant {

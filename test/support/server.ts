@@ -166,8 +166,11 @@ function lineOf(change: WatchResponse["changes"][number]["change"]): string {
       return `network ${change.value.network?.name}, MTU ${change.value.effectiveMtu}`;
     case "networkRemoved":
       return `no network ${change.value}`;
-    case "endpoint":
-      return `endpoint ${change.value.network}/${change.value.id} ${change.value.ips} on ${change.value.node}`;
+    case "endpoint": {
+      const { network, id, ips, node, floatingAddresses } = change.value;
+      const floating = floatingAddresses.map(({ name, endpoint }) => ` as ${name} for ${endpoint}`);
+      return `endpoint ${network}/${id} ${ips} on ${node}${floating.join("")}`;
+    }
     case "endpointRemoved":
       return `no endpoint ${change.value.network}/${change.value.id}`;
     case "block":

@@ -9,6 +9,8 @@ export function addDelete(
   kind: Exclude<ResourceKind, "endpoint">,
   description: string,
   example: string,
+  /** How what is given is named. */
+  nameOf: (given: string) => string = (given) => given,
 ): void {
   const command = parent
     .command("delete <name...>")
@@ -16,8 +18,9 @@ export function addDelete(
     .addOption(serverOption())
     .action(async (given: readonly string[], options: WithServer) => {
       const { serverClient } = await import("../../api/clients.ts");
-      await serverClient(options.server).delete({ resources: given.map((name) => ({ kind, name })) });
-      print(given.map((name) => `${kind} ${name} deleted\n`).join(""));
+      const names = given.map(nameOf);
+      await serverClient(options.server).delete({ resources: names.map((name) => ({ kind, name })) });
+      print(names.map((name) => `${kind} ${name} deleted\n`).join(""));
     });
   examples(command, `weft ${kind} delete ${example}`);
 }

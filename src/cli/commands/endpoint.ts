@@ -89,6 +89,7 @@ export function registerEndpoint(program: Command): void {
               ["ips", found.ips],
               ["attachment", found.attachment],
               ["labels", labelTexts(found.labels)],
+              ["floating addresses", found.floatingAddresses?.map(({ name }) => name)],
               ["sequence", found.sequence],
               ["dropped", dropped === undefined ? undefined : droppedText(dropped) || "nothing"],
               ["bandwidth used", bandwidthUseTexts(bandwidthUse)],

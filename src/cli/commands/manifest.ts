@@ -15,7 +15,9 @@ interface FileOptions extends WithServer, WithOutput, WithWait {
 export function registerManifest(program: Command): void {
   const apply = program
     .command("apply")
-    .description("make the declared tenants, networks and policies so, all or none; what is not declared stays")
+    .description(
+      "make the declared tenants, networks, policies and floating addresses so, all or none; what is not declared stays",
+    )
     .requiredOption("-f, --file <file>", "YAML; - is standard input")
     .addOption(waitOption())
     .addOption(serverOption())
@@ -39,7 +41,7 @@ export function registerManifest(program: Command): void {
 
   const exported = program
     .command("export")
-    .description("write all tenants, networks and policies as YAML that apply reads")
+    .description("write all tenants, networks, policies and floating addresses as YAML that apply reads")
     .option("-f, --file <file>", "where to; - is standard output", "-")
     .addOption(serverOption())
     .action(async ({ file, server }: WithServer & { readonly file: string }) => {

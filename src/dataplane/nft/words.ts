@@ -19,8 +19,8 @@ import type { FilledSet, NftObject } from "./table.ts";
  */
 export const bridgePriority = { filter: -200 } as const;
 
-/** linux/netfilter_ipv4.h: before connection tracking, just behind it, among the filters, where sources are translated. */
-export const hookPriority = { raw: -300, mangle: -150, filter: 0, sourceNat: 100 } as const;
+/** linux/netfilter_ipv4.h: before connection tracking, just behind it, where destinations are translated, among the filters, where sources are. */
+export const hookPriority = { raw: -300, mangle: -150, destinationNat: -100, filter: 0, sourceNat: 100 } as const;
 
 /** IANA protocol numbers. */
 export const ipProtocol = { tcp: 6, udp: 17 } as const;
@@ -74,12 +74,16 @@ export const destination = (family: IpFamily, right: unknown, op?: "==" | "!="):
 export const sourceAndDestination = (family: IpFamily, right: string): object =>
   match({ concat: [address(family, "saddr"), address(family, "daddr")] }, right);
 
-/** `to`: the address, or by which map the destination has it. */
-export const sourceNat = (family: IpFamily, to: string): object => ({
+/** `to`: the address, or by which map the destination has it, or the field named by `key`. */
+export const sourceNat = (family: IpFamily, to: string, key: "saddr" | "daddr" = "daddr"): object => ({
   snat: {
     family: header(family),
-    addr: to.startsWith("@") ? { map: { key: address(family, "daddr"), data: to } } : to,
+    addr: to.startsWith("@") ? { map: { key: address(family, key), data: to } } : to,
   },
+});
+/** `by`: the map by which the destination has another. */
+export const destinationNat = (family: IpFamily, by: string): object => ({
+  dnat: { family: header(family), addr: { map: { key: address(family, "daddr"), data: by } } },
 });
 
 /** Packets of the side that did not begin, and ICMP errors about what that side began. */
@@ -87,6 +91,9 @@ export const isAnswer: readonly object[] = [
   match({ ct: { key: "direction" } }, "reply"),
   match({ ct: { key: "state" } }, ["established", "related"], "in"),
 ];
+
+/** Of a connection whose destination was translated, and ICMP errors about it. */
+export const isTranslated: object = match({ ct: { key: "status" } }, "dnat", "in");
 
 /** What connection tracking can make nothing of: no translation touches it. */
 export const isInvalid: object = match({ ct: { key: "state" } }, "invalid", "in");

@@ -14,6 +14,7 @@ import {
   deleteNeighbour,
   deleteNexthop,
   deleteNftElements,
+  deleteProxyNeighbour,
   deleteRoute,
   NetlinkSocket,
   neighbourFlag,
@@ -290,6 +291,15 @@ const damages: readonly Damage[] = [
     act: inTenant(() => deleteRoute({ destination: cidr("0.0.0.0/0"), protocol: 119, nexthops: [] })),
   },
   {
+    what: "a floating address' route",
+    scenario: "floating addresses",
+    repaired: /^uplink of tenant blue/,
+    act: ({ machine }) => {
+      const floating = [...machine.host.routes.all].filter(({ destination }) => destination === "192.0.2.50/32");
+      return request(machine.host, ...floating.map(deleteRoute));
+    },
+  },
+  {
     what: "the namespace's name",
     scenario: l2,
     repaired: /^network namespace weft-blue/,
@@ -299,7 +309,9 @@ const damages: readonly Damage[] = [
 
 const scenarios = new Map([...plainScenarios, ...specialScenarios].map((scenario) => [scenario.name, scenario]));
 
-async function running({ scenario }: Damage): Promise<{ readonly scene: Scene; readonly whole: string }> {
+async function running({
+  scenario,
+}: Pick<Damage, "scenario">): Promise<{ readonly scene: Scene; readonly whole: string }> {
   const scene = await Scene.make();
   await scene.start((scenarios.get(scenario) as Scenario).first);
   await scene.settle();
@@ -323,6 +335,21 @@ describe("what somebody else did is undone, and told by name", () => {
       );
       await scene.dataplane.close();
     });
+});
+
+it("what the kernel tells nobody of, the audit finds: answers for floating addresses, and what they wait for", async () => {
+  const { scene, whole } = await running({ scenario: "floating addresses" });
+  const { host } = scene.machine;
+  await request(host, ...[...host.neighbours.proxies].map(deleteProxyNeighbour));
+  host.sysctls.write("ipv4/neigh/eth0/proxy_delay", "80");
+  await scene.settle();
+  assert.equal([...host.neighbours.proxies].length, 0);
+  scene.clock.advance(minutes(5));
+  await scene.settle();
+  assertWhole(scene, whole);
+  const [first] = scene.events.filter(({ kind }) => kind === "repaired");
+  assert.equal(first?.message, "the host had ceased to answer for 192.0.2.50, 2001:db8::50, 192.0.2.51; it does again");
+  await scene.dataplane.close();
 });
 
 describe("what somebody else did unheard is undone by the audit, or as soon as it is told that events were lost", () => {

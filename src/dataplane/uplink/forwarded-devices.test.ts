@@ -105,9 +105,9 @@ test("hears of what may change where packets come in, and of nothing else", asyn
   assert.equal(await hears(defaultBy(2)), false);
   assert.equal(await hears(defaultBy(3)), true);
   assert.equal(await hears(changeLink({ index: 3 }, {})), false);
-  assert.equal(devices.linkEvents, 0);
+  assert.equal(devices.deviceEvents, 0);
   assert.equal(await hears(changeLink({ index: 2 }, {})), true);
-  assert.equal(devices.linkEvents, 1);
+  assert.equal(devices.deviceEvents, 1);
 });
 
 test("what failed is tried again; what no tenant needs is no work", async () => {
@@ -122,5 +122,5 @@ test("what failed is tried again; what no tenant needs is no work", async () => 
   kernel.publishOverrun();
   kernel.publish(changeLink({ index: 2 }, {}));
   await turn();
-  assert.deepEqual([devices.hasWork, damages(), devices.linkEvents], [false, 0, 0]);
+  assert.deepEqual([devices.hasWork, damages(), devices.deviceEvents], [false, 0, 0]);
 });

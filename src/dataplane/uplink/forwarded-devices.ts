@@ -35,7 +35,7 @@ export interface ForwardedDevicesOptions {
 export interface DeviceNeed {
   /** Of what the host forwards for the tenant. */
   readonly families: readonly IpFamily[];
-  /** Indexes of the devices by which the tenant's routes lead to other nodes. */
+  /** Indexes of the devices by which the tenant's routes lead to other nodes, or on whose links it has floating addresses. */
   readonly direct: readonly number[];
 }
 
@@ -63,7 +63,7 @@ export class ForwardedDevices implements Objects<typeof forwarding> {
   /** Devices whose forwarding is for tenants alone. */
   #guarded = none;
   readonly #objects: ReconciledObjects<typeof forwarding>;
-  #linkEvents = 0;
+  #deviceEvents = 0;
   #writes = 0;
   readonly #turns = new Turns();
 
@@ -91,9 +91,12 @@ export class ForwardedDevices implements Objects<typeof forwarding> {
     return this.#needs.size > 0 && !this.#objects.isSettled;
   }
 
-  /** Counts what was told of the devices: routes go with one that goes down, and come back only if somebody brings them back. */
-  get linkEvents(): number {
-    return this.#linkEvents;
+  /**
+   * Counts what was told of the devices: routes go with one that goes down, and come back only if somebody brings them back;
+   * so do answers for floating addresses, which also need settings of it.
+   */
+  get deviceEvents(): number {
+    return this.#deviceEvents;
   }
 
   /** Changes of the kernel by other means than the socket that was given. */
@@ -162,20 +165,14 @@ export class ForwardedDevices implements Objects<typeof forwarding> {
   #follow(indexes: ReadonlySet<number>): void {
     for (const stop of this.#stopDevices) stop();
     this.#watched = indexes;
-    const damage = (): void => this.#damage();
+    const damage = (): void => {
+      this.#deviceEvents++;
+      this.#damage();
+    };
     const switches = indexes.size > 0 ? [...indexes, netconfIndex.all] : [];
     this.#stopDevices = [
       ...switches.map((index) => this.#watch.subscribe("netconf", damage, index)),
-      ...[...indexes].map((index) =>
-        this.#watch.subscribe(
-          "link",
-          () => {
-            this.#linkEvents++;
-            damage();
-          },
-          index,
-        ),
-      ),
+      ...[...indexes].map((index) => this.#watch.subscribe("link", damage, index)),
     ];
   }
 

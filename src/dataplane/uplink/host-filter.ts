@@ -1,5 +1,4 @@
-import { cidrOf } from "../../base/cidr.ts";
-import { familyOf } from "../../base/ip.ts";
+import { hostPrefix } from "../../base/cidr.ts";
 import { encapsulationNames, encapsulations } from "../../model/encapsulation.ts";
 import { nftField } from "../../netlink/index.ts";
 import { hostDevice, hostTable, type UplinkIdentity } from "../kernel-names.ts";
@@ -19,9 +18,9 @@ export function hostFilterTable(
   addresses: PairAddresses,
   tunnelPorts: readonly number[],
 ): NftTable {
-  const { hostAccess, direct, directInward } = request;
+  const { hostAccess, direct, directInward, floating } = request;
   const device = hostDevice(identity);
-  const sources = hostAccess.map(({ source }) => cidrOf(source, familyOf(source) === 4 ? 32 : 128));
+  const sources = hostAccess.map(({ source }) => hostPrefix(source));
   const ports = [...new Set(tunnelPorts)].sort((a, b) => a - b);
   return {
     family: "inet",
@@ -45,6 +44,11 @@ export function hostFilterTable(
           "hosts",
           family,
           hostAccess.map(({ prefix, source }) => [prefix, source]),
+        ),
+        nft.prefixSet(
+          "floating",
+          family,
+          floating.map(({ outside }) => hostPrefix(outside)),
         ),
       ]),
     ],
@@ -76,6 +80,12 @@ export function hostFilterTable(
       ]),
       nft.rule("arrival", nft.from(device), nft.goTo("tenant")),
       ...fromTenant(addresses),
+      // Of the tenant's own there and back again.
+      ...families.flatMap((family) =>
+        [nft.destination, nft.source].map((end) =>
+          nft.rule("forward", nft.from(device), nft.to(device), end(family, `@floating${family}`), nft.accept),
+        ),
+      ),
       nft.rule("forward", nft.from(device), nft.to(device), nft.drop),
       nft.rule("forward", nft.to(device), nft.goTo("inward")),
       ...families.map((family) =>
@@ -87,6 +97,8 @@ export function hostFilterTable(
         ),
       ),
       nft.rule("inward", nft.isAnswer, nft.accept),
+      // Inside, it goes to its endpoint or nowhere.
+      ...families.map((family) => nft.rule("inward", nft.destination(family, `@floating${family}`), nft.accept)),
       ...families.map((family) =>
         nft.rule("inward", nft.destination(family, `@inward${family}`), nft.icmpErrors[family], nft.accept),
       ),
@@ -117,7 +129,7 @@ function noTunnels(device: string): NftObject[] {
 
 /**
  * Under which addresses a tenant speaks, to the host itself and through it: those of the pair's end and of blocks that have no
- * tunnel, and in answers to the host's own questions those that were asked. Whatever a translation has missed goes no further.
+ * tunnel, floating addresses, and in answers to the host's own questions those that were asked. Whatever a translation has missed goes no further.
  */
 function fromTenant(addresses: PairAddresses): NftObject[] {
   return [
@@ -140,6 +152,7 @@ function fromTenant(addresses: PairAddresses): NftObject[] {
     nft.rule("tenant", nft.isInvalid, nft.drop),
     ...families.flatMap((family) => [
       nft.rule("tenant", nft.source(family, addresses[family].tenant), nft.accept),
+      nft.rule("tenant", nft.source(family, `@floating${family}`), nft.accept),
       nft.rule("tenant", nft.source(family, `@access${family}`), nft.isAnswer, nft.accept),
     ]),
     nft.rule("tenant", nft.source(6, linkLocal.tenant), nft.accept),

@@ -18,7 +18,14 @@ const names = new Map([
   [3, "docker0"],
   [9, "up000000000000"],
 ]);
-const nothing: UplinkRequest = { hostAccess: [], egress: [], egressBlocked: [], direct: [], directInward: [] };
+const nothing: UplinkRequest = {
+  hostAccess: [],
+  egress: [],
+  egressBlocked: [],
+  direct: [],
+  directInward: [],
+  floating: [],
+};
 
 /** As `ip route` would say it: `10.0.0.0/24 via 192.0.2.1 dev eth0`. */
 function route(text: string, more: Partial<Route> = {}): Route {

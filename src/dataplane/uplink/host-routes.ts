@@ -1,4 +1,4 @@
-import { type Cidr, cidrFamily, prefixLengthOf } from "../../base/cidr.ts";
+import { type Cidr, cidrContains, cidrFamily, hostPrefix, prefixLengthOf } from "../../base/cidr.ts";
 import { WeftError } from "../../base/errors.ts";
 import { familyOf, type IpAddress, ipToBigInt } from "../../base/ip.ts";
 import { linkOfRoute, type Route, routeType } from "../../netlink/index.ts";
@@ -34,7 +34,9 @@ export interface HostRoutePlan {
   readonly missing: readonly Route[];
   /** Of this uplink, and not wanted any more. */
   readonly surplus: readonly Route[];
-  /** Prefixes that the host routes otherwise, VTEPs that are on no link. */
+  /** Floating addresses that this node answers for, with the device on whose link each is. */
+  readonly answered: ReadonlyMap<IpAddress, number>;
+  /** Prefixes that the host routes otherwise, VTEPs and floating addresses that are on no link. */
   readonly refusals: readonly WeftError[];
 }
 
@@ -77,6 +79,19 @@ export function planHostRoutes(input: HostRouteInput): HostRoutePlan {
     else if (index === undefined) refusals.push(notOnLink(identity, prefix, vtep));
     else if (isFree(prefix)) want(prefix, index, vtep);
   }
+  const answered = new Map<IpAddress, number>();
+  for (const { outside, isAnnounced } of request.floating) {
+    const destination = hostPrefix(outside);
+    const taken = foreign.find(({ route }) => hasAddress(route, outside) || route.destination === destination);
+    if (taken !== undefined) {
+      refusals.push(floatingConflict(identity, outside, taken.route, nameOf));
+      continue;
+    }
+    want(destination, device, addresses[familyOf(outside)].tenant);
+    const index = isAnnounced ? linkOf(outside, links) : undefined;
+    if (index !== undefined) answered.set(outside, index);
+    else if (isAnnounced) refusals.push(floatingNotOnLink(outside));
+  }
   const present = new Map(own.map((route) => [route.destination, route]));
   return {
     wanted,
@@ -85,6 +100,7 @@ export function planHostRoutes(input: HostRouteInput): HostRoutePlan {
       return there === undefined || !isSameRoute(route, there);
     }),
     surplus: own.filter((route) => !wanted.has(route.destination)),
+    answered,
     refusals,
   };
 }
@@ -95,6 +111,11 @@ interface SpannedRoute extends Span {
 
 function withSpan(route: Route): SpannedRoute {
   return { ...spanOf(route.destination), route };
+}
+
+/** Whether the host has the address itself. */
+function hasAddress({ type, destination }: Route, address: IpAddress): boolean {
+  return type === routeType.local && cidrContains(destination, address);
 }
 
 /** Whether somebody else's packets take this route: the host's own addresses, and what it routes anywhere but by default. */
@@ -136,6 +157,31 @@ function conflict(identity: UplinkIdentity, prefix: Cidr, route: Route, nameOf: 
     attempted: `route ${prefix} to tenant ${identity.tenant}`,
     reason: `the host ${what} ${route.destination}${devices.length > 0 ? ` on ${devices.join(", ")}` : ""}`,
     hint: "give the network another subnet, or turn off what asks for this route: hostAccess, or an encapsulation without tunnels",
+  });
+}
+
+function floatingConflict(
+  { tenant }: UplinkIdentity,
+  address: IpAddress,
+  route: Route,
+  nameOf: (index: number) => string,
+): WeftError {
+  const devices = route.nexthops.flatMap(({ index }) => (index === undefined ? [] : [nameOf(index)]));
+  const what = route.type === routeType.local ? "has the address" : "routes it";
+  return new WeftError({
+    code: "already-exists",
+    attempted: `take the floating address ${address} for tenant ${tenant}`,
+    reason: `the host ${what} itself${devices.length > 0 ? ` on ${devices.join(", ")}` : ""}`,
+    hint: "choose an address that no host has",
+  });
+}
+
+function floatingNotOnLink(address: IpAddress): WeftError {
+  return new WeftError({
+    code: "failed-precondition",
+    attempted: `answer for the floating address ${address}`,
+    reason: "it is on no link of this node",
+    hint: `route it to this node and say so: weft floating-address set ${address} --announce none`,
   });
 }
 

@@ -1,6 +1,7 @@
 import { isErrno } from "../../linux/index.ts";
-import { deleteLink, getLink, type Link, listLinks } from "../../netlink/index.ts";
+import { deleteLink, getLink, type Link, listLinks, listRoutes } from "../../netlink/index.ts";
 import { aliasOf, hostDevice, hostDevicePattern, isOwnLink, tenantOfHostTable } from "../kernel-names.ts";
+import { ensureAnswers } from "./answers.ts";
 import { releaseForwarding } from "./host-forwarding.ts";
 import type { Side } from "./pair.ts";
 import { removeFromHost } from "./uplink.ts";
@@ -27,6 +28,8 @@ export async function removeLeftoverUplinks(
     if ([...kept()].some((tenant) => hostDevice({ instance, tenant }) === link.name)) continue;
     await underlay.socket.execute(deleteLink({ index: link.index }));
   }
+  const links = await underlay.socket.dump(listLinks());
+  await ensureAnswers(underlay, new Map(), await underlay.socket.dump(listRoutes()), links);
   return kept().size > 0 ? writes : writes + (await releaseForwarding(underlay));
 }
 

@@ -18,6 +18,7 @@ export function requestOf(networks: readonly DesiredNetwork[]): UplinkRequest {
     directInward: networks.flatMap(({ localBlocks }) =>
       [...localBlocks.values()].filter((block) => block.isDirect).map(({ cidr }) => cidr),
     ),
+    floating: networks.flatMap((network) => network.floating),
   };
 }
 

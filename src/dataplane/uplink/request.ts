@@ -25,6 +25,15 @@ export interface EgressBlock {
   readonly destinations: readonly Cidr[];
 }
 
+/** An address of the underlay that stands for one endpoint. */
+export interface Floating {
+  readonly outside: IpAddress;
+  /** The endpoint's own. */
+  readonly inside: IpAddress;
+  /** This node answers for it on the link that it is on; others have it from whoever routes it here. */
+  readonly isAnnounced: boolean;
+}
+
 /** What the networks of one tenant ask of the host. Nothing: no uplink. */
 export interface UplinkRequest {
   readonly hostAccess: readonly HostAccess[];
@@ -34,20 +43,23 @@ export interface UplinkRequest {
   readonly direct: readonly DirectBlock[];
   /** Own blocks that other nodes reach without a tunnel: from the `direct` blocks, without NAT. */
   readonly directInward: readonly Cidr[];
+  /** Of endpoints here. */
+  readonly floating: readonly Floating[];
 }
 
 export const families = [4, 6] as const satisfies readonly IpFamily[];
 
 export function isEmptyRequest(request: UplinkRequest): boolean {
-  const { hostAccess, egress, direct, directInward } = request;
-  return hostAccess.length + egress.length + direct.length + directInward.length === 0;
+  const { hostAccess, egress, direct, directInward, floating } = request;
+  return hostAccess.length + egress.length + direct.length + directInward.length + floating.length === 0;
 }
 
 /** Whether packets of this family pass through the host; those of hostAccess alone begin and end there. */
 export function passesHost(request: UplinkRequest, family: IpFamily): boolean {
-  const { egress, direct, directInward } = request;
-  return [...egress, ...directInward, ...direct.map(({ prefix }) => prefix)].some(
-    (prefix) => cidrFamily(prefix) === family,
+  const { egress, direct, directInward, floating } = request;
+  return (
+    floating.some(({ outside }) => familyOf(outside) === family) ||
+    [...egress, ...directInward, ...direct.map(({ prefix }) => prefix)].some((prefix) => cidrFamily(prefix) === family)
   );
 }
 
@@ -55,6 +67,7 @@ export function passesHost(request: UplinkRequest, family: IpFamily): boolean {
 export function needsDefaultRoute(request: UplinkRequest, family: IpFamily): boolean {
   return (
     request.egress.some((prefix) => cidrFamily(prefix) === family) ||
+    request.floating.some(({ outside }) => familyOf(outside) === family) ||
     request.hostAccess.some(({ source }) => familyOf(source) === family)
   );
 }

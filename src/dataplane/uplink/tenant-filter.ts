@@ -1,3 +1,4 @@
+import { hostPrefix } from "../../base/cidr.ts";
 import { tenantDevice, tenantTable } from "../kernel-names.ts";
 import type { NftObject, NftTable } from "../nft/table.ts";
 import * as nft from "../nft/words.ts";
@@ -10,9 +11,13 @@ import { families, type UplinkRequest } from "./request.ts";
  *
  * To the outside endpoints are the host, and the path MTU to the host is not theirs to tell: whoever believed them would
  * cut what he sends to the host itself, its tunnels among it.
+ *
+ * What comes for a floating address goes to its endpoint, which sees who sent it; what that endpoint begins leaves under the
+ * floating address, if it may leave at all. Others of the tenant's take the way by the host to it, too: an answer that is
+ * bridged would come from an address that nobody asked.
  */
 export function tenantFilterTable(request: UplinkRequest, addresses: PairAddresses): NftTable {
-  const { hostAccess, egress, egressBlocked, direct, directInward } = request;
+  const { hostAccess, egress, egressBlocked, direct, directInward, floating } = request;
   const sets = families.flatMap((family) => [
     nft.prefixSet("egress", family, egress),
     nft.pairSet(
@@ -36,6 +41,16 @@ export function tenantFilterTable(request: UplinkRequest, addresses: PairAddress
       family,
       hostAccess.map(({ prefix, source }) => [prefix, source]),
     ),
+    nft.addressMap(
+      "inside",
+      family,
+      floating.map(({ outside, inside }) => [hostPrefix(outside), inside]),
+    ),
+    nft.addressMap(
+      "outside",
+      family,
+      floating.map(({ outside, inside }) => [hostPrefix(inside), outside]),
+    ),
   ]);
   const forEachFamily = (make: (family: 4 | 6) => NftObject): NftObject[] => families.map(make);
   return {
@@ -44,6 +59,7 @@ export function tenantFilterTable(request: UplinkRequest, addresses: PairAddress
     sets,
     rules: [
       nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
+      nft.chain("arrival", { type: "nat", hook: "prerouting", prio: nft.hookPriority.destinationNat }),
       nft.chain("forward", { type: "filter", hook: "forward", prio: nft.hookPriority.filter }),
       nft.chain("outward"),
       nft.chain("inward"),
@@ -53,6 +69,9 @@ export function tenantFilterTable(request: UplinkRequest, addresses: PairAddress
         nft.rule("prerouting", nft.from(tenantDevice), ...between(family, "direct", "inward"), nft.notrack),
         nft.rule("prerouting", nft.notFrom(tenantDevice), ...between(family, "inward", "direct"), nft.notrack),
       ]),
+      ...forEachFamily((family) =>
+        nft.rule("arrival", nft.from(tenantDevice), nft.destinationNat(family, `@inside${family}`)),
+      ),
       nft.rule("forward", nft.from(tenantDevice), nft.to(tenantDevice), nft.drop),
       nft.rule("forward", nft.to(tenantDevice), nft.goTo("outward")),
       nft.rule("forward", nft.from(tenantDevice), nft.goTo("inward")),
@@ -65,11 +84,15 @@ export function tenantFilterTable(request: UplinkRequest, addresses: PairAddress
       nft.rule("outward", refuse),
       ...forEachFamily((family) => nft.rule("inward", ...between(family, "direct", "inward"), nft.accept)),
       nft.rule("inward", nft.isAnswer, nft.accept),
+      nft.rule("inward", nft.isTranslated, nft.accept),
       ...forEachFamily((family) => nft.rule("inward", nft.destination(family, `@access${family}`), nft.accept)),
       ...forEachFamily((family) =>
         nft.rule("inward", nft.destination(family, `@inward${family}`), nft.icmpErrors[family], nft.accept),
       ),
       nft.rule("inward", nft.drop),
+      ...forEachFamily((family) =>
+        nft.rule("postrouting", nft.to(tenantDevice), nft.sourceNat(family, `@outside${family}`, "saddr")),
+      ),
       ...forEachFamily((family) =>
         nft.rule(
           "postrouting",
@@ -78,6 +101,7 @@ export function tenantFilterTable(request: UplinkRequest, addresses: PairAddress
           nft.sourceNat(family, addresses[family].tenant),
         ),
       ),
+      nft.rule("postrouting", nft.from(tenantDevice), nft.isTranslated, nft.accept),
       // To endpoints the host is their gateway, so that answers come back the same way.
       ...forEachFamily((family) =>
         nft.rule("postrouting", nft.from(tenantDevice), nft.sourceNat(family, `@hosts${family}`)),

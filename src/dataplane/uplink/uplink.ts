@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
-import { type Cidr, cidr, cidrOf, prefixLengthOf } from "../../base/cidr.ts";
+import { type Cidr, cidr, cidrOf, hostPrefix, networkAddress, prefixLengthOf } from "../../base/cidr.ts";
 import type { Clock } from "../../base/clock.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress, IpFamily } from "../../base/ip.ts";
@@ -23,10 +23,12 @@ import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import type { Report } from "../report.ts";
 import { isSameRoute } from "../tables/block-routes.ts";
 import { choosePair, knownPair, type PairAddresses } from "./addresses.ts";
+import { ensureAnswers } from "./answers.ts";
+import { FloatingAnnouncements } from "./floating-announcements.ts";
 import type { ForwardedDevices } from "./forwarded-devices.ts";
 import { hostFilterTable } from "./host-filter.ts";
 import { releaseForwarding } from "./host-forwarding.ts";
-import { isOwnRoute, planHostRoutes } from "./host-routes.ts";
+import { type HostRoutePlan, isOwnRoute, planHostRoutes } from "./host-routes.ts";
 import {
   addressesOf,
   type Ends,
@@ -106,10 +108,13 @@ export class Uplink implements Objects<Part> {
   #pair: Pair | undefined;
   #hostRoutes: ReadonlyMap<Cidr, Route> = new Map();
   #defaultRoutes: ReadonlyMap<Cidr, Route> = new Map();
-  /** Indexes of the host's own devices by which routes lead to other nodes. */
+  /** Floating addresses that the host answers for, with the device on whose link each is. */
+  #answered: ReadonlyMap<IpAddress, number> = new Map();
+  readonly #announcements: FloatingAnnouncements;
+  /** Indexes of the host's own devices by which routes lead to other nodes, or on whose links it answers. */
   #direct: readonly number[] = [];
-  /** {@link ForwardedDevices.linkEvents} as of when routes were compared. */
-  #linkEventsSeen = 0;
+  /** {@link ForwardedDevices.deviceEvents} as of when routes were compared. */
+  #deviceEventsSeen = 0;
   /** The last that was told of each end, not judged yet. */
   readonly #linkEvents = new Map<keyof Ends, Link | undefined>();
   #ownWrites = 0;
@@ -121,6 +126,13 @@ export class Uplink implements Objects<Part> {
     this.#context = { identity, tenant: { namespace, socket, nftables }, underlay };
     this.#metric = routeMetric(identity);
     this.objects = new ReconciledObjects(this, options.clock);
+    this.#announcements = new FloatingAnnouncements({
+      clock: options.clock,
+      openSender: () => underlay.namespace.openPacketSender(),
+      isAnswered: (address, index) => this.#answered.get(address) === index,
+      onFailure: ({ message }) =>
+        options.report({ level: "warning", kind: "failed", object: { kind: "announcements", tenant }, message }),
+    });
     const onOverrun = (): void => this.#damage(...parts);
     this.#hostFilter = this.#keptTable(underlay, hostTable(identity));
     this.#tenantFilter = this.#keptTable(this.#context.tenant, tenantTable);
@@ -140,7 +152,7 @@ export class Uplink implements Objects<Part> {
 
   /** Something happened to devices of the host that routes of this uplink lead by. */
   get #mayLackRoutes(): boolean {
-    return this.#direct.length > 0 && this.#linkEventsSeen !== this.#options.underlay.forwarded.linkEvents;
+    return this.#direct.length > 0 && this.#deviceEventsSeen !== this.#options.underlay.forwarded.deviceEvents;
   }
 
   /** Changes of the kernel by other means than the two sockets that were given, which count their own. */
@@ -174,7 +186,7 @@ export class Uplink implements Objects<Part> {
     }
     if (this.#mayLackRoutes) this.objects.damage("routes");
     if (this.#pair !== undefined && forwarded.hasWork) this.objects.mark("forwarding");
-    this.#linkEventsSeen = forwarded.linkEvents;
+    this.#deviceEventsSeen = forwarded.deviceEvents;
     await this.objects.settle();
   }
 
@@ -234,6 +246,7 @@ export class Uplink implements Objects<Part> {
     this.#addresses = undefined;
     this.#hostRoutes = new Map();
     this.#defaultRoutes = new Map();
+    this.#answered = new Map();
     this.#direct = [];
     this.#options.underlay.forwarded.forget(identity.tenant);
     if (!this.#isMade) return;
@@ -248,6 +261,7 @@ export class Uplink implements Objects<Part> {
   /** Lets go of the kernel, which stays as it is. */
   close(): void {
     for (const stop of [...this.#stops, ...this.#stopEnds]) stop();
+    this.#announcements.close();
     this.#hostFilter.close();
     this.#tenantFilter.close();
     this.#options.underlay.forwarded.forget(this.#context.identity.tenant);
@@ -296,7 +310,8 @@ export class Uplink implements Objects<Part> {
 
   async #ensureRoutes(pair: Pair, request: UplinkRequest, addresses: PairAddresses, isRepair: boolean): Promise<void> {
     const { identity, underlay, tenant } = this.#context;
-    const names = new Map((await underlay.socket.dump(listLinks())).map(({ index, name }) => [index, name]));
+    const links = await underlay.socket.dump(listLinks());
+    const names = new Map(links.map(({ index, name }) => [index, name]));
     const routes = await underlay.socket.dump(listRoutes());
     const plan = planHostRoutes({
       identity,
@@ -309,11 +324,12 @@ export class Uplink implements Objects<Part> {
     const before = this.#hostRoutes;
     this.#hostRoutes = plan.wanted;
     const ways = [...plan.wanted.values()].flatMap(({ nexthops }) => nexthops.flatMap(({ index }) => index ?? []));
-    const direct = [...new Set(ways)].filter((index) => index !== pair.host).sort();
+    const direct = [...new Set([...ways, ...plan.answered.values()])].filter((index) => index !== pair.host).sort();
     if (!isDeepStrictEqual(direct, this.#direct)) this.objects.mark("forwarding");
     this.#direct = direct;
-    const requests = [...plan.missing.map(replaceRoute), ...plan.surplus.map(deleteRoute)];
-    expectDone(await underlay.socket.batch(requests));
+    expectDone(await underlay.socket.batch(plan.missing.map(replaceRoute)));
+    const answersAgain = await this.#ensureAnswers(plan, routes, links, request);
+    expectDone(await underlay.socket.batch(plan.surplus.map(deleteRoute)));
     const wanted = defaultRoutes(request, addresses, pair.tenant);
     this.#defaultRoutes = wanted;
     const inside = (await tenant.socket.dump(listRoutes())).filter(
@@ -328,8 +344,39 @@ export class Uplink implements Objects<Part> {
       const restored = [...plan.missing.filter(({ destination }) => before.has(destination)), ...missing];
       const list = restored.map(({ destination }) => destination).join(", ");
       if (restored.length > 0) this.#repaired(`routes had been changed or removed; set again: ${list}`);
+      if (answersAgain.length > 0)
+        this.#repaired(`the host had ceased to answer for ${answersAgain.join(", ")}; it does again`);
     }
     this.#refuse(plan.refusals);
+  }
+
+  /** Returns the addresses that the host was left to answer for, and did not. */
+  async #ensureAnswers(
+    { answered, surplus }: HostRoutePlan,
+    routes: readonly Route[],
+    links: readonly Link[],
+    { floating }: UplinkRequest,
+  ): Promise<readonly IpAddress[]> {
+    const before = this.#answered;
+    this.#answered = answered;
+    if (floating.length === 0 && before.size === 0 && !surplus.some(isToOne)) return [];
+    const { underlay, report } = this.#options;
+    const others = routes.filter((route) => !isOwnRoute(route, this.#metric));
+    const { made, switchedOn, writes } = await ensureAnswers(underlay, answered, others, links);
+    this.#ownWrites += writes;
+    for (const { device, settings } of switchedOn)
+      report({
+        level: "info",
+        kind: "adjusted",
+        object: { kind: "host interface", key: device },
+        message: `to answer for floating addresses: ${settings.join(", ")}; the last one there takes it back`,
+      });
+    const announced = made.flatMap((address) => {
+      const { index, mac } = links.find((link) => link.index === answered.get(address)) ?? {};
+      return index === undefined || mac === undefined ? [] : [{ address, index, mac }];
+    });
+    this.#announcements.announce(announced);
+    return made.filter((address) => before.get(address) === answered.get(address));
   }
 
   #refuse([first, ...others]: readonly WeftError[]): void {
@@ -413,17 +460,25 @@ export class Uplink implements Objects<Part> {
 export async function removeFromHost(identity: UplinkIdentity, underlay: Side, present: Ends): Promise<number> {
   const { nftables, socket } = underlay;
   const metric = routeMetric(identity);
-  const routes = (await socket.dump(listRoutes())).filter((route) => isOwnRoute(route, metric));
-  expectDone(await socket.batch(routes.map(deleteRoute)));
+  const routes = await socket.dump(listRoutes());
+  const isOwn = (route: Route): boolean => isOwnRoute(route, metric);
+  const others = routes.filter((route) => !isOwn(route));
+  const { writes } = await ensureAnswers(underlay, new Map(), others, await socket.dump(listLinks()));
+  expectDone(await socket.batch(routes.filter(isOwn).map(deleteRoute)));
   if (present.host !== undefined) await removeEnds({ identity, underlay, tenant: underlay }, { host: present.host });
   await nftables.remove("inet", hostTable(identity));
-  return releaseForwarding(underlay);
+  return writes + (await releaseForwarding(underlay));
 }
 
 /** The device may have taken the route with it. */
 function expectDone({ failures }: BatchResult): void {
   const failure = failures.find(({ error }) => !isErrno(error, "ESRCH"));
   if (failure !== undefined) throw failure.error;
+}
+
+/** As floating addresses have them. */
+function isToOne({ destination }: Route): boolean {
+  return destination === hostPrefix(networkAddress(destination));
 }
 
 function isDefault(route: Route): boolean {

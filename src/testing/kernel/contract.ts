@@ -14,6 +14,7 @@ import {
   deleteLinkGroup,
   deleteNeighbour,
   deleteNexthop,
+  deleteProxyNeighbour,
   deleteRoute,
   type FdbEntry,
   getFdbEntry,
@@ -24,6 +25,7 @@ import {
   replaceFdbEntry,
   replaceNeighbour,
   replaceNexthop,
+  replaceProxyNeighbour,
   replaceRoute,
   routeType,
 } from "../../netlink/index.ts";
@@ -190,6 +192,13 @@ async function addressesAndRoutes(on: Observation): Promise<void> {
       protocol: 119,
     }),
   );
+  const proxy = { index: bridge, ip: ip("10.0.0.77"), protocol: 119 };
+  for (const what of ["answer for an address", "the same again"]) await on.do(what, () => replaceProxyNeighbour(proxy));
+  await on.do("answer for an IPv6 address", () => replaceProxyNeighbour({ ...proxy, ip: ip("fd00::77") }));
+  await on.do("answer for another", () => replaceProxyNeighbour({ ...proxy, ip: ip("10.0.0.78") }));
+  await on.do("answer for that no more", () => deleteProxyNeighbour({ ...proxy, ip: ip("10.0.0.78") }));
+  await on.do("no such answer", () => deleteProxyNeighbour({ ...proxy, ip: ip("10.0.0.78") }));
+  await on.do("answer by no device", () => replaceProxyNeighbour({ ...proxy, index: 999 }));
   await on.list("before the bridge goes down");
   await on.do("bridge down", () => changeLink({ index: bridge }, { up: false }));
   await on.list("while the bridge is down");
@@ -200,6 +209,9 @@ async function addressesAndRoutes(on: Observation): Promise<void> {
   await on.setting("ipv6/conf/all/forwarding", "1");
   await on.setting("ipv4/conf/br1/rp_filter", "2");
   await on.setting("ipv4/conf/br1/forwarding", "0");
+  await on.setting("ipv4/neigh/br1/proxy_delay", "0");
+  await on.setting("ipv6/conf/br1/proxy_ndp", "1");
+  await on.setting("ipv6/conf/br1/forwarding", "0");
   await on.do("IPv6 address again", () => replaceAddress(ipv6));
   await on.do("too small an MTU for IPv6", () => changeLink({ index: bridge }, { mtu: 1200 }));
   on.say(`accept_ra: ${on.inner.namespace.readSysctl("ipv6/conf/br1/accept_ra")}`);

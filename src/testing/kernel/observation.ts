@@ -15,6 +15,7 @@ import {
   listLinks,
   listNeighbours,
   listNexthops,
+  listProxyNeighbours,
   listRoutes,
   NetlinkSocket,
   neighbourFlag,
@@ -26,7 +27,7 @@ import {
   Watch,
   withoutNewNeighbours,
 } from "../../netlink/index.ts";
-import { fdbText, neighbourText, nexthopText, routeText } from "./row-text.ts";
+import { fdbText, neighbourText, nexthopText, proxyText, routeText } from "./row-text.ts";
 
 const { externallyLearned } = neighbourFlag;
 const { permanent } = neighbourState;
@@ -135,6 +136,7 @@ export class Observation {
           .filter(({ index }) => index !== loopback)
           .map(({ index, address, prefixLength }) => `addr ${address}/${prefixLength} dev ${names.device(index)}`),
         ...(await socket.dump(listNeighbours())).filter(isMarked).map((row) => `neigh ${neighbourText(row, names)}`),
+        ...(await socket.dump(listProxyNeighbours())).map((row) => `neigh proxy ${proxyText(row, names)}`),
         ...(await socket.dump(listFdbEntries())).filter(isOfInterest).map((row) => `fdb ${fdbText(row, names)}`),
         ...(await socket.dump(listRoutes())).filter(isOfTables).map((row) => `route ${routeText(row, names)}`),
         ...(await socket.dump(listNexthops())).map((row) => `nexthop ${nexthopText(row, names)}`),

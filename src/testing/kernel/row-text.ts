@@ -5,6 +5,7 @@ import {
   type Nexthop,
   neighbourFlag,
   neighbourState,
+  type ProxyNeighbour,
   type Route,
 } from "../../netlink/index.ts";
 
@@ -13,6 +14,11 @@ export function neighbourText(row: Neighbour, { device }: RowNames): string {
   const { index, ip, state, flags } = row;
   const age = (state & neighbourState.permanent) === 0 ? "" : " permanent";
   return `${ip} dev ${device(index)} lladdr ${neighbourWay(row) || "unknown"}${marksOf(flags)}${age}`;
+}
+
+/** As `ip neighbour show proxy` has it. */
+export function proxyText({ index, ip, protocol }: ProxyNeighbour, { device }: RowNames): string {
+  return `${ip} dev ${device(index)}${protocol === undefined ? "" : ` proto ${protocol}`}`;
 }
 
 /** As `bridge fdb` has it, with the VTEP of a nexthop in place of its number. */

@@ -10,12 +10,12 @@ const RTM_DELNETCONF = RTM_NEWNETCONF + 1;
 const headerLength = 4;
 const attributeLength = 8;
 const NETCONFA_IFINDEX = 1;
-const toldOf: Readonly<Record<string, number>> = { forwarding: 2, rp_filter: 3, force_forwarding: 8 };
+const toldOf: Readonly<Record<string, number>> = { forwarding: 2, rp_filter: 3, proxy_ndp: 5, force_forwarding: 8 };
 const familyNumber = { 4: 2, 6: 10 } as const;
 
 /** Documentation/networking/ip-sysctl.rst: what devices have at first. */
 const ofDevices: Readonly<Record<IpFamily, Readonly<Record<string, string>>>> = {
-  4: { forwarding: "0", rp_filter: "0", accept_redirects: "1", send_redirects: "1" },
+  4: { forwarding: "0", rp_filter: "0", accept_redirects: "1", send_redirects: "1", proxy_delay: "80" },
   6: {
     forwarding: "0",
     force_forwarding: "0",
@@ -24,8 +24,13 @@ const ofDevices: Readonly<Record<IpFamily, Readonly<Record<string, string>>>> = 
     accept_redirects: "1",
     addr_gen_mode: "0",
     disable_ipv6: "0",
+    proxy_ndp: "0",
+    proxy_delay: "80",
   },
 };
+/** Those of a family are below `conf`, but for these. */
+const ofNeighbours: ReadonlySet<string> = new Set(["proxy_delay"]);
+const folderOf = (name: string): string => (ofNeighbours.has(name) ? "neigh" : "conf");
 const ofNamespace: Readonly<Record<string, string>> = {
   "ipv4/ip_forward_use_pmtu": "0",
   "ipv4/ip_no_pmtu_disc": "0",
@@ -72,10 +77,11 @@ export class Sysctls implements DeviceUser {
       const shared = this.#shared[family];
       for (const place of ["all", "default"] as const)
         for (const [name, value] of shared[place])
-          if (value !== ofDevices[family][name]) yield [`ipv${family}/conf/${place}/${name}`, value];
+          if (value !== ofDevices[family][name]) yield [`ipv${family}/${folderOf(name)}/${place}/${name}`, value];
       for (const device of this.#links.devices)
         for (const [name, value] of device.settings[family])
-          if (value !== shared.default.get(name)) yield [`ipv${family}/conf/${device.name}/${name}`, value];
+          if (value !== shared.default.get(name))
+            yield [`ipv${family}/${folderOf(name)}/${device.name}/${name}`, value];
     }
   }
 
@@ -152,6 +158,7 @@ interface Setting {
 
 function parse(path: string): Setting | undefined {
   if (path === "ipv4/ip_forward") return { family: 4, device: "all", name: "forwarding" };
-  const [, family, device, name] = /^ipv([46])\/conf\/(.+)\/([^/]+)$/.exec(path) ?? [];
-  return device === undefined || name === undefined ? undefined : { family: family === "4" ? 4 : 6, device, name };
+  const [, family, folder, device, name] = /^ipv([46])\/(conf|neigh)\/(.+)\/([^/]+)$/.exec(path) ?? [];
+  if (device === undefined || name === undefined || folder !== folderOf(name)) return undefined;
+  return { family: family === "4" ? 4 : 6, device, name };
 }

@@ -6,7 +6,7 @@ import type { FakeBpf } from "./ebpf.ts";
 import { guardLines } from "./guard-text.ts";
 import type { FakeNamespace } from "./namespace.ts";
 import { nftLines } from "./nft-text.ts";
-import { fdbText, neighbourText, nexthopText, routeText } from "./row-text.ts";
+import { fdbText, neighbourText, nexthopText, proxyText, routeText } from "./row-text.ts";
 import type { Shaping } from "./shaping.ts";
 
 /** linux/rtnetlink.h: RTPROT_KERNEL. */
@@ -49,6 +49,7 @@ function linesOf(
       ({ index, address, prefixLength }) => `addr ${address}/${prefixLength} dev ${names.device(index)}`,
     ),
     ...Array.from(neighbours.all, (row) => `neigh ${neighbourText(row, names)}`),
+    ...Array.from(neighbours.proxies, (row) => `neigh proxy ${proxyText(row, names)}`),
     ...entries.filter((entry) => !isOfPort(entry)).map((row) => `fdb ${fdbText(row, names)}`),
     ...[...routes.all]
       .filter(({ protocol }) => protocol !== kernelProtocol)

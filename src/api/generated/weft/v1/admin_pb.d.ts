@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Block, Endpoint, Network, Node, NodeSettings, Policy, Tenant, VtepAddresses } from "./resources_pb.js";
+import type { Block, Endpoint, FloatingAddress, Network, Node, NodeSettings, Policy, Tenant, VtepAddresses } from "./resources_pb.js";
 import type { InPlaceProgressSchema, NetworkReadiness, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
@@ -51,6 +51,12 @@ export declare type Resource = Message<"weft.v1.Resource"> & {
      */
     value: Policy;
     case: "policy";
+  } | {
+    /**
+     * @generated from field: weft.v1.FloatingAddress floating_address = 60;
+     */
+    value: FloatingAddress;
+    case: "floatingAddress";
   } | { case: undefined; value?: undefined };
 };
 
@@ -61,7 +67,7 @@ export declare type Resource = Message<"weft.v1.Resource"> & {
 export declare const ResourceSchema: GenMessage<Resource>;
 
 /**
- * tenant, network, policy, node or endpoint.
+ * tenant, network, policy, floating-address, node or endpoint.
  *
  * @generated from message weft.v1.ResourceReference
  */

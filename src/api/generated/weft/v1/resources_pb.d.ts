@@ -533,6 +533,13 @@ export declare type Endpoint = Message<"weft.v1.Endpoint"> & {
   learnedIps: string[];
 
   /**
+   * Those that stand for it; in what nodes are told alone.
+   *
+   * @generated from field: repeated weft.v1.FloatingAddress floating_addresses = 60;
+   */
+  floatingAddresses: FloatingAddress[];
+
+  /**
    * @generated from field: map<string, string> labels = 80;
    */
   labels: { [key: string]: string };
@@ -758,4 +765,43 @@ export declare type PolicyMember = Message<"weft.v1.PolicyMember"> & {
  * Use `create(PolicyMemberSchema)` to create a new message.
  */
 export declare const PolicyMemberSchema: GenMessage<PolicyMember>;
+
+/**
+ * An address of the underlay that stands for one endpoint.
+ *
+ * @generated from message weft.v1.FloatingAddress
+ */
+export declare type FloatingAddress = Message<"weft.v1.FloatingAddress"> & {
+  /**
+   * The address itself.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string network = 2;
+   */
+  network: string;
+
+  /**
+   * The endpoint's own address.
+   *
+   * @generated from field: string endpoint = 3;
+   */
+  endpoint: string;
+
+  /**
+   * `link` or `none`; empty: the default.
+   *
+   * @generated from field: string announce = 4;
+   */
+  announce: string;
+};
+
+/**
+ * Describes the message weft.v1.FloatingAddress.
+ * Use `create(FloatingAddressSchema)` to create a new message.
+ */
+export declare const FloatingAddressSchema: GenMessage<FloatingAddress>;
 

@@ -1,0 +1,17 @@
+import type { IpAddress } from "../base/ip.ts";
+import type { DeclaredKind, Resources } from "./kinds.ts";
+import type { Policy } from "./policy/index.ts";
+import type { FloatingAddress, Network, NetworkDraft, Node } from "./resources.ts";
+
+/** All that is declared, and where nodes are, for rules to look at what they need of it. */
+export interface Declared {
+  get<Kind extends DeclaredKind>(kind: Kind, name: string): Resources[Kind] | undefined;
+  /** Networks that may contradict one: all that are alike in anything, each once, and never one of its name. */
+  rivalsOf(network: NetworkDraft): Iterable<Network>;
+  networksOf(tenant: string): Iterable<Network>;
+  policiesOf(tenant: string): Iterable<Policy>;
+  /** Those that hosts route themselves and that have a subnet with the address. */
+  routedTo(address: IpAddress): Iterable<Network>;
+  floatingAddresses(): Iterable<FloatingAddress>;
+  nodes(): Iterable<Node>;
+}
