@@ -27,6 +27,7 @@ function table(prefixes: readonly string[], ports: readonly number[], protocols 
 it("changes a table as far as it differs, and no more", requires("nft-inet"), async () => {
   using place = testNamespace("nft");
   place.shell("ip link set lo up");
+  const missing = nft.set("missing", inet_service, []);
   let runs = 0;
   const kernel: KernelNamespace = {
     ...place.kernel,
@@ -63,9 +64,10 @@ it("changes a table as far as it differs, and no more", requires("nft-inet"), as
     before = wanted;
     assert.equal(await nftables.ensure(wanted), false);
     assert.match(place.shell("nft list table inet probe"), counted);
-    const elements = await nftables.elements({ family: "inet", table: "probe", ...nft.set("ports", inet_service, []) });
+    const contents = await nftables.contents("inet", "probe", [nft.set("ports", inet_service, []), missing]);
+    assert.deepEqual([...(contents?.keys() ?? [])], ["ports"]);
     assert.deepEqual(
-      elements?.map(Number),
+      contents?.get("ports")?.map(Number),
       [...ports].sort((a, b) => a - b),
     );
   }
@@ -90,10 +92,7 @@ it("changes a table as far as it differs, and no more", requires("nft-inet"), as
   assert.deepEqual(await nftables.tables("inet"), ["probe"]);
   assert.equal(await nftables.remove("inet", "probe"), true);
   assert.equal(await nftables.remove("inet", "probe"), false);
-  assert.equal(
-    await nftables.elements({ family: "inet", table: "probe", name: "ports", key: [inet_service] }),
-    undefined,
-  );
+  assert.equal(await nftables.contents("inet", "probe", [missing]), undefined);
   nftables.close();
 });
 

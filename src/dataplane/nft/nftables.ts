@@ -58,9 +58,22 @@ export class Nftables {
     return this.#socket.dump(listNftTables(family));
   }
 
-  /** What is in a set; `undefined`: there is no such set. */
-  elements(set: NftSet): Promise<string[] | undefined> {
-    return unlessMissing(readNftElements(this.#socket, set));
+  /**
+   * What is in these sets of a table, those apart that it has not; `undefined`: there is no such table. A table that goes
+   * meanwhile is an error, so that nobody takes part of a record for the whole.
+   */
+  async contents(
+    family: NftFamily,
+    name: string,
+    sets: readonly Pick<NftSet, "name" | "key">[],
+  ): Promise<ReadonlyMap<string, readonly string[]> | undefined> {
+    const layouts = await this.#layouts(family, name);
+    if (layouts === undefined) return undefined;
+    const contents = new Map<string, readonly string[]>();
+    for (const set of sets)
+      if (layouts.has(set.name))
+        contents.set(set.name, await readNftElements(this.#socket, { ...set, family, table: name }));
+    return contents;
   }
 
   /**

@@ -111,13 +111,7 @@ const setNames = [...settings.map(({ record }) => record), listeners];
 const setOf = (name: string): Pick<NftSet, "name" | "key"> => ({ name, key: [nftField.ifname] });
 
 async function read({ nftables }: Side): Promise<Recorded> {
-  if (!(await nftables.tables("inet")).includes(answeringTable)) return new Map();
-  const recorded = new Map<string, readonly string[]>();
-  for (const name of setNames) {
-    const devices = await nftables.elements({ family: "inet", table: answeringTable, ...setOf(name) });
-    recorded.set(name, devices ?? []);
-  }
-  return recorded;
+  return (await nftables.contents("inet", answeringTable, setNames.map(setOf))) ?? new Map();
 }
 
 async function write({ nftables }: Side, recorded: Recorded): Promise<void> {

@@ -101,10 +101,9 @@ const deviceSet = (family: IpFamily): Pick<NftSet, "name" | "key"> => ({
 });
 
 async function recordedDevices({ nftables }: Side): Promise<ForwardingDevices | undefined> {
-  const ofFamily = (family: IpFamily): Promise<string[] | undefined> =>
-    nftables.elements({ family: "inet", table: forwardingTable, ...deviceSet(family) });
-  const [ipv4, ipv6] = [await ofFamily(4), await ofFamily(6)];
-  return ipv4 === undefined || ipv6 === undefined ? undefined : { 4: ipv4, 6: ipv6 };
+  const recorded = await nftables.contents("inet", forwardingTable, families.map(deviceSet));
+  const ofFamily = (family: IpFamily): readonly string[] => recorded?.get(deviceSet(family).name) ?? [];
+  return recorded === undefined ? undefined : { 4: ofFamily(4), 6: ofFamily(6) };
 }
 
 /** What came by a device whose forwarding is on for tenants goes to tenants, or nowhere. */
