@@ -11,6 +11,7 @@ import type {
   NetworkSettings,
   NodeDataplane,
 } from "../dataplane/index.ts";
+import { hasAnycastGateway } from "../model/anycast-gateway.ts";
 import type { Endpoint, Network, Node } from "../model/index.ts";
 import { effectiveMtu as effectiveMtuOf, maximumMtu } from "../model/mtu.ts";
 import { defaultGroup } from "../model/network-rules.ts";
@@ -294,8 +295,7 @@ export class DesiredState {
         address: blockGateway(cidr),
         prefixLength: prefixLengthOf(cidr),
       }));
-    const isGateway = network.egress || network.hostAccess || network.gateway === "distributed";
-    return isGateway ? interfaceAddresses(network.gateways, network.subnets) : [];
+    return hasAnycastGateway(network) ? interfaceAddresses(network.gateways, network.subnets) : [];
   }
 
   /** Whether something of the network is here. Else the node does no more than to route into it from others of its tenant. */

@@ -420,7 +420,7 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
       [
         "failed-precondition",
         "create floating-address 192.0.2.50: nodes are no gateway of network blue-net, so that endpoints could not answer under the floating address 192.0.2.50",
-        "let them be: weft network set blue-net --egress --gateway ADDRESS, one in each subnet",
+        "let them be: weft network set blue-net --gateway distributed, or with a way out --egress --gateway ADDRESS, one in each subnet",
       ],
     ],
   ],
@@ -489,9 +489,14 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
       [
         "failed-precondition",
         "change network open: nodes are no gateway of network open, so that endpoints could not answer under the floating address 192.0.2.50",
-        "let them be: weft network set open --egress --gateway ADDRESS, one in each subnet",
+        "let them be: weft network set open --gateway distributed, or with a way out --egress --gateway ADDRESS, one in each subnet",
       ],
     ],
+  ],
+  [
+    "a network whose nodes only route between the tenant's networks, under a floating address",
+    checkNetworkChange(openNetwork, draft({ ...openFields, egress: false, gateway: "distributed" }), floating, [], []),
+    [],
   ],
 ];
 describe("conflicts", () => {

@@ -1,6 +1,7 @@
 import { cidrContains } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import { familyOf, type IpAddress } from "../base/ip.ts";
+import { hasAnycastGateway } from "./anycast-gateway.ts";
 import type { Declared } from "./declared.ts";
 import type { FloatingAddress, Network, NetworkDraft } from "./resources.ts";
 import { isRoutedByHost, routedByHost } from "./routed-by-host.ts";
@@ -68,12 +69,12 @@ function* placeObstacles(
       reason: `${endpoint}, which the floating address ${name} stands for in network ${network.name}, is ${unusable}`,
       hint: "name an address that an endpoint of the network has, or can have",
     });
-  if (network.mode === "l2" && !network.egress && !network.hostAccess)
+  if (!hasAnycastGateway(network))
     yield new WeftError({
       code: "failed-precondition",
       attempted,
       reason: `nodes are no gateway of network ${network.name}, so that endpoints could not answer under the floating address ${name}`,
-      hint: `let them be: weft network set ${network.name} --egress --gateway ADDRESS, one in each subnet`,
+      hint: `let them be: weft network set ${network.name} --gateway distributed, or with a way out --egress --gateway ADDRESS, one in each subnet`,
     });
 }
 

@@ -1,5 +1,6 @@
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
+import { hasAnycastGateway } from "../model/anycast-gateway.ts";
 import {
   checkNetworkChange,
   checkNetworkDeletion,
@@ -274,12 +275,11 @@ class DeclarationPlan {
     if (entry !== undefined) this.#changeWay(entry, network);
     this.#put(entry?.revision ?? 0, records.network.put(network, name));
     const isReplanned = before.subnets.join() !== network.subnets.join() || before.blockSize !== network.blockSize;
-    const isGateway = ({ egress, hostAccess }: Network): boolean => egress || hostAccess;
     // Who has what decides whether these can change, and whether a way changes by phases.
     const restsOnClaims =
       isReplanned ||
       before.gateways.join() !== network.gateways.join() ||
-      isGateway(before) !== isGateway(network) ||
+      hasAnycastGateway(before) !== hasAnycastGateway(network) ||
       !isSameWay(before, network);
     if (entry !== undefined && restsOnClaims) {
       const held = this.#holds.get(name);

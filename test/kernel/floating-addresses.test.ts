@@ -34,11 +34,19 @@ await createNetworks(lab, [
   },
   { name: "pods", mode: "l3", egress: true, subnets: ["10.2.0.0/16", "fd02::/64"] },
   { name: "quiet", mode: "l3", tenant: "shy", subnets: ["10.3.0.0/16", "fd03::/64"] },
+  { name: "core", tenant: "shy", gateway: "distributed", subnets: ["10.4.0.0/24"] },
   { name: "twin", tenant: "rival", egress: true, subnets: ["10.1.0.0/24"], gateways: ["10.1.0.1"] },
 ]);
 
 const own = { ips: ["10.1.0.5", "fd01::5"], mac: "02:00:5e:10:00:05" };
-const places = { a: ["h1", "flat"], b: ["h2", "flat"], c: ["h1", "flat"], p: ["h2", "pods"], q: ["h2", "quiet"] };
+const places = {
+  a: ["h1", "flat"],
+  b: ["h2", "flat"],
+  c: ["h1", "flat"],
+  p: ["h2", "pods"],
+  q: ["h2", "quiet"],
+  s: ["h1", "core"],
+};
 for (const [name, [host = "", network = ""]] of Object.entries({ ...places, r: ["h1", "twin"] })) {
   lab.addContainer(name);
   await lab.attach(name, host, network, name === "a" ? own : {});
@@ -283,6 +291,15 @@ test("a network without a way out: its endpoint is reached, and begins nothing; 
   assert.equal(await callerSeen(client.namespace, "198.51.100.7"), "q sees 192.0.2.200", "what could be done is done");
   await operate("floating-address", "delete", "198.51.100.7");
   assert.ok(await pingsInVain(client.namespace, "198.51.100.7"));
+});
+
+test("an l2 network whose nodes only route between networks: its endpoint is reached, and begins nothing", async () => {
+  await operate("floating-address", "create", "192.0.2.70", "--network", "core", "--endpoint", await addressOf("s"));
+  assert.equal(await callerSeen(client.namespace, "192.0.2.70"), "s sees 192.0.2.200");
+  using s = lab.namespace("s");
+  assert.match(await callerSeen(s, "192.0.2.200"), /UNREACH/);
+  await operate("floating-address", "delete", "192.0.2.70");
+  assert.ok(await pingsInVain(client.namespace, "192.0.2.70"));
 });
 
 test("an address that the host has is left to it", async () => {
