@@ -36,6 +36,8 @@ export interface NetworkSettings {
   readonly localVtep: IpAddress;
   /** Who gets a copy of each flooded frame where there is no group: all peers, those that are listed, or nobody. */
   readonly flood: "head-end" | "listed" | "none";
+  /** Whether frames to MAC addresses that nobody is known to have are flooded as broadcast is, rather than dropped. */
+  readonly floodsUnknown: boolean;
   readonly arpSuppression: boolean;
   readonly learning: Learning;
   /** Whether MACs behind ports are learned that nobody declared. */

@@ -99,6 +99,10 @@ const refused: [fields: object, ...problems: string[]][] = [
     { learning: "data-plane", flood: "none" },
     "flood: found none; allowed: head-end with data-plane learning, which learns from what is flooded",
   ],
+  [
+    { learning: "data-plane", flood: "groups" },
+    "flood: found groups; allowed: head-end with data-plane learning, which learns from what is flooded",
+  ],
   [{ multicast: { ttl: 2 } }, "multicast: found settings; allowed: none with discovery other than multicast"],
   [
     { ...multicast, multicast: { group: "ff05::1" } },

@@ -134,8 +134,12 @@ function* discoveryProblems(network: NetworkDraft): Generator<FieldProblem> {
       "true",
       "false with data-plane learning: nodes do not know what they would have to answer",
     );
-  if (learning === "data-plane" && network.flood === "none")
-    yield fieldProblem(["flood"], "none", "head-end with data-plane learning, which learns from what is flooded");
+  if (learning === "data-plane" && network.flood !== "head-end")
+    yield fieldProblem(
+      ["flood"],
+      network.flood,
+      "head-end with data-plane learning, which learns from what is flooded",
+    );
   if (multicast !== undefined && discovery !== "multicast")
     yield fieldProblem(["multicast"], "settings", "none with discovery other than multicast");
   if (multicast?.group !== undefined && (!isMulticast(multicast.group) || familyOf(multicast.group) !== version))

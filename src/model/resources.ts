@@ -83,9 +83,10 @@ export interface Network {
   readonly underlay: UnderlayFamily;
   /**
    * What becomes of broadcast, unknown unicast and multicast. `head-end` (default): one copy for each VTEP
-   * that hosts the network (RFC 7432 §11). `none`: nothing leaves the node but known unicast.
+   * that hosts the network (RFC 7432 §11). `groups`: broadcast and multicast alone; frames to a MAC address that nobody is
+   * known to have are dropped (RFC 7432 §12). `none`: nothing leaves the node but known unicast.
    */
-  readonly flood: "head-end" | "none";
+  readonly flood: "head-end" | "groups" | "none";
   /**
    * ARP and neighbour solicitations are answered by the node and never cross the underlay. Default true with
    * control-plane learning; not possible with data-plane learning, where nodes do not know what to answer.

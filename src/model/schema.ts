@@ -213,7 +213,7 @@ const declaredNetworkSchema = fields({
   // Absent: the port that IANA gave the encapsulation.
   port: integer(0, 65_535, "a UDP port").optional(),
   underlay: oneOf("ipv4", "ipv6").default("ipv4"),
-  flood: oneOf("head-end", "none").default("head-end"),
+  flood: oneOf("head-end", "groups", "none").default("head-end"),
   // Absent: with control-plane learning.
   arpSuppression: yesOrNo.optional(),
   discovery: oneOf("control-plane", "multicast", "static").default("control-plane"),

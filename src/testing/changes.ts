@@ -96,6 +96,7 @@ const ofBridges: Changes = {
   "no more passes than is sent": oneMtu(1450),
   "nothing is flooded": setting({ flood: "none" }),
   "no suppression": setting({ flood: "head-end", arpSuppression: false }),
+  "what is for nobody is dropped": setting({ floodsUnknown: false }),
   "learning at ports": setting({ localLearning: true }),
   "tags, and faster ageing": setting({ vlanTags: true, ageing: 60 }),
   "listed VTEPs": (network) => network.setListed(placesOf(network, 3, 9)),

@@ -19,6 +19,7 @@ export function networkSettings(changes: Partial<NetworkSettings> = {}): Network
     standby: [],
     localVtep: ip("192.0.2.1"),
     flood: "head-end",
+    floodsUnknown: true,
     arpSuppression: true,
     learning: "control-plane",
     localLearning: false,

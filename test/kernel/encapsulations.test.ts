@@ -25,6 +25,7 @@ import {
   testLab,
   theWholeFile,
   until,
+  weft,
 } from "../support/cluster.ts";
 import { inTenant } from "../support/cluster-tables.ts";
 import { type KernelFeature, requires } from "../support/kernel.ts";
@@ -170,6 +171,50 @@ for (const [encapsulation, needs] of [
         }
     },
   );
+
+test(
+  "flood: groups carries broadcast, and nothing to MAC addresses that nobody has",
+  requires("vxlan", "nft-inet"),
+  async (t) => {
+    const network = { name: "groups", flood: "groups", ...flat };
+    const all = await members(t, network, ["h1", "h2"]);
+    const [sender, receiver] = all as [Member, Member];
+    lab.addContainer("beside");
+    using inside = lab.namespace("beside");
+    const { mac } = await lab.attach("beside", "h1", "groups");
+    await using leaving = new AsyncDisposableStack();
+    leaving.defer(() => lab.detach("beside", "h1", "groups"));
+    const port = await RawInterface.open(inside, "eth0");
+    leaving.defer(() => port.close());
+    const others = [receiver, { mac, port }];
+    const unknown = "02:00:00:00:0b:ad";
+    /** Sends to nobody, then to each; what of the former had arrived everywhere by then. */
+    const heard = async (): Promise<number[]> => {
+      for (let number = 0; number < count; number++) sender.port.send(frame(unknown, sender.mac, number));
+      const numbers: number[] = [];
+      await until(() => {
+        sender.port.send(frame("ff:ff:ff:ff:ff:ff", sender.mac, last));
+        const each = others.map((other) => other.port.received().flatMap((bytes) => numberIn(bytes) ?? []));
+        numbers.push(...each.flat().filter((number) => number !== last));
+        assert.ok(each.every((those) => those.includes(last)));
+      });
+      return numbers;
+    };
+    assert.deepEqual(await heard(), []);
+    const { status, complaints } = await weft([
+      "network",
+      "set",
+      "groups",
+      "--flood",
+      "head-end",
+      "--server",
+      lab.serverSocket,
+    ]);
+    assert.equal(status, 0, complaints);
+    await idle(lab, "h1", "h2");
+    assert.equal((await heard()).length, 2 * count);
+  },
+);
 
 /** The VTEPs that the sender's node sends a frame to this MAC to are these, each once. `receiver` hears what comes after it. */
 async function assertCopies(

@@ -288,8 +288,8 @@ function changeOptions(command: Command): Command {
     .addOption(
       new Option(
         "--flood <how>",
-        "broadcast, unknown unicast and multicast go to all nodes of the network, or nowhere",
-      ).choices(["head-end", "none"]),
+        "broadcast, unknown unicast and multicast go to all nodes of the network; groups: not what is for a MAC address that nobody has; none: nowhere",
+      ).choices(["head-end", "groups", "none"]),
     )
     .option("--arp-suppression", "nodes answer ARP and neighbour solicitations themselves")
     .option("--no-arp-suppression", "ARP and neighbour solicitations cross the underlay")

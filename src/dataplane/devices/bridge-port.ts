@@ -14,7 +14,7 @@ export function tunnelPort(network: NetworkSettings, floods: boolean): BridgePor
     learning: network.learning === "data-plane",
     neighbourSuppress: network.arpSuppression,
     isolated: true,
-    unicastFlood: flood,
+    unicastFlood: flood && network.floodsUnknown,
     multicastFlood: flood,
     broadcastFlood: flood,
   };
@@ -22,7 +22,10 @@ export function tunnelPort(network: NetworkSettings, floods: boolean): BridgePor
 
 /** An endpoint's port: what sits there is known, and frames from any other MAC teach the bridge nothing, unless the network learns. */
 export function endpointPort(network: NetworkSettings): BridgePortSettings {
-  return { learning: network.learning === "data-plane" || network.localLearning };
+  return {
+    learning: network.learning === "data-plane" || network.localLearning,
+    unicastFlood: network.floodsUnknown,
+  };
 }
 
 /** Whether a bridge treats a port as wanted. */
