@@ -499,6 +499,9 @@ export class NodeDataplane {
         const tenant = tenantOfNamespace(this.#options.instance, name);
         if (tenant !== undefined && (await this.#isOwnNamespace(name))) this.#queueOf(tenant).found();
       }
+      const isKept = (endpoint: string): boolean =>
+        [...this.#desired.values()].some((network) => network.local(endpoint) !== undefined);
+      await this.#underlay.hostDevices.prune(isKept);
       const needsUplink = (tenant: string): boolean => TenantDataplane.needsUplink(this.#networksOf(tenant));
       await this.#underlay.removeUplinks(() => new Set([...this.#tenants.keys()].filter(needsUplink)));
     } catch (error) {

@@ -17,7 +17,7 @@ import type { Rate } from "../model/index.ts";
 import { type Policy, type PolicyMember, parsePolicy } from "../model/policy/index.ts";
 import { formatProblem } from "../model/problem.ts";
 import { blockGateway } from "../model/subnet.ts";
-import { networkSettings } from "./desired.ts";
+import { networkSettings, placeIn } from "./desired.ts";
 import { sceneVteps } from "./scene.ts";
 
 /** What a network shall be, and what it becomes. */
@@ -51,9 +51,7 @@ export function local(number: number, changes: Partial<LocalEndpoint> = {}): Loc
       { address: ip(`10.0.0.${number}`), prefixLength: 24 },
       { address: ip(`fd00::${number}`), prefixLength: 64 },
     ],
-    netns: `/run/netns/c${number}`,
-    interface: "eth0",
-    inode: 0,
+    place: placeIn(`/run/netns/c${number}`),
     ...changes,
   };
 }
