@@ -104,10 +104,9 @@ export class HostDevices {
   async part(endpoint: string): Promise<void> {
     const joined = this.#joined.get(endpoint);
     if (joined === undefined) return;
-    const { socket } = this.#options;
-    const link = await lookUp(socket, getLink({ name: joined.wish.device }));
-    if (link !== undefined && this.#unfitness(link, joined.wish) === undefined)
-      await this.#leave(link, joined.wish.tap !== undefined);
+    const { wish } = joined;
+    const link = await lookUp(this.#options.socket, getLink({ name: wish.device }));
+    if (link !== undefined && (await this.#isJoined(link, wish))) await this.#leave(link, wish.tap !== undefined);
     this.#joined.delete(endpoint);
   }
 
@@ -128,6 +127,12 @@ export class HostDevices {
         if (!isKept(endpoint)) await this.#leave(link, true);
       } else if (!isOwnLink(link) && (await this.#joinOf(link.index)).some(isLeftOver)) await this.#leave(link, false);
     }
+  }
+
+  /** Whether it is this endpoint's: the next one may have it by now. */
+  async #isJoined(link: Link, wish: JoinWish): Promise<boolean> {
+    if (wish.tap !== undefined) return this.#unfitness(link, wish) === undefined;
+    return (await this.#joinOf(link.index)).some(({ to }) => to === wish.end);
   }
 
   /** Why the device cannot be what the wish says; `undefined`: it can. */
