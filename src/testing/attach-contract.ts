@@ -49,7 +49,9 @@ export function attachContract<Request extends PlaceRequest, Place extends PortP
 
     test("refuses a place that something else has taken", async ({ kind, free: [one, two], occupy }) => {
       occupy(one);
-      await assert.rejects(kind.find(one, [], "try"), (error) => isRefusal(error, /^(already-exists|failed-precondition)$/));
+      await assert.rejects(kind.find(one, [], "try"), (error) =>
+        isRefusal(error, /^(already-exists|failed-precondition)$/),
+      );
       await kind.find(two, [], "try");
     });
 

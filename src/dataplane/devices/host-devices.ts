@@ -22,7 +22,7 @@ import type { KernelNamespace } from "../kernel.ts";
 import { aliasOf, endpointOfHostEnd, endpointOfTap, isOwnLink, tapAliasOf, weftGroup } from "../kernel-names.ts";
 import { explainMissing } from "../missing-module.ts";
 import { lookUp } from "../reconcile/reconciled-table.ts";
-import { makeMute } from "./port/device-end.ts";
+import { makeMute } from "./mute.ts";
 
 /** The mark of the filters that join devices, which have a number and no name. The letters WE. */
 const joinPriority = 0x5745;

@@ -3,6 +3,7 @@ import { type DevicePlace, deviceMtuOf, type LocalEndpoint, type NetworkSettings
 import type { KernelNamespace } from "../../kernel.ts";
 import { aliasOf, hostEndName } from "../../kernel-names.ts";
 import type { HostDevices } from "../host-devices.ts";
+import { makeMute } from "../mute.ts";
 import type { PortEnd, SettledEnd } from "./end.ts";
 
 /** What joins ends with devices of the host. */
@@ -54,11 +55,4 @@ async function settle(
   const wish = { endpoint, device, ...(tap === undefined ? {} : { tap }), mtu, end: link.index };
   const { isWritten, notes } = await context.hostDevices.join(wish, () => context.onDeviceDamaged(endpoint));
   return { isWritten, changes: [], notes };
-}
-
-/** The host itself would send by a device that is up: router solicitations, multicast reports. */
-export function makeMute(namespace: KernelNamespace, device: string): void {
-  const key = `ipv6/conf/${device}/disable_ipv6`;
-  const value = namespace.readSysctl(key);
-  if (value !== undefined && value !== "1") namespace.writeSysctl(key, "1");
 }
