@@ -238,6 +238,7 @@ export class NodeDataplane {
       this.#underlay.nexthopsAreSettled &&
       this.#underlay.shares.objects.isSettled &&
       this.#isPruned &&
+      this.#underlay.hostDevices.isPruned &&
       hasQueues &&
       tenants.every((tenant) => tenant.isSettled)
     );
@@ -347,6 +348,11 @@ export class NodeDataplane {
     this.#retryAll = false;
     for (const { settings } of this.#desired.values()) this.#queueOf(settings.tenant);
     if (!this.#isPruned) await problems.attempt({ kind: "leftovers" }, () => this.#prune());
+    const { hostDevices } = this.#underlay;
+    if (!hostDevices.isPruned)
+      await problems.attempt({ kind: "host interfaces" }, () =>
+        hostDevices.prune((endpoint) => this.#isHere(endpoint)),
+      );
     await problems.attempt({ kind: "nexthops" }, () => this.#addNexthops());
     await this.#ensureSourceFilter();
     await this.#ensureShares();
@@ -499,15 +505,16 @@ export class NodeDataplane {
         const tenant = tenantOfNamespace(this.#options.instance, name);
         if (tenant !== undefined && (await this.#isOwnNamespace(name))) this.#queueOf(tenant).found();
       }
-      const isKept = (endpoint: string): boolean =>
-        [...this.#desired.values()].some((network) => network.local(endpoint) !== undefined);
-      await this.#underlay.hostDevices.prune(isKept);
       const needsUplink = (tenant: string): boolean => TenantDataplane.needsUplink(this.#networksOf(tenant));
       await this.#underlay.removeUplinks(() => new Set([...this.#tenants.keys()].filter(needsUplink)));
     } catch (error) {
       this.#isPruned = false;
       throw error;
     }
+  }
+
+  #isHere(endpoint: string): boolean {
+    return [...this.#desired.values()].some((network) => network.local(endpoint) !== undefined);
   }
 
   async #isOwnNamespace(name: string): Promise<boolean> {

@@ -162,6 +162,7 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
   distrust(): void {
     this.#objects.damage(sourceFilter);
     this.shares.objects.distrust();
+    this.hostDevices.distrust();
     this.#nexthops.distrust();
     this.#routes.distrust();
     this.forwarded.distrust();

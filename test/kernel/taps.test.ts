@@ -225,7 +225,10 @@ test("an interface of somebody else's is joined, and given back as it was", asyn
 });
 
 test("what an agent left of endpoints that are gone goes when one starts", async () => {
+  const others = ["vnet8", "vnet9"];
+  for (const name of others) await inLab(lab, "h1", "ip", "link", "add", name, "type", "veth");
   await operate("attach", "late", "--tap", "vm2");
+  for (const name of others) await operate("attach", "late", "--interface", name);
   await idle(lab, "h1");
   const devices = async (): Promise<string> =>
     inLab(lab, "h1", "sh", "-c", "ip -o link | grep -E 'vm2|vi[0-9a-f]{12}' || true");
@@ -240,8 +243,20 @@ test("what an agent left of endpoints that are gone goes when one starts", async
       database.close();
     }
   });
+  // Of one of them the port is gone, too.
+  await inLab(
+    lab,
+    "h1",
+    "sh",
+    "-ec",
+    "ip link del $(tc filter show dev vnet9 ingress | grep -oE 'vi[0-9a-f]{12}' | head -n1)",
+  );
   await lab.startAgent("h1");
   await until(async () => assert.equal(await devices(), ""));
+  for (const name of others) {
+    await until(async () => assert.doesNotMatch(await inLab(lab, "h1", "tc", "qdisc", "show", "dev", name), /clsact/));
+    await inLab(lab, "h1", "ip", "link", "del", name);
+  }
   await idle(lab, "h1", "h2");
   assert.deepEqual(await settledFootprint(lab), empty);
 });

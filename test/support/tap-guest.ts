@@ -27,23 +27,31 @@ interface Tap extends TapOptions {
  * which is a tap again, in a namespace. So the guest's network stack is Linux's own.
  */
 export class TapGuest {
-  readonly #ends: readonly number[];
+  /** Open descriptors. */
+  readonly #ends: number[];
   readonly #stops: readonly (() => void)[];
 
   /** Opens the host's tap by name, as QEMU does, and gives the guest a card, which is there until this is closed. */
   constructor(host: Tap, card: Tap) {
     const ends = [openTap(host), openTap(card)] as const;
-    this.#ends = ends;
+    this.#ends = [...ends];
     const buffer = new Uint8Array(largestFrame);
     this.#stops = ends.map((from, index) => {
       const to = ends[index === 0 ? 1 : 0];
-      return watchReadable(from, () => pass(from, to, buffer), true);
+      const stop = watchReadable(
+        from,
+        () => {
+          if (!pass(from, to, buffer)) stop();
+        },
+        true,
+      );
+      return stop;
     });
   }
 
   close(): void {
     for (const stop of this.#stops) stop();
-    for (const end of this.#ends) closeSync(end);
+    for (const end of this.#ends.splice(0)) closeSync(end);
   }
 
   [Symbol.dispose](): void {
@@ -51,16 +59,22 @@ export class TapGuest {
   }
 }
 
-function pass(from: number, to: number, buffer: Uint8Array): void {
+/** asm-generic/errno.h: the device is gone. Node has no name for it. */
+const EBADFD = -77;
+
+/** Tells whether there is anything to expect. */
+function pass(from: number, to: number, buffer: Uint8Array): boolean {
   try {
     for (;;) {
       const length = readSync(from, buffer);
       writeSync(to, buffer, 0, length);
     }
   } catch (error) {
+    const { code, errno } = error as NodeJS.ErrnoException;
     // Nothing more to read, or the other end is down: a card without a cable drops the frame.
-    const { code } = error as NodeJS.ErrnoException;
-    if (code !== "EAGAIN" && code !== "EIO" && code !== "EBADFD") throw error;
+    if (code === "EAGAIN" || code === "EIO") return true;
+    if (errno === EBADFD) return false;
+    throw error;
   }
 }
 

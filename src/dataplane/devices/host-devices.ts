@@ -65,6 +65,8 @@ interface Joined {
 export class HostDevices {
   readonly #options: HostDevicesOptions;
   readonly #joined = new Map<string, Joined>();
+  /** What is left of earlier runs, or of what went wrong, has been looked for. */
+  #isPruned = false;
 
   constructor(options: HostDevicesOptions) {
     this.#options = options;
@@ -110,23 +112,43 @@ export class HostDevices {
     this.#joined.delete(endpoint);
   }
 
-  /** Removes what an earlier run left of endpoints that are not kept. */
+  /** What is left over may be there again: {@link prune} looks once more. */
+  distrust(): void {
+    this.#isPruned = false;
+  }
+
+  get isPruned(): boolean {
+    return this.#isPruned;
+  }
+
+  /** Removes what is left of endpoints that are not kept. */
   async prune(isKept: (endpoint: string) => boolean): Promise<void> {
     const { socket, instance } = this.#options;
-    const links = await socket.dump(listLinks());
-    const byIndex = new Map(links.map((link) => [link.index, link]));
-    const isLeftOver = ({ to }: RedirectFilter): boolean => {
-      const end = byIndex.get(to);
+    this.#isPruned = true;
+    try {
+      for (const link of await socket.dump(listLinks())) {
+        const endpoint = link.group === weftGroup ? endpointOfTap(instance, link.alias) : undefined;
+        if (endpoint !== undefined) {
+          if (!isKept(endpoint)) await this.#leave(link, true);
+        } else if (!isOwnLink(link) && (await this.#isLeftOver(link, isKept))) await this.#leave(link, false);
+      }
+    } catch (error) {
+      this.#isPruned = false;
+      throw error;
+    }
+  }
+
+  /** Whether it is joined with an end of an endpoint that is not kept, or with one that is gone. */
+  async #isLeftOver({ index }: Link, isKept: (endpoint: string) => boolean): Promise<boolean> {
+    const { socket, instance } = this.#options;
+    for (const { to } of await this.#joinOf(index)) {
+      // The kernel forgets the number of a device that is gone.
+      const end = to === 0 ? undefined : await lookUp(socket, getLink({ index: to }));
       if (end === undefined) return true;
       const endpoint = end.alias === aliasOf(instance) ? endpointOfHostEnd(end.name) : undefined;
-      return endpoint !== undefined && !isKept(endpoint);
-    };
-    for (const link of links) {
-      const endpoint = link.group === weftGroup ? endpointOfTap(instance, link.alias) : undefined;
-      if (endpoint !== undefined) {
-        if (!isKept(endpoint)) await this.#leave(link, true);
-      } else if (!isOwnLink(link) && (await this.#joinOf(link.index)).some(isLeftOver)) await this.#leave(link, false);
+      if (endpoint !== undefined && !isKept(endpoint)) return true;
     }
+    return false;
   }
 
   /** Whether it is this endpoint's: the next one may have it by now. */
