@@ -8,7 +8,7 @@ import type { TenantPolicy } from "../../src/dataplane/policy/tenant-policy.ts";
 import { deleteNamedNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
 import { type Labels, type Policy, parsePolicy } from "../../src/model/policy/index.ts";
-import { networkSettings } from "../../src/testing/desired.ts";
+import { networkSettings, placeIn } from "../../src/testing/desired.ts";
 import { BackgroundProgram } from "../support/cluster.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { eventually, makeUnderlay, settled } from "../support/underlay.ts";
@@ -234,9 +234,7 @@ export class PolicyStage {
           { address: ipv4, prefixLength: 24 },
           { address: ipv6, prefixLength: 64 },
         ],
-        netns: `/run/netns/${this.container(name).name}`,
-        interface: "eth0",
-        inode: 0,
+        place: placeIn(`/run/netns/${this.container(name).name}`),
       });
     else {
       const vtep = ip(`10.99.0.${own}`);
