@@ -9,6 +9,9 @@ import { FakeMachine } from "./kernel/machine.ts";
 /** Addresses of the host of a {@link Scene}. */
 export const sceneVteps = { 4: ip("192.0.2.1"), 6: ip("2001:db8::1") } as const;
 
+/** Turns in which all that is asked of the kernel without time passing is done; some thirty times what any scenario takes. */
+const mostTurns = 1_000;
+
 /** A machine with an underlay interface and two containers, and the dataplane on it, by a clock that the test moves. */
 export class Scene {
   readonly machine: FakeMachine;
@@ -32,8 +35,13 @@ export class Scene {
   /** A scene whose dataplane has done what is desired. */
   static async settled(desire: (dataplane: NodeDataplane) => void, machine?: FakeMachine): Promise<Scene> {
     const scene = await Scene.make(machine);
-    await scene.start(desire);
-    await scene.settle();
+    try {
+      await scene.start(desire);
+      await scene.settle();
+    } catch (error) {
+      await scene.dataplane.close();
+      throw error;
+    }
     return scene;
   }
 
@@ -59,8 +67,11 @@ export class Scene {
   /** Lets events arrive, and whatever they ask for be done that needs no time. */
   async turns(): Promise<void> {
     let { calls } = this.machine;
+    let turns = 0;
     // What has been asked of the kernel takes as many turns as it likes: on a busy machine, more of them.
     for (let quiet = 0; quiet < 8; quiet = calls === this.machine.calls ? quiet + 1 : 0) {
+      if (++turns > mostTurns)
+        throw new Error(`the kernel is called in ${mostTurns} turns one after the other: one undoes what another does`);
       calls = this.machine.calls;
       await new Promise((resolve) => setImmediate(resolve));
     }
