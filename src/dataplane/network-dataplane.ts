@@ -139,11 +139,12 @@ export class NetworkDataplane implements DeviceMarks {
       context: {
         ...context,
         guardPort: async (endpoint, index) => {
-          await this.guard.ensurePort(endpoint, index);
-          await this.policy.ensurePort(endpoint, index, desired.settings);
+          const isGuarded = await this.guard.ensurePort(endpoint, index);
+          const isUnderPolicy = await this.policy.ensurePort(endpoint, index, desired.settings);
+          const { writes } = socket;
           await this.shapers.ensurePort(endpoint, index);
+          return isGuarded || isUnderPolicy || socket.writes > writes;
         },
-        guardWrites: () => guard.writes + this.policy.writes,
       },
       bridgeIndex: () => this.bridge.index,
       objectOf: (endpoint) => this.#object("endpoint", endpoint),

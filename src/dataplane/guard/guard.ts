@@ -110,12 +110,12 @@ export class Guard {
     }
   }
 
-  /** Lets the port send what these rows say, and nothing else. */
-  async ensurePort(place: PortPlace, rows: PortRows, socket: NetlinkSocket): Promise<void> {
+  /** Lets the port send what these rows say, and nothing else. Tells whether anything of the port had to be written for that. */
+  async ensurePort(place: PortPlace, rows: PortRows, socket: NetlinkSocket): Promise<boolean> {
     const [present] = (await socket.dump(listBpfFilters(place.index, filterHook.ingress))).filter(isGuard);
     this.#maps ??= this.#adoptMaps(present) ?? this.#createMaps();
-    this.#putRows(this.#maps, place, rows);
-    if (present !== undefined && this.#isRight(place.tenant, present.programId, this.#maps)) return;
+    const isWritten = this.#putRows(this.#maps, place, rows);
+    if (present !== undefined && this.#isRight(place.tenant, present.programId, this.#maps)) return isWritten;
     const program = this.#programs.get(place.tenant) ?? this.#load(place.tenant, this.#maps);
     await socket.execute(createQdisc(clsactQdisc(place.index))).catch((error: unknown) => {
       if (!isErrno(error, "EEXIST")) explainMissing("sch_ingress")(error);
@@ -124,6 +124,7 @@ export class Guard {
     const hook = filterHook.ingress;
     const filter = { index, hook, priority, name: filterName, descriptor: program.fd };
     await socket.execute(replaceBpfFilter(filter)).catch(explainMissing("cls_bpf"));
+    return true;
   }
 
   /** The port's device is gone. */
@@ -206,13 +207,17 @@ export class Guard {
     this.#ofPort.clear();
   }
 
-  #putRows(maps: GuardMaps, place: PortPlace, { port, addresses, prefixes, network }: PortRows): void {
+  /** Tells whether any of the port's own rows had to be written. */
+  #putRows(maps: GuardMaps, place: PortPlace, { port, addresses, prefixes, network }: PortRows): boolean {
     const key = portKey(place);
-    maps.putCounter("dropped", key, nothingDropped);
-    maps.putCounter("storms", key, noStorm);
     maps.putCounter("storms", network, noStorm);
-    this.#putAddresses(maps, key, addresses, prefixes);
-    maps.put("ports", key, port);
+    const written = [
+      maps.putCounter("dropped", key, nothingDropped),
+      maps.putCounter("storms", key, noStorm),
+      this.#putAddresses(maps, key, addresses, prefixes),
+      maps.put("ports", key, port),
+    ];
+    return written.includes(true);
   }
 
   /** What comes is there before what goes. */
@@ -221,15 +226,19 @@ export class Guard {
     key: Uint8Array,
     addresses: readonly Uint8Array[],
     prefixes: readonly Uint8Array[],
-  ): void {
+  ): boolean {
     const port = textOf(key);
     const before = this.#ofPort.get(port);
     const after = { addresses: new Set(addresses.map(textOf)), prefixes: new Set(prefixes.map(textOf)) };
+    let isWritten = false;
     for (const name of ["addresses", "prefixes"] as const) {
-      for (const each of name === "addresses" ? addresses : prefixes) maps.put(name, each, presentValue);
-      for (const gone of before?.[name].difference(after[name]) ?? []) maps.delete(name, Buffer.from(gone, "latin1"));
+      for (const each of name === "addresses" ? addresses : prefixes)
+        isWritten = maps.put(name, each, presentValue) || isWritten;
+      for (const gone of before?.[name].difference(after[name]) ?? [])
+        isWritten = maps.delete(name, Buffer.from(gone, "latin1")) || isWritten;
     }
     this.#ofPort.set(port, after);
+    return isWritten;
   }
 
   #putTunnelPorts(maps: GuardMaps): void {

@@ -46,8 +46,11 @@ export class NetworkGuard implements Pick<RowMarks, "mac" | "ip"> {
     return this.#isSwept && !this.#isMarkedWhole && this.#macs.size === 0 && this.#ips.size === 0;
   }
 
-  /** Where the bridge learns nothing for a while, those that were learned before go on sending. */
-  ensurePort(endpoint: LocalEndpoint, index: number): Promise<void> {
+  /**
+   * Where the bridge learns nothing for a while, those that were learned before go on sending. Tells whether anything of the port had
+   * to be written.
+   */
+  ensurePort(endpoint: LocalEndpoint, index: number): Promise<boolean> {
     const { guard, tenant, socket, desired } = this.#options;
     const place = { tenant, index };
     this.#ports.add(index);

@@ -85,8 +85,9 @@ export class PolicyPrograms {
     return this.#attached.has(index);
   }
 
-  /** From now on the port passes what its rows say, which are there. */
-  async attach(index: number): Promise<void> {
+  /** From now on the port passes what its rows say, which are there. Tells whether it did not before. */
+  async attach(index: number): Promise<boolean> {
+    let isWritten = false;
     for (const place of hooks) {
       const present = await this.#filterAt(index, place.hook);
       if (present !== undefined && this.#isRight(present.programId, place)) {
@@ -100,7 +101,9 @@ export class PolicyPrograms {
       const filter = { index, hook: place.hook, priority, name: filterName, descriptor: program.fd };
       this.#attached.add(index);
       await this.#socket.execute(replaceBpfFilter(filter)).catch(explainMissing("cls_bpf"));
+      isWritten = true;
     }
+    return isWritten;
   }
 
   /** The port is under no policies any more. */

@@ -167,15 +167,18 @@ export class TenantPolicy {
     this.#isMarkedWhole = false;
   }
 
-  /** Puts the port under the policies of its endpoint. It has no others before it is up. */
-  async ensurePort(endpoint: LocalEndpoint, index: number, settings: NetworkSettings): Promise<void> {
+  /**
+   * Puts the port under the policies of its endpoint. It has no others before it is up. Tells whether anything had to be put at the
+   * port itself.
+   */
+  async ensurePort(endpoint: LocalEndpoint, index: number, settings: NetworkSettings): Promise<boolean> {
     const { name: network, policyDefault: otherwise, vni } = settings;
     const port = { identity: { network, labels: endpoint.labels ?? {} }, otherwise, vni };
     if (!this.#ports.has(index)) this.#isSwept = false;
     this.#ports.set(index, port);
     this.#adopted.delete(index);
     await this.reconcile();
-    await this.#ensurePort(index, port);
+    return this.#ensurePort(index, port);
   }
 
   /** The port's device is gone. */
@@ -257,7 +260,7 @@ export class TenantPolicy {
     this.#groups = groups;
     this.#classes = meanwhile;
     for (const [index, port] of this.#ports)
-      if (!(await this.#ensureRow(index, port)) || !this.#programs.isAttached(index))
+      if ((await this.#ensureRow(index, port)) === "none" || !this.#programs.isAttached(index))
         await this.#ensurePort(index, port);
     this.#classes = after;
     this.#isSwept = false;
@@ -290,20 +293,24 @@ export class TenantPolicy {
     for (const [index, port] of this.#ports) await this.#ensureRow(index, port);
   }
 
-  async #ensurePort(index: number, port: Port): Promise<void> {
-    const isUnder = await this.#ensureRow(index, port);
-    if (isUnder) await this.#programs.attach(index);
-    else if (this.#programs.isAttached(index)) {
+  async #ensurePort(index: number, port: Port): Promise<boolean> {
+    const row = await this.#ensureRow(index, port);
+    if (row !== "none") {
+      const isAttached = await this.#programs.attach(index);
+      return isAttached || row === "written";
+    }
+    if (this.#programs.isAttached(index)) {
       await this.#programs.detach(index);
       this.#forgetPort(index);
     }
+    return false;
   }
 
-  /** Tells whether the port is under policies. */
-  async #ensureRow(index: number, port: Port): Promise<boolean> {
+  /** `none`: the port is under no policies. */
+  async #ensureRow(index: number, port: Port): Promise<"none" | "written" | "present"> {
     const groups = this.#groupsOf(port, this.#policies);
     const fresh = policyDirections.map((direction) => groups[direction]).filter(({ id }) => id !== 0n);
-    if (fresh.length === 0) return false;
+    if (fresh.length === 0) return "none";
     const unknown = new Map(fresh.flatMap((group) => (this.#groups.has(group.id) ? [] : [[group.id, group] as const])));
     if (unknown.size > 0) {
       const { maps } = this.#programs;
@@ -325,9 +332,9 @@ export class TenantPolicy {
     const isOther = before?.groups.ingress !== ingress.id || before.groups.egress !== egress.id;
     if (before !== undefined && isOther) this.#epoch++;
     const epoch = isOther || before.epoch < this.#leastEpoch ? this.#epoch : before.epoch;
-    maps.putCounter("denied", key, nothingDenied);
-    maps.put("ports", key, portValue({ groups: { ingress: ingress.id, egress: egress.id }, epoch, view }));
-    return true;
+    const value = portValue({ groups: { ingress: ingress.id, egress: egress.id }, epoch, view });
+    const isCounted = maps.putCounter("denied", key, nothingDenied);
+    return maps.put("ports", key, value) || isCounted ? "written" : "present";
   }
 
   #forgetPort(index: number): void {

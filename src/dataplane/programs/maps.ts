@@ -79,10 +79,11 @@ export class ProgramMaps<Name extends string> {
     return mapIds.length === ids.size && mapIds.every((id) => ids.has(id));
   }
 
-  put(name: Name, key: Uint8Array, value: Uint8Array): void {
+  /** Tells whether it had to be written. */
+  put(name: Name, key: Uint8Array, value: Uint8Array): boolean {
     const [keyText, text] = [textOf(key), textOf(value)];
     const present = this.#rows(name);
-    if (present.get(keyText) === text) return;
+    if (present.get(keyText) === text) return false;
     try {
       this.#map(name).set(key, value);
     } catch (error) {
@@ -96,18 +97,21 @@ export class ProgramMaps<Name extends string> {
     }
     present.set(keyText, text);
     this.#writes++;
+    return true;
   }
 
   /** A counter that the program goes on with: if it is there it stays as it is. */
-  putCounter(name: Name, key: Uint8Array, zero: Uint8Array): void {
-    if (!this.#rows(name).has(textOf(key))) this.put(name, key, zero);
+  putCounter(name: Name, key: Uint8Array, zero: Uint8Array): boolean {
+    return !this.#rows(name).has(textOf(key)) && this.put(name, key, zero);
   }
 
-  delete(name: Name, key: Uint8Array): void {
-    if (!this.#rows(name).has(textOf(key))) return;
+  /** Tells whether it was there. */
+  delete(name: Name, key: Uint8Array): boolean {
+    if (!this.#rows(name).has(textOf(key))) return false;
     this.#map(name).delete(key);
     this.#rows(name).delete(textOf(key));
     this.#writes++;
+    return true;
   }
 
   read(name: Name, key: Uint8Array): Uint8Array | undefined {

@@ -189,3 +189,21 @@ it("a network waits, and says for what, until another tenant's network with its 
   assert.deepEqual(problemsOf(scene), []);
   assert.ok(scene.machine.namespace("weft-red")?.links.find("vx100") !== undefined);
 });
+
+it("a port that is as it was is not told as restored because others' ports come meanwhile", async (t) => {
+  const scene = await Scene.settled((dataplane) => {
+    for (const tenant of ["blue", "red"])
+      put(dataplane, { tenant, name: `${tenant}-net`, vni: (tenant === "blue" ? 100 : 200) as Vni });
+    dataplane.networks.get("blue-net")?.putLocal(local(1));
+  });
+  t.after(() => scene.dataplane.close());
+  const red = scene.dataplane.networks.get("red-net");
+  for (let number = 2; number < 20; number++)
+    red?.putLocal(local(number, { netns: "/run/netns/c2", interface: `eth${number}` }));
+  await scene.dataplane.audit();
+  await scene.settle();
+  assert.deepEqual(
+    scene.events.filter(({ kind }) => kind === "repaired"),
+    [],
+  );
+});

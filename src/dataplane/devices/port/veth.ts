@@ -33,10 +33,11 @@ export interface PortContext {
   /** Opens a socket in a container's namespace; its writes are counted. */
   readonly openSocket: (namespace: KernelNamespace) => NetlinkSocket;
   readonly bridgeIndex: number;
-  /** Lets the endpoint send from its port what it may, and nothing else. */
-  readonly guardPort: (endpoint: LocalEndpoint, index: number) => Promise<void>;
-  /** How often anything was written for that. */
-  readonly guardWrites: () => number;
+  /**
+   * Lets the endpoint send from its port, and get there, what it may, and nothing else. Tells whether anything of the port had to be
+   * written for that; what it shares with other ports does not count.
+   */
+  readonly guardPort: (endpoint: LocalEndpoint, index: number) => Promise<boolean>;
   /** The underlay's namespace: nothing of a tenant is put there. */
   readonly underlayInode: number;
 }
@@ -66,7 +67,7 @@ export async function ensureEndpointPort(
   const name = endpointPortName(endpoint.id);
   using container = openContainer(endpoint, network, context);
   using inside = context.openSocket(container);
-  const writes = (): number => context.socket.writes + inside.writes + context.guardWrites();
+  const writes = (): number => context.socket.writes + inside.writes;
   const before = writes();
   let port = await links.find(name);
   let end = port === undefined ? undefined : await findEnd(port, context, container, inside);
@@ -77,11 +78,13 @@ export async function ensureEndpointPort(
     if (end === undefined) throw movedAway(endpoint, network, container);
   }
   const { inode } = container;
-  await context.guardPort(endpoint, port.index);
+  const beforeGuard = writes();
+  const isGuardWritten = await context.guardPort(endpoint, port.index);
+  const ofGuard = writes() - beforeGuard;
   const { failures } = await context.socket.batch(portChanges(port, network, { ...context, inode }));
   if (failures[0] !== undefined) throw explainPortFailure(failures[0].error, network);
   const { changes, notes } = await ensureInside(endpoint, network, container, inside, end);
-  return { index: port.index, inode, written: writes() > before, changes, notes };
+  return { index: port.index, inode, written: isGuardWritten || writes() - ofGuard > before, changes, notes };
 }
 
 /** Keeps the endpoint's MAC at its port: nobody else's frames can take it away. */
