@@ -1,5 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
-import type { Cidr } from "../../base/cidr.ts";
+import { isDeepStrictEqual } from "node:util";
+import { type Cidr, hostPrefix, networkAddress } from "../../base/cidr.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { Vni } from "../../model/index.ts";
 import {
@@ -81,8 +82,9 @@ export class TenantPolicy {
   #classes = new PeerClasses([], []);
   #policies: readonly Policy[] = [];
   /** By the network's name, those that are here. */
-  #networks: ReadonlyMap<string, Pick<NetworkSettings, "vni" | "subnets">> = new Map();
+  #networks: ReadonlyMap<string, Pick<NetworkSettings, "vni" | "subnets" | "gateways">> = new Map();
   #subnets: readonly Cidr[] = [];
+  #gateways: readonly IpAddress[] = [];
   /** Classes that peers are of, or were. */
   readonly #present = new Map<Identifier, PeerClass>();
   #newClasses = 0;
@@ -142,13 +144,14 @@ export class TenantPolicy {
   setNetworks(networks: readonly NetworkSettings[]): void {
     const isSame =
       networks.length === this.#networks.size &&
-      networks.every(({ name, vni, subnets }) => {
+      networks.every(({ name, vni, subnets, gateways }) => {
         const known = this.#networks.get(name);
-        return known?.vni === vni && known.subnets === subnets;
+        return known?.vni === vni && known.subnets === subnets && isDeepStrictEqual(known.gateways, gateways);
       });
     if (isSame) return;
     this.#networks = new Map(networks.map((network) => [network.name, network]));
     this.#subnets = [...new Set(networks.flatMap(({ subnets }) => subnets))];
+    this.#gateways = networks.flatMap(({ gateways }) => gateways.map(({ address }) => address));
     this.#isMarkedWhole = true;
   }
 
@@ -245,9 +248,9 @@ export class TenantPolicy {
     for (const port of this.#ports.values())
       for (const group of Object.values(this.#groupsOf(port, policies)))
         if (group.id !== 0n) groups.set(group.id, group);
-    const after = new PeerClasses(policies, this.#subnets);
+    const after = new PeerClasses(policies, this.#subnets, this.#gateways);
     const keepsAll = this.#classes.peers.isSubsetOf(after.peers);
-    const meanwhile = keepsAll ? after : new PeerClasses([...before, ...policies], this.#subnets);
+    const meanwhile = keepsAll ? after : new PeerClasses([...before, ...policies], this.#subnets, this.#gateways);
     if (groups.size > 0 || this.#isInUse) {
       const { maps } = this.#programs;
       const { writes } = maps;
@@ -413,15 +416,19 @@ export class TenantPolicy {
       const vni = this.#networks.get(network)?.vni;
       return byNetwork.size < 2 || vni === undefined ? [] : [{ ip, view: vni, key: addressKey(ip, vni), is }];
     });
-    const [first] = byNetwork.values();
+    const nobody = classes.ofNobody(ip);
+    const [first = nobody] = byNetwork.values();
     const general = byNetwork.size > 1 ? classes.ofSeveral(ip) : first;
-    if (general === undefined || (own.length === 0 && general.id === classes.ofNobody(ip).id)) return own;
+    // What is said of the prefix around it holds for it, too, unless something is said of the address by itself.
+    if (own.length === 0 && general.id === nobody.id && !classes.names(ip)) return [];
     return [{ ip, key: addressKey(ip), is: general }, ...own];
   }
 
   /** The rows of all peers. */
   *#peerRows(classes: PeerClasses): Generator<PeerRow> {
-    for (const [prefix, is] of classes.prefixes()) yield { key: prefixKey(prefix), is };
+    // Each row once: what is written for a moment is what packets meet.
+    for (const [prefix, is] of classes.prefixes())
+      if (!isHostPrefix(prefix) || !this.#holders.has(networkAddress(prefix))) yield { key: prefixKey(prefix), is };
     for (const ip of this.#holders.keys()) yield* this.#rowsOf(ip, classes);
   }
 
@@ -501,6 +508,10 @@ export class TenantPolicy {
       if (++count % rowsInATurn === 0) await turn();
     }
   }
+}
+
+function isHostPrefix(prefix: Cidr): boolean {
+  return prefix === hostPrefix(networkAddress(prefix));
 }
 
 function sumOf(
