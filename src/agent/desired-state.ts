@@ -14,6 +14,7 @@ import type {
 import type { Endpoint, Network, Node } from "../model/index.ts";
 import { effectiveMtu as effectiveMtuOf, maximumMtu } from "../model/mtu.ts";
 import { defaultGroup } from "../model/network-rules.ts";
+import { nodeGateways } from "../model/node-gateways.ts";
 import { declaredIps } from "../model/resources.ts";
 import { blockGateway } from "../model/subnet.ts";
 import type { AttachKind } from "./attach/kind.ts";
@@ -294,8 +295,7 @@ export class DesiredState {
         address: blockGateway(cidr),
         prefixLength: prefixLengthOf(cidr),
       }));
-    const isGateway = network.egress || network.hostAccess || network.gateway === "distributed";
-    return isGateway ? interfaceAddresses(network.gateways, network.subnets) : [];
+    return interfaceAddresses(nodeGateways(network), network.subnets);
   }
 
   /** Whether something of the network is here. Else the node does no more than to route into it from others of its tenant. */
