@@ -41,6 +41,7 @@ export class PeerClasses {
   readonly #gateways: ReadonlySet<Cidr>;
   /** Prefixes whose addresses may differ from those around them. */
   readonly #named: ReadonlySet<Cidr>;
+  #ofNamed: readonly (readonly [Cidr, PeerClass])[] | undefined;
   /** An address of which nothing is known may be one that is denied. */
   readonly #judgesUnknown: boolean = false;
   readonly #classes = new Map<string, PeerClass>();
@@ -98,7 +99,8 @@ export class PeerClasses {
 
   /** All prefixes whose addresses may differ from those around them. */
   *prefixes(): Generator<readonly [Cidr, PeerClass]> {
-    for (const prefix of this.#named) yield [prefix, this.#ofPrefix(prefix)];
+    this.#ofNamed ??= Array.from(this.#named, (prefix) => [prefix, this.#ofPrefix(prefix)] as const);
+    yield* this.#ofNamed;
   }
 
   /** Of the addresses of a prefix that are in no longer one that is named. */

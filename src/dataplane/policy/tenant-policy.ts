@@ -290,7 +290,7 @@ export class TenantPolicy {
       const before = maps.known("peers", key);
       return before !== undefined && wanted.get(textOf(key)) !== textOf(before);
     });
-    await this.#inTurns(rows, (row) => this.#putPeer(row));
+    await this.#putPeerRows(rows);
     for (const key of possible) if (!wanted.has(textOf(key))) maps.delete("peers", key);
     if (isOther) this.#renewFlows();
     for (const [index, port] of this.#ports) await this.#ensureRow(index, port);
@@ -435,11 +435,20 @@ export class TenantPolicy {
   /** What the groups say of the classes of these peers, then the peers. */
   async #putPeers(groups: ReadonlyMap<Identifier, PolicyGroup>, peers: readonly PeerRow[]): Promise<void> {
     await this.#putLists(groups, new Map(peers.map(({ is }) => [is.id, is])).values());
-    await this.#inTurns(peers, (row) => this.#putPeer(row));
+    await this.#putPeerRows(peers);
   }
 
-  #putPeer({ ip, view, key, is }: PeerRow): void {
-    this.#programs.maps.put("peers", key, identifierOctets(is.id));
+  async #putPeerRows(rows: readonly PeerRow[]): Promise<void> {
+    await this.#inTurns(rows, (some) =>
+      this.#programs.maps.putAll(
+        "peers",
+        some.map(({ key, is }) => [key, identifierOctets(is.id)]),
+      ),
+    );
+    for (const row of rows) this.#noteView(row);
+  }
+
+  #noteView({ ip, view }: PeerRow): void {
     if (ip !== undefined && view !== undefined)
       this.#views.set(ip, [...new Set([...(this.#views.get(ip) ?? []), view])]);
   }
@@ -449,14 +458,23 @@ export class TenantPolicy {
     const { maps } = this.#programs;
     const all = [...classes];
     for (const group of groups.values()) {
-      for (const rule of group.counters()) maps.putCounter("rules", identifierOctets(rule), nothingCounted);
+      const counters = Array.from(group.counters(), identifierOctets);
+      await this.#inTurns(counters, (keys) => maps.putCounters("rules", keys, nothingCounted));
       const rows = [...listRows(group, all)];
       const lists = new Map(rows.map(({ list }) => [list.id, list] as const));
       const verdicts = Array.from(lists.values(), (list) => list.rows.map((row) => ({ list, row }))).flat();
-      await this.#inTurns(verdicts, ({ list, row }) =>
-        maps.put("verdicts", verdictKey(list.id, row), verdictValue(row)),
+      await this.#inTurns(verdicts, (some) =>
+        maps.putAll(
+          "verdicts",
+          some.map(({ list, row }) => [verdictKey(list.id, row), verdictValue(row)]),
+        ),
       );
-      await this.#inTurns(rows, ({ key, list }) => maps.put("lists", key, identifierOctets(list.id)));
+      await this.#inTurns(rows, (some) =>
+        maps.putAll(
+          "lists",
+          some.map(({ key, list }) => [key, identifierOctets(list.id)]),
+        ),
+      );
     }
     for (const is of all) this.#present.set(is.id, is);
   }
@@ -471,11 +489,12 @@ export class TenantPolicy {
     ];
     this.#present.clear();
     this.#views.clear();
-    for (const row of this.#isInUse ? this.#peerRows(this.#classes) : []) {
-      peers.add(textOf(row.key));
-      this.#present.set(row.is.id, row.is);
-      this.#putPeer(row);
+    const rows = this.#isInUse ? [...this.#peerRows(this.#classes)] : [];
+    for (const { key, is } of rows) {
+      peers.add(textOf(key));
+      this.#present.set(is.id, is);
     }
+    await this.#putPeerRows(rows);
     for (const group of this.#groups.values()) {
       for (const rule of group.counters()) rules.add(textOf(identifierOctets(rule)));
       for (const { key, list } of listRows(group, this.#present.values())) {
@@ -494,18 +513,16 @@ export class TenantPolicy {
   async #keepOnly(name: PolicyMap, wanted: ReadonlySet<string>): Promise<boolean> {
     const { maps } = this.#programs;
     const { writes } = maps;
-    await this.#inTurns(maps.keys(name), (key) => {
-      if (!wanted.has(textOf(key))) maps.delete(name, key);
-    });
+    const others = maps.keys(name).filter((key) => !wanted.has(textOf(key)));
+    await this.#inTurns(others, (keys) => maps.deleteAll(name, keys));
     return maps.writes !== writes;
   }
 
-  /** Others get their turn between. */
-  async #inTurns<Item>(items: Iterable<Item>, act: (item: Item) => void): Promise<void> {
-    let count = 0;
-    for (const item of items) {
-      act(item);
-      if (++count % rowsInATurn === 0) await turn();
+  /** Some at a time; others get their turn between. */
+  async #inTurns<Item>(items: readonly Item[], act: (some: readonly Item[]) => void): Promise<void> {
+    for (let at = 0; at < items.length; at += rowsInATurn) {
+      if (at > 0) await turn();
+      act(items.slice(at, at + rowsInATurn));
     }
   }
 }
