@@ -135,8 +135,8 @@ export class BpfMap {
   }
 
   /**
-   * Writes these rows, one after the other, in one call. Returns how many: the one behind them was refused, and may be written by
-   * {@link set}, which says why not; all are where the kernel writes only one at a time.
+   * Writes these rows, one after the other, in one call. Returns how many: the one behind them was refused, and {@link set} writes it, or
+   * says why not. The kernel's stock of elements may run out within a call, and some kernels write only one row at a time.
    */
   setAll(rows: readonly (readonly [key: Uint8Array, value: Uint8Array])[]): number {
     const keys = joined(rows, ([key]) => key, this.#keySize);
