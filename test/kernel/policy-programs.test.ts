@@ -161,9 +161,9 @@ describe("programs of policies", requires("nft-inet"), () => {
     );
     using tenant = NetworkNamespace.openNamed(stage.tenantName(1));
     for (const direction of ["ingress", "egress"]) {
-      const words = ["filter", "show", "dev", `ve${near.id}`, direction];
+      const script = `tc filter show dev ve${near.id} ${direction}`;
       assert.match(
-        tenant.run(() => execFileSync("tc", words, { encoding: "utf8" })),
+        tenant.run(() => execFileSync("/bin/sh", ["-ec", script], { encoding: "utf8" })),
         /weft-policy/,
       );
     }
