@@ -238,6 +238,9 @@ test("policies are about who asks from outside, at the endpoint's own address; t
       ["allow", "deny"],
     );
   }
+  const { decided } = await weftJson(["policy", "show", "outside", "--agent", lab.agentSocket("h1"), ...server]);
+  assert.equal(decided["ingress-1"], floating.length, "one connection to each");
+
   // An endpoint of the tenant comes as its node does, or as the link to it: no label is known of that.
   await apply({ direction: "ingress", action: "allow", peers: [{ endpoints: "" }] });
   using b = lab.namespace("b");
