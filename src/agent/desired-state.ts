@@ -11,7 +11,7 @@ import type {
   NetworkSettings,
   NodeDataplane,
 } from "../dataplane/index.ts";
-import { hasAnycastGateway } from "../model/anycast-gateway.ts";
+import { nodeGateways } from "../model/anycast-gateway.ts";
 import type { Endpoint, Network, Node } from "../model/index.ts";
 import { effectiveMtu as effectiveMtuOf, maximumMtu } from "../model/mtu.ts";
 import { defaultGroup } from "../model/network-rules.ts";
@@ -292,7 +292,7 @@ export class DesiredState {
         address: blockGateway(cidr),
         prefixLength: prefixLengthOf(cidr),
       }));
-    return hasAnycastGateway(network) ? interfaceAddresses(network.gateways, network.subnets) : [];
+    return interfaceAddresses(nodeGateways(network), network.subnets);
   }
 
   /** Whether something of the network is here. Else the node does no more than to route into it from others of its tenant. */

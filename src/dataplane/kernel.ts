@@ -37,7 +37,10 @@ export interface KernelNamespace {
 }
 
 /** {@link BpfMap} */
-export type KernelBpfMap = Pick<BpfMap, "fd" | "id" | "name" | "get" | "set" | "delete" | "keys" | "close">;
+export type KernelBpfMap = Pick<
+  BpfMap,
+  "fd" | "id" | "name" | "get" | "set" | "setAll" | "delete" | "deleteAll" | "keys" | "close"
+>;
 
 /** {@link BpfProgram} */
 export type KernelBpfProgram = Pick<BpfProgram, "fd" | "id" | "name" | "mapIds" | "close">;

@@ -302,7 +302,10 @@ export class NodeDataplane {
     this.#stopClocks();
     this.#namespaceNames.close();
     await this.#host.turns.ended();
-    for (const tenant of this.#tenants.values()) await tenant.close();
+    for (const tenant of this.#tenants.values()) {
+      await tenant.close();
+      this.#writesOfClosed += tenant.dataplane?.writes ?? 0;
+    }
     this.#tenants.clear();
     this.#guard.close();
     this.#underlay.close();

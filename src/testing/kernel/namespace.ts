@@ -142,7 +142,7 @@ export class FakeNamespace {
             throw new WeftError({ code: "internal", attempted: `${attempted} in ${label}`, reason: String(error) });
           }
         }),
-      makeTap: (name) => this.#do(`make tap ${name} in ${label}`, () => this.#makeTap(name)),
+      makeTap: (name) => this.#do(`open a tap ${name} that is new in ${label}`, () => this.#makeTap(name)),
       openPacketSender: () => this.#do("open a packet socket", () => this.#packetSender()),
       openPacketSocket: () =>
         this.#do("open a packet socket", () => ({
