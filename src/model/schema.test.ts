@@ -140,7 +140,7 @@ const refusals: Row[] = [
   [network({ vni: 1.5 }), "vni: found 1.5; allowed: a VNI, 1 to 16777215"],
   [network({ port: 65_536 }), "port: found 65536; allowed: a UDP port, 0 to 65535"],
   [network({ underlay: "ipv5" }), 'underlay: found "ipv5"; allowed: ipv4 or ipv6'],
-  [network({ flood: true }), "flood: found true; allowed: head-end or none"],
+  [network({ flood: true }), "flood: found true; allowed: head-end or groups or none"],
   [network({ arpSuppression: "on" }), 'arpSuppression: found "on"; allowed: true or false'],
   [network({ antiSpoof: "no" }), 'antiSpoof: found "no"; allowed: on or off, or true or false'],
   [network({ dscp: 64 }), "dscp: found 64; allowed: a codepoint, 0 to 63, or inherit for that of the packet inside"],
@@ -180,7 +180,7 @@ const refusals: Row[] = [
   [
     network({ port: -1, gateways: ["10.0.1.1"], vlan: 5 }),
     "port: found -1; allowed: a UDP port, 0 to 65535",
-    "vlan: found a field of this name; allowed: the fields name, tenant, mode, encapsulation, vni, subnets, gateways, blockSize, mtu, port, underlay, flood, arpSuppression, discovery, multicast, vteps, learning, learningLimit, ageing, vlanTags, antiSpoof, stormControl, policyDefault, crossSubnet, egress, egressBlocked, hostAccess, bandwidth, endpointBandwidth, dscp, nodeSelector, gateway, changeTimeout",
+    "vlan: found a field of this name; allowed: the fields name, tenant, mode, encapsulation, vni, subnets, gateways, blockSize, mtu, port, underlay, flood, arpSuppression, discovery, multicast, vteps, learning, learningLimit, ageing, vlanTags, antiSpoof, stormControl, policyDefault, dhcp, crossSubnet, egress, egressBlocked, hostAccess, bandwidth, endpointBandwidth, dscp, nodeSelector, gateway, changeTimeout",
     "gateways[0]: found 10.0.1.1; allowed: an address in 10.0.0.0/24",
   ],
   [node({ vtepAddresses: {} }), "vtepAddresses: found neither ipv4 nor ipv6; allowed: one of them at least"],
