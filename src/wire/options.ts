@@ -13,8 +13,11 @@ export type Option<Declared extends Readonly<Record<string, OptionLayout>>, Sing
   | {
       [Name in keyof Declared]: { readonly type: Name } & FieldValues<Declared[Name]["fields"]>;
     }[keyof Declared]
-  | { readonly type: Single }
+  | SingleOption<Single>
   | UnknownOption;
+
+/** None where there is none. */
+type SingleOption<Single> = Single extends unknown ? { readonly type: Single } : never;
 
 /** An option that is not declared, or a declared one whose data is not as it would be written: `data` is what follows type and length. */
 export interface UnknownOption {
@@ -124,7 +127,7 @@ export function defineOptions<
         const key = singleNames.get(type);
         if (key !== undefined) {
           ended ||= type === end;
-          options.push({ type: key as Single });
+          options.push({ type: key } as Value);
           position++;
           continue;
         }

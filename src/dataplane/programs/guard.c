@@ -342,13 +342,19 @@ INLINE int judge_ipv6(const struct frame *frame)
 }
 
 /*
- * Whether it asks for configuration: DHCP of a client, or a router solicitation. The agent's sockets at the port have it before this
+ * Whether it asks for configuration: DHCP of a client, a router solicitation, or ARP for 169.254.0.1, the server where the network has
+ * no gateway (agent/dhcp/configuration.ts). The agent's sockets at the port have it before this
  * program does, and nobody else is to have it.
  */
 INLINE int is_heard(const struct frame *frame)
 {
 	__u16 type = frame->ethernet.h_proto;
 	struct udp udp;
+	if (type == SWAPPED16(ETH_P_ARP)) {
+		struct arp arp;
+		return LOAD(frame, ETH_HLEN, arp) && arp.target_ip[0] == 169 && arp.target_ip[1] == 254 &&
+		       arp.target_ip[2] == 0 && arp.target_ip[3] == 1;
+	}
 	if (type == SWAPPED16(ETH_P_IP)) {
 		struct ipv4 ip;
 		if (!LOAD(frame, ETH_HLEN, ip) || ip.protocol != UDP || (ip.fragment & SWAPPED16(0x1fff)))
