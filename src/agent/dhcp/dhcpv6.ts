@@ -33,7 +33,9 @@ export function answerDhcpv6(request: Dhcpv6Message, configuration: Configuratio
     }
     case "request":
       return reply([
-        ...associations.map((each) => (isOnLink(each, ipv6) ? giving(configuration, ipv6)(each, 0) : refused(each, "not-on-link"))),
+        ...associations.map((each) =>
+          isOnLink(each, ipv6) ? giving(configuration, ipv6)(each, 0) : refused(each, "not-on-link"),
+        ),
         ...parameters(configuration),
       ]);
     case "renew":
@@ -132,7 +134,8 @@ function refused({ type, identifier }: Association, why: Status): Association {
 
 /** Prefixes nobody has to give. RFC 8415 §18.3.2. */
 function refusedPrefixes(request: Dhcpv6Message): Dhcpv6Option[] {
-  const isAsking = request.type === "solicit" || request.type === "request" || request.type === "renew" || request.type === "rebind";
+  const isAsking =
+    request.type === "solicit" || request.type === "request" || request.type === "renew" || request.type === "rebind";
   if (!isAsking) return [];
   return all(request, "prefixes").map(({ identifier }) => ({
     ...{ type: "prefixes", identifier, t1: 0, t2: 0 },

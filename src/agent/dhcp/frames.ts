@@ -119,10 +119,7 @@ function dhcpv4Frame(reply: Dhcpv4Message, { mac: client, serverMac, ipv4 }: Con
 function dhcpv6Frame(reply: Dhcpv6Message, to: Ipv6Address, configuration: Configuration): Uint8Array {
   const header = new Uint8Array(dhcpv6.lengthOf(reply));
   dhcpv6.encode(reply, header);
-  return buildFrame([
-    ...ipv6Layers(configuration, to, configuration.mac, "udp", 64),
-    ...udpLayers(dhcpv6Port, header),
-  ]);
+  return buildFrame([...ipv6Layers(configuration, to, configuration.mac, "udp", 64), ...udpLayers(dhcpv6Port, header)]);
 }
 
 function ipv6Layers(
