@@ -1,9 +1,8 @@
-import { cidrFamily } from "../base/cidr.ts";
+import { type Cidr, cidrFamily } from "../base/cidr.ts";
 import { familyOf, type IpAddress, type Ipv4Address } from "../base/ip.ts";
 import { err, ok } from "../base/result.ts";
 import type { TextParser } from "./names.ts";
 import { type FieldProblem, fieldProblem } from "./problem.ts";
-import type { NetworkDraft } from "./resources.ts";
 
 /** What a network's nodes tell its endpoints by DHCPv4, DHCPv6 and router advertisements, beside addresses, routes and the MTU. */
 export interface Dhcp {
@@ -38,7 +37,7 @@ export const parseBootFile: TextParser<string> = (text) =>
   /^[\x21-\x7e]{1,127}$/.test(text) ? ok(text) : err("a path or URL of 1 to 127 printable characters without blanks");
 
 /** Whether it can be told: who has no address of a family hears of no server of it. */
-export function* dhcpProblems({ dhcp, subnets }: NetworkDraft): Generator<FieldProblem> {
+export function* dhcpProblems(dhcp: Dhcp | undefined, subnets: readonly Cidr[]): Generator<FieldProblem> {
   if (dhcp === undefined) return;
   const families = new Set(subnets.map(cidrFamily));
   for (const kind of ["dns", "ntp"] as const)
@@ -55,7 +54,7 @@ export function* dhcpProblems({ dhcp, subnets }: NetworkDraft): Generator<FieldP
 }
 
 /** The label of an endpoint that names it to itself. */
-export const hostNameLabel = "hostname";
+const hostNameLabel = "hostname";
 
 /** What the endpoint is told as its host name: what its label `hostname` says if that is one label of RFC 1123, else its id. */
 export function hostNameOf({

@@ -50,7 +50,7 @@ export function combinationProblems(network: NetworkDraft): FieldProblem[] {
     ...blockProblems(network),
     ...routingProblems(network),
     ...bandwidthProblems(network),
-    ...dhcpProblems(network),
+    ...dhcpProblems(network.dhcp, network.subnets),
   ];
 }
 

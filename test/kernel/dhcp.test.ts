@@ -23,6 +23,7 @@ import {
   weft,
   weftJson,
 } from "../support/cluster.ts";
+import { inTenant } from "../support/cluster-tables.ts";
 import { fileRequires } from "../support/kernel.ts";
 import { RawInterface } from "../support/raw-frames.ts";
 
@@ -471,6 +472,17 @@ test("a guest that finds its address in use says so, and the operator hears of i
     assert.match(output, /declines 10\.1\.0\.12, which DHCP gave it/);
   });
   own.close();
+});
+
+test("a port that somebody has deleted is answered at again when it is back", async (t) => {
+  await inTenant(lab, "h2", "acme", "ip", "link", "delete", `ve${ids.get("flat3")}`);
+  await until(async () => {
+    await inLab(lab, "flat3", "ip", "link", "show", "eth0", "up");
+  });
+  await idle(lab, "h2");
+  const client = await udhcpc(t, "flat3");
+  assert.equal(toldBy(client, "bound").ip, "10.1.0.13");
+  await client.end();
 });
 
 test("while the server is away, and after the agent began anew without it, guests are answered; nothing is written", async (t) => {
