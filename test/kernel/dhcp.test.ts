@@ -27,7 +27,7 @@ import { inTenant } from "../support/cluster-tables.ts";
 import { fileRequires } from "../support/kernel.ts";
 import { RawInterface } from "../support/raw-frames.ts";
 
-await fileRequires("nft-inet");
+await fileRequires("nft-inet", "quick processes");
 
 const owner = theWholeFile();
 const lab = await testLab(owner, { hosts: 2 });

@@ -55,6 +55,8 @@ describe("a DHCPv4 client", () => {
     ["renews another's", request([type("request")], from("10.0.0.9")), "nak 0.0.0.0 to all"],
     ["requests nothing", request([type("request")]), "nothing"],
     ["has an address and asks for the rest", request([type("inform")], from(own)), "ack 0.0.0.0 to it"],
+    ["has another's and asks for the rest", request([type("inform")], from("10.0.0.9")), "nothing"],
+    ["has none and asks for the rest", request([type("inform")]), "nothing"],
     ["declines", request([type("decline"), server("10.0.0.1"), wish(own)]), "declined"],
     ["declines what it was not given", request([type("decline"), wish("10.0.0.9")]), "nothing"],
     ["releases", request([type("release")], from(own)), "nothing"],

@@ -38,7 +38,7 @@ export function answerDhcpv4(request: Dhcpv4Message, configuration: Configuratio
       return { reply: replyTo(request, wanted === ipv4.address ? "ack" : "nak", configuration, ipv4) };
     }
     case "inform":
-      return { reply: replyTo(request, "ack", configuration, ipv4) };
+      return request.clientAddress === ipv4.address ? { reply: replyTo(request, "ack", configuration, ipv4) } : {};
     case "decline":
       return asked === ipv4.address ? { declined: true } : {};
     default:

@@ -159,4 +159,34 @@ describe("an answer", () => {
     );
     assert.deepEqual(answerFrame(new Uint8Array(65_000), configuration), {});
   });
+
+  it("to options that nobody would think of is none, or one", () => {
+    const start = discover().subarray(0, 14 + 20 + 8 + 240);
+    const type = fc.integer({ min: 1, max: 8 });
+    const v4Options = fc.tuple(type, fc.uint8Array({ maxLength: 200 })).map(([message, more]) => {
+      const bytes = Uint8Array.of(...start, 53, 1, message, ...more);
+      const view = new DataView(bytes.buffer);
+      view.setUint16(16, bytes.length - 14);
+      view.setUint16(38, bytes.length - 34);
+      return bytes;
+    });
+    const option = fc.tuple(fc.constantFrom(1, 2, 3, 6, 8, 13, 14, 23, 25, 39), fc.uint8Array({ maxLength: 60 }));
+    const v6Options = fc
+      .tuple(fc.integer({ min: 1, max: 13 }), fc.array(option, { maxLength: 6 }))
+      .map(([message, all]) => {
+        const options = all.flatMap(([code, data]) => [0, code, 0, data.length, ...data]);
+        return over6(linkLocal, 1, [
+          { protocol: "udp", header: { sourcePort: 546, destinationPort: 547 } },
+          { protocol: "payload", header: Uint8Array.of(message, 0, 0, 7, 0, 1, 0, 2, 9, 9, ...options) },
+        ]);
+      });
+    let answered = 0;
+    fc.assert(
+      fc.property(fc.oneof(v4Options, v6Options), (bytes) => {
+        if (answerFrame(bytes, configuration).frame !== undefined) answered++;
+      }),
+      { numRuns: 3_000 },
+    );
+    assert.ok(answered > 100, `${answered} of 3000`);
+  });
 });
