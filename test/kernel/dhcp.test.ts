@@ -253,6 +253,7 @@ for (const [name, server, what] of [
       await until(() => assert.match(client.complaints.slice(before), /lease of/));
       assert.match(client.complaints.slice(before), new RegExp(`sending renew to server ${server}\n.*lease of`));
     });
+    await client.said(/TOLD renew ip=/);
     assert.equal(toldBy(client, "renew").ip, addressOf(name, 4));
     await client.end();
   });
