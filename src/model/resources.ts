@@ -1,6 +1,7 @@
 import type { Cidr } from "../base/cidr.ts";
 import type { IpAddress, Ipv4Address, Ipv6Address } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
+import type { AttachmentKind } from "./attachment-kind.ts";
 import type { Bandwidth } from "./bandwidth.ts";
 import type { Dhcp } from "./dhcp.ts";
 import type { Dscp } from "./dscp.ts";
@@ -198,9 +199,6 @@ export interface NodeSettings {
   /** VTEP addresses that the node may register without proof. */
   readonly approved: VtepAddresses;
 }
-
-/** How an endpoint hangs on its node: in a namespace, or found behind a port and never declared. */
-export type AttachmentKind = "netns" | "learned";
 
 /** One interface of a container, pod or VM. */
 export interface Endpoint {

@@ -4,6 +4,7 @@ import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address, parseIp }
 import { isSameList } from "../base/lists.ts";
 import { type MacAddress, parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
+import { attachmentKinds } from "./attachment-kind.ts";
 import { type Bandwidth, largestBurst, parseRate, type RateLimits, smallestBurst } from "./bandwidth.ts";
 import {
   defaultLeaseTime,
@@ -142,7 +143,7 @@ const egressBlocked = z
   .default(defaultEgressBlocked);
 const mtu = integer(minimumMtu[4], maximumMtu, "octets of an inner IP packet");
 const addresses = z.array(text(parseAddress), { error: "a list of addresses, at most one of each IP family" });
-const attachment = oneOf("netns", "learned").default("netns");
+const attachment = oneOf(...attachmentKinds, "learned").default("netns");
 const listOfVteps = "a list of VTEP addresses";
 
 const multicastSchema = fields({
@@ -306,7 +307,7 @@ const endpointDraftSchema = fields({
   mac: text(parseUnicastMac).optional(),
   ips: addresses.default([]),
   // What was learned is published, not asked for.
-  attachment: oneOf("netns").default("netns"),
+  attachment: oneOf(...attachmentKinds).default("netns"),
   labels: endpointLabels,
 });
 const endpointSchema = fields({

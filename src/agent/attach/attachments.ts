@@ -1,22 +1,27 @@
 import { randomBytes } from "node:crypto";
 import type { NodeConnection } from "../../api/clients.ts";
+import { given } from "../../api/codec.ts";
 import { kinds } from "../../api/kinds.ts";
 import type { Clock } from "../../base/clock.ts";
 import { seconds } from "../../base/duration.ts";
 import { type ErrorCode, messageOf, WeftError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { unwrap } from "../../base/result.ts";
-import type { DesiredNetwork, KernelObject, NodeDataplane, Problems } from "../../dataplane/index.ts";
+import type { DesiredNetwork, KernelObject, NodeDataplane, PortPlace, Problems } from "../../dataplane/index.ts";
+import type { Bandwidth } from "../../model/bandwidth.ts";
+import { formatProblem } from "../../model/problem.ts";
 import { declaredIps, type Endpoint } from "../../model/resources.ts";
+import { parseBandwidth } from "../../model/schema.ts";
 import type { DesiredState } from "../desired-state.ts";
 import type { EventLog } from "../event-log.ts";
 import { type Attachment, isInPlace, type Replica, type ReplicaChange } from "../replica.ts";
 import { isOfAll, restsOn } from "../rests-on.ts";
+import { parseAllowedAddresses } from "./allowed-addresses.ts";
 import { AttachmentWriter } from "./attachment-writer.ts";
-import type { AttachKind, AttachRequest, AttachTarget } from "./kind.ts";
+import { type AttachKinds, type AttachRequest, type AttachTarget, interfaceOf, kindOf, placeText } from "./kind.ts";
 
 export interface AttachmentsOptions {
-  readonly kind: AttachKind;
+  readonly kinds: AttachKinds;
   readonly replica: Replica;
   readonly attachments: Map<string, Attachment>;
   readonly desired: DesiredState;
@@ -51,30 +56,42 @@ export class Attachments {
   constructor(options: AttachmentsOptions) {
     this.#options = options;
     this.#writer = new AttachmentWriter(options);
-    const { attachments, kind } = options;
-    for (const attachment of attachments.values()) attachments.set(attachment.id, kind.current(attachment));
+    const { attachments, kinds: ways } = options;
+    for (const { place, ...rest } of attachments.values())
+      attachments.set(rest.id, { ...rest, place: kindOf(ways, place).current(place) });
   }
 
   /** Resolves when packets can flow on this node. Nothing stays behind when it rejects. */
   async attach(request: AttachRequest): Promise<Endpoint> {
-    const attempted = `attach ${request.netns} to network ${request.network} as ${request.interface}`;
-    const { kind, attachments } = this.#options;
-    const { key, record } = await kind.find(request, [...attachments.values()], attempted);
+    const attempted = attemptOf(request);
+    const { attachments } = this.#options;
+    const kind = kindOf(this.#options.kinds, request.place);
+    const allowedAddresses = parseAllowedAddresses(request.allowedAddresses, attempted);
+    const bandwidth = bandwidthOf(request, attempted);
+    const spot = await kind.find(request.place, [...attachments.values()], attempted);
+    const { key } = spot;
     const connection = this.#requireConnection(attempted);
     if (this.#busy.has(key))
       throw new WeftError({ code: "already-exists", attempted, reason: "the same is being attached right now" });
-    const place = record([...attachments.values()]);
+    const place = spot.place([...attachments.values()]);
     this.#busy.add(key);
     const id = randomBytes(6).toString("hex");
     try {
       // On disk before the server hears of it: after a crash the claim is found and given back.
-      const attachment: Attachment = { id, network: request.network, ...place, state: "pending" };
+      const attachment: Attachment = {
+        id,
+        network: request.network,
+        place,
+        allowedAddresses,
+        ...(bandwidth === undefined ? {} : { bandwidth }),
+        state: "pending",
+      };
       this.#writer.put(attachment);
       const answer = await connection.client.createEndpoint(
         {
           id,
           network: request.network,
-          attachment: kind.name,
+          attachment: kind.nameOf(place),
           mac: request.mac,
           ips: [...request.ips],
           labels: { ...request.labels },
@@ -91,7 +108,7 @@ export class Attachments {
         level: "info",
         kind: "attached",
         object: { kind: "endpoint", network: request.network, key: id },
-        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) in ${kind.text(attachment)} as ${request.interface}`,
+        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) ${joinedText(place)}`,
       });
       return endpoint;
     } catch (error) {
@@ -104,16 +121,16 @@ export class Attachments {
 
   /** The endpoint that was there; `undefined` when there was none. The server is told now, or when it can be reached. */
   async detach(target: AttachTarget): Promise<string | undefined> {
-    const { kind, attachments } = this.#options;
+    const { kinds: ways, attachments } = this.#options;
     const candidates = [...attachments.values()].filter((each) => each.network === target.network && isInPlace(each));
-    const attachment = kind.at(target, candidates);
+    const attachment = kindOf(ways, target.place).at(target.place, candidates);
     if (attachment === undefined) return undefined;
     await this.#release(attachment.id);
     this.#options.events.add({
       level: "info",
       kind: "detached",
       object: { kind: "endpoint", network: target.network, key: attachment.id },
-      message: `taken out of ${kind.text(attachment)}`,
+      message: `taken out of ${placeText(attachment.place)}`,
     });
     return attachment.id;
   }
@@ -191,7 +208,7 @@ export class Attachments {
    * Those that it could not be asked about stay unclaimed.
    */
   async claimAgain(): Promise<readonly { readonly endpoint: Endpoint; readonly reason: string }[]> {
-    const { kind, attachments, desired, logger } = this.#options;
+    const { kinds: ways, attachments, desired, logger } = this.#options;
     const refused: { readonly endpoint: Endpoint; readonly reason: string }[] = [];
     for (const attachment of [...attachments.values()]) {
       const endpoint = desired.own.get(attachment.id);
@@ -201,7 +218,7 @@ export class Attachments {
       const claim = {
         id,
         network,
-        attachment: kind.name,
+        attachment: kindOf(ways, attachment.place).nameOf(attachment.place),
         mac,
         ips: [...declaredIps(endpoint)],
         labels: { ...labels },
@@ -242,13 +259,13 @@ export class Attachments {
 
   /** The endpoint was taken from this node without anybody here having detached it. */
   forget(endpoint: Endpoint, reason: string): void {
-    const { kind, attachments } = this.#options;
+    const { attachments } = this.#options;
     const attachment = attachments.get(endpoint.id);
     if (attachment === undefined) return;
     this.#writer.remove(endpoint.id);
     this.#forgetClaim(attachment);
     const object = { kind: "endpoint", network: endpoint.network, key: endpoint.id };
-    const message = `${endpoint.ips.join(", ")} was taken out of ${kind.text(attachment)}: ${reason}`;
+    const message = `${endpoint.ips.join(", ")} was taken out of ${placeText(attachment.place)}: ${reason}`;
     this.#options.events.add({ level: "warning", kind: "detached", object, message });
     this.#options.logger.warn({ endpoint: endpoint.id, network: endpoint.network }, message);
   }
@@ -311,6 +328,22 @@ export class Attachments {
 function keepsFrom(object: KernelObject, network: DesiredNetwork): boolean {
   if (object.network !== undefined) return object.network === network.settings.name && isOfAll(network, object);
   return (object.kind === "underlay" || object.kind === "tenant") && restsOn(network, object);
+}
+
+function attemptOf({ network, place }: AttachTarget): string {
+  const as = place.kind === "netns" ? ` as ${interfaceOf(place)}` : "";
+  return `attach ${placeText(place)} to network ${network}${as}`;
+}
+
+function joinedText(place: PortPlace): string {
+  return place.kind === "netns" ? `in ${placeText(place)} as ${place.interface}` : `by ${placeText(place)}`;
+}
+
+function bandwidthOf({ bandwidth }: AttachRequest, attempted: string): Bandwidth | undefined {
+  if (bandwidth === undefined) return undefined;
+  const parsed = parseBandwidth(given(bandwidth));
+  if (parsed.ok) return parsed.value;
+  throw new WeftError({ code: "invalid-argument", attempted, reason: parsed.error.map(formatProblem).join("; ") });
 }
 
 function claimObject({ id, network }: Pick<Attachment, "id" | "network">): KernelObject {
