@@ -24,8 +24,10 @@ import {
   weftJson,
 } from "../support/cluster.ts";
 import { inTenant } from "../support/cluster-tables.ts";
-import { fileRequires } from "../support/kernel.ts";
+import { fileRequires, requires } from "../support/kernel.ts";
+import { testNamespace } from "../support/namespaces.ts";
 import { RawInterface } from "../support/raw-frames.ts";
+import { TapGuest } from "../support/tap-guest.ts";
 
 await fileRequires("nft-inet", "quick processes");
 
@@ -126,13 +128,18 @@ async function udhcpc(on: Owner, name: Name): Promise<BackgroundProgram> {
 
 let clients = 0;
 
-/** Begins ISC's client; `leases`: what it remembers. */
-function dhclient(on: Owner, name: Name, leases: string, ...words: readonly string[]): BackgroundProgram {
+/** How ISC's client is called; `leases`: what it remembers. */
+function dhclientWords(leases: string, ...words: readonly string[]): string[] {
   const path = join(directory, `dhclient${++clients}`);
   writeFileSync(`${path}.leases`, leases);
   writeFileSync(`${path}.conf`, "also request dhcp6.name-servers, dhcp6.domain-search;\n");
   const files = ["-lf", `${path}.leases`, "-pf", `${path}.pid`, "-cf", `${path}.conf`, "-sf", script];
-  return begin(on, name, "dhclient", ...words, "-d", "-v", ...files, "eth0");
+  return [...words, "-d", "-v", ...files, "eth0"];
+}
+
+/** Begins ISC's client. */
+function dhclient(on: Owner, name: Name, leases: string, ...words: readonly string[]): BackgroundProgram {
+  return begin(on, name, "dhclient", ...dhclientWords(leases, ...words));
 }
 
 const dhcpPorts = new Set([67, 68, 546, 547]);
@@ -409,6 +416,36 @@ test("under policies that deny everything guests are configured all the same, an
   const client = await udhcpc(t, "plain1");
   await client.end();
   assert.deepEqual(await dropped("plain1"), before);
+});
+
+test("a virtual machine behind a tap is told all of it", requires("tap"), async (t) => {
+  const card = "52:54:00:00:00:01";
+  const ips = ["--ip", "10.1.0.51", "--ip", "fd01::51"];
+  const there = ["--agent", lab.agentSocket("h1")];
+  const { status, complaints } = await weft(["attach", "flat", "--tap", "vm1", "--mac", card, ...ips, ...there]);
+  assert.equal(status, 0, complaints);
+  using guest = testNamespace("machine");
+  using h1 = lab.namespace("h1");
+  const machine = new TapGuest({ namespace: h1, tap: "vm1" }, { namespace: guest.namespace, tap: "eth0" });
+  try {
+    guest.shell(`ip link set eth0 address ${card} mtu 1400
+      sysctl -qw net.ipv6.conf.eth0.accept_dad=0 net.ipv6.conf.eth0.accept_ra=1; ip link set eth0 up`);
+    const options = ["udhcpc", "-i", "eth0", "-f", "-s", script, "-t", "20", "-T", "1"];
+    const client = new BackgroundProgram(t, guest.namespace, "busybox", options);
+    await client.said(/TOLD bound ip=10\.1\.0\.51/);
+    await client.end();
+    // This process carries the machine's frames: it may not wait for the program without letting others run.
+    const solicitor = new BackgroundProgram(t, guest.namespace, "rdisc6", ["-1", "-q", "-r", "20", "eth0"]);
+    assert.equal(await solicitor.ended(), 0);
+    const client6 = new BackgroundProgram(t, guest.namespace, "dhclient", dhclientWords("", "-6"));
+    await client6.said(/TOLD BOUND6 new_ip6_address=fd01::51/);
+    await client6.end();
+    for (const address of ["10.1.0.13", "fd01::13"])
+      await until(async () => assert.ok(await pings(guest.namespace, address), address));
+  } finally {
+    machine.close();
+    await weft(["detach", "flat", "--tap", "vm1", ...there]);
+  }
 });
 
 /** A DHCPv4 message of a guest, to everybody. */

@@ -16,7 +16,7 @@ export const exampleEndpoint: LocalEndpoint = {
   ],
   gateways: [ip("10.0.0.1"), ip("fd00::1")],
   labels: { hostname: "web-1" },
-  place: { kind: "netns", netns: "/run/netns/a", interface: "eth0", inode: 0 },
+  place: { kind: "netns", netns: "/run/netns/a", interface: "eth0", inode: 0, routePriority: 1 },
 };
 
 export function exampleNetwork(changes: Partial<Network> = {}): Network {
