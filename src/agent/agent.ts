@@ -21,6 +21,7 @@ import type { AttachKinds } from "./attach/kind.ts";
 import { NamespaceAttachment } from "./attach/netns.ts";
 import { CredentialsWriter } from "./credentials-writer.ts";
 import { DesiredState } from "./desired-state.ts";
+import { DhcpResponder } from "./dhcp/responder.ts";
 import { EventLog } from "./event-log.ts";
 import { IncomingState } from "./incoming-state.ts";
 import { KeptPolicies } from "./kept-policies.ts";
@@ -72,6 +73,7 @@ export class Agent {
   readonly desired: DesiredState;
   readonly attachments: Attachments;
   readonly learning: LocalLearning;
+  readonly dhcp: DhcpResponder;
   readonly readiness: Readiness;
   readonly attached = new Map<string, Attachment>();
   /** By the clock that never goes back. */
@@ -146,7 +148,10 @@ export class Agent {
       report: this.#report,
       onTraffic: (event) => this.learning.onTraffic(event),
       onTrafficMissed: () => this.learning.onTrafficMissed(),
-      onPass: (moment, tenant) => this.readiness.onPass(moment, tenant),
+      onPass: (moment, tenant) => {
+        this.readiness.onPass(moment, tenant);
+        if (moment === "ended" && tenant !== undefined) this.dhcp.portsChanged(tenant);
+      },
     });
     this.#writer = new ReplicaWriter(parts.replica, this.dataplane.problems, options.clock);
     const { dataDirectory: directory, node, clock } = options;
@@ -212,6 +217,14 @@ export class Agent {
       },
       connection: () => (this.#connected ? this.#session.connection : undefined),
       revision: () => this.revision,
+    });
+    this.dhcp = new DhcpResponder({
+      desired: this.desired,
+      dataplane: this.dataplane,
+      problems: this.problems,
+      clock: options.clock,
+      random: Math.random,
+      report: this.#report,
     });
     parts.replica.onRewritten = () =>
       this.#report({
@@ -307,6 +320,7 @@ export class Agent {
     this.#credentialsWriter.close();
     this.#cancelUnderlayRetry();
     this.learning.close();
+    this.dhcp.close();
     this.readiness.close();
     await this.dataplane.close();
     this.attachments.close();

@@ -246,6 +246,7 @@ export class DesiredState {
       vlanTags: network.vlanTags,
       antiSpoof: network.antiSpoof,
       stormControl: network.stormControl,
+      answersDhcp: network.dhcp !== undefined,
       policyDefault: network.policyDefault,
       ...(network.bandwidth === undefined ? {} : { bandwidth: network.bandwidth }),
       ...(network.endpointBandwidth === undefined ? {} : { endpointBandwidth: network.endpointBandwidth }),

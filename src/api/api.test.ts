@@ -84,6 +84,14 @@ const everyNetwork: Required<Omit<Network, "gateway">> = {
   bandwidth: { send: { limit: rate("1Gbit"), burst: 500_000 } },
   endpointBandwidth: { send: { guarantee: rate("1Mbit") }, receive: { limit: rate("1500kbit") } },
   dscp: 46,
+  dhcp: {
+    dns: [ip("10.1.0.53"), ip("fd00::53")],
+    domain: "lab.example",
+    ntp: [ip("10.1.0.123")],
+    leaseTime: 600,
+    bootServer: ip("10.1.0.69") as Ipv4Address,
+    bootFile: "pxelinux.0",
+  },
   discovery: "multicast",
   multicast: { group: ip("ff05::7"), ttl: 4, interface: "eth1" },
 };

@@ -76,6 +76,17 @@ const changes: [name: string, create: string, ...steps: [set: string, difference
     ["--gateway none", "gateway: distributed -> none"],
   ],
   [
+    "what DHCP tells",
+    `${create} --subnet fd00:1::/64`,
+    ["--dhcp", "dhcp: none -> {dns: [], ntp: [], leaseTime: 86400}"],
+    [
+      "--dns 10.1.0.53 --dns fd00:1::53 --domain lab.example",
+      "dhcp: {dns: [], ntp: [], leaseTime: 86400} -> {dns: [10.1.0.53, fd00:1::53], domain: lab.example, ntp: [], leaseTime: 86400}",
+    ],
+    ["--no-dhcp", "dhcp: {dns: [10.1.0.53, fd00:1::53], domain: lab.example, ntp: [], leaseTime: 86400} -> none"],
+    ["--lease-time 600", "dhcp: none -> {dns: [], ntp: [], leaseTime: 600}"],
+  ],
+  [
     "what egress leaves out",
     `${create} --mode l3 --egress`,
     [
@@ -111,6 +122,19 @@ const refusals: [line: string, status: number, reason: RegExp][] = [
     /multicast\.group: found 10\.0\.0\.1; allowed: an IPv4 multicast/,
   ],
   [`${create} --multicast-group nowhere`, 2, /"nowhere" is not/],
+  [
+    `${create} --dns fd00::53`,
+    2,
+    /dhcp\.dns\[0\]: found fd00::53; allowed: an address of a family that the network has/,
+  ],
+  [`${create} --dns 10.1.0.53 --dns 10.1.0.53`, 2, /dhcp\.dns\[1\]: found 10\.1\.0\.53; allowed: each address once/],
+  [
+    `${create} --boot-server 10.1.0.69`,
+    2,
+    /dhcp\.bootServer: found 10\.1\.0\.69; allowed: a server with a file to boot/,
+  ],
+  [`${create} --domain under_score.example`, 2, /Allowed: a domain name/],
+  [`${create} --lease-time 5`, 2, /Allowed: 120 to/],
   [`${create} --egress-blocked 169.254.0.0`, 2, /"169\.254\.0\.0" is not/],
   [`${create} --egress-blocked 0.0.0.0/0`, 2, /egressBlocked\[0\]: found "?0\.0\.0\.0\/0"?; allowed: a prefix/],
   ["network set absent --egress", 1, /show network absent: there is none of this name/],

@@ -4,6 +4,7 @@ import { parseDuration } from "../base/duration.ts";
 import { parseIp } from "../base/ip.ts";
 import { parseMac } from "../base/mac.ts";
 import type { Result } from "../base/result.ts";
+import { parseBootFile, parseDomain } from "../model/dhcp.ts";
 import { parseInstanceName, parseInterfaceName, parseNodeName } from "../model/names.ts";
 import { type OutputFormat, outputFormats } from "./output.ts";
 
@@ -63,6 +64,8 @@ export const duration = value(parseDuration);
 export const interfaceName = value(allowed(parseInterfaceName));
 export const instanceName = value(allowed(parseInstanceName));
 export const nodeName = value(allowed(parseNodeName));
+export const domain = value(allowed(parseDomain));
+export const bootFile = value(allowed(parseBootFile));
 
 /** The parsers of names say what is allowed only. */
 function allowed(parse: (text: string) => Result<string, string>): (text: string) => Result<string, string> {

@@ -48,6 +48,8 @@ export interface NetworkSettings {
   /** Whether endpoints send with addresses of their own alone. */
   readonly antiSpoof: boolean;
   readonly stormControl: StormControl;
+  /** Whether this node answers DHCP and router solicitations of its endpoints, which go no further then. */
+  readonly answersDhcp: boolean;
   /** What becomes of packets of its endpoints of which no policy says anything. */
   readonly policyDefault: "allow" | "deny";
   /** Of all endpoints here together. */

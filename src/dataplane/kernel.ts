@@ -31,7 +31,7 @@ export interface KernelNamespace {
   openPacketSender(): Pick<PacketSender, "send" | typeof Symbol.dispose>;
   openPacketSocket(
     options: Omit<PacketSocketOptions, "namespace">,
-  ): Pick<PacketSocket, "receive" | "onReadable" | "pause" | "close">;
+  ): Pick<PacketSocket, "receive" | "send" | "onReadable" | "pause" | "close">;
   close(): void;
   [Symbol.dispose](): void;
 }

@@ -1,6 +1,7 @@
 export { addressResolutionFilter } from "./address-resolution.ts";
 export { assembleBpf } from "./bpf.ts";
 export { type BpfMapLayout, type BpfObject, readBpfObject } from "./bpf-object.ts";
+export { configurationRequestFilter } from "./configuration-requests.ts";
 export { BpfMap, BpfProgram } from "./ebpf.ts";
 export { memoryFile } from "./memory-file.ts";
 export { listMulticastGroups } from "./multicast-groups.ts";

@@ -14,6 +14,7 @@ const SOL_SOCKET = 1;
 const SO_RCVBUFFORCE = 33;
 const SOL_PACKET = 263;
 /** linux/if_packet.h */
+const PACKET_QDISC_BYPASS = 20;
 const PACKET_IGNORE_OUTGOING = 23;
 const MSG_DONTWAIT = 0x40;
 
@@ -80,6 +81,7 @@ export class PacketSocket {
       checked(libc.setsockopt(this.#fd, SOL_SOCKET, SO_RCVBUFFORCE, octets, 4), operation);
       if (options.withoutOutgoing === true)
         checked(libc.setsockopt(this.#fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, Int32Array.of(1), 4), operation);
+      checked(libc.setsockopt(this.#fd, SOL_PACKET, PACKET_QDISC_BYPASS, Int32Array.of(1), 4), operation);
       writeAddress(this.#address, interfaceIndex, protocol);
       checked(libc.bind(this.#fd, this.#address, addressLength), operation);
     } catch (error) {
@@ -109,6 +111,14 @@ export class PacketSocket {
       if (errno === EAGAIN) return undefined;
       if (errno !== EINTR) throw new SystemError({ operation: "receive frames", errno });
     }
+  }
+
+  /**
+   * Sends a frame by an interface of the namespace, past its queues and the programs at its clsact egress. It is lost, as frames
+   * are, where the interface is down or gone, or its ring full.
+   */
+  send(interfaceIndex: number, frame: Uint8Array): void {
+    sendFrame(this.#fd, this.#address, interfaceIndex, frame);
   }
 
   /** Calls back from the event loop whenever there is something to receive, until {@link pause} or {@link close}; one callback at a time. */
@@ -151,13 +161,17 @@ export class PacketSender {
 
   /** Sends a frame. It is lost, as frames are, where the interface is down or gone, or its queue full. */
   send(interfaceIndex: number, frame: Uint8Array): void {
-    writeAddress(this.#address, interfaceIndex, 0);
-    libc.sendto(this.#fd, frame, frame.length, MSG_DONTWAIT, this.#address, addressLength);
+    sendFrame(this.#fd, this.#address, interfaceIndex, frame);
   }
 
   [Symbol.dispose](): void {
     closeDescriptor(this.#fd);
   }
+}
+
+function sendFrame(fd: number, address: Uint8Array, interfaceIndex: number, frame: Uint8Array): void {
+  writeAddress(address, interfaceIndex, 0);
+  libc.sendto(fd, frame, frame.length, MSG_DONTWAIT, address, addressLength);
 }
 
 /** linux/if_packet.h: `struct sockaddr_ll` of an interface and an EtherType. */

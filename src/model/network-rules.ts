@@ -1,6 +1,7 @@
 import { type Cidr, cidrFamily, prefixLengthOf } from "../base/cidr.ts";
 import { familyOf, type IpAddress, type IpFamily, ipFromBytes } from "../base/ip.ts";
 import { type Bandwidth, bitsOf, directions } from "./bandwidth.ts";
+import { dhcpProblems } from "./dhcp.ts";
 import { encapsulations, encapsulationsThat, noTunnel } from "./encapsulation.ts";
 import { type FieldProblem, fieldProblem } from "./problem.ts";
 import type { NetworkDraft, UnderlayFamily, Vni } from "./resources.ts";
@@ -49,6 +50,7 @@ export function combinationProblems(network: NetworkDraft): FieldProblem[] {
     ...blockProblems(network),
     ...routingProblems(network),
     ...bandwidthProblems(network),
+    ...dhcpProblems(network.dhcp, network.subnets),
   ];
 }
 

@@ -3,6 +3,7 @@ import type { IpAddress, Ipv4Address, Ipv6Address } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import type { AttachmentKind } from "./attachment-kind.ts";
 import type { Bandwidth } from "./bandwidth.ts";
+import type { Dhcp } from "./dhcp.ts";
 import type { Dscp } from "./dscp.ts";
 import type { Encapsulation, NetworkMode } from "./encapsulation.ts";
 import type { Labels } from "./policy/label-selector.ts";
@@ -118,6 +119,8 @@ export interface Network {
   readonly stormControl: StormControl;
   /** What becomes of packets of its endpoints of which no policy says anything. Default `allow`. */
   readonly policyDefault: "allow" | "deny";
+  /** Nodes answer DHCP and router solicitations of their endpoints themselves, and say this. Absent: they do not. */
+  readonly dhcp?: Dhcp;
   /** l3: nodes that share a link route to each other without a tunnel. Default false. */
   readonly crossSubnet: boolean;
   /** Endpoints reach the world outside through their node, behind an address of it (SNAT). Default false. */

@@ -6,6 +6,14 @@ import { type MacAddress, parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { attachmentKinds } from "./attachment-kind.ts";
 import { type Bandwidth, largestBurst, parseRate, type RateLimits, smallestBurst } from "./bandwidth.ts";
+import {
+  defaultLeaseTime,
+  longestLeaseTime,
+  maximumServers,
+  parseBootFile,
+  parseDomain,
+  shortestLeaseTime,
+} from "./dhcp.ts";
 import { dscpAllowed, largestDscp } from "./dscp.ts";
 import { defaultEgressBlocked } from "./egress-blocked.ts";
 import { defaultEncapsulation, encapsulationNames, encapsulations, maxVni } from "./encapsulation.ts";
@@ -189,6 +197,26 @@ const dscp = z
   .transform((codepoint) => (codepoint === 0 ? undefined : codepoint))
   .optional();
 
+const listOfServers = `a list of at most ${maximumServers} addresses`;
+const servers = z
+  .array(text(parseAddress), { error: listOfServers })
+  .max(maximumServers, { error: listOfServers })
+  .default([]);
+const parseIpv4: TextParser<Ipv4Address> = (input) => {
+  const address = parseIp(input);
+  return address.ok && familyOf(address.value) === 4 ? ok(address.value as Ipv4Address) : err("an IPv4 address");
+};
+const dhcp = fields({
+  dns: servers,
+  domain: text(parseDomain).optional(),
+  ntp: servers,
+  leaseTime: integer(shortestLeaseTime, longestLeaseTime, "seconds").default(defaultLeaseTime),
+  bootServer: text(parseIpv4).optional(),
+  bootFile: text(parseBootFile).optional(),
+})
+  .transform(withoutUndefined)
+  .optional();
+
 /** Nothing asked for is no selector. */
 const nodeSelector = labels
   .transform((selector) => (Object.keys(selector).length === 0 ? undefined : selector))
@@ -228,6 +256,7 @@ const declaredNetworkSchema = fields({
   antiSpoof: onOrOff.default(true),
   stormControl,
   policyDefault: oneOf("allow", "deny").default("allow"),
+  dhcp,
   crossSubnet: yesOrNo.default(false),
   egress: yesOrNo.default(false),
   egressBlocked,

@@ -346,6 +346,7 @@ function forget(entry: NetworkEntry): Operation[] {
 /** What the absence of a field means. */
 const whenAbsent: { readonly [field in keyof Network | keyof Policy]?: string } = {
   mtu: "computed",
+  dhcp: "none",
   multicast: "none",
   nodeSelector: "every node",
   gateway: "none",

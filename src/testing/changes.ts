@@ -100,6 +100,7 @@ const ofBridges: Changes = {
   "what is for nobody is dropped": setting({ floodsUnknown: false }),
   "learning at ports": setting({ localLearning: true }),
   "tags, and faster ageing": setting({ vlanTags: true, ageing: 60 }),
+  "the node answers DHCP": setting({ answersDhcp: true }),
   "listed VTEPs": (network) => network.setListed(placesOf(network, 3, 9)),
   "only those get what is flooded": setting({ flood: "listed" }),
   "other listed VTEPs": (network) => network.setListed(placesOf(network, 8, 9)),

@@ -26,6 +26,7 @@ export function networkSettings(changes: Partial<NetworkSettings> = {}): Network
     vlanTags: false,
     antiSpoof: true,
     stormControl: { port: 0, network: 0 },
+    answersDhcp: false,
     policyDefault: "allow",
     ageing: 300,
     gateways: [],

@@ -247,6 +247,10 @@ function neighbourOptionText(option: NeighbourOption): string {
       return `prefix ${option.prefix}/${option.prefixLength}`;
     case "mtu":
       return `mtu ${option.mtu}`;
+    case "recursive-dns-servers":
+      return `dns ${option.addresses.join(" ")}`;
+    case "dns-search-list":
+      return `search ${option.domains.join(" ")}`;
     default:
       return `option ${option.type.unknown}`;
   }

@@ -124,6 +124,24 @@ codecSuite(icmpv6, {
 codecSuite(neighbourOptions, {
   examples: [
     {
+      name: "DNS servers and a search list",
+      bytes: `
+        19 03 00 00 00 00 0e 10 ${targetBytes}
+        1f 03 00 00 ff ff ff ff
+           03 6c 61 62 07 65 78 61 6d 70 6c 65 00 00 00 00  # lab.example`,
+      value: [
+        { type: "recursive-dns-servers", lifetime: 3600, addresses: [target] },
+        { type: "dns-search-list", lifetime: 0xffff_ffff, domains: ["lab.example"] },
+      ],
+      wholeAt: [0, 24],
+    },
+    {
+      name: "more padding of a search list than it takes",
+      bytes: "1f 03 00 00 00 00 00 00 01 61 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
+      value: [{ type: { unknown: 31 }, data: Uint8Array.of(0, 0, 0, 0, 0, 0, 1, 0x61, ...new Uint8Array(14)) }],
+      wholeAt: [0],
+    },
+    {
       name: "one without a name, and a link-layer address of another length",
       bytes: `
         0e 01 01 02 03 04 05 06  # nonce

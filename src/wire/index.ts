@@ -11,10 +11,29 @@ export {
   onesComplementSum,
   pseudoHeaderSum,
 } from "./checksum.ts";
+export { type ClasslessRoute, classlessRoutes } from "./classless-routes.ts";
 export { type Codec, octets, type ValueOf } from "./codec.ts";
 export { type DecodeError, formatDecodeError } from "./decode-error.ts";
 export { type DecodeFrameOptions, decodeFrame, type Frame, maximumLayers } from "./decode-frame.ts";
 export { describeFrame } from "./describe-frame.ts";
+export {
+  type Dhcpv4Message,
+  type Dhcpv4Option,
+  dhcpv4,
+  dhcpv4MessageType,
+  dhcpv4Options,
+  dhcpv4Port,
+} from "./dhcpv4.ts";
+export {
+  type Dhcpv6AssociationOption,
+  type Dhcpv6Message,
+  type Dhcpv6Option,
+  dhcpv6,
+  dhcpv6MessageType,
+  dhcpv6Options,
+  dhcpv6Port,
+  dhcpv6Status,
+} from "./dhcpv6.ts";
 export { ethernet, etherType } from "./ethernet.ts";
 export { type LayerChecksum, verifyChecksums } from "./frame-checksums.ts";
 export {

@@ -1,33 +1,41 @@
 import { ok, type Result } from "../base/result.ts";
 import { type Codec, requireRoom } from "./codec.ts";
 import { cutShort, type DecodeError, malformed } from "./decode-error.ts";
-import { defineHeader, type Fields, type FieldValues, fixed, type Header, uint } from "./layout.ts";
+import { defineHeader, type Fields, type FieldValues, type Header, uint } from "./layout.ts";
 
-/** An option that a list of options declares: its type number and the fields after type and length. */
+/** An option that a list of options declares: its type number and the fields after type and length; a tail fills the rest. */
 export interface OptionLayout {
   readonly type: number;
-  readonly fields: Readonly<Record<string, Exclude<Fields[string], { kind: "tail" }>>>;
+  readonly fields: Fields;
 }
 
 export type Option<Declared extends Readonly<Record<string, OptionLayout>>, Single extends string> =
   | {
       [Name in keyof Declared]: { readonly type: Name } & FieldValues<Declared[Name]["fields"]>;
     }[keyof Declared]
-  | { readonly type: Single }
+  | SingleOption<Single>
   | UnknownOption;
 
-/** An option that is not declared, or a declared one of another length: `data` is what follows type and length. */
+/** None where there is none. */
+type SingleOption<Single> = Single extends unknown ? { readonly type: Single } : never;
+
+/** An option that is not declared, or a declared one whose data is not as it would be written: `data` is what follows type and length. */
 export interface UnknownOption {
   readonly type: { readonly unknown: number };
   readonly data: Uint8Array;
 }
 
-const optionLead = defineHeader("option", { type: uint(8), length: uint(8) });
+const optionLeads = {
+  8: defineHeader("option", { type: uint(8), length: uint(8) }),
+  16: defineHeader("option", { type: uint(16), length: uint(16) }),
+};
 
 /** How the options of a list are written. */
 export interface OptionForm<Single extends string> {
-  /** What the length octet counts: the whole option, in octets or in words of 8, or its data alone, in octets. */
+  /** What the length counts: the whole option, in octets or in words of 8, or its data alone, in octets. */
   readonly length: "octets" | "words" | "data-octets";
+  /** Bits of the type, and of the length. Default 8. */
+  readonly width?: 8 | 16;
   /** Options of one octet, without a length, by their type number. */
   readonly single?: Readonly<Record<Single, number>>;
   /** The single option that ends the list: every octet after it is padding and reads as the same option. */
@@ -41,60 +49,66 @@ export function defineOptions<
 >(name: string, form: OptionForm<Single>, declared: Declared): Codec<readonly Option<Declared, Single>[]> {
   type Value = Option<Declared, Single>;
   const unit = form.length === "words" ? 8 : 1;
-  const uncounted = form.length === "data-octets" ? 2 : 0;
+  const optionLead: Header<{ readonly type: number; readonly length: number }> = optionLeads[form.width ?? 8];
+  const uncounted = form.length === "data-octets" ? optionLead.length : 0;
   const single: Readonly<Record<string, number>> = form.single ?? {};
   const singles = new Map(Object.entries<number>(single));
   const end = form.end === undefined ? undefined : singles.get(form.end);
   const singleNames = new Map(Object.entries<number>(single).map(([key, type]) => [type, key]));
+  const types = new Map<unknown, number>();
   const layouts = new Map<unknown, Header<object>>();
   const names = new Map<number, string>();
   for (const [key, { type, fields }] of Object.entries<OptionLayout>(declared)) {
-    const octets = 2 + Object.values(fields).reduce((bits, field) => bits + field.bits, 0) / 8;
-    const lead = { optionType: fixed(8, type), optionLength: fixed(8, (octets - uncounted) / unit) };
-    layouts.set(key, defineHeader(name, { ...lead, ...fields }));
+    layouts.set(key, defineHeader(name, fields));
+    types.set(key, type);
     names.set(type, key);
   }
 
   const lengthOf = (option: Value): number => {
     if (typeof option.type === "string" && singles.has(option.type)) return 1;
-    if (typeof option.type === "object") return 2 + (option as UnknownOption).data.length;
-    return layouts.get(option.type)?.length ?? 0;
+    if (typeof option.type === "object") return optionLead.length + (option as UnknownOption).data.length;
+    return optionLead.length + (layouts.get(option.type)?.lengthOf(option) ?? 0);
   };
 
   const decodeOne = (bytes: Uint8Array, offset: number): Result<Value, DecodeError> => {
-    const type = bytes[offset] as number;
-    const units = bytes[offset + 1];
-    if (units === undefined) return cutShort(name, bytes, offset, 2);
+    const lead = optionLead.decode(bytes, offset);
+    if (!lead.ok) return cutShort(name, bytes, offset, optionLead.length);
+    const { type, length: units } = lead.value;
     const length = units * unit + uncounted;
-    if (length < 2) return malformed(name, `the length of option ${type} is ${units}`, offset + 1);
+    if (length < optionLead.length)
+      return malformed(name, `the length of option ${type} is ${units}`, offset + optionLead.length / 2);
     if (offset + length > bytes.length) return cutShort(name, bytes, offset, length);
+    const start = offset + optionLead.length;
+    const end = offset + length;
     const key = names.get(type);
     const layout = layouts.get(key);
-    if (layout?.length !== length)
-      return ok({ type: { unknown: type }, data: bytes.subarray(offset + 2, offset + length) });
-    const fields = layout.decode(bytes, offset);
-    return fields.ok ? ok({ type: key, ...fields.value } as Value) : fields;
+    const fields = layout?.decode(bytes.subarray(0, end), start);
+    return fields?.ok && layout?.lengthOf(fields.value) === end - start
+      ? ok({ type: key, ...fields.value } as Value)
+      : ok({ type: { unknown: type }, data: bytes.subarray(start, end) });
   };
 
-  const encodeUnknown = (type: number, data: Uint8Array, target: Uint8Array, offset: number): void => {
-    const length = 2 + data.length;
-    if (singleNames.has(type)) throw new RangeError(`${name} ${type} is one octet, without data`);
+  const encodeLead = (type: number, length: number, target: Uint8Array, offset: number): void => {
     if (length % unit !== 0) throw new RangeError(`${name}: ${length} octets are no multiple of ${unit}`);
     optionLead.encode({ type, length: (length - uncounted) / unit }, target, offset);
-    target.set(data, offset + 2);
   };
 
   const encodeOne = (option: Value, target: Uint8Array, offset: number): void => {
+    const length = lengthOf(option);
     if (typeof option.type === "object") {
       const { type, data } = option as UnknownOption;
-      encodeUnknown(type.unknown, data, target, offset);
+      if (singleNames.has(type.unknown)) throw new RangeError(`${name} ${type.unknown} is one octet, without data`);
+      encodeLead(type.unknown, length, target, offset);
+      target.set(data, offset + optionLead.length);
       return;
     }
     const octet = singles.get(option.type as string);
-    const layout = layouts.get(option.type);
+    const type = types.get(option.type);
     if (octet !== undefined) target[offset] = octet;
-    else if (layout !== undefined) layout.encode(option, target, offset);
-    else throw new RangeError(`${name}: there is no option "${String(option.type)}"`);
+    else if (type !== undefined) {
+      encodeLead(type, length, target, offset);
+      layouts.get(option.type)?.encode(option, target, offset + optionLead.length);
+    } else throw new RangeError(`${name}: there is no option "${String(option.type)}"`);
   };
 
   const totalLength = (options: readonly Value[]): number =>
@@ -113,7 +127,7 @@ export function defineOptions<
         const key = singleNames.get(type);
         if (key !== undefined) {
           ended ||= type === end;
-          options.push({ type: key as Single });
+          options.push({ type: key } as Value);
           position++;
           continue;
         }

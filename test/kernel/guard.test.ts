@@ -3,8 +3,11 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { after, before, describe, it } from "node:test";
 import { cidr } from "../../src/base/cidr.ts";
-import { broadcastMac, mac } from "../../src/base/mac.ts";
+import { type Ipv4Address, type Ipv6Address, ip } from "../../src/base/ip.ts";
+import { broadcastMac, mac, zeroMac } from "../../src/base/mac.ts";
+import type { NetworkSettings } from "../../src/dataplane/index.ts";
 import { NetworkNamespace } from "../../src/linux/index.ts";
+import { buildFrame, type LayerDraft } from "../../src/wire/index.ts";
 import { attacksOf, bare } from "../attacks/attacks.ts";
 import { players, Stage } from "../attacks/stage.ts";
 import { requires } from "../support/kernel.ts";
@@ -132,4 +135,78 @@ describe("an endpoint of a network with protection", requires("nft-inet"), () =>
     for (const dataplane of stage.dataplanes) await dataplane.changed();
     for (const attack of attacks) assert.ok((await stage.play(attack, 10)).delivered > 0, attack.name);
   });
+});
+
+describe("an endpoint whose node answers what it asks for", requires("nft-inet"), () => {
+  let stage: Stage;
+  before(async () => {
+    stage = await Stage.make("heard", {});
+  });
+  after(() => stage.close());
+
+  const change = async (changes: Partial<NetworkSettings>): Promise<void> => {
+    const network = stage.network(1);
+    network.setSettings({ ...network.settings, ...changes });
+    await stage.dataplanes[0]?.changed();
+  };
+  const from = (etherType: "arp" | "ipv4" | "ipv6"): LayerDraft => ({
+    protocol: "ethernet",
+    header: { source: attacker.mac, destination: broadcastMac, etherType },
+  });
+  const over4 = (source: Ipv4Address): LayerDraft => ({
+    protocol: "ipv4",
+    header: {
+      ...{ dscp: 0, ecn: 0, identification: 0, dontFragment: false, moreFragments: false, fragmentOffset: 0 },
+      ...{ timeToLive: 64, protocol: "udp", source, destination: ip("255.255.255.255") as Ipv4Address },
+      options: new Uint8Array(),
+    },
+  });
+  const over6 = (nextHeader: "udp" | "icmpv6"): LayerDraft => ({
+    protocol: "ipv6",
+    header: {
+      ...{ dscp: 0, ecn: 0, flowLabel: 0, nextHeader, hopLimit: 255 },
+      ...{ source: attacker.ipv6, destination: ip("ff02::2") as Ipv6Address },
+    },
+  });
+  const udp = (sourcePort: number, destinationPort: number): LayerDraft => ({
+    protocol: "udp",
+    header: { sourcePort, destinationPort },
+  });
+  const asks = (target: string): LayerDraft => ({
+    protocol: "arp",
+    header: {
+      ...{ operation: "request", senderMac: attacker.mac, senderIp: attacker.ipv4, targetMac: zeroMac },
+      targetIp: ip(target) as Ipv4Address,
+    },
+  });
+  const solicitation: LayerDraft = {
+    protocol: "icmpv6",
+    header: { type: "router-solicitation", code: 0, options: [] },
+  };
+  const requests: readonly [string, LayerDraft[]][] = [
+    ["DHCPv4 of a client without an address", [from("ipv4"), over4(ip("0.0.0.0") as Ipv4Address), udp(68, 67)]],
+    ["DHCPv4 of a client that has one", [from("ipv4"), over4(attacker.ipv4), udp(68, 67)]],
+    ["DHCPv6", [from("ipv6"), over6("udp"), udp(546, 547)]],
+    ["a router solicitation", [from("ipv6"), over6("icmpv6"), solicitation]],
+    ["ARP for the server without an address", [from("arp"), asks("169.254.0.1")]],
+  ];
+  const others: readonly [string, LayerDraft[]][] = [
+    ["UDP to another port", [from("ipv4"), over4(attacker.ipv4), udp(68, 69)]],
+    ["UDP of IPv6 to another port", [from("ipv6"), over6("udp"), udp(546, 548)]],
+    ["ARP for another address", [from("arp"), asks("169.254.0.2")]],
+  ];
+  const deliver = async (layers: LayerDraft[]): Promise<boolean> => {
+    const { delivered, dropped } = await stage.play({ frame: () => buildFrame(layers) }, 10);
+    assert.deepEqual(dropped, {});
+    return delivered > 0;
+  };
+
+  for (const antiSpoof of [true, false])
+    it(`keeps it from all others ${antiSpoof ? "with" : "without"} protection, and nothing else`, async () => {
+      await change({ antiSpoof, answersDhcp: true });
+      for (const [name, layers] of requests) assert.equal(await deliver(layers), false, name);
+      for (const [name, layers] of others) assert.equal(await deliver(layers), true, name);
+      await change({ antiSpoof, answersDhcp: false });
+      for (const [name, layers] of requests) assert.equal(await deliver(layers), true, name);
+    });
 });

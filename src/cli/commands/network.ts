@@ -3,6 +3,7 @@ import type { Cidr } from "../../base/cidr.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import { bandwidthText } from "../../model/bandwidth.ts";
+import { defaultLeaseTime, longestLeaseTime, shortestLeaseTime } from "../../model/dhcp.ts";
 import { type Dscp, dscpAllowed, largestDscp } from "../../model/dscp.ts";
 import {
   defaultEncapsulation,
@@ -19,6 +20,8 @@ import {
   address,
   addresses,
   agentOption,
+  bootFile,
+  domain,
   examples,
   integer,
   interfaceName,
@@ -46,7 +49,16 @@ interface NetworkOptions
   extends Partial<
     Omit<
       Network,
-      "name" | "subnets" | "gateways" | "gateway" | "vteps" | "mtu" | "multicast" | "nodeSelector" | "stormControl"
+      | "name"
+      | "subnets"
+      | "gateways"
+      | "gateway"
+      | "vteps"
+      | "mtu"
+      | "multicast"
+      | "nodeSelector"
+      | "stormControl"
+      | "dhcp"
     > &
       WithServer &
       WithOutput &
@@ -63,6 +75,13 @@ interface NetworkOptions
   readonly multicastInterface?: string;
   /** False: every node. */
   readonly nodeSelector?: Network["nodeSelector"] | false;
+  readonly dhcp?: boolean;
+  readonly dns?: readonly IpAddress[];
+  readonly domain?: string;
+  readonly ntp?: readonly IpAddress[];
+  readonly leaseTime?: number;
+  readonly bootServer?: IpAddress;
+  readonly bootFile?: string;
 }
 
 /** A network, and what its nodes make of it. */
@@ -196,6 +215,7 @@ export function registerNetwork(program: Command): void {
             ["anti spoof", onOrOff(found.antiSpoof)],
             ["storm control", stormText(found)],
             ["policy default", found.policyDefault],
+            ["dhcp", dhcpText(found.dhcp)],
             ["bandwidth", bandwidthText(found.bandwidth)],
             ["endpoint bandwidth", bandwidthText(found.endpointBandwidth)],
             ["dscp", found.dscp],
@@ -230,6 +250,7 @@ export function registerNetwork(program: Command): void {
     .option("--no-egress", "they do not")
     .option("--host-access", "a node reaches the endpoints on it")
     .option("--no-host-access", "it does not")
+    .option("--no-dhcp", "endpoints are told nothing by DHCP and router advertisements")
     .option("--no-node-selector", "every node may host it")
     .addOption(waitOption())
     .addOption(serverOption())
@@ -263,6 +284,7 @@ export function registerNetwork(program: Command): void {
     "weft network set web --encapsulation geneve --wait",
     "weft network set web --learning-limit 16 --ageing 120",
     "weft network set web --policy-default deny",
+    "weft network set web --dhcp --dns 10.1.0.53 --domain lab.example",
     "weft network set web --bandwidth send=1Gbit --bandwidth receive=1Gbit --endpoint-bandwidth send=100Mbit,burst=200000",
     "weft network set web --egress --egress-blocked 169.254.0.0/16,10.0.0.0/8",
   );
@@ -334,6 +356,20 @@ function changeOptions(command: Command): Command {
       "of packets between nodes: 0 to 63, or inherit: that of the packet inside (default: 0)",
       dscp,
     )
+    .option(
+      "--dhcp",
+      "nodes answer DHCP and router solicitations of their endpoints; the options that follow say what else they tell, and imply it",
+    )
+    .option("--dns <address>", "DNS server, of either family; repeat it", addresses)
+    .option("--domain <name>", "domain in which endpoints look up names", domain)
+    .option("--ntp <address>", "NTP server, of either family; repeat it", addresses)
+    .option(
+      "--lease-time <seconds>",
+      `how long an endpoint may go without an answer (default: ${defaultLeaseTime})`,
+      integer(shortestLeaseTime, longestLeaseTime),
+    )
+    .option("--boot-server <address>", "TFTP server to boot from", address)
+    .option("--boot-file <path>", "what to boot: a path on that server, or a URL", bootFile)
     .option("--ageing <seconds>", "when what was learned is forgotten (default: 300)", integer(10, 86_400))
     .option(
       "--change-timeout <seconds>",
@@ -366,6 +402,13 @@ function fieldsOf(options: NetworkOptions): Record<string, unknown> {
     gateway,
     vtep,
     nodeSelector: selector,
+    dhcp,
+    dns,
+    domain,
+    ntp,
+    leaseTime,
+    bootServer,
+    bootFile,
     ...named
   } = options;
   const { portStormLimit, networkStormLimit, ...rest } = named;
@@ -388,7 +431,15 @@ function fieldsOf(options: NetworkOptions): Record<string, unknown> {
     ...(selector === undefined ? {} : { nodeSelector: selector || {} }),
     ...(Object.keys(stormControl).length === 0 ? {} : { stormControl }),
     ...(Object.keys(multicast).length === 0 ? {} : { multicast }),
+    ...dhcpFields(dhcp, { dns, domain, ntp, leaseTime, bootServer, bootFile }),
   };
+}
+
+/** What is to be told is told by DHCP, which it implies. */
+function dhcpFields(isOn: boolean | undefined, settings: Record<string, unknown>): Record<string, unknown> {
+  const named = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
+  if (isOn === false) return { dhcp: undefined };
+  return isOn === true || Object.keys(named).length > 0 ? { dhcp: named } : {};
 }
 
 /** Addresses, and whether each node routes, are fields of their own. */
@@ -401,11 +452,23 @@ function gatewayFields(named: NetworkOptions["gateway"] = []): Record<string, un
 
 /** The changes, those of single settings of a group together with the settings that stay. */
 function merged(before: Network, changes: Record<string, unknown>): Record<string, unknown> {
-  const groups = (["multicast", "stormControl"] as const).flatMap((group) => {
+  const groups = (["multicast", "stormControl", "dhcp"] as const).flatMap((group) => {
     const change = changes[group];
     return typeof change === "object" ? [[group, { ...before[group], ...change }] as const] : [];
   });
   return { ...changes, ...Object.fromEntries(groups) };
+}
+
+function dhcpText(dhcp: Network["dhcp"]): readonly string[] | string {
+  if (dhcp === undefined) return "off";
+  const { dns, domain, ntp, leaseTime, bootServer, bootFile } = dhcp;
+  return [
+    `lease of ${leaseTime} s`,
+    ...(dns.length === 0 ? [] : [`DNS ${dns.join(", ")}`]),
+    ...(domain === undefined ? [] : [`domain ${domain}`]),
+    ...(ntp.length === 0 ? [] : [`NTP ${ntp.join(", ")}`]),
+    ...(bootFile === undefined ? [] : [`boots ${bootFile}${bootServer === undefined ? "" : ` from ${bootServer}`}`]),
+  ];
 }
 
 function stormText({ stormControl: { port, network } }: Network): string {

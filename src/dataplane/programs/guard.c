@@ -24,7 +24,8 @@ enum reason {
 	STORM,
 	REASONS,
 };
-enum { PASS = -1 };
+/* HEARD: it goes no further, and is no more than what its receiver has by now. */
+enum { PASS = -1, HEARD = -2 };
 
 struct port_key {
 	__u32 tenant;
@@ -67,6 +68,8 @@ enum port_flags {
 	TAGGED = 4,
 	/* It has rows in `prefixes`. */
 	PREFIXES = 8,
+	/* The node answers what asks for configuration. */
+	ANSWERED = 16,
 };
 
 struct port {
@@ -338,6 +341,37 @@ INLINE int judge_ipv6(const struct frame *frame)
 	return next == UDP ? judge_udp(frame, offset, 547, 546) : PASS;
 }
 
+/*
+ * Whether it asks for configuration: DHCP of a client, a router solicitation, or ARP for 169.254.0.1, the server where the network has
+ * no gateway (agent/dhcp/configuration.ts). The agent's sockets at the port have it before this
+ * program does, and nobody else is to have it.
+ */
+INLINE int is_heard(const struct frame *frame)
+{
+	__u16 type = frame->ethernet.h_proto;
+	struct udp udp;
+	if (type == SWAPPED16(ETH_P_ARP)) {
+		struct arp arp;
+		return LOAD(frame, ETH_HLEN, arp) && arp.target_ip[0] == 169 && arp.target_ip[1] == 254 &&
+		       arp.target_ip[2] == 0 && arp.target_ip[3] == 1;
+	}
+	if (type == SWAPPED16(ETH_P_IP)) {
+		struct ipv4 ip;
+		if (!LOAD(frame, ETH_HLEN, ip) || ip.protocol != UDP || (ip.fragment & SWAPPED16(0x1fff)))
+			return 0;
+		return LOAD(frame, ETH_HLEN + (ip.version_and_length & 15) * 4, udp) &&
+		       udp.source == SWAPPED16(68) && udp.destination == SWAPPED16(67);
+	}
+	struct ipv6 ip;
+	__u8 message;
+	if (type != SWAPPED16(ETH_P_IPV6) || !LOAD(frame, ETH_HLEN, ip))
+		return 0;
+	if (ip.next_header == ICMPV6)
+		return LOAD(frame, ETH_HLEN + sizeof(ip), message) && message == ROUTER_SOLICITATION;
+	return ip.next_header == UDP && LOAD(frame, ETH_HLEN + sizeof(ip), udp) && udp.source == SWAPPED16(546) &&
+	       udp.destination == SWAPPED16(547);
+}
+
 INLINE int is_storm(struct port_key key, __u32 limit)
 {
 	/* 2^30 ns: 1.074 s. Processors may count past each other; a few frames more or less are none. */
@@ -373,9 +407,11 @@ INLINE int judge_source(const struct frame *frame)
 	if (is_tagged && !(frame->port->flags & TAGGED))
 		return VLAN_TAG;
 	if (frame->port->flags & TRUSTED)
-		return PASS;
+		return (frame->port->flags & ANSWERED) && !is_tagged && is_heard(frame) ? HEARD : PASS;
 	if (!may_have_mac(frame, frame->ethernet.h_source))
 		return MAC;
+	if ((frame->port->flags & ANSWERED) && !is_tagged && is_heard(frame))
+		return HEARD;
 	/* VID 0 is a priority alone: whoever gets the frame takes it for an untagged one. IEEE 802.1Q-2018 table 9-2. */
 	if (is_tagged && (vid != 0 || is_tag))
 		return vid == 0 ? VLAN_TAG : PASS;

@@ -147,6 +147,7 @@ export class FakeNamespace {
       openPacketSocket: () =>
         this.#do("open a packet socket", () => ({
           receive: () => undefined,
+          send() {},
           onReadable: () => () => {},
           pause() {},
           close() {},

@@ -194,6 +194,13 @@ export declare type Network = Message<"weft.v1.Network"> & {
   gateway: string;
 
   /**
+   * Unset: nodes do not answer DHCP and router solicitations.
+   *
+   * @generated from field: weft.v1.Dhcp dhcp = 60;
+   */
+  dhcp?: Dhcp | undefined;
+
+  /**
    * Of all endpoints on one node together; unset: no limit.
    *
    * @generated from field: weft.v1.Bandwidth bandwidth = 70;
@@ -241,6 +248,55 @@ export declare type Network = Message<"weft.v1.Network"> & {
  * Use `create(NetworkSchema)` to create a new message.
  */
 export declare const NetworkSchema: GenMessage<Network>;
+
+/**
+ * What nodes tell endpoints.
+ *
+ * @generated from message weft.v1.Dhcp
+ */
+export declare type Dhcp = Message<"weft.v1.Dhcp"> & {
+  /**
+   * @generated from field: repeated string dns = 1;
+   */
+  dns: string[];
+
+  /**
+   * Empty: none.
+   *
+   * @generated from field: string domain = 2;
+   */
+  domain: string;
+
+  /**
+   * @generated from field: repeated string ntp = 3;
+   */
+  ntp: string[];
+
+  /**
+   * Seconds; 0: the default.
+   *
+   * @generated from field: uint32 lease_time = 4;
+   */
+  leaseTime: number;
+
+  /**
+   * Empty: none.
+   *
+   * @generated from field: string boot_server = 5;
+   */
+  bootServer: string;
+
+  /**
+   * @generated from field: string boot_file = 6;
+   */
+  bootFile: string;
+};
+
+/**
+ * Describes the message weft.v1.Dhcp.
+ * Use `create(DhcpSchema)` to create a new message.
+ */
+export declare const DhcpSchema: GenMessage<Dhcp>;
 
 /**
  * Directions as the endpoint sees them; unset: no limit.

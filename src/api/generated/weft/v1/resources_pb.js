@@ -10,7 +10,7 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file weft/v1/resources.proto.
  */
 export const file_weft_v1_resources = /*@__PURE__*/
-  fileDesc("Chd3ZWZ0L3YxL3Jlc291cmNlcy5wcm90bxIHd2VmdC52MSKYAQoGVGVuYW50EgwKBG5hbWUYASABKAkSEQoJcGxhY2VtZW50GAIgASgJEjgKDW5vZGVfc2VsZWN0b3IYAyADKAsyIS53ZWZ0LnYxLlRlbmFudC5Ob2RlU2VsZWN0b3JFbnRyeRozChFOb2RlU2VsZWN0b3JFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIusGCgdOZXR3b3JrEgwKBG5hbWUYASABKAkSDgoGdGVuYW50GAIgASgJEgwKBG1vZGUYAyABKAkSFQoNZW5jYXBzdWxhdGlvbhgEIAEoCRILCgN2bmkYBSABKA0SDwoHc3VibmV0cxgGIAMoCRIQCghnYXRld2F5cxgHIAMoCRILCgNtdHUYCCABKA0SDAoEcG9ydBgJIAEoDRIQCgh1bmRlcmxheRgKIAEoCRINCgVmbG9vZBgLIAEoCRIcCg9hcnBfc3VwcHJlc3Npb24YDCABKAhIAIgBARISCgpibG9ja19zaXplGA0gASgNEhEKCWRpc2NvdmVyeRgOIAEoCRIlCgltdWx0aWNhc3QYDyABKAsyEi53ZWZ0LnYxLk11bHRpY2FzdBINCgV2dGVwcxgQIAMoCRIQCghsZWFybmluZxgRIAEoCRIWCg5sZWFybmluZ19saW1pdBgSIAEoDRIOCgZhZ2VpbmcYEyABKA0SFAoMY3Jvc3Nfc3VibmV0GBQgASgIEg4KBmVncmVzcxgVIAEoCBITCgtob3N0X2FjY2VzcxgWIAEoCBIRCgl2bGFuX3RhZ3MYGSABKAgSFgoOY2hhbmdlX3RpbWVvdXQYHiABKA0SOQoNbm9kZV9zZWxlY3RvchgoIAMoCzIiLndlZnQudjEuTmV0d29yay5Ob2RlU2VsZWN0b3JFbnRyeRIuCg5lZ3Jlc3NfYmxvY2tlZBgpIAEoCzIWLndlZnQudjEuRWdyZXNzQmxvY2tlZBIPCgdnYXRld2F5GDIgASgJEiUKCWJhbmR3aWR0aBhGIAEoCzISLndlZnQudjEuQmFuZHdpZHRoEi4KEmVuZHBvaW50X2JhbmR3aWR0aBhHIAEoCzISLndlZnQudjEuQmFuZHdpZHRoEgwKBGRzY3AYSCABKAkSFwoKYW50aV9zcG9vZhhaIAEoCEgBiAEBEiwKDXN0b3JtX2NvbnRyb2wYWyABKAsyFS53ZWZ0LnYxLlN0b3JtQ29udHJvbBIWCg5wb2xpY3lfZGVmYXVsdBhQIAEoCRozChFOb2RlU2VsZWN0b3JFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQhIKEF9hcnBfc3VwcHJlc3Npb25CDQoLX2FudGlfc3Bvb2YiVAoJQmFuZHdpZHRoEiEKBHNlbmQYASABKAsyEy53ZWZ0LnYxLlJhdGVMaW1pdHMSJAoHcmVjZWl2ZRgCIAEoCzITLndlZnQudjEuUmF0ZUxpbWl0cyI9CgpSYXRlTGltaXRzEhEKCWd1YXJhbnRlZRgBIAEoCRINCgVsaW1pdBgCIAEoCRINCgVidXJzdBgDIAEoDSItCgxTdG9ybUNvbnRyb2wSDAoEcG9ydBgBIAEoDRIPCgduZXR3b3JrGAIgASgNIiEKDUVncmVzc0Jsb2NrZWQSEAoIcHJlZml4ZXMYASADKAkiOgoJTXVsdGljYXN0Eg0KBWdyb3VwGAEgASgJEgsKA3R0bBgCIAEoDRIRCglpbnRlcmZhY2UYAyABKAkiSAoFQmxvY2sSDwoHbmV0d29yaxgBIAEoCRIMCgRub2RlGAIgASgJEgwKBGNpZHIYAyABKAkSEgoKZ2VuZXJhdGlvbhgEIAEoDSJyCgROb2RlEgwKBG5hbWUYASABKAkSEQoJdnRlcF9pcHY0GAIgASgJEhEKCXZ0ZXBfaXB2NhgDIAEoCRIUCgx1bmRlcmxheV9tdHUYBCABKA0SEgoKZ2VuZXJhdGlvbhgGIAEoDUoECAUQBlIGbGFiZWxzIqgBCgxOb2RlU2V0dGluZ3MSDAoEbmFtZRgBIAEoCRIxCgZsYWJlbHMYAiADKAsyIS53ZWZ0LnYxLk5vZGVTZXR0aW5ncy5MYWJlbHNFbnRyeRIoCghhcHByb3ZlZBgDIAEoCzIWLndlZnQudjEuVnRlcEFkZHJlc3NlcxotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIisKDVZ0ZXBBZGRyZXNzZXMSDAoEaXB2NBgBIAEoCRIMCgRpcHY2GAIgASgJIp4CCghFbmRwb2ludBIKCgJpZBgBIAEoCRIPCgduZXR3b3JrGAIgASgJEgwKBG5vZGUYAyABKAkSCwoDbWFjGAQgASgJEgsKA2lwcxgFIAMoCRISCgphdHRhY2htZW50GAYgASgJEhAKCHNlcXVlbmNlGAcgASgEEhMKC2xlYXJuZWRfaXBzGAggAygJEjQKEmZsb2F0aW5nX2FkZHJlc3Nlcxg8IAMoCzIYLndlZnQudjEuRmxvYXRpbmdBZGRyZXNzEi0KBmxhYmVscxhQIAMoCzIdLndlZnQudjEuRW5kcG9pbnQuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASK+AQoGUG9saWN5EgwKBG5hbWUYASABKAkSDgoGdGVuYW50GAIgASgJEhUKCHByaW9yaXR5GAMgASgNSACIAQESEAoIbmV0d29ya3MYBCADKAkSEQoJZW5kcG9pbnRzGAUgASgJEikKCGlzb2xhdGVzGAYgASgLMhcud2VmdC52MS5Qb2xpY3lJc29sYXRlcxIiCgVydWxlcxgHIAMoCzITLndlZnQudjEuUG9saWN5UnVsZUILCglfcHJpb3JpdHkiJAoOUG9saWN5SXNvbGF0ZXMSEgoKZGlyZWN0aW9ucxgBIAMoCSKFAQoKUG9saWN5UnVsZRIMCgRuYW1lGAEgASgJEhEKCWRpcmVjdGlvbhgCIAEoCRIOCgZhY3Rpb24YAyABKAkSIgoFcGVlcnMYBCADKAsyEy53ZWZ0LnYxLlBvbGljeVBlZXISIgoFcG9ydHMYBSADKAsyEy53ZWZ0LnYxLlBvbGljeVBvcnQiUQoKUG9saWN5UGVlchIRCgllbmRwb2ludHMYASABKAkSEAoIbmV0d29ya3MYAiADKAkSDgoGc3VibmV0GAMgASgJEg4KBmV4Y2VwdBgEIAMoCSI8CgpQb2xpY3lQb3J0EhAKCHByb3RvY29sGAEgASgJEg0KBXBvcnRzGAIgAygJEg0KBXR5cGVzGAMgAygNIqoBCgxQb2xpY3lNZW1iZXISCgoCaWQYASABKAkSDgoGdGVuYW50GAIgASgJEg8KB25ldHdvcmsYAyABKAkSCwoDaXBzGAQgAygJEjEKBmxhYmVscxgFIAMoCzIhLndlZnQudjEuUG9saWN5TWVtYmVyLkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiVAoPRmxvYXRpbmdBZGRyZXNzEgwKBG5hbWUYASABKAkSDwoHbmV0d29yaxgCIAEoCRIQCghlbmRwb2ludBgDIAEoCRIQCghhbm5vdW5jZRgEIAEoCWIGcHJvdG8z");
+  fileDesc("Chd3ZWZ0L3YxL3Jlc291cmNlcy5wcm90bxIHd2VmdC52MSKYAQoGVGVuYW50EgwKBG5hbWUYASABKAkSEQoJcGxhY2VtZW50GAIgASgJEjgKDW5vZGVfc2VsZWN0b3IYAyADKAsyIS53ZWZ0LnYxLlRlbmFudC5Ob2RlU2VsZWN0b3JFbnRyeRozChFOb2RlU2VsZWN0b3JFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIogHCgdOZXR3b3JrEgwKBG5hbWUYASABKAkSDgoGdGVuYW50GAIgASgJEgwKBG1vZGUYAyABKAkSFQoNZW5jYXBzdWxhdGlvbhgEIAEoCRILCgN2bmkYBSABKA0SDwoHc3VibmV0cxgGIAMoCRIQCghnYXRld2F5cxgHIAMoCRILCgNtdHUYCCABKA0SDAoEcG9ydBgJIAEoDRIQCgh1bmRlcmxheRgKIAEoCRINCgVmbG9vZBgLIAEoCRIcCg9hcnBfc3VwcHJlc3Npb24YDCABKAhIAIgBARISCgpibG9ja19zaXplGA0gASgNEhEKCWRpc2NvdmVyeRgOIAEoCRIlCgltdWx0aWNhc3QYDyABKAsyEi53ZWZ0LnYxLk11bHRpY2FzdBINCgV2dGVwcxgQIAMoCRIQCghsZWFybmluZxgRIAEoCRIWCg5sZWFybmluZ19saW1pdBgSIAEoDRIOCgZhZ2VpbmcYEyABKA0SFAoMY3Jvc3Nfc3VibmV0GBQgASgIEg4KBmVncmVzcxgVIAEoCBITCgtob3N0X2FjY2VzcxgWIAEoCBIRCgl2bGFuX3RhZ3MYGSABKAgSFgoOY2hhbmdlX3RpbWVvdXQYHiABKA0SOQoNbm9kZV9zZWxlY3RvchgoIAMoCzIiLndlZnQudjEuTmV0d29yay5Ob2RlU2VsZWN0b3JFbnRyeRIuCg5lZ3Jlc3NfYmxvY2tlZBgpIAEoCzIWLndlZnQudjEuRWdyZXNzQmxvY2tlZBIPCgdnYXRld2F5GDIgASgJEhsKBGRoY3AYPCABKAsyDS53ZWZ0LnYxLkRoY3ASJQoJYmFuZHdpZHRoGEYgASgLMhIud2VmdC52MS5CYW5kd2lkdGgSLgoSZW5kcG9pbnRfYmFuZHdpZHRoGEcgASgLMhIud2VmdC52MS5CYW5kd2lkdGgSDAoEZHNjcBhIIAEoCRIXCgphbnRpX3Nwb29mGFogASgISAGIAQESLAoNc3Rvcm1fY29udHJvbBhbIAEoCzIVLndlZnQudjEuU3Rvcm1Db250cm9sEhYKDnBvbGljeV9kZWZhdWx0GFAgASgJGjMKEU5vZGVTZWxlY3RvckVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCEgoQX2FycF9zdXBwcmVzc2lvbkINCgtfYW50aV9zcG9vZiJsCgREaGNwEgsKA2RucxgBIAMoCRIOCgZkb21haW4YAiABKAkSCwoDbnRwGAMgAygJEhIKCmxlYXNlX3RpbWUYBCABKA0SEwoLYm9vdF9zZXJ2ZXIYBSABKAkSEQoJYm9vdF9maWxlGAYgASgJIlQKCUJhbmR3aWR0aBIhCgRzZW5kGAEgASgLMhMud2VmdC52MS5SYXRlTGltaXRzEiQKB3JlY2VpdmUYAiABKAsyEy53ZWZ0LnYxLlJhdGVMaW1pdHMiPQoKUmF0ZUxpbWl0cxIRCglndWFyYW50ZWUYASABKAkSDQoFbGltaXQYAiABKAkSDQoFYnVyc3QYAyABKA0iLQoMU3Rvcm1Db250cm9sEgwKBHBvcnQYASABKA0SDwoHbmV0d29yaxgCIAEoDSIhCg1FZ3Jlc3NCbG9ja2VkEhAKCHByZWZpeGVzGAEgAygJIjoKCU11bHRpY2FzdBINCgVncm91cBgBIAEoCRILCgN0dGwYAiABKA0SEQoJaW50ZXJmYWNlGAMgASgJIkgKBUJsb2NrEg8KB25ldHdvcmsYASABKAkSDAoEbm9kZRgCIAEoCRIMCgRjaWRyGAMgASgJEhIKCmdlbmVyYXRpb24YBCABKA0icgoETm9kZRIMCgRuYW1lGAEgASgJEhEKCXZ0ZXBfaXB2NBgCIAEoCRIRCgl2dGVwX2lwdjYYAyABKAkSFAoMdW5kZXJsYXlfbXR1GAQgASgNEhIKCmdlbmVyYXRpb24YBiABKA1KBAgFEAZSBmxhYmVscyKoAQoMTm9kZVNldHRpbmdzEgwKBG5hbWUYASABKAkSMQoGbGFiZWxzGAIgAygLMiEud2VmdC52MS5Ob2RlU2V0dGluZ3MuTGFiZWxzRW50cnkSKAoIYXBwcm92ZWQYAyABKAsyFi53ZWZ0LnYxLlZ0ZXBBZGRyZXNzZXMaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIrCg1WdGVwQWRkcmVzc2VzEgwKBGlwdjQYASABKAkSDAoEaXB2NhgCIAEoCSKeAgoIRW5kcG9pbnQSCgoCaWQYASABKAkSDwoHbmV0d29yaxgCIAEoCRIMCgRub2RlGAMgASgJEgsKA21hYxgEIAEoCRILCgNpcHMYBSADKAkSEgoKYXR0YWNobWVudBgGIAEoCRIQCghzZXF1ZW5jZRgHIAEoBBITCgtsZWFybmVkX2lwcxgIIAMoCRI0ChJmbG9hdGluZ19hZGRyZXNzZXMYPCADKAsyGC53ZWZ0LnYxLkZsb2F0aW5nQWRkcmVzcxItCgZsYWJlbHMYUCADKAsyHS53ZWZ0LnYxLkVuZHBvaW50LkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEivgEKBlBvbGljeRIMCgRuYW1lGAEgASgJEg4KBnRlbmFudBgCIAEoCRIVCghwcmlvcml0eRgDIAEoDUgAiAEBEhAKCG5ldHdvcmtzGAQgAygJEhEKCWVuZHBvaW50cxgFIAEoCRIpCghpc29sYXRlcxgGIAEoCzIXLndlZnQudjEuUG9saWN5SXNvbGF0ZXMSIgoFcnVsZXMYByADKAsyEy53ZWZ0LnYxLlBvbGljeVJ1bGVCCwoJX3ByaW9yaXR5IiQKDlBvbGljeUlzb2xhdGVzEhIKCmRpcmVjdGlvbnMYASADKAkihQEKClBvbGljeVJ1bGUSDAoEbmFtZRgBIAEoCRIRCglkaXJlY3Rpb24YAiABKAkSDgoGYWN0aW9uGAMgASgJEiIKBXBlZXJzGAQgAygLMhMud2VmdC52MS5Qb2xpY3lQZWVyEiIKBXBvcnRzGAUgAygLMhMud2VmdC52MS5Qb2xpY3lQb3J0IlEKClBvbGljeVBlZXISEQoJZW5kcG9pbnRzGAEgASgJEhAKCG5ldHdvcmtzGAIgAygJEg4KBnN1Ym5ldBgDIAEoCRIOCgZleGNlcHQYBCADKAkiPAoKUG9saWN5UG9ydBIQCghwcm90b2NvbBgBIAEoCRINCgVwb3J0cxgCIAMoCRINCgV0eXBlcxgDIAMoDSKqAQoMUG9saWN5TWVtYmVyEgoKAmlkGAEgASgJEg4KBnRlbmFudBgCIAEoCRIPCgduZXR3b3JrGAMgASgJEgsKA2lwcxgEIAMoCRIxCgZsYWJlbHMYBSADKAsyIS53ZWZ0LnYxLlBvbGljeU1lbWJlci5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIlQKD0Zsb2F0aW5nQWRkcmVzcxIMCgRuYW1lGAEgASgJEg8KB25ldHdvcmsYAiABKAkSEAoIZW5kcG9pbnQYAyABKAkSEAoIYW5ub3VuY2UYBCABKAliBnByb3RvMw");
 
 /**
  * Describes the message weft.v1.Tenant.
@@ -27,121 +27,128 @@ export const NetworkSchema = /*@__PURE__*/
   messageDesc(file_weft_v1_resources, 1);
 
 /**
+ * Describes the message weft.v1.Dhcp.
+ * Use `create(DhcpSchema)` to create a new message.
+ */
+export const DhcpSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_resources, 2);
+
+/**
  * Describes the message weft.v1.Bandwidth.
  * Use `create(BandwidthSchema)` to create a new message.
  */
 export const BandwidthSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 2);
+  messageDesc(file_weft_v1_resources, 3);
 
 /**
  * Describes the message weft.v1.RateLimits.
  * Use `create(RateLimitsSchema)` to create a new message.
  */
 export const RateLimitsSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 3);
+  messageDesc(file_weft_v1_resources, 4);
 
 /**
  * Describes the message weft.v1.StormControl.
  * Use `create(StormControlSchema)` to create a new message.
  */
 export const StormControlSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 4);
+  messageDesc(file_weft_v1_resources, 5);
 
 /**
  * Describes the message weft.v1.EgressBlocked.
  * Use `create(EgressBlockedSchema)` to create a new message.
  */
 export const EgressBlockedSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 5);
+  messageDesc(file_weft_v1_resources, 6);
 
 /**
  * Describes the message weft.v1.Multicast.
  * Use `create(MulticastSchema)` to create a new message.
  */
 export const MulticastSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 6);
+  messageDesc(file_weft_v1_resources, 7);
 
 /**
  * Describes the message weft.v1.Block.
  * Use `create(BlockSchema)` to create a new message.
  */
 export const BlockSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 7);
+  messageDesc(file_weft_v1_resources, 8);
 
 /**
  * Describes the message weft.v1.Node.
  * Use `create(NodeSchema)` to create a new message.
  */
 export const NodeSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 8);
+  messageDesc(file_weft_v1_resources, 9);
 
 /**
  * Describes the message weft.v1.NodeSettings.
  * Use `create(NodeSettingsSchema)` to create a new message.
  */
 export const NodeSettingsSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 9);
+  messageDesc(file_weft_v1_resources, 10);
 
 /**
  * Describes the message weft.v1.VtepAddresses.
  * Use `create(VtepAddressesSchema)` to create a new message.
  */
 export const VtepAddressesSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 10);
+  messageDesc(file_weft_v1_resources, 11);
 
 /**
  * Describes the message weft.v1.Endpoint.
  * Use `create(EndpointSchema)` to create a new message.
  */
 export const EndpointSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 11);
+  messageDesc(file_weft_v1_resources, 12);
 
 /**
  * Describes the message weft.v1.Policy.
  * Use `create(PolicySchema)` to create a new message.
  */
 export const PolicySchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 12);
+  messageDesc(file_weft_v1_resources, 13);
 
 /**
  * Describes the message weft.v1.PolicyIsolates.
  * Use `create(PolicyIsolatesSchema)` to create a new message.
  */
 export const PolicyIsolatesSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 13);
+  messageDesc(file_weft_v1_resources, 14);
 
 /**
  * Describes the message weft.v1.PolicyRule.
  * Use `create(PolicyRuleSchema)` to create a new message.
  */
 export const PolicyRuleSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 14);
+  messageDesc(file_weft_v1_resources, 15);
 
 /**
  * Describes the message weft.v1.PolicyPeer.
  * Use `create(PolicyPeerSchema)` to create a new message.
  */
 export const PolicyPeerSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 15);
+  messageDesc(file_weft_v1_resources, 16);
 
 /**
  * Describes the message weft.v1.PolicyPort.
  * Use `create(PolicyPortSchema)` to create a new message.
  */
 export const PolicyPortSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 16);
+  messageDesc(file_weft_v1_resources, 17);
 
 /**
  * Describes the message weft.v1.PolicyMember.
  * Use `create(PolicyMemberSchema)` to create a new message.
  */
 export const PolicyMemberSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 17);
+  messageDesc(file_weft_v1_resources, 18);
 
 /**
  * Describes the message weft.v1.FloatingAddress.
  * Use `create(FloatingAddressSchema)` to create a new message.
  */
 export const FloatingAddressSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_resources, 18);
+  messageDesc(file_weft_v1_resources, 19);
 

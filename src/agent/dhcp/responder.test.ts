@@ -1,0 +1,140 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { ManualClock } from "../../base/clock.ts";
+import { seconds } from "../../base/duration.ts";
+import { DesiredNetwork } from "../../dataplane/desired.ts";
+import { type DataplaneEvent, Problems, type ProgrammedNetwork } from "../../dataplane/index.ts";
+import type { KernelNamespace } from "../../dataplane/kernel.ts";
+import { networkSettings } from "../../testing/desired.ts";
+import { decodeFrame } from "../../wire/index.ts";
+import { exampleEndpoint, exampleNetwork } from "./example.test.ts";
+import { DhcpResponder } from "./responder.ts";
+
+/** A node with one network, one endpoint, and the port of it. */
+class Scene {
+  readonly clock = new ManualClock();
+  readonly events: DataplaneEvent[] = [];
+  readonly problems = new Problems((event) => this.events.push(event), this.clock);
+  readonly network = new DesiredNetwork(networkSettings());
+  /** What was opened, sent by and closed, since it was asked last. */
+  readonly done: string[] = [];
+  declared = exampleNetwork();
+  /** Of the port; `undefined`: there is none. */
+  index: number | undefined = 7;
+  inode = 1;
+  failure: Error | undefined;
+  readonly responder: DhcpResponder;
+
+  constructor() {
+    this.network.putLocal(exampleEndpoint);
+    this.responder = new DhcpResponder({
+      ...{
+        problems: this.problems,
+        clock: this.clock,
+        random: () => 0.5,
+        report: (event) => this.done.push(event.message),
+      },
+      desired: { networks: { get: () => ({ network: this.declared }) } as never },
+      dataplane: {
+        networks: new Map([[this.network.settings.name, this.network]]),
+        network: () => this.#place(),
+      },
+    });
+  }
+
+  #place(): ProgrammedNetwork {
+    const ports = { indexOf: () => this.index };
+    const namespace = { inode: this.inode, openPacketSocket: ({ interfaceIndex = 0 }) => this.#open(interfaceIndex) };
+    const place = { namespace, dataplane: { desired: this.network, ports } };
+    return place as unknown as ProgrammedNetwork;
+  }
+
+  #open(index: number): ReturnType<KernelNamespace["openPacketSocket"]> {
+    if (this.failure !== undefined) throw this.failure;
+    this.done.push(`open ${index}`);
+    return {
+      receive: () => undefined,
+      send: (at, frame) => {
+        const message = decodeFrame(frame).layers[2];
+        const isAdvertisement = message?.protocol === "icmpv6" && message.header.type === "router-advertisement";
+        this.done.push(`router ${isAdvertisement ? message.header.routerLifetime : "?"} by ${at}`);
+      },
+      onReadable() {},
+      pause() {},
+      close: () => this.done.push(`close ${index}`),
+    };
+  }
+
+  pass(tenant = "blue"): string[] {
+    this.responder.portsChanged(tenant);
+    return this.done.splice(0);
+  }
+}
+
+describe("the responder of a node", () => {
+  it("hears at the ports of networks that want it, once", () => {
+    const scene = new Scene();
+    assert.deepEqual(scene.pass("other"), []);
+    assert.deepEqual(scene.pass(), ["open 7", "router 1000 by 7"]);
+    assert.deepEqual(scene.pass(), []);
+    const without = new Scene();
+    const { dhcp: _, ...declared } = without.declared;
+    without.declared = declared;
+    assert.deepEqual(without.pass(), []);
+  });
+
+  it("tells what has changed of network, settings and endpoint", () => {
+    const scene = new Scene();
+    scene.pass();
+    scene.network.putLocal({ ...exampleEndpoint, gateways: [] });
+    assert.deepEqual(scene.pass(), ["router 0 by 7"]);
+  });
+
+  it("goes with the port: a new one, one in another namespace, and none", () => {
+    const scene = new Scene();
+    scene.pass();
+    scene.index = 8;
+    assert.deepEqual(scene.pass(), ["close 7", "open 8", "router 1000 by 8"]);
+    scene.inode = 2;
+    assert.deepEqual(scene.pass(), ["close 8", "open 8", "router 1000 by 8"]);
+    scene.index = undefined;
+    assert.deepEqual(scene.pass(), ["close 8"]);
+  });
+
+  it("takes its leave where the network wants it no more, and not where the agent ends", () => {
+    const scene = new Scene();
+    scene.pass();
+    const { dhcp, ...declared } = scene.declared;
+    scene.declared = declared;
+    assert.deepEqual(scene.pass(), ["router 0 by 7", "close 7"]);
+    assert.ok(dhcp);
+    scene.declared = { ...declared, dhcp };
+    scene.pass();
+    scene.responder.close();
+    assert.deepEqual(scene.done.splice(0), ["close 7"]);
+    assert.deepEqual(scene.pass(), []);
+  });
+
+  it("tells what it cannot hear, and tries again", () => {
+    const scene = new Scene();
+    scene.failure = new Error("no socket");
+    assert.deepEqual(scene.pass(), []);
+    assert.deepEqual(
+      scene.problems.list().map(({ object }) => object),
+      [{ kind: "DHCP of endpoint", tenant: "blue", network: "blue-net", key: exampleEndpoint.id }],
+    );
+    scene.failure = undefined;
+    scene.clock.advance(seconds(5));
+    assert.deepEqual(scene.done.splice(0), ["open 7", "router 1000 by 7"]);
+    assert.equal(scene.problems.size, 0);
+  });
+
+  it("forgets that of an endpoint that is gone", () => {
+    const scene = new Scene();
+    scene.failure = new Error("no socket");
+    scene.pass();
+    scene.network.removeLocal(exampleEndpoint.id);
+    scene.pass();
+    assert.equal(scene.problems.size, 0);
+  });
+});

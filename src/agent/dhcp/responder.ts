@@ -1,0 +1,166 @@
+import type { Clock } from "../../base/clock.ts";
+import { seconds } from "../../base/duration.ts";
+import type { IpAddress } from "../../base/ip.ts";
+import type {
+  DesiredNetwork,
+  KernelObject,
+  LocalEndpoint,
+  NetworkSettings,
+  NodeDataplane,
+  Problems,
+  ProgrammedNetwork,
+} from "../../dataplane/index.ts";
+import type { Network } from "../../model/resources.ts";
+import type { DesiredState } from "../desired-state.ts";
+import type { EventLog } from "../event-log.ts";
+import { AnsweringPort } from "./answering-port.ts";
+import { configurationOf } from "./configuration.ts";
+
+export interface DhcpResponderOptions {
+  readonly desired: Pick<DesiredState, "networks">;
+  readonly dataplane: Pick<NodeDataplane, "networks" | "network">;
+  readonly problems: Problems;
+  readonly clock: Clock;
+  /** At least 0 and less than 1. */
+  readonly random: () => number;
+  readonly report: EventLog["add"];
+}
+
+/** What a configuration follows from: as long as all three are the same objects it is the same. */
+interface Sources {
+  readonly network: Network;
+  readonly settings: NetworkSettings;
+  readonly endpoint: LocalEndpoint;
+}
+
+interface Answering {
+  readonly tenant: string;
+  /** Of the namespace of the port. */
+  readonly inode: number;
+  readonly port: AnsweringPort;
+  sources: Sources;
+}
+
+const openAgainAfter = seconds(5);
+/** One endpoint's complaints are told this often at most. */
+const declinedInterval = seconds(60);
+
+/**
+ * Answers the endpoints of this node, in networks that want it, from what the agent knows: whether the server can be reached or not.
+ * Nothing is kept but sockets, one for each port.
+ */
+export class DhcpResponder {
+  readonly #options: DhcpResponderOptions;
+  /** By endpoint. */
+  readonly #ports = new Map<string, Answering>();
+  /** By endpoint, when it was last told that it declines its address. */
+  readonly #declined = new Map<string, number>();
+  /** Tenants with a port that could not be heard. */
+  readonly #failed = new Set<string>();
+  #cancelRetry: (() => void) | undefined;
+  #closed = false;
+
+  constructor(options: DhcpResponderOptions) {
+    this.#options = options;
+  }
+
+  /** The ports of a tenant are as desired, as far as they could be made so. */
+  portsChanged(tenant: string): void {
+    if (this.#closed) return;
+    const { desired, dataplane, problems } = this.#options;
+    const wanted = new Set<string>();
+    for (const [name, network] of dataplane.networks) {
+      const declared = desired.networks.get(name)?.network;
+      if (network.settings.tenant !== tenant || declared?.dhcp === undefined) continue;
+      const place = dataplane.network(name);
+      if (place === undefined || place.dataplane.desired !== network) continue;
+      for (const id of network.locals.keys()) if (this.#answer(id, declared, network, place)) wanted.add(id);
+    }
+    for (const [id, { tenant: of }] of this.#ports) if (of === tenant && !wanted.has(id)) this.#end(id);
+    problems.forget(({ kind, tenant: of, key = "" }) => kind === problemKind && of === tenant && !wanted.has(key));
+  }
+
+  /** Nothing is told to endpoints: whoever starts next goes on. */
+  close(): void {
+    this.#closed = true;
+    this.#cancelRetry?.();
+    for (const { port } of this.#ports.values()) port.close();
+    this.#ports.clear();
+  }
+
+  /** Tells whether the endpoint has a port to be answered at. */
+  #answer(id: string, network: Network, desired: DesiredNetwork, place: ProgrammedNetwork): boolean {
+    const { settings } = desired;
+    const endpoint = desired.local(id);
+    const index = place.dataplane.ports.indexOf(id);
+    if (endpoint === undefined || index === undefined) return false;
+    const sources: Sources = { network, settings, endpoint };
+    const configuration = configurationOf(network, settings, endpoint);
+    if (configuration === undefined) return false;
+    const { inode } = place.namespace;
+    const present = this.#ports.get(id);
+    if (present !== undefined && present.port.index === index && present.inode === inode) {
+      if (isSame(present.sources, sources)) return true;
+      present.sources = sources;
+      present.port.setConfiguration(configuration);
+      return true;
+    }
+    present?.port.close();
+    this.#ports.delete(id);
+    const { clock, random, problems } = this.#options;
+    const object = objectOf(id, settings);
+    try {
+      const port = new AnsweringPort({
+        ...{ namespace: place.namespace, index, clock, random, configuration },
+        onDeclined: (address) => this.#onDeclined(id, settings, address),
+      });
+      this.#ports.set(id, { tenant: settings.tenant, inode, port, sources });
+      problems.cleared(object);
+    } catch (error) {
+      problems.failed(object, error instanceof Error ? error : new Error(String(error)));
+      this.#tryAgain(settings.tenant);
+    }
+    return true;
+  }
+
+  #tryAgain(tenant: string): void {
+    this.#failed.add(tenant);
+    this.#cancelRetry?.();
+    this.#cancelRetry = this.#options.clock.after(openAgainAfter, () => {
+      const failed = [...this.#failed];
+      this.#failed.clear();
+      for (const each of failed) this.portsChanged(each);
+    });
+  }
+
+  #end(id: string): void {
+    const { inode, port, sources } = this.#ports.get(id) as Answering;
+    const place = this.#options.dataplane.network(sources.settings.name);
+    // The endpoint is still there, and its network tells nothing any more.
+    if (place?.namespace.inode === inode && place.dataplane.ports.indexOf(id) === port.index) port.sayFarewell();
+    port.close();
+    this.#ports.delete(id);
+    this.#declined.delete(id);
+  }
+
+  #onDeclined(id: string, settings: NetworkSettings, address: IpAddress): void {
+    const now = this.#options.clock.monotonic();
+    const last = this.#declined.get(id);
+    if (last !== undefined && now < last + declinedInterval) return;
+    this.#declined.set(id, now);
+    this.#options.report({
+      ...{ level: "warning", kind: "refused", object: { ...objectOf(id, settings), kind: "endpoint" } },
+      message: `it declines ${address}, which DHCP gave it: somebody answered for that address when it asked`,
+    });
+  }
+}
+
+function isSame(a: Sources, b: Sources): boolean {
+  return a.network === b.network && a.settings === b.settings && a.endpoint === b.endpoint;
+}
+
+function objectOf(key: string, { name, tenant }: Pick<NetworkSettings, "name" | "tenant">): KernelObject {
+  return { kind: problemKind, tenant, network: name, key };
+}
+
+const problemKind = "DHCP of endpoint";
