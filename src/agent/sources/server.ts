@@ -2,7 +2,7 @@ import type { Cidr } from "../../base/cidr.ts";
 import type { Source } from "../../dataplane/index.ts";
 import type { Block, Endpoint, Network, Node } from "../../model/index.ts";
 import type { EndpointWord, Fold, Word } from "./fold.ts";
-import { RoutedNodes } from "./routed-nodes.ts";
+import { RoutedNodes } from "../../model/routed-nodes.ts";
 
 /** A network that this node carries, and where the sources' words of it go. */
 export interface CarriedNetwork {
