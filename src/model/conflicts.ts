@@ -101,7 +101,8 @@ function strangeNetworks(attempted: string, policy: Policy, declared: Declared):
     if (network?.tenant === policy.tenant) return [];
     if (network !== undefined) {
       const reason = `network ${name} is of tenant ${network.tenant}, and the policy of tenant ${policy.tenant}`;
-      const hint = "name networks of its own tenant; endpoints of networks that these are peers of are known by subnet alone";
+      const hint =
+        "name networks of its own tenant; endpoints of networks that these are peers of are known by subnet alone";
       return [new WeftError({ code: "failed-precondition", attempted, reason, hint })];
     }
     const reason = `there is no network ${name}`;

@@ -220,7 +220,8 @@ function* gatewayProblems(network: NetworkDraft): Generator<FieldProblem> {
 function* peerProblems({ name, peers, gateway }: NetworkDraft): Generator<FieldProblem> {
   for (const [index, peer] of peers.entries()) {
     const path = ["peers", index];
-    if (gateway === undefined) yield fieldProblem(path, peer, "none without gateway: distributed, which routes to them");
+    if (gateway === undefined)
+      yield fieldProblem(path, peer, "none without gateway: distributed, which routes to them");
     if (peer === name) yield fieldProblem(path, `${peer}, the network itself`, "networks of other tenants");
     if (peers.indexOf(peer) < index) yield fieldProblem(path, peer, "each network once");
   }

@@ -90,7 +90,9 @@ function* ambiguous(network: NetworkDraft, declared: Declared): Generator<readon
       [peer, network.tenant],
     ] as const) {
       // As it was it counts no more.
-      const there = Iterator.from(declared.overlappingIn(tenant, one.subnets)).filter(({ name }) => name !== network.name);
+      const there = Iterator.from(declared.overlappingIn(tenant, one.subnets)).filter(
+        ({ name }) => name !== network.name,
+      );
       for (const other of overlapping(one, there)) yield [one, other];
       for (const other of overlapping(one, foreign(tenant))) yield [one, other];
     }

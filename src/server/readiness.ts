@@ -120,9 +120,9 @@ export class Readiness {
         for (const entry of change.starts) this.#otherwiseChanged.add(entry);
         for (const entry of change.leaves?.entries ?? []) this.#otherwiseChanged.add(entry);
         break;
-      case "routed":
-      case "unrouted":
-        for (const entry of [change.regrouping.entry, ...change.regrouping.others]) this.#otherwiseChanged.add(entry);
+      case "rerouted":
+        for (const { entries } of [...change.starts, ...change.leaves])
+          for (const entry of entries) this.#otherwiseChanged.add(entry);
         break;
       case "network":
         this.#touchedNetworks.add(change.entry);

@@ -1,8 +1,8 @@
 import type { Cidr } from "../../base/cidr.ts";
 import type { Source } from "../../dataplane/index.ts";
 import type { Block, Endpoint, Network, Node } from "../../model/index.ts";
-import type { EndpointWord, Fold, Word } from "./fold.ts";
 import { RoutedNodes } from "../../model/routed-nodes.ts";
+import type { EndpointWord, Fold, Word } from "./fold.ts";
 
 /** A network that this node carries, and where the sources' words of it go. */
 export interface CarriedNetwork {
