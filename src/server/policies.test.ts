@@ -196,7 +196,7 @@ test("a node that leaves the last network of a tenant holds its policies no more
   const watch = await new TestWatch(t, one.client).reached(await apply(server, { name: "p" }));
   watch.take();
   await watch.reached(await detach(one, 2));
-  assert.deepEqual(watch.take(), ["no network blue", "no policies of acme", "no node h2"]);
+  assert.deepEqual(watch.take(), ["no network blue", "no node h2", "no policies of acme"]);
   await apply(server, { name: "p", priority: 3 });
   await watch.reached(await attach(one, 3));
   assert.deepEqual(about(watch.take()).slice(0, 2), ["policies of acme:", "policy p, priority 3"]);

@@ -59,6 +59,11 @@ export class ServerSource {
     else this.#routed.setUnrouted(name);
   }
 
+  /** The networks of other tenants that it is routed with. */
+  setPeers(name: string, peers: Iterable<string>): void {
+    this.#routed.setPeers(name, peers);
+  }
+
   removeNetwork(name: string): void {
     this.#routed.removeNetwork(name);
     this.#blocks.delete(name);
