@@ -4,7 +4,7 @@ import { parseDuration } from "../base/duration.ts";
 import { parseIp } from "../base/ip.ts";
 import { parseMac } from "../base/mac.ts";
 import type { Result } from "../base/result.ts";
-import { parseInstanceName, parseInterfaceName, parseNodeName } from "../model/names.ts";
+import { parseInstanceName, parseInterfaceName, parseNetworkName, parseNodeName } from "../model/names.ts";
 import { type OutputFormat, outputFormats } from "./output.ts";
 
 export interface WithServer {
@@ -63,6 +63,7 @@ export const duration = value(parseDuration);
 export const interfaceName = value(allowed(parseInterfaceName));
 export const instanceName = value(allowed(parseInstanceName));
 export const nodeName = value(allowed(parseNodeName));
+export const networkName = value(allowed(parseNetworkName));
 
 /** The parsers of names say what is allowed only. */
 function allowed(parse: (text: string) => Result<string, string>): (text: string) => Result<string, string> {

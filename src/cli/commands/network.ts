@@ -22,6 +22,7 @@ import {
   examples,
   integer,
   interfaceName,
+  networkName,
   outputOption,
   prefixes,
   serverOption,
@@ -46,7 +47,16 @@ interface NetworkOptions
   extends Partial<
     Omit<
       Network,
-      "name" | "subnets" | "gateways" | "gateway" | "vteps" | "mtu" | "multicast" | "nodeSelector" | "stormControl"
+      | "name"
+      | "subnets"
+      | "gateways"
+      | "gateway"
+      | "peers"
+      | "vteps"
+      | "mtu"
+      | "multicast"
+      | "nodeSelector"
+      | "stormControl"
     > &
       WithServer &
       WithOutput &
@@ -54,6 +64,7 @@ interface NetworkOptions
   > {
   readonly subnet?: readonly Cidr[];
   readonly gateway?: readonly (IpAddress | GatewayKind)[];
+  readonly peer?: readonly string[];
   readonly vtep?: readonly IpAddress[];
   readonly mtu?: number | "auto";
   readonly portStormLimit?: number;
@@ -159,12 +170,12 @@ export function registerNetwork(program: Command): void {
     .addOption(agentOption())
     .addOption(outputOption())
     .action(async (name: string, options: WithServer & WithAgent & WithOutput) => {
-      const { network: declared, blocks, ...hosting } = await findNetwork(options.server, name);
+      const { network: declared, blocks, peers, ...hosting } = await findNetwork(options.server, name);
       const found = (await rowsOf(options.server))(declared);
       const { multicast } = found;
       const { mtuNode, hosts, readiness } = hosting;
       const bandwidthUse = await bandwidthUseHere(options.agent, { network: name });
-      const here = { ...hosting, ...(bandwidthUse.length === 0 ? {} : { bandwidthUse }) };
+      const here = { ...hosting, peerings: peers, ...(bandwidthUse.length === 0 ? {} : { bandwidthUse }) };
       const shown = found.mode === "l2" ? { ...found, ...here } : { ...found, blocks, ...here };
       await show(options.output, shown, (surface) =>
         renderFields(
@@ -177,6 +188,7 @@ export function registerNetwork(program: Command): void {
             ["subnets", found.subnets],
             ["gateways", found.gateways],
             ["gateway", found.gateway],
+            ["peers", peers.map(({ network, state }) => `${network}: ${state}`)],
             ["mtu", mtuText(found)],
             ["smallest underlay", mtuNode === "" ? undefined : `node ${mtuNode}`],
             ["problem", found.problem],
@@ -265,6 +277,8 @@ export function registerNetwork(program: Command): void {
     "weft network set web --policy-default deny",
     "weft network set web --bandwidth send=1Gbit --bandwidth receive=1Gbit --endpoint-bandwidth send=100Mbit,burst=200000",
     "weft network set web --egress --egress-blocked 169.254.0.0/16,10.0.0.0/8",
+    "weft network set web --peer orders --peer stock --wait",
+    "weft network set web --peer none --wait",
   );
 
   addDelete(network, "network", "delete networks that have no endpoints", "web");
@@ -282,6 +296,11 @@ function changeOptions(command: Command): Command {
       "--gateway <address>",
       "l2: address that no endpoint gets; one for each subnet. distributed: each node routes between this and the tenant's other networks of which the same was said; none: it does not",
       gateways,
+    )
+    .option(
+      "--peer <network>",
+      "network of another tenant that packets are routed to and from, once it names this one, too; repeat it; none",
+      peers,
     )
     .option("--block-size <addresses>", "l3: addresses of each node's block, a power of two (default: 64)", blockSize)
     .option("--mtu <octets>", "largest inner IP packet; auto: what the underlay carries", mtu)
@@ -364,6 +383,7 @@ function fieldsOf(options: NetworkOptions): Record<string, unknown> {
     wait: _wait,
     subnet,
     gateway,
+    peer,
     vtep,
     nodeSelector: selector,
     ...named
@@ -383,6 +403,7 @@ function fieldsOf(options: NetworkOptions): Record<string, unknown> {
     ...fields,
     ...(subnet === undefined ? {} : { subnets: subnet }),
     ...gatewayFields(gateway),
+    ...(peer === undefined ? {} : { peers: peer }),
     ...(size === undefined ? {} : { mtu: size === "auto" ? undefined : size }),
     ...(vtep === undefined ? {} : { vteps: vtep }),
     ...(selector === undefined ? {} : { nodeSelector: selector || {} }),
@@ -465,6 +486,12 @@ function gateways(text: string, previous: NetworkOptions["gateway"] = []): NonNu
   return [...previous, gatewayKinds.find((kind) => kind === text) ?? address(text)];
 }
 
+/** `none` takes back those before it. */
+function peers(text: string, previous: readonly string[] = []): readonly string[] {
+  if (text === "none") return [];
+  return [...previous, networkName(text)];
+}
+
 function listOrNone(list: readonly string[]): readonly string[] | string {
   return list.length === 0 ? "none" : list;
 }
@@ -519,6 +546,11 @@ async function findNetwork(server: string, name: string) {
       blocks: answer.blocks.map(blockOf),
       effectiveMtu: answer.effectiveMtu,
       mtuNode: answer.mtuNode,
+      peers: answer.peers.map(({ network: peer, tenant, obstacle }) => ({
+        network: peer,
+        ...(tenant === "" ? {} : { tenant }),
+        state: obstacle === "" ? "in force" : obstacle,
+      })),
       readiness: readinessFields(answer.readiness),
       hosts: answer.hosts.map(({ node, endpoints, blocks, missingLabels }) => ({
         node,
