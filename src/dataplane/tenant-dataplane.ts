@@ -317,12 +317,13 @@ export class TenantDataplane {
     const request = requestOf(wanted);
     // Rows lead to the uplink once it is there, and leave it before it goes.
     if (!isEmptyRequest(request)) await this.#ensureUplink(request);
+    // Of networks that have nothing here but what is elsewhere, routes need the address that comes with these.
+    await this.#peerings.reconcile(wanted.map(({ settings }) => settings));
     const links = new LinkTable(this.socket);
     for (const network of this.networks.values()) {
       if (network.isSettled) continue;
       if (this.#isProtected(network)) await network.reconcile(links);
     }
-    await this.#peerings.reconcile(wanted.map(({ settings }) => settings));
     const ports = Array.from(this.networks.values(), (network) => network.ports);
     await problems.attempt(policy, () =>
       this.policy.sweep((index) => ports.some((of) => of.endpointAt(index) !== undefined)),

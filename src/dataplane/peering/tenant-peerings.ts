@@ -1,7 +1,7 @@
 import type { Cidr } from "../../base/cidr.ts";
 import type { Clock } from "../../base/clock.ts";
 import { WeftError } from "../../base/errors.ts";
-import type { IpAddress } from "../../base/ip.ts";
+import { ip } from "../../base/ip.ts";
 import { linkLocalOf } from "../../base/link-local.ts";
 import { isSameList } from "../../base/lists.ts";
 import {
@@ -11,6 +11,7 @@ import {
   deleteRoute,
   getLink,
   getNeighbour,
+  type InterfaceAddressEntry,
   type Link,
   type LinkSettings,
   listAddresses,
@@ -69,7 +70,14 @@ export interface TenantPeeringsOptions extends PeerSide {
 
 /** What networks carry is for them to say: packets that are too large for the next one are answered by that one's namespace. net/core/dev.c */
 const largestMtu = 65_535;
-const addressLength = 128;
+
+/** linux/rtnetlink.h: RT_SCOPE_HOST. */
+const hostScope = 254;
+/**
+ * Linux takes no IPv4 gateway where no address ever was (net/ipv4/fib_frontend.c: `__inet_dev_addr_type`), as in a namespace with nothing but
+ * other nodes' blocks. This one nobody outside can have or reach, and of its scope no packet is sent from it.
+ */
+const ipv4Address = { address: ip("127.0.0.1"), prefixLength: 32, scope: hostScope };
 
 /** An end as it was left. */
 interface End {
@@ -156,9 +164,9 @@ export class TenantPeerings implements Objects<string> {
     };
     const { index } = link;
     const present = await socket.dump(listAddresses({ index }));
-    const address = this.#addressOf(peer);
-    if (!present.some((each) => each.address === address && each.prefixLength === addressLength))
-      await carryOut([replaceAddress({ index, address, prefixLength: addressLength, withoutDad: true })]);
+    for (const each of this.#addressesOf(peer))
+      if (!present.some(({ address }) => address === each.address))
+        await carryOut([replaceAddress({ index, ...each })]);
     await carryOut(this.#changesOf(peer, link));
     const neighbour = this.#neighbourOf(peer, index);
     const known = await lookUp(socket, getNeighbour(index, neighbour.ip));
@@ -239,8 +247,8 @@ export class TenantPeerings implements Objects<string> {
     if (!link.up) yield changeLink({ index }, { up: true });
   }
 
-  #addressOf(peer: string): IpAddress {
-    return peeringAddress(this.#options.tenant, peer);
+  #addressesOf(peer: string): readonly Omit<InterfaceAddressEntry, "index">[] {
+    return [ipv4Address, { address: peeringAddress(this.#options.tenant, peer), prefixLength: 128, withoutDad: true }];
   }
 
   /** The next hop of all routes: the other end, by the link-local address that follows from its MAC. Nobody asks for it, nor has it. */
@@ -290,7 +298,7 @@ export class TenantPeerings implements Objects<string> {
   }
 
   #onAddress(peer: string, { address, isGone: hasGone }: WatchEvents["address"]): void {
-    if (hasGone && address.address === this.#addressOf(peer)) this.#damage(peer);
+    if (hasGone && this.#addressesOf(peer).some((each) => each.address === address.address)) this.#damage(peer);
   }
 
   #onNeighbour(peer: string, index: number, { neighbour, isGone: hasGone }: WatchEvents["neighbour"]): void {
