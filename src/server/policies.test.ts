@@ -189,6 +189,57 @@ test("a node that comes to host its first network of a tenant has the policies b
   assert.deepEqual(about(watch.take()), ["no member acme/blue/000000000002"]);
 });
 
+test("a node that has nothing of the tenant but a peer's network is told of no policies, and nobody waits for it", async (t) => {
+  const server = await startTestServer(t);
+  const one = await joinTestNode(t, server, 1);
+  const two = await joinTestNode(t, server, 2);
+  await createNetwork(server, "front", "10.0.0.0/24", { gateway: "distributed", peers: ["pods"] });
+  const value = {
+    name: "pods",
+    tenant: "other",
+    subnets: ["10.1.0.0/24"],
+    mode: "l3",
+    gateway: "distributed",
+    peers: ["front"],
+  };
+  await server.admin.create({
+    resources: [{ resource: { case: "tenant", value: { name: "other" } } }, { resource: { case: "network", value } }],
+  });
+  await attach(one, 1, "front");
+  await attach(two, 2, "pods");
+  const { hosts } = await server.admin.list({ kind: "network", name: "pods" });
+  assert.deepEqual(
+    hosts.map(({ node, endpoints }) => [node, endpoints]),
+    [
+      ["h1", 0],
+      ["h2", 1],
+    ],
+  );
+  const behind = async (): Promise<string[]> => {
+    const { readiness } = await server.admin.list({ kind: "network", name: "pods" });
+    return readiness?.behind.map(({ node }) => node) ?? [];
+  };
+  const report = async ({ client }: TestNode, revision: bigint): Promise<void> => {
+    await client.reportInPlace({ networks: [{ network: "pods", revision, problem: "" }] });
+  };
+  const { revision } = await server.admin.getStatus({});
+  await report(one, revision);
+  await report(two, revision);
+  assert.deepEqual(await behind(), []);
+  const policed = await apply(server, { name: "p", tenant: "other" });
+  const member = await attach(two, 3, "pods");
+  assert.deepEqual(await behind(), ["h2"]);
+  await report(two, member);
+  assert.deepEqual(await behind(), []);
+  assert.ok(member > policed);
+  // Of those of its own tenant it is.
+  const watch = await new TestWatch(t, one.client).reached(await apply(server, { name: "q" }));
+  assert.deepEqual(
+    about(watch.take()).filter((line) => !line.startsWith("member")),
+    ["policies of acme:", "policy q, priority 1000"],
+  );
+});
+
 test("a node that leaves the last network of a tenant holds its policies no more", async (t) => {
   const { server, one, two } = await cluster(t);
   await attach(two, 1);
