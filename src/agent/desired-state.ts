@@ -285,7 +285,10 @@ export class DesiredState {
       egress: network.egress && isServed,
       egressBlocked: network.egressBlocked,
       hostAccess: network.hostAccess && isServed,
-      peers: this.#peersOf(network).map(({ name, tenant, subnets }) => ({ network: name, tenant, subnets })),
+      // One that this node has no place for leads nowhere.
+      peers: this.#peersOf(network)
+        .filter(({ underlay }) => vteps[underlay] !== undefined)
+        .map(({ name, tenant, subnets }) => ({ network: name, tenant, subnets })),
     };
   }
 
