@@ -238,6 +238,19 @@ test("a node that has nothing of the tenant but a peer's network is told of no p
     about(watch.take()).filter((line) => !line.startsWith("member")),
     ["policies of acme:", "policy q, priority 1000"],
   );
+  // To policies an endpoint of the other tenant is its address.
+  const ask = async (rule: object) => {
+    await apply(server, { name: "p", tenant: "other", rules: [{ direction: "ingress", action: "deny", ...rule }] });
+    const { verdict, obstacle } = await server.admin.explainPolicy({
+      from: endpointId(1),
+      to: endpointId(2),
+      protocol: "tcp",
+      port: 80,
+    });
+    return [verdict, obstacle];
+  };
+  assert.deepEqual(await ask({ peers: [{}] }), ["allow", ""]);
+  assert.deepEqual(await ask({ peers: [{ subnet: "10.0.0.0/24" }] }), ["deny", ""]);
 });
 
 test("a node that leaves the last network of a tenant holds its policies no more", async (t) => {
