@@ -6,7 +6,7 @@ import type { Kernel } from "../../src/dataplane/kernel.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { encapsulations, type TunnelEncapsulation } from "../../src/model/encapsulation.ts";
 import { networkSettings } from "../../src/testing/desired.ts";
-import { observeFirstAddress, observeKernel } from "../../src/testing/kernel/contract.ts";
+import { observeKernel } from "../../src/testing/kernel/contract.ts";
 import { FakeMachine } from "../../src/testing/kernel/machine.ts";
 import { observeFilters } from "../../src/testing/kernel/nft-contract.ts";
 import { observeShaping } from "../../src/testing/kernel/shaping-contract.ts";
@@ -27,8 +27,6 @@ async function assertAsLinux(observe: Observe): Promise<void> {
 }
 
 test("what is asked of the fake machine is answered and told as by Linux", () => assertAsLinux(observeKernel));
-
-test("an IPv4 gateway is refused where no address ever was, as by Linux", () => assertAsLinux(observeFirstAddress));
 
 test("what is asked of classes and of what leads to them is answered as by Linux", () => assertAsLinux(observeShaping));
 

@@ -21,7 +21,7 @@ import { startStream } from "../support/cluster-traffic.ts";
 import { requires } from "../support/kernel.ts";
 
 const hosts = ["h1", "h2", "h3"] as const;
-const encapsulation = requires("geneve").skip === false ? "geneve" : "vxlan";
+const carried = requires("geneve").skip === false ? { encapsulation: "geneve" } : { port: 8472 };
 const gateway = "distributed";
 /** The first of each tenant is the one that becomes a peer. */
 const networks = {
@@ -33,7 +33,7 @@ const networks = {
     vni: 6011,
     gateway,
     mode: "l3",
-    encapsulation,
+    ...carried,
     underlay: "ipv6",
   },
   side: { tenant: "red", subnets: ["10.12.0.0/24", "fd12::/64"], vni: 6012, gateway, mtu: 1350 },

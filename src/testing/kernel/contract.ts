@@ -18,8 +18,6 @@ import {
   deleteRoute,
   type FdbEntry,
   getFdbEntry,
-  getLink,
-  NetlinkSocket,
   neighbourFlag,
   neighbourState,
   type Route,
@@ -50,32 +48,6 @@ export async function observeKernel(kernel: Kernel, names: readonly [string, str
     await addressesAndRoutes(on);
     await goings(on);
   });
-}
-
-/** Whether a namespace whose loopback device is down takes an IPv4 gateway: before there is an address, and with one of the host's own scope. */
-export async function observeFirstAddress(kernel: Kernel, [name]: readonly [string, string]): Promise<string[]> {
-  using namespace = kernel.openNamed(name);
-  using socket = new NetlinkSocket({ channel: namespace.openChannel({}) });
-  await socket.execute(createLink("veth", { name: "a", info: { peer: { name: "b" } } }));
-  const { index } = await socket.get(getLink({ name: "a" }));
-  await socket.execute(changeLink({ index }, { up: true }));
-  const route = (gateway: string): Route => ({
-    destination: cidr("10.9.0.0/24"),
-    protocol: 119,
-    nexthops: [{ index, gateway: ip(gateway), onLink: true }],
-  });
-  const address = { index, address: ip("127.0.0.1"), prefixLength: 32, scope: 254 };
-  const lines: string[] = [];
-  for (const [what, request] of [
-    ["by an IPv4 gateway", replaceRoute(route("10.8.0.64"))],
-    ["by an IPv6 gateway", replaceRoute(route("fe80::9"))],
-    ["address", replaceAddress(address)],
-    ["by an IPv4 gateway again", replaceRoute(route("10.8.0.64"))],
-  ] as const) {
-    const [failure] = (await socket.batch([request])).failures;
-    lines.push(`${what}: ${failure === undefined ? "done" : failure.error.message.replace(/^.*: (?=E[A-Z]+)/, "")}`);
-  }
-  return lines;
 }
 
 async function devices(on: Observation): Promise<void> {
@@ -187,6 +159,9 @@ async function addressesAndRoutes(on: Observation): Promise<void> {
     { index: bridge, address: ip("10.0.0.254"), prefixLength: 24, withoutDad: true },
     { index: bridge, address: ip("fd00::fe"), prefixLength: 64, withoutDad: true },
   ];
+  await on.do("address", () => replaceAddress(ipv4));
+  await on.do("IPv6 address", () => replaceAddress(ipv6));
+  await on.do("no such address", () => deleteAddress({ ...ipv4, address: ip("10.1.1.1") }));
   const route = (destination: Cidr, changes: Partial<Route> = {}): Route => ({
     destination,
     protocol: 119,
@@ -195,9 +170,6 @@ async function addressesAndRoutes(on: Observation): Promise<void> {
   });
   const by = (gateway: string, onLink: boolean) => [{ index: bridge, gateway: ip(gateway), onLink }];
   const [one, other] = [cidr("10.9.0.0/24"), cidr("fd09::/64")];
-  await on.do("address", () => replaceAddress(ipv4));
-  await on.do("IPv6 address", () => replaceAddress(ipv6));
-  await on.do("no such address", () => deleteAddress({ ...ipv4, address: ip("10.1.1.1") }));
   await on.do("route by a gateway that is nowhere", () =>
     replaceRoute(route(one, { nexthops: by("10.8.0.64", false) })),
   );

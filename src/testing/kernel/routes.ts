@@ -32,8 +32,6 @@ export class Routes implements Family, DeviceUser {
   readonly #rules: { readonly all: readonly Rule[] };
   readonly #tell: (group: number, message: FakeMessage) => void;
   readonly #present = new Map<string, PresentRoute>();
-  /** There is, or was, an IPv4 address. */
-  #hadIpv4 = false;
 
   constructor(
     links: Links,
@@ -59,7 +57,6 @@ export class Routes implements Family, DeviceUser {
     { index }: Pick<Device, "index">,
     { address, prefixLength }: { address: IpAddress; prefixLength: number },
   ): void {
-    this.#hadIpv4 ||= familyOf(address) === 4;
     for (const route of ownRoutes(index, address, prefixLength)) {
       if (this.#present.has(keyOf(route))) continue;
       this.#put(route);
@@ -78,11 +75,6 @@ export class Routes implements Family, DeviceUser {
       const present = this.#present.get(keyOf(route));
       if (present !== undefined && !needed.has(keyOf(route))) this.#remove(present);
     }
-  }
-
-  /** The loopback device gives itself 127.0.0.1, of which nothing else is kept here. */
-  onUp({ index }: Device): void {
-    this.#hadIpv4 ||= index === loopbackIndex;
   }
 
   /** Routes by the device go; the kernel tells of those of IPv6 alone. net/ipv4/fib_frontend.c: `fib_disable_ip` */
@@ -138,9 +130,6 @@ export class Routes implements Family, DeviceUser {
       const device = this.#links.need(index);
       if (!device.up) throw new Refusal("ENETDOWN", "Nexthop device is not up");
       if (family === 6 && device.settings[6].size === 0) throw new Refusal("ENODEV");
-      // net/ipv4/fib_frontend.c: `__inet_dev_addr_type`, without a table of local addresses.
-      if (onLink === true && gateway !== undefined && familyOf(gateway) === 4 && !this.#hadIpv4)
-        throw new Refusal("EINVAL", "Nexthop has invalid gateway");
       if (gateway !== undefined && onLink !== true && !this.#isOnLink(gateway, index))
         throw new Refusal("ENETUNREACH", "Nexthop has invalid gateway");
     }
