@@ -3,6 +3,7 @@ import type { NetworkState } from "../api/convert.ts";
 import { type Cidr, cidrContains, cidrOf, type InterfaceAddress, prefixLengthOf } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
+import { isSameList } from "../base/lists.ts";
 import type {
   DesiredNetwork,
   Floating,
@@ -15,6 +16,7 @@ import { nodeGateways } from "../model/anycast-gateway.ts";
 import type { Endpoint, Network, Node } from "../model/index.ts";
 import { effectiveMtu as effectiveMtuOf, maximumMtu } from "../model/mtu.ts";
 import { defaultGroup } from "../model/network-rules.ts";
+import { peersInForce } from "../model/peering.ts";
 import { declaredIps } from "../model/resources.ts";
 import { blockGateway } from "../model/subnet.ts";
 import type { Attachment, ReplicaChange } from "./replica.ts";
@@ -103,19 +105,30 @@ export class DesiredState {
 
   apply(change: ReplicaChange): void {
     switch (change.kind) {
-      case "network":
-        this.#networks.set(change.state.network.name, change.state);
-        this.#server.setNetwork(change.state.network);
+      case "network": {
+        const { network } = change.state;
+        const before = this.#networks.get(network.name)?.network;
+        this.#networks.set(network.name, change.state);
+        this.#server.setNetwork(network);
+        this.#server.setPeers(
+          network.name,
+          this.#peersOf(network).map((peer) => peer.name),
+        );
         this.#putNetwork(change.state);
+        this.#peerChanged(before, network);
         break;
-      case "network-removed":
+      }
+      case "network-removed": {
+        const before = this.#networks.get(change.name)?.network;
         this.#networks.delete(change.name);
         this.#carried.delete(change.name);
         this.#server.removeNetwork(change.name);
         this.#dataplane.problems.forget(({ kind, network }) => kind === "MTU" && network === change.name);
         for (const { id, network } of this.#own.values()) if (network === change.name) this.#own.delete(id);
         this.#dataplane.removeNetwork(change.name);
+        this.#peerChanged(before, undefined);
         break;
+      }
       case "node": {
         const before = this.nodes.get(change.node.name);
         this.#server.putNode(change.node);
@@ -205,6 +218,20 @@ export class DesiredState {
     if (!isSame) for (const endpoint of this.#own.values()) if (endpoint.network === name) this.#placeHere(endpoint);
   }
 
+  /** The peers of the network with which that is in force, as far as this node is told of them. */
+  #peersOf(network: Network): Network[] {
+    return peersInForce(network, (name) => this.#networks.get(name)?.network);
+  }
+
+  /** What others make of a network that names them as peers, or did. */
+  #peerChanged(before: Network | undefined, after: Network | undefined): void {
+    if (before !== undefined && after !== undefined && isSameAsPeer(before, after)) return;
+    for (const name of new Set([...(before?.peers ?? []), ...(after?.peers ?? [])])) {
+      const peer = this.#networks.get(name);
+      if (peer !== undefined) this.#putNetwork(peer);
+    }
+  }
+
   /** Lets the network have what is elsewhere: what it has already, what waited for it, and by the ways that it has now. */
   #carry({ name, mode, underlay, vteps }: Network, network: DesiredNetwork): void {
     const carried = this.#carried.get(name) ?? { underlay, fold: new Fold(network, (vtep) => this.#wayTo(name, vtep)) };
@@ -257,6 +284,10 @@ export class DesiredState {
       egress: network.egress && isServed,
       egressBlocked: network.egressBlocked,
       hostAccess: network.hostAccess && isServed,
+      // One that this node has no place for leads nowhere.
+      peers: this.#peersOf(network)
+        .filter(({ underlay }) => vteps[underlay] !== undefined)
+        .map(({ name, tenant, subnets }) => ({ network: name, tenant, subnets })),
     };
   }
 
@@ -382,6 +413,16 @@ function portOf({
   bandwidth,
 }: Attachment): Pick<LocalEndpoint, "place" | "allowedAddresses" | "bandwidth"> {
   return { place, allowedAddresses, ...(bandwidth === undefined ? {} : { bandwidth }) };
+}
+
+/** Whether a network is the same to its peers. */
+function isSameAsPeer(one: Network, other: Network): boolean {
+  return (
+    one.gateway === other.gateway &&
+    one.tenant === other.tenant &&
+    isSameList(one.peers, other.peers) &&
+    isSameList(one.subnets, other.subnets)
+  );
 }
 
 /** What of the endpoint its interface shall have, but for addresses. */

@@ -17,6 +17,8 @@ export function restsOn(network: DesiredNetwork, { kind, tenant, key }: KernelOb
       return network.usesNexthops && network.remoteVteps.some((vtep) => vtep === key);
     case "uplink":
       return isOfTenant && !isEmptyRequest(requestOf([network]));
+    case "peering":
+      return isOfTenant && network.settings.peers.some((peer) => peer.tenant === key);
     // They keep no network from carrying packets.
     case "agent database":
     case "leftovers":

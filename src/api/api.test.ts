@@ -52,6 +52,7 @@ const network: Network = {
   stormControl: { port: 0, network: 7 },
   policyDefault: "deny",
   hostAccess: false,
+  peers: [],
 };
 const routed: Network = {
   ...network,
@@ -96,7 +97,12 @@ const everyNetwork: Required<Omit<Network, "gateway">> = {
   multicast: { group: ip("ff05::7"), ttl: 4, interface: "eth1" },
 };
 const inheriting: Network = { ...flooded, dscp: "inherit" };
-const between: Network = { ...network, gateways: [ip("10.0.0.1"), ip("fd00::1")], gateway: "distributed" };
+const between: Network = {
+  ...network,
+  gateways: [ip("10.0.0.1"), ip("fd00::1")],
+  gateway: "distributed",
+  peers: ["red", "green"],
+};
 const multicastDefaults: Network = { ...flooded, discovery: "multicast", multicast: { ttl: 1 } };
 const listed: Network = { ...flooded, discovery: "static", vteps: [ip("2001:db8::7")] };
 const block: Block = { network: "blue", node: "h1", cidr: cidr("10.0.0.64/26"), generation: 7 };

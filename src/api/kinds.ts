@@ -44,7 +44,7 @@ import { sharingDecoder } from "./network-octets.ts";
 
 /**
  * Who is told of a resource: `hosts`: the nodes that host its network. `owner`: the node that it is on. `neighbours`: that
- * node, and all that share a network with it. `tenant-hosts`: the nodes that host a network of its tenant. Administrators may see everything.
+ * node, and all that share a network with it. `tenant-hosts`: the nodes that have something in a network of its tenant. Administrators may see everything.
  */
 export type Audience = "administrators" | "hosts" | "owner" | "neighbours" | "tenant-hosts";
 

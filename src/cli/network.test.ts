@@ -87,6 +87,12 @@ const changes: [name: string, create: string, ...steps: [set: string, difference
     ["--lease-time 600", "dhcp: none -> {dns: [], ntp: [], leaseTime: 600}"],
   ],
   [
+    "peers",
+    `${create} --gateway distributed --peer db`,
+    ["--peer db --peer stock", "peers: [db] -> [db, stock]"],
+    ["--peer none", "peers: [db, stock] -> []"],
+  ],
+  [
     "what egress leaves out",
     `${create} --mode l3 --egress`,
     [
@@ -137,6 +143,9 @@ const refusals: [line: string, status: number, reason: RegExp][] = [
   [`${create} --lease-time 5`, 2, /Allowed: 120 to/],
   [`${create} --egress-blocked 169.254.0.0`, 2, /"169\.254\.0\.0" is not/],
   [`${create} --egress-blocked 0.0.0.0/0`, 2, /egressBlocked\[0\]: found "?0\.0\.0\.0\/0"?; allowed: a prefix/],
+  [`${create} --peer db`, 2, /peers\[0\]: found db; allowed: none without gateway: distributed/],
+  [`${create} --gateway distributed --peer web`, 2, /peers\[0\]: found web, the network itself/],
+  [`${create} --peer No`, 2, /Allowed: /],
   ["network set absent --egress", 1, /show network absent: there is none of this name/],
 ];
 
@@ -169,6 +178,38 @@ test("show tells all of a network, with the blocks of an l3 network", async (t) 
   await done(server, "node delete h1");
   assert.equal(JSON.parse(await done(server, "network show web -o json")).blocks.length, 1);
   assert.match(await done(server, "endpoint list"), /ATTACHMENT +IPS +LABELS\n\S+ +web +h2 +\S+ +netns +10\.1\.0\.2$/m);
+});
+
+test("peers are in force when both sides name each other, and only then; show says what they wait for", async (t) => {
+  const server = await started(t);
+  await done(server, "tenant create red");
+  const red = (name: string, subnet: string) =>
+    `network create ${name} --tenant red --subnet ${subnet} --gateway distributed`;
+  const peersOf = async (name: string): Promise<unknown> =>
+    JSON.parse(await done(server, `network show ${name} -o json`)).peerings;
+  await done(server, `${create} --gateway distributed --peer db`);
+  assert.deepEqual(await peersOf("web"), [{ network: "db", state: "waits for network db to be declared" }]);
+  await done(server, red("db", "10.2.0.0/16"));
+  const waiting = "waits for network db of tenant red to declare it, too";
+  assert.deepEqual(await peersOf("web"), [{ network: "db", tenant: "red", state: waiting }]);
+  await done(server, "network set db --peer web");
+  assert.match(await done(server, "network show web"), /^PEERS +db: in force$/m);
+  assert.match(await done(server, "network show db"), /^PEERS +web: in force$/m);
+  await done(server, "tenant create green");
+  await done(server, "network create far --tenant green --subnet 10.1.2.0/24 --gateway distributed --peer web");
+  const refused = await weft(server, "network set web --peer db --peer far");
+  assert.equal(refused.status, 1);
+  assert.match(
+    refused.stderr,
+    /subnet 10\.1\.0\.0\/16 of network web of tenant blue overlaps 10\.1\.2\.0\/24 of network far of tenant green/,
+  );
+  assert.deepEqual(await peersOf("far"), [
+    { network: "web", tenant: "blue", state: "waits for network web of tenant blue to declare it, too" },
+  ]);
+  const again = await weft(server, "network create front --tenant blue --subnet 10.2.9.0/24");
+  assert.match(again.stderr, /overlaps 10\.2\.0\.0\/16 of network db of tenant red/);
+  await done(server, "network set db --peer none");
+  assert.deepEqual(await peersOf("web"), [{ network: "db", tenant: "red", state: waiting }]);
 });
 
 test("what is exported can be applied again and changes nothing", async (t) => {

@@ -18,6 +18,13 @@ export interface MulticastGroup {
   readonly interfaceIndex: number;
 }
 
+/** A network of another tenant that packets of this one are routed to, and from. */
+export interface PeerNetwork {
+  readonly network: string;
+  readonly tenant: string;
+  readonly subnets: readonly Cidr[];
+}
+
 /** What one network shall be on this node, but for its endpoints and blocks. */
 export interface NetworkSettings {
   readonly name: string;
@@ -69,6 +76,8 @@ export interface NetworkSettings {
   readonly egressBlocked: readonly Cidr[];
   /** This node reaches the endpoints on it. */
   readonly hostAccess: boolean;
+  /** Each of them has this one as a peer, too. */
+  readonly peers: readonly PeerNetwork[];
 }
 
 /** Octets of the largest inner packet that devices let pass. */

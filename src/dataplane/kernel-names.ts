@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { familyOf, type IpAddress, ipToBytes } from "../base/ip.ts";
+import { familyOf, type IpAddress, ipFromBytes, ipToBytes } from "../base/ip.ts";
 import { type MacAddress, macFromBytes } from "../base/mac.ts";
 import { encapsulations, encapsulationsThat, type TunnelTransport } from "../model/encapsulation.ts";
 import { parseTenantName } from "../model/names.ts";
@@ -148,7 +148,12 @@ export function portAliasOf(instance: string, inode: number): string {
  * so that the addresses of 5,000 nodes share one with a chance of 2 in 10 million.
  */
 export function tunnelMac(vtep: IpAddress): MacAddress {
-  const bytes = Uint8Array.from(createHash("sha256").update(vtep).digest().subarray(0, 6));
+  return localMac(createHash("sha256").update(vtep).digest());
+}
+
+/** Locally administered unicast, of the first octets. IEEE 802-2014 §8.2.2. */
+function localMac(octets: Uint8Array): MacAddress {
+  const bytes = Uint8Array.from(octets.subarray(0, 6));
   bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
   return macFromBytes(bytes);
 }
@@ -162,6 +167,35 @@ export function nexthopRange(instance: string): { readonly first: number; readon
   for (const character of instance) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x0100_0193) >>> 0;
   const first = (0x4000_0000 | ((hash & 0xffff) << 14)) >>> 0;
   return { first, last: first + 0x3fff };
+}
+
+/**
+ * The device that leads from a tenant's namespace to that of another tenant whose networks its own are peers of: 14 bytes of the 15 that the
+ * kernel allows. The namespaces are weft's own, so the name needs no instance.
+ */
+export function peeringDevice(peer: string): string {
+  return `pr${peeringHash("device", peer).toString("hex", 0, 6)}`;
+}
+
+/** The MAC of the end in the tenant's namespace: each side can tell it of the other. */
+export function peeringMac(tenant: string, peer: string): MacAddress {
+  return localMac(peeringHash("mac", tenant, peer));
+}
+
+/**
+ * The address of the end in the tenant's namespace, under which it tells senders of errors where it has no other. Nobody sends to it. RFC 4193:
+ * locally assigned, 120 bits of a hash.
+ */
+export function peeringAddress(tenant: string, peer: string): IpAddress {
+  const bytes = Uint8Array.from(peeringHash("address", tenant, peer).subarray(0, 16));
+  bytes[0] = 0xfd;
+  return ipFromBytes(bytes);
+}
+
+function peeringHash(purpose: string, ...tenants: readonly string[]): Buffer {
+  return createHash("sha256")
+    .update(`peering ${purpose} ${tenants.join(" ")}`)
+    .digest();
 }
 
 /** Whose uplink: what tells it from others in the underlay's namespace, which tenants and instances share. */

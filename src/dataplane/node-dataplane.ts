@@ -20,7 +20,7 @@ import type { KernelObject } from "./objects.ts";
 import { DesiredPolicies } from "./policy/desired-policies.ts";
 import { ruleIdentifier } from "./policy/verdict-list.ts";
 import { Problems, type Report } from "./report.ts";
-import { Rounds } from "./rounds.ts";
+import { Rounds, Turns } from "./rounds.ts";
 import { TenantDataplane } from "./tenant-dataplane.ts";
 import { TenantQueue } from "./tenant-queue.ts";
 import { UnderlayDataplane } from "./underlay-dataplane.ts";
@@ -72,6 +72,8 @@ export class NodeDataplane {
   readonly #underlay: UnderlayDataplane;
   readonly #guard: Guard;
   readonly #host = new Rounds(() => this.#hostPass());
+  /** For what concerns the namespaces of two tenants. */
+  readonly #pairTurns = new Turns();
   readonly #namespaceNames: { close(): void };
   readonly #problems: Problems;
   readonly #report: Report;
@@ -471,9 +473,9 @@ export class NodeDataplane {
     return queue;
   }
 
-  #openTenant(name: string, problems: Problems, onDamage: () => void): Promise<TenantDataplane> {
+  async #openTenant(name: string, problems: Problems, onDamage: () => void): Promise<TenantDataplane> {
     const { kernel, clock, instance, onTraffic, onTrafficMissed } = this.#options;
-    return TenantDataplane.open({
+    const opened = await TenantDataplane.open({
       kernel,
       clock,
       instance,
@@ -488,6 +490,8 @@ export class NodeDataplane {
           for (const network of queue.stale()) if (network.settings.vni === vni) return network;
         return undefined;
       },
+      sideOf: (tenant) => this.#tenants.get(tenant)?.dataplane,
+      pairTurns: this.#pairTurns,
       onDamage,
       onOverrun: () => {
         this.#tellOverrun(`comparing everything of tenant ${name}`);
@@ -497,6 +501,11 @@ export class NodeDataplane {
       },
       onTraffic: onTraffic ?? (() => {}),
     });
+    // Once its queue has it.
+    setImmediate(() => {
+      for (const { dataplane } of this.#tenants.values()) dataplane?.peerCameUp(name);
+    });
+    return opened;
   }
 
   /** Finds what an earlier run of this instance left, and removes what of it is on the host and nobody wants any more. */

@@ -33,11 +33,14 @@ import {
 } from "./kernel-names.ts";
 import { NetworkDataplane, type PortTraffic, removalKind } from "./network-dataplane.ts";
 import { Nftables } from "./nft/nftables.ts";
+import { type PeerSide, TenantPeerings } from "./peering/tenant-peerings.ts";
+import { peeringsOf } from "./peering/wanted.ts";
 import type { TenantPolicies } from "./policy/desired-policies.ts";
 import { TenantPolicy } from "./policy/tenant-policy.ts";
 import type { Objects } from "./reconcile/objects.ts";
 import { ReconciledObjects } from "./reconcile/reconciled-objects.ts";
 import type { Problems, Report } from "./report.ts";
+import type { Turns } from "./rounds.ts";
 import { ensureNamespaceName, openTenantNamespace, removeTenantNamespace } from "./tenant-namespace.ts";
 import { TenantProtection } from "./tenant-protection.ts";
 import type { UnderlayDataplane } from "./underlay-dataplane.ts";
@@ -65,6 +68,10 @@ export interface TenantOptions {
   readonly report: Report;
   /** The network, of whichever tenant, that is to leave and has the VNI; `undefined`: there is none. */
   readonly holderOf: (vni: Vni) => DesiredNetwork | undefined;
+  /** The namespace of another tenant; `undefined` until it is there. */
+  readonly sideOf: (tenant: string) => PeerSide | undefined;
+  /** Of all tenants, for what concerns two of them. */
+  readonly pairTurns: Turns;
   /** Something was damaged, and marked for repair. */
   readonly onDamage: () => void;
   /** The kernel's events were lost. */
@@ -99,6 +106,7 @@ export class TenantDataplane {
   readonly #watch: Watch;
   readonly #nftables: Nftables;
   readonly #protection: TenantProtection;
+  readonly #peerings: TenantPeerings;
   /** There from the first network on that needs it. */
   #uplink: Uplink | undefined;
   /** Which network has the device of an index; `undefined`: none. */
@@ -118,6 +126,7 @@ export class TenantDataplane {
     this.#watch = opened.watch;
     this.#nftables = opened.nftables;
     this.#protection = new TenantProtection({ ...options, ...opened });
+    this.#peerings = new TenantPeerings({ ...options, ...opened, turns: options.pairTurns });
     this.#removals = new ReconciledObjects(this.#removing(), options.clock);
     this.#listen();
   }
@@ -164,6 +173,7 @@ export class TenantDataplane {
   /** Everything will be compared with the kernel at the next opportunity. */
   distrust(): void {
     this.#protection.distrust();
+    this.#peerings.objects.distrust();
     this.#uplink?.distrust();
     for (const network of this.networks.values()) network.distrust();
   }
@@ -177,6 +187,7 @@ export class TenantDataplane {
   /** Whether something waits to be compared with the kernel. */
   get hasWork(): boolean {
     if (!this.#protection.isSettled || !this.#removals.isSettled || !this.policy.isSettled) return true;
+    if (!this.#peerings.isSettled) return true;
     return this.#uplink?.hasWork === true || [...this.networks.values()].some((network) => !network.isSettled);
   }
 
@@ -189,6 +200,11 @@ export class TenantDataplane {
       this.#removals.mark(network);
     }
     await this.#changingDevices(() => this.#removals.remove());
+  }
+
+  /** The namespace of another tenant is there. */
+  peerCameUp(tenant: string): void {
+    this.#peerings.cameUp(tenant);
   }
 
   /** Networks that are wanted no more, and are still there. */
@@ -206,6 +222,7 @@ export class TenantDataplane {
   async #pruneDevices(wanted: readonly DesiredNetwork[]): Promise<void> {
     const kept = new Set(wanted.flatMap((desired) => NetworkDataplane.deviceNames(desired)));
     if (TenantDataplane.needsUplink(wanted)) kept.add(tenantDevice);
+    for (const { device } of peeringsOf(wanted.map(({ settings }) => settings))) kept.add(device);
     const links = await this.socket.dump(listLinks());
     const ports = links.filter(({ name }) => kept.has(name) && endpointOfPort(name) !== undefined);
     const indexes = ports.map(({ index }) => index);
@@ -233,12 +250,13 @@ export class TenantDataplane {
     }
   }
 
-  /** Routes of subnets that lead nowhere or to the uplink do not go with the devices of their network. */
+  /** Routes of subnets that lead nowhere or to the uplink do not go with the devices of their network, nor do those to peers. */
   async #pruneRoutes(wanted: readonly DesiredNetwork[]): Promise<void> {
     const routed = wanted.filter(({ settings }) => settings.mode === "l3");
+    const peers = new Set(wanted.flatMap(({ settings }) => settings.peers.flatMap(({ subnets }) => subnets)));
     for (const { destination, protocol, type, table = mainTable } of await this.socket.dump(listRoutes())) {
       const isOfNetwork = protocol === weftProtocol && table === mainTable && prefixLengthOf(destination) > 0;
-      if (!isOfNetwork || routed.some((desired) => desired.owns(destination))) continue;
+      if (!isOfNetwork || peers.has(destination) || routed.some((desired) => desired.owns(destination))) continue;
       const route = { destination, protocol, ...(type === undefined ? {} : { type }), nexthops: [] };
       await this.socket.execute(deleteRoute(route)).catch((error: unknown) => {
         if (!isErrno(error, "ESRCH")) throw error;
@@ -279,6 +297,7 @@ export class TenantDataplane {
   /** Lets go of the kernel, which stays as it is. */
   close(): void {
     for (const network of [...this.networks.values(), ...this.#leaving]) network.close();
+    this.#peerings.close();
     this.#uplink?.close();
     this.#opened.all.dispose();
   }
@@ -298,6 +317,8 @@ export class TenantDataplane {
     const request = requestOf(wanted);
     // Rows lead to the uplink once it is there, and leave it before it goes.
     if (!isEmptyRequest(request)) await this.#ensureUplink(request);
+    // Of networks that have nothing here but what is elsewhere, routes need the address that comes with these.
+    await this.#peerings.reconcile(wanted.map(({ settings }) => settings));
     const links = new LinkTable(this.socket);
     for (const network of this.networks.values()) {
       if (network.isSettled) continue;
@@ -471,7 +492,8 @@ export class TenantDataplane {
   #onNetconf({ index, forwarding, reversePathFilter }: Netconf): void {
     // Devices that appear tell of theirs, too.
     const isHarmless = forwarding !== 0 && (reversePathFilter ?? 0) === 0;
-    if (index >= 0 && (isHarmless || this.#networkOf(index) === undefined)) return;
+    const isOfNobody = this.#networkOf(index) === undefined && !this.#peerings.ownsIndex(index);
+    if (index >= 0 && (isHarmless || isOfNobody)) return;
     this.#protection.damageSettings();
   }
 

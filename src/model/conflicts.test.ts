@@ -50,12 +50,30 @@ function declared(
     get: (kind, name) => (of[kind] as readonly { name: string }[]).find((each) => each.name === name) as never,
     rivalsOf: (draft) => index.rivals(draft),
     networksOf: (tenant) => index.ofTenant(tenant),
+    overlappingIn: (tenant, subnets) => index.overlappingIn(tenant, subnets),
+    namingPeer: (name) => index.namingPeer(name),
+    withPeers: (tenant) => index.withPeers(tenant),
     policiesOf: (tenant) => policies.filter((policy) => policy.tenant === tenant),
     routedTo: (address) => index.routedTo(address),
     floatingAddresses: () => floating,
     nodes: () => nodes,
   };
 }
+/** A network that may have peers. */
+const peering = (fields: object = {}): Network =>
+  network({ name: "new", tenant: "red", vni: 900, subnets: ["10.40.0.0/24"], gateway: "distributed", ...fields });
+const withPeers = [
+  network(),
+  peering({ name: "web", tenant: "blue", vni: 901, subnets: ["10.20.0.0/24", "fd20::/64"], peers: ["db", "far"] }),
+  peering({ name: "far", tenant: "green", vni: 902, subnets: ["10.30.0.0/24"], peers: ["web"] }),
+];
+const peers = declared([...tenants, { name: "green", placement: "own" }], withPeers);
+const peeringOf = (name: string): Network => withPeers.find((each) => each.name === name) ?? network();
+const ambiguous = (message: string): ["already-exists", string, string] => [
+  "already-exists",
+  `${message}, and by their peers one node would route to both`,
+  "choose a prefix that none of them uses, or name that peer no more: weft network set NAME --peer none",
+];
 const policy = (fields: object = {}): Policy =>
   expectOk(parsePolicy({ name: "p", tenant: "blue", networks: ["blue-net"], ...fields }));
 const peerOf = (network: string) => ({
@@ -317,7 +335,7 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
       [
         "failed-precondition",
         "create policy q: network red-net is of tenant red, and the policy of tenant blue",
-        "name networks of its own tenant: packets do not pass between tenants",
+        "name networks of its own tenant; endpoints of networks that these are peers of are known by subnet alone",
       ],
     ],
   ],
@@ -445,6 +463,73 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
         "choose an address that no host has",
       ],
     ],
+  ],
+  [
+    "network that names peers that are yet to come, or to name it",
+    checkNewNetwork(peering({ peers: ["web", "no"] }), peers),
+    [],
+  ],
+  ["network that is in force with a peer", checkNewNetwork(peering({ name: "db", peers: ["web"] }), peers), []],
+  [
+    "network that names one of its own tenant as a peer, and is named by one",
+    [
+      ...checkNewNetwork(peering({ tenant: "blue", peers: ["web"] }), peers),
+      ...checkNewNetwork(peering({ name: "db", tenant: "blue" }), peers),
+    ],
+    [
+      [
+        "failed-precondition",
+        "create network new: peers: web is a network of the same tenant blue; allowed are networks of other tenants",
+        "networks of one tenant with gateway: distributed are routed with each other without that",
+      ],
+      [
+        "failed-precondition",
+        "create network db: network web of the same tenant blue names it as a peer; allowed are networks of other tenants",
+        "networks of one tenant with gateway: distributed are routed with each other without that",
+      ],
+    ],
+  ],
+  [
+    "network whose peer has its subnet, and so have another network of that one's tenant, and a peer of such",
+    [
+      ...checkNewNetwork(peering({ name: "db", subnets: ["10.20.0.0/16"], peers: ["web"] }), peers),
+      ...checkNewNetwork(peering({ name: "db", subnets: ["10.0.0.0/16"], peers: ["web"] }), peers),
+      ...checkNewNetwork(peering({ name: "db", subnets: ["10.30.0.0/25"], peers: ["web"] }), peers),
+    ],
+    [
+      ambiguous(
+        "create network db: subnet 10.20.0.0/16 of network db of tenant red overlaps 10.20.0.0/24 of network web of tenant blue",
+      ),
+      ambiguous(
+        "create network db: subnet 10.0.0.0/16 of network db of tenant red overlaps 10.0.0.0/24 of network blue-net of tenant blue",
+      ),
+      ambiguous(
+        "create network db: subnet 10.30.0.0/25 of network db of tenant red overlaps 10.30.0.0/24 of network far of tenant green",
+      ),
+    ],
+  ],
+  [
+    "network in a subnet of a peer of its tenant's",
+    checkNewNetwork(peering({ tenant: "blue", subnets: ["10.30.0.0/24"] }), peers),
+    [
+      ambiguous(
+        "create network new: subnet 10.30.0.0/24 of network new of tenant blue overlaps 10.30.0.0/24 of network far of tenant green",
+      ),
+    ],
+  ],
+  [
+    "subnets that come to overlap those of a network of a peer's tenant",
+    checkNetworkChange(peeringOf("far"), { ...peeringOf("far"), subnets: [cidr("10.0.0.128/25")] }, peers, [], []),
+    [
+      ambiguous(
+        "change network far: subnet 10.0.0.128/25 of network far of tenant green overlaps 10.0.0.0/24 of network blue-net of tenant blue",
+      ),
+    ],
+  ],
+  [
+    "subnets of a network that its peer names no more",
+    checkNewNetwork(peering({ name: "other", subnets: ["10.0.0.0/24"], peers: ["far"] }), peers),
+    [],
   ],
   [
     "floating address in a subnet of the tenant",

@@ -6,6 +6,7 @@ import { type Encapsulation, encapsulations, encapsulationsThat, maxVni } from "
 import { checkFloatingAddress, checkFloatingAddressesOf } from "./floating-address.ts";
 import type { PlainKind, Resources } from "./kinds.ts";
 import { combinationProblems } from "./network-rules.ts";
+import { checkPeers } from "./peering.ts";
 import { isSubnetPeer, type Policy } from "./policy/index.ts";
 import { formatProblem } from "./problem.ts";
 import type { Block, Endpoint, FloatingAddress, Network, NetworkDraft, Tenant, Vni } from "./resources.ts";
@@ -100,7 +101,8 @@ function strangeNetworks(attempted: string, policy: Policy, declared: Declared):
     if (network?.tenant === policy.tenant) return [];
     if (network !== undefined) {
       const reason = `network ${name} is of tenant ${network.tenant}, and the policy of tenant ${policy.tenant}`;
-      const hint = "name networks of its own tenant: packets do not pass between tenants";
+      const hint =
+        "name networks of its own tenant; endpoints of networks that these are peers of are known by subnet alone";
       return [new WeftError({ code: "failed-precondition", attempted, reason, hint })];
     }
     const reason = `there is no network ${name}`;
@@ -127,7 +129,11 @@ export function checkNewNetwork(network: NetworkDraft, declared: Declared): Weft
     }
     errors.push(...overlaps(attempted, network, other), ...clashes(attempted, network, other));
   }
-  return [...errors, ...checkFloatingAddressesOf(network, attempted, declared)];
+  return [
+    ...errors,
+    ...checkPeers(network, attempted, declared),
+    ...checkFloatingAddressesOf(network, attempted, declared),
+  ];
 }
 
 /**
@@ -181,7 +187,11 @@ export function checkNetworkChange(
     const hint = "choose another gateway, or detach that endpoint first";
     errors.push(new WeftError({ code: "already-exists", attempted, reason, hint }));
   }
-  return [...errors, ...checkFloatingAddressesOf(after, attempted, declared)];
+  return [
+    ...errors,
+    ...checkPeers(after, attempted, declared),
+    ...checkFloatingAddressesOf(after, attempted, declared),
+  ];
 }
 
 /** Why the tenant cannot be deleted. */

@@ -1,3 +1,4 @@
+import type { Cidr } from "../base/cidr.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { DeclaredKind, Resources } from "./kinds.ts";
 import type { Policy } from "./policy/index.ts";
@@ -9,6 +10,12 @@ export interface Declared {
   /** Networks that may contradict one: all that are alike in anything, each once, and never one of its name. */
   rivalsOf(network: NetworkDraft): Iterable<Network>;
   networksOf(tenant: string): Iterable<Network>;
+  /** The networks of a tenant that have a subnet that overlaps one of these; some more than once. */
+  overlappingIn(tenant: string, subnets: readonly Cidr[]): Iterable<Network>;
+  /** The networks that name one of theirs as a peer. */
+  namingPeer(network: string): Iterable<Network>;
+  /** The networks of a tenant that name peers. */
+  withPeers(tenant: string): Iterable<Network>;
   policiesOf(tenant: string): Iterable<Policy>;
   /** Those that hosts route themselves and that have a subnet with the address. */
   routedTo(address: IpAddress): Iterable<Network>;

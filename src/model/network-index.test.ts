@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { cidrsOverlap } from "../base/cidr.ts";
 import { checkNewNetwork } from "./conflicts.ts";
 import { NetworkIndex } from "./network-index.ts";
 import type { Network } from "./resources.ts";
@@ -25,7 +26,8 @@ const networks: fc.Arbitrary<Network> = fc
   })
   .map(({ port, ...fields }) => parseNetwork(port === undefined ? fields : { ...fields, port }))
   .filter((parsed) => parsed.ok)
-  .map((parsed) => parsed.value);
+  .map((parsed) => parsed.value)
+  .chain((network) => fc.subarray(["x", "y"]).map((peers) => ({ ...network, peers })));
 const steps = fc.array(fc.oneof({ weight: 4, arbitrary: networks }, fc.constantFrom(...names)), { maxLength: 25 });
 
 /** What the rules refuse, with as few of one reason as the index tells: the use of a port is told of one network alone. */
@@ -34,6 +36,9 @@ function refusals(network: Network, rivals: Iterable<Network>): Set<string> {
     get: () => ({ name: network.tenant, placement: "own" }) as never,
     rivalsOf: () => rivals,
     networksOf: () => [],
+    overlappingIn: () => [],
+    namingPeer: () => [],
+    withPeers: () => [],
     policiesOf: () => [],
     routedTo: () => [],
     floatingAddresses: () => [],
@@ -71,6 +76,19 @@ test("tells of the networks that contradict one what a look at all of them would
           new Set(index.ofTenant(tenant)),
           new Set([...model.values()].filter((each) => each.tenant === tenant)),
         );
+      const all = [...model.values()];
+      for (const tenant of ["blue", "red"]) {
+        const own = all.filter((each) => each.tenant === tenant);
+        assert.deepEqual(new Set(index.withPeers(tenant)), new Set(own.filter(({ peers }) => peers.length > 0)));
+        assert.deepEqual(
+          new Set(index.overlappingIn(tenant, network.subnets)),
+          new Set(
+            own.filter(({ subnets }) => subnets.some((each) => network.subnets.some((of) => cidrsOverlap(each, of)))),
+          ),
+        );
+      }
+      for (const name of ["x", "y"])
+        assert.deepEqual(new Set(index.namingPeer(name)), new Set(all.filter(({ peers }) => peers.includes(name))));
       for (const name of names) assert.equal(index.get(name), model.get(name));
     }),
     { numRuns: 500 },

@@ -18,6 +18,10 @@ export class NetworkIndex {
   readonly #byPort = new Map<number, Map<string, Set<Network>>>();
   /** Whose packets say nothing of their network, by encapsulation and underlay. */
   readonly #keyless = new Map<string, Set<Network>>();
+  /** Those that name peers, by these. */
+  readonly #byPeer = new Map<string, Set<Network>>();
+  /** The same by tenant. */
+  readonly #withPeers = new Map<string, Set<Network>>();
 
   get(name: string): Network | undefined {
     return this.#byName.get(name);
@@ -31,6 +35,21 @@ export class NetworkIndex {
   /** The networks that hosts route themselves and that have a subnet with the address. */
   routedTo(address: IpAddress): Iterable<Network> {
     return this.#routedByHost.overlapping(hostPrefix(address));
+  }
+
+  /** The networks of a tenant that have a subnet that overlaps one of these; some more than once. */
+  overlappingIn(tenant: string, subnets: readonly Cidr[]): Iterable<Network> {
+    return overlapping(this.#byTenant.get(tenant), subnets);
+  }
+
+  /** The networks that name one of theirs as a peer. */
+  namingPeer(network: string): Iterable<Network> {
+    return this.#byPeer.get(network) ?? [];
+  }
+
+  /** The networks of a tenant that name peers. */
+  withPeers(tenant: string): Iterable<Network> {
+    return this.#withPeers.get(tenant) ?? [];
   }
 
   /** In the place of one of its name. */
@@ -48,6 +67,8 @@ export class NetworkIndex {
     if (network.port !== 0) this.#byPort.set(network.port, ofPort);
     put(ofPort, portUse(network), network);
     if (isKeyless(network)) put(this.#keyless, keylessUse(network), network);
+    for (const peer of network.peers) put(this.#byPeer, peer, network);
+    if (network.peers.length > 0) put(this.#withPeers, network.tenant, network);
   }
 
   delete(name: string): void {
@@ -66,6 +87,8 @@ export class NetworkIndex {
     if (ofPort !== undefined) take(ofPort, portUse(network), network);
     if (ofPort?.size === 0) this.#byPort.delete(network.port);
     if (isKeyless(network)) take(this.#keyless, keylessUse(network), network);
+    for (const peer of network.peers) take(this.#byPeer, peer, network);
+    if (network.peers.length > 0) take(this.#withPeers, network.tenant, network);
   }
 
   /**

@@ -190,6 +190,7 @@ function* routingProblems(network: NetworkDraft): Generator<FieldProblem> {
           "IPv4 prefixes: Linux routes IPv6 to no IPv4 next hop; use underlay ipv6, or an encapsulation",
         );
   if (network.gateway !== undefined) yield* gatewayProblems(network);
+  yield* peerProblems(network);
   if (mode === "l2" && (network.egress || network.hostAccess))
     for (const subnet of subnets)
       if (!gateways.some((gateway) => familyOf(gateway) === cidrFamily(subnet)))
@@ -220,6 +221,16 @@ function* gatewayProblems(network: NetworkDraft): Generator<FieldProblem> {
       "nodeSelector",
       "that of the tenant: a node that hosts one of its routed networks routes to all of them",
     );
+}
+
+function* peerProblems({ name, peers, gateway }: NetworkDraft): Generator<FieldProblem> {
+  for (const [index, peer] of peers.entries()) {
+    const path = ["peers", index];
+    if (gateway === undefined)
+      yield fieldProblem(path, peer, "none without gateway: distributed, which routes to them");
+    if (peer === name) yield fieldProblem(path, `${peer}, the network itself`, "networks of other tenants");
+    if (peers.indexOf(peer) < index) yield fieldProblem(path, peer, "each network once");
+  }
 }
 
 function nameOf(version: IpFamily): string {

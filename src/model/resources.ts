@@ -143,6 +143,11 @@ export interface Network {
    */
   readonly gateway?: "distributed";
   /**
+   * With `gateway`: names of networks of other tenants that this one is routed with as well, as soon as they name it, too, and are such
+   * networks. Default: none.
+   */
+  readonly peers: readonly string[];
+  /**
    * Seconds that each phase of a change of encapsulation, port, crossSubnet or MTU waits for nodes that do not have the one
    * before in place. Default 30.
    */

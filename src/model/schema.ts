@@ -141,6 +141,13 @@ const egressBlocked = z
     isSameList(prefixes, defaultEgressBlocked) ? defaultEgressBlocked : prefixes,
   )
   .default(defaultEgressBlocked);
+const maximumPeers = 64;
+const listOfPeers = `a list of at most ${maximumPeers} names of networks`;
+const peers = z
+  .array(text(parseNetworkName), { error: listOfPeers })
+  .max(maximumPeers, { error: listOfPeers })
+  .transform((list) => (list.length === 0 ? none : list))
+  .default(none);
 const mtu = integer(minimumMtu[4], maximumMtu, "octets of an inner IP packet");
 const addresses = z.array(text(parseAddress), { error: "a list of addresses, at most one of each IP family" });
 const attachment = oneOf(...attachmentKinds, "learned").default("netns");
@@ -268,6 +275,7 @@ const declaredNetworkSchema = fields({
   gateway: oneOf("distributed", "none")
     .transform((gateway) => (gateway === "none" ? undefined : gateway))
     .optional(),
+  peers,
   changeTimeout: integer(1, 3_600, "seconds").default(30),
 });
 const networkDraftSchema = declaredNetworkSchema.extend({

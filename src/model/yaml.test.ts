@@ -52,6 +52,7 @@ subnets: [10.0.0.0/24, fd00::/64]
         egress: false,
         egressBlocked: ["169.254.0.0/16", "fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32"],
         hostAccess: false,
+        peers: [],
         changeTimeout: 30,
       },
     ],

@@ -20,6 +20,7 @@ import {
   undeclarable,
 } from "../model/kinds.ts";
 import { parseNodeName } from "../model/names.ts";
+import { peeringObstacle } from "../model/peering.ts";
 import type { Endpoint, Node, NodeSettings } from "../model/resources.ts";
 import { parseNodeSettings } from "../model/schema.ts";
 import type { Administration, Declaration } from "./administration.ts";
@@ -101,7 +102,7 @@ export function adminRoutes(
         blocks: blocks.map(kinds.block.toMessage),
         nodeSettings: settings,
         ...hostingOf(control, request, name),
-        ...(entry === undefined ? {} : { readiness: readinessToMessage(ledger, entry) }),
+        ...(entry === undefined ? {} : { readiness: readinessToMessage(ledger, entry), peers: peersOf(state, entry) }),
       };
     },
 
@@ -198,6 +199,13 @@ function hostingOf({ ledger: { state } }: Control, request: ListRequest, network
   if (request.name === "" || request.kind !== "node") return {};
   const hosted = [...(state.hosted.get(request.name) ?? [])].map((each) => hostOf(state, each, request.name));
   return { hosted: hosted.sort((a, b) => (a.network < b.network ? -1 : 1)) };
+}
+
+function peersOf({ networks }: State, { network }: NetworkEntry) {
+  return network.peers.map((name) => {
+    const peer = networks.get(name)?.network;
+    return { network: name, tenant: peer?.tenant ?? "", obstacle: peeringObstacle(network, name, peer) ?? "" };
+  });
 }
 
 function hostOf(state: State, entry: NetworkEntry, node: string) {

@@ -19,6 +19,7 @@ import {
 } from "../model/kinds.ts";
 import { effectiveMtu } from "../model/mtu.ts";
 import { checkVtepsOutside } from "../model/node-registration.ts";
+import { peersInForce } from "../model/peering.ts";
 import { beginChange, isSameWay } from "../model/phase.ts";
 import { type Policy, ruleFields } from "../model/policy/index.ts";
 import type { FloatingAddress, Network, NetworkDraft, Vni } from "../model/resources.ts";
@@ -257,6 +258,7 @@ class DeclarationPlan {
     this.#put(0, records.network.put(network, network.name));
     this.#put(0, owners.vni.put(network.name, network.vni));
     this.#touchTenant(network.tenant);
+    this.#touchPeers(network);
     return { kind: "network", value: network, outcome: "created", differences: [] };
   }
 
@@ -286,8 +288,10 @@ class DeclarationPlan {
       if (held === undefined) this.unheld.push(name);
       else this.#put(held, records.hold.remove(name));
     }
+    if (before.peers.join() !== network.peers.join()) this.#touchPeers(network);
     if (entry !== undefined && isReplanned) {
       this.#touchTenant(network.tenant);
+      this.#touchPeers(network);
       for (const operation of forget(entry)) this.#operations.set(operation.key, operation);
     }
     return { kind: "network", value: network, ...what };
@@ -322,6 +326,12 @@ class DeclarationPlan {
     const tenant = this.#declared.get("tenant", name);
     if (known === undefined || tenant === undefined) return;
     this.#put(known.revision, records.tenant.put(tenant, name));
+  }
+
+  /** What is routed with it rests on the networks of all of these tenants. */
+  #touchPeers(network: Network): void {
+    const peers = peersInForce(network, (name) => this.#declared.get("network", name));
+    for (const { tenant } of peers.length === 0 ? [] : [network, ...peers]) this.#touchTenant(tenant);
   }
 
   /** `revision`: at which its key is now. */

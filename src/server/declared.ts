@@ -1,3 +1,4 @@
+import type { Cidr } from "../base/cidr.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { Declared } from "../model/declared.ts";
 import type { DeclaredKind, PlainKind, Resources } from "../model/kinds.ts";
@@ -60,9 +61,19 @@ export class DeclaredSoFar implements Declared {
   }
 
   *networksOf(tenant: string): Iterable<Network> {
-    for (const network of this.#state.networkIndex.ofTenant(tenant))
-      if (this.#networks.get(network.name) === undefined) yield network;
-    yield* this.#networks.ofTenant(tenant);
+    yield* this.#merged((index) => index.ofTenant(tenant));
+  }
+
+  *overlappingIn(tenant: string, subnets: readonly Cidr[]): Iterable<Network> {
+    yield* this.#merged((index) => index.overlappingIn(tenant, subnets));
+  }
+
+  *namingPeer(network: string): Iterable<Network> {
+    yield* this.#merged((index) => index.namingPeer(network));
+  }
+
+  *withPeers(tenant: string): Iterable<Network> {
+    yield* this.#merged((index) => index.withPeers(tenant));
   }
 
   *policiesOf(tenant: string): Iterable<Policy> {
@@ -72,9 +83,7 @@ export class DeclaredSoFar implements Declared {
   }
 
   *routedTo(address: IpAddress): Iterable<Network> {
-    for (const network of this.#state.networkIndex.routedTo(address))
-      if (this.#networks.get(network.name) === undefined) yield network;
-    yield* this.#networks.routedTo(address);
+    yield* this.#merged((index) => index.routedTo(address));
   }
 
   *floatingAddresses(): Iterable<FloatingAddress> {
@@ -91,6 +100,13 @@ export class DeclaredSoFar implements Declared {
   #putPolicy(policy: Policy): void {
     const ofTenant = this.#policies.get(policy.tenant) ?? new Map<string, Policy>();
     this.#policies.set(policy.tenant, ofTenant.set(policy.name, policy));
+  }
+
+  /** What the state has, but for what is put in its place, and what is put there. */
+  *#merged(find: (index: NetworkIndex) => Iterable<Network>): Generator<Network> {
+    for (const network of find(this.#state.networkIndex))
+      if (this.#networks.get(network.name) === undefined) yield network;
+    yield* find(this.#networks);
   }
 
   #network(name: string): Network | undefined {

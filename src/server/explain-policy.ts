@@ -10,6 +10,7 @@ import { WeftError } from "../base/errors.ts";
 import { familyOf, type IpAddress, type IpFamily, parseIp } from "../base/ip.ts";
 import { nodeGateways } from "../model/anycast-gateway.ts";
 import { parseEndpointId } from "../model/names.ts";
+import { arePeers } from "../model/peering.ts";
 import {
   decide,
   hasPorts,
@@ -182,8 +183,8 @@ function commonFamily(from: End, to: End, protocol: number | undefined): IpFamil
 /** Why nothing passes, whatever policies say. */
 function obstacleOf(from: End, to: End, family: IpFamily | undefined): string {
   const [one, other] = [from.network, to.network];
-  if (one !== undefined && other !== undefined && one.tenant !== other.tenant)
-    return `network ${one.name} is of tenant ${one.tenant} and network ${other.name} of tenant ${other.tenant}: there is no path between tenants`;
+  if (one !== undefined && other !== undefined && one.tenant !== other.tenant && !arePeers(one, other))
+    return `network ${one.name} is of tenant ${one.tenant} and network ${other.name} of tenant ${other.tenant}: there is no path between networks of two tenants that are not peers`;
   return family === undefined ? "they have no addresses of one IP family" : "";
 }
 
@@ -202,7 +203,9 @@ function decisionOf(
   const address = addressOf(peer, family);
   if (endpoint === undefined || network === undefined || address === undefined) return [];
   const policies = [...(state.policies.get(network.tenant)?.policies.values() ?? [])];
-  const party: Party = { address, ...identityOf(state, peer, address, endpoint.node) };
+  // Nobody of another tenant is anybody but an address.
+  const isOwn = peer.network?.tenant === network.tenant;
+  const party: Party = { address, ...(isOwn ? identityOf(state, peer, address, endpoint.node) : {}) };
   const own: Identity = { network: network.name, labels: endpoint.labels ?? {} };
   const { verdict, by, isolatedBy, logged } = decide(policies, own, direction, party, said, network.policyDefault);
   const decided =

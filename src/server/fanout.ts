@@ -9,7 +9,7 @@ import type {
   Leaving,
   NetworkEntry,
   Part,
-  Regrouping,
+  Placement,
   State,
   StateChange,
   StoredEndpoint,
@@ -30,8 +30,8 @@ import {
 /**
  * Tells each watching node what concerns it: the networks that it hosts and the nodes that it shares them with.
  * The cost of a change is the number of nodes that host its network, however many networks and nodes there are. A change
- * of an endpoint in an l3 network is told to its node alone. Of a tenant that has policies, nodes that host any network of it are
- * told these and what they know endpoints by, wherever those are.
+ * of an endpoint in an l3 network is told to its node alone. Of a tenant that has policies, nodes that have something in any network of it
+ * are told these and what they know endpoints by, wherever those are.
  */
 export class Fanout {
   readonly #state: State;
@@ -135,22 +135,21 @@ export class Fanout {
     switch (change.kind) {
       case "part":
       case "part-removed": {
-        const { entry, part, starts, leaves } = change;
+        const { entry, part, starts, isFirst, leaves } = change;
         const { node } = part.value;
-        const startsHosting = starts.length > 0;
-        if (startsHosting) this.#startHosting(starts, node);
+        if (isFirst) this.#tellPolicies(entry.network.tenant, node);
+        this.#startHosting([{ node, entries: starts }]);
         const told = change.kind === "part" ? partChange(part) : partRemoval(part);
+        const isNew = starts.includes(entry);
         const audience = this.#watchersOf(kinds[part.of].seenBy(entry.network), node, entry);
-        for (const watcher of audience) if (!startsHosting || watcher.node !== node) this.#push(watcher, told);
+        for (const watcher of audience) if (!isNew || watcher.node !== node) this.#push(watcher, told);
         if (part.of === "endpoint") this.#tellMember(change, entry, part.value);
-        if (leaves !== undefined) this.#stopHosting(leaves);
+        if (leaves !== undefined) this.#leave(leaves);
         break;
       }
-      case "routed":
-        this.#tellRouted(change.regrouping);
-        break;
-      case "unrouted":
-        this.#tellUnrouted(change.regrouping);
+      case "rerouted":
+        this.#startHosting(change.starts);
+        this.#stopHosting(change.leaves);
         break;
       case "network":
         for (const watcher of this.#watchersOf(kinds.network.seenBy(), "", change.entry))
@@ -160,7 +159,7 @@ export class Fanout {
         this.#tellPolicy(change);
         break;
       case "network-removed":
-        for (const node of change.entry.hosts.keys()) this.#endHosting({ node, entries: [change.entry] });
+        this.#removeNetwork(change.entry);
         break;
       case "node":
         for (const watcher of this.#watchersOf(kinds.node.seenBy(), change.node.name))
@@ -210,7 +209,7 @@ export class Fanout {
     }
     for (const tenant of new Set(Array.from(hosted, ({ network }) => network.tenant))) {
       const policies = state.policies.get(tenant);
-      if (policies === undefined) continue;
+      if (policies === undefined || state.tenantHosts.countOf(tenant, watcher.node) === 0) continue;
       const canResume = heldPolicies.delete(tenant) && revision <= state.revision;
       const changed = canResume ? policies.history.since(revision) : undefined;
       watcher.pushPolicies(changed === undefined ? this.#snapshot(policies) : this.#changedIn(policies, changed));
@@ -240,42 +239,70 @@ export class Fanout {
     watcher.flush(state.revision, true);
   }
 
-  /** All of the networks have the same hosts. */
-  #startHosting(entries: readonly NetworkEntry[], node: string): void {
-    const own = this.#watchers.get(node);
-    const except = new Set(entries);
-    for (const host of entries[0]?.hosts.keys() ?? [])
-      if (host !== node && !this.#share(host, node, except)) this.#introduce(host, node);
-    if (own === undefined) return;
-    const tenant = entries[0]?.network.tenant ?? "";
-    const policies = this.#state.policies.get(tenant);
-    if (policies !== undefined && this.#state.tenantHosts.countOf(tenant, node) === entries.length)
-      own.pushPolicies(this.#snapshot(policies));
-    for (const entry of entries) own.pushNewNetwork(entry);
-    this.#touched.add(own);
-  }
-
-  #stopHosting(leaving: Leaving): void {
-    this.#endHosting(leaving);
-    const { node, entries } = leaving;
-    const except = new Set(entries);
-    for (const host of entries[0]?.hosts.keys() ?? []) {
-      const other = this.#watchers.get(host);
-      if (other !== undefined && !this.#share(host, node, except)) this.#push(other, this.#nodeRemoved(node));
+  /** Nodes host networks from now on. Those that share one with each other by that alone are told of each other first. */
+  #startHosting(starts: readonly Placement[]): void {
+    const begun = new Map(starts.map(({ node, entries }) => [node, new Set(entries)]));
+    const told = new Pairs();
+    for (const { node, entries } of starts) {
+      const own = begun.get(node) ?? new Set();
+      for (const host of hostsOf(entries)) {
+        if (!told.add(host, node)) continue;
+        const except = begun.get(host)?.union(own) ?? own;
+        if (!this.#share(host, node, except)) this.#introduce(host, node);
+      }
+    }
+    for (const { node, entries } of starts) {
+      const watcher = this.#watchers.get(node);
+      if (watcher === undefined || entries.length === 0) continue;
+      for (const entry of entries) watcher.pushNewNetwork(entry);
+      this.#touched.add(watcher);
     }
   }
 
-  /** Tells the node that was a host, and nobody else. */
-  #endHosting({ node, entries }: Leaving): void {
-    const own = this.#watchers.get(node);
-    if (own === undefined) return;
-    this.#drop(own, entries);
-    const tenant = entries[0]?.network.tenant ?? "";
-    if (this.#state.policies.has(tenant) && this.#state.tenantHosts.countOf(tenant, node) === 0)
-      this.#push(own, policiesRemoved(tenant));
-    const except = new Set(entries);
-    for (const host of entries[0]?.hosts.keys() ?? [])
-      if (host !== node && !this.#share(host, node, except)) this.#push(own, this.#nodeRemoved(host));
+  /** Nodes host networks no more. Those that share none with each other any more part. */
+  #stopHosting(leaves: readonly Placement[]): void {
+    for (const { node, entries } of leaves) {
+      const watcher = this.#watchers.get(node);
+      if (watcher !== undefined) this.#drop(watcher, entries);
+    }
+    const left = new Map<NetworkEntry, string[]>();
+    for (const { node, entries } of leaves)
+      for (const entry of entries) {
+        const nodes = left.get(entry) ?? [];
+        nodes.push(node);
+        left.set(entry, nodes);
+      }
+    const told = new Pairs();
+    for (const { node, entries } of leaves) {
+      const former = entries.flatMap((entry) => left.get(entry) ?? []);
+      for (const host of new Set([...hostsOf(entries), ...former]))
+        if (told.add(host, node) && !this.#share(host, node)) this.#part(host, node);
+    }
+  }
+
+  #leave({ tenant, isLast, ...leaving }: Leaving): void {
+    this.#stopHosting([leaving]);
+    if (isLast) this.#tellNoPolicies(tenant, leaving.node);
+  }
+
+  /** It takes along those of its hosts that have nothing else in common. */
+  #removeNetwork(entry: NetworkEntry): void {
+    this.#stopHosting(Array.from(entry.hosts.keys(), (node) => ({ node, entries: [entry] })));
+    const { tenant } = entry.network;
+    for (const node of entry.hosts.keys())
+      if (this.#state.tenantHosts.countOf(tenant, node) === 0) this.#tellNoPolicies(tenant, node);
+  }
+
+  /** The node has something of the tenant from now on. */
+  #tellPolicies(tenant: string, node: string): void {
+    const watcher = this.#watchers.get(node);
+    const policies = this.#state.policies.get(tenant);
+    if (watcher !== undefined && policies !== undefined) this.#pushPolicies(watcher, this.#snapshot(policies));
+  }
+
+  #tellNoPolicies(tenant: string, node: string): void {
+    const watcher = this.#watchers.get(node);
+    if (watcher !== undefined && this.#state.policies.has(tenant)) this.#push(watcher, policiesRemoved(tenant));
   }
 
   #drop(watcher: Watcher, entries: readonly NetworkEntry[]): void {
@@ -285,43 +312,6 @@ export class Fanout {
     }
   }
 
-  #tellRouted({ entry, others, ofEntry, ofOthers }: Regrouping): void {
-    const give = (nodes: ReadonlySet<string>, networks: readonly NetworkEntry[]): void => {
-      for (const node of nodes) {
-        const watcher = this.#watchers.get(node);
-        if (watcher === undefined) continue;
-        for (const network of networks) watcher.pushNewNetwork(network);
-        this.#touched.add(watcher);
-      }
-    };
-    const [newToOthers, newToEntry] = [ofEntry.difference(ofOthers), ofOthers.difference(ofEntry)];
-    for (const one of newToOthers) for (const other of newToEntry) this.#introduce(one, other);
-    give(newToEntry, [entry]);
-    give(newToOthers, others);
-  }
-
-  #tellUnrouted({ entry, others, ofEntry, ofOthers }: Regrouping): void {
-    const take = (nodes: ReadonlySet<string>, networks: readonly NetworkEntry[]): void => {
-      for (const node of nodes) {
-        const watcher = this.#watchers.get(node);
-        if (watcher !== undefined) this.#drop(watcher, networks);
-      }
-    };
-    const [goneFromOthers, goneFromEntry] = [ofEntry.difference(ofOthers), ofOthers.difference(ofEntry)];
-    take(goneFromEntry, [entry]);
-    take(goneFromOthers, others);
-    const part = (from: string, node: string): void => {
-      const watcher = this.#watchers.get(from);
-      if (watcher !== undefined) this.#push(watcher, this.#nodeRemoved(node));
-    };
-    for (const one of goneFromOthers)
-      for (const other of goneFromEntry)
-        if (!this.#share(one, other)) {
-          part(one, other);
-          part(other, one);
-        }
-  }
-
   /** Tells each of the other. */
   #introduce(one: string, other: string): void {
     const [first, second] = [this.#watchers.get(one), this.#watchers.get(other)];
@@ -329,16 +319,22 @@ export class Fanout {
     if (second !== undefined) this.#pushNode(second, one);
   }
 
-  /** A node that begins to host the tenant with this very change has been told everything. */
+  /** Tells each that it shares nothing with the other any more. */
+  #part(one: string, other: string): void {
+    const [first, second] = [this.#watchers.get(one), this.#watchers.get(other)];
+    if (first !== undefined) this.#push(first, this.#nodeRemoved(other));
+    if (second !== undefined) this.#push(second, this.#nodeRemoved(one));
+  }
+
+  /** A node that has something of the tenant with this very change for the first time has been told everything. */
   #tellMember(
-    { kind, starts }: Extract<StateChange, { kind: "part" | "part-removed" }>,
+    { kind, isFirst }: Extract<StateChange, { kind: "part" | "part-removed" }>,
     { network: { tenant } }: NetworkEntry,
     endpoint: StoredEndpoint,
   ): void {
     const policies = this.#state.policies.get(tenant);
     if (policies === undefined) return;
     this.#snapshots.delete(policies);
-    const isFirst = starts.length > 0 && this.#state.tenantHosts.countOf(tenant, endpoint.node) === starts.length;
     const told = kind === "part" ? memberChange(tenant, endpoint) : memberRemoval(tenant, endpoint);
     for (const watcher of this.#watchersOfTenant(tenant))
       if (!isFirst || watcher.node !== endpoint.node) this.#push(watcher, told);
@@ -454,6 +450,32 @@ export class Fanout {
     const node = this.#state.nodes.get(name);
     if (node !== undefined) this.#push(watcher, nodeChange(node.value));
   }
+}
+
+/** Pairs of nodes, in either order. */
+class Pairs {
+  readonly #all = new Set<string>();
+
+  /** Tells whether they are two, and new as a pair. */
+  add(one: string, other: string): boolean {
+    const before = this.#all.size;
+    if (one !== other) this.#all.add(one < other ? `${one} ${other}` : `${other} ${one}`);
+    return this.#all.size > before;
+  }
+}
+
+/** The nodes that host any of the networks. Those that are routed with each other, and with no others, have the same. */
+function hostsOf(entries: readonly NetworkEntry[]): ReadonlySet<string> {
+  const hosts = new Set<string>();
+  const groups = new Set<string>();
+  for (const entry of entries) {
+    const { tenant, gateway, peers } = entry.network;
+    const isOfGroup = gateway === "distributed" && peers.length === 0;
+    if (isOfGroup && groups.has(tenant)) continue;
+    if (isOfGroup) groups.add(tenant);
+    for (const host of entry.hosts.keys()) hosts.add(host);
+  }
+  return hosts;
 }
 
 function policiesOf({ policies }: TenantPolicies): WatchChangeInit[] {

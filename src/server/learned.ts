@@ -67,8 +67,9 @@ export class Learned {
       revision = await this.#ledger.commit(attempted, () => {
         const identity = this.#identities.requireCurrent(caller, attempted);
         const current = requireLearning(state, network, attempted);
-        // Behind the ports of a node that hosts the network already nothing begins.
-        if (!current.hosts.has(caller.name)) requireSelected(state, current.network, caller.name, attempted);
+        // Behind the ports of a node that has something in the network already nothing begins.
+        if (current.hosts.get(caller.name)?.isEmpty !== false)
+          requireSelected(state, current.network, caller.name, attempted);
         plan = new PublicationPlan(state, current, caller.name, this.#moves);
         planned = chunk.map((address) => plan?.add(address) ?? refused("", 0));
         const { conditions, operations } = plan.transaction(this.#ledger.clock.now());

@@ -190,6 +190,70 @@ test("a node that comes to host its first network of a tenant has the policies b
   assert.deepEqual(about(watch.take()), ["no member acme/blue/000000000002"]);
 });
 
+test("a node that has nothing of the tenant but a peer's network is told of no policies, and nobody waits for it", async (t) => {
+  const server = await startTestServer(t);
+  const one = await joinTestNode(t, server, 1);
+  const two = await joinTestNode(t, server, 2);
+  await createNetwork(server, "front", "10.0.0.0/24", { gateway: "distributed", peers: ["pods"] });
+  const value = {
+    name: "pods",
+    tenant: "other",
+    subnets: ["10.1.0.0/24"],
+    mode: "l3",
+    gateway: "distributed",
+    peers: ["front"],
+  };
+  await server.admin.create({
+    resources: [{ resource: { case: "tenant", value: { name: "other" } } }, { resource: { case: "network", value } }],
+  });
+  await attach(one, 1, "front");
+  await attach(two, 2, "pods");
+  const { hosts } = await server.admin.list({ kind: "network", name: "pods" });
+  assert.deepEqual(
+    hosts.map(({ node, endpoints }) => [node, endpoints]),
+    [
+      ["h1", 0],
+      ["h2", 1],
+    ],
+  );
+  const behind = async (): Promise<string[]> => {
+    const { readiness } = await server.admin.list({ kind: "network", name: "pods" });
+    return readiness?.behind.map(({ node }) => node) ?? [];
+  };
+  const report = async ({ client }: TestNode, revision: bigint): Promise<void> => {
+    await client.reportInPlace({ networks: [{ network: "pods", revision, problem: "" }] });
+  };
+  const { revision } = await server.admin.getStatus({});
+  await report(one, revision);
+  await report(two, revision);
+  assert.deepEqual(await behind(), []);
+  const policed = await apply(server, { name: "p", tenant: "other" });
+  const member = await attach(two, 3, "pods");
+  assert.deepEqual(await behind(), ["h2"]);
+  await report(two, member);
+  assert.deepEqual(await behind(), []);
+  assert.ok(member > policed);
+  // Of those of its own tenant it is.
+  const watch = await new TestWatch(t, one.client).reached(await apply(server, { name: "q" }));
+  assert.deepEqual(
+    about(watch.take()).filter((line) => !line.startsWith("member")),
+    ["policies of acme:", "policy q, priority 1000"],
+  );
+  // To policies an endpoint of the other tenant is its address.
+  const ask = async (rule: object) => {
+    await apply(server, { name: "p", tenant: "other", rules: [{ direction: "ingress", action: "deny", ...rule }] });
+    const { verdict, obstacle } = await server.admin.explainPolicy({
+      from: endpointId(1),
+      to: endpointId(2),
+      protocol: "tcp",
+      port: 80,
+    });
+    return [verdict, obstacle];
+  };
+  assert.deepEqual(await ask({ peers: [{}] }), ["allow", ""]);
+  assert.deepEqual(await ask({ peers: [{ subnet: "10.0.0.0/24" }] }), ["deny", ""]);
+});
+
 test("a node that leaves the last network of a tenant holds its policies no more", async (t) => {
   const { server, one, two } = await cluster(t);
   await attach(two, 1);
@@ -197,7 +261,7 @@ test("a node that leaves the last network of a tenant holds its policies no more
   const watch = await new TestWatch(t, one.client).reached(await apply(server, { name: "p" }));
   watch.take();
   await watch.reached(await detach(one, 2));
-  assert.deepEqual(watch.take(), ["no network blue", "no policies of acme", "no node h2"]);
+  assert.deepEqual(watch.take(), ["no network blue", "no node h2", "no policies of acme"]);
   await apply(server, { name: "p", priority: 3 });
   await watch.reached(await attach(one, 3));
   assert.deepEqual(about(watch.take()).slice(0, 2), ["policies of acme:", "policy p, priority 3"]);

@@ -111,25 +111,22 @@ export class Readiness {
     switch (change.kind) {
       case "part":
       case "part-removed":
-        if (
-          kinds[change.part.of].seenBy(change.entry.network) === "hosts" ||
-          this.#state.policies.has(change.entry.network.tenant)
-        )
-          this.#touchedNetworks.add(change.entry);
+        if (kinds[change.part.of].seenBy(change.entry.network) === "hosts") this.#touchedNetworks.add(change.entry);
+        else if (this.#state.policies.has(change.entry.network.tenant)) this.#touchTenantHosts(change.entry);
         else this.#touchHost(change.entry, change.part.value.node);
         for (const entry of change.starts) this.#otherwiseChanged.add(entry);
         for (const entry of change.leaves?.entries ?? []) this.#otherwiseChanged.add(entry);
         break;
-      case "routed":
-      case "unrouted":
-        for (const entry of [change.regrouping.entry, ...change.regrouping.others]) this.#otherwiseChanged.add(entry);
+      case "rerouted":
+        for (const { entries } of [...change.starts, ...change.leaves])
+          for (const entry of entries) this.#otherwiseChanged.add(entry);
         break;
       case "network":
         this.#touchedNetworks.add(change.entry);
         this.#changedNetworks.add(change.entry);
         break;
       case "policy":
-        for (const entry of this.#state.networksOf(change.tenant)) this.#touchedNetworks.add(entry);
+        for (const entry of this.#state.networksOf(change.tenant)) this.#touchTenantHosts(entry);
         break;
       case "mtu-held":
         this.#otherwiseChanged.add(change.entry);
@@ -333,6 +330,18 @@ export class Readiness {
     const gone = { connected: false, reports: known.reports, moment: this.#clock.monotonic() };
     this.#contacts.set(node, gone);
     return gone;
+  }
+
+  /** Those of its hosts are told that have something of its tenant: all, but for nodes that route into it from a peer alone. */
+  #touchTenantHosts(entry: NetworkEntry): void {
+    const { tenant, peers } = entry.network;
+    if (peers.length === 0) {
+      this.#touchedNetworks.add(entry);
+      return;
+    }
+    this.#otherwiseChanged.add(entry);
+    for (const node of entry.hosts.keys())
+      if (this.#state.tenantHosts.countOf(tenant, node) > 0) this.#touchHost(entry, node);
   }
 
   #touchHost(entry: NetworkEntry, node: string): void {

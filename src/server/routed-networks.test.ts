@@ -1,4 +1,5 @@
-/** Networks of a tenant that are routed with each other: whoever hosts one of them is told of all. */
+/** Networks of a tenant that are routed with each other: whoever hosts one of them is told of all; and peers among them, of
+ * which those are told who have something in one. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -16,11 +17,19 @@ import { records } from "./records.ts";
 import { type NetworkEntry, State } from "./state.ts";
 import type { Watcher } from "./watcher.ts";
 
-const names = ["n0", "n1", "n2", "n3"];
+/** The first three and the last two are of one tenant each. */
+const names = ["n0", "n1", "n2", "n3", "n4"];
+const tenantOf = (network: number): string => (network < 3 ? "acme" : "other");
 const nodes = ["h1", "h2", "h3", "h4"];
 
 type Step =
-  | { readonly kind: "network"; readonly network: number; readonly isRouted: boolean; readonly subnet: number }
+  | {
+      readonly kind: "network";
+      readonly network: number;
+      readonly isRouted: boolean;
+      readonly subnet: number;
+      readonly peers: readonly number[];
+    }
   | { readonly kind: "no network"; readonly network: number }
   | { readonly kind: "endpoint"; readonly network: number; readonly node: number; readonly id: number }
   | { readonly kind: "no endpoint"; readonly network: number; readonly id: number }
@@ -31,13 +40,14 @@ const steps: fc.Arbitrary<readonly Step[]> = fc.array(
   fc.oneof(
     fc.record({
       kind: fc.constant("network" as const),
-      network: below(4),
+      network: below(5),
       isRouted: fc.boolean(),
       subnet: below(2),
+      peers: fc.subarray([0, 1, 2, 3, 4]),
     }),
-    fc.record({ kind: fc.constant("no network" as const), network: below(4) }),
-    fc.record({ kind: fc.constant("endpoint" as const), network: below(4), node: below(4), id: below(3) }),
-    fc.record({ kind: fc.constant("no endpoint" as const), network: below(4), id: below(3) }),
+    fc.record({ kind: fc.constant("no network" as const), network: below(5) }),
+    fc.record({ kind: fc.constant("endpoint" as const), network: below(5), node: below(4), id: below(3) }),
+    fc.record({ kind: fc.constant("no endpoint" as const), network: below(5), id: below(3) }),
     fc.record({ kind: fc.constant("block" as const), node: below(4), id: below(2), isReleased: fc.boolean() }),
   ),
   { maxLength: 40 },
@@ -95,17 +105,19 @@ class Control {
     const entry = this.state.networks.get(name);
     switch (step.kind) {
       case "network": {
-        // The last one is a layer-3 network.
         const isLayer3 = step.network === 3;
         const isUsed = entry !== undefined && (entry.endpointCount > 0 || [...entry.ownedBlocks()].length > 0);
         const subnet = isUsed ? entry.network.subnets[0] : `10.1${step.network}${step.subnet}.0.0/16`;
         const network = parseNetwork({
           name,
-          tenant: "acme",
+          tenant: tenantOf(step.network),
           vni: 100 + step.network,
           mode: isLayer3 ? "l3" : "l2",
           subnets: [subnet],
           gateway: step.isRouted ? "distributed" : "none",
+          peers: step.isRouted
+            ? step.peers.filter((peer) => tenantOf(peer) !== tenantOf(step.network)).map((peer) => names[peer])
+            : [],
         });
         return records.network.put(unwrap(network), name);
       }
@@ -155,14 +167,19 @@ class Control {
       [...this.state.endpoints.values()].some(({ network, node }) => network === entry.network.name && node === who) ||
       [...entry.ownedBlocks()].some((block) => block.node === who);
     const isRouted = ({ network }: NetworkEntry): boolean => network.gateway === "distributed";
+    const areRouted = (one: NetworkEntry, other: NetworkEntry): boolean =>
+      isRouted(one) &&
+      isRouted(other) &&
+      (one.network.tenant === other.network.tenant ||
+        (one.network.peers.includes(other.network.name) && other.network.peers.includes(one.network.name)));
     const hosts = (who: string) =>
-      entries.filter(
-        (entry) => has(entry, who) || (isRouted(entry) && entries.some((other) => isRouted(other) && has(other, who))),
+      entries.filter((entry) =>
+        entries.some((other) => (other === entry || areRouted(entry, other)) && has(other, who)),
       );
     const own = hosts(node);
     const known = nodes.filter((other) => other === node || hosts(other).some((entry) => own.includes(entry)));
     const parts = own.flatMap((entry) => [
-      `network ${entry.network.name} ${entry.network.gateway ?? "none"} ${entry.network.subnets}`,
+      `network ${entry.network.name} ${entry.network.gateway ?? "none"} ${entry.network.subnets} ${entry.network.peers}`,
       ...[...this.state.endpoints.values()]
         .filter(
           ({ network, node: place }) =>
@@ -221,10 +238,13 @@ class Seen {
         break;
       case "networkBegin":
       case "network": {
-        const { name = "", gateway, subnets } = change.value.network ?? {};
+        const { name = "", gateway, subnets, peers } = change.value.network ?? {};
         const lines = change.case === "network" ? this.#networks.get(name) : new Map<string, string>();
         assert.ok(lines !== undefined, `told of network ${name}, which it does not host`);
-        this.#networks.set(name, lines.set("", `network ${name} ${gateway || "none"} ${subnets?.join()}`));
+        this.#networks.set(
+          name,
+          lines.set("", `network ${name} ${gateway || "none"} ${subnets?.join()} ${peers?.join()}`),
+        );
         break;
       }
       case "networkRemoved":
@@ -255,7 +275,7 @@ class Seen {
   }
 }
 
-test("who hosts one of a tenant's routed networks is told of all of them, and of nothing else", async () => {
+test("who has something in one of a tenant's routed networks is told of all of them and of its peers, and of nothing else", async () => {
   await fc.assert(
     fc.asyncProperty(steps, async (all) => {
       const control = new Control();

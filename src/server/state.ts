@@ -12,6 +12,7 @@ import { maxVni } from "../model/encapsulation.ts";
 import { type PlainKind, plainKinds, type Resources } from "../model/kinds.ts";
 import { usableMtu } from "../model/mtu.ts";
 import { NetworkIndex } from "../model/network-index.ts";
+import { peersInForce } from "../model/peering.ts";
 import { mtusInPhase, type NetworkChange } from "../model/phase.ts";
 import type { Policy } from "../model/policy/index.ts";
 import type {
@@ -23,6 +24,7 @@ import type {
   NodeSettings,
   UnderlayFamily,
 } from "../model/resources.ts";
+import { RoutedNodes } from "../model/routed-nodes.ts";
 import type { Change, RangeResult } from "../store/store.ts";
 import { History } from "./history.ts";
 import { type BlockState, type Identity, plainRecords, type Quarantine, type Records, records } from "./records.ts";
@@ -53,9 +55,11 @@ export interface StoredBlock extends Block, BlockState {
 
 const noEndpoints: ReadonlySet<StoredEndpoint> = new Set();
 
-/** What one node has in a network; nothing: it routes into it from others of the tenant. */
+/** What one node has in a network; nothing: it routes into it from others of the tenant, or from a peer. */
 export class Hosting {
   #endpoints: Set<StoredEndpoint> | undefined;
+  /** It has something, or had until the change under way: others route into what is routed with the network because of that. */
+  isOccupied = false;
   /** Those of the endpoints that were learned. */
   learned = 0;
   /** Blocks that it owns. */
@@ -167,7 +171,7 @@ export class NetworkEntry {
   /**
    * The nodes that host it: those with an endpoint in it, and those that own a block of it. The routes to a block lead
    * to a node that has its bridge and its tunnel, whether an endpoint has an address of the block or not. A routed network
-   * is hosted by all who host any of the tenant's routed networks: they route into it.
+   * is hosted also by those that have something in another of the tenant's routed networks, or in a peer: they route into it.
    */
   get hosts(): ReadonlyMap<string, Hosting> {
     return this.#use?.hosts ?? none();
@@ -243,15 +247,15 @@ export type StateChange =
       readonly kind: "part" | "part-removed";
       readonly entry: NetworkEntry;
       readonly part: Part;
-      /** The networks that its node hosts because of it: this one, and those that are routed with it. */
+      /** The networks that its node hosts because of it, and did not before: this one, and those that are routed with it. */
       readonly starts: readonly NetworkEntry[];
-      /** The node that hosts these networks no more. */
+      /** Its node had nothing of the tenant before. */
+      readonly isFirst: boolean;
+      /** The node that has nothing of the network any more. */
       readonly leaves: Leaving | undefined;
     }
-  /** A network is routed with these others of its tenant from now on. */
-  | { readonly kind: "routed"; readonly regrouping: Regrouping }
-  /** It is not any more. */
-  | { readonly kind: "unrouted"; readonly regrouping: Regrouping }
+  /** Networks are routed with each other from now on, or are not any more: nodes come to route into some of them, or cease to. */
+  | { readonly kind: "rerouted"; readonly starts: readonly Placement[]; readonly leaves: readonly Placement[] }
   | { readonly kind: "network"; readonly entry: NetworkEntry }
   /** For the server alone: see {@link NetworkEntry.isMtuHeld}. */
   | { readonly kind: "mtu-held"; readonly entry: NetworkEntry }
@@ -270,20 +274,17 @@ export type StateChange =
   | { readonly kind: "node-removed"; readonly name: string }
   | { readonly kind: "identity"; readonly name: string; readonly identity: Identity };
 
-/** A node and the networks that it hosts no more. */
-export interface Leaving {
+/** A node and networks that it hosts from now on, or no more. */
+export interface Placement {
   readonly node: string;
   readonly entries: readonly NetworkEntry[];
 }
 
-/** A network that comes to, or goes from, the tenant's routed networks. */
-export interface Regrouping {
-  readonly entry: NetworkEntry;
-  readonly others: readonly NetworkEntry[];
-  /** Nodes that host it whether it is routed with the others or not. */
-  readonly ofEntry: ReadonlySet<string>;
-  /** Nodes that host the others, with it or without. */
-  readonly ofOthers: ReadonlySet<string>;
+/** A node that has nothing of a network any more, and what it hosts no more because of that, which may be nothing. */
+export interface Leaving extends Placement {
+  readonly tenant: string;
+  /** It has nothing of the tenant any more. */
+  readonly isLast: boolean;
 }
 
 type Emit = (change: StateChange) => void;
@@ -319,12 +320,15 @@ export class State {
   readonly #floating = new Map<string, Map<IpAddress, FloatingAddress>>();
   /** The networks that a node hosts. */
   readonly hosted = new Map<string, Set<NetworkEntry>>();
-  /** The nodes that host networks of a tenant. */
+  /** The nodes that have something in networks of a tenant. */
   readonly tenantHosts = new TenantHosts();
   /** Of the tenants that have policies. */
   readonly policies = new Map<string, TenantPolicies>();
-  /** By tenant: its routed networks, all of which have the same hosts. */
-  readonly #routed = new Map<string, Set<NetworkEntry>>();
+  /** Which nodes route into networks because of what they have in others. */
+  readonly #routing = new RoutedNodes((network, node, routes) => this.#routerChanged(network, node, routes));
+  /** What the change under way has made nodes host, and no more, by node. */
+  #starts = new Map<string, NetworkEntry[]>();
+  #leaves = new Map<string, NetworkEntry[]>();
   /** Blocks that nodes own. */
   blockCount = 0;
   readonly #clock: Clock;
@@ -469,35 +473,42 @@ export class State {
     if (entry.network.mode === "l2") entry.use.history.record(revision, id, entry.endpointCount);
   }
 
-  /** The network, and those that are routed with it. */
-  #routedWith(entry: NetworkEntry): Iterable<NetworkEntry> {
-    const group = this.#routed.get(entry.network.tenant);
-    return group?.has(entry) === true ? group : [entry];
+  /** The node has something more in the network, the first of it if it had nothing. Tells which networks it hosts because of that, and did not before. */
+  #startHosting(entry: NetworkEntry, node: string): { starts: readonly NetworkEntry[]; isFirst: boolean } {
+    const { name, tenant } = entry.network;
+    const host = entry.hosts.get(node) ?? this.#addHost(entry, node);
+    if (host.isOccupied) return { starts: [], isFirst: false };
+    host.isOccupied = true;
+    this.#routing.came(name, node);
+    this.tenantHosts.add(tenant, node);
+    const starts = this.#starts.get(node) ?? [];
+    this.#starts.clear();
+    return { starts, isFirst: this.tenantHosts.countOf(tenant, node) === 1 };
   }
 
-  /** The node has something in the network. Tells which networks it hosts because of that, and did not before. */
-  #startHosting(entry: NetworkEntry, node: string): readonly NetworkEntry[] {
-    if (entry.hosts.has(node)) return [];
-    const entries = [...this.#routedWith(entry)];
-    for (const each of entries) this.#addHost(each, node);
-    return entries;
-  }
-
-  #addHost(entry: NetworkEntry, node: string): void {
-    entry.use.hosts.set(node, new Hosting());
+  #addHost(entry: NetworkEntry, node: string): Hosting {
+    const host = new Hosting();
+    entry.use.hosts.set(node, host);
+    if (missingOn(this, entry.network, node).length > 0) this.#mtuIsStale = true;
     const hosted = this.hosted.get(node);
     if (hosted === undefined) this.hosted.set(node, new Set([entry]));
     else hosted.add(entry);
-    this.tenantHosts.add(entry.network.tenant, node);
+    note(this.#starts, node, entry);
+    return host;
   }
 
-  /** To be called when the node has less of the network than before; what it hosts no more because of that. */
+  /** To be called when the node has less of the network than before; what follows if that is nothing. */
   #stopHosting(entry: NetworkEntry, node: string): Leaving | undefined {
-    if (entry.hosts.get(node)?.isEmpty !== true) return undefined;
-    const entries = [...this.#routedWith(entry)];
-    if (entries.some(({ hosts }) => hosts.get(node)?.isEmpty === false)) return undefined;
-    for (const each of entries) this.#removeHost(each, node);
-    return { node, entries };
+    const host = entry.hosts.get(node);
+    if (host?.isOccupied !== true || !host.isEmpty) return undefined;
+    const { name, tenant } = entry.network;
+    host.isOccupied = false;
+    this.#routing.left(name, node);
+    if (entry.hosts.has(node) && !this.#routing.has(name, node)) this.#removeHost(entry, node);
+    this.tenantHosts.remove(tenant, node);
+    const entries = this.#leaves.get(node) ?? [];
+    this.#leaves.clear();
+    return { node, entries, tenant, isLast: this.tenantHosts.countOf(tenant, node) === 0 };
   }
 
   #removeHost(entry: NetworkEntry, node: string): void {
@@ -506,40 +517,43 @@ export class State {
     const hosted = this.hosted.get(node);
     hosted?.delete(entry);
     if (hosted?.size === 0) this.hosted.delete(node);
-    this.tenantHosts.remove(entry.network.tenant, node);
+    note(this.#leaves, node, entry);
   }
 
-  /** The network becomes one of its tenant's routed networks, if that is declared. */
-  #joinRouted(entry: NetworkEntry, emit: Emit): void {
-    const { gateway, tenant } = entry.network;
-    if (gateway !== "distributed") return;
-    const group = this.#routed.get(tenant) ?? new Set();
-    this.#routed.set(tenant, group);
-    const others = [...group];
-    const ofEntry = new Set(entry.hosts.keys());
-    const ofOthers = new Set(others[0]?.hosts.keys());
-    group.add(entry);
-    for (const node of ofOthers) if (!ofEntry.has(node)) this.#addHost(entry, node);
-    for (const node of ofEntry) if (!ofOthers.has(node)) for (const other of others) this.#addHost(other, node);
-    emit({ kind: "routed", regrouping: { entry, others, ofEntry, ofOthers } });
+  #routerChanged(network: string, node: string, routes: boolean): void {
+    const entry = this.networks.get(network);
+    const host = entry?.hosts.get(node);
+    if (entry === undefined) return;
+    if (routes && host === undefined) this.#addHost(entry, node);
+    else if (!routes && host?.isOccupied === false) this.#removeHost(entry, node);
   }
 
-  /** It is none of them any more, if it was. */
-  #leaveRouted(entry: NetworkEntry, emit: Emit): void {
-    const { tenant } = entry.network;
-    const group = this.#routed.get(tenant);
-    if (group?.delete(entry) !== true) return;
-    const others = [...group];
-    if (others.length === 0) this.#routed.delete(tenant);
-    const nodes = [...entry.hosts.keys()];
-    const hosting = (entries: readonly NetworkEntry[]): ReadonlySet<string> =>
-      new Set(nodes.filter((node) => entries.some(({ hosts }) => hosts.get(node)?.isEmpty === false)));
-    const [ofEntry, ofOthers] = [hosting([entry]), hosting(others)];
-    for (const node of nodes) {
-      if (!ofEntry.has(node)) this.#removeHost(entry, node);
-      if (!ofOthers.has(node)) for (const other of others) this.#removeHost(other, node);
-    }
-    emit({ kind: "unrouted", regrouping: { entry, others, ofEntry, ofOthers } });
+  /** What the network is routed with is as is declared now. */
+  #reroute({ network }: NetworkEntry, emit: Emit): void {
+    const { name, tenant, gateway } = network;
+    if (gateway === "distributed") this.#routing.setRouted(name, tenant);
+    else this.#routing.setUnrouted(name);
+    const peers = peersInForce(network, (peer) => this.networks.get(peer)?.network);
+    this.#routing.setPeers(
+      name,
+      peers.map((peer) => peer.name),
+    );
+    this.#tellRerouted(emit);
+  }
+
+  /** The network goes, or becomes another one of its name, and is routed with none until then. */
+  #forgetRouted({ network: { name } }: NetworkEntry, emit: Emit): void {
+    this.#routing.setPeers(name, []);
+    this.#routing.setUnrouted(name);
+    this.#tellRerouted(emit);
+    this.#routing.removeNetwork(name);
+  }
+
+  #tellRerouted(emit: Emit): void {
+    const [starts, leaves] = [placements(this.#starts), placements(this.#leaves)];
+    this.#starts.clear();
+    this.#leaves.clear();
+    if (starts.length > 0 || leaves.length > 0) emit({ kind: "rerouted", starts, leaves });
   }
 
   /** The networks of a tenant. */
@@ -614,7 +628,7 @@ export class State {
     const entry = this.networks.get(name);
     if (change.value === undefined) {
       if (entry === undefined) return;
-      this.#leaveRouted(entry, emit);
+      this.#forgetRouted(entry, emit);
       this.networks.delete(name);
       this.#forgetIndexed(entry.network);
       for (const [node, host] of entry.hosts) {
@@ -631,7 +645,7 @@ export class State {
     const network = records.network.decode(change.value);
     if (entry === undefined || !samePlan(entry.network, network)) {
       if (entry !== undefined) {
-        this.#leaveRouted(entry, emit);
+        this.#forgetRouted(entry, emit);
         this.#forgetIndexed(entry.network);
       }
       const floor = this.#loading ? Math.max(this.#historyFloor, change.revision) : change.revision;
@@ -641,17 +655,16 @@ export class State {
       else this.#settleMtu(created);
       this.networks.set(name, created);
       this.#index(network);
-      this.#joinRouted(created, emit);
+      this.#reroute(created, emit);
       return;
     }
     if (entry.isUsed) entry.pool.setGateways(network.gateways, this.#clock.monotonic());
-    const isRegrouped = entry.network.gateway !== network.gateway;
-    if (isRegrouped) this.#leaveRouted(entry, emit);
+    const isRerouted = entry.network.gateway !== network.gateway || entry.network.peers.join() !== network.peers.join();
     entry.network = network;
     entry.revision = change.revision;
     this.#index(network);
     this.#settleMtu(entry);
-    if (isRegrouped) this.#joinRouted(entry, emit);
+    if (isRerouted) this.#reroute(entry, emit);
     emit({ kind: "network", entry });
   }
 
@@ -745,7 +758,8 @@ export class State {
       this.endpoints.delete(id);
       this.#record(entry, change.revision, id);
       const leaves = this.#stopHosting(entry, known.node);
-      emit({ kind: "part-removed", entry, part: { of: "endpoint", value: known }, starts: [], leaves });
+      const part: Part = { of: "endpoint", value: known };
+      emit({ kind: "part-removed", entry, part, starts: [], isFirst: false, leaves });
       return;
     }
     if (known !== undefined && known.revision >= change.revision) {
@@ -769,7 +783,7 @@ export class State {
       ...this.#floatingOf(entry, decoded.ips),
       revision: change.revision,
     };
-    const starts = this.#startHosting(entry, endpoint.node);
+    const begun = this.#startHosting(entry, endpoint.node);
     const host = entry.hosts.get(endpoint.node);
     host?.add(endpoint);
     if (host !== undefined && endpoint.attachment === "learned") host.learned++;
@@ -778,7 +792,7 @@ export class State {
     this.#adopt(entry, endpoint);
     if (!this.#loading) this.#record(entry, change.revision, endpoint.id);
     const leaves = known === undefined ? undefined : this.#stopHosting(entry, known.node);
-    emit({ kind: "part", entry, part: { of: "endpoint", value: endpoint }, starts, leaves });
+    emit({ kind: "part", entry, part: { of: "endpoint", value: endpoint }, ...begun, leaves });
   }
 
   #count(entry: NetworkEntry, more: 1 | -1): void {
@@ -822,7 +836,7 @@ export class State {
     this.endpoints.set(known.id, endpoint);
     this.#record(entry, revision, known.id);
     const part: Part = { of: "endpoint", value: endpoint };
-    emit({ kind: "part", entry, part, starts: [], leaves: undefined });
+    emit({ kind: "part", entry, part, starts: [], isFirst: false, leaves: undefined });
   }
 
   /** Those that stand for an endpoint with these addresses. */
@@ -877,12 +891,12 @@ export class State {
     if (owner === newOwner) return;
     if (known !== undefined && owner !== undefined) this.#dropBlock(entry, known, emit);
     if (newOwner === undefined) return;
-    const starts = this.#startHosting(entry, newOwner);
+    const begun = this.#startHosting(entry, newOwner);
     const host = entry.hosts.get(newOwner);
     if (host !== undefined) host.blocks++;
     this.blockCount++;
     entry.pool.blocksAt(cidr)?.own(cidr, newOwner);
-    emit({ kind: "part", entry, part: { of: "block", value: block }, starts, leaves: undefined });
+    emit({ kind: "part", entry, part: { of: "block", value: block }, ...begun, leaves: undefined });
   }
 
   #dropBlock(entry: NetworkEntry, block: StoredBlock, emit: Emit): void {
@@ -891,7 +905,7 @@ export class State {
     this.blockCount--;
     entry.pool.blocksAt(block.cidr)?.disown(block.cidr, block.node, this.#clock.monotonic());
     const leaves = this.#stopHosting(entry, block.node);
-    emit({ kind: "part-removed", entry, part: { of: "block", value: block }, starts: [], leaves });
+    emit({ kind: "part-removed", entry, part: { of: "block", value: block }, starts: [], isFirst: false, leaves });
   }
 
   #applyQuarantine(networkName: string, [kind, address]: readonly string[], change: Change): void {
@@ -903,6 +917,16 @@ export class State {
     if (change.value === undefined) released.delete(address);
     else released.set(address, { value: records.quarantine.decode(change.value), revision: change.revision });
   }
+}
+
+function note(noted: Map<string, NetworkEntry[]>, node: string, entry: NetworkEntry): void {
+  const entries = noted.get(node);
+  if (entries === undefined) noted.set(node, [entry]);
+  else entries.push(entry);
+}
+
+function placements(noted: ReadonlyMap<string, readonly NetworkEntry[]>): Placement[] {
+  return Array.from(noted, ([node, entries]) => ({ node, entries }));
 }
 
 /** Whether endpoints of the one are endpoints of the other; where not, there are none. */

@@ -1,8 +1,8 @@
-/** How many networks of each tenant nodes host. */
+/** In how many networks of each tenant nodes have something. */
 export class TenantHosts {
   readonly #counts = new Map<string, Map<string, number>>();
 
-  /** The node hosts one more. */
+  /** In one more. */
   add(tenant: string, node: string): void {
     const counts = this.#counts.get(tenant) ?? new Map<string, number>();
     this.#counts.set(tenant, counts);
@@ -22,7 +22,7 @@ export class TenantHosts {
     return this.#counts.get(tenant)?.get(node) ?? 0;
   }
 
-  /** The nodes that host any. */
+  /** The nodes that have something in any. */
   of(tenant: string): Iterable<string> {
     return this.#counts.get(tenant)?.keys() ?? [];
   }

@@ -33,6 +33,7 @@ export function networkSettings(changes: Partial<NetworkSettings> = {}): Network
     egress: false,
     egressBlocked: [],
     hostAccess: false,
+    peers: [],
     ...changes,
   };
 }

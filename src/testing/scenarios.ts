@@ -13,7 +13,7 @@ import {
   noTunnel,
   type TunnelTransport,
 } from "../model/encapsulation.ts";
-import type { Rate } from "../model/index.ts";
+import type { Rate, Vni } from "../model/index.ts";
 import { type Policy, type PolicyMember, parsePolicy } from "../model/policy/index.ts";
 import { formatProblem } from "../model/problem.ts";
 import { blockGateway } from "../model/subnet.ts";
@@ -188,6 +188,63 @@ function besideRouters(name: string, transport: TunnelTransport): Scenario {
       later(dataplane);
       route(dataplane, 6, false);
       for (const number of [4, 7]) route(dataplane, number, true);
+    },
+  };
+}
+
+/**
+ * Networks of three tenants: of the first one a layer-2 network with peers of the two others, and a layer-3 network with one of these. Later one
+ * peering ends, one begins, and a peer has other subnets.
+ */
+function peered(name: string): Scenario {
+  const { first, later } = bridged(name, 4, { gateways });
+  const pods = networkSettings({
+    name: "blue-pods",
+    vni: 101 as Vni,
+    mode: "l3",
+    subnets: [cidr("10.8.0.0/16"), cidr("fd08::/48")],
+  });
+  const red = networkSettings({
+    name: "red-net",
+    tenant: "red",
+    vni: 200 as Vni,
+    subnets: [cidr("10.20.0.0/24"), cidr("fd20::/64")],
+    gateways: [
+      { address: ip("10.20.0.254"), prefixLength: 24 },
+      { address: ip("fd20::fe"), prefixLength: 64 },
+    ],
+  });
+  const green = networkSettings({
+    name: "green-net",
+    tenant: "green",
+    vni: 300 as Vni,
+    mode: "l3",
+    subnets: [cidr("10.30.0.0/24")],
+  });
+  const greenLater = { ...green, subnets: [cidr("10.31.0.0/24"), cidr("fd31::/64")] };
+  const asPeer = ({ name, tenant, subnets }: NetworkSettings) => ({ network: name, tenant, subnets });
+  const put = (dataplane: NodeDataplane, settings: NetworkSettings, ...peers: readonly NetworkSettings[]) =>
+    dataplane.putNetwork({ ...settings, peers: peers.map(asPeer) });
+  const blue = (dataplane: NodeDataplane): NetworkSettings =>
+    dataplane.networks.get("blue-net")?.settings ?? networkSettings();
+  return {
+    name,
+    first(dataplane) {
+      first(dataplane);
+      const front = blue(dataplane);
+      put(dataplane, front, green, red);
+      putBlock(put(dataplane, pods, red), "10.8.0.64/26", 2);
+      putRemote(put(dataplane, red, pods, front), 30, 3, { ips: [ip("10.20.0.30"), ip("fd20::30")] });
+      putBlock(put(dataplane, green, front), "10.30.0.64/26", 2);
+    },
+    later(dataplane) {
+      later(dataplane);
+      const front = blue(dataplane);
+      put(dataplane, front, greenLater);
+      put(dataplane, pods, greenLater, red);
+      put(dataplane, red, pods);
+      dataplane.networks.get("green-net")?.removeBlock(cidr("10.30.0.64/26"));
+      putBlock(put(dataplane, greenLater, front, pods), "10.31.0.64/26", 2);
     },
   };
 }
@@ -377,6 +434,7 @@ export const specialScenarios: readonly Scenario[] = [
   moving("endpoints that move, through one tunnel", 4, {}),
   moving("endpoints that move, through a mesh", 4, { transport: { encapsulation: "geneve", port: 6081 } }),
   byDevices("taps and interfaces of the host"),
+  peered("peers of other tenants"),
   policed("policies"),
   besideRouters("nodes that route into it, through one tunnel", vxlan(4789)),
   besideRouters("nodes that route into it, through a mesh", { encapsulation: "geneve", port: 6081 }),

@@ -67,6 +67,11 @@ export class Scene {
     await this.start(desire);
   }
 
+  /** Nothing is desired any more. */
+  removeNetworks(): void {
+    for (const name of [...this.dataplane.networks.keys()]) this.dataplane.removeNetwork(name);
+  }
+
   /** Lets events arrive, and whatever they ask for be done that needs no time. */
   async turns(): Promise<void> {
     let { calls } = this.machine;

@@ -28,7 +28,7 @@ async function take(step: number, scenario: Scenario, scene: Scene): Promise<voi
   if (step === 0) await scene.start(scenario.first);
   else {
     if (step === 1) scenario.later(scene.dataplane);
-    else scene.dataplane.removeNetwork("blue-net");
+    else scene.removeNetworks();
     await scene.dataplane.changed();
   }
 }

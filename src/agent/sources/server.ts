@@ -1,8 +1,8 @@
 import type { Cidr } from "../../base/cidr.ts";
 import type { Source } from "../../dataplane/index.ts";
 import type { Block, Endpoint, Network, Node } from "../../model/index.ts";
+import { RoutedNodes } from "../../model/routed-nodes.ts";
 import type { EndpointWord, Fold, Word } from "./fold.ts";
-import { RoutedNodes } from "./routed-nodes.ts";
 
 /** A network that this node carries, and where the sources' words of it go. */
 export interface CarriedNetwork {
@@ -57,6 +57,11 @@ export class ServerSource {
   setNetwork({ name, tenant, gateway }: Network): void {
     if (gateway === "distributed") this.#routed.setRouted(name, tenant);
     else this.#routed.setUnrouted(name);
+  }
+
+  /** The networks of other tenants that it is routed with. */
+  setPeers(name: string, peers: Iterable<string>): void {
+    this.#routed.setPeers(name, peers);
   }
 
   removeNetwork(name: string): void {

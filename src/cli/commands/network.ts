@@ -25,6 +25,7 @@ import {
   examples,
   integer,
   interfaceName,
+  networkName,
   outputOption,
   prefixes,
   serverOption,
@@ -53,6 +54,7 @@ interface NetworkOptions
       | "subnets"
       | "gateways"
       | "gateway"
+      | "peers"
       | "vteps"
       | "mtu"
       | "multicast"
@@ -66,6 +68,7 @@ interface NetworkOptions
   > {
   readonly subnet?: readonly Cidr[];
   readonly gateway?: readonly (IpAddress | GatewayKind)[];
+  readonly peer?: readonly string[];
   readonly vtep?: readonly IpAddress[];
   readonly mtu?: number | "auto";
   readonly portStormLimit?: number;
@@ -178,12 +181,12 @@ export function registerNetwork(program: Command): void {
     .addOption(agentOption())
     .addOption(outputOption())
     .action(async (name: string, options: WithServer & WithAgent & WithOutput) => {
-      const { network: declared, blocks, ...hosting } = await findNetwork(options.server, name);
+      const { network: declared, blocks, peers, ...hosting } = await findNetwork(options.server, name);
       const found = (await rowsOf(options.server))(declared);
       const { multicast } = found;
       const { mtuNode, hosts, readiness } = hosting;
       const bandwidthUse = await bandwidthUseHere(options.agent, { network: name });
-      const here = { ...hosting, ...(bandwidthUse.length === 0 ? {} : { bandwidthUse }) };
+      const here = { ...hosting, peerings: peers, ...(bandwidthUse.length === 0 ? {} : { bandwidthUse }) };
       const shown = found.mode === "l2" ? { ...found, ...here } : { ...found, blocks, ...here };
       await show(options.output, shown, (surface) =>
         renderFields(
@@ -196,6 +199,7 @@ export function registerNetwork(program: Command): void {
             ["subnets", found.subnets],
             ["gateways", found.gateways],
             ["gateway", found.gateway],
+            ["peers", peers.map(({ network, state }) => `${network}: ${state}`)],
             ["mtu", mtuText(found)],
             ["smallest underlay", mtuNode === "" ? undefined : `node ${mtuNode}`],
             ["problem", found.problem],
@@ -287,6 +291,8 @@ export function registerNetwork(program: Command): void {
     "weft network set web --dhcp --dns 10.1.0.53 --domain lab.example",
     "weft network set web --bandwidth send=1Gbit --bandwidth receive=1Gbit --endpoint-bandwidth send=100Mbit,burst=200000",
     "weft network set web --egress --egress-blocked 169.254.0.0/16,10.0.0.0/8",
+    "weft network set web --peer orders --peer stock --wait",
+    "weft network set web --peer none --wait",
   );
 
   addDelete(network, "network", "delete networks that have no endpoints", "web");
@@ -304,6 +310,11 @@ function changeOptions(command: Command): Command {
       "--gateway <address>",
       "l2: address that no endpoint gets; one for each subnet. distributed: each node routes between this and the tenant's other networks of which the same was said; none: it does not",
       gateways,
+    )
+    .option(
+      "--peer <network>",
+      "network of another tenant that packets are routed to and from, once it names this one, too; repeat it; none",
+      peers,
     )
     .option("--block-size <addresses>", "l3: addresses of each node's block, a power of two (default: 64)", blockSize)
     .option("--mtu <octets>", "largest inner IP packet; auto: what the underlay carries", mtu)
@@ -400,6 +411,7 @@ function fieldsOf(options: NetworkOptions): Record<string, unknown> {
     wait: _wait,
     subnet,
     gateway,
+    peer,
     vtep,
     nodeSelector: selector,
     dhcp,
@@ -426,6 +438,7 @@ function fieldsOf(options: NetworkOptions): Record<string, unknown> {
     ...fields,
     ...(subnet === undefined ? {} : { subnets: subnet }),
     ...gatewayFields(gateway),
+    ...(peer === undefined ? {} : { peers: peer }),
     ...(size === undefined ? {} : { mtu: size === "auto" ? undefined : size }),
     ...(vtep === undefined ? {} : { vteps: vtep }),
     ...(selector === undefined ? {} : { nodeSelector: selector || {} }),
@@ -528,6 +541,12 @@ function gateways(text: string, previous: NetworkOptions["gateway"] = []): NonNu
   return [...previous, gatewayKinds.find((kind) => kind === text) ?? address(text)];
 }
 
+/** `none` takes back those before it. */
+function peers(text: string, previous: readonly string[] = []): readonly string[] {
+  if (text === "none") return [];
+  return [...previous, networkName(text)];
+}
+
 function listOrNone(list: readonly string[]): readonly string[] | string {
   return list.length === 0 ? "none" : list;
 }
@@ -582,6 +601,11 @@ async function findNetwork(server: string, name: string) {
       blocks: answer.blocks.map(blockOf),
       effectiveMtu: answer.effectiveMtu,
       mtuNode: answer.mtuNode,
+      peers: answer.peers.map(({ network: peer, tenant, obstacle }) => ({
+        network: peer,
+        ...(tenant === "" ? {} : { tenant }),
+        state: obstacle === "" ? "in force" : obstacle,
+      })),
       readiness: readinessFields(answer.readiness),
       hosts: answer.hosts.map(({ node, endpoints, blocks, missingLabels }) => ({
         node,

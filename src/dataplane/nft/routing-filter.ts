@@ -4,6 +4,7 @@ import { networkMac } from "../../model/endpoint-mac.ts";
 import { nftField } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { bridgeName, routingFilterName, tenantDevice, tunnelPattern } from "../kernel-names.ts";
+import { type Peering, peeringsOf } from "../peering/wanted.ts";
 import { families } from "../uplink/request.ts";
 import type { FilledSet, NftObject, NftTable } from "./table.ts";
 import * as nft from "./words.ts";
@@ -19,7 +20,8 @@ const unspecified = "::";
  * network has a gateway or not, and a router asks nobody where a source belongs. So by a bridge come sources of its
  * gateways' prefixes, by none without a gateway anything; by tunnels of layer-3 networks come sources of whatever the tenant
  * routes, since other nodes have asked the same, and errors of other nodes' routers, whose addresses are their own affair.
- * What comes by the uplink has its own filter. Redirects it sends to nobody: that another way is shorter is for the node to know.
+ * What comes by the uplink has its own filter. To a peer of a network, and from it, pass packets between the subnets of the two alone: no other
+ * network of either tenant has a part in it. Redirects it sends to nobody: that another way is shorter is for the node to know.
  *
  * Bridged frames pass here only where somebody loaded br_netfilter later. They are not sent to the bridge's MAC, and what else
  * is handed up {@link handedUpTable} has seen.
@@ -34,12 +36,22 @@ export function routingFilterTable(networks: readonly NetworkSettings[]): NftTab
     [...standby, ...(transport === undefined ? [] : [transport])].map((each) => tunnelPattern(each, vni)),
   );
   const routed = [...layer3.flatMap(({ subnets }) => subnets), ...bound.map(({ prefix }) => prefix)];
+  const peerings = peeringsOf(networks);
   const ipv6 = bound.filter(({ prefix }) => cidrFamily(prefix) === 6).map(({ device }) => device);
   return {
     family: "inet",
     name: routingFilterName,
     sets: [
-      ...families.flatMap((family) => [boundSet(family, bound), nft.prefixSet("routed", family, routed)]),
+      ...families.flatMap((family) => [
+        boundSet(family, bound),
+        nft.prefixSet("routed", family, routed),
+        ...peerSets(family, peerings, peeringsOf(layer3)),
+      ]),
+      nft.set(
+        "peerings",
+        nftField.ifname,
+        peerings.map(({ device }) => device),
+      ),
       nft.set("neighbours", nftField.ifname, ipv6),
       nft.set(
         "bridges",
@@ -83,8 +95,44 @@ function boundSet(family: IpFamily, bound: readonly { readonly device: string; r
   return nft.rangeSet(`bound${family}`, [nftField.ifname, nft.addressField[family]], elements);
 }
 
+/**
+ * What passes between networks and their peers: by which device, the peer's prefix, the own one; the same that tunnels of layer-3 networks
+ * hand on; and by which device whom errors of the other tenant's router are for.
+ */
+function peerSets(family: IpFamily, peerings: readonly Peering[], ofTunnels: readonly Peering[]): FilledSet[] {
+  const [device, address] = [nftField.ifname, nft.addressField[family]];
+  const pairs = (of: readonly Peering[], text: (device: string, foreign: string, own: string) => string): string[] =>
+    of.flatMap(({ device, foreign, own }) =>
+      ofFamily(family, foreign).flatMap((there) => ofFamily(family, own).map((here) => text(device, there, here))),
+    );
+  return [
+    nft.rangeSet(
+      `peers${family}`,
+      [device, address, address],
+      pairs(peerings, (device, there, here) => `${device} . ${there} . ${here}`),
+    ),
+    nft.rangeSet(
+      `entering${family}`,
+      [address, address],
+      pairs(ofTunnels, (_, there, here) => `${there} . ${here}`),
+    ),
+    nft.rangeSet(
+      `asking${family}`,
+      [device, address],
+      pairs(peerings, (device, _, here) => `${device} . ${here}`),
+    ),
+  ];
+}
+
+function ofFamily(family: IpFamily, prefixes: readonly Cidr[]): string[] {
+  return prefixes.filter((each) => cidrFamily(each) === family).map(nft.element);
+}
+
+const outward = { meta: { key: "oifname" } };
+
 const routingRules: readonly NftObject[] = [
   nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
+  nft.chain("forward", { type: "filter", hook: "forward", prio: nft.hookPriority.filter }),
   nft.chain("output", { type: "filter", hook: "output", prio: nft.hookPriority.filter }),
   nft.rule("prerouting", nft.match(nft.by, { set: ["lo", tenantDevice].sort() }), nft.accept),
   nft.rule("prerouting", nft.match(nft.by, "@bridges"), nft.match(receiver, "@macs", "!="), nft.accept),
@@ -96,6 +144,23 @@ const routingRules: readonly NftObject[] = [
     ),
     nft.rule("prerouting", nft.match(nft.by, "@tunnels"), nft.source(family, `@routed${family}`), nft.accept),
     nft.rule("prerouting", nft.match(nft.by, "@tunnels"), nft.icmpErrors[family], nft.accept),
+    nft.rule(
+      "prerouting",
+      nft.match({ concat: [nft.by, nft.address(family, "saddr"), nft.address(family, "daddr")] }, `@peers${family}`),
+      nft.accept,
+    ),
+    nft.rule(
+      "prerouting",
+      nft.match(nft.by, "@tunnels"),
+      nft.sourceAndDestination(family, `@entering${family}`),
+      nft.accept,
+    ),
+    nft.rule(
+      "prerouting",
+      nft.match({ concat: [nft.by, nft.address(family, "daddr")] }, `@asking${family}`),
+      nft.icmpErrors[family],
+      nft.accept,
+    ),
   ]),
   nft.rule(
     "prerouting",
@@ -112,6 +177,14 @@ const routingRules: readonly NftObject[] = [
     nft.accept,
   ),
   nft.rule("prerouting", nft.drop),
+  ...families.map((family) =>
+    nft.rule(
+      "forward",
+      nft.match({ concat: [outward, nft.address(family, "daddr"), nft.address(family, "saddr")] }, `@peers${family}`),
+      nft.accept,
+    ),
+  ),
+  nft.rule("forward", nft.match(outward, "@peerings"), nft.drop),
   ...families.map((family) => nft.rule("output", nft.redirect[family], nft.drop)),
 ];
 

@@ -31,7 +31,7 @@ describe("on a kernel of its own", () => {
       });
       await other.settle();
       assert.deepEqual(difference(changed, other.machine.text()), []);
-      scene.dataplane.removeNetwork("blue-net");
+      scene.removeNetworks();
       await scene.dataplane.changed();
       await scene.settle();
       assert.deepEqual(difference(scene.machine.text(), before), []);

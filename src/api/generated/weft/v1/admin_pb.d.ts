@@ -306,6 +306,13 @@ export declare type ListResponse = Message<"weft.v1.ListResponse"> & {
    * @generated from field: weft.v1.NetworkReadiness readiness = 20;
    */
   readiness?: NetworkReadiness | undefined;
+
+  /**
+   * The networks of other tenants that it names as peers, in its order, when one network was asked for by its name.
+   *
+   * @generated from field: repeated weft.v1.NetworkPeer peers = 51;
+   */
+  peers: NetworkPeer[];
 };
 
 /**
@@ -313,6 +320,36 @@ export declare type ListResponse = Message<"weft.v1.ListResponse"> & {
  * Use `create(ListResponseSchema)` to create a new message.
  */
 export declare const ListResponseSchema: GenMessage<ListResponse>;
+
+/**
+ * @generated from message weft.v1.NetworkPeer
+ */
+export declare type NetworkPeer = Message<"weft.v1.NetworkPeer"> & {
+  /**
+   * @generated from field: string network = 1;
+   */
+  network: string;
+
+  /**
+   * Empty: there is no such network yet.
+   *
+   * @generated from field: string tenant = 2;
+   */
+  tenant: string;
+
+  /**
+   * What keeps the two from being routed with each other; empty: nothing, that is in force.
+   *
+   * @generated from field: string obstacle = 3;
+   */
+  obstacle: string;
+};
+
+/**
+ * Describes the message weft.v1.NetworkPeer.
+ * Use `create(NetworkPeerSchema)` to create a new message.
+ */
+export declare const NetworkPeerSchema: GenMessage<NetworkPeer>;
 
 /**
  * A node in a network.

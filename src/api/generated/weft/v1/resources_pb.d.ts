@@ -194,6 +194,13 @@ export declare type Network = Message<"weft.v1.Network"> & {
   gateway: string;
 
   /**
+   * Networks of other tenants that it is routed with once they name it, too.
+   *
+   * @generated from field: repeated string peers = 51;
+   */
+  peers: string[];
+
+  /**
    * Unset: nodes do not answer DHCP and router solicitations.
    *
    * @generated from field: weft.v1.Dhcp dhcp = 60;
