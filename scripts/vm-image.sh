@@ -49,7 +49,17 @@ for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev vir
   cp "$(find "$modules" -name "$module.ko")" "$root/"
   echo "$module" >>"$root/modules"
 done
-# ADDRESS/LENGTH, comma-separated, and the MTU come by the kernel's command line.
+# ADDRESS/LENGTH, comma-separated, and the MTU come by the kernel's command line; without, the machine asks by DHCP, which tells its MTU, too.
+cat >"$root/configure" <<'CONFIGURE'
+#!/bin/sh
+[ "$1" = bound ] || exit 0
+[ -z "$mtu" ] || ip link set eth0 mtu "$mtu"
+ip addr add "$ip/$mask" dev eth0
+[ -z "$router" ] || ip route add default via "$router"
+echo "$hostname" >/proc/sys/kernel/hostname
+echo "nameserver $dns" >/resolv.conf
+CONFIGURE
+chmod +x "$root/configure"
 cat >"$root/init" <<'INIT'
 #!/bin/sh
 mount -t proc proc /proc
@@ -61,8 +71,8 @@ ip link set lo up
 echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad
 [ -z "$(word mtu)" ] || ip link set eth0 mtu "$(word mtu)"
 ip link set eth0 up
+[ -n "$(word addresses)" ] || udhcpc -q -i eth0 -O mtu -s /configure
 for address in $(word addresses | sed 's/,/ /g'); do ip addr add "$address" dev eth0; done
-[ -z "$(word gateway)" ] || ip route add default via "$(word gateway)"
 echo "a machine" >/www/index.html
 httpd -h /www
 echo "the machine is ready"

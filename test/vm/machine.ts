@@ -10,28 +10,23 @@ export interface MachineOptions {
   readonly host: NetworkNamespace;
   readonly tap: string;
   readonly mac: string;
-  /** With their prefix lengths. */
-  readonly addresses: readonly string[];
+  /** With their prefix lengths; absent: the machine asks by DHCP. */
+  readonly addresses?: readonly string[];
   readonly mtu: number;
-  readonly gateway?: string;
 }
 
 /** A virtual machine of QEMU's, in software, with Debian's kernel and busybox. */
 export class Machine {
   readonly #program: BackgroundProgram;
 
-  constructor(owner: Owner, { host, tap, mac, addresses, mtu, gateway }: MachineOptions) {
-    const settings = [
-      `weft.addresses=${addresses.join(",")}`,
-      `weft.mtu=${mtu}`,
-      ...(gateway === undefined ? [] : [`weft.gateway=${gateway}`]),
-    ];
+  constructor(owner: Owner, { host, tap, mac, addresses, mtu }: MachineOptions) {
+    const settings = addresses === undefined ? [] : [`weft.addresses=${addresses.join(",")}`, `weft.mtu=${mtu}`];
     this.#program = new BackgroundProgram(owner, host, "qemu-system-x86_64", [
       ...["-accel", "tcg", "-m", "128", "-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio"],
       ...["-kernel", `${image}kernel`, "-initrd", `${image}initrd`],
       ...["-append", `console=ttyS0 quiet panic=-1 ${settings.join(" ")}`],
       ...["-netdev", `tap,id=n,ifname=${tap},script=no,downscript=no`],
-      ...["-device", `virtio-net-pci,netdev=n,mac=${mac},host_mtu=${mtu},romfile=`],
+      ...["-device", `virtio-net-pci,netdev=n,mac=${mac},romfile=${addresses === undefined ? "" : `,host_mtu=${mtu}`}`],
     ]);
   }
 

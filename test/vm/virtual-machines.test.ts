@@ -7,7 +7,10 @@ import { Machine } from "./machine.ts";
 
 const file = theWholeFile();
 const lab = await testLab(file, { hosts: 2 });
-await createNetworks(lab, [{ name: "web", subnets: ["10.1.0.0/24", "fd01::/64"] }]);
+await createNetworks(lab, [
+  { name: "web", subnets: ["10.1.0.0/24", "fd01::/64"] },
+  { name: "told", subnets: ["10.2.0.0/24"], gateway: "distributed", dhcp: { dns: ["10.2.0.53"], leaseTime: 600 } },
+]);
 lab.addContainer("c");
 const container = await lab.attach("c", "h2", "web");
 const c = lab.namespace("c");
@@ -19,9 +22,9 @@ interface Attached {
   readonly mtu: number;
 }
 
-async function attachTap(host: string, tap: string, ...words: readonly string[]): Promise<Attached> {
+async function attachTap(host: string, tap: string, network = "web", ...words: readonly string[]): Promise<Attached> {
   const place = ["--agent", lab.agentSocket(host), "-o", "json"];
-  const { status, output, complaints } = await weft(["attach", "web", "--tap", tap, ...words, ...place]);
+  const { status, output, complaints } = await weft(["attach", network, "--tap", tap, ...words, ...place]);
   assert.equal(status, 0, complaints);
   const { endpoint, addresses, mtu } = JSON.parse(output);
   return { mac: endpoint.mac, addresses, mtu };
@@ -77,10 +80,24 @@ test("a machine that is started on another host has its addresses there", async 
   const detached = await weft(["detach", "web", "--tap", "vm1", "--agent", lab.agentSocket("h1")]);
   assert.equal(detached.status, 0, detached.complaints);
   const wanted = ipsOf(one).flatMap((ip) => ["--ip", ip]);
-  const again = await attachTap("h2", "vm1", "--mac", one.mac, ...wanted);
+  const again = await attachTap("h2", "vm1", "web", "--mac", one.mac, ...wanted);
   assert.deepEqual(again, one);
   first = machineOn("h2", "vm1", again);
   await first.ready();
   await assertReaches(first, [...ipsOf(two), ...container.ips]);
   for (const ip of ipsOf(one)) assert.ok(await pings(c, ip), ip);
+});
+
+test("a machine that nobody configured asks its node, and is told address, MTU, router and name server", async () => {
+  const { addresses, mac, mtu } = await attachTap("h1", "vm3", "told");
+  await idle(lab, "h1");
+  using host = lab.namespace("h1");
+  const machine = new Machine(file, { host, tap: "vm3", mac, mtu });
+  await machine.ready();
+  assert.match(await machine.run("ip addr show eth0"), new RegExp(`mtu ${mtu} (.|\\s)* inet ${addresses[0]} `));
+  assert.match(
+    await machine.run("ip route; cat /resolv.conf"),
+    /default via 10\.2\.0\.1 dev eth0(.|\s)*nameserver 10\.2\.0\.53/,
+  );
+  await assertReaches(machine, ["10.2.0.1"]);
 });
