@@ -185,6 +185,7 @@ export class Agent {
       },
     });
     this.attachments = new Attachments({
+      node,
       kind,
       replica: parts.replica,
       attachments: this.attached,
@@ -196,6 +197,7 @@ export class Agent {
       clock: options.clock,
       connection: () => (this.#connected ? this.#session.connection : undefined),
       reached: (network, revision) => this.#reached(network, revision),
+      apply: (change) => this.#apply([change], this.revision),
     });
     this.learning = new LocalLearning({
       desired: this.desired,

@@ -111,7 +111,7 @@ test("attachments of earlier versions get route priorities, each its own, and no
   const path = join(directory, "agent.db");
   new Replica(directory).close();
   const earlier = new DatabaseSync(path);
-  earlier.exec(`DROP TABLE policies; DROP TABLE policyMembers; ALTER TABLE attachments DROP COLUMN bandwidth; ALTER TABLE attachments DROP COLUMN allowedAddresses; ALTER TABLE attachments DROP COLUMN routePriority; PRAGMA user_version = 2;
+  earlier.exec(`DROP TABLE policies; DROP TABLE policyMembers; ALTER TABLE attachments DROP COLUMN owner; ALTER TABLE attachments DROP COLUMN bandwidth; ALTER TABLE attachments DROP COLUMN allowedAddresses; ALTER TABLE attachments DROP COLUMN routePriority; PRAGMA user_version = 2;
     INSERT INTO attachments VALUES ('b', 'web', '/run/netns/c', 'eth0', 'attached', 0);
     INSERT INTO attachments VALUES ('a', 'db', '/run/netns/c', 'eth1', 'attached', 0);`);
   earlier.close();

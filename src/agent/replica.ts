@@ -16,7 +16,7 @@ import { resultCode, resultCodeOf } from "../store/sqlite/failure.ts";
 export interface Attachment {
   readonly id: string;
   readonly network: string;
-  /** Path of the namespace. */
+  /** Path of the namespace; empty: see {@link hasPort}. */
   readonly netns: string;
   readonly interface: string;
   /**
@@ -33,6 +33,13 @@ export interface Attachment {
   readonly allowedAddresses: readonly AllowedAddress[];
   /** Its own, in place of what the network says for each endpoint. */
   readonly bandwidth?: Bandwidth;
+  /** In its own words, the program that attached it and will detach it, such as a container runtime. Absent: an operator. */
+  readonly owner?: string;
+}
+
+/** Whether it has an interface of weft's. Otherwise its addresses are held, and that is all. */
+export function hasPort({ netns }: Attachment): boolean {
+  return netns !== "";
 }
 
 /** Whether the endpoint hangs in its namespace, whatever the server knows of it. */
@@ -113,7 +120,7 @@ export interface ReplicaOwner {
   readonly instance: string;
 }
 
-const schemaVersion = 6;
+const schemaVersion = 7;
 
 /**
  * What this node needs to bring its endpoints back without the server: the last complete state that the server told,
@@ -274,12 +281,15 @@ export class Replica {
   }
 
   attachments(): Attachment[] {
-    return this.#statements.listAttachments.all().map(({ allowedAddresses, bandwidth, ...row }) => {
-      const parsed = { ...row, allowedAddresses: JSON.parse(String(allowedAddresses)) };
-      return (bandwidth === null
-        ? parsed
-        : { ...parsed, bandwidth: JSON.parse(String(bandwidth)) }) as unknown as Attachment;
-    });
+    return this.#statements.listAttachments.all().map(
+      ({ allowedAddresses, bandwidth, owner, ...row }) =>
+        ({
+          ...row,
+          allowedAddresses: JSON.parse(String(allowedAddresses)),
+          ...(bandwidth === null ? {} : { bandwidth: JSON.parse(String(bandwidth)) }),
+          ...(owner === null ? {} : { owner }),
+        }) as unknown as Attachment,
+    );
   }
 
   putAttachment(attachment: Attachment): void {
@@ -297,6 +307,7 @@ export class Replica {
         routePriority,
         allowed,
         bandwidth,
+        attachment.owner ?? null,
       ),
     );
   }
@@ -455,7 +466,7 @@ export class Replica {
       CREATE TABLE attachments (
         id TEXT PRIMARY KEY, network TEXT NOT NULL, netns TEXT NOT NULL, interface TEXT NOT NULL, state TEXT NOT NULL,
         inode INTEGER NOT NULL, routePriority INTEGER NOT NULL, allowedAddresses TEXT NOT NULL,
-        bandwidth TEXT
+        bandwidth TEXT, owner TEXT
       ) STRICT, WITHOUT ROWID;
       ${blockTable}
       ${policyTables}
@@ -497,8 +508,11 @@ const addAllowedAddresses = `ALTER TABLE attachments ADD COLUMN allowedAddresses
 /** JSON; null: none of its own. */
 const addBandwidth = `ALTER TABLE attachments ADD COLUMN bandwidth TEXT;`;
 
+/** Null: an operator. */
+const addOwner = `ALTER TABLE attachments ADD COLUMN owner TEXT;`;
+
 /** What brings a database of each version, from 1 on, to the next. */
-const schemaSteps = [blockTable, addRoutePriority, addAllowedAddresses, addBandwidth, policyTables];
+const schemaSteps = [blockTable, addRoutePriority, addAllowedAddresses, addBandwidth, policyTables, addOwner];
 
 const sql = {
   readRevision: "SELECT revision AS value FROM state",
@@ -534,8 +548,8 @@ const sql = {
   deletePolicyMembersOf: "DELETE FROM policyMembers WHERE tenant = ?",
   listPolicyMembers: "SELECT member FROM policyMembers",
   putAttachment:
-    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
   deleteAttachment: "DELETE FROM attachments WHERE id = ?",
   listAttachments:
-    "SELECT id, network, netns, interface, state, inode, routePriority, allowedAddresses, bandwidth FROM attachments",
+    "SELECT id, network, netns, interface, state, inode, routePriority, allowedAddresses, bandwidth, owner FROM attachments",
 } as const;

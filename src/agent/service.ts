@@ -9,6 +9,7 @@ import { bridgeName, endpointPortName, namespaceName, tunnelPattern } from "../d
 import { noTunnel } from "../model/encapsulation.ts";
 import type { Endpoint } from "../model/resources.ts";
 import type { Agent } from "./agent.ts";
+import { hasPort } from "./replica.ts";
 import { listFdb, listNeighbourRows, listRouteRows, type TableRow } from "./tables.ts";
 import { wayText } from "./ways.ts";
 
@@ -110,7 +111,8 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
       const attachment = agent.attached.get(endpoint.id);
       const problem = dataplane.problems.get({ kind: "endpoint", network: endpoint.network, key: endpoint.id });
       const note = dataplane.network(endpoint.network)?.dataplane.ports.noteOf(endpoint.id) ?? "";
-      const isPending = !dataplane.isPortInPlace(endpoint.network, endpoint.id);
+      const isPending =
+        (attachment === undefined || hasPort(attachment)) && !dataplane.isPortInPlace(endpoint.network, endpoint.id);
       return {
         endpoint: kinds.endpoint.toMessage(endpoint),
         netns: attachment?.netns ?? "",

@@ -140,7 +140,7 @@ const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
         if (!read.ok) return read;
         floating.push(read.value);
       }
-      if (attachment !== "netns" && attachment !== "learned")
+      if (attachment !== "netns" && attachment !== "external" && attachment !== "learned")
         return wrong("endpoint", id, `unknown attachment "${attachment}"`);
       return ok({
         id,

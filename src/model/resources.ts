@@ -196,8 +196,11 @@ export interface NodeSettings {
   readonly approved: VtepAddresses;
 }
 
-/** How an endpoint hangs on its node: in a namespace, or found behind a port and never declared. */
-export type AttachmentKind = "netns" | "learned";
+/**
+ * How an endpoint hangs on its node: in a namespace, or found behind a port and never declared. `external`: its addresses are held for
+ * an interface that is not weft's.
+ */
+export type AttachmentKind = "netns" | "external" | "learned";
 
 /** One interface of a container, pod or VM. */
 export interface Endpoint {

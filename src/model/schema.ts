@@ -134,7 +134,7 @@ const egressBlocked = z
   .default(defaultEgressBlocked);
 const mtu = integer(minimumMtu[4], maximumMtu, "octets of an inner IP packet");
 const addresses = z.array(text(parseAddress), { error: "a list of addresses, at most one of each IP family" });
-const attachment = oneOf("netns", "learned").default("netns");
+const attachment = oneOf("netns", "external", "learned").default("netns");
 const listOfVteps = "a list of VTEP addresses";
 
 const multicastSchema = fields({
@@ -277,7 +277,7 @@ const endpointDraftSchema = fields({
   mac: text(parseUnicastMac).optional(),
   ips: addresses.default([]),
   // What was learned is published, not asked for.
-  attachment: oneOf("netns").default("netns"),
+  attachment: oneOf("netns", "external").default("netns"),
   labels: endpointLabels,
 });
 const endpointSchema = fields({

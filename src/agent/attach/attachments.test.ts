@@ -109,6 +109,11 @@ beforeEach(() => {
     clock,
     connection: () => (isConnected ? ({ client } as unknown as NodeConnection) : undefined),
     reached: async () => {},
+    node: "h1",
+    apply: (change) => {
+      if (change.kind === "endpoint") own.set(change.endpoint.id, change.endpoint);
+      if (change.kind === "endpoint-removed") own.delete(change.id);
+    },
   };
   flow = new Attachments(options);
 });

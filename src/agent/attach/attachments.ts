@@ -10,12 +10,15 @@ import type { DesiredNetwork, KernelObject, NodeDataplane, Problems } from "../.
 import { declaredIps, type Endpoint } from "../../model/resources.ts";
 import type { DesiredState } from "../desired-state.ts";
 import type { EventLog } from "../event-log.ts";
-import { type Attachment, isInPlace, type Replica, type ReplicaChange } from "../replica.ts";
+import { type Attachment, hasPort, isInPlace, type Replica, type ReplicaChange } from "../replica.ts";
 import { isOfAll, restsOn } from "../rests-on.ts";
 import { AttachmentWriter } from "./attachment-writer.ts";
-import type { AttachKind, AttachRequest, AttachTarget } from "./kind.ts";
+import { claimFromBlocks } from "./claim-from-blocks.ts";
+import type { AttachKind, AttachRecord, AttachRequest, AttachTarget, HoldRequest } from "./kind.ts";
 
 export interface AttachmentsOptions {
+  /** This node. */
+  readonly node: string;
   readonly kind: AttachKind;
   readonly replica: Replica;
   readonly attachments: Map<string, Attachment>;
@@ -30,12 +33,24 @@ export interface AttachmentsOptions {
   readonly connection: () => NodeConnection | undefined;
   /** Resolves when the state of at least this revision is complete here, and all of the network with it. */
   readonly reached: (network: string, revision: number) => Promise<void>;
+  /** Takes over, in memory and on disk, what holds on this node though the server has not said it. */
+  readonly apply: (change: ReplicaChange) => void;
 }
 
 const requestTimeout = seconds(10);
 const settleAgain = seconds(5);
+/** Who asks for a release by its owner's name, such as a container runtime, waits no longer than this for the server. */
+const releasePatience = seconds(1);
 /** Passes of the dataplane that an attachment waits for; one does unless others are attached at the same time. */
 const mostPasses = 10;
+
+/** What is to be attached, once its place has been found fit. */
+interface Claim extends Omit<HoldRequest, "owner">, Pick<AttachRequest, "owner">, Pick<Endpoint, "attachment"> {
+  readonly attempted: string;
+  /** Those that want the same place have the same. */
+  readonly key: string;
+  readonly record: (present: readonly Attachment[]) => AttachRecord;
+}
 
 /** With these the server says that it will not have the claim as it is; with any other that it could not take it now. */
 const finalRefusals: ReadonlySet<ErrorCode> = new Set(["invalid-argument", "not-found", "already-exists"]);
@@ -60,38 +75,42 @@ export class Attachments {
     const attempted = `attach ${request.netns} to network ${request.network} as ${request.interface}`;
     const { kind, attachments } = this.#options;
     const { key, record } = await kind.find(request, [...attachments.values()], attempted);
-    const connection = this.#requireConnection(attempted);
+    return this.#make({ ...request, attempted, key, attachment: kind.name, record });
+  }
+
+  /** Claims addresses for an interface that is not weft's, and keeps them until {@link releaseOwned}. Changes nothing in the kernel. */
+  async hold(request: HoldRequest): Promise<Endpoint> {
+    const attempted = `hold addresses of network ${request.network} for ${request.owner}`;
+    const place = { netns: "", interface: request.interface, inode: 0, routePriority: 0, allowedAddresses: [] };
+    return this.#make({ ...request, attempted, key: request.owner, attachment: "external", record: () => place });
+  }
+
+  async #make(request: Claim): Promise<Endpoint> {
+    const { attempted, key, network, owner, signal } = request;
     if (this.#busy.has(key))
       throw new WeftError({ code: "already-exists", attempted, reason: "the same is being attached right now" });
-    const place = record([...attachments.values()]);
+    const place = request.record([...this.#options.attachments.values()]);
     this.#busy.add(key);
     const id = randomBytes(6).toString("hex");
+    const record: AttachRecord = owner === undefined ? place : { ...place, owner };
+    const attachment: Attachment = { id, network, ...record, state: "pending" };
     try {
-      // On disk before the server hears of it: after a crash the claim is found and given back.
-      const attachment: Attachment = { id, network: request.network, ...place, state: "pending" };
-      this.#writer.put(attachment);
-      const answer = await connection.client.createEndpoint(
-        {
-          id,
-          network: request.network,
-          attachment: kind.name,
-          mac: request.mac,
-          ips: [...request.ips],
-          labels: { ...request.labels },
-        },
-        { timeoutMs: requestTimeout },
-      );
-      if (answer.endpoint === undefined)
-        throw new WeftError({ code: "internal", attempted, reason: "the server's answer lacks the endpoint" });
-      const endpoint = unwrap(kinds.endpoint.fromMessage(answer.endpoint));
-      await this.#options.reached(request.network, Number(answer.revision));
-      await this.#comeIntoPlace(endpoint, attempted);
-      this.#writer.put({ ...attachment, state: "attached" });
+      const connection = this.#options.connection();
+      const endpoint =
+        connection === undefined
+          ? this.#claimHere(request, attachment)
+          : await this.#claim(connection, request, attachment);
+      if (hasPort(attachment)) await this.#comeIntoPlace(endpoint, request);
+      signal?.throwIfAborted();
+      // It may have been released meanwhile.
+      if (this.#options.attachments.get(id)?.state !== "pending")
+        throw new WeftError({ code: "unavailable", attempted, reason: "it was released while it was being attached" });
+      this.#writer.put({ ...attachment, state: connection === undefined ? "unclaimed" : "attached" });
       this.#options.events.add({
         level: "info",
         kind: "attached",
-        object: { kind: "endpoint", network: request.network, key: id },
-        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) in ${kind.text(attachment)} as ${request.interface}`,
+        object: { kind: "endpoint", network, key: id },
+        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) in ${this.#placeOf(attachment)} as ${request.interface}`,
       });
       return endpoint;
     } catch (error) {
@@ -100,6 +119,33 @@ export class Attachments {
     } finally {
       this.#busy.delete(key);
     }
+  }
+
+  async #claim({ client }: NodeConnection, request: Claim, attachment: Attachment): Promise<Endpoint> {
+    const { mac, ips, labels, attempted, signal } = request;
+    const { id, network } = attachment;
+    // On disk before the server hears of it: after a crash the claim is found and given back.
+    this.#writer.put(attachment);
+    const answer = await client.createEndpoint(
+      { id, network, attachment: request.attachment, mac, ips: [...ips], labels: { ...labels } },
+      { timeoutMs: requestTimeout, ...(signal === undefined ? {} : { signal }) },
+    );
+    if (answer.endpoint === undefined)
+      throw new WeftError({ code: "internal", attempted, reason: "the server's answer lacks the endpoint" });
+    await unlessAborted(this.#options.reached(network, Number(answer.revision)), signal);
+    return unwrap(kinds.endpoint.fromMessage(answer.endpoint));
+  }
+
+  /** While the server is away, from a block of this node. The server hears of it when it is back. */
+  #claimHere(request: Claim, attachment: Attachment): Endpoint {
+    const { desired, node, apply } = this.#options;
+    const network = desired.networks.get(request.network)?.network;
+    if (network?.mode !== "l3") throw this.#noConnection(request.attempted);
+    const part = { node, network, blocks: desired.ownBlocks(network.name), own: desired.own.values() };
+    const endpoint = claimFromBlocks({ ...request, id: attachment.id }, part, request.attempted);
+    this.#writer.put(attachment);
+    apply({ kind: "endpoint", endpoint });
+    return endpoint;
   }
 
   /** The endpoint that was there; `undefined` when there was none. The server is told now, or when it can be reached. */
@@ -119,12 +165,33 @@ export class Attachments {
   }
 
   /**
+   * Takes away what an owner attached, in whatever state that is. It is gone from this node then; the server has been told, or
+   * will be when it answers again.
+   */
+  async releaseOwned({ id, network, interface: name }: Attachment): Promise<void> {
+    const { attachments, events, clock } = this.#options;
+    const attachment = attachments.get(id);
+    if (attachment === undefined || attachment.state === "releasing") return;
+    const object = { kind: "endpoint", network, key: id };
+    events.add({
+      level: "info",
+      kind: "detached",
+      object,
+      message: `${name} taken out of ${this.#placeOf(attachment)}`,
+    });
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const cancel = clock.after(releasePatience, resolve);
+    await this.#release(id, late);
+    cancel();
+  }
+
+  /**
    * Tells the server of endpoints that are gone: those whose release it has not heard of, and those it believes here
    * that nothing on this node knows of. Called whenever the state is complete.
    */
   async settleWithServer(): Promise<void> {
     const { attachments, desired, logger } = this.#options;
-    const released = [...attachments.values()].filter((attachment) => attachment.state === "releasing");
+    const hasReleased = attachments.values().some(({ state }) => state === "releasing");
     // What was learned hangs on nothing; it is withdrawn by whoever learned it.
     const orphans = [...desired.own.values()]
       .filter(({ id, attachment }) => attachment !== "learned" && !attachments.has(id))
@@ -132,10 +199,13 @@ export class Attachments {
     for (const id of orphans)
       logger.warn({ endpoint: id }, "nothing is attached here for this endpoint; giving it back");
     const connection = this.#options.connection();
-    if (connection === undefined || (released.length === 0 && orphans.length === 0)) return;
+    if (connection === undefined || (!hasReleased && orphans.length === 0)) return;
     const before = this.#releasing;
     const send = async (): Promise<void> => {
       await before;
+      // Those for which the one before was too early: many that are released at once take two requests.
+      const released = [...attachments.values()].filter(({ state }) => state === "releasing");
+      if (released.length === 0 && orphans.length === 0) return;
       await connection.client.deleteEndpoints(
         { ids: [...released.map((attachment) => attachment.id), ...orphans] },
         { timeoutMs: requestTimeout },
@@ -191,7 +261,7 @@ export class Attachments {
    * Those that it could not be asked about stay unclaimed.
    */
   async claimAgain(): Promise<readonly { readonly endpoint: Endpoint; readonly reason: string }[]> {
-    const { kind, attachments, desired, logger } = this.#options;
+    const { attachments, desired, logger } = this.#options;
     const refused: { readonly endpoint: Endpoint; readonly reason: string }[] = [];
     for (const attachment of [...attachments.values()]) {
       const endpoint = desired.own.get(attachment.id);
@@ -201,7 +271,7 @@ export class Attachments {
       const claim = {
         id,
         network,
-        attachment: kind.name,
+        attachment: endpoint.attachment,
         mac,
         ips: [...declaredIps(endpoint)],
         labels: { ...labels },
@@ -242,13 +312,12 @@ export class Attachments {
 
   /** The endpoint was taken from this node without anybody here having detached it. */
   forget(endpoint: Endpoint, reason: string): void {
-    const { kind, attachments } = this.#options;
-    const attachment = attachments.get(endpoint.id);
+    const attachment = this.#options.attachments.get(endpoint.id);
     if (attachment === undefined) return;
     this.#writer.remove(endpoint.id);
     this.#forgetClaim(attachment);
     const object = { kind: "endpoint", network: endpoint.network, key: endpoint.id };
-    const message = `${endpoint.ips.join(", ")} was taken out of ${kind.text(attachment)}: ${reason}`;
+    const message = `${endpoint.ips.join(", ")} was taken out of ${this.#placeOf(attachment)}: ${reason}`;
     this.#options.events.add({ level: "warning", kind: "detached", object, message });
     this.#options.logger.warn({ endpoint: endpoint.id, network: endpoint.network }, message);
   }
@@ -264,21 +333,30 @@ export class Attachments {
     this.#writer.close();
   }
 
-  async #release(id: string): Promise<void> {
-    const { attachments, desired, dataplane } = this.#options;
+  /** `late`: when to wait for the server no longer. */
+  async #release(id: string, late?: Promise<void>): Promise<void> {
+    const { attachments, desired, dataplane, apply } = this.#options;
     const attachment = attachments.get(id);
     if (attachment === undefined) return;
     this.#writer.keep({ ...attachment, state: "releasing" });
     this.#forgetClaim(attachment);
-    desired.attachmentChanged(id);
+    const isOwnClaim = attachment.state === "unclaimed" || this.#options.connection() === undefined;
+    // The server does not know it, and will never say that it is gone. Of those that it knows the addresses stay taken until then.
+    if (isOwnClaim && attachment.state !== "attached" && desired.own.has(id))
+      apply({ kind: "endpoint-removed", network: attachment.network, id });
+    else desired.attachmentChanged(id);
     await dataplane.changed(dataplane.networks.get(attachment.network)?.settings.tenant);
-    await this.settleWithServer();
+    const settled = this.settleWithServer();
+    await (late === undefined ? settled : Promise.race([settled, late]));
   }
 
-  #requireConnection(attempted: string): NodeConnection {
-    const connection = this.#options.connection();
-    if (connection !== undefined) return connection;
-    throw new WeftError({
+  /** For people. */
+  #placeOf(attachment: Attachment): string {
+    return hasPort(attachment) ? this.#options.kind.text(attachment) : `an interface that is not weft's`;
+  }
+
+  #noConnection(attempted: string): WeftError {
+    return new WeftError({
       code: "unavailable",
       attempted,
       reason: "the agent has no connection to the server, which gives out addresses",
@@ -287,9 +365,10 @@ export class Attachments {
   }
 
   /** A kernel event that tells of a moment within a pass asks for another look at the port, which is not a failure yet. */
-  async #comeIntoPlace({ id, network: name }: Endpoint, attempted: string): Promise<void> {
+  async #comeIntoPlace({ id, network: name }: Endpoint, { attempted, signal }: Claim): Promise<void> {
     const { dataplane } = this.#options;
     for (let pass = 0; pass < mostPasses; pass++) {
+      signal?.throwIfAborted();
       const network = dataplane.networks.get(name);
       await dataplane.changed(network?.settings.tenant);
       const problem =
@@ -319,4 +398,17 @@ function claimObject({ id, network }: Pick<Attachment, "id" | "network">): Kerne
 
 function asError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(messageOf(thrown));
+}
+
+async function unlessAborted<Value>(promise: Promise<Value>, signal: AbortSignal | undefined): Promise<Value> {
+  if (signal === undefined) return promise;
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = (): void => reject(signal.reason);
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    signal.throwIfAborted();
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
 }

@@ -23,7 +23,15 @@ export interface AttachRequest extends AttachTarget {
   /** As the operator gave them, unchecked: the server does. */
   readonly labels: Readonly<Record<string, string>>;
   readonly allowedAddresses: readonly { readonly prefix: string; readonly mac: string }[];
+  /** As {@link Attachment.owner}. */
+  readonly owner?: string;
+  /** Ends the attempt, which leaves nothing. */
+  readonly signal?: AbortSignal;
 }
+
+/** What {@link Attachments.hold} is asked for. */
+export type HoldRequest = Pick<AttachRequest, "network" | "interface" | "mac" | "ips" | "labels" | "signal"> &
+  Required<Pick<AttachRequest, "owner">>;
 
 /** What is kept on disk of where an endpoint is attached. */
 export type AttachRecord = Omit<Attachment, "id" | "network" | "state">;

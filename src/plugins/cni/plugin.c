@@ -166,7 +166,7 @@ static void printAnswer(void) {
 static int writeDown(char *name, size room) {
   static char unfinished[200];
   unsigned char random[8];
-  // systemd takes away the folder of an agent that it has stopped.
+  // After a reboot the folder of the socket is there when the agent has started, and not before.
   folder[folderLength - (sizeof DELETED - 1)] = 0;
   call(MKDIRAT, AT_FDCWD, (long)folder, 0700, 0, 0);
   folder[folderLength - (sizeof DELETED - 1)] = '/';

@@ -70,7 +70,8 @@ export function planContainerRoutes(
   return { written, removed: main.filter((route) => isOwn(route) && !kept.has(route)) };
 }
 
-function* wantedRoutes(endpoint: LocalEndpoint, network: NetworkSettings, index: number): Generator<Route> {
+/** What a container has on the interface of this index, while nothing else has it. */
+export function* wantedRoutes(endpoint: LocalEndpoint, network: NetworkSettings, index: number): Generator<Route> {
   const isOnLink = (subnet: Cidr): boolean =>
     endpoint.addresses.some(
       ({ address, prefixLength }) => `${prefixLength}` === subnet.split("/")[1] && cidrContains(subnet, address),
