@@ -2,7 +2,7 @@ import { z } from "zod";
 import { parseInterfaceAddress } from "../../base/cidr.ts";
 import { parseIp } from "../../base/ip.ts";
 import { parseMac } from "../../base/mac.ts";
-import { type Bandwidth, largestBurst, type RateLimits, smallestBurst } from "../../model/bandwidth.ts";
+import { type Bandwidth, type RateLimits, smallestBurst } from "../../model/bandwidth.ts";
 import { parseNetworkName } from "../../model/names.ts";
 import type { Parameters } from "./environment.ts";
 import { CniError, errorCode } from "./error.ts";
@@ -163,10 +163,10 @@ function bandwidthOf({
   return { ...(send === undefined ? {} : { send }), ...(receive === undefined ? {} : { receive }) };
 }
 
-/** Octets. Runtimes that know no better say 2^31 - 1 bits and the like. */
+/** Octets. Runtimes that were told nothing of bursts say 2^31 - 1 bits. */
 function burstOf(bitsAtOnce: number): Pick<RateLimits, "burst"> {
-  if (bitsAtOnce === 0) return {};
-  return { burst: Math.min(largestBurst, Math.max(smallestBurst, Math.round(bitsAtOnce / 8))) };
+  if (bitsAtOnce === 0 || bitsAtOnce >= 2 ** 31 - 1) return {};
+  return { burst: Math.max(smallestBurst, Math.round(bitsAtOnce / 8)) };
 }
 
 function requireKnown(found: Readonly<Record<string, unknown>>, known: ReadonlySet<string>, prefix = ""): void {
