@@ -198,6 +198,9 @@ export class Agent {
       connection: () => (this.#connected ? this.#session.connection : undefined),
       reached: (network, revision) => this.#reached(network, revision),
       apply: (change) => this.#apply([change], this.revision),
+      claimSoon: () => {
+        if (this.#connected) void this.#claimAgain();
+      },
     });
     this.learning = new LocalLearning({
       desired: this.desired,

@@ -101,7 +101,7 @@ beforeEach(() => {
     kind: hooks,
     replica: replica as Replica,
     attachments,
-    desired: { own, attachmentChanged: () => {} } as unknown as DesiredState,
+    desired: { own, networks: new Map(), attachmentChanged: () => {} } as unknown as DesiredState,
     dataplane: dataplane as unknown as NodeDataplane,
     problems,
     events: new EventLog(clock),
@@ -110,6 +110,7 @@ beforeEach(() => {
     connection: () => (isConnected ? ({ client } as unknown as NodeConnection) : undefined),
     reached: async () => {},
     node: "h1",
+    claimSoon: () => {},
     apply: (change) => {
       if (change.kind === "endpoint") own.set(change.endpoint.id, change.endpoint);
       if (change.kind === "endpoint-removed") own.delete(change.id);

@@ -1,9 +1,11 @@
 import { randomBytes } from "node:crypto";
 import type { NodeConnection } from "../../api/clients.ts";
 import { kinds } from "../../api/kinds.ts";
+import type { Cidr } from "../../base/cidr.ts";
 import type { Clock } from "../../base/clock.ts";
 import { seconds } from "../../base/duration.ts";
 import { type ErrorCode, messageOf, WeftError } from "../../base/errors.ts";
+import type { IpAddress } from "../../base/ip.ts";
 import type { Logger } from "../../base/logger.ts";
 import { unwrap } from "../../base/result.ts";
 import type { DesiredNetwork, KernelObject, NodeDataplane, Problems } from "../../dataplane/index.ts";
@@ -35,10 +37,13 @@ export interface AttachmentsOptions {
   readonly reached: (network: string, revision: number) => Promise<void>;
   /** Takes over, in memory and on disk, what holds on this node though the server has not said it. */
   readonly apply: (change: ReplicaChange) => void;
+  /** Lets the server hear soon of endpoints that it does not know. */
+  readonly claimSoon: () => void;
 }
 
 const requestTimeout = seconds(10);
 const settleAgain = seconds(5);
+const claimsAtOnce = 32;
 /** Who asks for a release by its owner's name, such as a container runtime, waits no longer than this for the server. */
 const releasePatience = seconds(1);
 /** Passes of the dataplane that an attachment waits for; one does unless others are attached at the same time. */
@@ -58,6 +63,8 @@ const finalRefusals: ReadonlySet<ErrorCode> = new Set(["invalid-argument", "not-
 /** Attaches endpoints and takes them away again: whole, or not at all. */
 export class Attachments {
   readonly #options: AttachmentsOptions;
+  /** The addresses that were last chosen here, by subnet. */
+  readonly #lastChosen = new Map<Cidr, IpAddress>();
   /** Keys of spots where something is being attached now. */
   readonly #busy = new Set<string>();
   readonly #writer: AttachmentWriter;
@@ -94,18 +101,17 @@ export class Attachments {
     const id = randomBytes(6).toString("hex");
     const record: AttachRecord = owner === undefined ? place : { ...place, owner };
     const attachment: Attachment = { id, network, ...record, state: "pending" };
+    let here: Endpoint | undefined;
     try {
-      const connection = this.#options.connection();
-      const endpoint =
-        connection === undefined
-          ? this.#claimHere(request, attachment)
-          : await this.#claim(connection, request, attachment);
+      here = this.#claimHere(request, attachment);
+      const endpoint = here ?? (await this.#claim(request, attachment));
       if (hasPort(attachment)) await this.#comeIntoPlace(endpoint, request);
       signal?.throwIfAborted();
       // It may have been released meanwhile.
       if (this.#options.attachments.get(id)?.state !== "pending")
         throw new WeftError({ code: "unavailable", attempted, reason: "it was released while it was being attached" });
-      this.#writer.put({ ...attachment, state: connection === undefined ? "unclaimed" : "attached" });
+      this.#writer.put({ ...attachment, state: here === undefined ? "attached" : "unclaimed" });
+      if (here !== undefined) this.#options.claimSoon();
       this.#options.events.add({
         level: "info",
         kind: "attached",
@@ -114,19 +120,27 @@ export class Attachments {
       });
       return endpoint;
     } catch (error) {
-      await this.#release(id);
+      await this.#release(id, here !== undefined);
       throw error;
     } finally {
       this.#busy.delete(key);
     }
   }
 
-  async #claim({ client }: NodeConnection, request: Claim, attachment: Attachment): Promise<Endpoint> {
+  async #claim(request: Claim, attachment: Attachment): Promise<Endpoint> {
     const { mac, ips, labels, attempted, signal } = request;
     const { id, network } = attachment;
+    const connection = this.#options.connection();
+    if (connection === undefined)
+      throw new WeftError({
+        code: "unavailable",
+        attempted,
+        reason: "the agent has no connection to the server, which gives out addresses",
+        hint: "see weft status for why; endpoints that are attached work on meanwhile",
+      });
     // On disk before the server hears of it: after a crash the claim is found and given back.
     this.#writer.put(attachment);
-    const answer = await client.createEndpoint(
+    const answer = await connection.client.createEndpoint(
       { id, network, attachment: request.attachment, mac, ips: [...ips], labels: { ...labels } },
       { timeoutMs: requestTimeout, ...(signal === undefined ? {} : { signal }) },
     );
@@ -136,16 +150,30 @@ export class Attachments {
     return unwrap(kinds.endpoint.fromMessage(answer.endpoint));
   }
 
-  /** While the server is away, from a block of this node. The server hears of it when it is back. */
-  #claimHere(request: Claim, attachment: Attachment): Endpoint {
-    const { desired, node, apply } = this.#options;
+  /**
+   * With addresses of blocks that this node has, which the server hears of later: for container runtimes, which wait, and for
+   * everybody while the server cannot be asked. `undefined`: the server has to choose. Nothing is on disk of it before it is in
+   * place: until then there is nobody to give back to.
+   */
+  #claimHere(request: Claim, attachment: Attachment): Endpoint | undefined {
+    const { attachments, desired, node, apply } = this.#options;
+    const isAlone = this.#options.connection() === undefined;
     const network = desired.networks.get(request.network)?.network;
-    if (network?.mode !== "l3") throw this.#noConnection(request.attempted);
-    const part = { node, network, blocks: desired.ownBlocks(network.name), own: desired.own.values() };
-    const endpoint = claimFromBlocks({ ...request, id: attachment.id }, part, request.attempted);
-    this.#writer.put(attachment);
-    apply({ kind: "endpoint", endpoint });
-    return endpoint;
+    if (network?.mode !== "l3" || (request.owner === undefined && !isAlone)) return undefined;
+    const part = {
+      node,
+      network,
+      blocks: desired.ownBlocks(network.name),
+      own: desired.own.values(),
+      lastChosen: this.#lastChosen,
+      isAlone,
+    };
+    const claim = claimFromBlocks({ ...request, id: attachment.id }, part, request.attempted);
+    if (!claim.ok && isAlone) throw claim.error;
+    if (!claim.ok) return undefined;
+    attachments.set(attachment.id, attachment);
+    apply({ kind: "endpoint", endpoint: claim.value });
+    return claim.value;
   }
 
   /** The endpoint that was there; `undefined` when there was none. The server is told now, or when it can be reached. */
@@ -154,7 +182,7 @@ export class Attachments {
     const candidates = [...attachments.values()].filter((each) => each.network === target.network && isInPlace(each));
     const attachment = kind.at(target, candidates);
     if (attachment === undefined) return undefined;
-    await this.#release(attachment.id);
+    await this.#release(attachment.id, attachment.state === "unclaimed");
     this.#options.events.add({
       level: "info",
       kind: "detached",
@@ -181,7 +209,7 @@ export class Attachments {
     });
     const { promise: late, resolve } = Promise.withResolvers<void>();
     const cancel = clock.after(releasePatience, resolve);
-    await this.#release(id, late);
+    await this.#release(id, attachment.state === "unclaimed", late);
     cancel();
   }
 
@@ -210,6 +238,12 @@ export class Attachments {
         { ids: [...released.map((attachment) => attachment.id), ...orphans] },
         { timeoutMs: requestTimeout },
       );
+      // Of those that it did not know it will not say that they are gone.
+      for (const id of orphans) {
+        const network = desired.own.get(id)?.network;
+        if (network !== undefined && !attachments.has(id))
+          this.#options.apply({ kind: "endpoint-removed", network, id });
+      }
       for (const { id } of released) this.#writer.remove(id);
     };
     this.#releasing = send().catch((error: unknown) => {
@@ -263,12 +297,14 @@ export class Attachments {
   async claimAgain(): Promise<readonly { readonly endpoint: Endpoint; readonly reason: string }[]> {
     const { attachments, desired, logger } = this.#options;
     const refused: { readonly endpoint: Endpoint; readonly reason: string }[] = [];
-    for (const attachment of [...attachments.values()]) {
+    // One of them may want the address that one before gave up.
+    await this.#releasing;
+    const claim = async (attachment: Attachment): Promise<void> => {
       const endpoint = desired.own.get(attachment.id);
       const client = this.#options.connection()?.client;
-      if (attachment.state !== "unclaimed" || endpoint === undefined || client === undefined) continue;
+      if (endpoint === undefined || client === undefined || attachments.get(attachment.id) !== attachment) return;
       const { id, network, mac, labels } = endpoint;
-      const claim = {
+      const wanted = {
         id,
         network,
         attachment: endpoint.attachment,
@@ -276,15 +312,18 @@ export class Attachments {
         ips: [...declaredIps(endpoint)],
         labels: { ...labels },
       };
-      const error = await client.createEndpoint(claim, { timeoutMs: requestTimeout }).then(() => undefined, asError);
-      if (error === undefined) {
-        // It may have been detached meanwhile.
-        if (attachments.get(id)?.state === "unclaimed") this.#writer.keep({ ...attachment, state: "attached" });
-      } else if (error instanceof WeftError && finalRefusals.has(error.code))
-        refused.push({ endpoint, reason: `the server does not know it any more and refuses it: ${error.reason}` });
-      else logger.warn({ endpoint: id, error: error.message }, "could not claim an endpoint again; trying again later");
+      const error = await client.createEndpoint(wanted, { timeoutMs: requestTimeout }).then(() => undefined, asError);
+      // It may have been detached meanwhile.
+      if (attachments.get(id)?.state !== "unclaimed") return;
+      if (error === undefined) this.#writer.keep({ ...attachment, state: "attached" });
+      else if (error instanceof WeftError && finalRefusals.has(error.code))
+        refused.push({ endpoint, reason: `the server does not know it and refuses it: ${error.reason}` });
+      else logger.warn({ endpoint: id, error: error.message }, "could not claim an endpoint; trying again later");
       this.#tellClaim(endpoint, error);
-    }
+    };
+    const unclaimed = [...attachments.values()].filter(({ state }) => state === "unclaimed");
+    for (let first = 0; first < unclaimed.length; first += claimsAtOnce)
+      await Promise.all(unclaimed.slice(first, first + claimsAtOnce).map(claim));
     return refused;
   }
 
@@ -297,7 +336,7 @@ export class Attachments {
         claimObject(endpoint),
         new WeftError({
           code: error.code,
-          attempted: `claim endpoint ${endpoint.id} of network ${endpoint.network} again, which the server does not know any more`,
+          attempted: `claim endpoint ${endpoint.id} of network ${endpoint.network}, which the server does not know`,
           reason: `${error.reason}; it works on and is claimed until the server accepts or refuses it`,
           hint: error.hint ?? "see the server's log",
           cause: error,
@@ -333,17 +372,15 @@ export class Attachments {
     this.#writer.close();
   }
 
-  /** `late`: when to wait for the server no longer. */
-  async #release(id: string, late?: Promise<void>): Promise<void> {
+  /** `isUnknown`: to the server. `late`: when to wait for it no longer. */
+  async #release(id: string, isUnknown: boolean, late?: Promise<void>): Promise<void> {
     const { attachments, desired, dataplane, apply } = this.#options;
     const attachment = attachments.get(id);
     if (attachment === undefined) return;
     this.#writer.keep({ ...attachment, state: "releasing" });
     this.#forgetClaim(attachment);
-    const isOwnClaim = attachment.state === "unclaimed" || this.#options.connection() === undefined;
-    // The server does not know it, and will never say that it is gone. Of those that it knows the addresses stay taken until then.
-    if (isOwnClaim && attachment.state !== "attached" && desired.own.has(id))
-      apply({ kind: "endpoint-removed", network: attachment.network, id });
+    // What the server does not know it will never say to be gone. Of what it knows the addresses stay taken until it says so.
+    if (isUnknown && desired.own.has(id)) apply({ kind: "endpoint-removed", network: attachment.network, id });
     else desired.attachmentChanged(id);
     await dataplane.changed(dataplane.networks.get(attachment.network)?.settings.tenant);
     const settled = this.settleWithServer();
@@ -353,15 +390,6 @@ export class Attachments {
   /** For people. */
   #placeOf(attachment: Attachment): string {
     return hasPort(attachment) ? this.#options.kind.text(attachment) : `an interface that is not weft's`;
-  }
-
-  #noConnection(attempted: string): WeftError {
-    return new WeftError({
-      code: "unavailable",
-      attempted,
-      reason: "the agent has no connection to the server, which gives out addresses",
-      hint: "see weft status for why; endpoints that are attached work on meanwhile",
-    });
   }
 
   /** A kernel event that tells of a moment within a pass asks for another look at the port, which is not a failure yet. */
