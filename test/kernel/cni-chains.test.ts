@@ -39,24 +39,20 @@ test("portmap leads a port of the host to a container", async () => {
 });
 
 test("tuning and sbr change what weft made, and CHECK allows it", async () => {
-  const list = [weft, chained("tuning", { sysctl: { "net.ipv4.conf.eth0.arp_filter": "1" } }), chained("sbr", {})];
+  const list = [weft, chained("tuning", { sysctl: { "net.ipv4.conf.eth0.log_martians": "1" } }), chained("sbr", {})];
   const result = await one.add(list);
   await two.add([two.configuration()], { container: "b" });
-  assert.equal((await inLab(lab, "a", "cat", "/proc/sys/net/ipv4/conf/eth0/arp_filter")).trim(), "1");
+  assert.equal((await inLab(lab, "a", "cat", "/proc/sys/net/ipv4/conf/eth0/log_martians")).trim(), "1");
   assert.match(await inLab(lab, "a", "ip", "rule"), /from 10\.1\.\d+\.\d+ lookup 100/);
   await one.check([weft], result);
-  using a = lab.namespace("a");
-  assert.ok(
-    await pings(
-      a,
-      (await inLab(lab, "b", "ip", "-4", "-o", "address", "show", "dev", "eth0")).match(/10\.1\.\d+\.\d+/)?.[0] ?? "",
-    ),
-  );
+  // What comes from its address goes by the table that sbr made.
+  using b = lab.namespace("b");
+  assert.ok(await pings(b, result.ips[0].address.split("/")[0]));
   await one.delete(list, result);
   await two.delete([two.configuration()], undefined, { container: "b" });
 });
 
-test("bandwidth finds no end of the interface on the host, says so, and leaves nothing; weft's own capability limits", async () => {
+test("bandwidth finds no end of the interface on the host and says so, and nothing is left", async () => {
   const list = [weft, chained("bandwidth", { ingressRate: 8_000_000, ingressBurst: 800_000 })];
   const prevResult = await one.must("ADD", list[0]);
   const { status, answer } = await one.call("ADD", { ...list[1], prevResult });

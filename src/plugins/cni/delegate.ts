@@ -46,7 +46,11 @@ export async function runDelegate(
   });
   const status = await new Promise<string>((resolve, reject) => {
     child.once("error", (error) =>
-      reject(new CniError(errorCode.delegate, `run IPAM plugin ${type}: ${messageOf(error)}`)),
+      reject(
+        signal?.aborted
+          ? signal.reason
+          : new CniError(errorCode.delegate, `run IPAM plugin ${type}: ${messageOf(error)}`),
+      ),
     );
     child.once("close", (code, signalName) => resolve(signalName ?? `${code}`));
   });
