@@ -197,7 +197,8 @@ export class Agent {
       clock: options.clock,
       connection: () => (this.#connected ? this.#session.connection : undefined),
       reached: (network, revision) => this.#reached(network, revision),
-      apply: (change) => this.#apply([change], this.revision),
+      // What becomes of the attachment is written after it, and durable.
+      apply: (change) => this.#apply([change], this.revision, false),
       claimSoon: () => {
         if (this.#connected) void this.#claimAgain();
       },
@@ -464,7 +465,8 @@ export class Agent {
     }
   }
 
-  #apply(changes: readonly ReplicaChange[], revision: number): void {
+  /** `isDurable`: also without what is written next. */
+  #apply(changes: readonly ReplicaChange[], revision: number, isDurable = true): void {
     for (const change of changes) {
       if (change.kind === "network") this.#noteWay(change.state);
       this.desired.apply(change);
@@ -477,7 +479,7 @@ export class Agent {
     const kernel = this.revision === 0 ? this.dataplane.start() : this.dataplane.changed(this.#onlyTenantOf(changes));
     // The kernel is under way; the disk follows in the same turn. Whoever starts again holds what has a network there.
     const saved = changes.filter((change) => change.kind !== "network" || isWhole(change));
-    this.#writer.save(saved, revision, saved.length === 0 || saved.some(isWhole));
+    this.#writer.save(saved, revision, isDurable && (saved.length === 0 || saved.some(isWhole)));
     this.learning.desiredChanged();
     for (const waiting of this.#waiting)
       if (waiting.revision <= revision && !partial.has(waiting.network)) {
