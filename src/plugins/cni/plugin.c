@@ -7,7 +7,7 @@
  * zero octet, the configuration.
  *
  * A DEL that no agent hears must not hold up what the runtime has to do, and must not be lost: it is written into a folder beside
- * the agent's socket, which the agent reads when it starts.
+ * the agent's socket, which the agent looks into when it starts and before each call.
  */
 #define SOCKET_DEFAULT "/run/weft/agent.sock"
 #define DELETED "/cni-deleted"

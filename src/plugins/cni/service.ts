@@ -3,7 +3,7 @@ import type { Agent } from "../../agent/agent.ts";
 import type { AgentPlugin, MakeAgentPlugin } from "../../agent/plugin.ts";
 import { messageOf } from "../../base/errors.ts";
 import { type Configuration, parseConfiguration } from "./configuration.ts";
-import { catchUp } from "./deleted.ts";
+import { DeletedMeanwhile } from "./deleted.ts";
 import { type Parameters, parseEnvironment } from "./environment.ts";
 import { asCniError, CniError, errorCode, errorText } from "./error.ts";
 import { currentBoot, ownerOf } from "./owner.ts";
@@ -24,16 +24,25 @@ export const cniPlugin: MakeAgentPlugin = (agent, runDirectory): AgentPlugin => 
     const configuration = parseConfiguration(request.configuration);
     return run({ agent, sequences, boot, parameters, configuration, signal });
   };
+  const deleted = new DeletedMeanwhile(
+    runDirectory,
+    (request) => act(request, new AbortController().signal),
+    agent.options.logger,
+  );
+  const afterwards = async (request: PluginRequest, signal: AbortSignal): Promise<string> => {
+    await deleted.catchUp();
+    return act(request, signal);
+  };
   return {
     path: "/cni",
-    answer: (request, response) => void answer(agent, act, request, response),
+    answer: (request, response) => void answer(agent, afterwards, request, response),
     async begin() {
       const earlier = [...agent.attached.values()].filter((attachment) => {
         const owner = ownerOf(attachment);
         return owner !== undefined && owner.boot !== boot;
       });
       for (const attachment of earlier) await agent.attachments.releaseOwned(attachment);
-      await catchUp(runDirectory, (request) => act(request, new AbortController().signal), agent.options.logger);
+      await deleted.catchUp();
     },
   };
 };
