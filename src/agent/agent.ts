@@ -16,6 +16,8 @@ import type { Endpoint, Network, Node } from "../model/resources.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import { Attachments } from "./attach/attachments.ts";
+import { DeviceAttachment } from "./attach/device.ts";
+import type { AttachKinds } from "./attach/kind.ts";
 import { NamespaceAttachment } from "./attach/netns.ts";
 import { CredentialsWriter } from "./credentials-writer.ts";
 import { DesiredState } from "./desired-state.ts";
@@ -149,15 +151,17 @@ export class Agent {
     this.#writer = new ReplicaWriter(parts.replica, this.dataplane.problems, options.clock);
     const { dataDirectory: directory, node, clock } = options;
     this.#credentialsWriter = new CredentialsWriter({ directory, node, problems: this.problems, clock });
-    const kind = new NamespaceAttachment({
-      kernel: options.kernel,
-      isOwnNamespace: (inode) => this.dataplane.isOwnNamespace(inode),
-    });
+    const kinds: AttachKinds = {
+      netns: new NamespaceAttachment({
+        kernel: options.kernel,
+        isOwnNamespace: (inode) => this.dataplane.isOwnNamespace(inode),
+      }),
+      device: new DeviceAttachment(parts.namespace),
+    };
     this.desired = new DesiredState({
       node: options.node,
       dataplane: this.dataplane,
       attachments: this.attached,
-      kind,
     });
     this.readiness = new Readiness({
       desired: this.desired,
@@ -186,7 +190,7 @@ export class Agent {
     });
     this.attachments = new Attachments({
       node,
-      kind,
+      kinds,
       replica: parts.replica,
       attachments: this.attached,
       desired: this.desired,

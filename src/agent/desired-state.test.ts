@@ -10,7 +10,7 @@ import { DesiredPolicies } from "../dataplane/policy/desired-policies.ts";
 import { Problems } from "../dataplane/report.ts";
 import { type Endpoint, parseNetwork } from "../model/index.ts";
 import { parsePolicy } from "../model/policy/index.ts";
-import { Marked } from "../testing/desired.ts";
+import { Marked, placeIn } from "../testing/desired.ts";
 import { DesiredState, interfaceAddresses, type UnderlayContext } from "./desired-state.ts";
 import type { Attachment } from "./replica.ts";
 
@@ -60,9 +60,6 @@ beforeEach(() => {
     node: "h0",
     dataplane: dataplane as unknown as NodeDataplane,
     attachments,
-    kind: {
-      port: ({ netns, interface: name, inode, routePriority }) => ({ netns, interface: name, inode, routePriority }),
-    },
   });
   setVteps({ ipv4: ip("192.0.2.100") as Ipv4Address });
 });
@@ -104,10 +101,7 @@ function putEndpoint(id: string, node: string, network = "blue"): void {
 function attachHere(id: string, state: Attachment["state"] = "attached"): void {
   const place = {
     network: "blue",
-    netns: "/run/netns/c",
-    interface: "eth0",
-    inode: 0,
-    routePriority: 1,
+    place: placeIn("/run/netns/c"),
     allowedAddresses: [],
   };
   attachments.set(id, { id, ...place, state });
@@ -259,7 +253,7 @@ describe("endpoints of this node", () => {
     attachHere("e1");
     putEndpoint("e1", "h0");
     const local = blue().local("e1");
-    assert.equal(local?.netns, "/run/netns/c");
+    assert.deepEqual(local?.place, placeIn("/run/netns/c"));
     assert.deepEqual(local?.addresses, [{ address: "10.0.0.1", prefixLength: 24 }]);
     assert.deepEqual([...desired.own.keys()], ["e1"]);
   });

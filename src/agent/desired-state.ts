@@ -11,13 +11,12 @@ import type {
   NetworkSettings,
   NodeDataplane,
 } from "../dataplane/index.ts";
-import { hasAnycastGateway } from "../model/anycast-gateway.ts";
+import { nodeGateways } from "../model/anycast-gateway.ts";
 import type { Endpoint, Network, Node } from "../model/index.ts";
 import { effectiveMtu as effectiveMtuOf, maximumMtu } from "../model/mtu.ts";
 import { defaultGroup } from "../model/network-rules.ts";
 import { declaredIps } from "../model/resources.ts";
 import { blockGateway } from "../model/subnet.ts";
-import type { AttachKind } from "./attach/kind.ts";
 import { type Attachment, hasPort, type ReplicaChange } from "./replica.ts";
 import { Fold, type WayTo } from "./sources/fold.ts";
 import { type CarriedNetwork, ServerSource } from "./sources/server.ts";
@@ -39,7 +38,6 @@ export class DesiredState {
   readonly #node: string;
   readonly #dataplane: NodeDataplane;
   readonly #attachments: ReadonlyMap<string, Attachment>;
-  readonly #kind: Pick<AttachKind, "port">;
   readonly #networks = new Map<string, NetworkState>();
   /** The networks that the dataplane has. */
   readonly #carried = new Map<string, CarriedNetwork>();
@@ -60,12 +58,10 @@ export class DesiredState {
     readonly node: string;
     readonly dataplane: NodeDataplane;
     readonly attachments: ReadonlyMap<string, Attachment>;
-    readonly kind: Pick<AttachKind, "port">;
   }) {
     this.#node = options.node;
     this.#dataplane = options.dataplane;
     this.#attachments = options.attachments;
-    this.#kind = options.kind;
     this.#server = new ServerSource(options.node, this.#carried);
   }
 
@@ -301,7 +297,7 @@ export class DesiredState {
         address: blockGateway(cidr),
         prefixLength: prefixLengthOf(cidr),
       }));
-    return hasAnycastGateway(network) ? interfaceAddresses(network.gateways, network.subnets) : [];
+    return interfaceAddresses(nodeGateways(network), network.subnets);
   }
 
   /** Whether something of the network is here. Else the node does no more than to route into it from others of its tenant. */
@@ -376,12 +372,21 @@ export class DesiredState {
       return;
     } else
       network.putLocal({
-        ...this.#kind.port(port),
+        ...portOf(port),
         ...insideOf(endpoint, network.settings),
         addresses: this.addressesOf(endpoint, declared),
       });
     network.setFloating(id, belongsHere ? floatingOf(endpoint) : []);
   }
+}
+
+/** What is kept of it here alone. */
+function portOf({
+  place,
+  allowedAddresses,
+  bandwidth,
+}: Attachment): Pick<LocalEndpoint, "place" | "allowedAddresses" | "bandwidth"> {
+  return { place, allowedAddresses, ...(bandwidth === undefined ? {} : { bandwidth }) };
 }
 
 /** What of the endpoint its interface shall have, but for addresses. */

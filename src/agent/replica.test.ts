@@ -11,16 +11,14 @@ import { unwrap } from "../base/result.ts";
 import { parsePolicy } from "../model/policy/index.ts";
 import type { Vni } from "../model/resources.ts";
 import { parseNetwork } from "../model/schema.ts";
+import { placeIn } from "../testing/desired.ts";
 import { temporaryDirectory } from "../testing/temporary-directory.ts";
 import { Replica, type ReplicaChange } from "./replica.ts";
 
 const attachment = {
   network: "web",
-  netns: "/run/netns/c1",
-  interface: "eth0",
+  place: placeIn("/run/netns/c1"),
   state: "attached",
-  inode: 0,
-  routePriority: 1,
   allowedAddresses: [],
 } as const;
 const owner = { node: "h1", authority: "AA:BB", instance: "weft" };
@@ -111,17 +109,21 @@ test("attachments of earlier versions get route priorities, each its own, and no
   const path = join(directory, "agent.db");
   new Replica(directory).close();
   const earlier = new DatabaseSync(path);
-  earlier.exec(`DROP TABLE policies; DROP TABLE policyMembers; ALTER TABLE attachments DROP COLUMN owner; ALTER TABLE attachments DROP COLUMN bandwidth; ALTER TABLE attachments DROP COLUMN allowedAddresses; ALTER TABLE attachments DROP COLUMN routePriority; PRAGMA user_version = 2;
+  earlier.exec(`DROP TABLE policies; DROP TABLE policyMembers; DROP TABLE attachments;
+    CREATE TABLE attachments (
+      id TEXT PRIMARY KEY, network TEXT NOT NULL, netns TEXT NOT NULL, interface TEXT NOT NULL, state TEXT NOT NULL, inode INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    PRAGMA user_version = 2;
     INSERT INTO attachments VALUES ('b', 'web', '/run/netns/c', 'eth0', 'attached', 0);
     INSERT INTO attachments VALUES ('a', 'db', '/run/netns/c', 'eth1', 'attached', 0);`);
   earlier.close();
   const replica = new Replica(directory);
   t.after(() => replica.close());
   assert.deepEqual(
-    replica.attachments().map(({ id, routePriority, allowedAddresses }) => [id, routePriority, allowedAddresses]),
+    replica.attachments().map(({ id, place, allowedAddresses }) => [id, place, allowedAddresses]),
     [
-      ["a", 1, []],
-      ["b", 2, []],
+      ["a", placeIn("/run/netns/c", "eth1", 1), []],
+      ["b", placeIn("/run/netns/c", "eth0", 2), []],
     ],
   );
 });

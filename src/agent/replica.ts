@@ -6,6 +6,7 @@ import { kinds, policyMember } from "../api/kinds.ts";
 import type { Cidr } from "../base/cidr.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import { err, type Result } from "../base/result.ts";
+import type { PortPlace } from "../dataplane/index.ts";
 import { FilesInPlace } from "../linux/file-in-place.ts";
 import { requirePrivate } from "../linux/private-files.ts";
 import type { AllowedAddress, Bandwidth, Block, Endpoint, Node } from "../model/index.ts";
@@ -16,19 +17,13 @@ import { resultCode, resultCodeOf } from "../store/sqlite/failure.ts";
 export interface Attachment {
   readonly id: string;
   readonly network: string;
-  /** Path of the namespace; empty: see {@link hasPort}. */
-  readonly netns: string;
-  readonly interface: string;
+  readonly place: PortPlace;
   /**
    * `pending`: claimed, not acknowledged yet. `attached`: the caller was told. `releasing`: gone from the kernel,
    * the server is still to be told. `unclaimed`: attached, but the server, restored from an older copy, does not
    * know it; it is claimed again.
    */
   readonly state: "pending" | "attached" | "releasing" | "unclaimed";
-  /** The namespace itself, where the path may come to mean another one; 0 for a name, which stands for whatever bears it. */
-  readonly inode: number;
-  /** 1 to 99,999: of several networks of one container the one with the lowest gives the default route. */
-  readonly routePriority: number;
   /** What it may send with beside its own addresses. */
   readonly allowedAddresses: readonly AllowedAddress[];
   /** Its own, in place of what the network says for each endpoint. */
@@ -37,12 +32,12 @@ export interface Attachment {
   readonly owner?: string;
 }
 
-/** Whether it has an interface of weft's. Otherwise its addresses are held, and that is all. */
-export function hasPort({ netns }: Attachment): boolean {
-  return netns !== "";
+/** Whether it has an interface of weft's. Otherwise, in no namespace, its addresses are held, and that is all. */
+export function hasPort({ place }: Attachment): boolean {
+  return place.kind !== "netns" || place.netns !== "";
 }
 
-/** Whether the endpoint hangs in its namespace, whatever the server knows of it. */
+/** Whether the endpoint hangs where it was put, whatever the server knows of it. */
 export function isInPlace({ state }: Attachment): boolean {
   return state === "attached" || state === "unclaimed";
 }
@@ -120,7 +115,7 @@ export interface ReplicaOwner {
   readonly instance: string;
 }
 
-const schemaVersion = 7;
+const schemaVersion = 8;
 
 /**
  * What this node needs to bring its endpoints back without the server: the last complete state that the server told,
@@ -281,35 +276,19 @@ export class Replica {
   }
 
   attachments(): Attachment[] {
-    return this.#statements.listAttachments.all().map(
-      ({ allowedAddresses, bandwidth, owner, ...row }) =>
-        ({
-          ...row,
-          allowedAddresses: JSON.parse(String(allowedAddresses)),
-          ...(bandwidth === null ? {} : { bandwidth: JSON.parse(String(bandwidth)) }),
-          ...(owner === null ? {} : { owner }),
-        }) as unknown as Attachment,
-    );
+    return this.#statements.listAttachments.all().map(({ place, allowedAddresses, bandwidth, owner, ...row }) => ({
+      ...(row as unknown as Pick<Attachment, "id" | "network" | "state">),
+      place: JSON.parse(String(place)),
+      allowedAddresses: JSON.parse(String(allowedAddresses)),
+      ...(bandwidth === null ? {} : { bandwidth: JSON.parse(String(bandwidth)) }),
+      ...(owner === null ? {} : { owner: String(owner) }),
+    }));
   }
 
-  putAttachment(attachment: Attachment): void {
-    const { id, network, netns, state, inode, routePriority } = attachment;
-    const allowed = JSON.stringify(attachment.allowedAddresses);
-    const bandwidth = attachment.bandwidth === undefined ? null : JSON.stringify(attachment.bandwidth);
-    this.#write(() =>
-      this.#statements.putAttachment.run(
-        id,
-        network,
-        netns,
-        attachment.interface,
-        state,
-        inode,
-        routePriority,
-        allowed,
-        bandwidth,
-        attachment.owner ?? null,
-      ),
-    );
+  putAttachment({ id, network, state, place, allowedAddresses, bandwidth, owner }: Attachment): void {
+    const own = bandwidth === undefined ? null : JSON.stringify(bandwidth);
+    const [where, allowed] = [JSON.stringify(place), JSON.stringify(allowedAddresses)];
+    this.#write(() => this.#statements.putAttachment.run(id, network, state, where, allowed, own, owner ?? null));
   }
 
   deleteAttachment(id: string): void {
@@ -463,11 +442,8 @@ export class Replica {
       CREATE TABLE nodes (name TEXT PRIMARY KEY, node BLOB NOT NULL) STRICT, WITHOUT ROWID;
       CREATE TABLE endpoints (id TEXT PRIMARY KEY, network TEXT NOT NULL, endpoint BLOB NOT NULL) STRICT, WITHOUT ROWID;
       CREATE INDEX endpoints_by_network ON endpoints (network);
-      CREATE TABLE attachments (
-        id TEXT PRIMARY KEY, network TEXT NOT NULL, netns TEXT NOT NULL, interface TEXT NOT NULL, state TEXT NOT NULL,
-        inode INTEGER NOT NULL, routePriority INTEGER NOT NULL, allowedAddresses TEXT NOT NULL,
-        bandwidth TEXT, owner TEXT
-      ) STRICT, WITHOUT ROWID;
+      ${attachmentTable}
+      ${addOwner}
       ${blockTable}
       ${policyTables}
       PRAGMA user_version = ${schemaVersion};
@@ -508,11 +484,31 @@ const addAllowedAddresses = `ALTER TABLE attachments ADD COLUMN allowedAddresses
 /** JSON; null: none of its own. */
 const addBandwidth = `ALTER TABLE attachments ADD COLUMN bandwidth TEXT;`;
 
+/** `place`, `allowedAddresses`, `bandwidth`: JSON. */
+const attachmentTable = `CREATE TABLE attachments (
+  id TEXT PRIMARY KEY, network TEXT NOT NULL, state TEXT NOT NULL, place TEXT NOT NULL, allowedAddresses TEXT NOT NULL, bandwidth TEXT
+) STRICT, WITHOUT ROWID;`;
+
+const putPlacesTogether = `ALTER TABLE attachments RENAME TO attachmentsBefore;
+${attachmentTable}
+INSERT INTO attachments SELECT id, network, state,
+  json_object('kind', 'netns', 'netns', netns, 'interface', interface, 'inode', inode, 'routePriority', routePriority),
+  allowedAddresses, bandwidth FROM attachmentsBefore;
+DROP TABLE attachmentsBefore;`;
+
 /** Null: an operator. */
 const addOwner = `ALTER TABLE attachments ADD COLUMN owner TEXT;`;
 
 /** What brings a database of each version, from 1 on, to the next. */
-const schemaSteps = [blockTable, addRoutePriority, addAllowedAddresses, addBandwidth, policyTables, addOwner];
+const schemaSteps = [
+  blockTable,
+  addRoutePriority,
+  addAllowedAddresses,
+  addBandwidth,
+  policyTables,
+  putPlacesTogether,
+  addOwner,
+];
 
 const sql = {
   readRevision: "SELECT revision AS value FROM state",
@@ -548,8 +544,7 @@ const sql = {
   deletePolicyMembersOf: "DELETE FROM policyMembers WHERE tenant = ?",
   listPolicyMembers: "SELECT member FROM policyMembers",
   putAttachment:
-    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
   deleteAttachment: "DELETE FROM attachments WHERE id = ?",
-  listAttachments:
-    "SELECT id, network, netns, interface, state, inode, routePriority, allowedAddresses, bandwidth, owner FROM attachments",
+  listAttachments: "SELECT id, network, state, place, allowedAddresses, bandwidth, owner FROM attachments",
 } as const;

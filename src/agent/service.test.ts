@@ -69,6 +69,15 @@ test("an attachment is told the MTU of its device, also while the network's way 
     dataplane: { networks: new Map([["blue", { settings: { mtu: 1350 } }]]) },
     revision: 7,
   } as unknown as Agent;
-  const answer = await agentService(agent).attach({ interface: "eth0" } as never, {} as HandlerContext);
-  assert.equal(answer.mtu, 1350);
+  const attach = (place: object) => agentService(agent).attach(place as never, {} as HandlerContext);
+  const { mtu } = await attach({ netns: "/run/netns/c", interface: "eth0", device: "" });
+  assert.equal(mtu, 1350);
+  for (const [netns, device, found] of [
+    ["", "", "neither a namespace nor"],
+    ["/run/netns/c", "vm1", "a namespace and"],
+  ])
+    await assert.rejects(
+      async () => attach({ network: "blue", netns, interface: "eth0", device }),
+      new RegExp(`attach to network blue: found ${found} an interface of the host; allowed: one of both`),
+    );
 });

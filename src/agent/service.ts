@@ -1,5 +1,5 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { AgentService } from "../api/generated/weft/v1/agent_pb.js";
+import type { AgentService, AttachRequest } from "../api/generated/weft/v1/agent_pb.js";
 import { certificateValidity } from "../api/join.ts";
 import { kinds } from "../api/kinds.ts";
 import { weftVersion } from "../api/version.ts";
@@ -9,6 +9,7 @@ import { bridgeName, endpointPortName, namespaceName, tunnelPattern } from "../d
 import { noTunnel } from "../model/encapsulation.ts";
 import type { Endpoint } from "../model/resources.ts";
 import type { Agent } from "./agent.ts";
+import { interfaceOf, type PlaceRequest } from "./attach/kind.ts";
 import { hasPort } from "./replica.ts";
 import { listFdb, listNeighbourRows, listRouteRows, type TableRow } from "./tables.ts";
 import { wayText } from "./ways.ts";
@@ -23,12 +24,13 @@ const tables = new Map([
 export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
   return {
     async attach(request) {
-      const endpoint = await agent.attachments.attach(request);
+      const place = placeOf(`attach to network ${request.network}`, request);
+      const endpoint = await agent.attachments.attach({ ...request, place });
       const state = agent.desired.networks.get(endpoint.network);
       const addresses = state === undefined ? [] : agent.desired.addressesOf(endpoint, state.network);
       return {
         endpoint: kinds.endpoint.toMessage(endpoint),
-        interface: request.interface,
+        interface: interfaceOf(place),
         // What it may send: while that changes, the device lets larger packets pass than anybody sends.
         mtu: agent.dataplane.networks.get(endpoint.network)?.settings.mtu ?? 0,
         addresses: addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`),
@@ -36,7 +38,9 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
       };
     },
     async detach(request) {
-      return { endpoint: (await agent.attachments.detach(request)) ?? "" };
+      const { network } = request;
+      const place = placeOf(`detach from network ${network}`, request);
+      return { endpoint: (await agent.attachments.detach({ network, place })) ?? "" };
     },
     getStatus() {
       return statusOf(agent);
@@ -90,6 +94,29 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
   };
 }
 
+/** Where a request leads: into a namespace, or to an interface of the host. */
+function placeOf(
+  attempted: string,
+  request: Pick<AttachRequest, "netns" | "interface" | "device"> &
+    Partial<Pick<AttachRequest, "routePriority" | "tap">>,
+): PlaceRequest {
+  const { netns, interface: name, device, tap, routePriority = 0 } = request;
+  if ((netns === "") === (device === ""))
+    throw new WeftError({
+      code: "invalid-argument",
+      attempted,
+      reason: `found ${netns === "" ? "neither a namespace nor" : "a namespace and"} an interface of the host; allowed: one of both`,
+    });
+  if (device === "") return { kind: "netns", netns, interface: name, routePriority };
+  if (tap === undefined) return { kind: "device", device };
+  const { owner, group, multiQueue: isMultiQueue } = tap;
+  return {
+    kind: "device",
+    device,
+    tap: { isMultiQueue, ...(owner === undefined ? {} : { owner }), ...(group === undefined ? {} : { group }) },
+  };
+}
+
 function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentService>["getStatus"]>> {
   const { dataplane, desired, options } = agent;
   const server = agent.serverState;
@@ -115,8 +142,8 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
         (attachment === undefined || hasPort(attachment)) && !dataplane.isPortInPlace(endpoint.network, endpoint.id);
       return {
         endpoint: kinds.endpoint.toMessage(endpoint),
-        netns: attachment?.netns ?? "",
-        interface: attachment?.interface ?? "",
+        netns: attachment?.place.kind === "netns" ? attachment.place.netns : "",
+        interface: attachment === undefined ? "" : interfaceOf(attachment.place),
         port: endpointPortName(endpoint.id),
         state: problem !== undefined ? "failed" : isPending ? "pending" : "done",
         reason: problem?.error.message ?? note,

@@ -3,6 +3,7 @@ import { parseCidr } from "../base/cidr.ts";
 import { familyOf, type IpAddress, parseIp } from "../base/ip.ts";
 import { parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
+import { isAttachmentKind } from "../model/attachment-kind.ts";
 import {
   isSubnetPeer,
   type Policy,
@@ -140,8 +141,7 @@ const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
         if (!read.ok) return read;
         floating.push(read.value);
       }
-      if (attachment !== "netns" && attachment !== "external" && attachment !== "learned")
-        return wrong("endpoint", id, `unknown attachment "${attachment}"`);
+      if (!isAttachmentKind(attachment)) return wrong("endpoint", id, `unknown attachment "${attachment}"`);
       return ok({
         id,
         network,

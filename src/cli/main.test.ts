@@ -30,7 +30,7 @@ const wrongUsage: readonly (readonly [words: readonly string[], error: RegExp])[
   [["network", "create", "WEB", "--tenant", "blue", "--subnet", "10.0.0.0/8"], /name: found "WEB"; allowed:/],
   [["network", "create", "web", "--tenant", "blue", "--subnet", "10.0.0.0/8", "--vni", "0"], /Allowed: 1 to 16777215/],
   [["network", "set", "web"], /^weft: change network web: nothing to change was named\n/],
-  [["attach", "web"], /required option '--netns <name\|path>' not specified/],
+  [["attach", "web"], /say where: --netns NAME, --tap NAME, or --interface NAME/],
   [["attach", "web", "--netns", "red", "--ip", "10.0.0.256"], /"10\.0\.0\.256" is not an IPv4 or IPv6 address/],
   [["attach", "web", "--netns", "red", "--mac", "02:00"], /"02:00" is not a MAC address/],
   [["attach", "web", "--netns", "red", "--interface", "a/b"], /interface name of 1 to 15 bytes/],

@@ -1,35 +1,11 @@
 /** The commands about networks as people run them, against a real server. */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { done, weft } from "../../test/support/command.ts";
 import { endpointId, joinTestNode, startTestServer, type TestServer } from "../../test/support/server.ts";
 import { temporaryDirectory } from "../testing/temporary-directory.ts";
-
-const bin = join(import.meta.dirname, "../../bin/weft");
-
-interface Outcome {
-  readonly status: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs `weft` with the words of a line; the server goes on in this process meanwhile. */
-function weft({ server }: TestServer, line: string): Promise<Outcome> {
-  const env = { ...process.env, WEFT_SERVER: server.adminSocket };
-  return new Promise((resolve) => {
-    execFile(bin, line.split(" "), { env }, (error, stdout, stderr) =>
-      resolve({ status: error === null ? 0 : Number(error.code), stdout, stderr }),
-    );
-  });
-}
-
-async function done(server: TestServer, line: string): Promise<string> {
-  const { status, stdout, stderr } = await weft(server, line);
-  assert.equal(status, 0, `${line}: ${stderr}`);
-  return stdout;
-}
 
 async function started(t: TestContext): Promise<TestServer> {
   const server = await startTestServer(t);

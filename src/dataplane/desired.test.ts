@@ -3,7 +3,7 @@ import { it } from "node:test";
 import fc from "fast-check";
 import { type IpAddress, ip } from "../base/ip.ts";
 import { type MacAddress, mac } from "../base/mac.ts";
-import { Marked, networkSettings } from "../testing/desired.ts";
+import { Marked, networkSettings, placeIn } from "../testing/desired.ts";
 import { DesiredNetwork, type LocalEndpoint } from "./desired.ts";
 import type { RemoteEndpoint } from "./remote-endpoints.ts";
 
@@ -19,9 +19,7 @@ const local = (id: number): LocalEndpoint => ({
   id: `e${id}`,
   mac: mac(`02:00:00:00:01:0${id}`),
   addresses: [],
-  netns: "/run/netns/c",
-  interface: "eth0",
-  inode: 0,
+  place: placeIn("/run/netns/c"),
 });
 
 /** An endpoint with a port here that has a MAC of those of remote ones: its own, or another's. */

@@ -1,6 +1,7 @@
 import { type Cidr, cidrContains, type InterfaceAddress, networkAddress } from "../base/cidr.ts";
 import { familyOf, type IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
+import type { TapSettings } from "../linux/index.ts";
 import type { Dscp } from "../model/dscp.ts";
 import { encapsulations, type TunnelTransport } from "../model/encapsulation.ts";
 import type { AllowedAddress, Bandwidth, Learning, NetworkMode, StormControl, Vni } from "../model/index.ts";
@@ -73,28 +74,46 @@ export function deviceMtuOf({ mtu, deviceMtu = mtu }: Pick<NetworkSettings, "mtu
   return deviceMtu;
 }
 
-/** An endpoint that has a port here: a veth pair from the network's bridge into a namespace. */
+/** What the other end of an endpoint's port is in. */
+export type PortPlace = NamespacePlace | DevicePlace;
+
+/** A container's namespace, in which the end is its interface. */
+export interface NamespacePlace {
+  readonly kind: "netns";
+  /** Path of the namespace that the interface is put into. */
+  readonly netns: string;
+  readonly interface: string;
+  /** The namespace that the path must mean; 0: whichever it means. */
+  readonly inode: number;
+  /** 1 to 99,999: of several networks of one container the one with the lowest gives the default route. */
+  readonly routePriority: number;
+}
+
+/** The host's own namespace, in which the end is joined with a device: what one of both receives the other sends. */
+export interface DevicePlace {
+  readonly kind: "device";
+  /** Its name. */
+  readonly device: string;
+  /** It is a tap that weft makes; absent: it is somebody else's. */
+  readonly tap?: TapSettings;
+}
+
+/** An endpoint that has a port here: a veth pair, of which one end is on the network's bridge. */
 export interface LocalEndpoint {
   readonly id: string;
   readonly mac: MacAddress;
   readonly addresses: readonly InterfaceAddress[];
   /** Further addresses that were found to be in use with its MAC: nothing of them is set up here. */
   readonly learnedIps?: readonly IpAddress[];
-  /** Path of the namespace that the interface is put into. */
-  readonly netns: string;
-  readonly interface: string;
+  readonly place: PortPlace;
   /** What it may send with beside its own addresses. */
   readonly allowedAddresses?: readonly AllowedAddress[];
   /** In place of what the network says for each endpoint, in the directions that it has. */
   readonly bandwidth?: Bandwidth;
   /** What policies know it by. Absent: none. */
   readonly labels?: Labels;
-  /** The namespace that the path must mean; 0: whichever it means. */
-  readonly inode: number;
   /** This node's addresses towards which its default routes go; none: it gets none. */
   readonly gateways?: readonly IpAddress[];
-  /** 1 to 99,999, default 1: of several networks of one container the one with the lowest gives the default route. */
-  readonly routePriority?: number;
 }
 
 /** An endpoint of this node that was found behind a port and never declared: the bridge has its MAC from the traffic. */

@@ -1,4 +1,13 @@
-export type { DesiredNetwork, LocalEndpoint, NetworkSettings, RemoteBlock } from "./desired.ts";
+export type {
+  DesiredNetwork,
+  DevicePlace,
+  LocalEndpoint,
+  NamespacePlace,
+  NetworkSettings,
+  PortPlace,
+  RemoteBlock,
+} from "./desired.ts";
+export { unfitness } from "./devices/host-devices.ts";
 export { type PortTraffic, removalKind } from "./network-dataplane.ts";
 export { NodeDataplane, type ProgrammedNetwork } from "./node-dataplane.ts";
 export { type KernelObject, nameOfObject } from "./objects.ts";

@@ -84,6 +84,16 @@ export function endpointOfPort(name: string): string | undefined {
   return /^ve([0-9a-f]{12})$/.exec(name)?.[1];
 }
 
+/** The other end of such a pair where it is in the host's own namespace. */
+export function hostEndName(endpoint: string): string {
+  return `vi${endpoint}`;
+}
+
+/** The endpoint whose {@link hostEndName} it is; `undefined`: nobody's. */
+export function endpointOfHostEnd(name: string): string | undefined {
+  return /^vi([0-9a-f]{12})$/.exec(name)?.[1];
+}
+
 /** The device that what a network's endpoints send, or receive, is led through to keep it within limits: 10 bytes at most. */
 export function shaperName(direction: "send" | "receive", vni: Vni): string {
   return `${direction === "send" ? "sd" : "rc"}${vni}`;
@@ -113,6 +123,17 @@ export function isOwnLink(link: Link): boolean {
 /** The alias of each device, and the mark of a tenant's namespace on its loopback device: for people, and by instance. */
 export function aliasOf(instance: string): string {
   return `weft:${instance}`;
+}
+
+/** The alias of a tap that was made for an endpoint. */
+export function tapAliasOf(instance: string, endpoint: string): string {
+  return `${aliasOf(instance)} tap of ${endpoint}`;
+}
+
+/** The endpoint that a tap of this instance with the alias was made for. */
+export function endpointOfTap(instance: string, alias: string | undefined): string | undefined {
+  const start = tapAliasOf(instance, "");
+  return alias?.startsWith(start) === true ? alias.slice(start.length) : undefined;
 }
 
 /** The alias of an endpoint's port: also of which namespace, by its inode number, the other end was put into. */

@@ -3,9 +3,11 @@ import type {
   BpfMapLayout,
   BpfObject,
   BpfProgram,
+  NewTap,
   PacketSender,
   PacketSocket,
   PacketSocketOptions,
+  TapSettings,
 } from "../linux/index.ts";
 import type { Channel, ChannelOptions } from "../netlink/index.ts";
 
@@ -24,6 +26,8 @@ export interface KernelNamespace {
   writeSysctl(key: string, value: string): void;
   /** Runs nft(8) in it and resolves to what it printed; rejects with what it complained of. */
   nft(attempted: string, parameters: readonly string[], input: string): Promise<string>;
+  /** {@link makeTap} */
+  makeTap(name: string, settings: TapSettings): NewTap;
   openPacketSender(): Pick<PacketSender, "send" | typeof Symbol.dispose>;
   openPacketSocket(
     options: Omit<PacketSocketOptions, "namespace">,
@@ -33,7 +37,10 @@ export interface KernelNamespace {
 }
 
 /** {@link BpfMap} */
-export type KernelBpfMap = Pick<BpfMap, "fd" | "id" | "name" | "get" | "set" | "delete" | "keys" | "close">;
+export type KernelBpfMap = Pick<
+  BpfMap,
+  "fd" | "id" | "name" | "get" | "set" | "setAll" | "delete" | "deleteAll" | "keys" | "close"
+>;
 
 /** {@link BpfProgram} */
 export type KernelBpfProgram = Pick<BpfProgram, "fd" | "id" | "name" | "mapIds" | "close">;

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { minutes } from "../base/duration.ts";
 import { ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
-import { networkSettings } from "../testing/desired.ts";
+import { networkSettings, placeIn } from "../testing/desired.ts";
 import { Scene } from "../testing/scene.ts";
 import type { LocalEndpoint } from "./desired.ts";
 import type { RemoteEndpoint } from "./remote-endpoints.ts";
@@ -19,9 +19,7 @@ const elsewhere: RemoteEndpoint = {
 const here: LocalEndpoint = {
   ...endpoint,
   addresses: [{ address: ip("10.0.0.1"), prefixLength: 24 }],
-  netns: "/run/netns/c1",
-  interface: "eth0",
-  inode: 0,
+  place: placeIn("/run/netns/c1"),
 };
 
 for (const transport of [

@@ -22,6 +22,7 @@ import { TunnelPriority } from "./bandwidth/tunnel-priority.ts";
 import type { DesiredNetwork, DeviceMarks } from "./desired.ts";
 import { Bridge } from "./devices/bridge.ts";
 import type { DeviceContext } from "./devices/device-changes.ts";
+import type { HostDevices } from "./devices/host-devices.ts";
 import { LinkTable } from "./devices/link-table.ts";
 import { Ports } from "./devices/ports.ts";
 import { Tunnels } from "./devices/tunnels.ts";
@@ -44,6 +45,10 @@ export interface NetworkContext extends DeviceContext {
   readonly clock: Clock;
   readonly openSocket: (namespace: KernelNamespace) => NetlinkSocket;
   readonly underlayInode: number;
+  /** Devices of the host that endpoints send by. */
+  readonly hostDevices: HostDevices;
+  /** Something was damaged, and marked for repair. */
+  readonly onDamage: () => void;
   /** The FDB nexthop group of a VTEP. */
   readonly groupOf: (vtep: IpAddress) => number | undefined;
   /** One of these groups may not be there: all are to be looked at. */
@@ -138,6 +143,11 @@ export class NetworkDataplane implements DeviceMarks {
       desired,
       context: {
         ...context,
+        onDeviceDamaged: (endpoint) => {
+          if (!this.ports.isWanted(endpoint)) return;
+          this.ports.objects.damage(endpoint);
+          networkContext.onDamage();
+        },
         guardPort: async (endpoint, index) => {
           const isGuarded = await this.guard.ensurePort(endpoint, index);
           const isUnderPolicy = await this.policy.ensurePort(endpoint, index, desired.settings);
@@ -151,6 +161,7 @@ export class NetworkDataplane implements DeviceMarks {
       report,
       onAttempt: attempted("endpoint"),
       onGone: (index) => this.#portGone(index),
+      onRemoving: (endpoint) => networkContext.hostDevices.part(endpoint),
       onRemoved: (endpoint) => this.shapers.removePort(endpoint),
     });
     this.shapers = new Shapers({
@@ -315,6 +326,7 @@ export class NetworkDataplane implements DeviceMarks {
   /** Its devices that are in the kernel, about to be deleted: in the reverse order of making them. */
   async leavingDevices(): Promise<readonly Link[]> {
     this.close();
+    for (const endpoint of this.ports.endpoints) await this.#context.hostDevices.part(endpoint);
     const names = [
       ...Array.from(this.ports.endpoints, endpointPortName),
       ...this.tunnels.names,

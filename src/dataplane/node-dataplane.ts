@@ -238,6 +238,7 @@ export class NodeDataplane {
       this.#underlay.nexthopsAreSettled &&
       this.#underlay.shares.objects.isSettled &&
       this.#isPruned &&
+      this.#underlay.hostDevices.isPruned &&
       hasQueues &&
       tenants.every((tenant) => tenant.isSettled)
     );
@@ -301,7 +302,10 @@ export class NodeDataplane {
     this.#stopClocks();
     this.#namespaceNames.close();
     await this.#host.turns.ended();
-    for (const tenant of this.#tenants.values()) await tenant.close();
+    for (const tenant of this.#tenants.values()) {
+      await tenant.close();
+      this.#writesOfClosed += tenant.dataplane?.writes ?? 0;
+    }
     this.#tenants.clear();
     this.#guard.close();
     this.#underlay.close();
@@ -347,6 +351,11 @@ export class NodeDataplane {
     this.#retryAll = false;
     for (const { settings } of this.#desired.values()) this.#queueOf(settings.tenant);
     if (!this.#isPruned) await problems.attempt({ kind: "leftovers" }, () => this.#prune());
+    const { hostDevices } = this.#underlay;
+    if (!hostDevices.isPruned)
+      await problems.attempt({ kind: "host interfaces" }, () =>
+        hostDevices.prune((endpoint) => this.#isHere(endpoint)),
+      );
     await problems.attempt({ kind: "nexthops" }, () => this.#addNexthops());
     await this.#ensureSourceFilter();
     await this.#ensureShares();
@@ -505,6 +514,10 @@ export class NodeDataplane {
       this.#isPruned = false;
       throw error;
     }
+  }
+
+  #isHere(endpoint: string): boolean {
+    return [...this.#desired.values()].some((network) => network.local(endpoint) !== undefined);
   }
 
   async #isOwnNamespace(name: string): Promise<boolean> {

@@ -416,6 +416,8 @@ export class TenantDataplane {
         return underlay.offload;
       },
       openSocket: (namespace) => this.#countedSocket(namespace),
+      hostDevices: underlay.hostDevices,
+      onDamage: this.#options.onDamage,
       groupOf: (vtep) => underlay.groupOf(vtep),
       shareOf: (vni) => underlay.shares.handleOf(vni),
       distrustNexthops: () => underlay.distrustNexthops(),

@@ -5,6 +5,7 @@ import type { Rate, Vni } from "../model/index.ts";
 import { getLink, NetlinkSocket, Watch } from "../netlink/index.ts";
 import { UnderlayShares } from "./bandwidth/underlay-shares.ts";
 import type { OffloadLimits } from "./devices/device-changes.ts";
+import { HostDevices } from "./devices/host-devices.ts";
 import type { KernelBpf, KernelNamespace } from "./kernel.ts";
 import { sourceFilterName } from "./kernel-names.ts";
 import { KeptTable } from "./nft/kept-table.ts";
@@ -51,6 +52,8 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
   readonly nftables: Nftables;
   /** What all uplinks share of the host. */
   readonly forwarded: ForwardedDevices;
+  /** Those that endpoints send by. */
+  readonly hostDevices: HostDevices;
   /** How networks share what is sent. */
   readonly shares: UnderlayShares;
   /** Uplinks of several tenants change the same things on the host. */
@@ -79,6 +82,7 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
       groups: ["link", "address", "route", "rule", "netconf", "nexthop", "trafficControl"],
     });
     const { socket, watch } = this;
+    this.hostDevices = new HostDevices({ instance, namespace, socket, watch });
     const { bandwidth: rate, onMoved } = options;
     this.shares = new UnderlayShares({ instance, bpf, socket, watch, clock, rate, report, onMoved, onDamage });
     this.#nexthops = new VtepNexthops({ instance, socket: this.socket, clock });
@@ -158,6 +162,7 @@ export class UnderlayDataplane implements Objects<typeof sourceFilter> {
   distrust(): void {
     this.#objects.damage(sourceFilter);
     this.shares.objects.distrust();
+    this.hostDevices.distrust();
     this.#nexthops.distrust();
     this.#routes.distrust();
     this.forwarded.distrust();

@@ -49,8 +49,8 @@ export interface AttachedContainer {
 }
 
 const serverPort = 7400;
-/** How long a server or agent may take until it answers. */
-const startTimeout = 60_000;
+/** How long a server or agent may take until it answers: on a machine in which many start at once, a minute and more. */
+const startTimeout = 240_000;
 
 /**
  * Several hosts on one machine: each a network namespace on one underlay, with a real agent, and a real server.

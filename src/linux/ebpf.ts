@@ -16,6 +16,8 @@ const command = {
   programById: 13,
   mapById: 14,
   info: 15,
+  updateElements: 26,
+  deleteElements: 27,
 } as const;
 /** linux/bpf.h: `BPF_PROG_TYPE_SCHED_CLS`. */
 const classifierProgram = 3;
@@ -28,16 +30,23 @@ const nameSize = 16;
 /** What the verifier has to say of a program that it refuses; the last lines are told. */
 const logSize = 1024 * 1024;
 
+/** Of `count` in `batch` of `union bpf_attr`. */
+const batchCount = 32;
+
 type Attribute = number | bigint | Uint8Array;
 
 /** `values`: by their octet in `union bpf_attr`: a number of 32 bits, one of 64, or where octets lie. */
-function bpf(operation: string, of: number, values: Readonly<Record<number, Attribute>>): number {
-  const attributes = new Uint8Array(attributesSize);
-  const view = new DataView(attributes.buffer);
+function attributesOf(values: Readonly<Record<number, Attribute>>): DataView {
+  const view = new DataView(new ArrayBuffer(attributesSize));
   for (const [offset, value] of Object.entries(values)) {
     if (typeof value === "number") view.setUint32(Number(offset), value, true);
     else view.setBigUint64(Number(offset), typeof value === "bigint" ? value : addressOfMemory(value), true);
   }
+  return view;
+}
+
+function bpf(operation: string, of: number, values: Readonly<Record<number, Attribute>>): number {
+  const attributes = new Uint8Array(attributesOf(values).buffer);
   const result = Number(libc.bpf(systemCall, of, attributes, attributesSize));
   if (result >= 0) return result;
   throw new SystemError({ operation, errno: lastErrno() });
@@ -125,6 +134,30 @@ export class BpfMap {
     }
   }
 
+  /**
+   * Writes these rows, one after the other, in one call. Returns how many: the one behind them was refused, and {@link set} writes it, or
+   * says why not. The kernel's stock of elements may run out within a call, and some kernels write only one row at a time.
+   */
+  setAll(rows: readonly (readonly [key: Uint8Array, value: Uint8Array])[]): number {
+    const keys = joined(rows, ([key]) => key, this.#keySize);
+    const values = joined(rows, ([, value]) => value, this.#valueSize);
+    return this.#batch(command.updateElements, rows.length, { 16: keys, 24: values });
+  }
+
+  /** Deletes these in one call. Returns how many: the one behind them was not there, or refused, as of {@link setAll}. */
+  deleteAll(keys: readonly Uint8Array[]): number {
+    return this.#batch(command.deleteElements, keys.length, { 16: joined(keys, (key) => key, this.#keySize) });
+  }
+
+  /** linux/bpf.h: `batch` in `union bpf_attr`, whose count the kernel sets to what it has done. */
+  #batch(of: number, count: number, octets: Readonly<Record<number, Uint8Array>>): number {
+    const attributes = attributesOf({ ...octets, [batchCount]: count, 36: this.fd });
+    if (Number(libc.bpf(systemCall, of, new Uint8Array(attributes.buffer), attributesSize)) >= 0) return count;
+    const done = attributes.getUint32(batchCount, true);
+    // Refused as a whole it is as it was.
+    return done < count ? done : 0;
+  }
+
   /** The keys that are there. Nobody else may delete meanwhile, or some come twice. */
   *keys(): Iterable<Uint8Array> {
     let key: Uint8Array | undefined;
@@ -208,6 +241,12 @@ export class BpfProgram {
   close(): void {
     closeDescriptor(this.fd);
   }
+}
+
+function joined<Item>(items: readonly Item[], octetsOf: (item: Item) => Uint8Array, size: number): Uint8Array {
+  const all = new Uint8Array(items.length * size);
+  for (const [index, item] of items.entries()) all.set(octetsOf(item), index * size);
+  return all;
 }
 
 /** Attempts, and milliseconds between two: as long as the kernel takes for a moment's trouble. */

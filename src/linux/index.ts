@@ -22,3 +22,4 @@ export { PacketSender, PacketSocket, type PacketSocketOptions, packetType } from
 export { watchReadable } from "./readiness.ts";
 export { readNetworkSysctl, writeNetworkSysctl } from "./sysctl.ts";
 export { isErrno, SystemError } from "./system-error.ts";
+export { makeTap, type NewTap, type TapSettings } from "./tap.ts";

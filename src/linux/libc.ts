@@ -24,6 +24,8 @@ export const libc = {
   ),
   close: library.func("int close(int fd)"),
   ioctl: library.func("int ioctl(int fd, unsigned long request)"),
+  ioctlOn: library.func("int ioctl(int fd, unsigned long request, _Inout_ void *argument)"),
+  ioctlWith: library.func("int ioctl(int fd, unsigned long request, unsigned long argument)"),
   setns: library.func("int setns(int fd, int kind)"),
   memfdCreate: library.func("int memfd_create(const char *name, unsigned int flags)"),
   unshare: library.func("int unshare(int flags)"),

@@ -1,6 +1,7 @@
 import type { Cidr } from "../base/cidr.ts";
 import type { IpAddress, Ipv4Address, Ipv6Address } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
+import type { AttachmentKind } from "./attachment-kind.ts";
 import type { Bandwidth } from "./bandwidth.ts";
 import type { Dscp } from "./dscp.ts";
 import type { Encapsulation, NetworkMode } from "./encapsulation.ts";
@@ -195,12 +196,6 @@ export interface NodeSettings {
   /** VTEP addresses that the node may register without proof. */
   readonly approved: VtepAddresses;
 }
-
-/**
- * How an endpoint hangs on its node: in a namespace, or found behind a port and never declared. `external`: its addresses are held for
- * an interface that is not weft's.
- */
-export type AttachmentKind = "netns" | "external" | "learned";
 
 /** One interface of a container, pod or VM. */
 export interface Endpoint {

@@ -140,7 +140,7 @@ const refusals: Row[] = [
   [network({ vni: 1.5 }), "vni: found 1.5; allowed: a VNI, 1 to 16777215"],
   [network({ port: 65_536 }), "port: found 65536; allowed: a UDP port, 0 to 65535"],
   [network({ underlay: "ipv5" }), 'underlay: found "ipv5"; allowed: ipv4 or ipv6'],
-  [network({ flood: true }), "flood: found true; allowed: head-end or none"],
+  [network({ flood: true }), "flood: found true; allowed: head-end or groups or none"],
   [network({ arpSuppression: "on" }), 'arpSuppression: found "on"; allowed: true or false'],
   [network({ antiSpoof: "no" }), 'antiSpoof: found "no"; allowed: on or off, or true or false'],
   [network({ dscp: 64 }), "dscp: found 64; allowed: a codepoint, 0 to 63, or inherit for that of the packet inside"],
@@ -231,7 +231,10 @@ const refusals: Row[] = [
     endpoint({ ips: ["10.0.0.1", "fd00::1", "10.0.0.2"] }),
     "ips[2]: found 10.0.0.2, one more IPv4 address; allowed: at most one of each IP family",
   ],
-  [endpoint({ attachment: "tap" }), 'attachment: found "tap"; allowed: netns or learned'],
+  [
+    endpoint({ attachment: "card" }),
+    'attachment: found "card"; allowed: netns or tap or interface or external or learned',
+  ],
   [endpoint({ sequence: -1 }), "sequence: found -1; allowed: a sequence number, 0 to 9007199254740991"],
 ];
 describe("refusals", () => {

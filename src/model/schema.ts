@@ -4,6 +4,7 @@ import { familyOf, type IpAddress, type Ipv4Address, type Ipv6Address, parseIp }
 import { isSameList } from "../base/lists.ts";
 import { type MacAddress, parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
+import { attachmentKinds } from "./attachment-kind.ts";
 import { type Bandwidth, largestBurst, parseRate, type RateLimits, smallestBurst } from "./bandwidth.ts";
 import { dscpAllowed, largestDscp } from "./dscp.ts";
 import { defaultEgressBlocked } from "./egress-blocked.ts";
@@ -134,7 +135,7 @@ const egressBlocked = z
   .default(defaultEgressBlocked);
 const mtu = integer(minimumMtu[4], maximumMtu, "octets of an inner IP packet");
 const addresses = z.array(text(parseAddress), { error: "a list of addresses, at most one of each IP family" });
-const attachment = oneOf("netns", "external", "learned").default("netns");
+const attachment = oneOf(...attachmentKinds, "learned").default("netns");
 const listOfVteps = "a list of VTEP addresses";
 
 const multicastSchema = fields({
@@ -277,7 +278,7 @@ const endpointDraftSchema = fields({
   mac: text(parseUnicastMac).optional(),
   ips: addresses.default([]),
   // What was learned is published, not asked for.
-  attachment: oneOf("netns", "external").default("netns"),
+  attachment: oneOf(...attachmentKinds).default("netns"),
   labels: endpointLabels,
 });
 const endpointSchema = fields({

@@ -11,6 +11,8 @@ export class DeclaredSoFar implements Declared {
   readonly #state: State;
   readonly #plain = new Map<string, Resources[PlainKind]>();
   readonly #floatingAddresses = new Map<string, FloatingAddress>();
+  /** By tenant, and there by name. */
+  readonly #policies = new Map<string, Map<string, Policy>>();
   readonly #networks = new NetworkIndex();
   readonly #takenVnis = new Set<Vni>();
   /** Where the last search from a number has ended: nothing before is free. */
@@ -29,6 +31,7 @@ export class DeclaredSoFar implements Declared {
     if (kind !== "network") {
       this.#plain.set(`${kind} ${value.name}`, value as Resources[PlainKind]);
       if (kind === "floating-address") this.#floatingAddresses.set(value.name, value as FloatingAddress);
+      if (kind === "policy") this.#putPolicy(value as Policy);
       return;
     }
     const network = value as Network;
@@ -63,10 +66,9 @@ export class DeclaredSoFar implements Declared {
   }
 
   *policiesOf(tenant: string): Iterable<Policy> {
-    for (const { value } of this.#state.plain.policy.values())
-      if (value.tenant === tenant && !this.#plain.has(`policy ${value.name}`)) yield value;
-    for (const [key, value] of this.#plain)
-      if (key.startsWith("policy ") && (value as Policy).tenant === tenant) yield value as Policy;
+    for (const policy of this.#state.policies.get(tenant)?.policies.values() ?? [])
+      if (!this.#plain.has(`policy ${policy.name}`)) yield policy;
+    yield* this.#policies.get(tenant)?.values() ?? [];
   }
 
   *routedTo(address: IpAddress): Iterable<Network> {
@@ -83,6 +85,12 @@ export class DeclaredSoFar implements Declared {
 
   *nodes(): Iterable<Node> {
     for (const { value } of this.#state.nodes.values()) yield value;
+  }
+
+  /** The tenant of a policy does not change. */
+  #putPolicy(policy: Policy): void {
+    const ofTenant = this.#policies.get(policy.tenant) ?? new Map<string, Policy>();
+    this.#policies.set(policy.tenant, ofTenant.set(policy.name, policy));
   }
 
   #network(name: string): Network | undefined {

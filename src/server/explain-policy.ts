@@ -8,6 +8,7 @@ import type {
 import { cidrContains } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import { familyOf, type IpAddress, type IpFamily, parseIp } from "../base/ip.ts";
+import { nodeGateways } from "../model/anycast-gateway.ts";
 import { parseEndpointId } from "../model/names.ts";
 import {
   decide,
@@ -23,8 +24,9 @@ import {
   type Said,
 } from "../model/policy/index.ts";
 import { declaredIps, type Endpoint, type Network } from "../model/resources.ts";
+import { blockGateway } from "../model/subnet.ts";
 import { requireNetwork } from "./endpoints.ts";
-import type { State } from "./state.ts";
+import type { NetworkEntry, State } from "./state.ts";
 
 /** One end of what is asked about: an endpoint, or an address alone. Of an endpoint that was named by its id any address may be meant. */
 interface End {
@@ -48,7 +50,10 @@ export function explainPolicy(
   const tenant = named.from.network?.tenant ?? named.to.network?.tenant;
   if (tenant === undefined)
     throw refusal(attempted, "neither is an endpoint of weft", "name one of both by its id, or as NETWORK/ADDRESS");
-  const [from, to] = [placed(state, named.from, tenant), placed(state, named.to, tenant)];
+  const [from, to] = [
+    placed(state, named.from, tenant, named.to.network),
+    placed(state, named.to, tenant, named.from.network),
+  ];
   if (from.endpoint !== undefined && from.endpoint.id === to.endpoint?.id)
     throw refusal(attempted, `both are endpoint ${from.endpoint.id}`, "name two");
   const { protocol, said: told } = saidIn(request, attempted);
@@ -111,11 +116,12 @@ function endOfEndpoint(state: State, endpoint: Endpoint, addresses: readonly IpA
   return { addresses, endpoint, ...(network === undefined ? {} : { network }) };
 }
 
-/** An address alone, as those see it who are of the tenant. */
-function placed(state: State, end: End, tenant: string): End {
+/** An address alone, as those see it who are of the tenant; those of `near` first as what it is in their own network. */
+function placed(state: State, end: End, tenant: string, near: Network | undefined): End {
   const [address] = end.addresses;
   if (end.endpoint !== undefined || address === undefined) return end;
-  for (const { network } of state.networksOf(tenant)) {
+  const others = Array.from(state.networksOf(tenant), ({ network }) => network);
+  for (const network of [...(near === undefined ? [] : [near]), ...others]) {
     if (!network.subnets.some((subnet) => cidrContains(subnet, address))) continue;
     const endpoint = ownerIn(state, network, address);
     return { addresses: [address], network, ...(endpoint === undefined ? {} : { endpoint }) };
@@ -196,7 +202,7 @@ function decisionOf(
   const address = addressOf(peer, family);
   if (endpoint === undefined || network === undefined || address === undefined) return [];
   const policies = [...(state.policies.get(network.tenant)?.policies.values() ?? [])];
-  const party: Party = { address, ...identityOf(peer, address) };
+  const party: Party = { address, ...identityOf(state, peer, address, endpoint.node) };
   const own: Identity = { network: network.name, labels: endpoint.labels ?? {} };
   const { verdict, by, isolatedBy, logged } = decide(policies, own, direction, party, said, network.policyDefault);
   const decided =
@@ -212,11 +218,25 @@ function referenceTo({ policy, rule }: RankedRule): { readonly policy: string; r
   return { policy: policy.name, rule: rule.name };
 }
 
-/** An address of a network that nobody has, or nobody is known to have, is not anybody's, unless it is the gateway's. */
-function identityOf({ endpoint, network }: End, address: IpAddress): Pick<Party, "identity"> {
+/**
+ * Who is at the other end, as the node knows it that judges. Of an address in a network that is there and that no endpoint is known to
+ * have it does not know whose it is, unless it has the address itself.
+ */
+function identityOf(
+  state: State,
+  { endpoint, network }: End,
+  address: IpAddress,
+  node: string,
+): Pick<Party, "identity"> {
   if (network === undefined) return {};
   if (endpoint !== undefined) return { identity: { network: network.name, labels: endpoint.labels ?? {} } };
-  return network.gateways.includes(address) ? {} : { identity: "unknown" };
+  const entry = state.networks.get(network.name);
+  return entry?.hosts.has(node) === true && !isGatewayOf(entry, node, address) ? { identity: "unknown" } : {};
+}
+
+function isGatewayOf(entry: NetworkEntry, node: string, address: IpAddress): boolean {
+  if (entry.network.mode === "l2") return nodeGateways(entry.network).includes(address);
+  return entry.ownedBlocks().some((block) => block.node === node && blockGateway(block.cidr) === address);
 }
 
 function partyMessage(end: End, family: IpFamily | undefined): MessageInitShape<typeof ExplainedPartySchema> {

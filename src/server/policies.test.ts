@@ -21,6 +21,7 @@ import { parseNetwork } from "../model/schema.ts";
 import { MemoryStore } from "../store/index.ts";
 import type { Operation } from "../store/store.ts";
 import { temporaryDirectory } from "../testing/temporary-directory.ts";
+import { DeclaredSoFar } from "./declared.ts";
 import { Fanout } from "./fanout.ts";
 import { plainRecords, records } from "./records.ts";
 import { State } from "./state.ts";
@@ -247,6 +248,22 @@ test("a watch that resumes is told the policies, and members that changed; other
   assert.deepEqual(sorted(await told(revision, ["acme"])), sorted(changes));
 });
 
+test("a watch names as many networks, and tenants with policies, as there may be of either, and no more", async (t) => {
+  const { one } = await cluster(t);
+  const names = Array.from({ length: 10_001 }, (_, index) => `t${index}`);
+  for (const [field, what] of [
+    ["networks", "networks"],
+    ["policyTenants", "tenants with policies"],
+  ] as const) {
+    const watch = (count: number): TestWatch => new TestWatch(t, one.client, { [field]: names.slice(0, count) });
+    refusal(
+      "invalid-argument",
+      new RegExp(`^10001 ${what} in one request are more than 10000$`),
+    )(await watch(10_001).ended());
+    await watch(10_000).reached(1);
+  }
+});
+
 test("labels come with the claim, are changed by administrators, and members with them", async (t) => {
   const { server, one, two } = await cluster(t);
   await attach(two, 1);
@@ -407,4 +424,23 @@ test("members of a large tenant are sent in messages of at most 1,000 changes, a
     [1000, false],
     [502, true],
   ]);
+});
+
+test("the policies of a tenant, and those that a transaction makes of them, are found without looking at other tenants'", () => {
+  const state = new State(new ManualClock());
+  const make = (name: string, tenant: string, priority = 1000) => unwrap(parsePolicy({ name, tenant, priority }));
+  for (const [revision, policy] of [make("p", "acme"), make("q", "acme"), make("r", "other")].entries())
+    state.apply({ ...plainRecords.policy.put(policy, policy.name), revision: revision + 1 }, () => {});
+  // The table of all of them is looked into, and never gone through.
+  for (const walk of ["values", "entries", "keys", Symbol.iterator, "forEach"] as const)
+    Object.defineProperty(state.plain.policy, walk, { value: () => assert.fail("all policies were gone through") });
+  const declared = new DeclaredSoFar(state);
+  for (const policy of [make("q", "acme", 7), make("s", "acme"), make("s", "acme", 8), make("t", "other")])
+    declared.put("policy", policy);
+  const found = (tenant: string): string[] =>
+    Array.from(declared.policiesOf(tenant), ({ name, priority }) => `${name} ${priority}`).sort();
+  assert.deepEqual(found("acme"), ["p 1000", "q 7", "s 8"]);
+  assert.deepEqual(found("other"), ["r 1000", "t 1000"]);
+  assert.deepEqual(found("none"), []);
+  assert.equal(declared.get("policy", "p")?.tenant, "acme");
 });

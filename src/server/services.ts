@@ -32,6 +32,8 @@ import { readinessService } from "./readiness-service.ts";
 const limits = {
   deletedIds: 10_000,
   watchedNetworks: 10_000,
+  /** Those of the networks, at most. */
+  watchedTenants: 10_000,
   learnedAddresses: 1_000,
   incarnation: 32,
 } as const;
@@ -172,6 +174,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       const peer = caller(context, attempted);
       identities.requireCurrent(peer, attempted);
       requireAtMost(limits.watchedNetworks, request.networks.length, "networks", attempted);
+      requireAtMost(limits.watchedTenants, request.policyTenants.length, "tenants with policies", attempted);
       requireAtMost(limits.incarnation, request.incarnation.length, "octets of an incarnation", attempted);
       await conversations.admit(claimOf(peer, context, request), `watch as node ${peer.name}`);
       // It may have been deleted meanwhile, and only those that watch are told.

@@ -10,6 +10,7 @@ import {
   type NetworkMode,
   noTunnel,
 } from "../model/encapsulation.ts";
+import { placeIn } from "./desired.ts";
 import {
   endpointId,
   gateways,
@@ -72,7 +73,7 @@ const ofEndpoints: Changes = {
     network.removeRemote(endpointId(13));
   },
   "an endpoint has a port here, too": (network) =>
-    network.putLocal(local(12, { netns: "/run/netns/c2", interface: "eth1" })),
+    network.putLocal(local(12, { place: placeIn("/run/netns/c2", "eth1") })),
   "an endpoint is here": (network) => network.removeRemote(endpointId(12)),
   "an endpoint is elsewhere, too": (network) => putRemote(network, 2, 4),
   "an endpoint is elsewhere": (network) => network.removeLocal(endpointId(2)),
@@ -147,7 +148,7 @@ const ofUplink: Changes = {
   "the host reaches endpoints": setting({ hostAccess: true }),
   "a smaller MTU is sent": setting({ mtu: 1300, deviceMtu: 1450 }),
   "an endpoint comes meanwhile": (network) =>
-    network.putLocal({ ...localInBlocks(network, 3), netns: "/run/netns/c2", interface: "eth3" }),
+    network.putLocal({ ...localInBlocks(network, 3), place: placeIn("/run/netns/c2", "eth3") }),
   "no more passes than the smaller MTU": oneMtu(1300),
   "a larger MTU passes": setting({ deviceMtu: 1450 }),
   "it is sent": oneMtu(1450),

@@ -3,7 +3,7 @@ import { cidr } from "../base/cidr.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { ip } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
-import type { DesiredNetwork, DeviceMarks, NetworkSettings, RowMarks } from "../dataplane/desired.ts";
+import type { DesiredNetwork, DeviceMarks, NamespacePlace, NetworkSettings, RowMarks } from "../dataplane/desired.ts";
 import type { Vni } from "../model/index.ts";
 
 /** A layer-2 network over VXLAN as it is where nothing else is said. */
@@ -65,4 +65,9 @@ export class Marked implements RowMarks, DeviceMarks {
     const sets = [this.macs, this.ips, this.blocks, this.floods, this.peers, this.ports];
     return !this.hasOtherSettings && sets.every((set) => set.size === 0);
   }
+}
+
+/** An interface of a container's namespace. */
+export function placeIn(netns: string, name = "eth0", routePriority = 1): NamespacePlace {
+  return { kind: "netns", netns, interface: name, inode: 0, routePriority };
 }

@@ -17,8 +17,8 @@ import type { Rate } from "../model/index.ts";
 import { type Policy, type PolicyMember, parsePolicy } from "../model/policy/index.ts";
 import { formatProblem } from "../model/problem.ts";
 import { blockGateway } from "../model/subnet.ts";
-import { networkSettings } from "./desired.ts";
-import { sceneVteps } from "./scene.ts";
+import { networkSettings, placeIn } from "./desired.ts";
+import { sceneDevice, sceneVteps } from "./scene.ts";
 
 /** What a network shall be, and what it becomes. */
 export interface Scenario {
@@ -51,9 +51,7 @@ export function local(number: number, changes: Partial<LocalEndpoint> = {}): Loc
       { address: ip(`10.0.0.${number}`), prefixLength: 24 },
       { address: ip(`fd00::${number}`), prefixLength: 64 },
     ],
-    netns: `/run/netns/c${number}`,
-    interface: "eth0",
-    inode: 0,
+    place: placeIn(`/run/netns/c${number}`),
     ...changes,
   };
 }
@@ -148,6 +146,29 @@ function moving(name: string, family: IpFamily, changes: Partial<NetworkSettings
     later(dataplane) {
       later(dataplane);
       dataplane.networks.get("blue-net")?.removeRemote(endpointId(1));
+    },
+  };
+}
+
+/** Endpoints send by devices of the host; one of these is given on from one endpoint to another. */
+function byDevices(name: string): Scenario {
+  const { first, later } = bridged(name, 4, {});
+  return {
+    name,
+    first(dataplane) {
+      first(dataplane);
+      const network = dataplane.networks.get("blue-net");
+      network?.putLocal(local(21, { place: { kind: "device", device: "vm21", tap: { isMultiQueue: false } } }));
+      network?.putLocal(local(22, { place: { kind: "device", device: sceneDevice } }));
+    },
+    later(dataplane) {
+      later(dataplane);
+      const network = dataplane.networks.get("blue-net");
+      for (const number of [21, 22]) network?.removeHere(endpointId(number));
+      network?.putLocal(
+        local(23, { place: { kind: "device", device: "vm23", tap: { owner: 7, isMultiQueue: true } } }),
+      );
+      network?.putLocal(local(24, { place: { kind: "device", device: sceneDevice } }));
     },
   };
 }
@@ -355,6 +376,7 @@ export const specialScenarios: readonly Scenario[] = [
   ),
   moving("endpoints that move, through one tunnel", 4, {}),
   moving("endpoints that move, through a mesh", 4, { transport: { encapsulation: "geneve", port: 6081 } }),
+  byDevices("taps and interfaces of the host"),
   policed("policies"),
   besideRouters("nodes that route into it, through one tunnel", vxlan(4789)),
   besideRouters("nodes that route into it, through a mesh", { encapsulation: "geneve", port: 6081 }),

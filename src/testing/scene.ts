@@ -9,6 +9,9 @@ import { FakeMachine } from "./kernel/machine.ts";
 /** Addresses of the host of a {@link Scene}. */
 export const sceneVteps = { 4: ip("192.0.2.1"), 6: ip("2001:db8::1") } as const;
 
+/** An interface of the host that nobody uses. */
+export const sceneDevice = "vnet7";
+
 /** Turns in which all that is asked of the kernel without time passing is done; some thirty times what any scenario takes. */
 const mostTurns = 1_000;
 
@@ -115,6 +118,7 @@ function machineWithUnderlay(): FakeMachine {
   addresses.add(underlay, sceneVteps[4], 24);
   addresses.add(underlay, sceneVteps[6], 64);
   links.setUp(underlay, true);
+  links.setUp(links.add({ name: sceneDevice, kind: "tun" }), true);
   for (const [destination, gateway] of [
     ["0.0.0.0/0", "192.0.2.254"],
     ["::/0", "2001:db8::ff"],

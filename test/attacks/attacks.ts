@@ -352,10 +352,10 @@ function tagged(destination: MacAddress, from: Player, vlanId: number, claimed: 
   ]);
 }
 
-function ipv4(
+export function ipv4(
   source: Ipv4Address,
   destination: Ipv4Address,
-  protocol: "udp" | "icmpv4",
+  protocol: "tcp" | "udp" | "icmpv4",
   more: { readonly fragmentOffset?: number; readonly moreFragments?: boolean } = {},
 ): LayerDraft {
   return {
@@ -377,10 +377,10 @@ function ipv4(
   };
 }
 
-function ipv6(
+export function ipv6(
   source: Ipv6Address,
   destination: Ipv6Address,
-  nextHeader: "udp" | "icmpv6" | "ipv6-fragment" | "hop-by-hop-options" | "destination-options",
+  nextHeader: "tcp" | "udp" | "icmpv6" | "ipv6-fragment" | "hop-by-hop-options" | "destination-options",
 ): LayerDraft {
   return {
     protocol: "ipv6",

@@ -12,7 +12,7 @@ import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { deleteNamedNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
 import type { Policy } from "../../src/model/policy/index.ts";
-import { networkSettings } from "../../src/testing/desired.ts";
+import { networkSettings, placeIn } from "../../src/testing/desired.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { RawInterface } from "../support/raw-frames.ts";
 import { eventually, makeUnderlay, settled } from "../support/underlay.ts";
@@ -108,9 +108,7 @@ export class Stage {
             { address: ipv4, prefixLength: 24 },
             { address: ipv6, prefixLength: 64 },
           ],
-          netns: `/run/netns/${this.container(role).name}`,
-          interface: "eth0",
-          inode: 0,
+          place: placeIn(`/run/netns/${this.container(role).name}`),
         });
       else
         network.putRemote({

@@ -10,7 +10,7 @@ import { type DesiredNetwork, type LocalEndpoint, NodeDataplane } from "../../sr
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { deleteNamedNamespace } from "../../src/linux/index.ts";
 import type { Bandwidth, Rate, Vni } from "../../src/model/index.ts";
-import { networkSettings } from "../../src/testing/desired.ts";
+import { networkSettings, placeIn } from "../../src/testing/desired.ts";
 import { requires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { eventually, makeUnderlay, type Underlay } from "../support/underlay.ts";
@@ -57,9 +57,7 @@ describe("bandwidth", requires("nft-inet", "quick processes"), () => {
         id: `00000000000${number}`,
         mac: mac(`02:ab:00:00:00:0${number}`),
         addresses: [{ address: ip(`10.0.0.${number}`), prefixLength: 24 }],
-        netns: `/run/netns/${places[number - 1]?.name}`,
-        interface: "eth0",
-        inode: 0,
+        place: placeIn(`/run/netns/${places[number - 1]?.name}`),
       });
     await dataplane.start();
     await eventually("all is there", () => dataplane.inSync);

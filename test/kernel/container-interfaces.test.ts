@@ -16,7 +16,7 @@ import {
   namedNamespacePath,
 } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
-import { networkSettings } from "../../src/testing/desired.ts";
+import { networkSettings, placeIn } from "../../src/testing/desired.ts";
 import { requires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { makeUnderlay, settled, type Underlay } from "../support/underlay.ts";
@@ -56,9 +56,7 @@ describe("an interface in a container", requires("nft-inet"), () => {
         { address: ip("10.0.0.1"), prefixLength: 24 },
         { address: ip("fd00::1"), prefixLength: 64 },
       ],
-      netns: namedNamespacePath(container.name),
-      interface: "eth0",
-      inode: 0,
+      place: placeIn(namedNamespacePath(container.name)),
     });
   }
 

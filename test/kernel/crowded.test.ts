@@ -8,7 +8,7 @@ import { NodeDataplane } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { deleteNamedNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
-import { networkSettings } from "../../src/testing/desired.ts";
+import { networkSettings, placeIn } from "../../src/testing/desired.ts";
 import { requires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { eventually, makeUnderlay, type Underlay } from "../support/underlay.ts";
@@ -51,9 +51,7 @@ describe("1,020 endpoints of a network on one node", requires("nft-inet", "quick
           { address: ipOf(number), prefixLength: 16 },
           { address: ip6Of(number), prefixLength: 64 },
         ],
-        netns: `/run/netns/${place.name}`,
-        interface: number === 1 || number === count ? "eth0" : `e${number}`,
-        inode: 0,
+        place: placeIn(`/run/netns/${place.name}`, number === 1 || number === count ? "eth0" : `e${number}`),
       });
     }
     await dataplane.start();

@@ -20,7 +20,7 @@ import { nameOfObject } from "../../src/dataplane/objects.ts";
 import type { RemoteEndpoint } from "../../src/dataplane/remote-endpoints.ts";
 import { NetworkNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
-import { networkSettings } from "../../src/testing/desired.ts";
+import { networkSettings, placeIn } from "../../src/testing/desired.ts";
 import {
   BackgroundProgram,
   namespaceNames,
@@ -108,9 +108,7 @@ function local(number: number, container: TestNamespace): LocalEndpoint {
     id: hexOf(number, 12),
     mac: mac(`02:bb:00:00:00:${hexOf(number, 2)}`),
     addresses: [{ address: ip(`10.0.200.${number}`), prefixLength: 16 }],
-    netns: `/run/netns/${container.name}`,
-    interface: "eth0",
-    inode: 0,
+    place: placeIn(`/run/netns/${container.name}`),
   };
 }
 
@@ -256,7 +254,7 @@ it("lets many networks leave together, and nothing else goes", async () => {
   for (const [number, name] of leaving.entries())
     dataplane
       .putNetwork(settings({ name, vni: (5000 + number) as Vni }))
-      .putLocal({ ...local(number + 10, container), interface: `eth${number}` });
+      .putLocal({ ...local(number + 10, container), place: placeIn(`/run/netns/${container.name}`, `eth${number}`) });
   await dataplane.changed();
   await settled(dataplane);
   assert.equal(devices("blue").length, 2 + 3 * leaving.length);

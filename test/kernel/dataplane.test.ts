@@ -11,7 +11,7 @@ import { nameOfObject } from "../../src/dataplane/objects.ts";
 import { startCapture } from "../../src/lab/capture.ts";
 import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
-import { networkSettings } from "../../src/testing/desired.ts";
+import { networkSettings, placeIn } from "../../src/testing/desired.ts";
 import { decodeFrame } from "../../src/wire/index.ts";
 import { testDirectory } from "../support/cluster.ts";
 import { requires } from "../support/kernel.ts";
@@ -61,9 +61,7 @@ describe("dataplane of two nodes", requires("nft-inet"), () => {
             { address: endpoint.ip, prefixLength: 24 },
             { address: endpoint.ip6, prefixLength: 64 },
           ],
-          netns: `/run/netns/${(containers[node - 1] as TestNamespace).name}`,
-          interface: "eth0",
-          inode: 0,
+          place: placeIn(`/run/netns/${(containers[node - 1] as TestNamespace).name}`),
         });
       else
         network.putRemote({

@@ -1,7 +1,10 @@
 /** Addresses of the underlay that stand for endpoints: asked from a host that knows nothing of weft, over both IP versions. */
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { type NetworkNamespace, namedNamespacePath } from "../../src/linux/index.ts";
+import { temporaryDirectory } from "../../src/testing/temporary-directory.ts";
 import {
   BackgroundProgram,
   createNetworks,
@@ -18,7 +21,7 @@ import {
 import { inTenant } from "../support/cluster-tables.ts";
 import { startStream } from "../support/cluster-traffic.ts";
 import { fileRequires } from "../support/kernel.ts";
-import { testNamespace } from "../support/namespaces.ts";
+import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 
 await fileRequires("quick processes", "nft-inet", "nft-nat");
 
@@ -53,13 +56,18 @@ for (const [name, [host = "", network = ""]] of Object.entries({ ...places, r: [
 }
 
 /** A host on the link of the nodes. */
-const client = testNamespace("client");
-file.after(() => client[Symbol.dispose]());
-await inLab(lab, "switch", "ip", "link", "add", "client", "type", "veth", "peer", "name", "eth0", "netns", client.name);
-await inLab(lab, "switch", "ip", "link", "set", "client", "master", "switch", "up");
-client.shell(`
+async function outsider(name: string, ipv4: string, ipv6: string): Promise<TestNamespace> {
+  const host = testNamespace(name);
+  file.after(() => host[Symbol.dispose]());
+  await inLab(lab, "switch", "ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", host.name);
+  await inLab(lab, "switch", "ip", "link", "set", name, "master", "switch", "up");
+  host.shell(`
   ip link set lo up; ip link set eth0 up
-  ip addr add 192.0.2.200/24 dev eth0; ip addr add 2001:db8::c8/64 dev eth0 nodad`);
+  ip addr add ${ipv4}/24 dev eth0; ip addr add ${ipv6}/64 dev eth0 nodad`);
+  return host;
+}
+const client = await outsider("client", "192.0.2.200", "2001:db8::c8");
+const stranger = await outsider("stranger", "192.0.2.201", "2001:db8::c9");
 
 /** Those that stand for a, and their addresses inside. */
 const floating = ["192.0.2.50", "2001:db8::50"] as const;
@@ -91,12 +99,12 @@ for (const name of [...Object.keys(places), "r"]) await serve(lab.namespace(name
 await serve(lab.namespace("h1"), "the host h1", 9001);
 await serve(client.namespace, "the client");
 
+const connectProgram = (address: string, port = 9000): string =>
+  `require("node:net").connect({ port: ${port}, host: "${address}" }).on("error", (e) => console.log(e.code)).pipe(process.stdout)`;
+
 /** What an echo says of its caller, or the error. */
 async function callerSeen(from: NetworkNamespace, address: string, port = 9000): Promise<string> {
-  const program = new BackgroundProgram(file, from, process.execPath, [
-    "-e",
-    `require("node:net").connect({ port: ${port}, host: "${address}" }).on("error", (e) => console.log(e.code)).pipe(process.stdout)`,
-  ]);
+  const program = new BackgroundProgram(file, from, process.execPath, ["-e", connectProgram(address, port)]);
   await program.ended();
   return program.output.trim();
 }
@@ -201,6 +209,66 @@ async function addressOf(container: string): Promise<string> {
   const [link] = JSON.parse(await inLab(lab, container, "ip", "-4", "-j", "addr", "show", "eth0"));
   return link.addr_info[0].local;
 }
+
+test("policies are about who asks from outside, at the endpoint's own address; to the endpoint labels mean nobody who comes this way", async () => {
+  const { endpoints } = await lab.agent("h1").getStatus({});
+  const id = endpoints.find(({ endpoint }) => endpoint?.ips.includes("10.1.0.5"))?.endpoint?.id ?? "";
+  await operate("endpoint", "set", id, "--label", "app=a");
+  const directory = temporaryDirectory(file);
+  const apply = async (...rules: readonly object[]): Promise<void> => {
+    const path = join(directory, "policy.json");
+    writeFileSync(path, JSON.stringify({ kind: "policy", name: "outside", tenant: "acme", endpoints: "app=a", rules }));
+    await operate("apply", "-f", path, "--wait");
+  };
+  const denied = async (): Promise<number> => {
+    const status = await lab.agent("h1").getStatus({});
+    const { dropped = {} } = status.endpoints.find(({ endpoint }) => endpoint?.id === id) ?? {};
+    return Number(dropped["policy-ingress"] ?? 0) + Number(dropped["policy-egress"] ?? 0);
+  };
+  const isDenied = async (from: NetworkNamespace, address: string): Promise<void> => {
+    const before = await denied();
+    const program = new BackgroundProgram(file, from, process.execPath, ["-e", connectProgram(address)]);
+    await until(async () => assert.ok((await denied()) > before, `${address} is denied`));
+    assert.equal(program.output, "", address);
+    await program.end("SIGKILL");
+  };
+  const explained = async (from: string, to: string): Promise<string> =>
+    (await weftJson(["policy", "explain", from, to, "--port", "9000", ...server])).verdict;
+  const subnets = { peers: [{ subnet: "192.0.2.200/32" }, { subnet: "2001:db8::c8/128" }] };
+
+  await apply({ direction: "ingress", action: "allow", ...subnets });
+  await assertReached(client.namespace, clientSeen);
+  for (const address of floating) await isDenied(stranger.namespace, address);
+  for (const address of own.ips) {
+    const [good, bad] = address.includes(":") ? ["2001:db8::c8", "2001:db8::c9"] : ["192.0.2.200", "192.0.2.201"];
+    assert.deepEqual(
+      [await explained(good, `flat/${address}`), await explained(bad, `flat/${address}`)],
+      ["allow", "deny"],
+    );
+  }
+  const { decided } = await weftJson(["policy", "show", "outside", "--agent", lab.agentSocket("h1"), ...server]);
+  assert.equal(decided["ingress-1"], floating.length, "one connection to each");
+
+  // An endpoint of the tenant comes as its node does, or as the link to it: no label is known of that.
+  await apply({ direction: "ingress", action: "allow", peers: [{ endpoints: "" }] });
+  using b = lab.namespace("b");
+  using c = lab.namespace("c");
+  for (const other of [b, c]) {
+    assert.match(await callerSeen(other, "10.1.0.5"), /^a sees 10\.1\.0\./);
+    await isDenied(other, floating[0]);
+  }
+  await apply({ direction: "ingress", action: "allow", peers: [{ subnet: "192.0.2.2/32" }] });
+  assert.equal(await callerSeen(b, floating[0]), "a sees 192.0.2.2");
+
+  // What it begins is judged by whom it means, and leaves under its floating address.
+  await apply({ direction: "egress", action: "allow", ...subnets });
+  using a = lab.namespace("a");
+  assert.equal(await callerSeen(a, "192.0.2.200"), "the client sees 192.0.2.50");
+  assert.equal(await callerSeen(a, "2001:db8::c8"), "the client sees 2001:db8::50");
+  for (const address of ["192.0.2.201", "2001:db8::c9"]) await isDenied(a, address);
+  await operate("policy", "delete", "outside");
+  await assertReached(stranger.namespace, [/ 192\.0\.2\.201$/, / 2001:db8::c9$/]);
+});
 
 test("two floating addresses of one node reach each other", async () => {
   const inside = await addressOf("c");
@@ -339,7 +407,8 @@ const damages: readonly [what: string, script: string, inTenantOf: string, repai
     "the link goes down and comes up",
     "ip link set eth0 down; ip link set eth0 up; ip addr replace 2001:db8::1/64 dev eth0 nodad",
     "",
-    /the host had ceased to answer for/,
+    // Whether the agent looked while the link was down is a matter of moments.
+    /the host had ceased to answer for|uplink of tenant acme is as it should be again/,
   ],
   [
     "IPv6 answers are switched off",

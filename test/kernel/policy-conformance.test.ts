@@ -1,4 +1,7 @@
-/** Policies by the published cases of Kubernetes' NetworkPolicy: of each, who reaches whom, by real connections between two nodes. */
+/**
+ * Policies by the published cases of Kubernetes' NetworkPolicy: of each, who reaches whom, by real connections between two nodes, and
+ * as the server explains it.
+ */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { cases, type Pod, pods } from "../policy/conformance.ts";
@@ -28,14 +31,16 @@ describe("policies as Kubernetes' NetworkPolicy has them", requires("nft-inet", 
         }
         await stage.setPolicies(...policies((pod) => `${stage.party(pod).ipv4}/32`));
         for (const { protocol, port, allowed } of expect) {
-          const [seen, wanted] = [new Set<string>(), new Set<string>()];
+          const [seen, wanted, explained] = [new Set<string>(), new Set<string>(), new Set<string>()];
           for (const from of pods)
             for (const to of pods) {
               if (from === to || !isOfInterest(from, to)) continue;
               if (await stage.reaches(from, to, protocol, port)) seen.add(`${from} > ${to}`);
               if (allowed(from, to)) wanted.add(`${from} > ${to}`);
+              if (stage.explains(from, to, { protocol, port })) explained.add(`${from} > ${to}`);
             }
           assert.deepEqual([...seen], [...wanted], `${protocol} ${port}`);
+          assert.deepEqual([...explained], [...seen], `${protocol} ${port}, as it is explained`);
         }
       }
     });

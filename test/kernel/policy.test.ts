@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { after, before, describe, it } from "node:test";
+import { ip } from "../../src/base/ip.ts";
 import { ruleIdentifier } from "../../src/dataplane/policy/verdict-list.ts";
 import { NetworkNamespace } from "../../src/linux/index.ts";
 import type { Policy } from "../../src/model/policy/index.ts";
@@ -225,6 +226,53 @@ describe("policies", requires("nft-inet", "quick processes"), () => {
     await stage.setLabels("far", { app: "evil" });
     assert.equal(await stage.reaches("far", "server", "tcp", 80), false);
     await stage.setLabels("far", labels);
+  });
+
+  it("know that a gateway of theirs is no endpoint, and explain says so", async () => {
+    const gateways = [
+      { address: ip("10.0.0.254"), prefixLength: 24 },
+      { address: ip("fd00::fe"), prefixLength: 64 },
+    ] as const;
+    await stage.setSettings({ gateways });
+    const denyEvil = (direction: string) => ({ direction, action: "deny", peers: [{ endpoints: "app=evil" }] });
+    await stage.setPolicies({ ...server, rules: [denyEvil("ingress"), denyEvil("egress")] });
+    const { ipv4, ipv6 } = stage.party("server");
+    // Beside the gateway, an address of which nobody knows whose it is.
+    const others = ["10.0.0.253", "fd00::fd"] as const;
+    inTenant(`ip addr add ${others[0]}/32 dev br4244; ip addr add ${others[1]}/128 dev br4244 nodad`);
+    const isAnswered = (ping: string): boolean => ping.includes(" 1 received");
+    const pingFrom = (from: string, to: string): boolean =>
+      isAnswered(inTenant(`ping -c1 -W1 -I ${from} ${to} || true`));
+    const pingTo = (to: string): boolean => isAnswered(stage.container("server").shell(`ping -c1 -W1 ${to} || true`));
+    for (const [index, family, protocol, own] of [
+      [0, 4, "icmp", ipv4],
+      [1, 6, "icmpv6", ipv6],
+    ] as const)
+      for (const [address, isAllowed] of [
+        [gateways[index].address, true],
+        [others[index], false],
+      ] as const) {
+        assert.equal(stage.explains(address, "server", { protocol }, family), isAllowed, `from ${address}`);
+        assert.equal(stage.explains("server", address, { protocol }, family), isAllowed, `to ${address}`);
+        const before = stage.denied("server");
+        assert.equal(pingFrom(address, own), isAllowed, `from ${address}`);
+        assert.equal(pingTo(address), isAllowed, `to ${address}`);
+        assert.equal(stage.denied("server") > before, !isAllowed, `${address} is denied`);
+      }
+    inTenant(`ip addr del ${others[0]}/32 dev br4244; ip addr del ${others[1]}/128 dev br4244`);
+    await stage.setSettings({ gateways: [] });
+  });
+
+  it("are none of address resolution's, whatever they deny", async () => {
+    await stage.setPolicies({ isolates: ["ingress", "egress"] });
+    const container = stage.container("client");
+    for (const family of [4, 6] as const) {
+      const { ipv4, ipv6 } = stage.party("server");
+      container.shell(`ip -${family} neigh flush dev eth0`);
+      assert.equal(await stage.reaches("client", "server", "tcp", 80, family), false);
+      const [known] = container.json(`ip -j -${family} neigh show ${family === 4 ? ipv4 : ipv6} dev eth0`);
+      assert.match(known?.lladdr ?? "", /^02:bb:/);
+    }
   });
 
   it("leave nothing behind when they go", async () => {

@@ -7,7 +7,7 @@ import { mac } from "../../src/base/mac.ts";
 import { type DataplaneEvent, NodeDataplane } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import type { Vni } from "../../src/model/index.ts";
-import { networkSettings } from "../../src/testing/desired.ts";
+import { networkSettings, placeIn } from "../../src/testing/desired.ts";
 import { internetChecksum, pseudoHeaderSum } from "../../src/wire/checksum.ts";
 import { removeNamespaces } from "../support/cluster.ts";
 import { requires } from "../support/kernel.ts";
@@ -128,9 +128,7 @@ describe("what a node believes about tunnels", requires("nft-inet", "vxlan"), ()
       id: `0000000000a${number}`,
       mac: mac(`02:aa:00:00:00:0${number}`),
       addresses: [{ address: ip("10.0.0.1"), prefixLength: 24 }],
-      netns: `/run/netns/${name}`,
-      interface: "eth0",
-      inode: 0,
+      place: placeIn(`/run/netns/${name}`),
     });
     network.putLocal(local(1, container));
     const remote = (number: number, vtep: string) => ({

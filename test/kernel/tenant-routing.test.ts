@@ -11,7 +11,7 @@ import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { nameOfObject } from "../../src/dataplane/objects.ts";
 import { deleteNamedNamespace, NetworkNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
-import { networkSettings } from "../../src/testing/desired.ts";
+import { networkSettings, placeIn } from "../../src/testing/desired.ts";
 import { requires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { eventually, makeUnderlay, settled, type Underlay } from "../support/underlay.ts";
@@ -72,9 +72,7 @@ describe("the router that a tenant's namespace is", requires("nft-inet", "nft-na
             { address: ip("10.1.0.8"), prefixLength: 24 },
             { address: ip("fd01::8"), prefixLength: 64 },
           ],
-          netns: `/run/netns/${container("sibling").name}`,
-          interface: "eth0",
-          inode: 0,
+          place: placeIn(`/run/netns/${container("sibling").name}`),
           gateways: [],
         });
       desired.putLocal({
@@ -84,9 +82,7 @@ describe("the router that a tenant's namespace is", requires("nft-inet", "nft-na
           { address: ip(`10.${digit}.0.7`), prefixLength: digit === 4 ? 26 : 24 },
           { address: ip(`fd0${digit}::7`), prefixLength: digit === 4 ? 122 : 64 },
         ],
-        netns: `/run/netns/${container(settings.name).name}`,
-        interface: "eth0",
-        inode: 0,
+        place: placeIn(`/run/netns/${container(settings.name).name}`),
         gateways: settings.gateways.map(({ address }) => address),
       });
     }

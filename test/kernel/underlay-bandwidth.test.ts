@@ -10,7 +10,7 @@ import { NodeDataplane } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { deleteNamedNamespace } from "../../src/linux/index.ts";
 import type { Bandwidth, Rate, Vni } from "../../src/model/index.ts";
-import { networkSettings } from "../../src/testing/desired.ts";
+import { networkSettings, placeIn } from "../../src/testing/desired.ts";
 import { requires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { eventually, makeUnderlay, settled, type Underlay } from "../support/underlay.ts";
@@ -58,7 +58,7 @@ describe("bandwidth of the underlay", requires("vxlan", "nft-inet", "quick proce
         const own = ip(`10.0.0.${end}`);
         const netns = `/run/netns/${places.get(`${tenant}${end}`)?.name}`;
         const addresses = [{ address: own, prefixLength: 24 }];
-        if (end === node) network.putLocal({ ...address, addresses, netns, interface: "eth0", inode: 0 });
+        if (end === node) network.putLocal({ ...address, addresses, place: placeIn(netns) });
         else
           network.putRemote({
             ...address,

@@ -2,13 +2,17 @@ import { fileURLToPath } from "node:url";
 import { systemClock } from "../../src/base/clock.ts";
 import { type IpAddress, ip } from "../../src/base/ip.ts";
 import { mac } from "../../src/base/mac.ts";
+import { unwrap } from "../../src/base/result.ts";
 import { type DataplaneEvent, type NetworkSettings, NodeDataplane } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import type { TenantPolicy } from "../../src/dataplane/policy/tenant-policy.ts";
 import { deleteNamedNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
 import { type Labels, type Policy, parsePolicy } from "../../src/model/policy/index.ts";
-import { networkSettings } from "../../src/testing/desired.ts";
+import { parseNetwork } from "../../src/model/schema.ts";
+import { explainPolicy } from "../../src/server/explain-policy.ts";
+import { networkSettings, placeIn } from "../../src/testing/desired.ts";
+import { serverState } from "../../src/testing/server-state.ts";
 import { BackgroundProgram } from "../support/cluster.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { eventually, makeUnderlay, settled } from "../support/underlay.ts";
@@ -193,6 +197,41 @@ export class PolicyStage {
     return talk;
   }
 
+  /** Whether the server explains that it reaches it. Each is a party, or an address. */
+  explains(
+    from: string,
+    to: string,
+    said: { readonly protocol: string; readonly port?: number },
+    family: 4 | 6 = 4,
+  ): boolean {
+    const { gateways, policyDefault, subnets, vni } = this.settings;
+    const addresses = gateways.map(({ address }) => address);
+    const state = serverState({
+      networks: [
+        unwrap(
+          parseNetwork({
+            name: network,
+            tenant,
+            vni,
+            subnets,
+            policyDefault,
+            ...(addresses.length === 0 ? {} : { gateway: "distributed", gateways: addresses }),
+          }),
+        ),
+      ],
+      endpoints: this.parties.map(({ name }) => {
+        const { id, node, ipv4, ipv6, labels } = this.party(name);
+        return { id, network, node: `n${node}`, ips: [ipv4, ipv6], labels };
+      }),
+      policies: this.policies,
+    });
+    const meant = (name: string): string => {
+      const party = this.parties.find((each) => each.name === name);
+      return party === undefined ? name : `${network}/${family === 4 ? party.ipv4 : party.ipv6}`;
+    };
+    return explainPolicy(state, { from: meant(from), to: meant(to), ...said }).verdict === "allow";
+  }
+
   /** What a node has of policies in its kernel. */
   policyOf(node: number): TenantPolicy {
     const { dataplane } = this.dataplanes[node - 1]?.network(network) ?? {};
@@ -234,9 +273,7 @@ export class PolicyStage {
           { address: ipv4, prefixLength: 24 },
           { address: ipv6, prefixLength: 64 },
         ],
-        netns: `/run/netns/${this.container(name).name}`,
-        interface: "eth0",
-        inode: 0,
+        place: placeIn(`/run/netns/${this.container(name).name}`),
       });
     else {
       const vtep = ip(`10.99.0.${own}`);

@@ -22,6 +22,7 @@ const probes = {
   vxlan: "ip link add p type vxlan id 1 dstport 4789",
   vrf: "ip link add p type vrf table 10",
   dummy: "ip link add p type dummy",
+  tap: "ip tuntap add p mode tap",
   vlan: `${bridge}; ip link add link p name p.10 type vlan id 10`,
   "vlan-filtering": `${bridge} vlan_filtering 1`,
   netem: `${bridge}; tc qdisc add dev p root netem delay 1ms`,

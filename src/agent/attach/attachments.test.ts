@@ -13,12 +13,14 @@ import { DesiredNetwork, type NetworkSettings } from "../../dataplane/desired.ts
 import { type KernelObject, type NodeDataplane, nameOfObject, Problems } from "../../dataplane/index.ts";
 import { tunnelName } from "../../dataplane/kernel-names.ts";
 import type { Endpoint } from "../../model/index.ts";
-import { networkSettings } from "../../testing/desired.ts";
+import { networkSettings, placeIn } from "../../testing/desired.ts";
+import { FakeMachine } from "../../testing/kernel/machine.ts";
 import type { DesiredState } from "../desired-state.ts";
 import { EventLog } from "../event-log.ts";
 import type { Attachment, Replica } from "../replica.ts";
 import { Attachments, type AttachmentsOptions } from "./attachments.ts";
-import type { AttachKind, AttachRecord, AttachRequest } from "./kind.ts";
+import { DeviceAttachment } from "./device.ts";
+import type { AttachKinds, AttachRequest, NamespaceRequest } from "./kind.ts";
 
 /** What happened, in order. */
 let steps: string[];
@@ -37,28 +39,25 @@ let declared: Map<string, { readonly network: object }>;
 let problems: Problems;
 const clock = new ManualClock();
 const endpoint = { network: "web", node: "h1", mac: mac("02:00:00:00:00:01"), ips: [ip("10.0.0.1")], sequence: 0 };
+function hook(netns: string): NamespaceRequest {
+  return { kind: "netns", netns, interface: "x", routePriority: 0 };
+}
+
 const request: AttachRequest = {
   network: "web",
-  netns: "hook",
-  interface: "x",
+  place: hook("hook"),
   mac: "",
   ips: [],
-  routePriority: 0,
   allowedAddresses: [],
   labels: { app: "web" },
 };
 
 /** Attaches to hooks, which all are free. */
-const hooks: AttachKind = {
-  name: "netns",
-  find: async ({ netns }) => ({
-    key: netns,
-    record: () => recordOf(netns),
-  }),
-  at: ({ netns }, present) => present.find((each) => each.netns === netns),
-  current: (attachment) => attachment,
-  port: (attachment) => attachment,
-  text: ({ netns }) => netns,
+const hooks: AttachKinds["netns"] = {
+  nameOf: () => "netns",
+  find: async ({ netns }) => ({ key: netns, place: () => placeIn(netns, "x") }),
+  at: (target, present) => present.find(({ place }) => place.kind === "netns" && place.netns === target.netns),
+  current: (place) => place,
 };
 
 /** What the server does with what is given back. */
@@ -106,7 +105,7 @@ beforeEach(() => {
     deleteAttachment: () => void steps.push("disk: gone"),
   };
   const options: AttachmentsOptions = {
-    kind: hooks,
+    kinds: { netns: hooks, device: new DeviceAttachment(new FakeMachine().current()) },
     replica: replica as Replica,
     attachments,
     desired: {
@@ -188,7 +187,7 @@ test("one spot takes one endpoint at a time", async () => {
   const [first, second] = await Promise.allSettled([flow.attach(request), flow.attach(request)]);
   assert.equal(first.status, "fulfilled");
   assert.equal(second.status, "rejected");
-  await flow.attach({ ...request, netns: "other hook" });
+  await flow.attach({ ...request, place: hook("other hook") });
   assert.equal(attachments.size, 2);
 });
 
@@ -206,7 +205,13 @@ test("what is detached while the server is away is gone from here, and given bac
 });
 
 test("what a crash left claimed and not acknowledged is given back", async () => {
-  attachments.set("00000000000a", { id: "00000000000a", network: "web", ...recordOf("hook"), state: "pending" });
+  attachments.set("00000000000a", {
+    id: "00000000000a",
+    network: "web",
+    place: placeIn("hook", "x"),
+    allowedAddresses: [],
+    state: "pending",
+  });
   flow.abandonPending();
   await flow.settleWithServer();
   assert.deepEqual(steps, ["disk: releasing", "given back", "disk: gone"]);
@@ -218,7 +223,7 @@ const full = new WeftError({ code: "failed-precondition", attempted: "write agen
 /** An endpoint that the server, restored from an older copy, does not know. */
 function unclaimed(): Endpoint {
   const id = "00000000000a";
-  attachments.set(id, { id, network: "web", ...recordOf("hook"), state: "attached" });
+  attachments.set(id, { id, network: "web", place: placeIn("hook", "x"), allowedAddresses: [], state: "attached" });
   const forgotten: Endpoint = { id, ...endpoint, attachment: "netns" };
   own.set(id, forgotten);
   flow.markUnclaimed([forgotten]);
@@ -290,7 +295,7 @@ test("who waits for it as a runtime does has an address of the node's own at onc
   assert.deepEqual(steps, ["kernel", "disk: unclaimed", "claim soon"]);
   assert.equal(attachments.get(id)?.owner, "a runtime");
   steps = [];
-  await flow.attach({ ...request, netns: "another" });
+  await flow.attach({ ...request, place: hook("another") });
   assert.ok(steps.includes("claimed"));
 });
 
@@ -310,7 +315,13 @@ test("what the node gave out by itself and took back, nobody has any more", asyn
 test("addresses are held without anything in the kernel", async () => {
   const { id } = await flow.hold({ network: "web", interface: "x", mac: "", ips: [], labels: {}, owner: "a runtime" });
   assert.deepEqual(steps, ["disk: pending", "claimed", "disk: attached"]);
-  assert.equal(attachments.get(id)?.netns, "");
+  assert.deepEqual(attachments.get(id)?.place, {
+    kind: "netns",
+    netns: "",
+    interface: "x",
+    inode: 0,
+    routePriority: 0,
+  });
 });
 
 test("an attempt that is ended leaves nothing", async () => {
@@ -349,7 +360,7 @@ test("what is detached while the disk is full is gone from here, and is recorded
 });
 
 test("what was detached while the disk was full is recorded with the next that is attached, and when the agent ends", async () => {
-  for (const next of [() => flow.attach({ ...request, netns: "other" }), () => flow.close()]) {
+  for (const next of [() => flow.attach({ ...request, place: hook("other") }), () => flow.close()]) {
     isConnected = true;
     await flow.attach(request);
     diskError = full;
@@ -364,7 +375,3 @@ test("what was detached while the disk was full is recorded with the next that i
     assert.equal(steps.filter((step) => step === "disk: releasing").length, 1);
   }
 });
-
-function recordOf(netns: string): AttachRecord {
-  return { netns, interface: "x", inode: 0, routePriority: 1, allowedAddresses: [] };
-}

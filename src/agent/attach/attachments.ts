@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { NodeConnection } from "../../api/clients.ts";
+import { given } from "../../api/codec.ts";
 import { kinds } from "../../api/kinds.ts";
 import type { Cidr } from "../../base/cidr.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -8,20 +9,32 @@ import { type ErrorCode, messageOf, WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { Logger } from "../../base/logger.ts";
 import { unwrap } from "../../base/result.ts";
-import type { DesiredNetwork, KernelObject, NodeDataplane, Problems } from "../../dataplane/index.ts";
+import type { DesiredNetwork, KernelObject, NodeDataplane, PortPlace, Problems } from "../../dataplane/index.ts";
+import type { Bandwidth } from "../../model/bandwidth.ts";
+import { formatProblem } from "../../model/problem.ts";
 import { declaredIps, type Endpoint } from "../../model/resources.ts";
+import { parseBandwidth } from "../../model/schema.ts";
 import type { DesiredState } from "../desired-state.ts";
 import type { EventLog } from "../event-log.ts";
 import { type Attachment, hasPort, isInPlace, type Replica, type ReplicaChange } from "../replica.ts";
 import { isOfAll, restsOn } from "../rests-on.ts";
+import { parseAllowedAddresses } from "./allowed-addresses.ts";
 import { AttachmentWriter } from "./attachment-writer.ts";
 import { claimFromBlocks } from "./claim-from-blocks.ts";
-import type { AttachKind, AttachRecord, AttachRequest, AttachTarget, HoldRequest } from "./kind.ts";
+import {
+  type AttachKinds,
+  type AttachRequest,
+  type AttachTarget,
+  type HoldRequest,
+  interfaceOf,
+  kindOf,
+  placeText,
+} from "./kind.ts";
 
 export interface AttachmentsOptions {
   /** This node. */
   readonly node: string;
-  readonly kind: AttachKind;
+  readonly kinds: AttachKinds;
   readonly replica: Replica;
   readonly attachments: Map<string, Attachment>;
   readonly desired: DesiredState;
@@ -50,11 +63,11 @@ const releasePatience = seconds(1);
 const mostPasses = 10;
 
 /** What is to be attached, once its place has been found fit. */
-interface Claim extends Omit<HoldRequest, "owner">, Pick<AttachRequest, "owner">, Pick<Endpoint, "attachment"> {
+interface Claim
+  extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "owner" | "signal">,
+    Pick<Attachment, "place" | "allowedAddresses" | "bandwidth">,
+    Pick<Endpoint, "attachment"> {
   readonly attempted: string;
-  /** Those that want the same place have the same. */
-  readonly key: string;
-  readonly record: (present: readonly Attachment[]) => AttachRecord;
 }
 
 /** With these the server says that it will not have the claim as it is; with any other that it could not take it now. */
@@ -73,34 +86,62 @@ export class Attachments {
   constructor(options: AttachmentsOptions) {
     this.#options = options;
     this.#writer = new AttachmentWriter(options);
-    const { attachments, kind } = options;
-    for (const attachment of attachments.values()) attachments.set(attachment.id, kind.current(attachment));
+    const { attachments, kinds: ways } = options;
+    for (const { place, ...rest } of attachments.values())
+      attachments.set(rest.id, { ...rest, place: kindOf(ways, place).current(place) });
   }
 
   /** Resolves when packets can flow on this node. Nothing stays behind when it rejects. */
   async attach(request: AttachRequest): Promise<Endpoint> {
-    const attempted = `attach ${request.netns} to network ${request.network} as ${request.interface}`;
-    const { kind, attachments } = this.#options;
-    const { key, record } = await kind.find(request, [...attachments.values()], attempted);
-    return this.#make({ ...request, attempted, key, attachment: kind.name, record });
+    const attempted = attemptOf(request);
+    const { attachments } = this.#options;
+    const kind = kindOf(this.#options.kinds, request.place);
+    const allowedAddresses = parseAllowedAddresses(request.allowedAddresses, attempted);
+    const bandwidth = bandwidthOf(request, attempted);
+    const spot = await kind.find(request.place, [...attachments.values()], attempted);
+    const found = (): Pick<Claim, "place" | "attachment"> => {
+      const place = spot.place([...attachments.values()]);
+      return { place, attachment: kind.nameOf(place) };
+    };
+    const { network, mac, ips, labels, owner, signal } = request;
+    return this.#make(spot.key, attempted, () => ({
+      ...{ network, mac, ips, labels, attempted, allowedAddresses, ...found() },
+      ...(bandwidth === undefined ? {} : { bandwidth }),
+      ...(owner === undefined ? {} : { owner }),
+      ...(signal === undefined ? {} : { signal }),
+    }));
   }
 
   /** Claims addresses for an interface that is not weft's, and keeps them until {@link releaseOwned}. Changes nothing in the kernel. */
-  async hold(request: HoldRequest): Promise<Endpoint> {
+  async hold({ interface: name, ...request }: HoldRequest): Promise<Endpoint> {
     const attempted = `hold addresses of network ${request.network} for ${request.owner}`;
-    const place = { netns: "", interface: request.interface, inode: 0, routePriority: 0, allowedAddresses: [] };
-    return this.#make({ ...request, attempted, key: request.owner, attachment: "external", record: () => place });
+    const place: PortPlace = { kind: "netns", netns: "", interface: name, inode: 0, routePriority: 0 };
+    return this.#make(request.owner, attempted, () => ({
+      ...request,
+      attempted,
+      place,
+      attachment: "external",
+      allowedAddresses: [],
+    }));
   }
 
-  async #make(request: Claim): Promise<Endpoint> {
-    const { attempted, key, network, owner, signal } = request;
+  /** `key`: those that want the same place have the same. */
+  async #make(key: string, attempted: string, claimOf: () => Claim): Promise<Endpoint> {
     if (this.#busy.has(key))
       throw new WeftError({ code: "already-exists", attempted, reason: "the same is being attached right now" });
-    const place = request.record([...this.#options.attachments.values()]);
+    const request = claimOf();
+    const { network, place, allowedAddresses, bandwidth, owner, signal } = request;
     this.#busy.add(key);
     const id = randomBytes(6).toString("hex");
-    const record: AttachRecord = owner === undefined ? place : { ...place, owner };
-    const attachment: Attachment = { id, network, ...record, state: "pending" };
+    const attachment: Attachment = {
+      id,
+      network,
+      place,
+      allowedAddresses,
+      ...(bandwidth === undefined ? {} : { bandwidth }),
+      ...(owner === undefined ? {} : { owner }),
+      state: "pending",
+    };
     let here: Endpoint | undefined;
     try {
       here = this.#claimHere(request, attachment);
@@ -116,7 +157,7 @@ export class Attachments {
         level: "info",
         kind: "attached",
         object: { kind: "endpoint", network, key: id },
-        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) in ${this.#placeOf(attachment)} as ${request.interface}`,
+        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) ${hasPort(attachment) ? joinedText(place) : heldText(place)}`,
       });
       return endpoint;
     } catch (error) {
@@ -178,16 +219,16 @@ export class Attachments {
 
   /** The endpoint that was there; `undefined` when there was none. The server is told now, or when it can be reached. */
   async detach(target: AttachTarget): Promise<string | undefined> {
-    const { kind, attachments } = this.#options;
+    const { kinds: ways, attachments } = this.#options;
     const candidates = [...attachments.values()].filter((each) => each.network === target.network && isInPlace(each));
-    const attachment = kind.at(target, candidates);
+    const attachment = kindOf(ways, target.place).at(target.place, candidates);
     if (attachment === undefined) return undefined;
     await this.#release(attachment.id, attachment.state === "unclaimed");
     this.#options.events.add({
       level: "info",
       kind: "detached",
       object: { kind: "endpoint", network: target.network, key: attachment.id },
-      message: `taken out of ${kind.text(attachment)}`,
+      message: `taken out of ${placeText(attachment.place)}`,
     });
     return attachment.id;
   }
@@ -196,7 +237,7 @@ export class Attachments {
    * Takes away what an owner attached, in whatever state that is. It is gone from this node then; the server has been told, or
    * will be when it answers again.
    */
-  async releaseOwned({ id, network, interface: name }: Attachment): Promise<void> {
+  async releaseOwned({ id, network, place }: Attachment): Promise<void> {
     const { attachments, events, clock } = this.#options;
     const attachment = attachments.get(id);
     if (attachment === undefined || attachment.state === "releasing") return;
@@ -205,7 +246,7 @@ export class Attachments {
       level: "info",
       kind: "detached",
       object,
-      message: `${name} taken out of ${this.#placeOf(attachment)}`,
+      message: `${interfaceOf(place)} taken out of ${placeOf(attachment)}`,
     });
     const { promise: late, resolve } = Promise.withResolvers<void>();
     const cancel = clock.after(releasePatience, resolve);
@@ -356,7 +397,7 @@ export class Attachments {
     this.#writer.remove(endpoint.id);
     this.#forgetClaim(attachment);
     const object = { kind: "endpoint", network: endpoint.network, key: endpoint.id };
-    const message = `${endpoint.ips.join(", ")} was taken out of ${this.#placeOf(attachment)}: ${reason}`;
+    const message = `${endpoint.ips.join(", ")} was taken out of ${placeOf(attachment)}: ${reason}`;
     this.#options.events.add({ level: "warning", kind: "detached", object, message });
     this.#options.logger.warn({ endpoint: endpoint.id, network: endpoint.network }, message);
   }
@@ -387,11 +428,6 @@ export class Attachments {
     await (late === undefined ? settled : Promise.race([settled, late]));
   }
 
-  /** For people. */
-  #placeOf(attachment: Attachment): string {
-    return hasPort(attachment) ? this.#options.kind.text(attachment) : `an interface that is not weft's`;
-  }
-
   /** A kernel event that tells of a moment within a pass asks for another look at the port, which is not a failure yet. */
   async #comeIntoPlace({ id, network: name }: Endpoint, { attempted, signal }: Claim): Promise<void> {
     const { dataplane } = this.#options;
@@ -418,6 +454,31 @@ export class Attachments {
 function keepsFrom(object: KernelObject, network: DesiredNetwork): boolean {
   if (object.network !== undefined) return object.network === network.settings.name && isOfAll(network, object);
   return (object.kind === "underlay" || object.kind === "tenant") && restsOn(network, object);
+}
+
+function attemptOf({ network, place }: AttachTarget): string {
+  const as = place.kind === "netns" ? ` as ${interfaceOf(place)}` : "";
+  return `attach ${placeText(place)} to network ${network}${as}`;
+}
+
+function heldText(place: PortPlace): string {
+  return `held for ${interfaceOf(place)}, which is not weft's`;
+}
+
+/** For people. */
+function placeOf(attachment: Attachment): string {
+  return hasPort(attachment) ? placeText(attachment.place) : "an interface that is not weft's";
+}
+
+function joinedText(place: PortPlace): string {
+  return place.kind === "netns" ? `in ${placeText(place)} as ${place.interface}` : `by ${placeText(place)}`;
+}
+
+function bandwidthOf({ bandwidth }: AttachRequest, attempted: string): Bandwidth | undefined {
+  if (bandwidth === undefined) return undefined;
+  const parsed = parseBandwidth(given(bandwidth));
+  if (parsed.ok) return parsed.value;
+  throw new WeftError({ code: "invalid-argument", attempted, reason: parsed.error.map(formatProblem).join("; ") });
 }
 
 function claimObject({ id, network }: Pick<Attachment, "id" | "network">): KernelObject {

@@ -1,27 +1,36 @@
-import type { LocalEndpoint } from "../../dataplane/index.ts";
-import type { Endpoint } from "../../model/resources.ts";
+import type { DevicePlace, NamespacePlace, PortPlace } from "../../dataplane/index.ts";
+import type { AttachmentKind } from "../../model/attachment-kind.ts";
 import type { Attachment } from "../replica.ts";
 
 /** Where something is attached, in an operator's words. */
 export interface AttachTarget {
   readonly network: string;
+  readonly place: PlaceRequest;
+}
+
+export type PlaceRequest = NamespaceRequest | DeviceRequest;
+
+export interface NamespaceRequest {
+  readonly kind: "netns";
   /** Path of a namespace. */
   readonly netns: string;
   /** Name of the interface. */
   readonly interface: string;
+  /** As {@link NamespacePlace.routePriority}; 0: after those that are attached in the same namespace. */
+  readonly routePriority: number;
 }
+
+export type DeviceRequest = DevicePlace;
 
 export interface AttachRequest extends AttachTarget {
   /** Empty: the server chooses. */
   readonly mac: string;
   readonly ips: readonly string[];
-  /** As {@link Attachment.routePriority}; 0: after those that are attached in the same namespace. */
-  readonly routePriority: number;
   /** As the operator gave it, unchecked. */
   readonly bandwidth?: object | undefined;
-  /** Each as the operator gave it: an address or a prefix, and a MAC or none. */
   /** As the operator gave them, unchecked: the server does. */
   readonly labels: Readonly<Record<string, string>>;
+  /** Each as the operator gave it: an address or a prefix, and a MAC or none. */
   readonly allowedAddresses: readonly { readonly prefix: string; readonly mac: string }[];
   /** As {@link Attachment.owner}. */
   readonly owner?: string;
@@ -30,34 +39,52 @@ export interface AttachRequest extends AttachTarget {
 }
 
 /** What {@link Attachments.hold} is asked for. */
-export type HoldRequest = Pick<AttachRequest, "network" | "interface" | "mac" | "ips" | "labels" | "signal"> &
-  Required<Pick<AttachRequest, "owner">>;
-
-/** What is kept on disk of where an endpoint is attached. */
-export type AttachRecord = Omit<Attachment, "id" | "network" | "state">;
+export interface HoldRequest
+  extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "signal">,
+    Required<Pick<AttachRequest, "owner">> {
+  /** What the other plugin makes, for people. */
+  readonly interface: string;
+}
 
 /** Where an endpoint is to be attached, looked at and found fit. */
-export interface Spot {
+export interface Spot<Place extends PortPlace = PortPlace> {
   /** Requests that want the same spot have the same key. */
   readonly key: string;
   /** What is kept on disk of it, as it goes with what is attached now. Throws if it does not go with that. */
-  record(present: readonly Attachment[]): AttachRecord;
+  place(present: readonly Attachment[]): Place;
 }
 
 /** A way to attach endpoints on a node, such as by an interface in a namespace. Holds no state: what is attached is handed in. */
-export interface AttachKind {
+export interface AttachKind<Request extends PlaceRequest = PlaceRequest, Place extends PortPlace = PortPlace> {
   /** What the server is told. */
-  readonly name: Endpoint["attachment"];
+  nameOf(place: Place): Exclude<AttachmentKind, "learned">;
   /** Looks where the request leads, and changes nothing. Throws unless an endpoint can be attached there. */
-  find(request: AttachRequest, present: readonly Attachment[], attempted: string): Promise<Spot>;
+  find(request: Request, present: readonly Attachment[], attempted: string): Promise<Spot<Place>>;
   /** Which of these attachments is at the target, whose place may be gone by now. */
-  at(target: AttachTarget, present: readonly Attachment[]): Attachment | undefined;
+  at(target: Request, present: readonly Attachment[]): Attachment | undefined;
   /** As this version keeps what an earlier one did. */
-  current(attachment: Attachment): Attachment;
-  /** What the dataplane makes of it. */
-  port(
-    attachment: Attachment,
-  ): Pick<LocalEndpoint, "netns" | "interface" | "inode" | "routePriority" | "allowedAddresses" | "bandwidth">;
-  /** Where it is, for people: `/run/netns/c1`. */
-  text(attachment: Attachment): string;
+  current(place: Place): Place;
+}
+
+/** The ways that there are, by what their places are. */
+export interface AttachKinds {
+  readonly netns: AttachKind<NamespaceRequest, NamespacePlace>;
+  readonly device: AttachKind<DeviceRequest, DevicePlace>;
+}
+
+/** The way that leads to such places. */
+export function kindOf(kinds: AttachKinds, { kind }: PlaceRequest | PortPlace): AttachKind {
+  // Each is asked for what it is for.
+  return kinds[kind] as AttachKind;
+}
+
+/** Where it is, for people: `/run/netns/c1`, `tap vm1`. */
+export function placeText(place: PlaceRequest | PortPlace): string {
+  if (place.kind === "netns") return place.netns;
+  return `${place.tap === undefined ? "interface" : "tap"} ${place.device}`;
+}
+
+/** The interface that stands for it in what is told of endpoints. */
+export function interfaceOf(place: PlaceRequest | PortPlace): string {
+  return place.kind === "netns" ? place.interface : place.device;
 }

@@ -1,25 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { NamespacePlace } from "../../dataplane/index.ts";
 import { type AttachFixture, attachContract } from "../../testing/attach-contract.ts";
+import { placeIn } from "../../testing/desired.ts";
 import { FakeMachine } from "../../testing/kernel/machine.ts";
 import type { Attachment } from "../replica.ts";
-import type { AttachRequest } from "./kind.ts";
+import type { NamespaceRequest } from "./kind.ts";
 import { NamespaceAttachment } from "./netns.ts";
 
 const path = "/run/netns/c1";
 
-function into(netns: string, changes: Partial<AttachRequest> = {}): AttachRequest {
-  return {
-    network: "web",
-    netns,
-    interface: "eth0",
-    mac: "",
-    ips: [],
-    routePriority: 0,
-    allowedAddresses: [],
-    labels: {},
-    ...changes,
-  };
+function into(netns: string, changes: Partial<NamespaceRequest> = {}): NamespaceRequest {
+  return { kind: "netns", netns, interface: "eth0", routePriority: 0, ...changes };
 }
 
 function nameOf(netns: string): string {
@@ -27,7 +19,7 @@ function nameOf(netns: string): string {
 }
 
 /** Containers `c1` and `c2`, and a namespace of weft's. */
-function open(): AttachFixture & { readonly kind: NamespaceAttachment } {
+function open(): AttachFixture<NamespaceRequest, NamespacePlace> {
   const machine = new FakeMachine();
   for (const name of ["c1", "c2", "weft-blue"]) machine.createNamed(name);
   const own = machine.namespace("weft-blue").inode;
@@ -52,10 +44,7 @@ attachContract("an interface in a namespace", open);
 const attached: Attachment = {
   id: "00000000000b",
   network: "db",
-  netns: path,
-  interface: "eth1",
-  inode: 0,
-  routePriority: 4,
+  place: placeIn(path, "eth1", 4),
   allowedAddresses: [],
   state: "attached",
 };
@@ -63,8 +52,8 @@ const attached: Attachment = {
 test("networks of one container come in the order in which they were attached, unless a priority is asked for", async () => {
   const { kind } = open();
   const priority = async (routePriority: number, netns = path): Promise<number> => {
-    const { record } = await kind.find(into(netns, { routePriority }), [attached], "try");
-    return record([attached]).routePriority;
+    const { place } = await kind.find(into(netns, { routePriority }), [attached], "try");
+    return place([attached]).routePriority;
   };
   assert.equal(await priority(0), 5);
   assert.equal(await priority(2), 2);
@@ -78,16 +67,16 @@ test("a priority is chosen with what has come meanwhile", async () => {
   const [one, two] = await Promise.all(
     ["eth0", "eth2"].map((name) => kind.find(into(path, { interface: name }), [], "try")),
   );
-  const first = { ...attached, ...one?.record([]) };
+  const first = one?.place([]) ?? assert.fail();
   assert.equal(first.routePriority, 1);
-  assert.equal(two?.record([first]).routePriority, 2);
+  assert.equal(two?.place([{ ...attached, place: first }]).routePriority, 2);
 });
 
 test("a name stands for whatever bears it", async () => {
   const { kind, destroy, free } = open();
-  const { record } = await kind.find(free[0], [], "try");
-  const here = { ...attached, ...record([]) };
-  assert.equal(here.inode, 0);
+  const { place } = await kind.find(free[0], [], "try");
+  const here = { ...attached, place: place([]) };
+  assert.equal(here.place.inode, 0);
   destroy(free[0]);
   assert.equal(kind.at(free[0], [here]), here);
 });

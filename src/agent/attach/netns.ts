@@ -1,15 +1,11 @@
-import { given } from "../../api/codec.ts";
 import { WeftError } from "../../base/errors.ts";
+import type { NamespacePlace, PortPlace } from "../../dataplane/index.ts";
 import type { Kernel, KernelNamespace } from "../../dataplane/kernel.ts";
 import { canonicalNamespacePath, isErrno, isPathOfThisProcess, namedNamespacePath } from "../../linux/index.ts";
-import type { Bandwidth } from "../../model/bandwidth.ts";
 import { parseInterfaceName } from "../../model/names.ts";
-import { formatProblem } from "../../model/problem.ts";
-import { parseBandwidth } from "../../model/schema.ts";
 import { getLink, NetlinkSocket } from "../../netlink/index.ts";
 import { type Attachment, isInPlace } from "../replica.ts";
-import { parseAllowedAddresses } from "./allowed-addresses.ts";
-import type { AttachKind, AttachRequest, AttachTarget, Spot } from "./kind.ts";
+import { type AttachKind, interfaceOf, type NamespaceRequest, type Spot } from "./kind.ts";
 
 export interface NamespaceAttachmentOptions {
   readonly kernel: Kernel;
@@ -20,15 +16,22 @@ export interface NamespaceAttachmentOptions {
 const lastRoutePriority = 99_999;
 
 /** By an interface in a network namespace, a container's. */
-export class NamespaceAttachment implements AttachKind {
-  readonly name = "netns";
+export class NamespaceAttachment implements AttachKind<NamespaceRequest, NamespacePlace> {
   readonly #options: NamespaceAttachmentOptions;
 
   constructor(options: NamespaceAttachmentOptions) {
     this.#options = options;
   }
 
-  async find(request: AttachRequest, present: readonly Attachment[], attempted: string): Promise<Spot> {
+  nameOf(): "netns" {
+    return "netns";
+  }
+
+  async find(
+    request: NamespaceRequest,
+    present: readonly Attachment[],
+    attempted: string,
+  ): Promise<Spot<NamespacePlace>> {
     const name = parseInterfaceName(request.interface);
     if (!name.ok)
       throw new WeftError({
@@ -45,7 +48,9 @@ export class NamespaceAttachment implements AttachKind {
         hint: "attach the namespace of a container: its name, or /proc/PID/ns/net of one of its processes",
       });
     const { inode, label } = namespace;
-    const taken = this.#in(inode, present).find((each) => each.interface === request.interface && isInPlace(each));
+    const taken = this.#in(inode, present).find(
+      (each) => isInPlace(each) && interfaceOf(each.place) === request.interface,
+    );
     if (taken !== undefined)
       throw new WeftError({
         code: "already-exists",
@@ -61,50 +66,31 @@ export class NamespaceAttachment implements AttachKind {
         hint: "choose another name with --interface, or detach that one first",
       });
     const netns = canonicalNamespacePath(request.netns);
-    const allowedAddresses = parseAllowedAddresses(request.allowedAddresses, attempted);
-    const bandwidth = bandwidthOf(request, attempted);
     return {
       key: `${inode} ${request.interface}`,
-      record: (others) => ({
+      place: (others) => ({
+        kind: "netns",
         netns,
         interface: request.interface,
         // A name stands for whatever bears it, also after a reboot; any other path must go on meaning this namespace.
         inode: netns.startsWith(namedNamespacePath("")) ? 0 : inode,
         routePriority: chooseRoutePriority(request.routePriority, this.#in(inode, others), attempted),
-        allowedAddresses,
-        ...(bandwidth === undefined ? {} : { bandwidth }),
       }),
     };
   }
 
-  at(target: AttachTarget, present: readonly Attachment[]): Attachment | undefined {
-    const candidates = present.filter((each) => each.interface === target.interface);
+  at(target: NamespaceRequest, present: readonly Attachment[]): Attachment | undefined {
+    const candidates = present.filter(({ place }) => place.kind === "netns" && place.interface === target.interface);
     // A namespace has many paths; of one that is gone there is only the path that it was attached by.
     const path = canonicalNamespacePath(target.netns);
     const [found] = this.#in(this.#options.kernel.inodeAt(target.netns), candidates);
-    return found ?? candidates.find(({ netns }) => netns === path);
+    return found ?? candidates.find(({ place }) => place.kind === "netns" && place.netns === path);
   }
 
   /** An earlier version kept names as they were spelt, and held a namespace of that name to be gone when it was made anew. */
-  current(attachment: Attachment): Attachment {
-    const netns = canonicalNamespacePath(attachment.netns);
-    return netns === attachment.netns ? attachment : { ...attachment, netns, inode: 0 };
-  }
-
-  port({
-    netns,
-    interface: name,
-    inode,
-    routePriority,
-    allowedAddresses,
-    bandwidth,
-  }: Attachment): ReturnType<AttachKind["port"]> {
-    const port = { netns, interface: name, inode, routePriority, allowedAddresses };
-    return bandwidth === undefined ? port : { ...port, bandwidth };
-  }
-
-  text({ netns }: Attachment): string {
-    return netns;
+  current(place: NamespacePlace): NamespacePlace {
+    const netns = canonicalNamespacePath(place.netns);
+    return netns === place.netns ? place : { ...place, netns, inode: 0 };
   }
 
   #open(path: string, attempted: string): KernelNamespace {
@@ -121,10 +107,11 @@ export class NamespaceAttachment implements AttachKind {
   #in(inode: number | undefined, attachments: readonly Attachment[]): Attachment[] {
     if (inode === undefined) return [];
     return attachments.filter(
-      (each) =>
-        each.state !== "releasing" &&
-        (each.inode === 0 || each.inode === inode) &&
-        this.#options.kernel.inodeAt(each.netns) === inode,
+      ({ state, place }) =>
+        state !== "releasing" &&
+        place.kind === "netns" &&
+        (place.inode === 0 || place.inode === inode) &&
+        this.#options.kernel.inodeAt(place.netns) === inode,
     );
   }
 }
@@ -143,7 +130,7 @@ async function hasInterface(namespace: KernelNamespace, name: string): Promise<b
 function chooseRoutePriority(wanted: number, present: readonly Attachment[], attempted: string): number {
   const hint = "name another with --route-priority";
   if (wanted > 0) {
-    const taken = present.find(({ routePriority }) => routePriority === wanted);
+    const taken = present.find(({ place }) => priorityOf(place) === wanted);
     if (wanted <= lastRoutePriority && taken === undefined) return wanted;
     const [code, reason] =
       taken === undefined
@@ -151,15 +138,12 @@ function chooseRoutePriority(wanted: number, present: readonly Attachment[], att
         : (["already-exists", `endpoint ${taken.id} has route priority ${wanted} in the same namespace`] as const);
     throw new WeftError({ code, attempted, reason, hint });
   }
-  const next = 1 + Math.max(0, ...present.map(({ routePriority }) => routePriority));
+  const next = 1 + Math.max(0, ...present.map(({ place }) => priorityOf(place)));
   if (next <= lastRoutePriority) return next;
   const reason = `an endpoint in the same namespace has route priority ${lastRoutePriority}, and there is none after it`;
   throw new WeftError({ code: "exhausted", attempted, reason, hint });
 }
 
-function bandwidthOf({ bandwidth }: AttachRequest, attempted: string): Bandwidth | undefined {
-  if (bandwidth === undefined) return undefined;
-  const parsed = parseBandwidth(given(bandwidth));
-  if (parsed.ok) return parsed.value;
-  throw new WeftError({ code: "invalid-argument", attempted, reason: parsed.error.map(formatProblem).join("; ") });
+function priorityOf(place: PortPlace): number {
+  return place.kind === "netns" ? place.routePriority : 0;
 }

@@ -1,7 +1,4 @@
-import { stat } from "node:fs/promises";
-import { isAbsolute } from "node:path";
-import { type Command, InvalidArgumentError, Option } from "commander";
-import { WeftError } from "../../base/errors.ts";
+import { type Command, InvalidArgumentError } from "commander";
 import type { IpAddress } from "../../base/ip.ts";
 import type { MacAddress } from "../../base/mac.ts";
 import type { Bandwidth } from "../../model/bandwidth.ts";
@@ -12,7 +9,6 @@ import {
   agentOption,
   examples,
   integer,
-  interfaceName,
   macAddress,
   outputOption,
   prefixes,
@@ -22,16 +18,27 @@ import {
 import { plain, show } from "../output.ts";
 import { printable } from "../terminal.ts";
 import { type WithWait, waitInPlace, waitOption } from "../wait.ts";
+import {
+  type PlaceOptions,
+  placeOf,
+  placeOptions,
+  placeText,
+  requirePlace,
+  type TapOptions,
+  tapOf,
+  tapOptions,
+} from "./attach-place.ts";
 import { nodeSelector } from "./node-options.ts";
 
-interface PlaceOptions extends WithAgent, WithOutput {
-  readonly netns: string;
-  readonly interface: string;
-}
+type Common = PlaceOptions & WithAgent & WithOutput;
 
 export function registerAttach(program: Command): void {
-  const attach = placeOptions(
-    program.command("attach <network>").description("put an interface of a network into a network namespace"),
+  const attach = tapOptions(
+    placeOptions(
+      program
+        .command("attach <network>")
+        .description("attach a container by an interface in its namespace, or a virtual machine by a tap"),
+    ),
   )
     .option("--ip <address>", "the endpoint's address; repeat it for both families (default: chosen)", addresses)
     .option("--mac <address>", "the endpoint's MAC address (default: follows from its first IP address)", macAddress)
@@ -57,7 +64,8 @@ export function registerAttach(program: Command): void {
     .action(
       async (
         network: string,
-        options: PlaceOptions &
+        options: Common &
+          TapOptions &
           WithWait & {
             readonly ip?: readonly IpAddress[];
             readonly mac?: MacAddress;
@@ -67,13 +75,14 @@ export function registerAttach(program: Command): void {
             readonly label?: Readonly<Record<string, string>>;
           },
       ) => {
-        const netns = namespacePath(options.netns);
-        await requireNamespace(`attach ${netns} to network ${network}`, netns);
+        const place = placeOf(attach, options);
+        const tap = await tapOf(attach, options);
+        await requirePlace(place, network);
         const { agentClient } = await import("../../api/clients.ts");
         const answer = await agentClient(options.agent).attach({
           network,
-          netns,
-          interface: options.interface,
+          ...place,
+          ...(tap === undefined ? {} : { tap }),
           mac: options.mac ?? "",
           ips: [...(options.ip ?? [])],
           routePriority: options.routePriority ?? 0,
@@ -82,12 +91,13 @@ export function registerAttach(program: Command): void {
           ...(options.bandwidth === undefined ? {} : { bandwidth: options.bandwidth }),
         });
         const { endpoint, mtu, addresses: given } = plain(answer);
-        const shown = { endpoint, netns, interface: answer.interface, mtu, addresses: given };
+        const { interface: name } = answer;
+        const shown = { endpoint, ...place, interface: name, mtu, addresses: given };
         await show(
           options.output,
           shown,
           () =>
-            `${answer.interface} in ${printable(netns)}: ${given.join(", ")}, MAC ${endpoint?.mac}, MTU ${mtu}, endpoint ${endpoint?.id}\n`,
+            `${placeText(place, options)}: ${given.join(", ")}, MAC ${endpoint?.mac}, MTU ${mtu}, endpoint ${endpoint?.id}\n`,
         );
         if (options.wait !== undefined)
           await waitInPlace(`the endpoint in network ${network}`, options.wait, (signal) =>
@@ -102,25 +112,27 @@ export function registerAttach(program: Command): void {
     "weft attach web --netns red --label app=shop --label tier=front",
     "weft attach web --netns red --bandwidth send=20Mbit --bandwidth receive=50Mbit,burst=100000",
     "weft attach web --netns lb1 --allowed-address 10.1.0.100,00:00:5e:00:01:33",
+    "weft attach web --tap vm1 --owner libvirt-qemu --mac 52:54:00:00:00:01",
+    "weft attach web --interface vnet7 --ip 10.1.0.9",
     "weft attach web --netns /proc/4711/ns/net --interface net1 --ip 10.1.0.7 --mac 02:00:5e:10:00:01",
   );
 
   const detach = placeOptions(
-    program.command("detach <network>").description("take the interface away again, and release its addresses"),
+    program.command("detach <network>").description("detach what is attached there, and release its addresses"),
   )
     .addOption(agentOption())
     .addOption(outputOption())
-    .action(async (network: string, options: PlaceOptions) => {
-      const netns = namespacePath(options.netns);
+    .action(async (network: string, options: Common) => {
+      const place = placeOf(detach, options);
       const { agentClient } = await import("../../api/clients.ts");
-      const { endpoint } = await agentClient(options.agent).detach({ network, netns, interface: options.interface });
+      const { endpoint } = await agentClient(options.agent).detach({ network, ...place });
       await show(options.output, { endpoint: endpoint === "" ? undefined : endpoint }, () =>
         endpoint === ""
-          ? `nothing of network ${printable(network)} was attached as ${printable(options.interface)} in ${printable(netns)}\n`
-          : `${options.interface} in ${printable(netns)}: endpoint ${endpoint} released\n`,
+          ? `nothing of network ${printable(network)} was attached as ${placeText(place, options)}\n`
+          : `${placeText(place, options)}: endpoint ${endpoint} released\n`,
       );
     });
-  examples(detach, "weft detach web --netns red");
+  examples(detach, "weft detach web --netns red", "weft detach web --tap vm1");
 }
 
 interface AllowedAddressText {
@@ -137,31 +149,4 @@ function allowedAddress(
     throw new InvalidArgumentError("Allowed: an address or a prefix, and behind a comma a MAC address");
   const prefix = of.includes("/") ? prefixes(of, undefined)[0] : address(of);
   return [...(previous ?? []), { prefix: prefix ?? "", mac: mac === undefined ? "" : macAddress(mac) }];
-}
-
-function placeOptions(command: Command): Command {
-  return command
-    .requiredOption("--netns <name|path>", "the namespace: a name under /run/netns, or a path")
-    .addOption(
-      new Option("--interface <name>", "the interface's name in the namespace")
-        .default("eth0")
-        .argParser(interfaceName),
-    );
-}
-
-/** A name stands for the file that `ip netns` keeps for it. The agent has another working directory than the caller. */
-function namespacePath(nameOrPath: string): string {
-  if (!nameOrPath.includes("/")) return `/run/netns/${nameOrPath}`;
-  return isAbsolute(nameOrPath) ? nameOrPath : `${process.cwd()}/${nameOrPath}`;
-}
-
-async function requireNamespace(attempted: string, path: string): Promise<void> {
-  const found = await stat(path).catch(() => undefined);
-  if (found !== undefined) return;
-  throw new WeftError({
-    code: "not-found",
-    attempted,
-    reason: "there is no such namespace",
-    hint: path.startsWith("/run/netns/") ? `ip netns add ${path.slice("/run/netns/".length)}` : "ip netns list",
-  });
 }

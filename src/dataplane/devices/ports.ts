@@ -35,6 +35,8 @@ export interface PortsOptions {
   readonly onAttempt: Objects<string>["onAttempt"];
   /** The port of this index is no more. */
   readonly onGone: (index: number) => void;
+  /** The endpoint's port is about to go. */
+  readonly onRemoving: (endpoint: string) => Promise<void>;
   /** The endpoint has no port any more. */
   readonly onRemoved: (endpoint: string) => Promise<void>;
 }
@@ -127,6 +129,7 @@ export class Ports implements Objects<string> {
   async remove(id: string): Promise<void> {
     const { socket } = this.#options.context;
     const name = endpointPortName(id);
+    await this.#options.onRemoving(id);
     // Of an earlier run's it is not known yet.
     const index = this.#ports.get(id)?.index ?? (await lookUp(socket, getLink({ name })))?.index;
     this.#forget(id);

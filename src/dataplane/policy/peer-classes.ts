@@ -1,5 +1,5 @@
-import { type Cidr, cidrContains, cidrOf, networkAddress, prefixLengthOf } from "../../base/cidr.ts";
-import { familyOf, type IpAddress } from "../../base/ip.ts";
+import { type Cidr, cidrContains, hostPrefix, networkAddress, prefixLengthOf } from "../../base/cidr.ts";
+import type { IpAddress } from "../../base/ip.ts";
 import { PrefixIndex } from "../../base/prefix-index.ts";
 import {
   type EndpointPeer,
@@ -38,15 +38,20 @@ export class PeerClasses {
   readonly #subnets = new Map<string, SubnetPeer>();
   readonly #subnetIndex = new PrefixIndex<string>();
   readonly #own = new PrefixIndex<Cidr>();
+  readonly #gateways: ReadonlySet<Cidr>;
+  /** Prefixes whose addresses may differ from those around them. */
+  readonly #named: ReadonlySet<Cidr>;
+  #ofNamed: readonly (readonly [Cidr, PeerClass])[] | undefined;
   /** An address of which nothing is known may be one that is denied. */
   readonly #judgesUnknown: boolean = false;
   readonly #classes = new Map<string, PeerClass>();
   /** Of endpoints with the same network and labels. */
   readonly #ofIdentity = new Map<string, readonly string[]>();
 
-  /** `own`: the tenant's subnets. */
-  constructor(policies: Iterable<Policy>, own: Iterable<Cidr>) {
+  /** `own`: the tenant's subnets. `gateways`: addresses there that are the node's, and so no endpoint's. */
+  constructor(policies: Iterable<Policy>, own: Iterable<Cidr>, gateways: Iterable<IpAddress> = []) {
     for (const subnet of own) this.#own.add(subnet, subnet);
+    this.#gateways = new Set(Array.from(gateways, hostPrefix));
     for (const { rules } of policies)
       for (const { peers, action } of rules)
         for (const peer of peers) {
@@ -60,6 +65,8 @@ export class PeerClasses {
           }
         }
     this.peers = new Set([...this.#endpoints.keys(), ...this.#subnets.keys()]);
+    const subnets = Array.from(this.#subnets.values(), ({ subnet, except }) => [subnet, ...except]).flat();
+    this.#named = new Set([...subnets, ...(this.#judgesUnknown ? [...this.#own.values(), ...this.#gateways] : [])]);
   }
 
   /** Of an endpoint's address. */
@@ -80,6 +87,11 @@ export class PeerClasses {
     return this.#ofPrefix(hostPrefix(ip));
   }
 
+  /** Whether the address is one of {@link prefixes} by itself. */
+  names(ip: IpAddress): boolean {
+    return this.#named.has(hostPrefix(ip));
+  }
+
   /** Of an address that several have. */
   ofSeveral(ip: IpAddress): PeerClass {
     return this.#intern(this.#subnetsAt(hostPrefix(ip)), this.#judgesUnknown);
@@ -87,15 +99,17 @@ export class PeerClasses {
 
   /** All prefixes whose addresses may differ from those around them. */
   *prefixes(): Generator<readonly [Cidr, PeerClass]> {
-    const named = Array.from(this.#subnets.values(), ({ subnet, except }) => [subnet, ...except]).flat();
-    const all = new Set([...named, ...(this.#judgesUnknown ? this.#own.values() : [])]);
-    for (const prefix of all) yield [prefix, this.#ofPrefix(prefix)];
+    this.#ofNamed ??= Array.from(this.#named, (prefix) => [prefix, this.#ofPrefix(prefix)] as const);
+    yield* this.#ofNamed;
   }
 
   /** Of the addresses of a prefix that are in no longer one that is named. */
   #ofPrefix(prefix: Cidr): PeerClass {
-    const isOwn = this.#judgesUnknown && [...this.#own.overlapping(prefix)].some((subnet) => contains(subnet, prefix));
-    return this.#intern(this.#subnetsAt(prefix), isOwn);
+    const isUnknown =
+      this.#judgesUnknown &&
+      !this.#gateways.has(prefix) &&
+      [...this.#own.overlapping(prefix)].some((subnet) => contains(subnet, prefix));
+    return this.#intern(this.#subnetsAt(prefix), isUnknown);
   }
 
   #subnetsAt(prefix: Cidr): string[] {
@@ -121,8 +135,4 @@ export class PeerClasses {
 
 function contains(outer: Cidr, inner: Cidr): boolean {
   return prefixLengthOf(outer) <= prefixLengthOf(inner) && cidrContains(outer, networkAddress(inner));
-}
-
-function hostPrefix(ip: IpAddress): Cidr {
-  return cidrOf(ip, familyOf(ip) === 4 ? 32 : 128);
 }

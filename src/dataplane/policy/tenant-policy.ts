@@ -1,5 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
-import type { Cidr } from "../../base/cidr.ts";
+import { isDeepStrictEqual } from "node:util";
+import { type Cidr, hostPrefix, networkAddress } from "../../base/cidr.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { Vni } from "../../model/index.ts";
 import {
@@ -81,8 +82,9 @@ export class TenantPolicy {
   #classes = new PeerClasses([], []);
   #policies: readonly Policy[] = [];
   /** By the network's name, those that are here. */
-  #networks: ReadonlyMap<string, Pick<NetworkSettings, "vni" | "subnets">> = new Map();
+  #networks: ReadonlyMap<string, Pick<NetworkSettings, "vni" | "subnets" | "gateways">> = new Map();
   #subnets: readonly Cidr[] = [];
+  #gateways: readonly IpAddress[] = [];
   /** Classes that peers are of, or were. */
   readonly #present = new Map<Identifier, PeerClass>();
   #newClasses = 0;
@@ -142,13 +144,14 @@ export class TenantPolicy {
   setNetworks(networks: readonly NetworkSettings[]): void {
     const isSame =
       networks.length === this.#networks.size &&
-      networks.every(({ name, vni, subnets }) => {
+      networks.every(({ name, vni, subnets, gateways }) => {
         const known = this.#networks.get(name);
-        return known?.vni === vni && known.subnets === subnets;
+        return known?.vni === vni && known.subnets === subnets && isDeepStrictEqual(known.gateways, gateways);
       });
     if (isSame) return;
     this.#networks = new Map(networks.map((network) => [network.name, network]));
     this.#subnets = [...new Set(networks.flatMap(({ subnets }) => subnets))];
+    this.#gateways = networks.flatMap(({ gateways }) => gateways.map(({ address }) => address));
     this.#isMarkedWhole = true;
   }
 
@@ -245,9 +248,9 @@ export class TenantPolicy {
     for (const port of this.#ports.values())
       for (const group of Object.values(this.#groupsOf(port, policies)))
         if (group.id !== 0n) groups.set(group.id, group);
-    const after = new PeerClasses(policies, this.#subnets);
+    const after = new PeerClasses(policies, this.#subnets, this.#gateways);
     const keepsAll = this.#classes.peers.isSubsetOf(after.peers);
-    const meanwhile = keepsAll ? after : new PeerClasses([...before, ...policies], this.#subnets);
+    const meanwhile = keepsAll ? after : new PeerClasses([...before, ...policies], this.#subnets, this.#gateways);
     if (groups.size > 0 || this.#isInUse) {
       const { maps } = this.#programs;
       const { writes } = maps;
@@ -287,7 +290,7 @@ export class TenantPolicy {
       const before = maps.known("peers", key);
       return before !== undefined && wanted.get(textOf(key)) !== textOf(before);
     });
-    await this.#inTurns(rows, (row) => this.#putPeer(row));
+    await this.#putPeerRows(rows);
     for (const key of possible) if (!wanted.has(textOf(key))) maps.delete("peers", key);
     if (isOther) this.#renewFlows();
     for (const [index, port] of this.#ports) await this.#ensureRow(index, port);
@@ -413,26 +416,39 @@ export class TenantPolicy {
       const vni = this.#networks.get(network)?.vni;
       return byNetwork.size < 2 || vni === undefined ? [] : [{ ip, view: vni, key: addressKey(ip, vni), is }];
     });
-    const [first] = byNetwork.values();
+    const nobody = classes.ofNobody(ip);
+    const [first = nobody] = byNetwork.values();
     const general = byNetwork.size > 1 ? classes.ofSeveral(ip) : first;
-    if (general === undefined || (own.length === 0 && general.id === classes.ofNobody(ip).id)) return own;
+    // What is said of the prefix around it holds for it, too, unless something is said of the address by itself.
+    if (own.length === 0 && general.id === nobody.id && !classes.names(ip)) return [];
     return [{ ip, key: addressKey(ip), is: general }, ...own];
   }
 
   /** The rows of all peers. */
   *#peerRows(classes: PeerClasses): Generator<PeerRow> {
-    for (const [prefix, is] of classes.prefixes()) yield { key: prefixKey(prefix), is };
+    // Each row once: what is written for a moment is what packets meet.
+    for (const [prefix, is] of classes.prefixes())
+      if (!isHostPrefix(prefix) || !this.#holders.has(networkAddress(prefix))) yield { key: prefixKey(prefix), is };
     for (const ip of this.#holders.keys()) yield* this.#rowsOf(ip, classes);
   }
 
   /** What the groups say of the classes of these peers, then the peers. */
   async #putPeers(groups: ReadonlyMap<Identifier, PolicyGroup>, peers: readonly PeerRow[]): Promise<void> {
     await this.#putLists(groups, new Map(peers.map(({ is }) => [is.id, is])).values());
-    await this.#inTurns(peers, (row) => this.#putPeer(row));
+    await this.#putPeerRows(peers);
   }
 
-  #putPeer({ ip, view, key, is }: PeerRow): void {
-    this.#programs.maps.put("peers", key, identifierOctets(is.id));
+  async #putPeerRows(rows: readonly PeerRow[]): Promise<void> {
+    await this.#inTurns(rows, (some) =>
+      this.#programs.maps.putAll(
+        "peers",
+        some.map(({ key, is }) => [key, identifierOctets(is.id)]),
+      ),
+    );
+    for (const row of rows) this.#noteView(row);
+  }
+
+  #noteView({ ip, view }: PeerRow): void {
     if (ip !== undefined && view !== undefined)
       this.#views.set(ip, [...new Set([...(this.#views.get(ip) ?? []), view])]);
   }
@@ -442,14 +458,23 @@ export class TenantPolicy {
     const { maps } = this.#programs;
     const all = [...classes];
     for (const group of groups.values()) {
-      for (const rule of group.counters()) maps.putCounter("rules", identifierOctets(rule), nothingCounted);
+      const counters = Array.from(group.counters(), identifierOctets);
+      await this.#inTurns(counters, (keys) => maps.putCounters("rules", keys, nothingCounted));
       const rows = [...listRows(group, all)];
       const lists = new Map(rows.map(({ list }) => [list.id, list] as const));
       const verdicts = Array.from(lists.values(), (list) => list.rows.map((row) => ({ list, row }))).flat();
-      await this.#inTurns(verdicts, ({ list, row }) =>
-        maps.put("verdicts", verdictKey(list.id, row), verdictValue(row)),
+      await this.#inTurns(verdicts, (some) =>
+        maps.putAll(
+          "verdicts",
+          some.map(({ list, row }) => [verdictKey(list.id, row), verdictValue(row)]),
+        ),
       );
-      await this.#inTurns(rows, ({ key, list }) => maps.put("lists", key, identifierOctets(list.id)));
+      await this.#inTurns(rows, (some) =>
+        maps.putAll(
+          "lists",
+          some.map(({ key, list }) => [key, identifierOctets(list.id)]),
+        ),
+      );
     }
     for (const is of all) this.#present.set(is.id, is);
   }
@@ -464,11 +489,12 @@ export class TenantPolicy {
     ];
     this.#present.clear();
     this.#views.clear();
-    for (const row of this.#isInUse ? this.#peerRows(this.#classes) : []) {
-      peers.add(textOf(row.key));
-      this.#present.set(row.is.id, row.is);
-      this.#putPeer(row);
+    const rows = this.#isInUse ? [...this.#peerRows(this.#classes)] : [];
+    for (const { key, is } of rows) {
+      peers.add(textOf(key));
+      this.#present.set(is.id, is);
     }
+    await this.#putPeerRows(rows);
     for (const group of this.#groups.values()) {
       for (const rule of group.counters()) rules.add(textOf(identifierOctets(rule)));
       for (const { key, list } of listRows(group, this.#present.values())) {
@@ -487,20 +513,22 @@ export class TenantPolicy {
   async #keepOnly(name: PolicyMap, wanted: ReadonlySet<string>): Promise<boolean> {
     const { maps } = this.#programs;
     const { writes } = maps;
-    await this.#inTurns(maps.keys(name), (key) => {
-      if (!wanted.has(textOf(key))) maps.delete(name, key);
-    });
+    const others = maps.keys(name).filter((key) => !wanted.has(textOf(key)));
+    await this.#inTurns(others, (keys) => maps.deleteAll(name, keys));
     return maps.writes !== writes;
   }
 
-  /** Others get their turn between. */
-  async #inTurns<Item>(items: Iterable<Item>, act: (item: Item) => void): Promise<void> {
-    let count = 0;
-    for (const item of items) {
-      act(item);
-      if (++count % rowsInATurn === 0) await turn();
+  /** Some at a time; others get their turn between. */
+  async #inTurns<Item>(items: readonly Item[], act: (some: readonly Item[]) => void): Promise<void> {
+    for (let at = 0; at < items.length; at += rowsInATurn) {
+      if (at > 0) await turn();
+      act(items.slice(at, at + rowsInATurn));
     }
   }
+}
+
+function isHostPrefix(prefix: Cidr): boolean {
+  return prefix === hostPrefix(networkAddress(prefix));
 }
 
 function sumOf(

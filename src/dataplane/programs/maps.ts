@@ -100,6 +100,19 @@ export class ProgramMaps<Name extends string> {
     return true;
   }
 
+  /** Many rows in few calls; after those that are there as they are wanted nobody is asked. */
+  putAll(name: Name, rows: readonly (readonly [key: Uint8Array, value: Uint8Array])[]): void {
+    const present = this.#rows(name);
+    const texts = rows.map(([key, value]) => [textOf(key), textOf(value)] as const);
+    const isOther = texts.map(([key, value]) => present.get(key) !== value);
+    const [wanted, wantedTexts] = [rows.filter((_, at) => isOther[at]), texts.filter((_, at) => isOther[at])];
+    const done = this.#map(name).setAll(wanted);
+    for (const [key, value] of wantedTexts.slice(0, done)) present.set(key, value);
+    this.#writes += done;
+    // One by one the others may do better, or it is said why they do not.
+    for (const [key, value] of wanted.slice(done)) this.put(name, key, value);
+  }
+
   /** A counter that the program goes on with: if it is there it stays as it is. */
   putCounter(name: Name, key: Uint8Array, zero: Uint8Array): boolean {
     return !this.#rows(name).has(textOf(key)) && this.put(name, key, zero);
@@ -112,6 +125,25 @@ export class ProgramMaps<Name extends string> {
     this.#rows(name).delete(textOf(key));
     this.#writes++;
     return true;
+  }
+
+  /** Many in few calls. */
+  deleteAll(name: Name, keys: readonly Uint8Array[]): void {
+    const present = this.#rows(name);
+    const unwanted = keys.filter((key) => present.has(textOf(key)));
+    const done = this.#map(name).deleteAll(unwanted);
+    for (const key of unwanted.slice(0, done)) present.delete(textOf(key));
+    this.#writes += done;
+    for (const key of unwanted.slice(done)) this.delete(name, key);
+  }
+
+  /** Counters, as of {@link putCounter}. */
+  putCounters(name: Name, keys: readonly Uint8Array[], zero: Uint8Array): void {
+    const present = this.#rows(name);
+    this.putAll(
+      name,
+      keys.flatMap((key) => (present.has(textOf(key)) ? [] : [[key, zero] as const])),
+    );
   }
 
   read(name: Name, key: Uint8Array): Uint8Array | undefined {

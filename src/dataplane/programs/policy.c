@@ -531,9 +531,11 @@ INLINE int judge_packet(const struct port *port, const struct packet *packet)
 	return ALLOW;
 }
 
-/* Of a fragment that is not the first: whether that one passed. */
-INLINE int judge_fragment(const struct fragment_key *key)
+/* Of a fragment that is not the first: whether that one passed. Where nothing is said all pass, in whatever order they come. */
+INLINE int judge_fragment(const struct port *port, const struct fragment_key *key)
 {
+	if (port->groups[key->direction & 1] == 0)
+		return ALLOW;
 	const __u32 *seen = map_lookup(&fragments, key);
 	return seen != 0 && age(seconds_now(), *seen) <= 30 ? ALLOW : DENY;
 }
@@ -546,7 +548,7 @@ INLINE void put_fragment_key(struct fragment_key *key, const struct packet *pack
 	copy(key->destination, packet->key.peer, 16);
 	/* Fragments of IPv6 do not all tell it. */
 	key->protocol = packet->key.local[10] == 0xff && is_zero(packet->key.local, 10) ? packet->key.protocol : 0;
-	key->direction = IS_SENT;
+	key->direction = IS_SENT ? EGRESS : INGRESS;
 }
 
 INLINE int judge_ip(const struct __sk_buff *skb, const struct port *port, __u16 type)
@@ -560,7 +562,7 @@ INLINE int judge_ip(const struct __sk_buff *skb, const struct port *port, __u16 
 	struct fragment_key key = {};
 	put_fragment_key(&key, &packet);
 	if (!packet.is_first)
-		return judge_fragment(&key);
+		return judge_fragment(port, &key);
 	if (judge_packet(port, &packet) != ALLOW)
 		return DENY;
 	__u32 now = seconds_now();

@@ -3,7 +3,7 @@ import { describe, it, type TestContext } from "node:test";
 import type { TunnelTransport } from "../../model/encapsulation.ts";
 import type { Vni } from "../../model/index.ts";
 import { changesOf } from "../../testing/changes.ts";
-import { networkSettings } from "../../testing/desired.ts";
+import { networkSettings, placeIn } from "../../testing/desired.ts";
 import { localInBlocks, plainScenarios, putBlock, setOwnBlocks, setSubnets } from "../../testing/scenarios.ts";
 import { difference, Scene } from "../../testing/scene.ts";
 import type { DesiredNetwork, NetworkSettings } from "../desired.ts";
@@ -131,7 +131,7 @@ function routed(dataplane: NodeDataplane, number: number, changes: Partial<Netwo
   putBlock(network, `10.${number}.0.64/26`, 2);
   putBlock(network, `fd0${number}:0:0:2::/64`, number);
   const netns = "/run/netns/c2";
-  network.putLocal({ ...localInBlocks(network, number), netns, interface: `eth${number}`, routePriority: number });
+  network.putLocal({ ...localInBlocks(network, number), place: placeIn(netns, `eth${number}`, number) });
 }
 
 describe("networks of one tenant and of another are beside each other: one leaves as if it had never been", () => {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { it, type TestContext } from "node:test";
 import { cidrContains, prefixLengthOf } from "../../base/cidr.ts";
 import { type IpAddress, ip } from "../../base/ip.ts";
-import { networkSettings } from "../../testing/desired.ts";
+import { networkSettings, placeIn } from "../../testing/desired.ts";
 import { Links } from "../../testing/kernel/links.ts";
 import { Routes } from "../../testing/kernel/routes.ts";
 import { endpointId, localInBlocks, plainScenarios, setOwnBlocks, setSubnets } from "../../testing/scenarios.ts";
@@ -124,7 +124,7 @@ it("in a layer-3 network: what comes by tunnels leaves by the bridge, which lets
     const network = dataplane.putNetwork(networkSettings({ mode: "l3", mtu: 1300 }));
     setSubnets(network, "10.8.0.0/16", "fd08::/48");
     setOwnBlocks(network, "10.8.0.0/26", "fd08::/64");
-    network.putLocal({ ...localInBlocks(network, 1), netns: "/run/netns/c1" });
+    network.putLocal({ ...localInBlocks(network, 1), place: placeIn("/run/netns/c1") });
   });
   t.after(() => scene.dataplane.close());
   const near = [ip("10.8.0.2"), ip("fd08::2")];

@@ -4,7 +4,7 @@ import { it } from "node:test";
 import { cidr } from "../../base/cidr.ts";
 import { milliseconds } from "../../base/duration.ts";
 import type { Vni } from "../../model/index.ts";
-import { networkSettings } from "../../testing/desired.ts";
+import { networkSettings, placeIn } from "../../testing/desired.ts";
 import { Refusal } from "../../testing/kernel/request.ts";
 import { local, putRemote } from "../../testing/scenarios.ts";
 import { Scene } from "../../testing/scene.ts";
@@ -199,7 +199,7 @@ it("a port that is as it was is not told as restored because others' ports come 
   t.after(() => scene.dataplane.close());
   const red = scene.dataplane.networks.get("red-net");
   for (let number = 2; number < 20; number++)
-    red?.putLocal(local(number, { netns: "/run/netns/c2", interface: `eth${number}` }));
+    red?.putLocal(local(number, { place: placeIn("/run/netns/c2", `eth${number}`) }));
   await scene.dataplane.audit();
   await scene.settle();
   assert.deepEqual(

@@ -66,12 +66,10 @@ async function attach(call: Call, { network, ips, mac, bandwidth, dns }: Wishes)
   const { netns, interface: name } = parameters;
   const endpoint = await agent.attachments.attach({
     network,
-    netns,
-    interface: name,
+    place: { kind: "netns", netns, interface: name, routePriority: 0 },
     mac,
     ips,
     ...(bandwidth === undefined ? {} : { bandwidth }),
-    routePriority: 0,
     allowedAddresses: [],
     labels: {},
     owner: ownerText(ownerFor(call)),
@@ -79,14 +77,16 @@ async function attach(call: Call, { network, ips, mac, bandwidth, dns }: Wishes)
   });
   const desired = agent.dataplane.networks.get(network);
   const local = desired?.locals.get(endpoint.id);
-  if (desired === undefined || local === undefined)
+  if (desired === undefined || local?.place.kind !== "netns")
     throw new CniError(errorCode.tryAgainLater, `network ${network} was taken from this node meanwhile`);
   const { settings } = desired;
+  const { place } = local;
   const gateways = local.gateways ?? [];
-  const routes = [...wantedRoutes(local, settings, 0)].flatMap(({ destination, nexthops: [hop], priority }) =>
-    hop?.gateway === undefined
-      ? []
-      : [{ dst: destination, gw: hop.gateway, ...(priority === undefined ? {} : { priority }) }],
+  const routes = [...wantedRoutes(local, place.routePriority, settings, 0)].flatMap(
+    ({ destination, nexthops: [hop], priority }) =>
+      hop?.gateway === undefined
+        ? []
+        : [{ dst: destination, gw: hop.gateway, ...(priority === undefined ? {} : { priority }) }],
   );
   return {
     interfaces: [

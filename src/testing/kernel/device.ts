@@ -49,6 +49,7 @@ const plain: Kind = {
 export const kinds: Readonly<Record<string, Kind>> = {
   dummy: { hasMac: true },
   ifb: { hasMac: true },
+  tun: { hasMac: true },
   veth: { hasMac: true },
   bridge: {
     field: "bridge",

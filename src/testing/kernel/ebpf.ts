@@ -1,5 +1,6 @@
+import { constants } from "node:os";
 import type { KernelBpf, KernelBpfMap, KernelBpfProgram } from "../../dataplane/kernel.ts";
-import { readBpfObject } from "../../linux/index.ts";
+import { readBpfObject, SystemError } from "../../linux/index.ts";
 
 /** eBPF maps and programs of a machine; nothing runs. What nobody holds and no filter uses stays, and does no harm. */
 export class FakeBpf implements KernelBpf {
@@ -80,6 +81,17 @@ class FakeMap implements KernelBpfMap {
     this.content.set(hexOf(key), value.slice());
   }
 
+  setAll(rows: readonly (readonly [key: Uint8Array, value: Uint8Array])[]): number {
+    return untilRefused(rows, ([key, value]) => this.set(key, value));
+  }
+
+  deleteAll(keys: readonly Uint8Array[]): number {
+    return untilRefused(keys, (key) => {
+      if (!this.content.has(hexOf(key))) throw new SystemError({ operation: "delete", errno: constants.errno.ENOENT });
+      this.delete(key);
+    });
+  }
+
   delete(key: Uint8Array): void {
     this.#onCall(`delete from eBPF map ${this.name}`);
     this.content.delete(hexOf(key));
@@ -90,6 +102,18 @@ class FakeMap implements KernelBpfMap {
   }
 
   close(): void {}
+}
+
+/** How many were done. */
+function untilRefused<Item>(items: readonly Item[], act: (item: Item) => void): number {
+  for (const [index, item] of items.entries())
+    try {
+      act(item);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      return index;
+    }
+  return items.length;
 }
 
 function hexOf(octets: Uint8Array): string {

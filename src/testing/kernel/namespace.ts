@@ -1,7 +1,7 @@
 import { WeftError } from "../../base/errors.ts";
 import type { MacAddress } from "../../base/mac.ts";
 import type { KernelNamespace } from "../../dataplane/kernel.ts";
-import { netlinkProtocol, SystemError } from "../../linux/index.ts";
+import { type NewTap, netlinkProtocol, SystemError } from "../../linux/index.ts";
 import type { Channel, ChannelOptions, Nexthop } from "../../netlink/index.ts";
 import { type FakeAnswer, FakeKernel, type FakeMessage, type FakeRequest } from "../fake-kernel.ts";
 import { Addresses } from "./addresses.ts";
@@ -142,6 +142,7 @@ export class FakeNamespace {
             throw new WeftError({ code: "internal", attempted: `${attempted} in ${label}`, reason: String(error) });
           }
         }),
+      makeTap: (name) => this.#do(`open a tap ${name} that is new in ${label}`, () => this.#makeTap(name)),
       openPacketSender: () => this.#do("open a packet socket", () => this.#packetSender()),
       openPacketSocket: () =>
         this.#do("open a packet socket", () => ({
@@ -197,6 +198,22 @@ export class FakeNamespace {
   /** What is asked otherwise than by netlink. */
   #do<Value>(attempted: string, action: () => Value): Value {
     return withFault(this.#context.faultOf(this), attempted, action);
+  }
+
+  #makeTap(name: string): NewTap {
+    if (this.links.find(name) !== undefined)
+      throw new SystemError({ operation: `make tap ${name}`, errno: errnoOf("EBUSY") });
+    const device = this.links.add({ name, kind: "tun" });
+    let stays = false;
+    return {
+      persist: () =>
+        this.#do(`keep tap ${name}`, () => {
+          stays = true;
+        }),
+      close: () => {
+        if (!stays && this.links.get(device.index) === device) this.links.remove(device);
+      },
+    };
   }
 
   #packetSender(): ReturnType<KernelNamespace["openPacketSender"]> {

@@ -4,7 +4,7 @@ import { cidr } from "../../../base/cidr.ts";
 import { ip } from "../../../base/ip.ts";
 import { mac } from "../../../base/mac.ts";
 import type { Route } from "../../../netlink/index.ts";
-import { networkSettings } from "../../../testing/desired.ts";
+import { networkSettings, placeIn } from "../../../testing/desired.ts";
 import type { LocalEndpoint } from "../../desired.ts";
 import { planContainerRoutes } from "./container-routes.ts";
 
@@ -16,11 +16,8 @@ const endpoint: LocalEndpoint = {
     { address: ip("10.8.0.2"), prefixLength: 26 },
     { address: ip("fd08::2"), prefixLength: 122 },
   ],
-  netns: "/run/netns/c",
-  interface: "eth0",
-  inode: 0,
+  place: placeIn("/run/netns/c"),
   gateways: [ip("10.8.0.1"), ip("fd08::1")],
-  routePriority: 3,
 };
 const subnets = [cidr("10.8.0.0/16"), cidr("fd08::/64")];
 const inside = networkSettings({ mode: "l3", subnets });
@@ -165,7 +162,7 @@ const cases: readonly {
 ];
 for (const { what, network = outside, present, written = [], removed = [], ...rest } of cases)
   it(`routes of a container: ${what}`, () => {
-    const plan = planContainerRoutes(rest.endpoint ?? endpoint, network, own, present.map(route));
+    const plan = planContainerRoutes(rest.endpoint ?? endpoint, 3, network, own, present.map(route));
     const sorted = (lines: readonly string[]): string[] => [...lines].sort();
     assert.deepEqual(sorted(plan.written.map(text)), sorted(written));
     assert.deepEqual(sorted(plan.removed.map(text)), sorted(removed));

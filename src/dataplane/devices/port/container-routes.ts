@@ -34,11 +34,18 @@ const insideMetric = 200_000;
  */
 export async function ensureContainerRoutes(
   endpoint: LocalEndpoint,
+  routePriority: number,
   network: NetworkSettings,
   index: number,
   inside: NetlinkSocket,
 ): Promise<void> {
-  const { written, removed } = planContainerRoutes(endpoint, network, index, await inside.dump(listRoutes()));
+  const { written, removed } = planContainerRoutes(
+    endpoint,
+    routePriority,
+    network,
+    index,
+    await inside.dump(listRoutes()),
+  );
   const requests: Request[] = [...written.map(replaceRoute), ...removed.map(deleteRoute)];
   const { failures } = await inside.batch(requests);
   const failure = failures.find(({ error }) => !isErrno(error, "ESRCH"));
@@ -48,6 +55,7 @@ export async function ensureContainerRoutes(
 /** What is to be written and then removed, so that of the `present` routes those of weft's on this interface are as wanted. */
 export function planContainerRoutes(
   endpoint: LocalEndpoint,
+  routePriority: number,
   network: NetworkSettings,
   index: number,
   present: readonly Route[],
@@ -57,7 +65,7 @@ export function planContainerRoutes(
   const main = present.filter(({ table }) => table === mainTable);
   const written: Route[] = [];
   const kept = new Set<Route>();
-  for (const wanted of wantedRoutes(endpoint, network, index)) {
+  for (const wanted of wantedRoutes(endpoint, routePriority, network, index)) {
     const rivals = main.filter((route) => route.destination === wanted.destination);
     const there = rivals.find((route) => isOwn(route) && isAsWanted(route, wanted, network));
     if (there !== undefined) kept.add(there);
@@ -71,12 +79,17 @@ export function planContainerRoutes(
 }
 
 /** What a container has on the interface of this index, while nothing else has it. */
-export function* wantedRoutes(endpoint: LocalEndpoint, network: NetworkSettings, index: number): Generator<Route> {
+export function* wantedRoutes(
+  endpoint: LocalEndpoint,
+  routePriority: number,
+  network: NetworkSettings,
+  index: number,
+): Generator<Route> {
   const isOnLink = (subnet: Cidr): boolean =>
     endpoint.addresses.some(
       ({ address, prefixLength }) => `${prefixLength}` === subnet.split("/")[1] && cidrContains(subnet, address),
     );
-  const priority = (network.egress ? outsideMetric : insideMetric) + (endpoint.routePriority ?? 1);
+  const priority = (network.egress ? outsideMetric : insideMetric) + routePriority;
   const isBound = deviceMtuOf(network) > network.mtu;
   const seen = new Set<Cidr>();
   // The kernel's own route to what is on the link stays as it is: one of the same prefix might be another interface's.

@@ -24,7 +24,7 @@ export declare type AttachRequest = Message<"weft.v1.AttachRequest"> & {
   network: string;
 
   /**
-   * Path of the namespace: /run/netns/NAME, /proc/PID/ns/net.
+   * Path of the namespace: /run/netns/NAME, /proc/PID/ns/net; empty: `device` says where.
    *
    * @generated from field: string netns = 2;
    */
@@ -53,6 +53,20 @@ export declare type AttachRequest = Message<"weft.v1.AttachRequest"> & {
   routePriority: number;
 
   /**
+   * Name of an interface of the host's own namespace.
+   *
+   * @generated from field: string device = 7;
+   */
+  device: string;
+
+  /**
+   * It is a tap that is to be made; unset: there is one.
+   *
+   * @generated from field: weft.v1.Tap tap = 8;
+   */
+  tap?: Tap | undefined;
+
+  /**
    * Of this endpoint in place of what its network says for each, in the directions that it has.
    *
    * @generated from field: weft.v1.Bandwidth bandwidth = 70;
@@ -77,6 +91,34 @@ export declare type AttachRequest = Message<"weft.v1.AttachRequest"> & {
  * Use `create(AttachRequestSchema)` to create a new message.
  */
 export declare const AttachRequestSchema: GenMessage<AttachRequest>;
+
+/**
+ * Who may open a tap beside root, by number, and how.
+ *
+ * @generated from message weft.v1.Tap
+ */
+export declare type Tap = Message<"weft.v1.Tap"> & {
+  /**
+   * @generated from field: optional uint32 owner = 1;
+   */
+  owner?: number | undefined;
+
+  /**
+   * @generated from field: optional uint32 group = 2;
+   */
+  group?: number | undefined;
+
+  /**
+   * @generated from field: bool multi_queue = 3;
+   */
+  multiQueue: boolean;
+};
+
+/**
+ * Describes the message weft.v1.Tap.
+ * Use `create(TapSchema)` to create a new message.
+ */
+export declare const TapSchema: GenMessage<Tap>;
 
 /**
  * What an endpoint may send with beside its own addresses.
@@ -155,6 +197,8 @@ export declare type DetachRequest = Message<"weft.v1.DetachRequest"> & {
   network: string;
 
   /**
+   * Empty: `device` says where.
+   *
    * @generated from field: string netns = 2;
    */
   netns: string;
@@ -163,6 +207,11 @@ export declare type DetachRequest = Message<"weft.v1.DetachRequest"> & {
    * @generated from field: string interface = 3;
    */
   interface: string;
+
+  /**
+   * @generated from field: string device = 4;
+   */
+  device: string;
 };
 
 /**
