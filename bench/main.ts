@@ -13,6 +13,7 @@ const benches: Readonly<Record<string, string>> = {
   "netlink-programming": "100,000 remote endpoints into an empty network; beside ip and bridge -batch, and C",
   "netlink-resync": "100,000 remote endpoints read back; beside ip and bridge",
   "attach-latency": "how soon other hosts can reach a new container; beside ip and bridge by hand",
+  "cni-add": "ADD of the CNI plugin, with 500 containers present as well; beside bridge and host-local; takes minutes",
   "attach-beside": "the same while another tenant's network of 100,000 endpoints comes; takes two minutes",
   "layer3-size": "rows of 5,000 nodes with 60 endpoints each, routed by blocks and as one flat network",
   "many-networks": "creating 100,000 networks, one more beside them, a restart, and the server's memory",
@@ -20,7 +21,8 @@ const benches: Readonly<Record<string, string>> = {
     "starting the server with 1,000,000 networks in its store, and what more cost beside them; takes minutes",
   "routed-networks": "100 networks routed with each other on 100 nodes, at the server, and a node's first container",
   "networks-on-node": "500 networks of 10 tenants into one kernel, and out of it; beside ip and bridge -batch",
-  datapath: "what protection and bandwidth cost packets; beside the plain path; takes a minute",
+  datapath: "what protection, policy and bandwidth cost packets; beside the plain path; takes five minutes",
+  "policy-change": "how soon a policy of 10,000 endpoints, or rules, is in a node's kernel",
   "agent-memory": "memory and time of agents and server with 100,000 endpoints; takes two minutes",
 };
 

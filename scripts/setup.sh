@@ -25,12 +25,14 @@ quietly() {
 # Debian packages, each with a command that it brings. npm comes with Node.js where that is not Debian's.
 missing=
 packages="iproute2:ip nftables:nft iputils-ping:ping tcpdump:tcpdump iperf3:iperf3 ethtool:ethtool procps:sysctl
-  tshark:tshark npm:npm busybox:busybox isc-dhcp-client:dhclient ndisc6:rdisc6"
+  tshark:tshark iptables:iptables npm:npm busybox:busybox isc-dhcp-client:dhclient ndisc6:rdisc6"
 # The second kernel of the tests is for this kind of processor only.
 [ "$(uname -m)" != x86_64 ] || packages="$packages user-mode-linux:linux.uml kmod:modprobe"
 for package in $packages; do
   command -v "${package#*:}" >/dev/null || missing="$missing ${package%:*}"
 done
+# Its programs are in no folder of the PATH.
+[ -x /usr/lib/cni/bridge ] || missing="$missing containernetworking-plugins"
 if [ -n "$missing" ]; then
   install="apt-get install -y --no-install-recommends$missing"
   command -v apt-get >/dev/null || fail "these programs are missing, and there is no apt-get to install them:$missing"

@@ -8,15 +8,10 @@ PATH=$PATH:/usr/sbin:/sbin
 target=.runtime/vm
 [ "$(uname -m)" = x86_64 ] || { echo "vm-image.sh: it is made for x86_64 alone" >&2; exit 1; }
 
-missing=
-for package in qemu-system-x86:qemu-system-x86_64 busybox-static:busybox; do
-  command -v "${package#*:}" >/dev/null || missing="$missing ${package%:*}"
-done
-if [ -n "$missing" ]; then
-  echo "vm-image.sh: installing Debian packages:$missing" >&2
-  install="apt-get install -y --no-install-recommends$missing"
+if ! command -v qemu-system-x86_64 >/dev/null; then
+  echo "vm-image.sh: installing the Debian package qemu-system-x86" >&2
+  install="apt-get install -y --no-install-recommends qemu-system-x86"
   export DEBIAN_FRONTEND=noninteractive
-  # shellcheck disable=SC2086 # the command is split into words on purpose
   $install >&2 || { apt-get update >&2 && $install >&2; }
 fi
 
@@ -34,13 +29,16 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-echo "vm-image.sh: downloading $package" >&2
-(cd "$work" && apt-get download "$package" >&2 && dpkg-deb -x ./*.deb unpacked)
+# Neither is installed: this machine has a kernel, and perhaps another busybox.
+echo "vm-image.sh: downloading $package and busybox-static" >&2
+(cd "$work" && apt-get download "$package" busybox-static >&2 && for each in ./*.deb; do dpkg-deb -x "$each" unpacked; done)
 modules=$work/unpacked/lib/modules
 [ -d "$modules" ] || modules=$work/unpacked/usr/lib/modules
 root=$work/root
 mkdir -p "$root/bin" "$root/dev" "$root/proc" "$root/sys" "$root/tmp" "$root/www"
-cp "$(command -v busybox)" "$root/bin/busybox"
+busybox=$work/unpacked/bin/busybox
+[ -x "$busybox" ] || busybox=$work/unpacked/usr/bin/busybox
+cp "$busybox" "$root/bin/busybox"
 for applet in sh mount insmod ip cat echo sleep httpd udhcpc udhcpc6 ping poweroff hostname sed; do
   ln -s busybox "$root/bin/$applet"
 done
@@ -79,7 +77,7 @@ echo "the machine is ready"
 exec sh
 INIT
 chmod +x "$root/init"
-(cd "$root" && find . | busybox cpio -o -H newc 2>/dev/null) | gzip >"$work/initrd"
+(cd "$root" && find . | "$busybox" cpio -o -H newc 2>/dev/null) | gzip >"$work/initrd"
 mkdir -p "$target"
 cp "$work"/unpacked/boot/vmlinuz-* "$target/kernel"
 cp "$work/initrd" "$target/initrd"

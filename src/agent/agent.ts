@@ -194,6 +194,7 @@ export class Agent {
       },
     });
     this.attachments = new Attachments({
+      node,
       kinds,
       replica: parts.replica,
       attachments: this.attached,
@@ -205,6 +206,11 @@ export class Agent {
       clock: options.clock,
       connection: () => (this.#connected ? this.#session.connection : undefined),
       reached: (network, revision) => this.#reached(network, revision),
+      // What becomes of the attachment is written after it, and durable.
+      apply: (change) => this.#apply([change], this.revision, false),
+      claimSoon: () => {
+        if (this.#connected) void this.#claimAgain();
+      },
     });
     this.learning = new LocalLearning({
       desired: this.desired,
@@ -477,7 +483,8 @@ export class Agent {
     }
   }
 
-  #apply(changes: readonly ReplicaChange[], revision: number): void {
+  /** `isDurable`: also without what is written next. */
+  #apply(changes: readonly ReplicaChange[], revision: number, isDurable = true): void {
     for (const change of changes) {
       if (change.kind === "network") this.#noteWay(change.state);
       this.desired.apply(change);
@@ -490,7 +497,7 @@ export class Agent {
     const kernel = this.revision === 0 ? this.dataplane.start() : this.dataplane.changed(this.#onlyTenantOf(changes));
     // The kernel is under way; the disk follows in the same turn. Whoever starts again holds what has a network there.
     const saved = changes.filter((change) => change.kind !== "network" || isWhole(change));
-    this.#writer.save(saved, revision, saved.length === 0 || saved.some(isWhole));
+    this.#writer.save(saved, revision, isDurable && (saved.length === 0 || saved.some(isWhole)));
     this.learning.desiredChanged();
     for (const waiting of this.#waiting)
       if (waiting.revision <= revision && !partial.has(waiting.network)) {

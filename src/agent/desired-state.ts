@@ -19,7 +19,7 @@ import { defaultGroup } from "../model/network-rules.ts";
 import { peersInForce } from "../model/peering.ts";
 import { declaredIps } from "../model/resources.ts";
 import { blockGateway } from "../model/subnet.ts";
-import type { Attachment, ReplicaChange } from "./replica.ts";
+import { type Attachment, hasPort, type ReplicaChange } from "./replica.ts";
 import { Fold, type WayTo } from "./sources/fold.ts";
 import { type CarriedNetwork, ServerSource } from "./sources/server.ts";
 import { staticPlaces } from "./sources/static.ts";
@@ -183,6 +183,11 @@ export class DesiredState {
   /** The addresses of an endpoint of this node, each with the length of what is on its link: subnet, or block. */
   addressesOf(endpoint: Pick<Endpoint, "ips" | "learnedIps">, { name, mode, subnets }: Network): InterfaceAddress[] {
     return interfaceAddresses(declaredIps(endpoint), mode === "l2" ? subnets : this.#server.ownBlocks(name));
+  }
+
+  /** The blocks of an l3 network that this node owns. */
+  ownBlocks(network: string): readonly Cidr[] {
+    return this.#server.ownBlocks(network);
   }
 
   /** The attachment of an endpoint came or went. */
@@ -384,7 +389,8 @@ export class DesiredState {
     const { id } = endpoint;
     const belongsHere = endpoint.node === this.#node;
     const attachment = this.#attachments.get(id);
-    const port = attachment?.state === "releasing" ? undefined : attachment;
+    const port =
+      attachment !== undefined && attachment.state !== "releasing" && hasPort(attachment) ? attachment : undefined;
     const isHere = belongsHere || port !== undefined;
     if (!isHere && !this.#own.has(id)) return;
     this.#occupying(endpoint.network, () => (isHere ? this.#own.set(id, endpoint) : this.#own.delete(id)));

@@ -19,6 +19,7 @@ import { NetlinkSocket } from "../netlink/index.ts";
 import { Agent } from "./agent.ts";
 import { defaultVtep } from "./default-vtep.ts";
 import { loadCredentials, loadPrivateKey, saveCredentials, savePrivateKey } from "./identity-files.ts";
+import type { MakeAgentPlugin } from "./plugin.ts";
 import { serveAgent } from "./socket.ts";
 import { readUnderlay, type UnderlayState } from "./underlay.ts";
 
@@ -42,6 +43,7 @@ export interface RunAgentOptions {
   readonly dataDir: string;
   readonly runDir: string;
   readonly instance: string;
+  readonly plugins: readonly MakeAgentPlugin[];
 }
 
 /** Duplicate address detection takes up to two seconds (RFC 4862 §5.1, §5.4.2); a link that comes up may take some more. */
@@ -95,7 +97,9 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   const { promise: stopped, resolve: stop } = Promise.withResolvers<number>();
   let server: Awaited<ReturnType<typeof serveAgent>>;
   try {
-    server = await serveAgent(agent, socketPath);
+    const plugins = options.plugins.map((make) => make(agent, options.runDir));
+    for (const plugin of plugins) await plugin.begin();
+    server = await serveAgent(agent, socketPath, plugins);
   } catch (error) {
     await agent.close();
     throw error;

@@ -28,6 +28,13 @@ export interface Attachment {
   readonly allowedAddresses: readonly AllowedAddress[];
   /** Its own, in place of what the network says for each endpoint. */
   readonly bandwidth?: Bandwidth;
+  /** In its own words, the program that attached it and will detach it, such as a container runtime. Absent: an operator. */
+  readonly owner?: string;
+}
+
+/** Whether it has an interface of weft's. Otherwise, in no namespace, its addresses are held, and that is all. */
+export function hasPort({ place }: Attachment): boolean {
+  return place.kind !== "netns" || place.netns !== "";
 }
 
 /** Whether the endpoint hangs where it was put, whatever the server knows of it. */
@@ -108,7 +115,7 @@ export interface ReplicaOwner {
   readonly instance: string;
 }
 
-const schemaVersion = 7;
+const schemaVersion = 8;
 
 /**
  * What this node needs to bring its endpoints back without the server: the last complete state that the server told,
@@ -269,18 +276,19 @@ export class Replica {
   }
 
   attachments(): Attachment[] {
-    return this.#statements.listAttachments.all().map(({ place, allowedAddresses, bandwidth, ...row }) => ({
+    return this.#statements.listAttachments.all().map(({ place, allowedAddresses, bandwidth, owner, ...row }) => ({
       ...(row as unknown as Pick<Attachment, "id" | "network" | "state">),
       place: JSON.parse(String(place)),
       allowedAddresses: JSON.parse(String(allowedAddresses)),
       ...(bandwidth === null ? {} : { bandwidth: JSON.parse(String(bandwidth)) }),
+      ...(owner === null ? {} : { owner: String(owner) }),
     }));
   }
 
-  putAttachment({ id, network, state, place, allowedAddresses, bandwidth }: Attachment): void {
+  putAttachment({ id, network, state, place, allowedAddresses, bandwidth, owner }: Attachment): void {
     const own = bandwidth === undefined ? null : JSON.stringify(bandwidth);
     const [where, allowed] = [JSON.stringify(place), JSON.stringify(allowedAddresses)];
-    this.#write(() => this.#statements.putAttachment.run(id, network, state, where, allowed, own));
+    this.#write(() => this.#statements.putAttachment.run(id, network, state, where, allowed, own, owner ?? null));
   }
 
   deleteAttachment(id: string): void {
@@ -435,6 +443,7 @@ export class Replica {
       CREATE TABLE endpoints (id TEXT PRIMARY KEY, network TEXT NOT NULL, endpoint BLOB NOT NULL) STRICT, WITHOUT ROWID;
       CREATE INDEX endpoints_by_network ON endpoints (network);
       ${attachmentTable}
+      ${addOwner}
       ${blockTable}
       ${policyTables}
       PRAGMA user_version = ${schemaVersion};
@@ -487,8 +496,19 @@ INSERT INTO attachments SELECT id, network, state,
   allowedAddresses, bandwidth FROM attachmentsBefore;
 DROP TABLE attachmentsBefore;`;
 
+/** Null: an operator. */
+const addOwner = `ALTER TABLE attachments ADD COLUMN owner TEXT;`;
+
 /** What brings a database of each version, from 1 on, to the next. */
-const schemaSteps = [blockTable, addRoutePriority, addAllowedAddresses, addBandwidth, policyTables, putPlacesTogether];
+const schemaSteps = [
+  blockTable,
+  addRoutePriority,
+  addAllowedAddresses,
+  addBandwidth,
+  policyTables,
+  putPlacesTogether,
+  addOwner,
+];
 
 const sql = {
   readRevision: "SELECT revision AS value FROM state",
@@ -523,7 +543,8 @@ const sql = {
   deletePolicyMember: "DELETE FROM policyMembers WHERE id = ?",
   deletePolicyMembersOf: "DELETE FROM policyMembers WHERE tenant = ?",
   listPolicyMembers: "SELECT member FROM policyMembers",
-  putAttachment: "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+  putAttachment:
+    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
   deleteAttachment: "DELETE FROM attachments WHERE id = ?",
-  listAttachments: "SELECT id, network, state, place, allowedAddresses, bandwidth FROM attachments",
+  listAttachments: "SELECT id, network, state, place, allowedAddresses, bandwidth, owner FROM attachments",
 } as const;

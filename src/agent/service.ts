@@ -10,6 +10,7 @@ import { noTunnel } from "../model/encapsulation.ts";
 import type { Endpoint } from "../model/resources.ts";
 import type { Agent } from "./agent.ts";
 import { interfaceOf, type PlaceRequest } from "./attach/kind.ts";
+import { hasPort } from "./replica.ts";
 import { listFdb, listNeighbourRows, listRouteRows, type TableRow } from "./tables.ts";
 import { wayText } from "./ways.ts";
 
@@ -137,7 +138,8 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
       const attachment = agent.attached.get(endpoint.id);
       const problem = dataplane.problems.get({ kind: "endpoint", network: endpoint.network, key: endpoint.id });
       const note = dataplane.network(endpoint.network)?.dataplane.ports.noteOf(endpoint.id) ?? "";
-      const isPending = !dataplane.isPortInPlace(endpoint.network, endpoint.id);
+      const isPending =
+        (attachment === undefined || hasPort(attachment)) && !dataplane.isPortInPlace(endpoint.network, endpoint.id);
       return {
         endpoint: kinds.endpoint.toMessage(endpoint),
         netns: attachment?.place.kind === "netns" ? attachment.place.netns : "",

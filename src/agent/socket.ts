@@ -7,10 +7,11 @@ import { refuseMalformed } from "../api/malformed.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Agent } from "./agent.ts";
 import { metricsContentType, metricsText } from "./metrics.ts";
+import type { AgentPlugin } from "./plugin.ts";
 import { agentService } from "./service.ts";
 
-/** Answers on `agent.sock`: the commands of this node, /metrics, /healthz and /readyz. */
-export async function serveAgent(agent: Agent, path: string): Promise<Server> {
+/** Answers on `agent.sock`: the commands of this node, plugins, /metrics, /healthz and /readyz. */
+export async function serveAgent(agent: Agent, path: string, plugins: readonly AgentPlugin[]): Promise<Server> {
   const commands = connectNodeAdapter({
     routes: (router) => {
       router.service(AgentService, agentService(agent));
@@ -43,7 +44,7 @@ export async function serveAgent(agent: Agent, path: string): Promise<Server> {
         response.writeHead(agent.inSync ? 200 : 503).end(agent.inSync ? "ok\n" : "the kernel is not yet as desired\n");
         return;
       default:
-        commands(request, response);
+        (plugins.find((plugin) => plugin.path === request.url)?.answer ?? commands)(request, response);
     }
   };
   const server = createHttpServer(handler);

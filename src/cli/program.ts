@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { registerAgent } from "./commands/agent.ts";
 import { registerAttach } from "./commands/attach.ts";
+import { registerCni } from "./commands/cni.ts";
 import { registerCompletion } from "./commands/completion.ts";
 import { registerEndpoint } from "./commands/endpoint.ts";
 import { registerEvents } from "./commands/events.ts";
@@ -48,6 +49,7 @@ export function createProgram(): Command {
   registerStatus(program);
   registerEvents(program);
   registerTables(program);
+  registerCni(program);
   program.commandsGroup("Learn and try:");
   registerLab(program);
   program.commandsGroup("Other:");

@@ -232,7 +232,10 @@ const refusals: Row[] = [
     endpoint({ ips: ["10.0.0.1", "fd00::1", "10.0.0.2"] }),
     "ips[2]: found 10.0.0.2, one more IPv4 address; allowed: at most one of each IP family",
   ],
-  [endpoint({ attachment: "card" }), 'attachment: found "card"; allowed: netns or tap or interface or learned'],
+  [
+    endpoint({ attachment: "card" }),
+    'attachment: found "card"; allowed: netns or tap or interface or external or learned',
+  ],
   [endpoint({ sequence: -1 }), "sequence: found -1; allowed: a sequence number, 0 to 9007199254740991"],
 ];
 describe("refusals", () => {

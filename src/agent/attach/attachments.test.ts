@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import type { NodeConnection } from "../../api/clients.ts";
 import { kinds } from "../../api/kinds.ts";
+import { cidr } from "../../base/cidr.ts";
 import { ManualClock } from "../../base/clock.ts";
 import { seconds } from "../../base/duration.ts";
 import { WeftError } from "../../base/errors.ts";
@@ -32,6 +33,8 @@ let flow: Attachments;
 let diskError: WeftError | undefined;
 let refusal: Error | undefined;
 let own: Map<string, Endpoint>;
+/** Networks as the server says. */
+let declared: Map<string, { readonly network: object }>;
 /** Of the node, apart from the kernel. */
 let problems: Problems;
 const clock = new ManualClock();
@@ -57,6 +60,9 @@ const hooks: AttachKinds["netns"] = {
   current: (place) => place,
 };
 
+/** What the server does with what is given back. */
+let deletion: () => Promise<unknown>;
+
 /** A server that grants everything. */
 const client = {
   createEndpoint: async ({ id }: { readonly id: string }) => {
@@ -65,7 +71,7 @@ const client = {
     const granted: Endpoint = { id, ...endpoint, attachment: "netns" };
     return { endpoint: kinds.endpoint.toMessage(granted), revision: 7n };
   },
-  deleteEndpoints: async () => void steps.push("given back"),
+  deleteEndpoints: () => deletion(),
 };
 
 beforeEach(() => {
@@ -75,7 +81,9 @@ beforeEach(() => {
   problem = undefined;
   diskError = undefined;
   refusal = undefined;
+  deletion = async () => void steps.push("given back");
   own = new Map();
+  declared = new Map();
   networks = new Map();
   problems = new Problems(() => {}, clock);
   const kernelProblems = new Problems(() => {}, clock);
@@ -100,7 +108,12 @@ beforeEach(() => {
     kinds: { netns: hooks, device: new DeviceAttachment(new FakeMachine().current()) },
     replica: replica as Replica,
     attachments,
-    desired: { own, attachmentChanged: () => {} } as unknown as DesiredState,
+    desired: {
+      own,
+      networks: declared,
+      ownBlocks: () => [cidr("10.0.0.64/26")],
+      attachmentChanged: () => {},
+    } as unknown as DesiredState,
     dataplane: dataplane as unknown as NodeDataplane,
     problems,
     events: new EventLog(clock),
@@ -108,6 +121,12 @@ beforeEach(() => {
     clock,
     connection: () => (isConnected ? ({ client } as unknown as NodeConnection) : undefined),
     reached: async () => {},
+    node: "h1",
+    claimSoon: () => void steps.push("claim soon"),
+    apply: (change) => {
+      if (change.kind === "endpoint") own.set(change.endpoint.id, change.endpoint);
+      if (change.kind === "endpoint-removed") own.delete(change.id);
+    },
   };
   flow = new Attachments(options);
 });
@@ -251,6 +270,81 @@ for (const code of [...notNow, undefined])
     assert.equal(attachments.get(id)?.state, "attached");
     assert.equal(problems.size, 0);
   });
+
+function routed(): void {
+  declared.set("web", { network: { name: "web", mode: "l3", vni: 7, subnets: [cidr("10.0.0.0/16")] } });
+}
+
+test("while the server is away, a layer-3 network has addresses of the node's own, and it hears of them when it is back", async () => {
+  isConnected = false;
+  await assert.rejects(flow.attach(request), /no connection to the server/);
+  routed();
+  const { id, ips } = await flow.attach(request);
+  assert.deepEqual(ips, ["10.0.0.126"]);
+  assert.equal(attachments.get(id)?.state, "unclaimed");
+  assert.ok(own.has(id));
+  isConnected = true;
+  steps = [];
+  assert.deepEqual(await flow.claimAgain(), []);
+  assert.deepEqual(steps, ["claimed", "disk: attached"]);
+});
+
+test("who waits for it as a runtime does has an address of the node's own at once, and operators have one of the server", async () => {
+  routed();
+  const { id } = await flow.attach({ ...request, owner: "a runtime" });
+  assert.deepEqual(steps, ["kernel", "disk: unclaimed", "claim soon"]);
+  assert.equal(attachments.get(id)?.owner, "a runtime");
+  steps = [];
+  await flow.attach({ ...request, place: hook("another") });
+  assert.ok(steps.includes("claimed"));
+});
+
+test("what the node gave out by itself and took back, nobody has any more", async () => {
+  routed();
+  const { id } = await flow.attach({ ...request, owner: "a runtime" });
+  await flow.releaseOwned(attachments.get(id) as Attachment);
+  assert.equal(own.size, 0);
+  assert.equal(attachments.size, 0);
+  networks.set("web", new DesiredNetwork(networkSettings({ name: "web" })));
+  problem = { object: { kind: "bridge", network: "web" } };
+  await assert.rejects(flow.attach({ ...request, owner: "a runtime" }), /a port/);
+  assert.equal(own.size, 0);
+  assert.equal(attachments.size, 0);
+});
+
+test("addresses are held without anything in the kernel", async () => {
+  const { id } = await flow.hold({ network: "web", interface: "x", mac: "", ips: [], labels: {}, owner: "a runtime" });
+  assert.deepEqual(steps, ["disk: pending", "claimed", "disk: attached"]);
+  assert.deepEqual(attachments.get(id)?.place, {
+    kind: "netns",
+    netns: "",
+    interface: "x",
+    inode: 0,
+    routePriority: 0,
+  });
+});
+
+test("an attempt that is ended leaves nothing", async () => {
+  const ending = new AbortController();
+  const attached = flow.attach({ ...request, owner: "a runtime", signal: ending.signal });
+  ending.abort(new Error("nobody waits"));
+  await assert.rejects(attached, /nobody waits/);
+  assert.equal(attachments.size, 0);
+});
+
+test("who releases by its name waits for the server no longer than a second", async () => {
+  const { id } = await flow.attach({ ...request, owner: "a runtime" });
+  const { promise: never } = Promise.withResolvers<never>();
+  deletion = () => {
+    steps.push("asked to delete");
+    return never;
+  };
+  const released = flow.releaseOwned(attachments.get(id) as Attachment);
+  while (steps.at(-1) !== "asked to delete") await new Promise(setImmediate);
+  clock.advance(seconds(1));
+  await released;
+  assert.equal(attachments.get(id)?.state, "releasing");
+});
 
 test("what is detached while the disk is full is gone from here, and is recorded as such until the server knows", async () => {
   const { id } = await flow.attach(request);

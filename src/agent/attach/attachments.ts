@@ -2,9 +2,11 @@ import { randomBytes } from "node:crypto";
 import type { NodeConnection } from "../../api/clients.ts";
 import { given } from "../../api/codec.ts";
 import { kinds } from "../../api/kinds.ts";
+import type { Cidr } from "../../base/cidr.ts";
 import type { Clock } from "../../base/clock.ts";
 import { seconds } from "../../base/duration.ts";
 import { type ErrorCode, messageOf, WeftError } from "../../base/errors.ts";
+import type { IpAddress } from "../../base/ip.ts";
 import type { Logger } from "../../base/logger.ts";
 import { unwrap } from "../../base/result.ts";
 import type { DesiredNetwork, KernelObject, NodeDataplane, PortPlace, Problems } from "../../dataplane/index.ts";
@@ -14,13 +16,24 @@ import { declaredIps, type Endpoint } from "../../model/resources.ts";
 import { parseBandwidth } from "../../model/schema.ts";
 import type { DesiredState } from "../desired-state.ts";
 import type { EventLog } from "../event-log.ts";
-import { type Attachment, isInPlace, type Replica, type ReplicaChange } from "../replica.ts";
+import { type Attachment, hasPort, isInPlace, type Replica, type ReplicaChange } from "../replica.ts";
 import { isOfAll, restsOn } from "../rests-on.ts";
 import { parseAllowedAddresses } from "./allowed-addresses.ts";
 import { AttachmentWriter } from "./attachment-writer.ts";
-import { type AttachKinds, type AttachRequest, type AttachTarget, interfaceOf, kindOf, placeText } from "./kind.ts";
+import { claimFromBlocks } from "./claim-from-blocks.ts";
+import {
+  type AttachKinds,
+  type AttachRequest,
+  type AttachTarget,
+  type HoldRequest,
+  interfaceOf,
+  kindOf,
+  placeText,
+} from "./kind.ts";
 
 export interface AttachmentsOptions {
+  /** This node. */
+  readonly node: string;
   readonly kinds: AttachKinds;
   readonly replica: Replica;
   readonly attachments: Map<string, Attachment>;
@@ -35,12 +48,27 @@ export interface AttachmentsOptions {
   readonly connection: () => NodeConnection | undefined;
   /** Resolves when the state of at least this revision is complete here, and all of the network with it. */
   readonly reached: (network: string, revision: number) => Promise<void>;
+  /** Takes over, in memory and on disk, what holds on this node though the server has not said it. */
+  readonly apply: (change: ReplicaChange) => void;
+  /** Lets the server hear soon of endpoints that it does not know. */
+  readonly claimSoon: () => void;
 }
 
 const requestTimeout = seconds(10);
 const settleAgain = seconds(5);
+const claimsAtOnce = 32;
+/** Who asks for a release by its owner's name, such as a container runtime, waits no longer than this for the server. */
+const releasePatience = seconds(1);
 /** Passes of the dataplane that an attachment waits for; one does unless others are attached at the same time. */
 const mostPasses = 10;
+
+/** What is to be attached, once its place has been found fit. */
+interface Claim
+  extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "owner" | "signal">,
+    Pick<Attachment, "place" | "allowedAddresses" | "bandwidth">,
+    Pick<Endpoint, "attachment"> {
+  readonly attempted: string;
+}
 
 /** With these the server says that it will not have the claim as it is; with any other that it could not take it now. */
 const finalRefusals: ReadonlySet<ErrorCode> = new Set(["invalid-argument", "not-found", "already-exists"]);
@@ -48,6 +76,8 @@ const finalRefusals: ReadonlySet<ErrorCode> = new Set(["invalid-argument", "not-
 /** Attaches endpoints and takes them away again: whole, or not at all. */
 export class Attachments {
   readonly #options: AttachmentsOptions;
+  /** The addresses that were last chosen here, by subnet. */
+  readonly #lastChosen = new Map<Cidr, IpAddress>();
   /** Keys of spots where something is being attached now. */
   readonly #busy = new Set<string>();
   readonly #writer: AttachmentWriter;
@@ -69,54 +99,122 @@ export class Attachments {
     const allowedAddresses = parseAllowedAddresses(request.allowedAddresses, attempted);
     const bandwidth = bandwidthOf(request, attempted);
     const spot = await kind.find(request.place, [...attachments.values()], attempted);
-    const { key } = spot;
-    const connection = this.#requireConnection(attempted);
+    const found = (): Pick<Claim, "place" | "attachment"> => {
+      const place = spot.place([...attachments.values()]);
+      return { place, attachment: kind.nameOf(place) };
+    };
+    const { network, mac, ips, labels, owner, signal } = request;
+    return this.#make(spot.key, attempted, () => ({
+      ...{ network, mac, ips, labels, attempted, allowedAddresses, ...found() },
+      ...(bandwidth === undefined ? {} : { bandwidth }),
+      ...(owner === undefined ? {} : { owner }),
+      ...(signal === undefined ? {} : { signal }),
+    }));
+  }
+
+  /** Claims addresses for an interface that is not weft's, and keeps them until {@link releaseOwned}. Changes nothing in the kernel. */
+  async hold({ interface: name, ...request }: HoldRequest): Promise<Endpoint> {
+    const attempted = `hold addresses of network ${request.network} for ${request.owner}`;
+    const place: PortPlace = { kind: "netns", netns: "", interface: name, inode: 0, routePriority: 0 };
+    return this.#make(request.owner, attempted, () => ({
+      ...request,
+      attempted,
+      place,
+      attachment: "external",
+      allowedAddresses: [],
+    }));
+  }
+
+  /** `key`: those that want the same place have the same. */
+  async #make(key: string, attempted: string, claimOf: () => Claim): Promise<Endpoint> {
     if (this.#busy.has(key))
       throw new WeftError({ code: "already-exists", attempted, reason: "the same is being attached right now" });
-    const place = spot.place([...attachments.values()]);
+    const request = claimOf();
+    const { network, place, allowedAddresses, bandwidth, owner, signal } = request;
     this.#busy.add(key);
     const id = randomBytes(6).toString("hex");
+    const attachment: Attachment = {
+      id,
+      network,
+      place,
+      allowedAddresses,
+      ...(bandwidth === undefined ? {} : { bandwidth }),
+      ...(owner === undefined ? {} : { owner }),
+      state: "pending",
+    };
+    let here: Endpoint | undefined;
     try {
-      // On disk before the server hears of it: after a crash the claim is found and given back.
-      const attachment: Attachment = {
-        id,
-        network: request.network,
-        place,
-        allowedAddresses,
-        ...(bandwidth === undefined ? {} : { bandwidth }),
-        state: "pending",
-      };
-      this.#writer.put(attachment);
-      const answer = await connection.client.createEndpoint(
-        {
-          id,
-          network: request.network,
-          attachment: kind.nameOf(place),
-          mac: request.mac,
-          ips: [...request.ips],
-          labels: { ...request.labels },
-        },
-        { timeoutMs: requestTimeout },
-      );
-      if (answer.endpoint === undefined)
-        throw new WeftError({ code: "internal", attempted, reason: "the server's answer lacks the endpoint" });
-      const endpoint = unwrap(kinds.endpoint.fromMessage(answer.endpoint));
-      await this.#options.reached(request.network, Number(answer.revision));
-      await this.#comeIntoPlace(endpoint, attempted);
-      this.#writer.put({ ...attachment, state: "attached" });
+      here = this.#claimHere(request, attachment);
+      const endpoint = here ?? (await this.#claim(request, attachment));
+      if (hasPort(attachment)) await this.#comeIntoPlace(endpoint, request);
+      signal?.throwIfAborted();
+      // It may have been released meanwhile.
+      if (this.#options.attachments.get(id)?.state !== "pending")
+        throw new WeftError({ code: "unavailable", attempted, reason: "it was released while it was being attached" });
+      this.#writer.put({ ...attachment, state: here === undefined ? "attached" : "unclaimed" });
+      if (here !== undefined) this.#options.claimSoon();
       this.#options.events.add({
         level: "info",
         kind: "attached",
-        object: { kind: "endpoint", network: request.network, key: id },
-        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) ${joinedText(place)}`,
+        object: { kind: "endpoint", network, key: id },
+        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) ${hasPort(attachment) ? joinedText(place) : heldText(place)}`,
       });
       return endpoint;
     } catch (error) {
-      await this.#release(id);
+      await this.#release(id, here !== undefined);
       throw error;
     } finally {
       this.#busy.delete(key);
     }
+  }
+
+  async #claim(request: Claim, attachment: Attachment): Promise<Endpoint> {
+    const { mac, ips, labels, attempted, signal } = request;
+    const { id, network } = attachment;
+    const connection = this.#options.connection();
+    if (connection === undefined)
+      throw new WeftError({
+        code: "unavailable",
+        attempted,
+        reason: "the agent has no connection to the server, which gives out addresses",
+        hint: "see weft status for why; endpoints that are attached work on meanwhile",
+      });
+    // On disk before the server hears of it: after a crash the claim is found and given back.
+    this.#writer.put(attachment);
+    const answer = await connection.client.createEndpoint(
+      { id, network, attachment: request.attachment, mac, ips: [...ips], labels: { ...labels } },
+      { timeoutMs: requestTimeout, ...(signal === undefined ? {} : { signal }) },
+    );
+    if (answer.endpoint === undefined)
+      throw new WeftError({ code: "internal", attempted, reason: "the server's answer lacks the endpoint" });
+    await unlessAborted(this.#options.reached(network, Number(answer.revision)), signal);
+    return unwrap(kinds.endpoint.fromMessage(answer.endpoint));
+  }
+
+  /**
+   * With addresses of blocks that this node has, which the server hears of later: for container runtimes, which wait, and for
+   * everybody while the server cannot be asked. `undefined`: the server has to choose. Nothing is on disk of it before it is in
+   * place: until then there is nobody to give back to.
+   */
+  #claimHere(request: Claim, attachment: Attachment): Endpoint | undefined {
+    const { attachments, desired, node, apply } = this.#options;
+    const isAlone = this.#options.connection() === undefined;
+    const network = desired.networks.get(request.network)?.network;
+    if (network?.mode !== "l3" || (request.owner === undefined && !isAlone)) return undefined;
+    const part = {
+      node,
+      network,
+      blocks: desired.ownBlocks(network.name),
+      own: desired.own.values(),
+      lastChosen: this.#lastChosen,
+      isAlone,
+    };
+    const claim = claimFromBlocks({ ...request, id: attachment.id }, part, request.attempted);
+    if (!claim.ok && isAlone) throw claim.error;
+    if (!claim.ok) return undefined;
+    attachments.set(attachment.id, attachment);
+    apply({ kind: "endpoint", endpoint: claim.value });
+    return claim.value;
   }
 
   /** The endpoint that was there; `undefined` when there was none. The server is told now, or when it can be reached. */
@@ -125,7 +223,7 @@ export class Attachments {
     const candidates = [...attachments.values()].filter((each) => each.network === target.network && isInPlace(each));
     const attachment = kindOf(ways, target.place).at(target.place, candidates);
     if (attachment === undefined) return undefined;
-    await this.#release(attachment.id);
+    await this.#release(attachment.id, attachment.state === "unclaimed");
     this.#options.events.add({
       level: "info",
       kind: "detached",
@@ -136,12 +234,33 @@ export class Attachments {
   }
 
   /**
+   * Takes away what an owner attached, in whatever state that is. It is gone from this node then; the server has been told, or
+   * will be when it answers again.
+   */
+  async releaseOwned({ id, network, place }: Attachment): Promise<void> {
+    const { attachments, events, clock } = this.#options;
+    const attachment = attachments.get(id);
+    if (attachment === undefined || attachment.state === "releasing") return;
+    const object = { kind: "endpoint", network, key: id };
+    events.add({
+      level: "info",
+      kind: "detached",
+      object,
+      message: `${interfaceOf(place)} taken out of ${placeOf(attachment)}`,
+    });
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const cancel = clock.after(releasePatience, resolve);
+    await this.#release(id, attachment.state === "unclaimed", late);
+    cancel();
+  }
+
+  /**
    * Tells the server of endpoints that are gone: those whose release it has not heard of, and those it believes here
    * that nothing on this node knows of. Called whenever the state is complete.
    */
   async settleWithServer(): Promise<void> {
     const { attachments, desired, logger } = this.#options;
-    const released = [...attachments.values()].filter((attachment) => attachment.state === "releasing");
+    const hasReleased = attachments.values().some(({ state }) => state === "releasing");
     // What was learned hangs on nothing; it is withdrawn by whoever learned it.
     const orphans = [...desired.own.values()]
       .filter(({ id, attachment }) => attachment !== "learned" && !attachments.has(id))
@@ -149,14 +268,23 @@ export class Attachments {
     for (const id of orphans)
       logger.warn({ endpoint: id }, "nothing is attached here for this endpoint; giving it back");
     const connection = this.#options.connection();
-    if (connection === undefined || (released.length === 0 && orphans.length === 0)) return;
+    if (connection === undefined || (!hasReleased && orphans.length === 0)) return;
     const before = this.#releasing;
     const send = async (): Promise<void> => {
       await before;
+      // Those for which the one before was too early: many that are released at once take two requests.
+      const released = [...attachments.values()].filter(({ state }) => state === "releasing");
+      if (released.length === 0 && orphans.length === 0) return;
       await connection.client.deleteEndpoints(
         { ids: [...released.map((attachment) => attachment.id), ...orphans] },
         { timeoutMs: requestTimeout },
       );
+      // Of those that it did not know it will not say that they are gone.
+      for (const id of orphans) {
+        const network = desired.own.get(id)?.network;
+        if (network !== undefined && !attachments.has(id))
+          this.#options.apply({ kind: "endpoint-removed", network, id });
+      }
       for (const { id } of released) this.#writer.remove(id);
     };
     this.#releasing = send().catch((error: unknown) => {
@@ -208,30 +336,35 @@ export class Attachments {
    * Those that it could not be asked about stay unclaimed.
    */
   async claimAgain(): Promise<readonly { readonly endpoint: Endpoint; readonly reason: string }[]> {
-    const { kinds: ways, attachments, desired, logger } = this.#options;
+    const { attachments, desired, logger } = this.#options;
     const refused: { readonly endpoint: Endpoint; readonly reason: string }[] = [];
-    for (const attachment of [...attachments.values()]) {
+    // One of them may want the address that one before gave up.
+    await this.#releasing;
+    const claim = async (attachment: Attachment): Promise<void> => {
       const endpoint = desired.own.get(attachment.id);
       const client = this.#options.connection()?.client;
-      if (attachment.state !== "unclaimed" || endpoint === undefined || client === undefined) continue;
+      if (endpoint === undefined || client === undefined || attachments.get(attachment.id) !== attachment) return;
       const { id, network, mac, labels } = endpoint;
-      const claim = {
+      const wanted = {
         id,
         network,
-        attachment: kindOf(ways, attachment.place).nameOf(attachment.place),
+        attachment: endpoint.attachment,
         mac,
         ips: [...declaredIps(endpoint)],
         labels: { ...labels },
       };
-      const error = await client.createEndpoint(claim, { timeoutMs: requestTimeout }).then(() => undefined, asError);
-      if (error === undefined) {
-        // It may have been detached meanwhile.
-        if (attachments.get(id)?.state === "unclaimed") this.#writer.keep({ ...attachment, state: "attached" });
-      } else if (error instanceof WeftError && finalRefusals.has(error.code))
-        refused.push({ endpoint, reason: `the server does not know it any more and refuses it: ${error.reason}` });
-      else logger.warn({ endpoint: id, error: error.message }, "could not claim an endpoint again; trying again later");
+      const error = await client.createEndpoint(wanted, { timeoutMs: requestTimeout }).then(() => undefined, asError);
+      // It may have been detached meanwhile.
+      if (attachments.get(id)?.state !== "unclaimed") return;
+      if (error === undefined) this.#writer.keep({ ...attachment, state: "attached" });
+      else if (error instanceof WeftError && finalRefusals.has(error.code))
+        refused.push({ endpoint, reason: `the server does not know it and refuses it: ${error.reason}` });
+      else logger.warn({ endpoint: id, error: error.message }, "could not claim an endpoint; trying again later");
       this.#tellClaim(endpoint, error);
-    }
+    };
+    const unclaimed = [...attachments.values()].filter(({ state }) => state === "unclaimed");
+    for (let first = 0; first < unclaimed.length; first += claimsAtOnce)
+      await Promise.all(unclaimed.slice(first, first + claimsAtOnce).map(claim));
     return refused;
   }
 
@@ -244,7 +377,7 @@ export class Attachments {
         claimObject(endpoint),
         new WeftError({
           code: error.code,
-          attempted: `claim endpoint ${endpoint.id} of network ${endpoint.network} again, which the server does not know any more`,
+          attempted: `claim endpoint ${endpoint.id} of network ${endpoint.network}, which the server does not know`,
           reason: `${error.reason}; it works on and is claimed until the server accepts or refuses it`,
           hint: error.hint ?? "see the server's log",
           cause: error,
@@ -259,13 +392,12 @@ export class Attachments {
 
   /** The endpoint was taken from this node without anybody here having detached it. */
   forget(endpoint: Endpoint, reason: string): void {
-    const { attachments } = this.#options;
-    const attachment = attachments.get(endpoint.id);
+    const attachment = this.#options.attachments.get(endpoint.id);
     if (attachment === undefined) return;
     this.#writer.remove(endpoint.id);
     this.#forgetClaim(attachment);
     const object = { kind: "endpoint", network: endpoint.network, key: endpoint.id };
-    const message = `${endpoint.ips.join(", ")} was taken out of ${placeText(attachment.place)}: ${reason}`;
+    const message = `${endpoint.ips.join(", ")} was taken out of ${placeOf(attachment)}: ${reason}`;
     this.#options.events.add({ level: "warning", kind: "detached", object, message });
     this.#options.logger.warn({ endpoint: endpoint.id, network: endpoint.network }, message);
   }
@@ -281,32 +413,26 @@ export class Attachments {
     this.#writer.close();
   }
 
-  async #release(id: string): Promise<void> {
-    const { attachments, desired, dataplane } = this.#options;
+  /** `isUnknown`: to the server. `late`: when to wait for it no longer. */
+  async #release(id: string, isUnknown: boolean, late?: Promise<void>): Promise<void> {
+    const { attachments, desired, dataplane, apply } = this.#options;
     const attachment = attachments.get(id);
     if (attachment === undefined) return;
     this.#writer.keep({ ...attachment, state: "releasing" });
     this.#forgetClaim(attachment);
-    desired.attachmentChanged(id);
+    // What the server does not know it will never say to be gone. Of what it knows the addresses stay taken until it says so.
+    if (isUnknown && desired.own.has(id)) apply({ kind: "endpoint-removed", network: attachment.network, id });
+    else desired.attachmentChanged(id);
     await dataplane.changed(dataplane.networks.get(attachment.network)?.settings.tenant);
-    await this.settleWithServer();
-  }
-
-  #requireConnection(attempted: string): NodeConnection {
-    const connection = this.#options.connection();
-    if (connection !== undefined) return connection;
-    throw new WeftError({
-      code: "unavailable",
-      attempted,
-      reason: "the agent has no connection to the server, which gives out addresses",
-      hint: "see weft status for why; endpoints that are attached work on meanwhile",
-    });
+    const settled = this.settleWithServer();
+    await (late === undefined ? settled : Promise.race([settled, late]));
   }
 
   /** A kernel event that tells of a moment within a pass asks for another look at the port, which is not a failure yet. */
-  async #comeIntoPlace({ id, network: name }: Endpoint, attempted: string): Promise<void> {
+  async #comeIntoPlace({ id, network: name }: Endpoint, { attempted, signal }: Claim): Promise<void> {
     const { dataplane } = this.#options;
     for (let pass = 0; pass < mostPasses; pass++) {
+      signal?.throwIfAborted();
       const network = dataplane.networks.get(name);
       await dataplane.changed(network?.settings.tenant);
       const problem =
@@ -335,6 +461,15 @@ function attemptOf({ network, place }: AttachTarget): string {
   return `attach ${placeText(place)} to network ${network}${as}`;
 }
 
+function heldText(place: PortPlace): string {
+  return `held for ${interfaceOf(place)}, which is not weft's`;
+}
+
+/** For people. */
+function placeOf(attachment: Attachment): string {
+  return hasPort(attachment) ? placeText(attachment.place) : "an interface that is not weft's";
+}
+
 function joinedText(place: PortPlace): string {
   return place.kind === "netns" ? `in ${placeText(place)} as ${place.interface}` : `by ${placeText(place)}`;
 }
@@ -352,4 +487,17 @@ function claimObject({ id, network }: Pick<Attachment, "id" | "network">): Kerne
 
 function asError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(messageOf(thrown));
+}
+
+async function unlessAborted<Value>(promise: Promise<Value>, signal: AbortSignal | undefined): Promise<Value> {
+  if (signal === undefined) return promise;
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = (): void => reject(signal.reason);
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    signal.throwIfAborted();
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
 }

@@ -32,6 +32,18 @@ export interface AttachRequest extends AttachTarget {
   readonly labels: Readonly<Record<string, string>>;
   /** Each as the operator gave it: an address or a prefix, and a MAC or none. */
   readonly allowedAddresses: readonly { readonly prefix: string; readonly mac: string }[];
+  /** As {@link Attachment.owner}. */
+  readonly owner?: string;
+  /** Ends the attempt, which leaves nothing. */
+  readonly signal?: AbortSignal;
+}
+
+/** What {@link Attachments.hold} is asked for. */
+export interface HoldRequest
+  extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "signal">,
+    Required<Pick<AttachRequest, "owner">> {
+  /** What the other plugin makes, for people. */
+  readonly interface: string;
 }
 
 /** Where an endpoint is to be attached, looked at and found fit. */

@@ -75,12 +75,16 @@ export function registerAgent(program: Command): void {
       // What the agent starts, such as nft, shall not inherit it.
       delete process.env.WEFT_TOKEN;
       const isTokenExposed = command.getOptionValueSource("token") === "cli";
-      const { runAgent } = await import("../../agent/main.ts");
+      const [{ runAgent }, { cniPlugin }] = await Promise.all([
+        import("../../agent/main.ts"),
+        import("../../plugins/cni/service.ts"),
+      ]);
       process.exitCode = await runAgent({
         ...options,
         defaultName: nameOfHost,
         isTokenExposed,
         underlay: options.underlay ?? [],
+        plugins: [cniPlugin],
       });
     });
   examples(

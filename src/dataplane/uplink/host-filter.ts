@@ -102,7 +102,10 @@ export function hostFilterTable(
       ...families.map((family) =>
         nft.rule("inward", nft.destination(family, `@inward${family}`), nft.icmpErrors[family], nft.accept),
       ),
-      // hostAccess is the host's own: what it forwards for others is not meant.
+      // hostAccess is the host's own: what it forwards for others is not meant, but where its rules lead its own ports there.
+      ...families.map((family) =>
+        nft.rule("inward", nft.destination(family, `@access${family}`), nft.isTranslated, nft.accept),
+      ),
       nft.rule("inward", nft.drop),
       ...behindHost(addresses, ports),
       ...fromHostToBlocks(),

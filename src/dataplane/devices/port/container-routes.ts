@@ -78,7 +78,8 @@ export function planContainerRoutes(
   return { written, removed: main.filter((route) => isOwn(route) && !kept.has(route)) };
 }
 
-function* wantedRoutes(
+/** What a container has on the interface of this index, while nothing else has it. */
+export function* wantedRoutes(
   endpoint: LocalEndpoint,
   routePriority: number,
   network: NetworkSettings,

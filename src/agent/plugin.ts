@@ -1,0 +1,14 @@
+import type { RequestListener } from "node:http";
+import type { Agent } from "./agent.ts";
+
+/** What answers programs other than weft's own commands on the agent's socket, such as container runtimes. */
+export interface AgentPlugin {
+  /** The path that it answers: `/cni`. */
+  readonly path: string;
+  readonly answer: RequestListener;
+  /** Catches up on what happened while no agent ran. Called before anybody can ask. */
+  begin(): Promise<void>;
+}
+
+/** `runDirectory`: where the agent's socket is. */
+export type MakeAgentPlugin = (agent: Agent, runDirectory: string) => AgentPlugin;

@@ -1,0 +1,75 @@
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { CniFolders, Installed } from "../../plugins/cni/install.ts";
+import { agentOption, examples, outputOption, type WithAgent, type WithOutput } from "../options.ts";
+import { show } from "../output.ts";
+import { requireRoot } from "../privilege.ts";
+import { printable } from "../terminal.ts";
+
+interface FolderOptions extends CniFolders, WithOutput {}
+
+export function registerCni(program: Command): void {
+  const cni = program.command("cni").description("networks of weft for container runtimes that speak CNI");
+
+  const install = folderOptions(
+    cni
+      .command("install")
+      .description("put the CNI plugin and a configuration where runtimes find them; may be repeated"),
+  )
+    .requiredOption("--network <network>", "the network of weft that containers come into")
+    .option("--name <name>", "what the runtime calls it (default: the network's name)", configurationName)
+    .option("--port-mappings", "ports of the host lead to containers, by the reference plugin portmap", false)
+    .addOption(agentOption())
+    .addOption(outputOption())
+    .action(
+      async (
+        options: FolderOptions &
+          WithAgent & { readonly network: string; readonly name?: string; readonly portMappings: boolean },
+      ) => {
+        requireRoot("install the CNI plugin");
+        const { installCni } = await import("../../plugins/cni/install.ts");
+        const { network, name = network, agent: agentSocket, portMappings } = options;
+        await showInstalled(options, installCni(options, { name, network, agentSocket, portMappings }));
+      },
+    );
+  examples(
+    install,
+    "weft cni install --network web",
+    "weft cni install --network web --name podman-web --port-mappings --bin-dir /usr/lib/cni",
+  );
+
+  const uninstall = folderOptions(
+    cni.command("uninstall").description("take away what weft cni install wrote, and nothing else"),
+  )
+    .option("--name <name>", "only the configuration of this name, and the plugin if none is left", configurationName)
+    .addOption(outputOption())
+    .action(async (options: FolderOptions & { readonly name?: string }) => {
+      requireRoot("uninstall the CNI plugin");
+      const { uninstallCni } = await import("../../plugins/cni/install.ts");
+      await showInstalled(options, uninstallCni(options, options.name));
+    });
+  examples(uninstall, "weft cni uninstall", "weft cni uninstall --name podman-web --bin-dir /usr/lib/cni");
+}
+
+function folderOptions(command: Command): Command {
+  return command
+    .addOption(new Option("--bin-dir <directory>", "where runtimes look for plugins").default("/opt/cni/bin"))
+    .addOption(
+      new Option("--conf-dir <directory>", "where runtimes look for configurations").default("/etc/cni/net.d"),
+    );
+}
+
+/** As the specification has it. */
+function configurationName(text: string): string {
+  if (/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(text)) return text;
+  throw new InvalidArgumentError("Allowed: letters, digits, _, . and -, beginning with a letter or digit");
+}
+
+function showInstalled({ output }: WithOutput, files: readonly Installed[]): Promise<void> {
+  return show(output, files, () =>
+    files.length === 0
+      ? "nothing of weft's is there\n"
+      : files
+          .map(({ path, done, reason }) => `${done}  ${printable(path)}${reason === undefined ? "" : `: ${reason}`}\n`)
+          .join(""),
+  );
+}

@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { temporaryDirectory } from "../../testing/temporary-directory.ts";
+import { installCni, uninstallCni } from "./install.ts";
+import { pluginProgram } from "./program.ts";
+
+const web = { name: "web", network: "web", agentSocket: "/run/weft/agent.sock", portMappings: false };
+
+test("the plugin and a configuration are written, once, and taken away again", (t) => {
+  const top = temporaryDirectory(t);
+  const folders = { binDir: join(top, "opt/cni/bin"), confDir: join(top, "etc/cni/net.d") };
+  const [plugin, list] = [join(folders.binDir, "weft"), join(folders.confDir, "10-web.conflist")];
+  const both = (done: string) => [plugin, list].map((path) => ({ path, done }));
+  assert.deepEqual(installCni(folders, web), both("written"));
+  assert.deepEqual(installCni(folders, web), both("unchanged"));
+  assert.ok(readFileSync(plugin).equals(readFileSync(pluginProgram(process.arch))));
+  assert.equal(statSync(plugin).mode & 0o777, 0o755);
+  assert.deepEqual(JSON.parse(readFileSync(list, "utf8")), {
+    cniVersion: "1.0.0",
+    cniVersions: ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
+    name: "web",
+    plugins: [
+      {
+        type: "weft",
+        network: "web",
+        agentSocket: "/run/weft/agent.sock",
+        capabilities: { ips: true, mac: true, bandwidth: true },
+      },
+    ],
+  });
+  // A plugin of another version gives way, and so does a configuration that weft wrote otherwise.
+  writeFileSync(plugin, "no agent of weft runs on this node, said an older one");
+  assert.deepEqual(
+    installCni(folders, { ...web, portMappings: true }).map(({ done }) => done),
+    ["written", "written"],
+  );
+  assert.deepEqual(uninstallCni(folders), [
+    { path: list, done: "removed" },
+    { path: plugin, done: "removed" },
+  ]);
+  assert.deepEqual(uninstallCni(folders), []);
+  assert.deepEqual([readdirSync(folders.binDir), readdirSync(folders.confDir)], [[], []]);
+});
+
+test("what is not weft's, or was changed, is neither replaced nor taken away", (t) => {
+  const top = temporaryDirectory(t);
+  const folders = { binDir: top, confDir: top };
+  const [plugin, list] = [join(top, "weft"), join(top, "10-web.conflist")];
+  writeFileSync(plugin, "#!/bin/sh");
+  assert.throws(() => installCni(folders, web), /weft is there, and another program/);
+  assert.deepEqual(readdirSync(top), ["weft"]);
+  assert.equal(uninstallCni(folders)[0]?.done, "left");
+  writeFileSync(plugin, readFileSync(pluginProgram(process.arch)));
+  installCni(folders, web);
+  installCni(folders, { ...web, name: "other" });
+  writeFileSync(list, readFileSync(list, "utf8").replace("1.0.0", "0.4.0"));
+  assert.throws(() => installCni(folders, web), /10-web.conflist is there, and not as weft writes it/);
+  writeFileSync(join(top, "99-theirs.conflist"), '{"name":"theirs","plugins":[{"type":"bridge"}]}');
+  assert.deepEqual(uninstallCni(folders), [
+    { path: join(top, "10-other.conflist"), done: "removed" },
+    { path: list, done: "left", reason: "it is not as weft wrote it" },
+    { path: plugin, done: "left", reason: `${list} needs it` },
+  ]);
+  assert.deepEqual(readdirSync(top).sort(), ["10-web.conflist", "99-theirs.conflist", "weft"]);
+});
+
+test("one configuration goes by its name, and the plugin with the last", (t) => {
+  const top = temporaryDirectory(t);
+  const folders = { binDir: top, confDir: top };
+  installCni(folders, web);
+  installCni(folders, { ...web, name: "other" });
+  assert.deepEqual(
+    uninstallCni(folders, "other").map(({ done }) => done),
+    ["removed", "left"],
+  );
+  assert.deepEqual(
+    uninstallCni(folders, "web").map(({ done }) => done),
+    ["removed", "removed"],
+  );
+  assert.deepEqual(readdirSync(top), []);
+});

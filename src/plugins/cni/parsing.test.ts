@@ -1,0 +1,173 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { parseConfiguration, parseWishes } from "./configuration.ts";
+import { parseEnvironment } from "./environment.ts";
+import { asCniError, CniError, errorText } from "./error.ts";
+import { ownerOf, ownerText } from "./owner.ts";
+import { parseRequest } from "./request.ts";
+import { resultOf } from "./result.ts";
+
+function code(value: number, told: RegExp): (error: unknown) => boolean {
+  return (error) => error instanceof CniError && error.code === value && told.test(error.message);
+}
+
+const variables = { CNI_CONTAINERID: "a", CNI_NETNS: "/run/netns/a", CNI_IFNAME: "eth0", CNI_PATH: "/opt/cni/bin" };
+const text = (fields: object) =>
+  JSON.stringify({ cniVersion: "1.1.0", name: "lab", type: "weft", network: "web", ...fields });
+
+test("each command asks for what it needs, and for no more", () => {
+  for (const [command, needed] of [
+    ["ADD", ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"]],
+    ["CHECK", ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"]],
+    ["DEL", ["CNI_CONTAINERID", "CNI_IFNAME"]],
+    ["GC", ["CNI_PATH"]],
+    ["STATUS", []],
+  ] as const) {
+    const told = needed.join(", ");
+    if (needed.length > 0)
+      assert.throws(() => parseEnvironment({ CNI_COMMAND: command }), code(4, new RegExp(`variables: ${told}$`)));
+    const some = Object.fromEntries(
+      Object.entries(variables).filter(([name]) => (needed as readonly string[]).includes(name)),
+    );
+    assert.equal(parseEnvironment({ CNI_COMMAND: command, ...some }).command, command);
+  }
+});
+
+test("arguments are heeded, ignored if they may be, and refused otherwise", () => {
+  const args = (of: string) => parseEnvironment({ ...variables, CNI_COMMAND: "ADD", CNI_ARGS: of }).args;
+  assert.deepEqual(
+    [...args("IP=10.0.0.1;MAC=x;WEFT_NETWORK=a=b")],
+    [
+      ["IP", "10.0.0.1"],
+      ["MAC", "x"],
+      ["WEFT_NETWORK", "a=b"],
+    ],
+  );
+  assert.equal(args("K8S_POD_NAME=p;K8S_POD_NAMESPACE=n").size, 2);
+  assert.equal(args("IgnoreUnknown=true;FOO=1").get("FOO"), "1");
+  assert.throws(() => args("FOO=1;IgnoreUnknown=0"), code(4, /found "FOO"/));
+  assert.equal(parseEnvironment({ ...variables, CNI_COMMAND: "DEL", CNI_ARGS: "nonsense" }).args.size, 0);
+});
+
+test("what is about one container precedes what is in the configuration of all", () => {
+  const wishes = (fields: object, args: readonly (readonly [string, string])[] = []) =>
+    parseWishes(parseConfiguration(text(fields)), new Map(args));
+  const cni = { network: "cni", ips: ["10.0.0.2"], mac: "02:00:00:00:00:02" };
+  const runtimeConfig = { ips: ["10.0.0.3/24"], mac: "02:00:00:00:00:03" };
+  const args = [
+    ["WEFT_NETWORK", "args"],
+    ["IP", "10.0.0.1"],
+    ["MAC", "02:00:00:00:00:01"],
+  ] as const;
+  assert.deepEqual(wishes({}), { network: "web", ips: [], mac: "" });
+  assert.deepEqual(wishes({}, args), { network: "args", ips: ["10.0.0.1"], mac: "02:00:00:00:00:01" });
+  assert.deepEqual(wishes({ args: { cni } }, args), { ...cni, network: "args" });
+  assert.deepEqual(wishes({ args: { cni }, runtimeConfig }), {
+    network: "cni",
+    ips: ["10.0.0.3"],
+    mac: runtimeConfig.mac,
+  });
+});
+
+test("rates of the bandwidth capability are bits, and what a container receives is ingress", () => {
+  const bandwidth = (of: object) =>
+    parseWishes(parseConfiguration(text({ runtimeConfig: { bandwidth: of } })), new Map()).bandwidth;
+  assert.deepEqual(bandwidth({ ingressRate: 8e6, ingressBurst: 8e5, egressRate: 1e6, egressBurst: 2 ** 31 - 1 }), {
+    send: { limit: "1000kbit" },
+    receive: { limit: "8000kbit", burst: 100_000 },
+  });
+  assert.equal(bandwidth({ ingressRate: 0, egressRate: 0 }), undefined);
+});
+
+test("IPAM is weft's where another plugin makes the interface, and another's where weft does", () => {
+  const kind = (fields: object) => {
+    const { isIpam, delegate } = parseConfiguration(text(fields));
+    return [isIpam, delegate];
+  };
+  assert.deepEqual(kind({}), [false, undefined]);
+  assert.deepEqual(kind({ ipam: { type: "weft" } }), [false, undefined]);
+  assert.deepEqual(kind({ ipam: {} }), [false, undefined]);
+  assert.deepEqual(kind({ ipam: { type: "host-local", subnet: "x" } }), [false, "host-local"]);
+  assert.deepEqual(kind({ type: "bridge", bridge: "b", ipam: { type: "weft", network: "web" } }), [true, undefined]);
+});
+
+test("fields that weft does not have are refused by name and value", () => {
+  const wishes = (fields: object) => parseWishes(parseConfiguration(text(fields)), new Map());
+  assert.throws(() => wishes({ mtu: 1400 }), code(2, /mtu: 1400/));
+  assert.throws(() => wishes({ ipam: { type: "weft", range: "x" } }), code(2, /ipam.range: "x"/));
+  wishes({ "cni.dev/attachments": [], "example.com/x": 1, capabilities: { ips: true } });
+});
+
+test("a configuration of any JSON is read or refused by a code of the specification", () => {
+  fc.assert(
+    fc.property(
+      fc.json(),
+      fc.record({ cniVersion: fc.jsonValue(), name: fc.jsonValue(), ipam: fc.jsonValue() }),
+      (any, fields) => {
+        for (const each of [any, text(fields)])
+          try {
+            parseConfiguration(each);
+          } catch (error) {
+            assert.ok(error instanceof CniError && [1, 6, 7].includes(error.code), `${error}`);
+          }
+      },
+    ),
+  );
+});
+
+test("a request of any octets is read or refused", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 64 }), (octets) => {
+      try {
+        parseRequest(octets);
+      } catch (error) {
+        assert.ok(error instanceof CniError && error.code === 6);
+      }
+    }),
+  );
+});
+
+test("a result stands behind what plugins before have made", () => {
+  const own = {
+    interfaces: [{ name: "eth0", mac: "02:00:00:00:00:01", mtu: 1450, sandbox: "/run/netns/a" }],
+    ips: [{ address: "fd00::2/64", interface: 0 }],
+    routes: [{ dst: "::/0", gw: "fd00::1", priority: 7 }],
+    dns: { domain: "own" },
+  };
+  const before = {
+    interfaces: [{ name: "tun0" }],
+    ips: [],
+    routes: [{ dst: "10.0.0.0/8" }],
+    dns: { nameservers: [] },
+    kept: 1,
+  };
+  assert.deepEqual(resultOf("0.4.0", own, before), {
+    cniVersion: "0.4.0",
+    interfaces: [{ name: "tun0" }, { name: "eth0", mac: "02:00:00:00:00:01", sandbox: "/run/netns/a" }],
+    ips: [{ version: "6", address: "fd00::2/64", interface: 1 }],
+    routes: [{ dst: "10.0.0.0/8" }, { dst: "::/0", gw: "fd00::1" }],
+    dns: { domain: "own" },
+    kept: 1,
+  });
+  assert.deepEqual(resultOf("1.1.0", { ips: [{ address: "10.0.0.2/8" }], routes: [] }), {
+    cniVersion: "1.1.0",
+    ips: [{ address: "10.0.0.2/8" }],
+    routes: [],
+    dns: {},
+  });
+});
+
+test("errors are told as the specification has it", () => {
+  assert.equal(
+    errorText(new CniError(7, "a", "b"), "1.0.0"),
+    '{"cniVersion":"1.0.0","code":7,"msg":"a","details":"b"}\n',
+  );
+  assert.equal(asCniError(new Error("a bug")).code, 100);
+});
+
+test("what is kept of an owner is read again, and operators' attachments are nobody's", () => {
+  const owner = { configuration: "lab", container: "a", interface: "eth0", boot: "b" };
+  assert.deepEqual(ownerOf({ owner: ownerText(owner) }), owner);
+  assert.equal(ownerOf({}), undefined);
+});

@@ -1,0 +1,113 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Agent } from "../../agent/agent.ts";
+import type { AgentPlugin, MakeAgentPlugin } from "../../agent/plugin.ts";
+import { messageOf } from "../../base/errors.ts";
+import { type Configuration, parseConfiguration } from "./configuration.ts";
+import { DeletedMeanwhile } from "./deleted.ts";
+import { type Parameters, parseEnvironment } from "./environment.ts";
+import { asCniError, CniError, errorCode, errorText } from "./error.ts";
+import { currentBoot, ownerOf } from "./owner.ts";
+import { type PluginRequest, parseRequest } from "./request.ts";
+import { Sequences } from "./sequence.ts";
+import { verbs } from "./verbs.ts";
+import { supportedVersions } from "./version.ts";
+
+/** As plugin.c has it. */
+const largestRequest = 4 << 20;
+
+/** What plugin.c asks the agent. The answer is what it prints: with status 200 the result, with any other an error. */
+export const cniPlugin: MakeAgentPlugin = (agent, runDirectory): AgentPlugin => {
+  const sequences = new Sequences();
+  const boot = currentBoot();
+  const act = async (request: PluginRequest, signal: AbortSignal): Promise<string> => {
+    const parameters = parseEnvironment(request.environment);
+    const configuration = parseConfiguration(request.configuration);
+    return run({ agent, sequences, boot, parameters, configuration, signal });
+  };
+  const deleted = new DeletedMeanwhile(
+    runDirectory,
+    (request) => act(request, new AbortController().signal),
+    agent.options.logger,
+  );
+  const afterwards = async (request: PluginRequest, signal: AbortSignal): Promise<string> => {
+    await deleted.catchUp();
+    return act(request, signal);
+  };
+  return {
+    path: "/cni",
+    answer: (request, response) => void answer(agent, afterwards, request, response),
+    async begin() {
+      const earlier = [...agent.attached.values()].filter((attachment) => {
+        const owner = ownerOf(attachment);
+        return owner !== undefined && owner.boot !== boot;
+      });
+      for (const attachment of earlier) await agent.attachments.releaseOwned(attachment);
+      await deleted.catchUp();
+    },
+  };
+};
+
+function run(call: {
+  readonly agent: Agent;
+  readonly sequences: Sequences;
+  readonly boot: string;
+  readonly parameters: Parameters;
+  readonly configuration: Configuration;
+  readonly signal: AbortSignal;
+}): Promise<string> {
+  const { sequences, parameters, signal } = call;
+  const { command, container, interface: name } = parameters;
+  const verb = verbs[command];
+  if (command === "GC" || command === "STATUS") return verb(call);
+  return sequences.run(
+    `${container} ${name}`,
+    command === "DEL",
+    (ending) => verb({ ...call, signal: ending }),
+    signal,
+  );
+}
+
+async function answer(
+  agent: Agent,
+  act: (request: PluginRequest, signal: AbortSignal) => Promise<string>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const gone = new AbortController();
+  response.once("close", () => {
+    if (!response.writableFinished) gone.abort(new CniError(errorCode.tryAgainLater, "the runtime has gone away"));
+  });
+  let version: string = supportedVersions[supportedVersions.length - 1] ?? "";
+  const send = (status: number, text: string): void => {
+    const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
+    response.writeHead(status, headers).end(text);
+  };
+  try {
+    const parsed = parseRequest(await bodyOf(request));
+    version = versionIn(parsed.configuration) ?? version;
+    send(200, await act(parsed, gone.signal));
+  } catch (thrown) {
+    const error = asCniError(thrown);
+    agent.options.logger.warn(
+      { code: error.code, details: error.details, error: messageOf(error) },
+      "a CNI call failed",
+    );
+    send(500, errorText(error, version));
+  }
+}
+
+/** As the configuration says, whatever else is wrong with it. */
+function versionIn(configuration: string): string | undefined {
+  return /"cniVersion"\s*:\s*"([0-9A-Za-z.-]{1,31})"/.exec(configuration)?.[1];
+}
+
+async function bodyOf(request: IncomingMessage): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > largestRequest) throw new CniError(errorCode.undecodable, "the request is too large");
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
