@@ -7,7 +7,7 @@ export type {
   PortPlace,
   RemoteBlock,
 } from "./desired.ts";
-export { unfitness } from "./devices/host-devices.ts";
+export { unfitAsEndpoint } from "./devices/host-devices.ts";
 export { type PortTraffic, removalKind } from "./network-dataplane.ts";
 export { NodeDataplane, type ProgrammedNetwork } from "./node-dataplane.ts";
 export { type KernelObject, nameOfObject } from "./objects.ts";

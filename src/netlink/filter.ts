@@ -3,6 +3,7 @@ import { NLM_F_CREATE, NLM_F_REPLACE } from "./message.ts";
 import type { Query, Request } from "./request.ts";
 import {
   type FilterPlace,
+  header,
   listFilters,
   RTM_DELTFILTER,
   RTM_NEWTFILTER,
@@ -62,6 +63,15 @@ export function deleteFilter(place: FilterPlace): Request {
 /** The eBPF filters at one hook of a device. EINVAL without a clsact qdisc. */
 export function listBpfFilters(index: number, hook: number): Query<BpfFilter> {
   return listFilters("filters", { index, hook }, readBpfFilter);
+}
+
+/** The priorities of all filters at one hook of a device, of whatever kind, some more than once. EINVAL without a clsact qdisc. */
+export function listFilterPriorities(index: number, hook: number): Query<number> {
+  return listFilters(
+    "priorities",
+    { index, hook },
+    (_bytes, view, start, end) => header.read(view, start, end).info >>> 16,
+  );
 }
 
 /** Reads the payload of RTM_NEWTFILTER; `undefined`: it is of another kind. */

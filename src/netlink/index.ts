@@ -18,7 +18,14 @@ export {
 export * from "./address.ts";
 export { type Channel, type ChannelOptions, openKernelChannel } from "./channel.ts";
 export { type EventMessage, EventSocket, type EventSocketOptions, eventGroup, withoutNewNeighbours } from "./events.ts";
-export { type BpfFilter, deleteFilter, filterHook, listBpfFilters, replaceBpfFilter } from "./filter.ts";
+export {
+  type BpfFilter,
+  deleteFilter,
+  filterHook,
+  listBpfFilters,
+  listFilterPriorities,
+  replaceBpfFilter,
+} from "./filter.ts";
 export * from "./link.ts";
 export type { BridgePortSettings, BridgeSettings } from "./link-kinds/bridge.ts";
 export type { GeneveSettings } from "./link-kinds/geneve.ts";

@@ -179,7 +179,10 @@ test("what is detached leaves nothing; also while no agent ran", async () => {
 
 test("an interface of somebody else's is joined, and given back as it was", async () => {
   const inHost = (script: string) => inLab(lab, "h1", "sh", "-ec", script);
-  const makeInterface = `ip link add vnet7 type veth peer name card netns ${guest.name}; ip link set vnet7 up`;
+  // What others do with its packets stays.
+  const filter =
+    "tc qdisc add dev vnet7 clsact; tc filter add dev vnet7 egress protocol all pref 9 bpf bytecode '1,6 0 0 0'";
+  const makeInterface = `ip link add vnet7 type veth peer name card netns ${guest.name}; ip link set vnet7 up; ${filter}`;
   const configure = `ip link set card address ${own.mac} mtu 1450 up; ip addr add ${own.ips[0]}/24 dev card; ip addr add ${own.ips[1]}/64 dev card nodad`;
   assert.match(
     await refused("attach", "web", "--interface", "vnet7"),
@@ -192,7 +195,9 @@ test("an interface of somebody else's is joined, and given back as it was", asyn
   assert.match(await refused("attach", "web", "--interface", "vnet7"), /it is a port of a bridge/);
   assert.match(await refused("attach", "web", "--tap", "vnet7"), /the host has an interface vnet7 already/);
   await inHost("ip link set vnet7 nomaster; ip link del br9");
-  const before = await inHost("ip -d link show vnet7; tc qdisc show dev vnet7; tc filter show dev vnet7 ingress");
+  const traits =
+    "ip -d link show vnet7; tc qdisc show dev vnet7; tc filter show dev vnet7 ingress; tc filter show dev vnet7 egress";
+  const before = await inHost(traits);
   assert.match(
     await operate("attach", "web", "--interface", "vnet7", "--mac", own.mac, ...own.ips.flatMap((ip) => ["--ip", ip])),
     /^interface vnet7: 10\.1\.0\.51\/24, fd01::51\/64, MAC 52:54:00:00:00:01/,
@@ -209,14 +214,10 @@ test("an interface of somebody else's is joined, and given back as it was", asyn
   await idle(lab, "h1");
   await assertTalking();
 
-  // One that is detached while no agent runs cannot be: its end goes all the same, when one starts.
   await operate("detach", "web", "--interface", "vnet7");
   const names = (text: string): string => text.replace(/^\d+: |link-netnsid \d+|@if\d+/gm, "");
   assert.equal(
-    names(await inHost("ip -d link show vnet7; tc qdisc show dev vnet7; tc filter show dev vnet7 ingress")).replace(
-      /([0-9a-f]{2}:){5}[0-9a-f]{2}/g,
-      "MAC",
-    ),
+    names(await inHost(traits)).replace(/([0-9a-f]{2}:){5}[0-9a-f]{2}/g, "MAC"),
     names(before).replace(/([0-9a-f]{2}:){5}[0-9a-f]{2}/g, "MAC"),
   );
   await inHost("ip link del vnet7");

@@ -1,5 +1,5 @@
 import { WeftError } from "../../base/errors.ts";
-import { type DevicePlace, unfitness } from "../../dataplane/index.ts";
+import { type DevicePlace, unfitAsEndpoint } from "../../dataplane/index.ts";
 import type { KernelNamespace } from "../../dataplane/kernel.ts";
 import { isErrno } from "../../linux/index.ts";
 import { parseInterfaceName } from "../../model/names.ts";
@@ -70,7 +70,7 @@ export class DeviceAttachment implements AttachKind<DeviceRequest, DevicePlace> 
         reason: `the host has no interface ${device}`,
         hint: `ip link; or let weft make a tap: --tap ${device}`,
       };
-    const unfit = unfitness(link);
+    const unfit = unfitAsEndpoint(link);
     if (unfit !== undefined)
       return {
         code: "failed-precondition",

@@ -10,7 +10,7 @@ import {
   filterHook,
   getLink,
   type Link,
-  listBpfFilters,
+  listFilterPriorities,
   listLinks,
   listRedirectFilters,
   type NetlinkSocket,
@@ -160,7 +160,7 @@ export class HostDevices {
   /** Why the device cannot be what the wish says; `undefined`: it can. */
   #unfitness(link: Link, { endpoint, tap }: JoinWish): string | undefined {
     const { instance } = this.#options;
-    if (tap === undefined) return unfitness(link);
+    if (tap === undefined) return unfitAsEndpoint(link);
     const isOwn = link.group === weftGroup && link.alias === tapAliasOf(instance, endpoint);
     return isOwn ? undefined : "an interface of this name is there, and weft did not make it";
   }
@@ -206,23 +206,17 @@ export class HostDevices {
     if (isOwnTap) return socket.execute(deleteLink({ index })).catch(ignoreGone);
     await socket.execute(deleteFilter(joinAt(index))).catch(ignoreGone);
     const hooks = Object.values(filterHook);
-    const filters = await Promise.all(hooks.map((hook) => this.#filters(index, hook)));
-    if (filters.flat().length === 0) await socket.execute(deleteQdisc(clsactQdisc(index))).catch(ignoreGone);
+    // What others have there, of whatever kind, would go with the hooks.
+    const others = await Promise.all(
+      hooks.map((hook) => socket.dump(listFilterPriorities(index, hook)).catch(noneWithoutClsact)),
+    );
+    if (others.flat().length === 0) await socket.execute(deleteQdisc(clsactQdisc(index))).catch(ignoreGone);
   }
 
   async #joinOf(index: number): Promise<readonly RedirectFilter[]> {
     const { socket } = this.#options;
     const filters = await socket.dump(listRedirectFilters(index, filterHook.ingress)).catch(noneWithoutClsact);
     return filters.filter(({ priority }) => priority === joinPriority);
-  }
-
-  /** Whatever classifies packets by programs at the hook. */
-  async #filters(index: number, hook: number): Promise<readonly unknown[]> {
-    const { socket } = this.#options;
-    return [
-      ...(await socket.dump(listRedirectFilters(index, hook)).catch(noneWithoutClsact)),
-      ...(await socket.dump(listBpfFilters(index, hook)).catch(noneWithoutClsact)),
-    ];
   }
 
   #onLink(index: number, link: Link | undefined): void {
@@ -245,7 +239,7 @@ const joinAt = (index: number): { index: number; hook: number; priority: number 
 });
 
 /** Why an interface of somebody else's cannot be an endpoint's; `undefined`: it can. */
-export function unfitness(link: Link): string | undefined {
+export function unfitAsEndpoint(link: Link): string | undefined {
   if (isOwnLink(link)) return "weft made it for something else";
   if (link.mac === undefined || link.name === "lo") return "it carries no Ethernet frames";
   if (link.master !== undefined) return "it is a port of a bridge or bond, which would get nothing any more";
@@ -253,7 +247,7 @@ export function unfitness(link: Link): string | undefined {
 }
 
 function isAsLeft(link: Link, { tap, mtu }: JoinWish): boolean {
-  if (tap === undefined) return unfitness(link) === undefined;
+  if (tap === undefined) return unfitAsEndpoint(link) === undefined;
   return link.up && link.mtu === mtu;
 }
 
