@@ -6,6 +6,7 @@ import { ip } from "../../src/base/ip.ts";
 import { mac, zeroMac } from "../../src/base/mac.ts";
 import * as nl from "../../src/netlink/index.ts";
 import { until } from "../support/cluster.ts";
+import { requires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 
 /** RTPROT_STATIC. linux/rtnetlink.h */
@@ -814,6 +815,20 @@ test("qdiscs and classes: htb with rates beyond 32 bits, tbf, clsact, the kernel
     host.json("tc -json qdisc show").map(({ kind }: { kind: string }) => kind),
   );
   assert.equal(host.shell("tc class show dev v0"), "");
+});
+
+test("filters at a hook are counted whatever their kind", requires("flower"), async () => {
+  using host = testNamespace("host");
+  using socket = open(host);
+  host.shell("ip link add left type bridge; tc qdisc add dev left clsact");
+  const { ingress, egress } = nl.filterHook;
+  const index = await indexOf(socket, "left");
+  assert.deepEqual(await socket.dump(nl.listFilterPriorities(index, ingress)), []);
+  host.shell(`
+    tc filter add dev left ingress protocol ip pref 7 flower action pass
+    tc filter add dev left ingress protocol all pref 9 bpf bytecode '1,6 0 0 0'`);
+  assert.deepEqual([...new Set(await socket.dump(nl.listFilterPriorities(index, ingress)))], [7, 9]);
+  assert.deepEqual(await socket.dump(nl.listFilterPriorities(index, egress)), []);
 });
 
 test("the kernel's own words, and where in the request it found fault, are in the error", async () => {
