@@ -494,7 +494,9 @@ export class Agent {
     this.readiness.told(changes.filter(isWhole), revision);
     // The ways to nodes that came, or went, decide the MTU, too.
     if (changes.some(({ kind }) => kind.startsWith("node") || kind === "network")) this.#underlayChanged();
-    const kernel = this.revision === 0 ? this.dataplane.start() : this.dataplane.changed(this.#onlyTenantOf(changes));
+    // Whole it is only once the server has said so: what this node gives out by itself starts nothing.
+    const isFirst = this.revision === 0 && revision > 0;
+    const kernel = isFirst ? this.dataplane.start() : this.dataplane.changed(this.#onlyTenantOf(changes));
     // The kernel is under way; the disk follows in the same turn. Whoever starts again holds what has a network there.
     const saved = changes.filter((change) => change.kind !== "network" || isWhole(change));
     this.#writer.save(saved, revision, isDurable && (saved.length === 0 || saved.some(isWhole)));

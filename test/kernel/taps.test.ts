@@ -8,6 +8,7 @@ import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { createNetworks, idle, inLab, pings, testLab, theWholeFile, until, weft } from "../support/cluster.ts";
 import { settledFootprint } from "../support/cluster-footprint.ts";
+import { inTenant } from "../support/cluster-tables.ts";
 import { startStream } from "../support/cluster-traffic.ts";
 import { fileRequires } from "../support/kernel.ts";
 import { testNamespace } from "../support/namespaces.ts";
@@ -194,7 +195,9 @@ test("an interface of somebody else's is joined, and given back as it was", asyn
   await inHost("ip addr flush dev vnet7; ip link add br9 type bridge; ip link set vnet7 master br9");
   assert.match(await refused("attach", "web", "--interface", "vnet7"), /it is a port of a bridge/);
   assert.match(await refused("attach", "web", "--tap", "vnet7"), /the host has an interface vnet7 already/);
-  await inHost("ip link set vnet7 nomaster; ip link del br9");
+  await inHost("ip link set vnet7 nomaster; ip link del br9; ip link add link vnet7 name vlan9 type macvlan");
+  assert.match(await refused("attach", "web", "--interface", "vnet7"), /vlan9 is on vnet7, and would hear nothing/);
+  await inHost("ip link del vlan9");
   const traits =
     "ip -d link show vnet7; tc qdisc show dev vnet7; tc filter show dev vnet7 ingress; tc filter show dev vnet7 egress";
   const before = await inHost(traits);
@@ -205,6 +208,12 @@ test("an interface of somebody else's is joined, and given back as it was", asyn
   await assertTalking();
 
   await inHost("ip link del vnet7");
+  // Nothing leads its frames away any more: they are not the host's to take.
+  await inTenant(lab, "h1", "acme", "sh", "-ec", "ip link del $(ip -br link | grep -o '^ve[0-9a-f]*')");
+  await until(async () => {
+    const end = await inLab(lab, "h1", "sh", "-c", "ip -o link | grep 'vi[0-9a-f]' || true");
+    assert.match(end, /<BROADCAST,MULTICAST(,M-DOWN)?> .*state DOWN/);
+  });
   await until(async () => {
     const { problems } = await lab.agent("h1").getStatus({});
     assert.match(problems[0]?.reason ?? "", /the host has no such interface; it is joined as soon as there is one/);

@@ -80,6 +80,8 @@ export class Attachments {
   readonly #lastChosen = new Map<Cidr, IpAddress>();
   /** Keys of spots where something is being attached now. */
   readonly #busy = new Set<string>();
+  /** Endpoints that are being attached with addresses of this node's blocks: the server has not heard of them. */
+  readonly #claimedHere = new Set<string>();
   readonly #writer: AttachmentWriter;
   #releasing: Promise<void> | undefined;
 
@@ -165,6 +167,7 @@ export class Attachments {
       throw error;
     } finally {
       this.#busy.delete(key);
+      this.#claimedHere.delete(id);
     }
   }
 
@@ -213,6 +216,7 @@ export class Attachments {
     if (!claim.ok && isAlone) throw claim.error;
     if (!claim.ok) return undefined;
     attachments.set(attachment.id, attachment);
+    this.#claimedHere.add(attachment.id);
     apply({ kind: "endpoint", endpoint: claim.value });
     return claim.value;
   }
@@ -300,7 +304,8 @@ export class Attachments {
     const lost: Endpoint[] = [];
     const look = (endpoint: Endpoint | undefined): void => {
       const attachment = endpoint === undefined ? undefined : attachments.get(endpoint.id);
-      if (endpoint !== undefined && attachment !== undefined && isInPlace(attachment)) lost.push(endpoint);
+      if (endpoint === undefined || attachment === undefined) return;
+      if (isInPlace(attachment) || this.#claimedHere.has(endpoint.id)) lost.push(endpoint);
     };
     for (const change of changes) {
       if (change.kind === "endpoint-removed") look(desired.own.get(change.id));
@@ -314,12 +319,14 @@ export class Attachments {
   markUnclaimed(endpoints: readonly Endpoint[]): void {
     for (const { id } of endpoints) {
       const attachment = this.#options.attachments.get(id);
-      if (attachment !== undefined) this.#writer.keep({ ...attachment, state: "unclaimed" });
+      // Of what is being attached the end of that says so.
+      if (attachment !== undefined && !this.#claimedHere.has(id))
+        this.#writer.keep({ ...attachment, state: "unclaimed" });
     }
   }
 
   isUnclaimed(endpoint: Endpoint): boolean {
-    return this.#options.attachments.get(endpoint.id)?.state === "unclaimed";
+    return this.#claimedHere.has(endpoint.id) || this.#options.attachments.get(endpoint.id)?.state === "unclaimed";
   }
 
   get hasUnclaimed(): boolean {
@@ -353,7 +360,11 @@ export class Attachments {
         ips: [...declaredIps(endpoint)],
         labels: { ...labels },
       };
-      const error = await client.createEndpoint(wanted, { timeoutMs: requestTimeout }).then(() => undefined, asError);
+      // A state of before the claim, which lacks the endpoint, may still be on its way.
+      const error = await client
+        .createEndpoint(wanted, { timeoutMs: requestTimeout })
+        .then(({ revision }) => this.#options.reached(network, Number(revision)))
+        .then(() => undefined, asError);
       // It may have been detached meanwhile.
       if (attachments.get(id)?.state !== "unclaimed") return;
       if (error === undefined) this.#writer.keep({ ...attachment, state: "attached" });

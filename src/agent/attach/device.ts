@@ -3,7 +3,7 @@ import { type DevicePlace, unfitAsEndpoint } from "../../dataplane/index.ts";
 import type { KernelNamespace } from "../../dataplane/kernel.ts";
 import { isErrno } from "../../linux/index.ts";
 import { parseInterfaceName } from "../../model/names.ts";
-import { getLink, type Link, listAddresses, NetlinkSocket } from "../../netlink/index.ts";
+import { getLink, type Link, listAddresses, listLinks, NetlinkSocket } from "../../netlink/index.ts";
 import { type Attachment, isInPlace } from "../replica.ts";
 import { type AttachKind, type DeviceRequest, placeText, type Spot } from "./kind.ts";
 
@@ -77,6 +77,13 @@ export class DeviceAttachment implements AttachKind<DeviceRequest, DevicePlace> 
         reason: `${device} cannot be an endpoint's: ${unfit}`,
         hint: "see ip -d link",
       };
+    const above = (await socket.dump(listLinks())).find((each) => isOn(each, link));
+    if (above !== undefined)
+      return {
+        code: "failed-precondition",
+        reason: `${above.name} is on ${device}, and would hear nothing any more`,
+        hint: "see ip -d link",
+      };
     const addresses = await socket.dump(listAddresses({ index: link.index }));
     const own = addresses.find(({ scope }) => scope !== linkScope);
     if (own === undefined) return undefined;
@@ -86,6 +93,11 @@ export class DeviceAttachment implements AttachKind<DeviceRequest, DevicePlace> 
       hint: `if it is the right one: ip addr flush dev ${device}`,
     };
   }
+}
+
+/** As a VLAN or macvlan is: its packets come by the other. */
+function isOn({ link, linkNamespaceId, info }: Link, { index }: Link): boolean {
+  return link === index && linkNamespaceId === undefined && info.kind !== "veth";
 }
 
 /** linux/rtnetlink.h: RT_SCOPE_LINK. */

@@ -19,7 +19,15 @@ import {
   type Watch,
 } from "../../netlink/index.ts";
 import type { KernelNamespace } from "../kernel.ts";
-import { aliasOf, endpointOfHostEnd, endpointOfTap, isOwnLink, tapAliasOf, weftGroup } from "../kernel-names.ts";
+import {
+  aliasOf,
+  endpointOfHostEnd,
+  endpointOfTap,
+  hostEndName,
+  isOwnLink,
+  tapAliasOf,
+  weftGroup,
+} from "../kernel-names.ts";
 import { explainMissing } from "../missing-module.ts";
 import { lookUp } from "../reconcile/reconciled-table.ts";
 import { makeMute } from "./mute.ts";
@@ -93,22 +101,21 @@ export class HostDevices {
       throw refusal(wish, "not-found", "the host has no such interface; it is joined as soon as there is one");
     const link = present ?? (await this.#makeTap(wish));
     this.#joined.set(endpoint, { wish, onDamage, index: link.index });
+    // Whoever opens the tap speaks to the host until its frames are led away.
     const written = [
       present === undefined,
-      tap !== undefined && (await this.#settleTap(link, mtu)),
       await this.#lead(end, link.index),
       await this.#lead(link.index, end),
+      tap !== undefined && (await this.#settleTap(link, mtu)),
     ];
     return { isWritten: written.includes(true), notes: tap === undefined ? notesOn(link, mtu) : [] };
   }
 
-  /** Takes the device of an endpoint from its port: a tap of weft's goes, anybody else's stays as it was found. */
+  /** Takes the device of an endpoint, if it has one, from its port: a tap of weft's goes, anybody else's stays as it was found. */
   async part(endpoint: string): Promise<void> {
     const joined = this.#joined.get(endpoint);
-    if (joined === undefined) return;
-    const { wish } = joined;
-    const link = await lookUp(this.#options.socket, getLink({ name: wish.device }));
-    if (link !== undefined && (await this.#isJoined(link, wish))) await this.#leave(link, wish.tap !== undefined);
+    const link = joined === undefined ? await this.#leftBy(endpoint) : await this.#joinedBy(joined.wish);
+    if (link !== undefined) await this.#leave(link, this.#isTapOf(link, endpoint));
     this.#joined.delete(endpoint);
   }
 
@@ -151,18 +158,32 @@ export class HostDevices {
     return false;
   }
 
-  /** Whether it is this endpoint's: the next one may have it by now. */
-  async #isJoined(link: Link, wish: JoinWish): Promise<boolean> {
-    if (wish.tap !== undefined) return this.#unfitness(link, wish) === undefined;
-    return (await this.#joinOf(link.index)).some(({ to }) => to === wish.end);
+  /** The device that is this endpoint's: the next one may have it by now. */
+  async #joinedBy({ device, tap, endpoint, end }: JoinWish): Promise<Link | undefined> {
+    const link = await lookUp(this.#options.socket, getLink({ name: device }));
+    if (link === undefined) return undefined;
+    const isOwn =
+      tap === undefined ? (await this.#joinOf(link.index)).some(({ to }) => to === end) : this.#isTapOf(link, endpoint);
+    return isOwn ? link : undefined;
+  }
+
+  /** The device that an earlier run joined with the endpoint's port, which this one has not come to. */
+  async #leftBy(endpoint: string): Promise<Link | undefined> {
+    const { socket } = this.#options;
+    const end = await lookUp(socket, getLink({ name: hostEndName(endpoint) }));
+    if (end === undefined || !isOwnLink(end)) return undefined;
+    const [join] = await this.#joinOf(end.index);
+    return join === undefined || join.to === 0 ? undefined : lookUp(socket, getLink({ index: join.to }));
+  }
+
+  #isTapOf({ group, alias }: Link, endpoint: string): boolean {
+    return group === weftGroup && alias === tapAliasOf(this.#options.instance, endpoint);
   }
 
   /** Why the device cannot be what the wish says; `undefined`: it can. */
   #unfitness(link: Link, { endpoint, tap }: JoinWish): string | undefined {
-    const { instance } = this.#options;
     if (tap === undefined) return unfitAsEndpoint(link);
-    const isOwn = link.group === weftGroup && link.alias === tapAliasOf(instance, endpoint);
-    return isOwn ? undefined : "an interface of this name is there, and weft did not make it";
+    return this.#isTapOf(link, endpoint) ? undefined : "an interface of this name is there, and weft did not make it";
   }
 
   /** It is known as weft's before it is there to stay. */

@@ -49,10 +49,11 @@ async function settle(
   const alias = aliasOf(context.instance);
   if (link.alias !== alias) requests.push(changeLink(reference, { alias }));
   if (link.mtu !== mtu) requests.push(changeLink(reference, { mtu }));
-  if (!link.up) requests.push(changeLink(reference, { up: true }));
   const { failures } = await socket.batch(requests);
   if (failures[0] !== undefined) throw failures[0].error;
   const wish = { endpoint, device, ...(tap === undefined ? {} : { tap }), mtu, end: link.index };
   const { isWritten, notes } = await context.hostDevices.join(wish, () => context.onDeviceDamaged(endpoint));
+  // Not before: what comes in by it alone is the host's to take.
+  if (!link.up) await socket.execute(changeLink(reference, { up: true }));
   return { isWritten, changes: [], notes };
 }
