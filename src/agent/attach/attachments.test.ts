@@ -17,7 +17,7 @@ import { networkSettings, placeIn } from "../../testing/desired.ts";
 import { FakeMachine } from "../../testing/kernel/machine.ts";
 import type { DesiredState } from "../desired-state.ts";
 import { EventLog } from "../event-log.ts";
-import type { Attachment, Replica } from "../replica.ts";
+import type { Attachment, Replica, ReplicaChange } from "../replica.ts";
 import { Attachments, type AttachmentsOptions } from "./attachments.ts";
 import { DeviceAttachment } from "./device.ts";
 import type { AttachKinds, AttachRequest, NamespaceRequest } from "./kind.ts";
@@ -62,6 +62,8 @@ const hooks: AttachKinds["netns"] = {
 
 /** What the server does with what is given back. */
 let deletion: () => Promise<unknown>;
+/** The state of whichever revision is complete here. */
+let reached: Promise<void>;
 
 /** A server that grants everything. */
 const client = {
@@ -81,6 +83,7 @@ beforeEach(() => {
   problem = undefined;
   diskError = undefined;
   refusal = undefined;
+  reached = Promise.resolve();
   deletion = async () => void steps.push("given back");
   own = new Map();
   declared = new Map();
@@ -120,7 +123,7 @@ beforeEach(() => {
     logger: silentLogger,
     clock,
     connection: () => (isConnected ? ({ client } as unknown as NodeConnection) : undefined),
-    reached: async () => {},
+    reached: () => reached,
     node: "h1",
     claimSoon: () => void steps.push("claim soon"),
     apply: (change) => {
@@ -287,6 +290,35 @@ test("while the server is away, a layer-3 network has addresses of the node's ow
   steps = [];
   assert.deepEqual(await flow.claimAgain(), []);
   assert.deepEqual(steps, ["claimed", "disk: attached"]);
+});
+
+test("what the server accepted is not held to be lost by a state of before", async () => {
+  isConnected = false;
+  routed();
+  const { id } = await flow.attach(request);
+  isConnected = true;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  reached = promise;
+  const claiming = flow.claimAgain();
+  while (steps.at(-1) !== "claimed") await new Promise(setImmediate);
+  const removed: ReplicaChange = { kind: "endpoint-removed", network: "web", id };
+  const [lost = assert.fail()] = flow.lostBy([removed]);
+  assert.ok(flow.isUnclaimed(lost));
+  resolve();
+  await claiming;
+  assert.equal(attachments.get(id)?.state, "attached");
+});
+
+test("nor is what is being attached with addresses of the node's own", async () => {
+  routed();
+  const attaching = flow.attach({ ...request, owner: "a runtime" });
+  while (own.size === 0) await new Promise(setImmediate);
+  const [id = ""] = own.keys();
+  const [lost = assert.fail()] = flow.lostBy([{ kind: "endpoint-removed", network: "web", id }]);
+  assert.ok(flow.isUnclaimed(lost));
+  flow.markUnclaimed([lost]);
+  assert.equal((await attaching).id, id);
+  assert.equal(attachments.get(id)?.state, "unclaimed");
 });
 
 test("who waits for it as a runtime does has an address of the node's own at once, and operators have one of the server", async () => {
