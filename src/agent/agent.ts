@@ -18,6 +18,7 @@ import { NetlinkSocket } from "../netlink/index.ts";
 import { Attachments } from "./attach/attachments.ts";
 import { DeviceAttachment } from "./attach/device.ts";
 import type { AttachKinds } from "./attach/kind.ts";
+import { Moves } from "./attach/moves.ts";
 import { NamespaceAttachment } from "./attach/netns.ts";
 import { CredentialsWriter } from "./credentials-writer.ts";
 import { DesiredState } from "./desired-state.ts";
@@ -72,6 +73,7 @@ export class Agent {
   readonly problems: Problems;
   readonly desired: DesiredState;
   readonly attachments: Attachments;
+  readonly moves: Moves;
   readonly learning: LocalLearning;
   readonly dhcp: DhcpResponder;
   readonly readiness: Readiness;
@@ -212,6 +214,17 @@ export class Agent {
         if (this.#connected) void this.#claimAgain();
       },
     });
+    this.moves = new Moves({
+      node,
+      attachments: this.attachments,
+      attached: this.attached,
+      desired: this.desired,
+      dataplane: this.dataplane,
+      events: this.events,
+      logger: options.logger,
+      clock: options.clock,
+      connection: () => (this.#connected ? this.#session.connection : undefined),
+    });
     this.learning = new LocalLearning({
       desired: this.desired,
       dataplane: this.dataplane,
@@ -325,6 +338,7 @@ export class Agent {
     this.#cancelLook();
     this.#credentialsWriter.close();
     this.#cancelUnderlayRetry();
+    this.moves.close();
     this.learning.close();
     this.dhcp.close();
     this.readiness.close();
@@ -417,6 +431,7 @@ export class Agent {
     this.attachments
       .settleWithServer()
       .then(() => this.#claimAgain())
+      .then(() => this.moves.look())
       .catch((error: unknown) =>
         this.options.logger.error({ error: messageOf(error) }, "settling with the server failed"),
       );
@@ -527,7 +542,10 @@ export class Agent {
 
   #dataplaneChanged(pass: Promise<void>): void {
     pass
-      .then(() => this.learning.dataplaneChanged())
+      .then(() => {
+        this.learning.dataplaneChanged();
+        this.moves.look();
+      })
       .catch((error: unknown) => this.options.logger.error({ error: messageOf(error) }, "the dataplane failed"));
   }
 

@@ -6,7 +6,7 @@ import {
   type Resource,
   type SetNodeRequest,
 } from "../api/generated/weft/v1/admin_pb.js";
-import { asCase, kindOfCase, kinds } from "../api/kinds.ts";
+import { asCase, kindOfCase, kinds, standbyPlace } from "../api/kinds.ts";
 import { compareCidr } from "../base/cidr.ts";
 import { hours, milliseconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
@@ -38,7 +38,7 @@ export function adminRoutes(
   router: ConnectRouter,
   control: Control & { readonly administration: Administration; readonly version: string },
 ): void {
-  const { ledger, identities, administration } = control;
+  const { ledger, identities, administration, migrations } = control;
   const { state, clock } = ledger;
   const started = clock.monotonic();
   const service: ServiceImpl<typeof AdminService> = {
@@ -115,6 +115,17 @@ export function adminRoutes(
     async setEndpoint({ id, labels, removedLabels }) {
       const { endpoint, revision } = await administration.setEndpoint(id, { labels, removedLabels });
       return { endpoint: kinds.endpoint.toMessage(endpoint), revision: BigInt(revision) };
+    },
+
+    async migrateEndpoint({ endpoint: name, network, node, place }, context) {
+      const request = { name, network, node, place: place === undefined ? undefined : standbyPlace(place) };
+      const { endpoint, formerNode, revision } = await migrations.migrate(request, context.signal);
+      return { endpoint: kinds.endpoint.toMessage(endpoint), formerNode, revision: BigInt(revision) };
+    },
+
+    async cancelMigration({ endpoint: name, network }) {
+      const { endpoint, node = "" } = await migrations.cancel(name, network);
+      return { endpoint: kinds.endpoint.toMessage(endpoint), node };
     },
 
     explainPolicy(request) {

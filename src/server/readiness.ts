@@ -117,6 +117,9 @@ export class Readiness {
         for (const entry of change.starts) this.#otherwiseChanged.add(entry);
         for (const entry of change.leaves?.entries ?? []) this.#otherwiseChanged.add(entry);
         break;
+      case "passing":
+        for (const entry of [...change.starts, ...(change.leaves?.entries ?? [])]) this.#otherwiseChanged.add(entry);
+        break;
       case "rerouted":
         for (const { entries } of [...change.starts, ...change.leaves])
           for (const entry of entries) this.#otherwiseChanged.add(entry);

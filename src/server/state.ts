@@ -15,14 +15,15 @@ import { NetworkIndex } from "../model/network-index.ts";
 import { peersInForce } from "../model/peering.ts";
 import { mtusInPhase, type NetworkChange } from "../model/phase.ts";
 import type { Policy } from "../model/policy/index.ts";
-import type {
-  Block,
-  Endpoint,
-  FloatingAddress,
-  Network,
-  Node,
-  NodeSettings,
-  UnderlayFamily,
+import {
+  type Block,
+  type Endpoint,
+  type FloatingAddress,
+  type Network,
+  type Node,
+  type NodeSettings,
+  passedNodes,
+  type UnderlayFamily,
 } from "../model/resources.ts";
 import { RoutedNodes } from "../model/routed-nodes.ts";
 import type { Change, RangeResult } from "../store/store.ts";
@@ -64,13 +65,15 @@ export class Hosting {
   learned = 0;
   /** Blocks that it owns. */
   blocks = 0;
+  /** Endpoints of other nodes that it makes ready to take over, or that it forwards to because they left it. */
+  passing = 0;
 
   get endpoints(): ReadonlySet<StoredEndpoint> {
     return this.#endpoints ?? noEndpoints;
   }
 
   get isEmpty(): boolean {
-    return this.endpoints.size === 0 && this.blocks === 0;
+    return this.endpoints.size === 0 && this.blocks === 0 && this.passing === 0;
   }
 
   add(endpoint: StoredEndpoint): void {
@@ -91,6 +94,7 @@ class NetworkUse {
   readonly closingBlocks = new Set<Cidr>();
   readonly releasedIps = new Map<IpAddress, Versioned<Quarantine>>();
   readonly releasedMacs = new Map<MacAddress, Versioned<Quarantine>>();
+  readonly moving = new Set<string>();
   readonly history: History;
   readonly pool: AddressPool;
 
@@ -106,6 +110,7 @@ class NetworkUse {
 
 const empty = new Map<never, never>();
 const noBlocks: ReadonlySet<Cidr> = new Set();
+const noIds: ReadonlySet<string> = new Set();
 const nobody: readonly string[] = [];
 
 function none<Key, Value>(): ReadonlyMap<Key, Value> {
@@ -187,6 +192,11 @@ export class NetworkEntry {
     return this.#use?.closingBlocks ?? noBlocks;
   }
 
+  /** Ids of endpoints that are about to move, or have moved and are forwarded to still. */
+  get moving(): ReadonlySet<string> {
+    return this.#use?.moving ?? noIds;
+  }
+
   /** What the store remembers of addresses released lately. */
   get releasedIps(): ReadonlyMap<IpAddress, Versioned<Quarantine>> {
     return this.#use?.releasedIps ?? none();
@@ -252,6 +262,15 @@ export type StateChange =
       /** Its node had nothing of the tenant before. */
       readonly isFirst: boolean;
       /** The node that has nothing of the network any more. */
+      readonly leaves: Leaving | undefined;
+    }
+  /** A node comes to have to do with an endpoint of another node, or ceases to: see {@link Hosting.passing}. */
+  | {
+      readonly kind: "passing";
+      readonly entry: NetworkEntry;
+      readonly node: string;
+      readonly starts: readonly NetworkEntry[];
+      readonly isFirst: boolean;
       readonly leaves: Leaving | undefined;
     }
   /** Networks are routed with each other from now on, or are not any more: nodes come to route into some of them, or cease to. */
@@ -756,10 +775,12 @@ export class State {
       if (known === undefined || known.revision >= change.revision) return;
       this.#takeEndpoint(entry, known);
       this.endpoints.delete(id);
+      entry.use.moving.delete(id);
       this.#record(entry, change.revision, id);
       const leaves = this.#stopHosting(entry, known.node);
       const part: Part = { of: "endpoint", value: known };
       emit({ kind: "part-removed", entry, part, starts: [], isFirst: false, leaves });
+      this.#endPassing(entry, passedNodes(known), emit);
       return;
     }
     if (known !== undefined && known.revision >= change.revision) {
@@ -781,8 +802,15 @@ export class State {
       ...(decoded.learnedIps === undefined ? {} : { learnedIps: decoded.learnedIps.slice() }),
       ...(decoded.labels === undefined ? {} : { labels: decoded.labels }),
       ...this.#floatingOf(entry, decoded.ips),
+      ...(decoded.standby === undefined ? {} : { standby: decoded.standby }),
+      ...(decoded.formerNodes === undefined ? {} : { formerNodes: decoded.formerNodes.slice() }),
       revision: change.revision,
     };
+    const passed = known === undefined ? [] : passedNodes(known);
+    const passing = passedNodes(endpoint);
+    for (const node of passing) if (!passed.includes(node)) this.#beginPassing(entry, node, emit);
+    if (passing.length > 0) entry.use.moving.add(id);
+    else if (passed.length > 0) entry.use.moving.delete(id);
     const begun = this.#startHosting(entry, endpoint.node);
     const host = entry.hosts.get(endpoint.node);
     host?.add(endpoint);
@@ -793,6 +821,27 @@ export class State {
     if (!this.#loading) this.#record(entry, change.revision, endpoint.id);
     const leaves = known === undefined ? undefined : this.#stopHosting(entry, known.node);
     emit({ kind: "part", entry, part: { of: "endpoint", value: endpoint }, ...begun, leaves });
+    this.#endPassing(
+      entry,
+      passed.filter((node) => !passing.includes(node)),
+      emit,
+    );
+  }
+
+  #beginPassing(entry: NetworkEntry, node: string, emit: Emit): void {
+    const begun = this.#startHosting(entry, node);
+    const host = entry.hosts.get(node);
+    if (host !== undefined) host.passing++;
+    emit({ kind: "passing", entry, node, ...begun, leaves: undefined });
+  }
+
+  #endPassing(entry: NetworkEntry, nodes: readonly string[], emit: Emit): void {
+    for (const node of nodes) {
+      const host = entry.hosts.get(node);
+      if (host !== undefined) host.passing--;
+      const leaves = this.#stopHosting(entry, node);
+      emit({ kind: "passing", entry, node, starts: [], isFirst: false, leaves });
+    }
   }
 
   #count(entry: NetworkEntry, more: 1 | -1): void {
