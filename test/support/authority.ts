@@ -40,7 +40,7 @@ export async function openAuthority(t: TestContext, store: Store = new MemorySto
     await ledger.close();
   };
   t.after(close);
-  return { store, clock, ledger, blocks, endpoints, learned, nodes, administration, close };
+  return { store, clock, ledger, identities, blocks, endpoints, learned, nodes, administration, close };
 }
 
 /** Who node `number` is. */
