@@ -1,4 +1,5 @@
 import { type Ipv4Address, type Ipv6Address, ip } from "../../base/ip.ts";
+import { isLinkLocal } from "../../base/link-local.ts";
 import { broadcastMac, type MacAddress, mac } from "../../base/mac.ts";
 import {
   buildFrame,
@@ -70,7 +71,7 @@ function answerIpv4(octets: Uint8Array, configuration: Configuration): AnsweredF
 function answerIpv6(octets: Uint8Array, source: Ipv6Address, configuration: Configuration): AnsweredFrame {
   const request = dhcpv6.decode(octets);
   // RFC 8415 §13.1: from link-local addresses alone.
-  if (!request.ok || !/^fe[89ab]/.test(source)) return {};
+  if (!request.ok || !isLinkLocal(source)) return {};
   const { reply, declined } = answerDhcpv6(request.value, configuration);
   const own = configuration.ipv6?.address;
   return {
