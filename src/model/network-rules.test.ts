@@ -37,9 +37,15 @@ const allowed: object[] = [
   { egress: true, hostAccess: true, gateways: ["10.0.0.1"] },
   { ...l3, egress: true, hostAccess: true },
   { ...l3, blockSize: 4, subnets: ["10.0.0.0/30"] },
+  { dhcp: {}, subnets: ["169.254.1.0/24"] },
+  { subnets: ["169.254.0.0/24"] },
 ];
 
 const refused: [fields: object, ...problems: string[]][] = [
+  [
+    { dhcp: {}, subnets: ["fd00::/64", "169.254.0.0/16"] },
+    "subnets[1]: found 169.254.0.0/16; allowed: with dhcp a prefix without 169.254.0.1, which nodes answer DHCP from where they are no gateway",
+  ],
   [
     { encapsulation: "gre" },
     "encapsulation: found gre, which carries IP packets alone; allowed: vxlan, geneve, nvgre with mode l2",

@@ -1,6 +1,7 @@
 import { type Ipv4Address, type Ipv6Address, ip } from "../../base/ip.ts";
 import { isLinkLocal } from "../../base/link-local.ts";
 import { broadcastMac, type MacAddress, mac } from "../../base/mac.ts";
+import { serverWithoutGateway } from "../../model/dhcp.ts";
 import {
   buildFrame,
   type Dhcpv4Message,
@@ -12,7 +13,7 @@ import {
   dhcpv6Port,
   type LayerDraft,
 } from "../../wire/index.ts";
-import { type Configuration, serverWithoutGateway } from "./configuration.ts";
+import type { Configuration } from "./configuration.ts";
 import { answerDhcpv4, isBroadcast } from "./dhcpv4.ts";
 import { answerDhcpv6 } from "./dhcpv6.ts";
 import { advertisementOf } from "./router-advertisement.ts";
