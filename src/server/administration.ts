@@ -228,21 +228,34 @@ class DeclarationPlan {
     this.#declared.put(kind, value);
     const revision = this.#ledger.state.plain[kind].get(name)?.revision ?? 0;
     if (what.outcome !== "unchanged") this.#put(revision, plainRecords[kind].put(value, name));
-    if (kind === "floating-address") this.#claimFloating(value as FloatingAddress, what.outcome === "created");
+    if (kind === "floating-address")
+      this.#claimFloating(before as FloatingAddress | undefined, value as FloatingAddress);
     // It rests on networks of the tenant.
     if (kind === "policy" && what.outcome !== "unchanged") this.#touchTenant((value as Policy).tenant);
     return { kind, value, ...what } as Outcome;
   }
 
   /** Whoever is about to take its network away finds that changed, and no node gets its address for a VTEP. */
-  #claimFloating({ name, network }: FloatingAddress, isNew: boolean): void {
-    if (isNew) this.#put(0, owners.vtep.put(`floating-address ${name}`, name));
+  #claimFloating(before: FloatingAddress | undefined, { name, network }: FloatingAddress): void {
+    if (before !== undefined && before.network !== network) this.#leaveEndpoint(before);
+    if (before === undefined) this.#put(0, owners.vtep.put(`floating-address ${name}`, name));
     const entry = this.#ledger.state.networks.get(network);
     if (entry === undefined) return;
     const { conditions, operations } = claimIn(entry);
     for (const condition of conditions)
       if (!this.#conditions.has(condition.key)) this.#conditions.set(condition.key, condition);
     for (const operation of operations) this.#operations.set(operation.key, operation);
+  }
+
+  /**
+   * Who was away hears of endpoints by their own records and by those of the floating addresses of their network: one that has none
+   * any more, because that is another network's, is written anew.
+   */
+  #leaveEndpoint({ network, endpoint }: FloatingAddress): void {
+    const known = this.#ledger.state.endpointAt(network, endpoint);
+    const key = owners.address.key(network, endpoint);
+    if (known === undefined) this.#conditions.set(key, { key, revision: 0 });
+    else this.#put(known.revision, records.endpoint.put(known, network, known.id));
   }
 
   #addNetwork(draft: NetworkDraft): Outcome {

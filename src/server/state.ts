@@ -335,6 +335,8 @@ export class State {
   #mtuIsStale = false;
   /** The node with the smallest underlay MTU of those with a VTEP of the family; absent: not looked for since nodes changed. */
   readonly #smallestNodes = new Map<UnderlayFamily, Node | undefined>();
+  /** Before this revision floating addresses were removed, of networks that are not known any more. */
+  #removedUntil = 0;
   /** Nodes have been loaded, and what follows from all of them. */
   #isLoaded = false;
   #loading = false;
@@ -439,6 +441,7 @@ export class State {
   settle(revision: number, emit: Emit): void {
     this.revision = revision;
     if (this.#mtuIsStale) this.#settleMtus(emit);
+    if (this.#removedUntil > 0) this.#forgetAll();
     this.#isLoaded = true;
   }
 
@@ -451,12 +454,16 @@ export class State {
     }
   }
 
+  #forgetAll(): void {
+    for (const entry of this.networks.values()) if (entry.isUsed) entry.use.history.forgetUntil(this.#removedUntil);
+    this.#removedUntil = 0;
+  }
+
   /** A change of an endpoint that was taken over before this process began: only for watchers that resume. */
   remember(change: Change): void {
     const { prefix } = records.endpoint;
     if (change.key.startsWith(plainRecords["floating-address"].prefix)) {
-      // Of one that is gone the change does not say whose it was.
-      for (const entry of this.networks.values()) if (entry.isUsed) entry.use.history.forgetUntil(change.revision);
+      this.#rememberFloating(change);
       return;
     }
     const [network = "", id = ""] = change.key.slice(prefix.length).split("/");
@@ -464,6 +471,17 @@ export class State {
     if (entry !== undefined) this.#record(entry, change.revision, id);
     // Nobody knows any more whose endpoint it was.
     else for (const { history } of this.policies.values()) history.forget(change.revision);
+  }
+
+  /** Where it stood for an endpoint of another network before, that one was written with it. */
+  #rememberFloating({ value, revision }: Change): void {
+    if (value === undefined) {
+      this.#removedUntil = Math.max(this.#removedUntil, revision);
+      return;
+    }
+    const { network } = plainRecords["floating-address"].decode(value) as FloatingAddress;
+    const entry = this.networks.get(network);
+    if (entry?.isUsed === true) entry.use.history.forgetUntil(revision);
   }
 
   /** An l3 network is always sent whole. */
@@ -565,6 +583,14 @@ export class State {
       told.add(name);
       yield entry;
     }
+  }
+
+  /** Who has an address in a network, and does not only claim it. */
+  endpointAt(network: string, ip: IpAddress): StoredEndpoint | undefined {
+    const entry = this.networks.get(network);
+    const id = entry?.isUsed === true ? entry.pool.ownerOf(ip) : undefined;
+    const known = id === undefined ? undefined : this.endpoints.get(id);
+    return known?.ips.includes(ip) === true ? known : undefined;
   }
 
   /** The endpoints of a tenant, wherever they are. */
@@ -824,10 +850,8 @@ export class State {
 
   #retell({ network, endpoint: ip }: FloatingAddress, revision: number, emit: Emit): void {
     const entry = this.networks.get(network);
-    const id = entry?.isUsed === true ? entry.pool.ownerOf(ip) : undefined;
-    const known = id === undefined ? undefined : this.endpoints.get(id);
-    // Whoever claims the address now is told with it.
-    if (entry === undefined || known?.ips.includes(ip) !== true) return;
+    const known = this.endpointAt(network, ip);
+    if (entry === undefined || known === undefined) return;
     const { floatingAddresses: _, ...fields } = known;
     const endpoint: StoredEndpoint = { ...fields, ...this.#floatingOf(entry, known.ips) };
     const host = entry.hosts.get(known.node);
