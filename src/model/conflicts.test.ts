@@ -17,7 +17,9 @@ import {
 } from "./conflicts.ts";
 import type { Declared } from "./declared.ts";
 import type { Encapsulation } from "./encapsulation.ts";
+import { FloatingIndex } from "./floating-index.ts";
 import { NetworkIndex } from "./network-index.ts";
+import { vtepsOf } from "./node-registration.ts";
 import { type Policy, parsePolicy } from "./policy/index.ts";
 import type { FloatingAddress, Network, NetworkDraft, Node, Tenant } from "./resources.ts";
 import { parseFloatingAddress, parseNetwork, parseNetworkDraft } from "./schema.ts";
@@ -45,6 +47,8 @@ function declared(
 ): Declared {
   const index = new NetworkIndex();
   for (const each of networks) index.put(each);
+  const floatingIndex = new FloatingIndex();
+  for (const each of floating) floatingIndex.put(each);
   const of = { tenant: tenants, network: networks, policy: policies, "floating-address": floating };
   return {
     get: (kind, name) => (of[kind] as readonly { name: string }[]).find((each) => each.name === name) as never,
@@ -55,8 +59,11 @@ function declared(
     withPeers: (tenant) => index.withPeers(tenant),
     policiesOf: (tenant) => policies.filter((policy) => policy.tenant === tenant),
     routedTo: (address) => index.routedTo(address),
-    floatingAddresses: () => floating,
-    nodes: () => nodes,
+    withVtep: (address) => index.withVtep(address),
+    floatingAt: (network, endpoint) => floatingIndex.at(network, endpoint),
+    floatingOf: (network) => floatingIndex.ofNetwork(network),
+    floatingWithin: (prefixes) => prefixes.flatMap((prefix) => [...floatingIndex.within(prefix)]),
+    nodeAt: (address) => nodes.find((node) => vtepsOf(node).includes(address)),
   };
 }
 /** A network that may have peers. */
@@ -88,12 +95,14 @@ const openFields = { name: "open", vni: 101, subnets: ["10.1.0.0/24"], gateways:
 const openNetwork = network(openFields);
 const floatingAddress = (fields: object = {}): FloatingAddress =>
   expectOk(parseFloatingAddress({ name: "192.0.2.50", network: "open", endpoint: "10.1.0.5", ...fields }));
-/** With a floating address, and a node. */
+const listing = { name: "listing", vni: 103, tenant: "red", discovery: "static", vteps: ["192.0.2.50"] };
+/** With a floating address, a node, and a VTEP that a network lists. */
 const floating = declared(
   tenants,
   [
     ...networks,
     openNetwork,
+    network({ ...listing, vteps: ["192.0.2.7"] }),
     network({ name: "routed", vni: 102, tenant: "red", mode: "l3", hostAccess: true, subnets: ["10.9.0.0/24"] }),
   ],
   [],
@@ -531,6 +540,37 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
     checkNewNetwork(peering({ name: "other", subnets: ["10.0.0.0/24"], peers: ["far"] }), peers),
     [],
   ],
+  [
+    "floating address that a network lists as a VTEP",
+    checkNewFloatingAddress(floatingAddress({ name: "192.0.2.7", endpoint: "10.1.0.6" }), floating),
+    [
+      [
+        "already-exists",
+        "create floating-address 192.0.2.7: the floating address 192.0.2.7 is a VTEP that network listing of tenant red lists",
+        "choose an address that no host has",
+      ],
+    ],
+  ],
+  ...[
+    [
+      "create",
+      checkNewNetwork(draft({ ...listing, name: "n", vni: 104, subnets: ["10.7.0.0/24"] }), floating),
+    ] as const,
+    ["change", checkNetworkChange(network(listing), draft(listing), floating, [], [])] as const,
+  ].map(([verb, errors]): (typeof table)[number] => {
+    const name = verb === "create" ? "n" : "listing";
+    return [
+      `a network that lists a floating address as a VTEP: ${verb}`,
+      errors,
+      [
+        [
+          "already-exists",
+          `${verb} network ${name}: the floating address 192.0.2.50 is a VTEP that network ${name} of tenant red lists`,
+          "choose another VTEP, or delete it: weft floating-address delete 192.0.2.50",
+        ],
+      ],
+    ];
+  }),
   [
     "floating address in a subnet of the tenant",
     checkNewFloatingAddress(floatingAddress({ name: "10.0.0.9", endpoint: "10.1.0.6" }), floating),

@@ -19,6 +19,13 @@ export interface Declared {
   policiesOf(tenant: string): Iterable<Policy>;
   /** Those that hosts route themselves and that have a subnet with the address. */
   routedTo(address: IpAddress): Iterable<Network>;
-  floatingAddresses(): Iterable<FloatingAddress>;
-  nodes(): Iterable<Node>;
+  /** The networks that list a VTEP. */
+  withVtep(address: IpAddress): Iterable<Network>;
+  /** The floating address that stands for the endpoint with an address in a network. */
+  floatingAt(network: string, endpoint: IpAddress): FloatingAddress | undefined;
+  floatingOf(network: string): Iterable<FloatingAddress>;
+  /** Floating addresses that are in one of these themselves. */
+  floatingWithin(prefixes: readonly Cidr[]): Iterable<FloatingAddress>;
+  /** The node with a VTEP address. */
+  nodeAt(address: IpAddress): Node | undefined;
 }

@@ -41,8 +41,11 @@ function refusals(network: Network, rivals: Iterable<Network>): Set<string> {
     withPeers: () => [],
     policiesOf: () => [],
     routedTo: () => [],
-    floatingAddresses: () => [],
-    nodes: () => [],
+    withVtep: () => [],
+    floatingAt: () => undefined,
+    floatingOf: () => [],
+    floatingWithin: () => [],
+    nodeAt: () => undefined,
   });
   const text = errors.map(({ reason }) => reason);
   return new Set(text.map((each) => each.replace(/^(UDP port \d+).* that of network \w+ of tenant \w+/, "$1")));

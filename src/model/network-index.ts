@@ -20,7 +20,9 @@ export class NetworkIndex {
   readonly #keyless = new Map<string, Set<Network>>();
   /** Those that name peers, by these. */
   readonly #byPeer = new Map<string, Set<Network>>();
-  /** The same by tenant. */
+  /** Those that list VTEPs, by these. */
+  readonly #byVtep = new Map<IpAddress, Set<Network>>();
+  /** Those that name peers, by tenant. */
   readonly #withPeers = new Map<string, Set<Network>>();
 
   get(name: string): Network | undefined {
@@ -52,6 +54,11 @@ export class NetworkIndex {
     return this.#withPeers.get(tenant) ?? [];
   }
 
+  /** The networks that list a VTEP. */
+  withVtep(address: IpAddress): Iterable<Network> {
+    return this.#byVtep.get(address) ?? [];
+  }
+
   /** In the place of one of its name. */
   put(network: Network): void {
     this.delete(network.name);
@@ -68,6 +75,7 @@ export class NetworkIndex {
     put(ofPort, portUse(network), network);
     if (isKeyless(network)) put(this.#keyless, keylessUse(network), network);
     for (const peer of network.peers) put(this.#byPeer, peer, network);
+    for (const vtep of network.vteps) put(this.#byVtep, vtep, network);
     if (network.peers.length > 0) put(this.#withPeers, network.tenant, network);
   }
 
@@ -88,6 +96,7 @@ export class NetworkIndex {
     if (ofPort?.size === 0) this.#byPort.delete(network.port);
     if (isKeyless(network)) take(this.#keyless, keylessUse(network), network);
     for (const peer of network.peers) take(this.#byPeer, peer, network);
+    for (const vtep of network.vteps) take(this.#byVtep, vtep, network);
     if (network.peers.length > 0) take(this.#withPeers, network.tenant, network);
   }
 

@@ -221,6 +221,24 @@ test("what cannot be is refused, with the reason", async (t) => {
   await one.client.register({ vtepIpv4: "192.0.2.50", underlayMtu: 1500 });
 });
 
+test("a VTEP that a network lists is no floating address, in whatever order they are declared", async (t) => {
+  const { server } = await serverWithNodes(t);
+  const listing = (...vteps: string[]) => ({
+    resource: {
+      case: "network" as const,
+      value: { name: "old", tenant: "acme", subnets: ["10.3.0.0/24"], discovery: "static", vteps },
+    },
+  });
+  const refused = (resources: (ReturnType<typeof floating> | ReturnType<typeof listing>)[]) =>
+    assert.rejects(server.admin.apply({ resources }), refusal("already-exists", /is a VTEP that network old of/));
+  await refused([floating("192.0.2.60", "10.0.0.5"), listing("192.0.2.60")]);
+  await server.admin.apply({ resources: [floating("192.0.2.50", "10.0.0.5"), listing("192.0.2.60")] });
+  await refused([floating("192.0.2.60", "10.0.0.6")]);
+  await refused([listing("192.0.2.60", "192.0.2.50")]);
+  await server.admin.apply({ resources: [listing("192.0.2.61")] });
+  await server.admin.apply({ resources: [floating("192.0.2.60", "10.0.0.6")] });
+});
+
 test("it comes and goes with its network in one request", async (t) => {
   const server = await startTestServer(t);
   const { admin } = server;

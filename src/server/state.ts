@@ -9,9 +9,11 @@ import type { MacAddress } from "../base/mac.ts";
 import { NumberSet } from "../base/number-set.ts";
 import { AddressPool } from "../model/allocation.ts";
 import { maxVni } from "../model/encapsulation.ts";
+import { FloatingIndex } from "../model/floating-index.ts";
 import { type PlainKind, plainKinds, type Resources } from "../model/kinds.ts";
 import { usableMtu } from "../model/mtu.ts";
 import { NetworkIndex } from "../model/network-index.ts";
+import { vtepsOf } from "../model/node-registration.ts";
 import { peersInForce } from "../model/peering.ts";
 import { mtusInPhase, type NetworkChange } from "../model/phase.ts";
 import type { Policy } from "../model/policy/index.ts";
@@ -316,8 +318,9 @@ export class State {
   readonly nodeSettings = new Map<string, Versioned<NodeSettings>>();
   readonly identities = new Map<string, Versioned<Identity>>();
   readonly endpoints = new Map<string, StoredEndpoint>();
-  /** By network, and there by the address of the endpoint that each stands for. */
-  readonly #floating = new Map<string, Map<IpAddress, FloatingAddress>>();
+  readonly floating = new FloatingIndex();
+  /** Of nodes. */
+  readonly #vteps = new Map<IpAddress, Node>();
   /** The networks that a node hosts. */
   readonly hosted = new Map<string, Set<NetworkEntry>>();
   /** The nodes that have something in networks of a tenant. */
@@ -750,16 +753,30 @@ export class State {
   #applyNode(name: string, change: Change, emit: Emit): void {
     const known = this.nodes.get(name);
     if (change.value === undefined) {
-      if (!this.nodes.delete(name)) return;
+      if (known === undefined) return;
+      this.nodes.delete(name);
+      this.#forgetVteps(known.value);
       this.#nodesChanged();
       emit({ kind: "node-removed", name });
       return;
     }
     if (known !== undefined && known.revision >= change.revision) return;
     const node = records.node.decode(change.value);
+    if (known !== undefined) this.#forgetVteps(known.value);
+    for (const address of vtepsOf(node)) this.#vteps.set(address, node);
     this.nodes.set(name, { value: node, revision: change.revision });
     this.#nodesChanged();
     emit({ kind: "node", node });
+  }
+
+  /** Another node may have taken one over in the same commit. */
+  #forgetVteps(node: Node): void {
+    for (const address of vtepsOf(node)) if (this.#vteps.get(address) === node) this.#vteps.delete(address);
+  }
+
+  /** The node with a VTEP address. */
+  nodeAt(address: IpAddress): Node | undefined {
+    return this.#vteps.get(address);
   }
 
   #nodesChanged(): void {
@@ -833,17 +850,12 @@ export class State {
     const before = table.get(name);
     if (before !== undefined && before.revision >= revision) return;
     const after = value === undefined ? undefined : (plainRecords["floating-address"].decode(value) as FloatingAddress);
-    if (before !== undefined) {
-      const { network, endpoint } = before.value;
-      const ofNetwork = this.#floating.get(network);
-      if (ofNetwork?.get(endpoint) === before.value) ofNetwork.delete(endpoint);
-      if (ofNetwork?.size === 0) this.#floating.delete(network);
-    }
-    if (after === undefined) table.delete(name);
-    else {
+    if (after === undefined) {
+      table.delete(name);
+      this.floating.delete(name);
+    } else {
       table.set(name, { value: after, revision });
-      const ofNetwork = this.#floating.get(after.network) ?? new Map<IpAddress, FloatingAddress>();
-      this.#floating.set(after.network, ofNetwork.set(after.endpoint, after));
+      this.floating.put(after);
     }
     for (const each of [before?.value, after]) if (each !== undefined) this.#retell(each, revision, emit);
   }
@@ -865,8 +877,7 @@ export class State {
 
   /** Those that stand for an endpoint with these addresses. */
   #floatingOf({ network }: NetworkEntry, ips: readonly IpAddress[]): Pick<Endpoint, "floatingAddresses"> {
-    const ofNetwork = this.#floating.get(network.name);
-    const found = ofNetwork === undefined ? [] : ips.flatMap((ip) => ofNetwork.get(ip) ?? []);
+    const found = ips.flatMap((ip) => this.floating.at(network.name, ip) ?? []);
     return found.length === 0 ? {} : { floatingAddresses: found };
   }
 
