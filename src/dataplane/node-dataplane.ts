@@ -55,6 +55,8 @@ export interface ProgrammedNetwork {
   readonly namespace: KernelNamespace;
   readonly socket: NetlinkSocket;
   readonly dataplane: NetworkDataplane;
+  /** Whether its tenant's ways to the tenants of its peers are there. */
+  readonly isJoined: boolean;
 }
 
 /**
@@ -211,7 +213,9 @@ export class NodeDataplane {
     const placeIn = ({ dataplane: tenant }: TenantQueue): ProgrammedNetwork | undefined => {
       const dataplane = tenant?.networks.get(name);
       if (tenant === undefined || dataplane === undefined) return undefined;
-      return { namespace: tenant.namespace, socket: tenant.socket, dataplane };
+      const { namespace, socket } = tenant;
+      const isJoined = dataplane.desired.settings.peers.every((peer) => tenant.isJoinedTo(peer.tenant));
+      return { namespace, socket, dataplane, isJoined };
     };
     const own = this.#tenants.get(this.#desired.get(name)?.settings.tenant ?? "");
     // One that goes, or was another tenant's, is where it was.

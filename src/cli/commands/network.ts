@@ -276,10 +276,13 @@ export function registerNetwork(program: Command): void {
         print(
           `network ${name} ${result.outcome}\n${result.differences.map((difference) => `  ${difference}\n`).join("")}`,
         );
-      if (options.wait !== undefined)
-        await waitInPlace(`network ${name}`, options.wait, (signal) =>
-          serverClient(options.server).waitInPlace({ networks: [name], revision: answer.revision }, { signal }),
-        );
+      if (options.wait === undefined) return;
+      // With peers it is as it shall be once the nodes have made the other tenant's end, too.
+      const { peers } = changes.peers === undefined ? { peers: [] } : await findNetwork(options.server, name);
+      const networks = [name, ...peers.flatMap(({ network: peer, state }) => (state === inForce ? [peer] : []))];
+      await waitInPlace(`network ${name}`, options.wait, (signal) =>
+        serverClient(options.server).waitInPlace({ networks, revision: answer.revision }, { signal }),
+      );
     });
   examples(
     set,
@@ -591,6 +594,9 @@ function mtuText({ mtu, effectiveMtu }: NetworkRow): string {
   return effectiveMtu === undefined || effectiveMtu === mtu ? `${asked}` : `${asked} (${effectiveMtu})`;
 }
 
+/** The state of a peering that nothing keeps from being. */
+const inForce = "in force";
+
 async function findNetwork(server: string, name: string) {
   const { serverClient, ofKind, blockOf } = await import("../admin.ts");
   const answer = await serverClient(server).list({ kind: "network", name });
@@ -604,7 +610,7 @@ async function findNetwork(server: string, name: string) {
       peers: answer.peers.map(({ network: peer, tenant, obstacle }) => ({
         network: peer,
         ...(tenant === "" ? {} : { tenant }),
-        state: obstacle === "" ? "in force" : obstacle,
+        state: obstacle === "" ? inForce : obstacle,
       })),
       readiness: readinessFields(answer.readiness),
       hosts: answer.hosts.map(({ node, endpoints, blocks, missingLabels }) => ({

@@ -114,6 +114,11 @@ export class TenantPeerings implements Objects<string> {
     return this.objects.isSettled && this.#awaited.size === 0;
   }
 
+  /** Whether the way to another tenant is as it shall be, as far as is known. */
+  isJoinedTo(peer: string): boolean {
+    return this.#ends.has(peer) && !this.#awaited.has(peer) && !this.objects.pending.includes(peer);
+  }
+
   /** Whether one of the ends has the index. */
   ownsIndex(index: number): boolean {
     return this.#ends.values().some((end) => end.index === index);
