@@ -72,9 +72,10 @@ const named = (network: Name): string[] => Object.keys(places).filter((name) => 
 
 async function set(name: Name, changes: Partial<NetworkWish>): Promise<void> {
   const value = { tenant: "acme", ...wishOf(name, changes) };
-  await lab.admin.apply({
+  const { revision } = await lab.admin.apply({
     resources: [{ resource: { case: "network", value: { ...value, subnets: [...value.subnets] } } }],
   });
+  for await (const _ of lab.admin.waitInPlace({ networks: Object.keys(networks), revision }));
   await idle(lab, ...hosts);
 }
 
