@@ -140,14 +140,14 @@ it("a way to a peer's tenant that is yet to come holds the network back", async 
 
 it("what changes in a network touches its peers: each has an end to make", async () => {
   const gateway = "distributed";
-  const { pass, tell, take, readiness } = agent({}, { gateway, peers: ["far"] });
+  const { pass, tell, take, readiness } = agent({}, { gateway, peers: ["corp/far"] });
   const changed = (peers: readonly string[], revision: number): void => {
     const fields = { name: "far", tenant: "corp", vni: 101, subnets: ["10.1.0.0/16"], gateway, peers };
     const network = unwrap(parseNetwork(fields));
     readiness.told([{ kind: "network", state: { network, effectiveMtu: 1450 } }], revision);
   };
   // What is not there whole comes with that.
-  changed(["blue"], 6);
+  changed(["acme/blue"], 6);
   await pass();
   assert.ok(!take().join().includes("blue"));
   tell(7);
@@ -156,7 +156,7 @@ it("what changes in a network touches its peers: each has an end to make", async
   changed([], 8);
   await pass();
   assert.deepEqual(take(), []);
-  changed(["blue"], 9);
+  changed(["acme/blue"], 9);
   await pass();
   assert.deepEqual(take(), ["blue 9"]);
 });

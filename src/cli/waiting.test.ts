@@ -21,7 +21,7 @@ subnets: [10.1.0.0/24]
 gateways: [10.1.0.1]
 gateway: distributed
 egress: true
-peers: [db]
+peers: [corp/db]
 ---
 kind: network
 name: db
@@ -94,14 +94,14 @@ test("a peering is waited for at the ends of both tenants", async (t) => {
   const { file, report, waits, ends } = await started(t);
   // Not in force, it is nothing to wait for elsewhere.
   await report("web");
-  await ends("network set web --peer db");
-  await waits("network set db --peer web", "network db");
+  await ends("network set web --peer corp/db");
+  await waits("network set db --peer acme/web", "network db");
   await report("db");
-  await waits("network set db --peer web", "network db");
-  const declared = manifest.replace("gateway: distributed\n---", "gateway: distributed\npeers: [web]\n---");
+  await waits("network set db --peer acme/web", "network db");
+  const declared = manifest.replace("gateway: distributed\n---", "gateway: distributed\npeers: [acme/web]\n---");
   const onlyDb = declared.split("---\n")[3] ?? "";
   await waits(`apply -f ${file(onlyDb)}`, "2 networks");
   await report("web");
-  await ends("network set db --peer web");
+  await ends("network set db --peer acme/web");
   await ends(`apply -f ${file(onlyDb)}`);
 });

@@ -55,7 +55,6 @@ function declared(
     rivalsOf: (draft) => index.rivals(draft),
     networksOf: (tenant) => index.ofTenant(tenant),
     overlappingIn: (tenant, subnets) => index.overlappingIn(tenant, subnets),
-    namingPeer: (name) => index.namingPeer(name),
     withPeers: (tenant) => index.withPeers(tenant),
     policiesOf: (tenant) => policies.filter((policy) => policy.tenant === tenant),
     routedTo: (address) => index.routedTo(address),
@@ -71,8 +70,14 @@ const peering = (fields: object = {}): Network =>
   network({ name: "new", tenant: "red", vni: 900, subnets: ["10.40.0.0/24"], gateway: "distributed", ...fields });
 const withPeers = [
   network(),
-  peering({ name: "web", tenant: "blue", vni: 901, subnets: ["10.20.0.0/24", "fd20::/64"], peers: ["db", "far"] }),
-  peering({ name: "far", tenant: "green", vni: 902, subnets: ["10.30.0.0/24"], peers: ["web"] }),
+  peering({
+    name: "web",
+    tenant: "blue",
+    vni: 901,
+    subnets: ["10.20.0.0/24", "fd20::/64"],
+    peers: ["red/db", "green/far"],
+  }),
+  peering({ name: "far", tenant: "green", vni: 902, subnets: ["10.30.0.0/24"], peers: ["blue/web"] }),
 ];
 const peers = declared([...tenants, { name: "green", placement: "own" }], withPeers);
 const peeringOf = (name: string): Network => withPeers.find((each) => each.name === name) ?? network();
@@ -475,35 +480,21 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
   ],
   [
     "network that names peers that are yet to come, or to name it",
-    checkNewNetwork(peering({ peers: ["web", "no"] }), peers),
+    checkNewNetwork(peering({ peers: ["blue/web", "blue/no"] }), peers),
     [],
   ],
-  ["network that is in force with a peer", checkNewNetwork(peering({ name: "db", peers: ["web"] }), peers), []],
+  ["network that is in force with a peer", checkNewNetwork(peering({ name: "db", peers: ["blue/web"] }), peers), []],
   [
-    "network that names one of its own tenant as a peer, and is named by one",
-    [
-      ...checkNewNetwork(peering({ tenant: "blue", peers: ["web"] }), peers),
-      ...checkNewNetwork(peering({ name: "db", tenant: "blue" }), peers),
-    ],
-    [
-      [
-        "failed-precondition",
-        "create network new: peers: web is a network of the same tenant blue; allowed are networks of other tenants",
-        "networks of one tenant with gateway: distributed are routed with each other without that",
-      ],
-      [
-        "failed-precondition",
-        "create network db: network web of the same tenant blue names it as a peer; allowed are networks of other tenants",
-        "networks of one tenant with gateway: distributed are routed with each other without that",
-      ],
-    ],
+    "network of a name that a peer has, of another tenant than it names",
+    checkNewNetwork(peering({ name: "db", tenant: "green", subnets: ["10.0.0.0/16"], peers: ["blue/web"] }), peers),
+    [],
   ],
   [
     "network whose peer has its subnet, and so have another network of that one's tenant, and a peer of such",
     [
-      ...checkNewNetwork(peering({ name: "db", subnets: ["10.20.0.0/16"], peers: ["web"] }), peers),
-      ...checkNewNetwork(peering({ name: "db", subnets: ["10.0.0.0/16"], peers: ["web"] }), peers),
-      ...checkNewNetwork(peering({ name: "db", subnets: ["10.30.0.0/25"], peers: ["web"] }), peers),
+      ...checkNewNetwork(peering({ name: "db", subnets: ["10.20.0.0/16"], peers: ["blue/web"] }), peers),
+      ...checkNewNetwork(peering({ name: "db", subnets: ["10.0.0.0/16"], peers: ["blue/web"] }), peers),
+      ...checkNewNetwork(peering({ name: "db", subnets: ["10.30.0.0/25"], peers: ["blue/web"] }), peers),
     ],
     [
       ambiguous(
@@ -537,7 +528,7 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
   ],
   [
     "subnets of a network that its peer names no more",
-    checkNewNetwork(peering({ name: "other", subnets: ["10.0.0.0/24"], peers: ["far"] }), peers),
+    checkNewNetwork(peering({ name: "other", subnets: ["10.0.0.0/24"], peers: ["green/far"] }), peers),
     [],
   ],
   [

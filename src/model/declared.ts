@@ -12,8 +12,6 @@ export interface Declared {
   networksOf(tenant: string): Iterable<Network>;
   /** The networks of a tenant that have a subnet that overlaps one of these; some more than once. */
   overlappingIn(tenant: string, subnets: readonly Cidr[]): Iterable<Network>;
-  /** The networks that name one of theirs as a peer. */
-  namingPeer(network: string): Iterable<Network>;
   /** The networks of a tenant that name peers. */
   withPeers(tenant: string): Iterable<Network>;
   policiesOf(tenant: string): Iterable<Policy>;

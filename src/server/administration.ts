@@ -18,6 +18,7 @@ import {
   resourceKinds,
 } from "../model/kinds.ts";
 import { effectiveMtu } from "../model/mtu.ts";
+import { partsOfPeer } from "../model/names.ts";
 import { checkVtepsOutside } from "../model/node-registration.ts";
 import { peersInForce } from "../model/peering.ts";
 import { beginChange, isSameWay } from "../model/phase.ts";
@@ -352,8 +353,10 @@ class DeclarationPlan {
    * others are not there yet.
    */
   #touchPeers(network: Network): void {
-    for (const name of network.peers)
+    for (const peer of network.peers) {
+      const { network: name } = partsOfPeer(peer);
       this.#require(records.network.key(name), this.#ledger.state.networks.get(name)?.revision ?? 0);
+    }
     const peers = peersInForce(network, (name) => this.#declared.get("network", name));
     for (const { tenant } of peers.length === 0 ? [] : [network, ...peers]) this.#touchTenant(tenant);
   }

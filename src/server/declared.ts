@@ -69,10 +69,6 @@ export class DeclaredSoFar implements Declared {
     yield* this.#merged((index) => index.overlappingIn(tenant, subnets));
   }
 
-  *namingPeer(network: string): Iterable<Network> {
-    yield* this.#merged((index) => index.namingPeer(network));
-  }
-
   *withPeers(tenant: string): Iterable<Network> {
     yield* this.#merged((index) => index.withPeers(tenant));
   }

@@ -56,7 +56,7 @@ test("what comes to be routed between peers is waited for at both ends", async (
   const two = await joinTestNode(t, server, 2);
   await admin.apply({ resources: [{ resource: { case: "tenant", value: { name: "other" } } }] });
   const gateway = "distributed";
-  await createNetwork(server, "blue", "10.0.0.0/24", { gateway, peers: ["red"] });
+  await createNetwork(server, "blue", "10.0.0.0/24", { gateway, peers: ["other/red"] });
   await createNetwork(server, "red", "10.1.0.0/24", { gateway, tenant: "other" });
   await createNetwork(server, "green", "10.2.0.0/24", { gateway, tenant: "other" });
   await attach(one, 1);
@@ -74,8 +74,8 @@ test("what comes to be routed between peers is waited for at both ends", async (
   await report(two, "red", "green");
   assert.deepEqual([await behindIn("blue"), await behindIn("red")], [[], []]);
   const [blue, red] = [
-    { name: "blue", tenant: "acme", subnets: ["10.0.0.0/24"], gateway, peers: ["red"] },
-    { name: "red", tenant: "other", subnets: ["10.1.0.0/24"], gateway, peers: ["blue"] },
+    { name: "blue", tenant: "acme", subnets: ["10.0.0.0/24"], gateway, peers: ["other/red"] },
+    { name: "red", tenant: "other", subnets: ["10.1.0.0/24"], gateway, peers: ["acme/blue"] },
   ];
   await admin.apply({ resources: [{ resource: { case: "network", value: red } }] });
   assert.deepEqual([await behindIn("blue"), await behindIn("red")], [["h1"], ["h1", "h2"]]);

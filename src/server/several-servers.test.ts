@@ -27,10 +27,10 @@ const floating = (name: string, endpoint: string): Declaration => ({
 const apply = ({ administration }: Authority, declaration: Declaration) => administration.apply([declaration], false);
 
 const web = network("web", "acme", "10.0.0.0/24", { vni: 5001 });
-const webWithPeer = network("web", "acme", "10.0.0.0/24", { vni: 5001, peers: ["db"] });
+const webWithPeer = network("web", "acme", "10.0.0.0/24", { vni: 5001, peers: ["corp/db"] });
 const files = network("files", "acme", "10.9.0.0/24");
 const db = network("db", "corp", "10.9.0.0/24", { vni: 5002 });
-const dbWithPeer = network("db", "corp", "10.9.0.0/24", { vni: 5002, peers: ["web"] });
+const dbWithPeer = network("db", "corp", "10.9.0.0/24", { vni: 5002, peers: ["acme/web"] });
 
 /** What is there, two changes that cannot both be, and why the later is refused. */
 const contradictions: Record<string, [given: readonly Declaration[], one: Declaration, other: Declaration, RegExp]> = {

@@ -11,6 +11,7 @@ import {
   encapsulations,
   encapsulationsThat,
 } from "../../model/encapsulation.ts";
+import { peerName } from "../../model/names.ts";
 import { defaultGroup } from "../../model/network-rules.ts";
 import type { Network } from "../../model/resources.ts";
 import { bandwidthHelp, bandwidthOption, endpointBandwidthHelp } from "../bandwidth-option.ts";
@@ -25,7 +26,7 @@ import {
   examples,
   integer,
   interfaceName,
-  networkName,
+  networkOfTenant,
   outputOption,
   prefixes,
   serverOption,
@@ -199,7 +200,7 @@ export function registerNetwork(program: Command): void {
             ["subnets", found.subnets],
             ["gateways", found.gateways],
             ["gateway", found.gateway],
-            ["peers", peers.map(({ network, state }) => `${network}: ${state}`)],
+            ["peers", peers.map((peer) => `${peerName({ ...peer, name: peer.network })}: ${peer.state}`)],
             ["mtu", mtuText(found)],
             ["smallest underlay", mtuNode === "" ? undefined : `node ${mtuNode}`],
             ["problem", found.problem],
@@ -294,7 +295,7 @@ export function registerNetwork(program: Command): void {
     "weft network set web --dhcp --dns 10.1.0.53 --domain lab.example",
     "weft network set web --bandwidth send=1Gbit --bandwidth receive=1Gbit --endpoint-bandwidth send=100Mbit,burst=200000",
     "weft network set web --egress --egress-blocked 169.254.0.0/16,10.0.0.0/8",
-    "weft network set web --peer orders --peer stock --wait",
+    "weft network set web --peer red/orders --peer red/stock --wait",
     "weft network set web --peer none --wait",
   );
 
@@ -315,7 +316,7 @@ function changeOptions(command: Command): Command {
       gateways,
     )
     .option(
-      "--peer <network>",
+      "--peer <tenant/network>",
       "network of another tenant that packets are routed to and from, once it names this one, too; repeat it; none",
       peers,
     )
@@ -547,7 +548,7 @@ function gateways(text: string, previous: NetworkOptions["gateway"] = []): NonNu
 /** `none` takes back those before it. */
 function peers(text: string, previous: readonly string[] = []): readonly string[] {
   if (text === "none") return [];
-  return [...previous, networkName(text)];
+  return [...previous, networkOfTenant(text)];
 }
 
 function listOrNone(list: readonly string[]): readonly string[] | string {
@@ -609,7 +610,7 @@ async function findNetwork(server: string, name: string) {
       mtuNode: answer.mtuNode,
       peers: answer.peers.map(({ network: peer, tenant, obstacle }) => ({
         network: peer,
-        ...(tenant === "" ? {} : { tenant }),
+        tenant,
         state: obstacle === "" ? inForce : obstacle,
       })),
       readiness: readinessFields(answer.readiness),
