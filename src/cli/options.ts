@@ -8,7 +8,6 @@ import { parseBootFile, parseDomain } from "../model/dhcp.ts";
 import {
   parseInstanceName,
   parseInterfaceName,
-  parseNetworkName,
   parseNodeName,
   parsePeerName,
 } from "../model/names.ts";
@@ -72,7 +71,6 @@ export const instanceName = value(allowed(parseInstanceName));
 export const nodeName = value(allowed(parseNodeName));
 export const domain = value(allowed(parseDomain));
 export const bootFile = value(allowed(parseBootFile));
-export const networkName = value(allowed(parseNetworkName));
 export const networkOfTenant = value(allowed(parsePeerName));
 
 /** The parsers of names say what is allowed only. */
