@@ -5,12 +5,7 @@ import { parseIp } from "../base/ip.ts";
 import { parseMac } from "../base/mac.ts";
 import type { Result } from "../base/result.ts";
 import { parseBootFile, parseDomain } from "../model/dhcp.ts";
-import {
-  parseInstanceName,
-  parseInterfaceName,
-  parseNodeName,
-  parsePeerName,
-} from "../model/names.ts";
+import { parseInstanceName, parseInterfaceName, parseNodeName, parsePeerName } from "../model/names.ts";
 import { type OutputFormat, outputFormats } from "./output.ts";
 
 export interface WithServer {
