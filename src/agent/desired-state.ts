@@ -15,6 +15,7 @@ import type {
 import { nodeGateways } from "../model/anycast-gateway.ts";
 import type { Endpoint, Network, Node } from "../model/index.ts";
 import { effectiveMtu as effectiveMtuOf, maximumMtu } from "../model/mtu.ts";
+import { partsOfPeer } from "../model/names.ts";
 import { defaultGroup } from "../model/network-rules.ts";
 import { peersInForce } from "../model/peering.ts";
 import { declaredIps } from "../model/resources.ts";
@@ -246,8 +247,8 @@ export class DesiredState {
   /** What others make of a network that names them as peers, or did. */
   #peerChanged(before: Network | undefined, after: Network | undefined): void {
     if (before !== undefined && after !== undefined && isSameAsPeer(before, after)) return;
-    for (const name of new Set([...(before?.peers ?? []), ...(after?.peers ?? [])])) {
-      const peer = this.#networks.get(name);
+    for (const named of new Set([...(before?.peers ?? []), ...(after?.peers ?? [])])) {
+      const peer = this.#networks.get(partsOfPeer(named).network);
       if (peer !== undefined) this.#putNetwork(peer);
     }
   }

@@ -101,7 +101,7 @@ const between: Network = {
   ...network,
   gateways: [ip("10.0.0.1"), ip("fd00::1")],
   gateway: "distributed",
-  peers: ["red", "green"],
+  peers: ["red/red", "green/green"],
 };
 const multicastDefaults: Network = { ...flooded, discovery: "multicast", multicast: { ttl: 1 } };
 const listed: Network = { ...flooded, discovery: "static", vteps: [ip("2001:db8::7")] };

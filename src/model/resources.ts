@@ -144,7 +144,7 @@ export interface Network {
    */
   readonly gateway?: "distributed";
   /**
-   * With `gateway`: names of networks of other tenants that this one is routed with as well, as soon as they name it, too, and are such
+   * With `gateway`: networks of other tenants, each as `red/web`, that this one is routed with as well, as soon as they name it, too, and are such
    * networks. Default: none.
    */
   readonly peers: readonly string[];

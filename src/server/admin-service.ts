@@ -19,7 +19,7 @@ import {
   resourceKinds,
   undeclarable,
 } from "../model/kinds.ts";
-import { parseNodeName } from "../model/names.ts";
+import { parseNodeName, partsOfPeer } from "../model/names.ts";
 import { peeringObstacle } from "../model/peering.ts";
 import type { Endpoint, Node, NodeSettings } from "../model/resources.ts";
 import { parseNodeSettings } from "../model/schema.ts";
@@ -213,9 +213,9 @@ function hostingOf({ ledger: { state } }: Control, request: ListRequest, network
 }
 
 function peersOf({ networks }: State, { network }: NetworkEntry) {
-  return network.peers.map((name) => {
-    const peer = networks.get(name)?.network;
-    return { network: name, tenant: peer?.tenant ?? "", obstacle: peeringObstacle(network, name, peer) ?? "" };
+  return network.peers.map((peer) => {
+    const named = partsOfPeer(peer);
+    return { ...named, obstacle: peeringObstacle(network, peer, networks.get(named.network)?.network) ?? "" };
   });
 }
 

@@ -331,8 +331,6 @@ export declare type NetworkPeer = Message<"weft.v1.NetworkPeer"> & {
   network: string;
 
   /**
-   * Empty: there is no such network yet.
-   *
    * @generated from field: string tenant = 2;
    */
   tenant: string;

@@ -194,7 +194,7 @@ export declare type Network = Message<"weft.v1.Network"> & {
   gateway: string;
 
   /**
-   * Networks of other tenants that it is routed with once they name it, too.
+   * Networks of other tenants, each as TENANT/NETWORK, that it is routed with once they name it, too.
    *
    * @generated from field: repeated string peers = 51;
    */
