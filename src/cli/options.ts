@@ -5,7 +5,13 @@ import { parseIp } from "../base/ip.ts";
 import { parseMac } from "../base/mac.ts";
 import type { Result } from "../base/result.ts";
 import { parseBootFile, parseDomain } from "../model/dhcp.ts";
-import { parseInstanceName, parseInterfaceName, parseNodeName, parsePeerName } from "../model/names.ts";
+import {
+  parseInstanceName,
+  parseInterfaceName,
+  parseNetworkName,
+  parseNodeName,
+  parsePeerName,
+} from "../model/names.ts";
 import { type OutputFormat, outputFormats } from "./output.ts";
 
 export interface WithServer {
@@ -66,6 +72,7 @@ export const instanceName = value(allowed(parseInstanceName));
 export const nodeName = value(allowed(parseNodeName));
 export const domain = value(allowed(parseDomain));
 export const bootFile = value(allowed(parseBootFile));
+export const networkName = value(allowed(parseNetworkName));
 export const networkOfTenant = value(allowed(parsePeerName));
 
 /** The parsers of names say what is allowed only. */

@@ -25,22 +25,13 @@ export function addressResolutionFilter(): Uint8Array {
  * machines that it has moved.
  */
 export function announcementFilter(): Uint8Array {
-  return assembleBpf([
-    { load: 4, at: packetProperty.type },
-    { equals: packetType.outgoing, yes: "drop" },
-    { load: 4, at: packetProperty.vlanTagPresent },
-    { equals: 0, no: "drop" },
-    { load: 2, at: etherTypeOffset },
+  return assembleEthernetFilter([
     { equals: etherType.encode("arp"), yes: "accept" },
     { equals: etherType.encode("rarp"), yes: "accept" },
     { equals: etherType.encode("ipv6"), no: "drop" },
     { load: 1, at: ipv6NextHeaderOffset },
     { equals: ipProtocol.encode("icmpv6"), no: "drop" },
-    { load: 1, at: icmpv6TypeOffset },
+    { load: 1, at: ipv6PayloadOffset },
     { equals: icmpv6Type.encode("neighbour-advertisement"), yes: "accept" },
-    { label: "drop" },
-    { accept: false },
-    { label: "accept" },
-    { accept: true },
   ]);
 }
