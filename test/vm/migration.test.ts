@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { ping } from "../../src/lab/measure.ts";
 import {
   BackgroundProgram,
   createNetworks,
@@ -53,7 +54,7 @@ test(`a machine moves ${moves} times, and a connection to it goes on`, async (t)
     fileURLToPath(new URL("echo-client.ts", import.meta.url)),
     ip,
   ];
-  const silences: { qemu: number; client: number }[] = [];
+  const silences: { qemu: number; packets: number; connection: number }[] = [];
   let host = "h1";
   for (let number = 0; number < moves; number++) {
     const client = new BackgroundProgram(file, c, process.execPath, words);
@@ -62,6 +63,8 @@ test(`a machine moves ${moves} times, and a connection to it goes on`, async (t)
     const port = `${underlay[to]}:4444`;
     const next = machineOn(to, "arriving");
     await next.await(port);
+    // For longer than it takes; without retransmissions, which wait for 200 ms and more.
+    const packets = ping(lab, "c", ip, { count: 600, interval: 5 });
     const migrated: Migrated = await machine.migrate(port);
     await until(async () => assert.equal((await weftJson(["endpoint", "show", endpoint.id, ...server])).node, to));
     await machine.powerOff();
@@ -71,13 +74,15 @@ test(`a machine moves ${moves} times, and a connection to it goes on`, async (t)
     const { sent, received, longest, failure } = JSON.parse(client.output);
     assert.equal(failure, "");
     assert.equal(received, sent);
-    silences.push({ qemu: migrated.downtime, client: longest });
+    const { longestGap } = await packets;
+    silences.push({ qemu: migrated.downtime, packets: Math.round(longestGap), connection: longest });
     await until(async () => assert.doesNotMatch(await inLab(lab, host, "ip", "-o", "link"), / vm1:/));
     [host, machine] = [to, next];
   }
-  t.diagnostic(
-    `stood still (QEMU) and silent (client), ms: ${silences.map((each) => `${each.qemu}/${each.client}`).join(" ")}`,
-  );
+  const of = (what: keyof (typeof silences)[number]): string => silences.map((each) => each[what]).join(" ");
+  t.diagnostic(`QEMU let it stand still, ms: ${of("qemu")}`);
+  t.diagnostic(`echo requests were without answer, ms: ${of("packets")}`);
+  t.diagnostic(`the connection was silent, ms: ${of("connection")}`);
   const { status, complaints } = await weft(["detach", "web", "--tap", "vm1", ...there(host)]);
   assert.equal(status, 0, complaints);
 });

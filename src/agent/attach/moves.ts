@@ -142,7 +142,8 @@ export class Moves {
     const { standby, ...rest } = endpoint;
     const { id, network, ips, node } = rest;
     // After a restart it may have to come into place first.
-    await dataplane.changed(dataplane.networks.get(network)?.settings.tenant);
+    if (!dataplane.isPortInPlace(network, id))
+      await dataplane.changed(dataplane.networks.get(network)?.settings.tenant);
     if (!dataplane.isPortInPlace(network, id))
       throw new WeftError({
         code: "failed-precondition",
@@ -152,9 +153,12 @@ export class Moves {
       });
     const client = this.#client(endpoint);
     if (standby?.when === "ready") await client.awaitStandby({ id }, { timeoutMs: requestTimeout });
-    await this.#open(endpoint, { ...rest, node: this.#options.node }, async () => {
-      await client.takeOverEndpoint({ id, attachment: attachments.kindNameOf(place) }, { timeoutMs: requestTimeout });
-    });
+    const takeOver = client.takeOverEndpoint.bind(
+      client,
+      { id, attachment: attachments.kindNameOf(place) },
+      { timeoutMs: requestTimeout },
+    );
+    await this.#open(endpoint, { ...rest, node: this.#options.node }, takeOver);
     const why = standby?.when === "announced" ? "it announced itself here" : "somebody asked for it";
     events.add({
       level: "info",
@@ -165,16 +169,18 @@ export class Moves {
   }
 
   /**
-   * The port is open when the server hears that it is: from the commit on others may send here. Nobody is told otherwise until then; if
-   * it does not come to that, the port stands by again.
+   * The port is open when the server hears that it is: from the commit on others may send here. A machine that was heard is nowhere
+   * else any more: nothing is lost by asking meanwhile. Nobody is told otherwise until then; if it does not come to that, the port
+   * stands by again.
    */
-  async #open(standing: Endpoint, opened: Endpoint, takeOver: () => Promise<void>): Promise<void> {
+  async #open(standing: Endpoint, opened: Endpoint, takeOver: () => Promise<unknown>): Promise<void> {
     const { desired, dataplane } = this.#options;
     const tenant = dataplane.networks.get(standing.network)?.settings.tenant;
     desired.apply({ kind: "endpoint", endpoint: opened });
-    await dataplane.changed(tenant);
+    const open = dataplane.changed(tenant);
     try {
-      await takeOver();
+      if (standing.standby?.when === "ready") await open;
+      await Promise.all([open, takeOver()]);
     } catch (error) {
       // What the server has said meanwhile holds.
       if (desired.own.get(opened.id) === opened) desired.apply({ kind: "endpoint", endpoint: standing });
