@@ -17,7 +17,7 @@ const endpoint = { ips: ["10.1.0.7"], mac: "02:00:5e:10:00:07" };
 /** Requests in each move, which comes after a third of them. */
 const requests = 1_500;
 
-const lab = await Lab.up({ name: `bench${process.pid}`, hosts: 3 });
+const lab = await Lab.up({ name: `b${process.pid}`, hosts: 3 });
 try {
   await lab.admin.create({ resources: [{ resource: { case: "tenant", value: { name: "bench" } } }] });
   const value = { name: network, tenant: "bench", subnets: ["10.1.0.0/16"] };
