@@ -204,6 +204,8 @@ export interface NodeSettings {
   readonly labels: Readonly<Record<string, string>>;
   /** VTEP addresses that the node may register without proof. */
   readonly approved: VtepAddresses;
+  /** It gets no new endpoints. Absent: it does. */
+  readonly drained?: true;
 }
 
 /** One interface of a container, pod or VM. */

@@ -112,6 +112,11 @@ export function adminRoutes(
       return { settings: nodeSettings.toMessage({ name, ...settings }), revision: BigInt(revision) };
     },
 
+    async failNode({ name }) {
+      const { revision, ...counts } = await control.nodes.fail(name);
+      return { ...counts, revision: BigInt(revision) };
+    },
+
     async setEndpoint({ id, labels, removedLabels }) {
       const { endpoint, revision } = await administration.setEndpoint(id, { labels, removedLabels });
       return { endpoint: kinds.endpoint.toMessage(endpoint), revision: BigInt(revision) };
@@ -245,7 +250,7 @@ function settingsOf({ ledger: { state } }: Control, name: string) {
 }
 
 /** What an administrator says of a node, checked field by field. */
-function nodeChangeOf({ name, labels, removedLabels, approved }: SetNodeRequest) {
+function nodeChangeOf({ name, labels, removedLabels, approved, drained }: SetNodeRequest) {
   const attempted = `set node ${JSON.stringify(name.slice(0, 80))}`;
   const node = parseNodeName(name);
   if (!node.ok) throw new WeftError({ code: "invalid-argument", attempted, reason: `the name is not ${node.error}` });
@@ -258,6 +263,7 @@ function nodeChangeOf({ name, labels, removedLabels, approved }: SetNodeRequest)
     labels: settings.labels,
     removedLabels,
     ...(approved === undefined ? {} : { approved: settings.approved }),
+    ...(drained === undefined ? {} : { drained }),
   };
   return { name, change };
 }

@@ -205,7 +205,15 @@ export class Endpoints {
    * packets.
    */
   requireFit(name: string, entry: NetworkEntry, attempted: string): void {
-    requireSelected(this.#ledger.state, entry.network, name, attempted);
+    const { state } = this.#ledger;
+    if (state.nodeSettings.get(name)?.value.drained === true)
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: `node ${name} is drained: it gets no new endpoints`,
+        hint: `choose another node, or: weft node undrain ${name}`,
+      });
+    requireSelected(state, entry.network, name, attempted);
     const node = this.#ledger.state.nodes.get(name)?.value;
     const { network } = entry;
     if (node?.vtepAddresses[network.underlay] === undefined)

@@ -508,6 +508,13 @@ export declare type SetNodeRequest = Message<"weft.v1.SetNodeRequest"> & {
    * @generated from field: weft.v1.VtepAddresses approved = 4;
    */
   approved?: VtepAddresses | undefined;
+
+  /**
+   * Whether it gets no new endpoints. Unset: stays.
+   *
+   * @generated from field: optional bool drained = 5;
+   */
+  drained?: boolean | undefined;
 };
 
 /**
@@ -515,6 +522,52 @@ export declare type SetNodeRequest = Message<"weft.v1.SetNodeRequest"> & {
  * Use `create(SetNodeRequestSchema)` to create a new message.
  */
 export declare const SetNodeRequestSchema: GenMessage<SetNodeRequest>;
+
+/**
+ * @generated from message weft.v1.FailNodeRequest
+ */
+export declare type FailNodeRequest = Message<"weft.v1.FailNodeRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message weft.v1.FailNodeRequest.
+ * Use `create(FailNodeRequestSchema)` to create a new message.
+ */
+export declare const FailNodeRequestSchema: GenMessage<FailNodeRequest>;
+
+/**
+ * @generated from message weft.v1.FailNodeResponse
+ */
+export declare type FailNodeResponse = Message<"weft.v1.FailNodeResponse"> & {
+  /**
+   * Endpoints that it has no more.
+   *
+   * @generated from field: uint32 released = 1;
+   */
+  released: number;
+
+  /**
+   * Those that a node takes over that stood by for them.
+   *
+   * @generated from field: uint32 taken_over = 2;
+   */
+  takenOver: number;
+
+  /**
+   * @generated from field: uint64 revision = 3;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message weft.v1.FailNodeResponse.
+ * Use `create(FailNodeResponseSchema)` to create a new message.
+ */
+export declare const FailNodeResponseSchema: GenMessage<FailNodeResponse>;
 
 /**
  * @generated from message weft.v1.SetNodeResponse
@@ -1083,6 +1136,16 @@ export declare const AdminService: GenService<{
     methodKind: "unary";
     input: typeof SetNodeRequestSchema;
     output: typeof SetNodeResponseSchema;
+  },
+  /**
+   * A node that is away is dead: others may have its endpoints, and it has none when it comes back.
+   *
+   * @generated from rpc weft.v1.AdminService.FailNode
+   */
+  failNode: {
+    methodKind: "unary";
+    input: typeof FailNodeRequestSchema;
+    output: typeof FailNodeResponseSchema;
   },
   /**
    * @generated from rpc weft.v1.AdminService.CreateToken

@@ -518,6 +518,13 @@ export declare type NodeSettings = Message<"weft.v1.NodeSettings"> & {
    * @generated from field: weft.v1.VtepAddresses approved = 3;
    */
   approved?: VtepAddresses | undefined;
+
+  /**
+   * It gets no new endpoints.
+   *
+   * @generated from field: bool drained = 4;
+   */
+  drained: boolean;
 };
 
 /**
