@@ -226,3 +226,29 @@ test("a server that starts again goes on with what was begun", async (t) => {
   after.clock.advance(milliseconds(50));
   await settled(() => after.ledger.state.endpoints.get(id)?.formerNodes === undefined);
 });
+
+test("what nobody waits for any more ends by itself", async (t) => {
+  const store = new MemoryStore();
+  const before = await scene(t, undefined, store);
+  for (const node of [h1, h2, h3]) before.connect(node);
+  const request = { name: id, network: "", node: "h2", place: undefined };
+  void before.migrations.migrate(request, nobodyGivesUp).catch(() => {});
+  await settled(() => before.endpoint().standby !== undefined);
+  await before.migrations.close();
+  await before.close();
+  const after = await openAuthority(t, store);
+  const migrations = new Migrations(after.ledger, after.identities, after.endpoints);
+  t.after(() => migrations.close());
+  const standby = () => after.ledger.state.endpoints.get(id)?.standby;
+  for (let waited = 0; waited < 30; waited += 5) {
+    assert.equal(standby()?.node, "h2");
+    after.clock.advance(seconds(5));
+    await new Promise((resolve) => setImmediate(resolve));
+    after.clock.advance(milliseconds(50));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  after.clock.advance(seconds(6));
+  await new Promise((resolve) => setImmediate(resolve));
+  after.clock.advance(milliseconds(50));
+  await settled(() => standby() === undefined);
+});

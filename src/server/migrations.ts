@@ -60,6 +60,10 @@ export class Migrations {
   readonly #watched = new Set<NetworkEntry>();
   readonly #gathered = new Set<NetworkEntry>();
   readonly #ending = new Set<string>();
+  /** Endpoints that somebody waits for to move. */
+  readonly #awaited = new Set<string>();
+  /** When others of those that a node shall take over as soon as it is ready were first seen: by the clock that never goes back. */
+  readonly #unawaited = new Map<string, number>();
   readonly #stopListening: () => void;
   readonly #sweeper: Repetition;
   #cancelLook: (() => void) | undefined;
@@ -111,13 +115,9 @@ export class Migrations {
         hint: "see: weft node list",
       });
     this.#refusals.delete(id);
-    const stood = await this.#stand(
-      id,
-      { node, when: "ready", ...(place === undefined ? {} : { place }) },
-      attempted,
-      () => [],
-    );
+    this.#awaited.add(id);
     try {
+      await this.#stand(id, { node, when: "ready", ...(place === undefined ? {} : { place }) }, attempted, () => []);
       await this.#until(() => this.#outcomeOf(id, node) !== "waiting", takeOverTime, signal);
       const endpoint = this.#require(id, attempted);
       const outcome = this.#outcomeOf(id, node);
@@ -139,11 +139,12 @@ export class Migrations {
       // If it has moved meanwhile, it has moved.
       await this.#stopStanding(id, attempted, ({ node: stands, when }) => stands === node && when === "ready").catch(
         (failure: unknown) =>
-          this.#ledger.logger.warn({ endpoint: id, stood, error: messageOf(failure) }, "could not cancel a migration"),
+          this.#ledger.logger.warn({ endpoint: id, error: messageOf(failure) }, "could not cancel a migration"),
       );
       throw error;
     } finally {
       this.#refusals.delete(id);
+      this.#awaited.delete(id);
     }
   }
 
@@ -329,6 +330,7 @@ export class Migrations {
   async #settle(entry: NetworkEntry, id: string): Promise<void> {
     const { state, readiness, logger } = this.#ledger;
     if (state.networks.get(entry.network.name) !== entry || this.#ending.has(id)) return;
+    const isAbandoned = this.#isAbandoned(id);
     const plan = (): Transaction => {
       const known = state.endpoints.get(id);
       if (known === undefined) return nothing;
@@ -338,7 +340,7 @@ export class Migrations {
         .behindOf(entry, known.revision)
         .every(({ node, isWaitedFor }) => !isWaitedFor && readiness.isConnected(node));
       const former = formerNodes.filter((node) => state.nodes.has(node) && !isFollowed);
-      const stands = standby !== undefined && state.nodes.has(standby.node);
+      const stands = standby !== undefined && state.nodes.has(standby.node) && !isAbandoned;
       if (former.length === formerNodes.length && stands === (standby !== undefined)) return nothing;
       return changed(known, {
         ...rest,
@@ -355,6 +357,21 @@ export class Migrations {
     } finally {
       this.#ending.delete(id);
     }
+  }
+
+  /**
+   * Nobody waits any more for a node to take the endpoint over as soon as it is ready, because the server was started anew meanwhile,
+   * and the node has had its time.
+   */
+  #isAbandoned(id: string): boolean {
+    const { state, clock } = this.#ledger;
+    if (state.endpoints.get(id)?.standby?.when !== "ready" || this.#awaited.has(id)) {
+      this.#unawaited.delete(id);
+      return false;
+    }
+    const since = this.#unawaited.get(id) ?? clock.monotonic();
+    this.#unawaited.set(id, since);
+    return clock.monotonic() - since >= takeOverTime;
   }
 
   #require(id: string, attempted: string): StoredEndpoint {
