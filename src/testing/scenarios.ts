@@ -150,6 +150,38 @@ function moving(name: string, family: IpFamily, changes: Partial<NetworkSettings
   };
 }
 
+/**
+ * One endpoint stands by here and then has its place here; of two others one is about to leave and leaves, and one has left and is
+ * forwarded to no more.
+ */
+function migrating(name: string, changes: Partial<NetworkSettings>): Scenario {
+  const { first, later } = bridged(name, 4, changes);
+  const [arriving, leaving, left] = [31, 32, 33] as const;
+  return {
+    name,
+    first(dataplane) {
+      first(dataplane);
+      const network = dataplane.putNetwork(networkSettings({ localVtep: sceneVteps[4], ...changes }));
+      putRemote(network, arriving, 3);
+      network.putLocal(local(arriving, { place: placeIn("/run/netns/c1", "net1", 2), standsBy: true }));
+      network.putLocal(local(leaving, { place: placeIn("/run/netns/c1", "net2", 3) }));
+      network.setForwarded(endpointId(leaving), endpointMac(leaving));
+      putRemote(network, left, 2);
+      network.setForwarded(endpointId(left), endpointMac(left));
+    },
+    later(dataplane) {
+      later(dataplane);
+      const network = dataplane.networks.get("blue-net");
+      if (network === undefined) return;
+      network.removeRemote(endpointId(arriving));
+      network.putLocal(local(arriving, { place: placeIn("/run/netns/c1", "net1", 2) }));
+      putRemote(network, leaving, 3);
+      network.removeLocal(endpointId(leaving));
+      network.setForwarded(endpointId(left), undefined);
+    },
+  };
+}
+
 /** Endpoints send by devices of the host; one of these is given on from one endpoint to another. */
 function byDevices(name: string): Scenario {
   const { first, later } = bridged(name, 4, {});
@@ -433,6 +465,8 @@ export const specialScenarios: readonly Scenario[] = [
   ),
   moving("endpoints that move, through one tunnel", 4, {}),
   moving("endpoints that move, through a mesh", 4, { transport: { encapsulation: "geneve", port: 6081 } }),
+  migrating("endpoints that are moved, through one tunnel", {}),
+  migrating("endpoints that are moved, through a mesh", { transport: { encapsulation: "geneve", port: 6081 } }),
   byDevices("taps and interfaces of the host"),
   peered("peers of other tenants"),
   policed("policies"),

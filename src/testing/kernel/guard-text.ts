@@ -31,6 +31,10 @@ export function guardLines({ inode, filters, links }: FakeNamespace, bpf: FakeBp
     const { name, programId } = filter;
     lines.push(`filter ${device(index)} ${where} ${name}`);
     const program = bpf.programById(programId);
+    if (program !== undefined && name === "weft-forward") {
+      lines.push(...forwardLines(bpf.contentOf(program), device(index), device));
+      continue;
+    }
     const contents = name === "weft-policy" ? policy : guard;
     if (program !== undefined) for (const [map, content] of bpf.contentOf(program)) contents.set(map, content);
   }
@@ -54,6 +58,19 @@ export function guardLines({ inode, filters, links }: FakeNamespace, bpf: FakeBp
       } else lines.push(`guard ${map} ${scope(at)}${words}`);
     }
   return lines.sort();
+}
+
+/** Where frames for a MAC that left the node go on that come by this tunnel; struct forwarded_key in forward.c. */
+function* forwardLines(
+  contents: Iterable<readonly [map: string, content: ReadonlyMap<string, Uint8Array>]>,
+  tunnel: string,
+  device: (index: number) => string,
+): Iterable<string> {
+  for (const [, content] of contents)
+    for (const [hex, value] of content) {
+      const to = new DataView(value.buffer, value.byteOffset).getUint32(0, true);
+      yield `forward ${tunnel} ${hex.slice(0, 12)} to ${device(to)}`;
+    }
 }
 
 /** The program's maps are one tenant's. */
