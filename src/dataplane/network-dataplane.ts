@@ -133,11 +133,11 @@ export class NetworkDataplane implements DeviceMarks {
       desired,
       context,
       bridge: () => (desired.settings.mode === "l2" ? this.bridge.index : undefined),
-      prioritise: (index) => this.#priority.ensure(index, networkContext.shareOf(desired.settings.vni)),
-      onMade: (tunnel) => {
-        this.#devices.tunnels.push(tunnel);
-        this.#forwarding.mark();
+      prioritise: (index) => {
+        this.#forwarding.found(index);
+        return this.#priority.ensure(index, networkContext.shareOf(desired.settings.vni));
       },
+      onMade: (tunnel) => this.#devices.tunnels.push(tunnel),
       onChange,
       onRepaired: (name, change) => repaired("tunnel", name, change),
       onAttempt: attempted("tunnel"),

@@ -65,6 +65,11 @@ export class Forwarding {
     this.#isSettled = false;
   }
 
+  /** There is such a tunnel. */
+  found(index: number): void {
+    if (!this.#tunnels.has(index)) this.#isSettled = false;
+  }
+
   /** Of a tunnel filters were taken away. Tells whether there is something to restore. */
   judge(index: number): boolean {
     if (this.#tunnels.get(index) !== true) return false;
