@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { createNetworks, inLab, pings, testLab, theWholeFile, until } from "../support/cluster.ts";
+import { inTenant } from "../support/cluster-tables.ts";
 import { Runtime } from "../support/cni.ts";
 import { fileRequires } from "../support/kernel.ts";
 
@@ -276,6 +277,31 @@ test("GC releases what this configuration's runtime does not name, and nothing e
   await one.must("GC", one.configuration({ "cni.dev/valid-attachments": [] }));
   await one.must("GC", one.configuration({ name: "other", "cni.dev/valid-attachments": [] }));
   await lab.detach("d", "h1", "plain");
+  await nothingIsLeft();
+});
+
+test("STATUS tells what keeps endpoints from coming up, and not what is wrong with one of them", async () => {
+  const configuration = one.configuration({ network: "plain" });
+  lab.addContainer("brief");
+  await one.must("ADD", configuration, { container: "brief" });
+  lab.removeContainer("brief");
+  await until(async () => {
+    const { problems } = await lab.agent("h1").getStatus({});
+    assert.deepEqual(
+      problems.map(({ object }) => object.split(" ")[0]),
+      ["endpoint"],
+    );
+  });
+  await one.must("STATUS", configuration);
+  // While no agent looks, somebody else's device comes to have the name of the bridge.
+  const inNamespace = (...words: string[]) => inTenant(lab, "h1", "acme", "ip", "link", ...words);
+  await lab.stop("h1");
+  await inNamespace("delete", "br200");
+  await inNamespace("add", "br200", "type", "veth", "peer", "name", "theirs");
+  await lab.startAgent("h1");
+  await until(async () => assert.match(await one.fails(51, "STATUS", configuration), /[bv][rx]200/));
+  await inNamespace("delete", "theirs");
+  await one.must("DEL", configuration, { container: "brief" });
   await nothingIsLeft();
 });
 

@@ -184,6 +184,8 @@ for (const [object, what, settings, isRefused] of [
     problem = { object };
     if (isRefused) await assert.rejects(flow.attach(request), /a port/);
     else assert.ok(await flow.attach(request));
+    assert.equal(flow.obstacle("web") !== undefined, isRefused);
+    assert.equal(flow.obstacle("unknown"), undefined);
   });
 
 test("one spot takes one endpoint at a time", async () => {

@@ -333,6 +333,13 @@ export class Attachments {
     return [...this.#options.attachments.values()].some(({ state }) => state === "unclaimed");
   }
 
+  /** What keeps every endpoint of the network from coming into place on this node; `undefined`: nothing that is known. */
+  obstacle(name: string): Error | undefined {
+    const { networks, problems } = this.#options.dataplane;
+    const network = networks.get(name);
+    return network === undefined ? undefined : problems.find((object) => keepsFrom(object, network))?.error;
+  }
+
   /** Whether anything of the network hangs on this node. */
   hasAny(network: string): boolean {
     return [...this.#options.attachments.values()].some((each) => each.network === network && isInPlace(each));
@@ -444,12 +451,10 @@ export class Attachments {
     const { dataplane } = this.#options;
     for (let pass = 0; pass < mostPasses; pass++) {
       signal?.throwIfAborted();
-      const network = dataplane.networks.get(name);
-      await dataplane.changed(network?.settings.tenant);
-      const problem =
-        dataplane.problems.get({ kind: "endpoint", network: name, key: id }) ??
-        (network === undefined ? undefined : dataplane.problems.find((object) => keepsFrom(object, network)));
-      if (problem !== undefined) throw problem.error;
+      await dataplane.changed(dataplane.networks.get(name)?.settings.tenant);
+      const problem = dataplane.problems.get({ kind: "endpoint", network: name, key: id });
+      const obstacle = problem?.error ?? this.obstacle(name);
+      if (obstacle !== undefined) throw obstacle;
       if (dataplane.isPortInPlace(name, id)) return;
     }
     throw new WeftError({

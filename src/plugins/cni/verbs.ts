@@ -210,9 +210,8 @@ async function status(call: Call): Promise<string> {
   requireVersion(call, "1.1.0");
   const { network } = parseWishes(configuration, parameters.args);
   const { state, error } = agent.serverState;
-  const problems = agent.dataplane.problems.list().filter(({ object }) => object.network === network);
-  if (problems[0] !== undefined && problems[0].object.kind !== "endpoint")
-    throw new CniError(errorCode.limitedConnectivity, problems[0].error.message, "see weft status");
+  const obstacle = agent.attachments.obstacle(network);
+  if (obstacle !== undefined) throw new CniError(errorCode.limitedConnectivity, obstacle.message, "see weft status");
   const hasRoom =
     agent.desired.networks.get(network)?.network.mode === "l3" && agent.desired.ownBlocks(network).length > 0;
   if (state === "disconnected" && !hasRoom)
