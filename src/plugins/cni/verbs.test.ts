@@ -9,10 +9,6 @@ import { verbs } from "./verbs.ts";
 function status(obstacle: Error | undefined): Promise<string> {
   const agent = {
     attachments: { obstacle: (network: string) => (network === "web" ? obstacle : undefined) },
-    // Of one endpoint of many.
-    dataplane: {
-      problems: { list: () => [{ object: { kind: "endpoint", network: "web" }, error: new Error("gone") }] },
-    },
     desired: { networks: new Map(), ownBlocks: () => [] },
     serverState: { state: "connected", error: "" },
   };
