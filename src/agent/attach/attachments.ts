@@ -9,14 +9,22 @@ import { type ErrorCode, messageOf, WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { Logger } from "../../base/logger.ts";
 import { unwrap } from "../../base/result.ts";
-import type { DesiredNetwork, KernelObject, NodeDataplane, PortPlace, Problems } from "../../dataplane/index.ts";
+import type { DesiredNetwork, KernelObject, NodeDataplane, Problems } from "../../dataplane/index.ts";
 import type { Bandwidth } from "../../model/bandwidth.ts";
 import { formatProblem } from "../../model/problem.ts";
 import { declaredIps, type Endpoint } from "../../model/resources.ts";
 import { parseBandwidth } from "../../model/schema.ts";
 import type { DesiredState } from "../desired-state.ts";
 import type { EventLog } from "../event-log.ts";
-import { type Attachment, hasPort, isInPlace, type Replica, type ReplicaChange } from "../replica.ts";
+import {
+  type Attachment,
+  type AttachmentPlace,
+  type ExternalPlace,
+  hasPort,
+  isInPlace,
+  type Replica,
+  type ReplicaChange,
+} from "../replica.ts";
 import { isOfAll, restsOn } from "../rests-on.ts";
 import { parseAllowedAddresses } from "./allowed-addresses.ts";
 import { AttachmentWriter } from "./attachment-writer.ts";
@@ -89,8 +97,11 @@ export class Attachments {
     this.#options = options;
     this.#writer = new AttachmentWriter(options);
     const { attachments, kinds: ways } = options;
-    for (const { place, ...rest } of attachments.values())
-      attachments.set(rest.id, { ...rest, place: kindOf(ways, place).current(place) });
+    for (const attachment of attachments.values())
+      if (hasPort(attachment)) {
+        const { id, place } = attachment;
+        attachments.set(id, { ...attachment, place: kindOf(ways, place).current(place) });
+      }
   }
 
   /** Resolves when packets can flow on this node. Nothing stays behind when it rejects. */
@@ -117,7 +128,7 @@ export class Attachments {
   /** Claims addresses for an interface that is not weft's, and keeps them until {@link releaseOwned}. Changes nothing in the kernel. */
   async hold({ interface: name, ...request }: HoldRequest): Promise<Endpoint> {
     const attempted = `hold addresses of network ${request.network} for ${request.owner}`;
-    const place: PortPlace = { kind: "netns", netns: "", interface: name, inode: 0, routePriority: 0 };
+    const place: ExternalPlace = { kind: "external", interface: name };
     return this.#make(request.owner, attempted, () => ({
       ...request,
       attempted,
@@ -159,7 +170,7 @@ export class Attachments {
         level: "info",
         kind: "attached",
         object: { kind: "endpoint", network, key: id },
-        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) ${hasPort(attachment) ? joinedText(place) : heldText(place)}`,
+        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) ${joinedText(place)}`,
       });
       return endpoint;
     } catch (error) {
@@ -250,7 +261,7 @@ export class Attachments {
       level: "info",
       kind: "detached",
       object,
-      message: `${interfaceOf(place)} taken out of ${placeOf(attachment)}`,
+      message: `${interfaceOf(place)} taken out of ${placeText(place)}`,
     });
     const { promise: late, resolve } = Promise.withResolvers<void>();
     const cancel = clock.after(releasePatience, resolve);
@@ -415,7 +426,7 @@ export class Attachments {
     this.#writer.remove(endpoint.id);
     this.#forgetClaim(attachment);
     const object = { kind: "endpoint", network: endpoint.network, key: endpoint.id };
-    const message = `${endpoint.ips.join(", ")} was taken out of ${placeOf(attachment)}: ${reason}`;
+    const message = `${endpoint.ips.join(", ")} was taken out of ${placeText(attachment.place)}: ${reason}`;
     this.#options.events.add({ level: "warning", kind: "detached", object, message });
     this.#options.logger.warn({ endpoint: endpoint.id, network: endpoint.network }, message);
   }
@@ -477,16 +488,8 @@ function attemptOf({ network, place }: AttachTarget): string {
   return `attach ${placeText(place)} to network ${network}${as}`;
 }
 
-function heldText(place: PortPlace): string {
-  return `held for ${interfaceOf(place)}, which is not weft's`;
-}
-
-/** For people. */
-function placeOf(attachment: Attachment): string {
-  return hasPort(attachment) ? placeText(attachment.place) : "an interface that is not weft's";
-}
-
-function joinedText(place: PortPlace): string {
+function joinedText(place: AttachmentPlace): string {
+  if (place.kind === "external") return `held for ${place.interface}, which is not weft's`;
   return place.kind === "netns" ? `in ${placeText(place)} as ${place.interface}` : `by ${placeText(place)}`;
 }
 
