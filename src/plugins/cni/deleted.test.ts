@@ -112,6 +112,23 @@ test("an attachment is made again only when what was written down of it is done,
   assert.ok(!existsSync(path));
 });
 
+test("what cannot be read for now stays", async (t) => {
+  const them = deleted(t);
+  ends.set("a", Promise.reject(new Error("no answer")));
+  const path = write("a");
+  them.catchUp();
+  await new Promise(setImmediate);
+  rmSync(path);
+  mkdirSync(path);
+  assert.match((await them.obstacle("a"))?.message ?? "", /no answer/);
+  rmSync(path, { recursive: true });
+  write("a");
+  ends.delete("a");
+  clock.advance(seconds(30));
+  await gone(path);
+  assert.deepEqual(begun, ["a", "a"]);
+});
+
 test("what somebody took away is not done", async (t) => {
   const them = deleted(t);
   ends.set("a", Promise.reject(new Error("no answer")));

@@ -79,16 +79,17 @@ export class DeletedMeanwhile {
 
   #attempt(name: string): void {
     const { begin, logger } = this.#options;
-    this.#written.delete(name);
+    const before = this.#written.get(name);
     let octets: Buffer | undefined;
     try {
       octets = this.#read(name);
     } catch (error) {
-      logger.warn(
-        { file: name, error: messageOf(error) },
-        "cannot read what was deleted; trying again with the next call",
-      );
+      // What is not known yet is read again with the next call.
+      if (before !== undefined) this.#tryLater(name, before);
+      logger.warn({ file: name, error: messageOf(error) }, "cannot read what was deleted while no agent ran");
+      return;
     }
+    this.#written.delete(name);
     if (octets === undefined) return;
     let begun: Begun;
     try {
