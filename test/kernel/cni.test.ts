@@ -1,6 +1,6 @@
 /** Each operation of the CNI specification, as a runtime calls it: the compiled plugin, agents, server. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { createNetworks, inLab, pings, testLab, theWholeFile, until } from "../support/cluster.ts";
 import { inTenant } from "../support/cluster-tables.ts";
@@ -345,6 +345,33 @@ test("an IPAM plugin gives the addresses, and has them back also when the attach
   });
   assert.equal((await one.must("ADD", fixed)).ips[0].address, "10.1.7.7/16");
   await one.must("DEL", fixed);
+  await nothingIsLeft();
+});
+
+test("an IPAM plugin ends what it began also when the container is deleted meanwhile, and has the address back", async () => {
+  const folder = `${lab.names.directory}/slow`;
+  const log = `${folder}/log`;
+  mkdirSync(folder);
+  const answer = '{"ips":[{"address":"10.1.8.9/16"}]}';
+  const script = `echo begin $CNI_COMMAND >> ${log}
+while [ ! -e ${folder}/go ]; do sleep 0.05; done
+echo end $CNI_COMMAND >> ${log}; [ $CNI_COMMAND = DEL ] || echo '${answer}'`;
+  writeFileSync(`${folder}/slow`, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  const configuration = one.configuration({ ipam: { type: "slow" } });
+  const variables = { CNI_PATH: folder };
+  const added = one.call("ADD", configuration, { variables });
+  await until(() => assert.ok(existsSync(log)));
+  const deleted = one.must("DEL", configuration, { variables });
+  // Most probably the agent has heard of the DEL then, which ends the ADD; if not, it comes after it, and the same must hold.
+  await one.must("STATUS", one.configuration());
+  writeFileSync(`${folder}/go`, "");
+  const { answer: told } = await added;
+  if (told.code !== undefined) assert.match(told.msg, /it was deleted while it was being added/);
+  await deleted;
+  const calls = readFileSync(log, "utf8").trim().split("\n");
+  for (const [index, line] of calls.entries())
+    if (index % 2 === 0) assert.equal(calls[index + 1], line.replace("begin", "end"));
+  assert.equal(calls.at(-1), "end DEL");
   await nothingIsLeft();
 });
 

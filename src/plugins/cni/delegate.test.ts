@@ -11,7 +11,7 @@ import { runDelegate } from "./delegate.ts";
 const shutUp = "trap '' TERM; echo $$ > pid.new; mv pid.new pid; while :; do sleep 0.1; done";
 
 /** What runs a plugin of these lines of shell, which begin in an empty folder. */
-function plugin(t: TestContext, lines: string, signal?: AbortSignal) {
+function plugin(t: TestContext, lines: string) {
   const folder = temporaryDirectory(t);
   writeFileSync(join(folder, "foreign"), `#!/bin/sh\ncd ${folder}\n${lines}\n`, { mode: 0o755 });
   const clock = new ManualClock();
@@ -21,7 +21,6 @@ function plugin(t: TestContext, lines: string, signal?: AbortSignal) {
     parameters: { path: [folder], environment: { CNI_CONTAINERID: "a" } },
     configuration: "{}",
     clock,
-    ...(signal === undefined ? {} : { signal }),
   });
   const pid = async (): Promise<number> => {
     while (!existsSync(join(folder, "pid"))) await sleep(5);
@@ -52,15 +51,6 @@ test("a plugin that hangs is killed when its time is over, whatever it does abou
   clock.advance(seconds(25));
   await assert.rejects(output, { code: 104, message: /run IPAM plugin foreign: it did not end within 25 s/ });
   await ended(process);
-});
-
-test("a plugin that nobody waits for any more has ended when that is told", async (t) => {
-  const ending = new AbortController();
-  const { output, pid } = plugin(t, shutUp, ending.signal);
-  const process = await pid();
-  ending.abort(new Error("the runtime has gone away"));
-  await assert.rejects(output, /the runtime has gone away/);
-  assert.ok(!existsSync(`/proc/${process}`));
 });
 
 test("what a plugin leaves running does not hold up its answer", async (t) => {

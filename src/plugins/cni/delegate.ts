@@ -24,7 +24,6 @@ export interface DelegateCall {
   readonly parameters: Pick<Parameters, "path" | "environment">;
   readonly configuration: string;
   readonly clock: Clock;
-  readonly signal?: AbortSignal;
 }
 
 /** Plugins ask others over the network at most. The agent answers runtimes within a minute, also when ADD and then DEL take this long. */
@@ -33,10 +32,11 @@ const largestAnswer = 1 << 20;
 
 /**
  * Runs another plugin in place of the one that was called, as section 4 of the specification says; what it printed. Throws
- * {@link CniError}, the other's own if it has one. Ends in time, whatever the plugin does, and what it leaves running.
+ * {@link CniError}, the other's own if it has one. Ends in time, whatever the plugin does, and what it leaves running. Not before,
+ * though nobody may want the answer any more: `host-local`, killed at the wrong moment, has reserved an address that no DEL gives back.
  */
 export async function runDelegate(call: DelegateCall): Promise<string> {
-  const { type, command, parameters, configuration, clock, signal } = call;
+  const { type, command, parameters, configuration, clock } = call;
   const { path, environment } = parameters;
   const file = /^[A-Za-z0-9_.-]+$/.test(type) && path.map((folder) => join(folder, type)).find(isExecutable);
   if (!file)
@@ -45,7 +45,6 @@ export async function runDelegate(call: DelegateCall): Promise<string> {
       `run IPAM plugin ${type}: it is in none of the folders of CNI_PATH`,
       path.join(":"),
     );
-  signal?.throwIfAborted();
   const child = spawn(file, [], {
     env: { PATH: process.env.PATH, ...environment, CNI_COMMAND: command },
     stdio: ["pipe", "pipe", "inherit"],
@@ -61,16 +60,13 @@ export async function runDelegate(call: DelegateCall): Promise<string> {
   const fail = (reason: string): void => reject(new CniError(errorCode.delegate, `run IPAM plugin ${type}: ${reason}`));
   child.once("error", (error) => fail(messageOf(error)));
   child.once("exit", (code, signalName) => resolve(signalName ?? `${code}`));
-  const kill = (): boolean => child.kill("SIGKILL");
-  signal?.addEventListener("abort", kill, { once: true });
   const cancel = clock.after(timeout, () => {
-    kill();
+    child.kill("SIGKILL");
     // Not when it has ended: what the kernel holds up cannot be killed.
     fail(`it did not end within ${formatDuration(timeout)}, and was killed`);
   });
   try {
     const status = await ended;
-    signal?.throwIfAborted();
     await drain(child.stdout, () => output.length);
     if (status === "0") return output;
     throw (
@@ -78,7 +74,6 @@ export async function runDelegate(call: DelegateCall): Promise<string> {
     );
   } finally {
     cancel();
-    signal?.removeEventListener("abort", kill);
     child.stdin.destroy();
     child.stdout.destroy();
   }

@@ -52,7 +52,8 @@ async function add(call: Call): Promise<string> {
   const { delegate } = configuration;
   const delegated = delegatedOf(call, delegate);
   try {
-    const ipam = parseIpamAnswer(delegate, await runDelegate({ ...delegated, command: "ADD", signal }));
+    const ipam = parseIpamAnswer(delegate, await runDelegate({ ...delegated, command: "ADD" }));
+    signal.throwIfAborted();
     const ips = ipam.ips.map(({ address }) => address.split("/")[0] ?? "");
     return answerOf(call, await attach(call, { ...dnsOf(ipam), ...wishes, ips }));
   } catch (error) {
@@ -237,7 +238,7 @@ function attachmentsOf(agent: Agent, container: string, name: string): Attachmen
 function delegatedOf(
   { agent, parameters, configuration: { text } }: Call,
   type: string,
-): Omit<DelegateCall, "command" | "signal"> {
+): Omit<DelegateCall, "command"> {
   return { type, parameters, configuration: text, clock: agent.options.clock };
 }
 
