@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { runProgram } from "../../src/lab/process.ts";
 import { NetworkNamespace } from "../../src/linux/index.ts";
-import { createNetworks, inLab, inSync, namespaceNames, testLab, theWholeFile, until } from "../support/cluster.ts";
+import { createNetworks, idle, inLab, namespaceNames, testLab, theWholeFile, until } from "../support/cluster.ts";
 import { settledFootprint } from "../support/cluster-footprint.ts";
 import { type CallOptions, type Configuration, Runtime } from "../support/cni.ts";
 import { fileRequires } from "../support/kernel.ts";
@@ -62,7 +62,7 @@ async function must(command: string, configuration: Configuration, options: Endi
 
 /** Whatever a call could leave: interfaces, addresses, namespaces, files, rules of every kind, reservations of addresses. */
 async function traces(): Promise<string[]> {
-  await inSync(lab, "h1");
+  await idle(lab, "h1");
   const lines = await settledFootprint(lab);
   for (const name of namespaceNames().filter(lab.names.isOwn)) {
     using namespace = NetworkNamespace.openNamed(name);
