@@ -22,6 +22,8 @@ const benches: Readonly<Record<string, string>> = {
     "starting the server with 1,000,000 networks in its store, and what more cost beside them; takes minutes",
   "routed-networks": "100 networks routed with each other on 100 nodes, at the server, and a node's first container",
   "networks-on-node": "500 networks of 10 tenants into one kernel, and out of it; beside ip and bridge -batch",
+  migration: "how long an endpoint is silent that moves to another node; beside detach and attach; takes three minutes",
+  bandwidth: "rates beside the limits that were asked for, TCP and UDP; takes five minutes",
   datapath: "what protection, policy and bandwidth cost packets; beside the plain path; takes five minutes",
   "policy-change": "how soon a policy of 10,000 endpoints, or rules, is in a node's kernel",
   "agent-memory": "memory and time of agents and server with 100,000 endpoints; takes two minutes",

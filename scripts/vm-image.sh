@@ -39,7 +39,7 @@ mkdir -p "$root/bin" "$root/dev" "$root/proc" "$root/sys" "$root/tmp" "$root/www
 busybox=$work/unpacked/bin/busybox
 [ -x "$busybox" ] || busybox=$work/unpacked/usr/bin/busybox
 cp "$busybox" "$root/bin/busybox"
-for applet in sh mount insmod ip cat echo sleep httpd udhcpc udhcpc6 ping poweroff hostname sed; do
+for applet in sh mount insmod ip cat echo sleep httpd nc udhcpc udhcpc6 ping poweroff hostname sed; do
   ln -s busybox "$root/bin/$applet"
 done
 # In this order.
@@ -73,6 +73,7 @@ ip link set eth0 up
 for address in $(word addresses | sed 's/,/ /g'); do ip addr add "$address" dev eth0; done
 echo "a machine" >/www/index.html
 httpd -h /www
+nc -ll -p 7 -e cat &
 echo "the machine is ready"
 exec sh
 INIT

@@ -10,6 +10,7 @@ import type { IpAddress } from "../base/ip.ts";
 import type { Logger } from "../base/logger.ts";
 import { type KernelObject, NodeDataplane, nameOfObject, Problems, type Report } from "../dataplane/index.ts";
 import type { Kernel, KernelNamespace } from "../dataplane/kernel.ts";
+import { tenantOfNamespace } from "../dataplane/kernel-names.ts";
 import { listMulticastGroups, NetworkNamespace } from "../linux/index.ts";
 import type { Rate } from "../model/bandwidth.ts";
 import type { Endpoint, Network, Node } from "../model/resources.ts";
@@ -18,6 +19,7 @@ import { NetlinkSocket } from "../netlink/index.ts";
 import { Attachments } from "./attach/attachments.ts";
 import { DeviceAttachment } from "./attach/device.ts";
 import type { AttachKinds } from "./attach/kind.ts";
+import { Moves } from "./attach/moves.ts";
 import { NamespaceAttachment } from "./attach/netns.ts";
 import { CredentialsWriter } from "./credentials-writer.ts";
 import { DesiredState } from "./desired-state.ts";
@@ -51,6 +53,7 @@ export interface AgentOptions {
 /** How long an attachment waits for the server's state to arrive. */
 const arrivalTimeout = seconds(15);
 const claimLater = seconds(5);
+const firstWordPatience = seconds(5);
 const lookInterval = seconds(10);
 /** Changes of the underlay come in groups. */
 const shortestUnderlayPause = milliseconds(200);
@@ -72,6 +75,7 @@ export class Agent {
   readonly problems: Problems;
   readonly desired: DesiredState;
   readonly attachments: Attachments;
+  readonly moves: Moves;
   readonly learning: LocalLearning;
   readonly dhcp: DhcpResponder;
   readonly readiness: Readiness;
@@ -113,6 +117,7 @@ export class Agent {
   #underlayPause = shortestUnderlayPause;
   #cancelUnderlayRetry: () => void = () => {};
   #closed = false;
+  #onFirstWord: () => void = () => {};
 
   private constructor(
     options: AgentOptions,
@@ -211,6 +216,17 @@ export class Agent {
       claimSoon: () => {
         if (this.#connected) void this.#claimAgain();
       },
+    });
+    this.moves = new Moves({
+      node,
+      attachments: this.attachments,
+      attached: this.attached,
+      desired: this.desired,
+      dataplane: this.dataplane,
+      events: this.events,
+      logger: options.logger,
+      clock: options.clock,
+      connection: () => (this.#connected ? this.#session.connection : undefined),
     });
     this.learning = new LocalLearning({
       desired: this.desired,
@@ -325,6 +341,7 @@ export class Agent {
     this.#cancelLook();
     this.#credentialsWriter.close();
     this.#cancelUnderlayRetry();
+    this.moves.close();
     this.learning.close();
     this.dhcp.close();
     this.readiness.close();
@@ -340,9 +357,35 @@ export class Agent {
     this.#tellRemarks();
     this.attachments.abandonPending();
     this.#writer.forgetPartial();
-    if (this.#replica.revision > 0) this.#load();
+    const isKnown = this.#replica.revision > 0 && this.#load();
     void this.#session.run();
+    if (isKnown) {
+      if (!(await this.#hasAnything())) await this.#firstWord();
+      this.learning.desiredChanged();
+      this.#dataplaneChanged(this.dataplane.start());
+    }
     this.#lookAfterDatabase();
+  }
+
+  /** Whether the kernel has anything of this node's. After a start of the host it has not. */
+  async #hasAnything(): Promise<boolean> {
+    const { kernel, instance } = this.options;
+    return (await kernel.listNamed()).some((name) => tenantOfNamespace(instance, name) !== undefined);
+  }
+
+  /**
+   * Where nothing answers for this node's endpoints yet, they may be others' by now: the server has a moment to say so. It is not
+   * waited for longer, since it may be a container here.
+   */
+  async #firstWord(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#onFirstWord = resolve;
+    const cancel = this.options.clock.after(firstWordPatience, resolve);
+    // Nothing else keeps the process alive yet: timers of the clock do not.
+    const alive = setInterval(() => {}, lookInterval);
+    await promise;
+    clearInterval(alive);
+    cancel();
   }
 
   /** Somebody may delete the file while nothing is written. */
@@ -353,8 +396,8 @@ export class Agent {
     });
   }
 
-  /** The last state that the server told. Whatever it says later, the endpoints of this node work again from here on. */
-  #load(): void {
+  /** Takes up the last state that the server told, if it is whole. */
+  #load(): boolean {
     for (const state of this.#replica.networks()) {
       const { name, underlay } = state.network;
       if (this.#underlay.vteps[underlay] === undefined)
@@ -371,17 +414,14 @@ export class Agent {
     for (const endpoint of this.#replica.endpoints()) this.desired.apply({ kind: "endpoint", endpoint });
     for (const policy of this.#replica.policies()) this.desired.apply({ kind: "policy", policy });
     for (const member of this.#replica.policyMembers()) this.desired.apply({ kind: "policy-member", member });
-    if (this.#replica.damagedRows === 0) {
-      this.learning.desiredChanged();
-      this.#dataplaneChanged(this.dataplane.start());
-      return;
-    }
+    if (this.#replica.damagedRows === 0) return true;
     // What is missing must not be taken for what is not wanted: the kernel stays as it is until the server has spoken.
     this.options.logger.error(
       { rows: this.#replica.damagedRows },
       "the state on disk is damaged; waiting for the server",
     );
     this.#writer.distrust();
+    return false;
   }
 
   #resume(): ReturnType<SessionHandlers["resume"]> {
@@ -414,9 +454,11 @@ export class Agent {
     else this.#keep(forgotten, changes, revision);
     for (const endpoint of lost)
       if (!forgotten.includes(endpoint)) this.attachments.forget(endpoint, "the server released it");
+    this.#onFirstWord();
     this.attachments
       .settleWithServer()
       .then(() => this.#claimAgain())
+      .then(() => this.moves.look())
       .catch((error: unknown) =>
         this.options.logger.error({ error: messageOf(error) }, "settling with the server failed"),
       );
@@ -527,7 +569,10 @@ export class Agent {
 
   #dataplaneChanged(pass: Promise<void>): void {
     pass
-      .then(() => this.learning.dataplaneChanged())
+      .then(() => {
+        this.learning.dataplaneChanged();
+        this.moves.look();
+      })
       .catch((error: unknown) => this.options.logger.error({ error: messageOf(error) }, "the dataplane failed"));
   }
 

@@ -235,12 +235,12 @@ describe("networks that are routed with each other", () => {
   it("are let into by who has something in a peer of another tenant, once both sides have declared it", () => {
     const wish = { vni: 103, tenant: "umbrella", subnets: ["10.3.0.0/24"], gateway: "distributed" };
     const settings = (name: string) => dataplane.networks.get(name)?.settings.peers;
-    putNetwork("blue", { ...routed, peers: ["other"] });
+    putNetwork("blue", { ...routed, peers: ["umbrella/other"] });
     putNetwork("other", wish);
     putEndpoint("e1", "h1", "other");
     putEndpoint("e2", "h2", "red");
     assert.deepEqual([peersOf("blue"), settings("blue"), settings("other")], [["192.0.2.2"], [], []]);
-    putNetwork("other", { ...wish, peers: ["blue"] });
+    putNetwork("other", { ...wish, peers: ["acme/blue"] });
     // Who has something in another network of the tenant is not let into the peer.
     assert.deepEqual(
       [peersOf("blue").sort(), peersOf("other"), peersOf("red")],
@@ -249,10 +249,10 @@ describe("networks that are routed with each other", () => {
     const blueSubnets = [cidr("10.0.0.0/24"), cidr("fd00::/64")];
     assert.deepEqual(settings("other"), [{ network: "blue", tenant: "acme", subnets: blueSubnets }]);
     assert.deepEqual(settings("blue"), [{ network: "other", tenant: "umbrella", subnets: [cidr("10.3.0.0/24")] }]);
-    putNetwork("other", { ...wish, subnets: ["10.4.0.0/24"], peers: ["blue"] });
+    putNetwork("other", { ...wish, subnets: ["10.4.0.0/24"], peers: ["acme/blue"] });
     assert.deepEqual(settings("blue")?.[0]?.subnets, [cidr("10.4.0.0/24")]);
     // Over an underlay that this node has no address of there is no way to it.
-    putNetwork("other", { ...wish, vni: 104, underlay: "ipv6", peers: ["blue"] });
+    putNetwork("other", { ...wish, vni: 104, underlay: "ipv6", peers: ["acme/blue"] });
     assert.deepEqual(settings("blue"), []);
     desired.apply({ kind: "network-removed", name: "other" });
     assert.deepEqual([peersOf("blue"), settings("blue")], [["192.0.2.2"], []]);

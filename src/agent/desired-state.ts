@@ -15,6 +15,7 @@ import type {
 import { nodeGateways } from "../model/anycast-gateway.ts";
 import type { Endpoint, Network, Node } from "../model/index.ts";
 import { effectiveMtu as effectiveMtuOf, maximumMtu } from "../model/mtu.ts";
+import { partsOfPeer } from "../model/names.ts";
 import { defaultGroup } from "../model/network-rules.ts";
 import { peersInForce } from "../model/peering.ts";
 import { declaredIps } from "../model/resources.ts";
@@ -46,6 +47,8 @@ export class DesiredState {
   readonly #server: ServerSource;
   /** Endpoints that belong to this node, or have a port here. */
   readonly #own = new Map<string, Endpoint>();
+  /** Endpoints about whose place on, to or from this node something is to be done, or goes on. */
+  readonly #moving = new Map<string, Endpoint>();
   readonly #policyTenants = new Set<string>();
   #underlay: UnderlayContext = {
     vteps: {},
@@ -92,6 +95,14 @@ export class DesiredState {
     return this.#own;
   }
 
+  /**
+   * Endpoints of this node that another makes ready to take over, those that this node makes ready for, and those that left it, or that
+   * it stands by for no more: by id and as the server says.
+   */
+  get moving(): ReadonlyMap<string, Endpoint> {
+    return this.#moving;
+  }
+
   /** While a network changes the way its packets travel: the ways that are received on beside the one that is sent on. */
   standbyOf(network: string): readonly Way[] {
     const state = this.#networks.get(network);
@@ -124,7 +135,8 @@ export class DesiredState {
         this.#carried.delete(change.name);
         this.#server.removeNetwork(change.name);
         this.#dataplane.problems.forget(({ kind, network }) => kind === "MTU" && network === change.name);
-        for (const { id, network } of this.#own.values()) if (network === change.name) this.#own.delete(id);
+        for (const endpoints of [this.#own, this.#moving])
+          for (const { id, network } of endpoints.values()) if (network === change.name) endpoints.delete(id);
         this.#dataplane.removeNetwork(change.name);
         this.#peerChanged(before, undefined);
         break;
@@ -147,6 +159,8 @@ export class DesiredState {
       case "endpoint-removed":
         this.#server.removeEndpoint(change.network, change.id);
         this.#dataplane.networks.get(change.network)?.removeHere(change.id);
+        this.#dataplane.networks.get(change.network)?.setForwarded(change.id, undefined);
+        this.#moving.delete(change.id);
         this.#occupying(change.network, () => this.#own.delete(change.id));
         break;
       case "block":
@@ -192,7 +206,7 @@ export class DesiredState {
 
   /** The attachment of an endpoint came or went. */
   attachmentChanged(id: string): void {
-    const endpoint = this.#own.get(id);
+    const endpoint = this.#own.get(id) ?? this.#moving.get(id);
     if (endpoint !== undefined) this.#placeHere(endpoint);
   }
 
@@ -220,7 +234,9 @@ export class DesiredState {
     const network = known !== undefined && isSame ? known : this.#dataplane.putNetwork(settings);
     this.#carry(state.network, network);
     // MTU and learning of ports follow the network's, and so do the routes inside.
-    if (!isSame) for (const endpoint of this.#own.values()) if (endpoint.network === name) this.#placeHere(endpoint);
+    if (isSame) return;
+    for (const endpoints of [this.#moving, this.#own])
+      for (const endpoint of [...endpoints.values()]) if (endpoint.network === name) this.#placeHere(endpoint);
   }
 
   /** The peers of the network with which that is in force, as far as this node is told of them. */
@@ -231,8 +247,8 @@ export class DesiredState {
   /** What others make of a network that names them as peers, or did. */
   #peerChanged(before: Network | undefined, after: Network | undefined): void {
     if (before !== undefined && after !== undefined && isSameAsPeer(before, after)) return;
-    for (const name of new Set([...(before?.peers ?? []), ...(after?.peers ?? [])])) {
-      const peer = this.#networks.get(name);
+    for (const named of new Set([...(before?.peers ?? []), ...(after?.peers ?? [])])) {
+      const peer = this.#networks.get(partsOfPeer(named).network);
       if (peer !== undefined) this.#putNetwork(peer);
     }
   }
@@ -392,6 +408,7 @@ export class DesiredState {
     const port =
       attachment !== undefined && attachment.state !== "releasing" && hasPort(attachment) ? attachment : undefined;
     const isHere = belongsHere || port !== undefined;
+    this.#follow(endpoint, port !== undefined);
     if (!isHere && !this.#own.has(id)) return;
     this.#occupying(endpoint.network, () => (isHere ? this.#own.set(id, endpoint) : this.#own.delete(id)));
     const network = this.#dataplane.networks.get(endpoint.network);
@@ -407,8 +424,22 @@ export class DesiredState {
         ...portOf(port),
         ...insideOf(endpoint, network.settings),
         addresses: this.addressesOf(endpoint, declared),
+        ...(!belongsHere && endpoint.standby?.node === this.#node ? { standsBy: true } : {}),
       });
     network.setFloating(id, belongsHere ? floatingOf(endpoint) : []);
+  }
+
+  /** What goes on about its move, as far as this node has to do with it. */
+  #follow(endpoint: Endpoint, hasPort: boolean): void {
+    const { id, network, node, mac, standby, formerNodes = [] } = endpoint;
+    const standsHere = standby?.node === this.#node;
+    const leftHere = node !== this.#node && formerNodes.includes(this.#node);
+    const isLeaving = node === this.#node && standby !== undefined;
+    // What this node is about to have again it sends nowhere.
+    const isForwarded = isLeaving || (leftHere && !standsHere);
+    this.#dataplane.networks.get(network)?.setForwarded(id, isForwarded ? mac : undefined);
+    if (isLeaving || standsHere || leftHere || (hasPort && node !== this.#node)) this.#moving.set(id, endpoint);
+    else this.#moving.delete(id);
   }
 }
 

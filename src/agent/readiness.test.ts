@@ -24,8 +24,8 @@ function desiredOf(tenant: string, settings: Partial<NetworkSettings> = {}): Des
 }
 
 /** One agent with a network, whose kernel does what the test says. */
-function agent(settings: Partial<NetworkSettings> = {}) {
-  const network = unwrap(parseNetwork({ name: "blue", tenant: "acme", vni: 100, subnets: ["10.0.0.0/16"] }));
+function agent(settings: Partial<NetworkSettings> = {}, fields: object = {}) {
+  const network = unwrap(parseNetwork({ name: "blue", tenant: "acme", vni: 100, subnets: ["10.0.0.0/16"], ...fields }));
   const desired = desiredOf("acme", settings);
   desired.putRemote({
     id: "e2",
@@ -42,7 +42,7 @@ function agent(settings: Partial<NetworkSettings> = {}) {
     },
     hasFailed: (endpoint: string) => failed.has(endpoint),
   };
-  const kernel = { desired, isCarried: true, ports: { objects } };
+  const kernel = { desired, isCarried: true, isJoined: true, ports: { objects } };
   const clock = new ManualClock();
   const problems = new Problems(() => {}, clock);
   const calls: string[] = [];
@@ -52,7 +52,7 @@ function agent(settings: Partial<NetworkSettings> = {}) {
     dataplane: {
       problems,
       networks: new Map([["blue", desired]]),
-      network: (name: string) => (name === "blue" ? { dataplane: kernel } : undefined),
+      network: (name: string) => (name === "blue" ? { dataplane: kernel, isJoined: kernel.isJoined } : undefined),
     } as unknown as NodeDataplane,
     clock,
     logger: silentLogger,
@@ -125,6 +125,40 @@ it("what is left to do is not in place, unless it came during the pass", async (
   kernel.isCarried = true;
   await pass();
   assert.deepEqual(take(), ["blue 8"]);
+});
+
+it("a way to a peer's tenant that is yet to come holds the network back", async () => {
+  const { pass, tell, take, kernel } = agent();
+  kernel.isJoined = false;
+  tell(7);
+  await pass();
+  assert.deepEqual(take(), []);
+  kernel.isJoined = true;
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+});
+
+it("what changes in a network touches its peers: each has an end to make", async () => {
+  const gateway = "distributed";
+  const { pass, tell, take, readiness } = agent({}, { gateway, peers: ["corp/far"] });
+  const changed = (peers: readonly string[], revision: number): void => {
+    const fields = { name: "far", tenant: "corp", vni: 101, subnets: ["10.1.0.0/16"], gateway, peers };
+    const network = unwrap(parseNetwork(fields));
+    readiness.told([{ kind: "network", state: { network, effectiveMtu: 1450 } }], revision);
+  };
+  // What is not there whole comes with that.
+  changed(["acme/blue"], 6);
+  await pass();
+  assert.ok(!take().join().includes("blue"));
+  tell(7);
+  await pass();
+  assert.deepEqual(take(), ["blue 7"]);
+  changed([], 8);
+  await pass();
+  assert.deepEqual(take(), []);
+  changed(["acme/blue"], 9);
+  await pass();
+  assert.deepEqual(take(), ["blue 9"]);
 });
 
 it("what fails holds the network back and is told, until it is mended", async () => {

@@ -6,6 +6,8 @@ import { type Duration, milliseconds, seconds } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { type NodeDataplane, nameOfObject, removalKind } from "../dataplane/index.ts";
+import { peersInForce } from "../model/peering.ts";
+import type { Network } from "../model/resources.ts";
 import type { DesiredState } from "./desired-state.ts";
 import type { ReplicaChange } from "./replica.ts";
 import { restsOn } from "./rests-on.ts";
@@ -116,6 +118,7 @@ export class Readiness {
       switch (change.kind) {
         case "network":
           this.#touch(change.state.network.name, revision, change.state);
+          this.#touchPeers(change.state.network, revision);
           break;
         case "network-removed":
           this.#networks.delete(change.name);
@@ -189,6 +192,12 @@ export class Readiness {
     progress.phase = phase;
   }
 
+  /** What a network is to its peers is theirs to make, each at its tenant's end; one that is yet to come whole brings that with it. */
+  #touchPeers(network: Network, revision: number): void {
+    const find = (name: string): Network | undefined => this.#desired.networks.get(name)?.network;
+    for (const { name } of peersInForce(network, find)) if (this.#networks.has(name)) this.#touch(name, revision);
+  }
+
   /** Policies are for all networks of their tenant. */
   #touchTenant(tenant: string, revision: number): void {
     for (const name of this.#networks.keys())
@@ -203,10 +212,10 @@ export class Readiness {
 
   #judge(name: string, progress: Progress): void {
     this.#judgeProblems(name, progress);
-    const network = this.#dataplane.network(name)?.dataplane;
+    const { dataplane: network, isJoined } = this.#dataplane.network(name) ?? {};
     if (progress.isBlocked || network === undefined || network.desired !== this.#dataplane.networks.get(name)) return;
     // What is left to do without anything having failed came during the pass: what it began with is done.
-    const isDone = network.isCarried && this.#portsAreDone(name);
+    const isDone = network.isCarried && isJoined === true && this.#portsAreDone(name);
     if (isDone || progress.atStart < progress.told) progress.inPlace = Math.max(progress.inPlace, progress.atStart);
   }
 

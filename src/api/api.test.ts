@@ -101,7 +101,7 @@ const between: Network = {
   ...network,
   gateways: [ip("10.0.0.1"), ip("fd00::1")],
   gateway: "distributed",
-  peers: ["red", "green"],
+  peers: ["red/red", "green/green"],
 };
 const multicastDefaults: Network = { ...flooded, discovery: "multicast", multicast: { ttl: 1 } };
 const listed: Network = { ...flooded, discovery: "static", vteps: [ip("2001:db8::7")] };
@@ -132,6 +132,21 @@ const everyEndpoint: Required<Endpoint> = {
   labels: { app: "web", legacy: "" },
   learnedIps: [ip("fd00::2")],
   floatingAddresses: [floatingAddress, { ...floatingAddress, name: ip("2001:db8::50"), endpoint: ip("fd00::2") }],
+  standby: {
+    node: "h2",
+    when: "ready",
+    port: {
+      netns: "",
+      interface: "",
+      routePriority: 0,
+      device: "vm1",
+      tap: { owner: 1000, multiQueue: true },
+      bandwidth: { send: { limit: "10Mbit" } },
+      allowedAddresses: [{ prefix: "10.0.0.100", mac: "" }],
+    },
+    place: { netns: "/run/netns/c1", interface: "eth0", device: "" },
+  },
+  formerNodes: ["h3"],
 };
 const everyPolicy: Required<Policy> = {
   name: "shop",

@@ -42,8 +42,9 @@ export const networkState = codec(
 export const nodeSettings = codec(
   NodeSettingsSchema,
   (settings: NodeSettings & { readonly name: string }) => asFields(settings),
-  ({ name, labels, approved }) => {
+  ({ name, labels, approved, drained }) => {
     const vteps = vtepsFromMessage(approved ?? { ipv4: "", ipv6: "" });
-    return vteps.ok ? ok({ name, labels, approved: vteps.value }) : wrong("settings of node", name, vteps.error);
+    if (!vteps.ok) return wrong("settings of node", name, vteps.error);
+    return ok({ name, labels, approved: vteps.value, ...(drained ? { drained: true as const } : {}) });
   },
 );

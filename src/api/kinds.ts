@@ -25,6 +25,7 @@ import type {
   VtepAddresses,
 } from "../model/resources.ts";
 import { parseFloatingAddress, parseNetwork, parseTenant } from "../model/schema.ts";
+import { isTakeOverMoment, type OfferedPort, type Standby, type StandbyPlace } from "../model/standby.ts";
 import { asFields, type Codec, checked, codec, given, wrong } from "./codec.ts";
 import {
   BlockSchema,
@@ -32,12 +33,16 @@ import {
   FloatingAddressSchema,
   NetworkSchema,
   NodeSchema,
+  type Place as PlaceMessage,
   PolicyMemberSchema,
   type PolicyPeer as PolicyPeerMessage,
   type PolicyPeerSchema,
   type PolicyRule as PolicyRuleMessage,
   type PolicyRuleSchema,
   PolicySchema,
+  type Port as PortMessage,
+  type Standby as StandbyMessage,
+  type Tap as TapMessage,
   TenantSchema,
 } from "./generated/weft/v1/resources_pb.js";
 import { sharingDecoder } from "./network-octets.ts";
@@ -142,6 +147,8 @@ const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
         floating.push(read.value);
       }
       if (!isAttachmentKind(attachment)) return wrong("endpoint", id, `unknown attachment "${attachment}"`);
+      const standby = message.standby === undefined ? undefined : standbyFromMessage(message.standby);
+      if (standby?.ok === false) return wrong("endpoint", id, standby.error);
       return ok({
         id,
         network,
@@ -153,10 +160,42 @@ const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
         ...(learnedIps.value.length === 0 ? {} : { learnedIps: learnedIps.value }),
         ...(labels.value === undefined ? {} : { labels: labels.value }),
         ...(floating.length === 0 ? {} : { floatingAddresses: floating }),
+        ...(standby === undefined ? {} : { standby: standby.value }),
+        ...(message.formerNodes.length === 0 ? {} : { formerNodes: message.formerNodes }),
       });
     },
   ),
 };
+
+function standbyFromMessage({ node, when, port, place }: StandbyMessage): Result<Standby, string> {
+  if (!isTakeOverMoment(when)) return err(`unknown moment of taking over "${when}"`);
+  return ok({
+    node,
+    when,
+    ...(port === undefined ? {} : { port: offeredPort(port) }),
+    ...(place === undefined ? {} : { place: standbyPlace(place) }),
+  });
+}
+
+/** As {@link offeredPort}. */
+export function standbyPlace({ netns, interface: name, device }: PlaceMessage): StandbyPlace {
+  return { netns, interface: name, device };
+}
+
+/** As it was said: it is checked by whoever attaches an endpoint so. */
+export function offeredPort({ tap, bandwidth, allowedAddresses, ...rest }: PortMessage): OfferedPort {
+  const { netns, interface: name, routePriority, device } = rest;
+  return {
+    ...{ netns, interface: name, routePriority, device },
+    ...(tap === undefined ? {} : { tap: { multiQueue: tap.multiQueue, ...numbersOf(tap) } }),
+    ...(bandwidth === undefined ? {} : { bandwidth: given(bandwidth) }),
+    allowedAddresses: allowedAddresses.map(({ prefix, mac }) => ({ prefix, mac })),
+  };
+}
+
+function numbersOf({ owner, group }: TapMessage): { readonly owner?: number; readonly group?: number } {
+  return { ...(owner === undefined ? {} : { owner }), ...(group === undefined ? {} : { group }) };
+}
 
 const policy: Declared<Policy, typeof PolicySchema> = {
   folder: "policies",

@@ -1,5 +1,13 @@
+import { cidr, cidrContains } from "./cidr.ts";
 import { type IpAddress, ipFromBytes } from "./ip.ts";
 import { type MacAddress, macToBytes } from "./mac.ts";
+
+/** IPv6 addresses that mean something on one link alone. RFC 4291 §2.5.6. */
+export const linkLocalPrefix = cidr("fe80::/10");
+
+export function isLinkLocal(address: IpAddress): boolean {
+  return cidrContains(linkLocalPrefix, address);
+}
 
 /** The link-local address that follows from a MAC: fe80::/64 and the modified EUI-64. RFC 4291 §2.5.6, appendix A. */
 export function linkLocalOf(mac: MacAddress): IpAddress {

@@ -88,9 +88,9 @@ const changes: [name: string, create: string, ...steps: [set: string, difference
   ],
   [
     "peers",
-    `${create} --gateway distributed --peer db`,
-    ["--peer db --peer stock", "peers: [db] -> [db, stock]"],
-    ["--peer none", "peers: [db, stock] -> []"],
+    `${create} --gateway distributed --peer red/db`,
+    ["--peer red/db --peer red/stock", "peers: [red/db] -> [red/db, red/stock]"],
+    ["--peer none", "peers: [red/db, red/stock] -> []"],
   ],
   [
     "what egress leaves out",
@@ -143,9 +143,9 @@ const refusals: [line: string, status: number, reason: RegExp][] = [
   [`${create} --lease-time 5`, 2, /Allowed: 120 to/],
   [`${create} --egress-blocked 169.254.0.0`, 2, /"169\.254\.0\.0" is not/],
   [`${create} --egress-blocked 0.0.0.0/0`, 2, /egressBlocked\[0\]: found "?0\.0\.0\.0\/0"?; allowed: a prefix/],
-  [`${create} --peer db`, 2, /peers\[0\]: found db; allowed: none without gateway: distributed/],
-  [`${create} --gateway distributed --peer web`, 2, /peers\[0\]: found web, the network itself/],
-  [`${create} --peer No`, 2, /Allowed: /],
+  [`${create} --peer red/db`, 2, /peers\[0\]: found red\/db; allowed: none without gateway: distributed/],
+  [`${create} --gateway distributed --peer blue/db`, 2, /peers\[0\]: found blue\/db, of its own tenant/],
+  [`${create} --peer db`, 2, /Allowed: a tenant and a network of it, such as red\/web/],
   ["network set absent --egress", 1, /show network absent: there is none of this name/],
 ];
 
@@ -187,29 +187,36 @@ test("peers are in force when both sides name each other, and only then; show sa
     `network create ${name} --tenant red --subnet ${subnet} --gateway distributed`;
   const peersOf = async (name: string): Promise<unknown> =>
     JSON.parse(await done(server, `network show ${name} -o json`)).peerings;
-  await done(server, `${create} --gateway distributed --peer db`);
-  assert.deepEqual(await peersOf("web"), [{ network: "db", state: "waits for network db to be declared" }]);
+  await done(server, `${create} --gateway distributed --peer red/db`);
+  const missing = "waits for network db of tenant red to be declared";
+  assert.deepEqual(await peersOf("web"), [{ network: "db", tenant: "red", state: missing }]);
   await done(server, red("db", "10.2.0.0/16"));
   const waiting = "waits for network db of tenant red to declare it, too";
   assert.deepEqual(await peersOf("web"), [{ network: "db", tenant: "red", state: waiting }]);
-  await done(server, "network set db --peer web");
-  assert.match(await done(server, "network show web"), /^PEERS +db: in force$/m);
-  assert.match(await done(server, "network show db"), /^PEERS +web: in force$/m);
+  await done(server, "network set db --peer blue/web");
+  assert.match(await done(server, "network show web"), /^PEERS +red\/db: in force$/m);
+  assert.match(await done(server, "network show db"), /^PEERS +blue\/web: in force$/m);
   await done(server, "tenant create green");
-  await done(server, "network create far --tenant green --subnet 10.1.2.0/24 --gateway distributed --peer web");
-  const refused = await weft(server, "network set web --peer db --peer far");
+  await done(server, "network create far --tenant green --subnet 10.1.2.0/24 --gateway distributed --peer blue/web");
+  const refused = await weft(server, "network set web --peer red/db --peer green/far");
   assert.equal(refused.status, 1);
   assert.match(
     refused.stderr,
     /subnet 10\.1\.0\.0\/16 of network web of tenant blue overlaps 10\.1\.2\.0\/24 of network far of tenant green/,
   );
-  assert.deepEqual(await peersOf("far"), [
-    { network: "web", tenant: "blue", state: "waits for network web of tenant blue to declare it, too" },
-  ]);
+  const waitsForWeb = "waits for network web of tenant blue to declare it, too";
+  assert.deepEqual(await peersOf("far"), [{ network: "web", tenant: "blue", state: waitsForWeb }]);
   const again = await weft(server, "network create front --tenant blue --subnet 10.2.9.0/24");
   assert.match(again.stderr, /overlaps 10\.2\.0\.0\/16 of network db of tenant red/);
   await done(server, "network set db --peer none");
   assert.deepEqual(await peersOf("web"), [{ network: "db", tenant: "red", state: waiting }]);
+  // Its name is another tenant's from then on, whose network nobody meant.
+  await done(server, "network set db --peer blue/web");
+  await done(server, "network delete db");
+  await done(server, "network create db --tenant green --subnet 10.2.0.0/16 --gateway distributed --peer blue/web");
+  const strange = `${missing}; that of this name is of tenant green`;
+  assert.deepEqual(await peersOf("web"), [{ network: "db", tenant: "red", state: strange }]);
+  assert.equal(JSON.parse(await done(server, "network show db -o json")).peerings[0].state, waitsForWeb);
 });
 
 test("what is exported can be applied again and changes nothing", async (t) => {

@@ -10,6 +10,7 @@ import {
   parseInterfaceName,
   parseNetworkName,
   parseNodeName,
+  parsePeerName,
   type TextParser,
 } from "../model/names.ts";
 import { type OutputFormat, outputFormats } from "./output.ts";
@@ -81,6 +82,7 @@ export const nodeName = allowedValue(parseNodeName);
 export const domain = allowedValue(parseDomain);
 export const bootFile = allowedValue(parseBootFile);
 export const networkName = allowedValue(parseNetworkName);
+export const networkOfTenant = allowedValue(parsePeerName);
 
 /** A decimal number within bounds. */
 export function integer(minimum: number, maximum: number): (text: string) => number {

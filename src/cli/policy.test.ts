@@ -191,11 +191,16 @@ test("delete takes away the policies that are named, as far as there are such", 
   const server = await started(t);
   const names = async (): Promise<string[]> =>
     JSON.parse(await done(server, "policy list -o json")).map(({ name }: { name: string }) => name);
-  const { status, stderr } = await weft(server, "policy delete none web");
-  assert.equal(status, 1);
-  assert.match(stderr, /no policy none/);
   assert.deepEqual(await names(), ["nothing", "web"]);
-  assert.match(await done(server, "policy delete web nothing"), /policy web deleted\npolicy nothing deleted/);
+  const { status, stdout, stderr } = await weft(server, "policy delete none web web neither");
+  assert.equal(status, 1);
+  assert.equal(stdout, "policy web deleted\n");
+  assert.match(
+    stderr,
+    /^weft: delete policy none: there is no policy none\n.*\nweft: delete policy neither: .*\n.*\n$/,
+  );
+  assert.deepEqual(await names(), ["nothing"]);
+  assert.equal(await done(server, "policy delete nothing"), "policy nothing deleted\n");
   assert.deepEqual(await names(), []);
   assert.match(await done(server, "policy explain front/10.1.0.3 front/10.1.0.2 --port 22"), /^VERDICT +allow$/m);
 });

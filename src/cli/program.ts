@@ -8,6 +8,7 @@ import { registerEvents } from "./commands/events.ts";
 import { registerFloatingAddress } from "./commands/floating-address.ts";
 import { registerLab } from "./commands/lab.ts";
 import { registerManifest } from "./commands/manifest.ts";
+import { registerMigrate } from "./commands/migrate.ts";
 import { registerNetwork } from "./commands/network.ts";
 import { registerNode } from "./commands/node.ts";
 import { registerPolicy } from "./commands/policy.ts";
@@ -46,6 +47,7 @@ export function createProgram(): Command {
   registerManifest(program);
   program.commandsGroup("On a node (asks its agent):");
   registerAttach(program);
+  registerMigrate(program);
   registerStatus(program);
   registerEvents(program);
   registerTables(program);

@@ -103,5 +103,6 @@ function stateOf({ nodes, inPlace, changing }: Pick<InPlaceProgress, "nodes" | "
 
 function namesOf(behind: readonly Pick<BehindNode, "node" | "reason">[]): string {
   if (behind.length === 0) return "";
-  return `; behind: ${behind.map(({ node, reason }) => (reason === "" ? node : `${node} (${reason})`)).join(", ")}`;
+  const texts = behind.map(({ node, reason }) => (reason === "" ? node : `${node} (${reason})`));
+  return `; behind: ${[...new Set(texts)].join(", ")}`;
 }

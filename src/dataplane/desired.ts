@@ -123,6 +123,8 @@ export interface LocalEndpoint {
   readonly bandwidth?: Bandwidth;
   /** What policies know it by. Absent: none. */
   readonly labels?: Labels;
+  /** It is on another node yet: its port sends nothing, and gets nothing. */
+  readonly standsBy?: boolean;
   /** This node's addresses towards which its default routes go; none: it gets none. */
   readonly gateways?: readonly IpAddress[];
 }
@@ -170,6 +172,8 @@ export interface DeviceMarks {
   peer(vtep: IpAddress): unknown;
   /** The port of the endpoint came, went or changed, or its MAC came back to it from elsewhere. */
   port(endpoint: string): unknown;
+  /** Other endpoints that left this node are forwarded to, or at other places. */
+  forwarding(): unknown;
 }
 
 /**
@@ -192,6 +196,8 @@ export class DesiredNetwork {
   readonly #deaf = new Set<string>();
   /** Addresses of the underlay that stand for endpoints here, by endpoint. */
   readonly #floating = new Map<string, readonly Floating[]>();
+  /** MACs of endpoints that left this node, by endpoint. */
+  readonly #forwarded = new Map<string, MacAddress>();
   readonly #blocks = new Map<Cidr, RemoteBlock>();
   readonly #localBlocks = new Map<Cidr, LocalBlock>();
   /** VTEPs of what is elsewhere, with how much is behind each. */
@@ -262,6 +268,7 @@ export class DesiredNetwork {
     if (before !== undefined) this.#forget(before);
     for (const ip of endpoint.ips) if (this.macOf(ip) !== endpoint.mac) this.#leaveMac(ip);
     this.#remotes.put(endpoint);
+    if (this.#forwarded.has(endpoint.id)) this.#devices?.forwarding();
     this.#rows?.mac(endpoint.mac);
     for (const ip of endpoint.ips) this.#rows?.ip(ip);
     this.#usePeer(endpoint.vtep);
@@ -316,6 +323,19 @@ export class DesiredNetwork {
   setFloating(id: string, floating: readonly Floating[]): void {
     if (floating.length === 0) this.#floating.delete(id);
     else this.#floating.set(id, floating);
+  }
+
+  /** What other nodes send here to an endpoint of this MAC, which has left this node or is about to, goes on to its place; `undefined`: no more. */
+  setForwarded(id: string, mac: MacAddress | undefined): void {
+    if (this.#forwarded.get(id) === mac) return;
+    if (mac === undefined) this.#forwarded.delete(id);
+    else this.#forwarded.set(id, mac);
+    this.#devices?.forwarding();
+  }
+
+  /** MACs of endpoints that are forwarded to as soon as their places are elsewhere, by endpoint. None where tunnels learn for themselves. */
+  get forwarded(): ReadonlyMap<string, MacAddress> {
+    return this.settings.learning === "control-plane" ? this.#forwarded : noForwarded;
   }
 
   /** Of all endpoints here. */
@@ -644,6 +664,7 @@ function learnedOf(endpoint: LocalEndpoint | undefined): LearnedIps | undefined 
 }
 
 const noVteps: ReadonlySet<IpAddress> = new Set();
+const noForwarded: ReadonlyMap<string, MacAddress> = new Map();
 const noMacs: EndpointsBy<MacAddress> = new Map();
 const noIps: EndpointsBy<IpAddress> = new Map();
 const noLocals: ReadonlyMap<IpAddress, LocalEndpoint> = new Map();

@@ -23,6 +23,7 @@ import { TunnelPriority } from "./bandwidth/tunnel-priority.ts";
 import type { DesiredNetwork, DeviceMarks } from "./desired.ts";
 import { Bridge } from "./devices/bridge.ts";
 import type { DeviceContext } from "./devices/device-changes.ts";
+import { Forwarding } from "./devices/forwarding.ts";
 import type { HostDevices } from "./devices/host-devices.ts";
 import { LinkTable } from "./devices/link-table.ts";
 import { Ports } from "./devices/ports.ts";
@@ -85,6 +86,7 @@ export class NetworkDataplane implements DeviceMarks {
   readonly guard: NetworkGuard;
   readonly policy: TenantPolicy;
   readonly shapers: Shapers;
+  readonly #forwarding: Forwarding;
   readonly #context: NetworkContext;
   readonly #priority: TunnelPriority;
   /** Of a layer-2 network. */
@@ -132,7 +134,10 @@ export class NetworkDataplane implements DeviceMarks {
       context,
       bridge: () => (desired.settings.mode === "l2" ? this.bridge.index : undefined),
       prioritise: (index) => this.#priority.ensure(index, networkContext.shareOf(desired.settings.vni)),
-      onMade: (tunnel) => this.#devices.tunnels.push(tunnel),
+      onMade: (tunnel) => {
+        this.#devices.tunnels.push(tunnel);
+        this.#forwarding.mark();
+      },
       onChange,
       onRepaired: (name, change) => repaired("tunnel", name, change),
       onAttempt: attempted("tunnel"),
@@ -171,6 +176,10 @@ export class NetworkDataplane implements DeviceMarks {
       onPortDamaged: (endpoint) => this.ports.objects.damage(endpoint),
       onRepaired: (name, change) => repaired("bandwidth", name, change),
       onAttempt: attempted("bandwidth"),
+    });
+    this.#forwarding = new Forwarding({
+      ...{ bpf: networkContext.kernel.bpf, socket, desired, tunnels: this.tunnels },
+      entryOf: (mac) => this.rows.fdbEntryOf(mac),
     });
     this.#announcements = new Announcements({
       clock,
@@ -224,6 +233,10 @@ export class NetworkDataplane implements DeviceMarks {
     this.shapers.reconsider();
   }
 
+  forwarding(): void {
+    this.#forwarding.mark();
+  }
+
   ownsIndex(index: number): boolean {
     if (index === this.bridge.index || this.tunnels.has(index) || this.shapers.has(index)) return true;
     return this.ports.endpointAt(index) !== undefined;
@@ -258,7 +271,10 @@ export class NetworkDataplane implements DeviceMarks {
   /** Of what frames meet at a device of this network, something was taken away or changed. Tells whether there is something to restore. */
   judgeTrafficControl(event: WatchEvents["trafficControl"]): boolean {
     if (this.shapers.has(event.index)) return this.shapers.judge(event);
-    if (this.tunnels.has(event.index)) return event.isGone && this.tunnels.judgePriority(event.index);
+    if (this.tunnels.has(event.index)) {
+      const isForwarding = event.isGone && this.#forwarding.judge(event.index);
+      return (event.isGone && this.tunnels.judgePriority(event.index)) || isForwarding;
+    }
     const endpoint = event.isGone ? this.ports.endpointAt(event.index) : undefined;
     return endpoint !== undefined && this.ports.judgeGuard(endpoint);
   }
@@ -280,6 +296,7 @@ export class NetworkDataplane implements DeviceMarks {
     this.tunnels.objects.distrust();
     this.ports.objects.distrust();
     this.shapers.objects.distrust();
+    this.#forwarding.distrust();
   }
 
   /** Whether devices and rows are as desired, whatever is the matter with single ports; surplus tunnels have ended, too. */
@@ -294,6 +311,7 @@ export class NetworkDataplane implements DeviceMarks {
       this.ports.objects.isSettled &&
       this.shapers.objects.isSettled &&
       this.guard.isSettled &&
+      this.#forwarding.isSettled &&
       this.#hasLookedForLeftovers
     );
   }
@@ -318,6 +336,8 @@ export class NetworkDataplane implements DeviceMarks {
       this.guard.ensureTaken();
       this.guard.sweep((index) => this.ports.endpointAt(index) !== undefined);
     });
+    if (!this.#forwarding.isSettled)
+      await this.#context.problems.attempt(this.#object("forwarding"), () => this.#forwarding.ensure());
     await this.#programRows();
     // Rows leave a tunnel before it goes. A port whose namespace is gone for good keeps none.
     if (this.rows.isSettled) await this.tunnels.objects.remove();
@@ -366,6 +386,7 @@ export class NetworkDataplane implements DeviceMarks {
   /** Nothing is sent any more. */
   close(): void {
     this.#announcements.close();
+    this.#forwarding.close();
   }
 
   /** An FDB entry is now so, or gone. Tells whether there is something to restore. */

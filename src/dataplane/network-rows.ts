@@ -6,6 +6,7 @@ import type { FdbEntry, Neighbour, NetlinkSocket, Route } from "../netlink/index
 import type { RowMarks } from "./desired.ts";
 import type { ReconciledTable } from "./reconcile/reconciled-table.ts";
 import { Reconciler } from "./reconcile/reconciler.ts";
+import { notYet } from "./reconcile/table.ts";
 import { BlockRoutes } from "./tables/block-routes.ts";
 import { BlockWays, type BlockWaysOptions } from "./tables/block-ways.ts";
 import { BridgeFdb } from "./tables/bridge-fdb.ts";
@@ -27,6 +28,7 @@ export interface NetworkRowsOptions extends BlockWaysOptions {
 export class NetworkRows implements RowMarks {
   readonly #options: NetworkRowsOptions;
   readonly #reconciler: Reconciler;
+  readonly #bridgeFdb: BridgeFdb | undefined;
   readonly neighbours: ReconciledTable<IpAddress, Neighbour>;
   /** Of a layer-2 network. */
   readonly layer2: { readonly flood: FloodList; readonly floodRows: FloodRows; readonly fdb: FdbRows } | undefined;
@@ -44,7 +46,8 @@ export class NetworkRows implements RowMarks {
       const flood = new FloodList(desired, tunnels, listing);
       const floodRows = reconciler.add(flood);
       this.neighbours = reconciler.add(neighbours);
-      this.layer2 = { flood, floodRows, fdb: reconciler.add(new BridgeFdb({ ...options, listing })) };
+      this.#bridgeFdb = new BridgeFdb({ ...options, listing });
+      this.layer2 = { flood, floodRows, fdb: reconciler.add(this.#bridgeFdb) };
     } else {
       const ways = new BlockWays(options);
       this.neighbours = reconciler.add(neighbours);
@@ -114,6 +117,12 @@ export class NetworkRows implements RowMarks {
   /** Takes away what does not go with the network's devices. */
   withdraw(): Promise<void> {
     return this.#reconciler.withdraw();
+  }
+
+  /** What shall lead to the MAC; `undefined`: nothing, or nothing yet. */
+  fdbEntryOf(mac: MacAddress): FdbEntry | undefined {
+    const wanted = this.#bridgeFdb?.wanted(mac);
+    return wanted === notYet ? undefined : wanted;
   }
 
   /** A neighbour is now so, or gone. Tells whether there is something to restore. */

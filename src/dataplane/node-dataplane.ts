@@ -55,6 +55,8 @@ export interface ProgrammedNetwork {
   readonly namespace: KernelNamespace;
   readonly socket: NetlinkSocket;
   readonly dataplane: NetworkDataplane;
+  /** Whether its tenant's ways to the tenants of its peers are there. */
+  readonly isJoined: boolean;
 }
 
 /**
@@ -68,6 +70,8 @@ export class NodeDataplane {
   readonly policies = new DesiredPolicies();
   readonly #options: NodeDataplaneOptions;
   readonly #desired = new Map<string, DesiredNetwork>();
+  /** The same by tenant. */
+  readonly #ofTenants = new Map<string, Map<string, DesiredNetwork>>();
   readonly #tenants = new Map<string, TenantQueue>();
   readonly #underlay: UnderlayDataplane;
   readonly #guard: Guard;
@@ -145,6 +149,11 @@ export class NodeDataplane {
     return this.#desired;
   }
 
+  /** Those of a tenant. */
+  networksOf(tenant: string): readonly DesiredNetwork[] {
+    return [...(this.#ofTenants.get(tenant)?.values() ?? [])];
+  }
+
   /** The network as it shall be. One with another VNI, tenant or mode is another network, whose endpoints are yet to come. */
   putNetwork(settings: NetworkSettings): DesiredNetwork {
     const present = this.#desired.get(settings.name);
@@ -159,6 +168,8 @@ export class NodeDataplane {
     this.removeNetwork(settings.name);
     const network = new DesiredNetwork(settings);
     this.#desired.set(settings.name, network);
+    const ofTenant = this.#ofTenants.get(settings.tenant) ?? new Map<string, DesiredNetwork>();
+    this.#ofTenants.set(settings.tenant, ofTenant.set(settings.name, network));
     return network;
   }
 
@@ -166,9 +177,13 @@ export class NodeDataplane {
     const network = this.#desired.get(name);
     if (network === undefined) return;
     this.#desired.delete(name);
+    const { tenant } = network.settings;
+    const ofTenant = this.#ofTenants.get(tenant);
+    ofTenant?.delete(name);
+    if (ofTenant?.size === 0) this.#ofTenants.delete(tenant);
     if (this.network(name)?.dataplane.desired === network) return;
     this.#isPruned = false;
-    this.#tenants.get(network.settings.tenant)?.distrustLeftovers();
+    this.#tenants.get(tenant)?.distrustLeftovers();
   }
 
   /** The desired state is complete: from now on the kernel is made equal to it. */
@@ -195,12 +210,22 @@ export class NodeDataplane {
 
   /** The network's place in the kernel; `undefined` until it has one. */
   network(name: string): ProgrammedNetwork | undefined {
-    for (const { dataplane: tenant } of this.#tenants.values()) {
+    const placeIn = ({ dataplane: tenant }: TenantQueue): ProgrammedNetwork | undefined => {
       const dataplane = tenant?.networks.get(name);
-      if (tenant !== undefined && dataplane !== undefined)
-        return { namespace: tenant.namespace, socket: tenant.socket, dataplane };
-    }
-    return undefined;
+      if (tenant === undefined || dataplane === undefined) return undefined;
+      const { namespace, socket } = tenant;
+      const isJoined = dataplane.desired.settings.peers.every((peer) => tenant.isJoinedTo(peer.tenant));
+      return { namespace, socket, dataplane, isJoined };
+    };
+    const own = this.#tenants.get(this.#desired.get(name)?.settings.tenant ?? "");
+    // One that goes, or was another tenant's, is where it was.
+    return (
+      (own && placeIn(own)) ??
+      this.#tenants
+        .values()
+        .map(placeIn)
+        .find((place) => place !== undefined)
+    );
   }
 
   /** Whether the port of an endpoint of this node is as it shall be. */
@@ -436,10 +461,6 @@ export class NodeDataplane {
         }
   }
 
-  #networksOf(tenant: string): readonly DesiredNetwork[] {
-    return [...this.#desired.values()].filter((network) => network.settings.tenant === tenant);
-  }
-
   /** The queue of a tenant, from now on. */
   #queueOf(name: string): TenantQueue {
     const present = this.#tenants.get(name);
@@ -449,7 +470,7 @@ export class NodeDataplane {
       name,
       clock: this.#options.clock,
       problems,
-      networks: () => this.#networksOf(name),
+      networks: () => this.networksOf(name),
       isWanted: (network) => this.#desired.get(network.settings.name) === network,
       open: ({ trigger }) => this.#openTenant(name, problems, trigger),
       onPass: (moment) => {
@@ -463,7 +484,7 @@ export class NodeDataplane {
         this.#writesOfClosed += dataplane?.writes ?? 0;
         if (dataplane !== undefined) this.#guard.tenantGone(dataplane.namespace.inode);
         setImmediate(() => this.#triggerHost());
-        if (this.#networksOf(name).length > 0) return false;
+        if (this.networksOf(name).length > 0) return false;
         this.#tenants.delete(name);
         problems.close();
         return true;
@@ -517,7 +538,7 @@ export class NodeDataplane {
         const tenant = tenantOfNamespace(this.#options.instance, name);
         if (tenant !== undefined && (await this.#isOwnNamespace(name))) this.#queueOf(tenant).found();
       }
-      const needsUplink = (tenant: string): boolean => TenantDataplane.needsUplink(this.#networksOf(tenant));
+      const needsUplink = (tenant: string): boolean => TenantDataplane.needsUplink(this.networksOf(tenant));
       await this.#underlay.removeUplinks(() => new Set([...this.#tenants.keys()].filter(needsUplink)));
     } catch (error) {
       this.#isPruned = false;

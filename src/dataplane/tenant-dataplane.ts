@@ -207,6 +207,11 @@ export class TenantDataplane {
     this.#peerings.cameUp(tenant);
   }
 
+  /** Whether the way to another tenant is there. */
+  isJoinedTo(tenant: string): boolean {
+    return this.#peerings.isJoinedTo(tenant);
+  }
+
   /** Networks that are wanted no more, and are still there. */
   get leaving(): ReadonlySet<NetworkDataplane> {
     return this.#leaving;

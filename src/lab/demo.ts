@@ -6,7 +6,7 @@ import { ip } from "../base/ip.ts";
 import { parseMac } from "../base/mac.ts";
 import { unwrap } from "../base/result.ts";
 import { announcement } from "../dataplane/announcements.ts";
-import { NetworkNamespace, PacketSender } from "../linux/index.ts";
+import { NetworkNamespace, namedNamespacePath, PacketSender } from "../linux/index.ts";
 import { defaultEncapsulation } from "../model/encapsulation.ts";
 import { overheadOf } from "../model/mtu.ts";
 import { deleteNeighbour, getLink, listLinks, listNeighbours, NetlinkSocket } from "../netlink/index.ts";
@@ -85,6 +85,8 @@ async function showAll(lab: Lab, output: DemoOutput, record: Recorder): Promise<
   await showServerLoss(lab, output, record);
   output.title("A container moves from h2 to h3 and keeps address and connections");
   await showMove(lab, output, record);
+  output.title("Its endpoint moves to a container on h2 that is ready for it, while others talk to it");
+  await showMigration(lab, output, record);
 }
 
 async function showConnectivity(lab: Lab, record: Recorder): Promise<void> {
@@ -291,6 +293,26 @@ async function showMove(lab: Lab, output: DemoOutput, record: Recorder): Promise
       ? `broke: ${result}`
       : `carried ${(result.bytes / 1e6).toFixed(1)} MB to its end, ${result.retransmits} retransmissions`,
     typeof result !== "string",
+  );
+}
+
+async function showMigration(lab: Lab, output: DemoOutput, record: Recorder): Promise<void> {
+  const { endpoints } = await lab.agent("h3").getStatus({});
+  const endpoint = endpoints.find(({ endpoint }) => endpoint?.network === "blue-net")?.endpoint;
+  if (endpoint === undefined) throw new TypeError("blue2 is not on h3");
+  lab.addContainer("blue3");
+  const traffic = ping(lab, "blue1", "10.0.0.2", { count: 2000, interval: 1 });
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  const began = performance.now();
+  const place = { netns: namedNamespacePath(lab.names.container("blue3")), interface: "eth0", device: "" };
+  await lab.admin.migrateEndpoint({ endpoint: endpoint.id, network: "blue-net", node: "h2", place });
+  output.step(`weft migrate: h2 was made ready and has it, ${(performance.now() - began).toFixed(0)} ms`);
+  const result = await traffic;
+  // One packet each millisecond.
+  record(
+    "packets while it moved, one each millisecond",
+    `${countsOf(result)}, longest silence ${result.longestGap.toFixed(0)} ms`,
+    lost(result) <= 5,
   );
 }
 

@@ -1,13 +1,7 @@
 import { etherType } from "../wire/ethernet.ts";
 import { icmpv6Type } from "../wire/icmpv6.ts";
 import { ipProtocol } from "../wire/ip-protocol.ts";
-import { assembleBpf, packetProperty } from "./bpf.ts";
-import { packetType } from "./packet-socket.ts";
-
-/** Octets into an Ethernet frame without a VLAN tag. */
-const etherTypeOffset = 12;
-const ipv6NextHeaderOffset = 14 + 6;
-const icmpv6TypeOffset = 14 + 40;
+import { assembleEthernetFilter, ipv6NextHeaderOffset, ipv6PayloadOffset } from "./ethernet-filter.ts";
 
 /**
  * The filter of a {@link PacketSocket} on Ethernet interfaces that lets through what tells which MAC address an IP
@@ -15,22 +9,29 @@ const icmpv6TypeOffset = 14 + 40;
  * §4.4). Nothing that goes out, and nothing with a VLAN tag.
  */
 export function addressResolutionFilter(): Uint8Array {
-  return assembleBpf([
-    { load: 4, at: packetProperty.type },
-    { equals: packetType.outgoing, yes: "drop" },
-    { load: 4, at: packetProperty.vlanTagPresent },
-    { equals: 0, no: "drop" },
-    { load: 2, at: etherTypeOffset },
+  return assembleEthernetFilter([
     { equals: etherType.encode("arp"), yes: "accept" },
     { equals: etherType.encode("ipv6"), no: "drop" },
     { load: 1, at: ipv6NextHeaderOffset },
     { equals: ipProtocol.encode("icmpv6"), no: "drop" },
-    { load: 1, at: icmpv6TypeOffset },
+    { load: 1, at: ipv6PayloadOffset },
     { equals: icmpv6Type.encode("neighbour-solicitation"), yes: "accept" },
     { equals: icmpv6Type.encode("neighbour-advertisement"), yes: "accept" },
-    { label: "drop" },
-    { accept: false },
-    { label: "accept" },
-    { accept: true },
+  ]);
+}
+
+/**
+ * The same for what a machine sends to tell where it is now: ARP, neighbour advertisements, and reverse ARP (RFC 903), as QEMU sends it for
+ * machines that it has moved.
+ */
+export function announcementFilter(): Uint8Array {
+  return assembleEthernetFilter([
+    { equals: etherType.encode("arp"), yes: "accept" },
+    { equals: etherType.encode("rarp"), yes: "accept" },
+    { equals: etherType.encode("ipv6"), no: "drop" },
+    { load: 1, at: ipv6NextHeaderOffset },
+    { equals: ipProtocol.encode("icmpv6"), no: "drop" },
+    { load: 1, at: ipv6PayloadOffset },
+    { equals: icmpv6Type.encode("neighbour-advertisement"), yes: "accept" },
   ]);
 }

@@ -4,18 +4,13 @@ import { dhcpv6Port } from "../wire/dhcpv6.ts";
 import { etherType } from "../wire/ethernet.ts";
 import { icmpv6Type } from "../wire/icmpv6.ts";
 import { ipProtocol } from "../wire/ip-protocol.ts";
-import { assembleBpf, packetProperty } from "./bpf.ts";
-import { packetType } from "./packet-socket.ts";
+import { assembleEthernetFilter, ipOffset, ipv6NextHeaderOffset, ipv6PayloadOffset } from "./ethernet-filter.ts";
 
 /** Octets into an Ethernet frame without a VLAN tag. */
-const etherTypeOffset = 12;
-const ipOffset = 14;
 const arpTargetOffset = ipOffset + 24;
 const ipv4FragmentOffset = ipOffset + 6;
 const ipv4ProtocolOffset = ipOffset + 9;
 const ipv4PortsOffset = ipOffset + 20;
-const ipv6NextHeaderOffset = ipOffset + 6;
-const ipv6PayloadOffset = ipOffset + 40;
 /** Version 4, and five words of header: without options. */
 const plainIpv4 = 0x45;
 const ports = ({ client, server }: { readonly client: number; readonly server: number }): number =>
@@ -27,12 +22,7 @@ const ports = ({ client, server }: { readonly client: number; readonly server: n
  * goes out, and nothing with a VLAN tag. The program at the port lets none of that go further: guard.c.
  */
 export function configurationRequestFilter(server: Ipv4Address): Uint8Array {
-  return assembleBpf([
-    { load: 4, at: packetProperty.type },
-    { equals: packetType.outgoing, yes: "drop" },
-    { load: 4, at: packetProperty.vlanTagPresent },
-    { equals: 0, no: "drop" },
-    { load: 2, at: etherTypeOffset },
+  return assembleEthernetFilter([
     { equals: etherType.encode("ipv4"), yes: "ipv4" },
     { equals: etherType.encode("ipv6"), yes: "ipv6" },
     { equals: etherType.encode("arp"), no: "drop" },
@@ -56,9 +46,5 @@ export function configurationRequestFilter(server: Ipv4Address): Uint8Array {
     { label: "udp" },
     { load: 4, at: ipv6PayloadOffset },
     { equals: ports(dhcpv6Port), yes: "accept" },
-    { label: "drop" },
-    { accept: false },
-    { label: "accept" },
-    { accept: true },
   ]);
 }

@@ -1,4 +1,4 @@
-export { addressResolutionFilter } from "./address-resolution.ts";
+export { addressResolutionFilter, announcementFilter } from "./address-resolution.ts";
 export { assembleBpf } from "./bpf.ts";
 export { type BpfMapLayout, type BpfObject, readBpfObject } from "./bpf-object.ts";
 export { configurationRequestFilter } from "./configuration-requests.ts";

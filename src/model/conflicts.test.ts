@@ -17,7 +17,9 @@ import {
 } from "./conflicts.ts";
 import type { Declared } from "./declared.ts";
 import type { Encapsulation } from "./encapsulation.ts";
+import { FloatingIndex } from "./floating-index.ts";
 import { NetworkIndex } from "./network-index.ts";
+import { vtepsOf } from "./node-registration.ts";
 import { type Policy, parsePolicy } from "./policy/index.ts";
 import type { FloatingAddress, Network, NetworkDraft, Node, Tenant } from "./resources.ts";
 import { parseFloatingAddress, parseNetwork, parseNetworkDraft } from "./schema.ts";
@@ -45,18 +47,22 @@ function declared(
 ): Declared {
   const index = new NetworkIndex();
   for (const each of networks) index.put(each);
+  const floatingIndex = new FloatingIndex();
+  for (const each of floating) floatingIndex.put(each);
   const of = { tenant: tenants, network: networks, policy: policies, "floating-address": floating };
   return {
     get: (kind, name) => (of[kind] as readonly { name: string }[]).find((each) => each.name === name) as never,
     rivalsOf: (draft) => index.rivals(draft),
     networksOf: (tenant) => index.ofTenant(tenant),
     overlappingIn: (tenant, subnets) => index.overlappingIn(tenant, subnets),
-    namingPeer: (name) => index.namingPeer(name),
     withPeers: (tenant) => index.withPeers(tenant),
     policiesOf: (tenant) => policies.filter((policy) => policy.tenant === tenant),
     routedTo: (address) => index.routedTo(address),
-    floatingAddresses: () => floating,
-    nodes: () => nodes,
+    withVtep: (address) => index.withVtep(address),
+    floatingAt: (network, endpoint) => floatingIndex.at(network, endpoint),
+    floatingOf: (network) => floatingIndex.ofNetwork(network),
+    floatingWithin: (prefixes) => prefixes.flatMap((prefix) => [...floatingIndex.within(prefix)]),
+    nodeAt: (address) => nodes.find((node) => vtepsOf(node).includes(address)),
   };
 }
 /** A network that may have peers. */
@@ -64,8 +70,14 @@ const peering = (fields: object = {}): Network =>
   network({ name: "new", tenant: "red", vni: 900, subnets: ["10.40.0.0/24"], gateway: "distributed", ...fields });
 const withPeers = [
   network(),
-  peering({ name: "web", tenant: "blue", vni: 901, subnets: ["10.20.0.0/24", "fd20::/64"], peers: ["db", "far"] }),
-  peering({ name: "far", tenant: "green", vni: 902, subnets: ["10.30.0.0/24"], peers: ["web"] }),
+  peering({
+    name: "web",
+    tenant: "blue",
+    vni: 901,
+    subnets: ["10.20.0.0/24", "fd20::/64"],
+    peers: ["red/db", "green/far"],
+  }),
+  peering({ name: "far", tenant: "green", vni: 902, subnets: ["10.30.0.0/24"], peers: ["blue/web"] }),
 ];
 const peers = declared([...tenants, { name: "green", placement: "own" }], withPeers);
 const peeringOf = (name: string): Network => withPeers.find((each) => each.name === name) ?? network();
@@ -88,12 +100,14 @@ const openFields = { name: "open", vni: 101, subnets: ["10.1.0.0/24"], gateways:
 const openNetwork = network(openFields);
 const floatingAddress = (fields: object = {}): FloatingAddress =>
   expectOk(parseFloatingAddress({ name: "192.0.2.50", network: "open", endpoint: "10.1.0.5", ...fields }));
-/** With a floating address, and a node. */
+const listing = { name: "listing", vni: 103, tenant: "red", discovery: "static", vteps: ["192.0.2.50"] };
+/** With a floating address, a node, and a VTEP that a network lists. */
 const floating = declared(
   tenants,
   [
     ...networks,
     openNetwork,
+    network({ ...listing, vteps: ["192.0.2.7"] }),
     network({ name: "routed", vni: 102, tenant: "red", mode: "l3", hostAccess: true, subnets: ["10.9.0.0/24"] }),
   ],
   [],
@@ -466,35 +480,21 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
   ],
   [
     "network that names peers that are yet to come, or to name it",
-    checkNewNetwork(peering({ peers: ["web", "no"] }), peers),
+    checkNewNetwork(peering({ peers: ["blue/web", "blue/no"] }), peers),
     [],
   ],
-  ["network that is in force with a peer", checkNewNetwork(peering({ name: "db", peers: ["web"] }), peers), []],
+  ["network that is in force with a peer", checkNewNetwork(peering({ name: "db", peers: ["blue/web"] }), peers), []],
   [
-    "network that names one of its own tenant as a peer, and is named by one",
-    [
-      ...checkNewNetwork(peering({ tenant: "blue", peers: ["web"] }), peers),
-      ...checkNewNetwork(peering({ name: "db", tenant: "blue" }), peers),
-    ],
-    [
-      [
-        "failed-precondition",
-        "create network new: peers: web is a network of the same tenant blue; allowed are networks of other tenants",
-        "networks of one tenant with gateway: distributed are routed with each other without that",
-      ],
-      [
-        "failed-precondition",
-        "create network db: network web of the same tenant blue names it as a peer; allowed are networks of other tenants",
-        "networks of one tenant with gateway: distributed are routed with each other without that",
-      ],
-    ],
+    "network of a name that a peer has, of another tenant than it names",
+    checkNewNetwork(peering({ name: "db", tenant: "green", subnets: ["10.0.0.0/16"], peers: ["blue/web"] }), peers),
+    [],
   ],
   [
     "network whose peer has its subnet, and so have another network of that one's tenant, and a peer of such",
     [
-      ...checkNewNetwork(peering({ name: "db", subnets: ["10.20.0.0/16"], peers: ["web"] }), peers),
-      ...checkNewNetwork(peering({ name: "db", subnets: ["10.0.0.0/16"], peers: ["web"] }), peers),
-      ...checkNewNetwork(peering({ name: "db", subnets: ["10.30.0.0/25"], peers: ["web"] }), peers),
+      ...checkNewNetwork(peering({ name: "db", subnets: ["10.20.0.0/16"], peers: ["blue/web"] }), peers),
+      ...checkNewNetwork(peering({ name: "db", subnets: ["10.0.0.0/16"], peers: ["blue/web"] }), peers),
+      ...checkNewNetwork(peering({ name: "db", subnets: ["10.30.0.0/25"], peers: ["blue/web"] }), peers),
     ],
     [
       ambiguous(
@@ -528,9 +528,40 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
   ],
   [
     "subnets of a network that its peer names no more",
-    checkNewNetwork(peering({ name: "other", subnets: ["10.0.0.0/24"], peers: ["far"] }), peers),
+    checkNewNetwork(peering({ name: "other", subnets: ["10.0.0.0/24"], peers: ["green/far"] }), peers),
     [],
   ],
+  [
+    "floating address that a network lists as a VTEP",
+    checkNewFloatingAddress(floatingAddress({ name: "192.0.2.7", endpoint: "10.1.0.6" }), floating),
+    [
+      [
+        "already-exists",
+        "create floating-address 192.0.2.7: the floating address 192.0.2.7 is a VTEP that network listing of tenant red lists",
+        "choose an address that no host has",
+      ],
+    ],
+  ],
+  ...[
+    [
+      "create",
+      checkNewNetwork(draft({ ...listing, name: "n", vni: 104, subnets: ["10.7.0.0/24"] }), floating),
+    ] as const,
+    ["change", checkNetworkChange(network(listing), draft(listing), floating, [], [])] as const,
+  ].map(([verb, errors]): (typeof table)[number] => {
+    const name = verb === "create" ? "n" : "listing";
+    return [
+      `a network that lists a floating address as a VTEP: ${verb}`,
+      errors,
+      [
+        [
+          "already-exists",
+          `${verb} network ${name}: the floating address 192.0.2.50 is a VTEP that network ${name} of tenant red lists`,
+          "choose another VTEP, or delete it: weft floating-address delete 192.0.2.50",
+        ],
+      ],
+    ];
+  }),
   [
     "floating address in a subnet of the tenant",
     checkNewFloatingAddress(floatingAddress({ name: "10.0.0.9", endpoint: "10.1.0.6" }), floating),

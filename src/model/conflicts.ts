@@ -210,7 +210,7 @@ export function checkTenantDeletion(name: string, declared: Declared): WeftError
 export function checkNetworkDeletion(
   name: string,
   endpoints: Iterable<Pick<Endpoint, "id" | "node">>,
-  declared: Pick<Declared, "floatingAddresses">,
+  declared: Pick<Declared, "floatingOf">,
 ): WeftError[] {
   const errors: WeftError[] = [];
   const refuse = (reason: string, hint: string): void => {
@@ -218,7 +218,7 @@ export function checkNetworkDeletion(
   };
   const left = Array.from(endpoints, ({ id, node }) => `${id} on ${node}`);
   if (left.length > 0) refuse(`it has endpoints: ${listed(left)}`, "detach them first");
-  const floating = [...declared.floatingAddresses()].filter(({ network }) => network === name);
+  const floating = [...declared.floatingOf(name)];
   if (floating.length > 0)
     refuse(`it has floating addresses: ${listed(floating.map((each) => each.name))}`, "delete them first");
   return errors;

@@ -12,13 +12,18 @@ export interface Declared {
   networksOf(tenant: string): Iterable<Network>;
   /** The networks of a tenant that have a subnet that overlaps one of these; some more than once. */
   overlappingIn(tenant: string, subnets: readonly Cidr[]): Iterable<Network>;
-  /** The networks that name one of theirs as a peer. */
-  namingPeer(network: string): Iterable<Network>;
   /** The networks of a tenant that name peers. */
   withPeers(tenant: string): Iterable<Network>;
   policiesOf(tenant: string): Iterable<Policy>;
   /** Those that hosts route themselves and that have a subnet with the address. */
   routedTo(address: IpAddress): Iterable<Network>;
-  floatingAddresses(): Iterable<FloatingAddress>;
-  nodes(): Iterable<Node>;
+  /** The networks that list a VTEP. */
+  withVtep(address: IpAddress): Iterable<Network>;
+  /** The floating address that stands for the endpoint with an address in a network. */
+  floatingAt(network: string, endpoint: IpAddress): FloatingAddress | undefined;
+  floatingOf(network: string): Iterable<FloatingAddress>;
+  /** Floating addresses that are in one of these themselves. */
+  floatingWithin(prefixes: readonly Cidr[]): Iterable<FloatingAddress>;
+  /** The node with a VTEP address. */
+  nodeAt(address: IpAddress): Node | undefined;
 }

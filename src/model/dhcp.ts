@@ -1,5 +1,5 @@
-import { type Cidr, cidrFamily } from "../base/cidr.ts";
-import { familyOf, type IpAddress, type Ipv4Address } from "../base/ip.ts";
+import { type Cidr, cidrContains, cidrFamily } from "../base/cidr.ts";
+import { familyOf, type IpAddress, type Ipv4Address, ip } from "../base/ip.ts";
 import { err, ok } from "../base/result.ts";
 import type { TextParser } from "./names.ts";
 import { type FieldProblem, fieldProblem } from "./problem.ts";
@@ -19,6 +19,12 @@ export interface Dhcp {
   readonly bootFile?: string;
 }
 
+/**
+ * Who answers DHCPv4 where the node is no gateway of the network. Of 169.254.0.0/24, which no host gives itself (RFC 3927 §2.1):
+ * clients renew by unicast, ask for it by ARP, and are answered at their port. The same in guard.c.
+ */
+export const serverWithoutGateway = ip("169.254.0.1") as Ipv4Address;
+
 /** A day: endpoints keep their addresses while their node's agent is away for half of it. */
 export const defaultLeaseTime = 86_400;
 export const shortestLeaseTime = 120;
@@ -36,7 +42,7 @@ export const parseDomain: TextParser<string> = (text) =>
 export const parseBootFile: TextParser<string> = (text) =>
   /^[\x21-\x7e]{1,127}$/.test(text) ? ok(text) : err("a path or URL of 1 to 127 printable characters without blanks");
 
-/** Whether it can be told: who has no address of a family hears of no server of it. */
+/** Whether it can be told: who has no address of a family hears of no server of it, and the server's address is nobody's. */
 export function* dhcpProblems(dhcp: Dhcp | undefined, subnets: readonly Cidr[]): Generator<FieldProblem> {
   if (dhcp === undefined) return;
   const families = new Set(subnets.map(cidrFamily));
@@ -47,6 +53,13 @@ export function* dhcpProblems(dhcp: Dhcp | undefined, subnets: readonly Cidr[]):
         yield fieldProblem(path, address, `an address of a family that the network has: ${subnets.join(", ")}`);
       if (dhcp[kind].indexOf(address) < index) yield fieldProblem(path, address, "each address once");
     }
+  for (const [index, subnet] of subnets.entries())
+    if (cidrContains(subnet, serverWithoutGateway))
+      yield fieldProblem(
+        ["subnets", index],
+        subnet,
+        `with dhcp a prefix without ${serverWithoutGateway}, which nodes answer DHCP from where they are no gateway`,
+      );
   if (dhcp.bootServer !== undefined && dhcp.bootFile === undefined)
     yield fieldProblem(["dhcp", "bootServer"], dhcp.bootServer, "a server with a file to boot, bootFile");
   if (dhcp.bootFile !== undefined && !families.has(4))

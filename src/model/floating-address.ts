@@ -1,4 +1,4 @@
-import { cidrContains } from "../base/cidr.ts";
+import { cidrContains, hostPrefix } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import { familyOf, type IpAddress } from "../base/ip.ts";
 import { hasAnycastGateway } from "./anycast-gateway.ts";
@@ -19,35 +19,38 @@ export function checkFloatingAddress(floating: FloatingAddress, attempted: strin
   const taken = (reason: string, hint: string): void => {
     errors.push(new WeftError({ code: "already-exists", attempted, reason, hint }));
   };
-  for (const other of declared.floatingAddresses())
-    if (other.name !== name && other.network === network.name && other.endpoint === endpoint)
-      taken(
-        `${endpoint} of network ${network.name} has the floating address ${other.name}`,
-        `an endpoint has one of each family; delete that one first: weft floating-address delete ${other.name}`,
-      );
-  const own = new Set([...declared.networksOf(network.tenant)].filter((each) => holds(each, name)));
+  const other = declared.floatingAt(network.name, endpoint);
+  if (other !== undefined && other.name !== name)
+    taken(
+      `${endpoint} of network ${network.name} has the floating address ${other.name}`,
+      `an endpoint has one of each family; delete that one first: weft floating-address delete ${other.name}`,
+    );
+  const own = new Set(declared.overlappingIn(network.tenant, [hostPrefix(name)]));
   for (const each of own) taken(inTenant(name, each), "choose an address that the tenant's networks do not use");
   for (const each of new Set(declared.routedTo(name)))
     if (!own.has(each)) taken(inRouted(name, each), "choose an address of the underlay that no network uses");
-  for (const { name: node, vtepAddresses } of declared.nodes())
-    if (vtepAddresses.ipv4 === name || vtepAddresses.ipv6 === name)
-      taken(`${name} is the VTEP address of node ${node}`, "choose an address that no host has");
+  const node = declared.nodeAt(name);
+  if (node !== undefined) taken(`${name} is the VTEP address of node ${node.name}`, anotherAddress);
+  for (const each of declared.withVtep(name)) taken(listedVtep(name, each), anotherAddress);
   return errors;
 }
 
 /** Why the network cannot be so, because of floating addresses that there are. */
 export function checkFloatingAddressesOf(network: NetworkDraft, attempted: string, declared: Declared): WeftError[] {
   const errors: WeftError[] = [];
-  for (const floating of declared.floatingAddresses()) {
-    const { name } = floating;
-    if (floating.network === network.name) errors.push(...placeObstacles(floating, network, attempted));
-    if (!holds(network, name)) continue;
-    const isOfTenant = declared.get("network", floating.network)?.tenant === network.tenant;
-    if (!isOfTenant && !isRoutedByHost(network)) continue;
-    const reason = isOfTenant ? inTenant(name, network) : inRouted(name, network);
-    const hint = `choose another subnet, or delete it: weft floating-address delete ${name}`;
+  const refuse = (reason: string, other: string, name: string): void => {
+    const hint = `choose another ${other}, or delete it: weft floating-address delete ${name}`;
     errors.push(new WeftError({ code: "already-exists", attempted, reason, hint }));
+  };
+  for (const floating of declared.floatingOf(network.name))
+    errors.push(...placeObstacles(floating, network, attempted));
+  for (const { name, network: of } of declared.floatingWithin(network.subnets)) {
+    const isOfTenant = declared.get("network", of)?.tenant === network.tenant;
+    if (isOfTenant) refuse(inTenant(name, network), "subnet", name);
+    else if (isRoutedByHost(network)) refuse(inRouted(name, network), "subnet", name);
   }
+  for (const vtep of network.vteps)
+    if (declared.get("floating-address", vtep) !== undefined) refuse(listedVtep(vtep, network), "VTEP", vtep);
   return errors;
 }
 
@@ -78,9 +81,7 @@ function* placeObstacles(
     });
 }
 
-function holds({ subnets }: Pick<Network, "subnets">, address: IpAddress): boolean {
-  return subnets.some((subnet) => cidrContains(subnet, address));
-}
+const anotherAddress = "choose an address that no host has";
 
 function subnetWith(address: IpAddress, { subnets }: Pick<Network, "subnets">): string {
   return subnets.find((subnet) => cidrContains(subnet, address)) ?? `IPv${familyOf(address)}`;
@@ -92,4 +93,8 @@ function inTenant(address: IpAddress, network: Pick<Network, "name" | "tenant" |
 
 function inRouted(address: IpAddress, network: Pick<Network, "name" | "tenant" | "subnets">): string {
   return `the floating address ${address} is in subnet ${subnetWith(address, network)} of network ${network.name} of tenant ${network.tenant}, which hosts route themselves (${routedByHost})`;
+}
+
+function listedVtep(address: IpAddress, network: Pick<Network, "name" | "tenant">): string {
+  return `the floating address ${address} is a VTEP that network ${network.name} of tenant ${network.tenant} lists`;
 }

@@ -8,6 +8,7 @@ export * from "./kinds.ts";
 export * from "./mtu.ts";
 export * from "./names.ts";
 export * from "./network-rules.ts";
+export { peersInForce } from "./peering.ts";
 export * from "./phase.ts";
 export * from "./problem.ts";
 export type { ReleasedAddress } from "./range-pool.ts";

@@ -16,6 +16,23 @@ export type TextParser<Value> = (text: string) => Result<Value, string>;
 export const parseTenantName: TextParser<string> = (text) => parseLabel(text, maxTenantName);
 export const parseNetworkName: TextParser<string> = (text) => parseLabel(text, maxLabel);
 export const parseNodeName: TextParser<string> = (text) => parseLabel(text, maxLabel);
+/** A network as those of other tenants name it: with its tenant, so that no other's network is meant once the name is free again. */
+export const parsePeerName: TextParser<string> = (text) => {
+  const { tenant, network } = partsOfPeer(text);
+  const isValid = parseTenantName(tenant).ok && parseNetworkName(network).ok;
+  return isValid ? ok(text) : err("a tenant and a network of it, such as red/web");
+};
+
+export function peerName({ tenant, name }: { readonly tenant: string; readonly name: string }): string {
+  return `${tenant}/${name}`;
+}
+
+/** Names have no slash. */
+export function partsOfPeer(peer: string): { readonly tenant: string; readonly network: string } {
+  const end = peer.indexOf("/");
+  return { tenant: peer.slice(0, Math.max(end, 0)), network: peer.slice(end + 1) };
+}
+
 /** Of a policy, and of a rule in it. */
 export const parsePolicyName: TextParser<string> = (text) => parseLabel(text, maxLabel);
 

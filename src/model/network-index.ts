@@ -18,9 +18,9 @@ export class NetworkIndex {
   readonly #byPort = new Map<number, Map<string, Set<Network>>>();
   /** Whose packets say nothing of their network, by encapsulation and underlay. */
   readonly #keyless = new Map<string, Set<Network>>();
-  /** Those that name peers, by these. */
-  readonly #byPeer = new Map<string, Set<Network>>();
-  /** The same by tenant. */
+  /** Those that list VTEPs, by these. */
+  readonly #byVtep = new Map<IpAddress, Set<Network>>();
+  /** Those that name peers, by tenant. */
   readonly #withPeers = new Map<string, Set<Network>>();
 
   get(name: string): Network | undefined {
@@ -42,14 +42,14 @@ export class NetworkIndex {
     return overlapping(this.#byTenant.get(tenant), subnets);
   }
 
-  /** The networks that name one of theirs as a peer. */
-  namingPeer(network: string): Iterable<Network> {
-    return this.#byPeer.get(network) ?? [];
-  }
-
   /** The networks of a tenant that name peers. */
   withPeers(tenant: string): Iterable<Network> {
     return this.#withPeers.get(tenant) ?? [];
+  }
+
+  /** The networks that list a VTEP. */
+  withVtep(address: IpAddress): Iterable<Network> {
+    return this.#byVtep.get(address) ?? [];
   }
 
   /** In the place of one of its name. */
@@ -67,7 +67,7 @@ export class NetworkIndex {
     if (network.port !== 0) this.#byPort.set(network.port, ofPort);
     put(ofPort, portUse(network), network);
     if (isKeyless(network)) put(this.#keyless, keylessUse(network), network);
-    for (const peer of network.peers) put(this.#byPeer, peer, network);
+    for (const vtep of network.vteps) put(this.#byVtep, vtep, network);
     if (network.peers.length > 0) put(this.#withPeers, network.tenant, network);
   }
 
@@ -87,7 +87,7 @@ export class NetworkIndex {
     if (ofPort !== undefined) take(ofPort, portUse(network), network);
     if (ofPort?.size === 0) this.#byPort.delete(network.port);
     if (isKeyless(network)) take(this.#keyless, keylessUse(network), network);
-    for (const peer of network.peers) take(this.#byPeer, peer, network);
+    for (const vtep of network.vteps) take(this.#byVtep, vtep, network);
     if (network.peers.length > 0) take(this.#withPeers, network.tenant, network);
   }
 

@@ -37,9 +37,15 @@ const allowed: object[] = [
   { egress: true, hostAccess: true, gateways: ["10.0.0.1"] },
   { ...l3, egress: true, hostAccess: true },
   { ...l3, blockSize: 4, subnets: ["10.0.0.0/30"] },
+  { dhcp: {}, subnets: ["169.254.1.0/24"] },
+  { subnets: ["169.254.0.0/24"] },
 ];
 
 const refused: [fields: object, ...problems: string[]][] = [
+  [
+    { dhcp: {}, subnets: ["fd00::/64", "169.254.0.0/16"] },
+    "subnets[1]: found 169.254.0.0/16; allowed: with dhcp a prefix without 169.254.0.1, which nodes answer DHCP from where they are no gateway",
+  ],
   [
     { encapsulation: "gre" },
     "encapsulation: found gre, which carries IP packets alone; allowed: vxlan, geneve, nvgre with mode l2",
@@ -87,12 +93,16 @@ const refused: [fields: object, ...problems: string[]][] = [
     { gateway: "distributed", nodeSelector: { zone: "a" } },
     "gateway: found distributed with nodeSelector; allowed: that of the tenant: a node that hosts one of its routed networks routes to all of them",
   ],
-  [{ peers: ["red-net"] }, "peers[0]: found red-net; allowed: none without gateway: distributed, which routes to them"],
+  [{ peers: ["red/net"] }, "peers[0]: found red/net; allowed: none without gateway: distributed, which routes to them"],
   [
-    { name: "blue-net", gateway: "distributed", peers: ["red-net", "blue-net", "red-net"] },
-    "peers[1]: found blue-net, the network itself; allowed: networks of other tenants",
-    "peers[2]: found red-net; allowed: each network once",
+    { gateway: "distributed", peers: ["red/net", "blue/net", "red/net"] },
+    "peers[1]: found blue/net, of its own tenant; allowed: networks of other tenants: those of one with gateway: distributed are routed with each other without that",
+    "peers[2]: found red/net; allowed: each network once",
   ],
+  ...["web", "/web", "red/", "red/a/b", "Red/web"].map((peer): [object, string] => [
+    { gateway: "distributed", peers: [peer] },
+    `peers[0]: found "${peer}"; allowed: a tenant and a network of it, such as red/web`,
+  ]),
   [
     { ...l3, vlanTags: true },
     "vlanTags: found true; allowed: false with mode l3, which routes packets and carries no frames",

@@ -3,6 +3,7 @@ import { familyOf, type IpAddress, type IpFamily, ipFromBytes } from "../base/ip
 import { type Bandwidth, bitsOf, directions } from "./bandwidth.ts";
 import { dhcpProblems } from "./dhcp.ts";
 import { encapsulations, encapsulationsThat, noTunnel } from "./encapsulation.ts";
+import { partsOfPeer } from "./names.ts";
 import { type FieldProblem, fieldProblem } from "./problem.ts";
 import type { NetworkDraft, UnderlayFamily, Vni } from "./resources.ts";
 
@@ -223,12 +224,17 @@ function* gatewayProblems(network: NetworkDraft): Generator<FieldProblem> {
     );
 }
 
-function* peerProblems({ name, peers, gateway }: NetworkDraft): Generator<FieldProblem> {
+function* peerProblems({ tenant, peers, gateway }: NetworkDraft): Generator<FieldProblem> {
   for (const [index, peer] of peers.entries()) {
     const path = ["peers", index];
     if (gateway === undefined)
       yield fieldProblem(path, peer, "none without gateway: distributed, which routes to them");
-    if (peer === name) yield fieldProblem(path, `${peer}, the network itself`, "networks of other tenants");
+    if (partsOfPeer(peer).tenant === tenant)
+      yield fieldProblem(
+        path,
+        `${peer}, of its own tenant`,
+        "networks of other tenants: those of one with gateway: distributed are routed with each other without that",
+      );
     if (peers.indexOf(peer) < index) yield fieldProblem(path, peer, "each network once");
   }
 }

@@ -1,6 +1,7 @@
 import { cidrsOverlap } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import type { Declared } from "./declared.ts";
+import { partsOfPeer, peerName } from "./names.ts";
 import type { Network, NetworkDraft } from "./resources.ts";
 
 type Peer = Pick<Network, "name" | "tenant" | "gateway" | "peers">;
@@ -11,45 +12,34 @@ export function arePeers(one: Peer, other: Peer): boolean {
     one.tenant !== other.tenant &&
     one.gateway !== undefined &&
     other.gateway !== undefined &&
-    one.peers.includes(other.name) &&
-    other.peers.includes(one.name)
+    one.peers.includes(peerName(other)) &&
+    other.peers.includes(peerName(one))
   );
 }
 
 /** The peers of a network with which that is in force. `find`: networks by their names. */
 export function peersInForce<Found extends Peer>(network: Peer, find: (name: string) => Found | undefined): Found[] {
   return network.peers.flatMap((name) => {
-    const peer = find(name);
+    const peer = find(partsOfPeer(name).network);
     return peer !== undefined && arePeers(network, peer) ? [peer] : [];
   });
 }
 
-/** What keeps a network from being routed with one that it names; `undefined`: nothing, that is in force. */
-export function peeringObstacle(network: Peer, name: string, peer: Peer | undefined): string | undefined {
-  if (peer === undefined) return `waits for network ${name} to be declared`;
-  if (arePeers(network, peer)) return undefined;
-  if (peer.tenant === network.tenant) return `network ${name} is of the same tenant`;
-  return `waits for network ${name} of tenant ${peer.tenant} to declare it, too`;
+/** What keeps a network from being routed with one that it names; `undefined`: nothing, that is in force. `peer`: the network of that name. */
+export function peeringObstacle(network: Peer, named: string, peer: Peer | undefined): string | undefined {
+  const { tenant, network: name } = partsOfPeer(named);
+  if (peer !== undefined && arePeers(network, peer)) return undefined;
+  if (peer?.tenant === tenant) return `waits for network ${name} of tenant ${tenant} to declare it, too`;
+  const other = peer === undefined ? "" : `; that of this name is of tenant ${peer.tenant}`;
+  return `waits for network ${name} of tenant ${tenant} to be declared${other}`;
 }
 
 /**
- * Why a network cannot have the peers and subnets that it asks for: one of them is of its own tenant, or some destination would be in two of
- * the networks that one tenant's namespace routes to: its own, and the peers of these.
+ * Why a network cannot have the peers and subnets that it asks for: some destination would be in two of the networks that one tenant's
+ * namespace routes to: its own, and the peers of these.
  */
 export function checkPeers(network: NetworkDraft, attempted: string, declared: Declared): WeftError[] {
   const errors: WeftError[] = [];
-  const { name, tenant } = network;
-  const hint = "networks of one tenant with gateway: distributed are routed with each other without that";
-  for (const peer of network.peers)
-    if (peer !== name && declared.get("network", peer)?.tenant === tenant) {
-      const reason = `peers: ${peer} is a network of the same tenant ${tenant}; allowed are networks of other tenants`;
-      errors.push(new WeftError({ code: "failed-precondition", attempted, reason, hint }));
-    }
-  for (const other of new Set(declared.namingPeer(name)))
-    if (other.tenant === tenant && other.name !== name) {
-      const reason = `network ${other.name} of the same tenant ${tenant} names it as a peer; allowed are networks of other tenants`;
-      errors.push(new WeftError({ code: "failed-precondition", attempted, reason, hint }));
-    }
   const told = new Set<string>();
   for (const [one, other] of ambiguous(network, declared)) {
     const pair = [one.name, other.name].sort().join(" ");

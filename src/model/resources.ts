@@ -7,6 +7,7 @@ import type { Dhcp } from "./dhcp.ts";
 import type { Dscp } from "./dscp.ts";
 import type { Encapsulation, NetworkMode } from "./encapsulation.ts";
 import type { Labels } from "./policy/label-selector.ts";
+import type { Standby } from "./standby.ts";
 
 declare const vniBrand: unique symbol;
 /** VXLAN network identifier, 1…16777215. RFC 7348 §5; NVGRE calls it VSID (RFC 7637 §3.2). Zero is not given out. */
@@ -143,7 +144,7 @@ export interface Network {
    */
   readonly gateway?: "distributed";
   /**
-   * With `gateway`: names of networks of other tenants that this one is routed with as well, as soon as they name it, too, and are such
+   * With `gateway`: networks of other tenants, each as `red/web`, that this one is routed with as well, as soon as they name it, too, and are such
    * networks. Default: none.
    */
   readonly peers: readonly string[];
@@ -203,6 +204,8 @@ export interface NodeSettings {
   readonly labels: Readonly<Record<string, string>>;
   /** VTEP addresses that the node may register without proof. */
   readonly approved: VtepAddresses;
+  /** It gets no new endpoints. Absent: it does. */
+  readonly drained?: true;
 }
 
 /** One interface of a container, pod or VM. */
@@ -223,6 +226,15 @@ export interface Endpoint {
   readonly labels?: Labels;
   /** Raised with each change of owner of this MAC in this network; of two claims the higher wins. RFC 7432 §7.7. */
   readonly sequence: number;
+  /** The node that makes ready to take it over. Absent: none does. */
+  readonly standby?: Standby;
+  /** Nodes that it left, which forward what others still send there. Absent: all send where it is. */
+  readonly formerNodes?: readonly string[];
+}
+
+/** Nodes beside its own that have to do with an endpoint: what they send in its network is welcome before and after they have it. */
+export function passedNodes({ standby, formerNodes = [] }: Pick<Endpoint, "standby" | "formerNodes">): string[] {
+  return standby === undefined ? [...formerNodes] : [...new Set([...formerNodes, standby.node])];
 }
 
 /** The addresses of an endpoint that were given to it, not learned. */

@@ -38,6 +38,7 @@ import {
   parseInterfaceName,
   parseNetworkName,
   parseNodeName,
+  parsePeerName,
   parseTenantName,
   type TextParser,
 } from "./names.ts";
@@ -142,9 +143,9 @@ const egressBlocked = z
   )
   .default(defaultEgressBlocked);
 const maximumPeers = 64;
-const listOfPeers = `a list of at most ${maximumPeers} names of networks`;
+const listOfPeers = `a list of at most ${maximumPeers} networks of other tenants`;
 const peers = z
-  .array(text(parseNetworkName), { error: listOfPeers })
+  .array(text(parsePeerName), { error: listOfPeers })
   .max(maximumPeers, { error: listOfPeers })
   .transform((list) => (list.length === 0 ? none : list))
   .default(none);

@@ -1,5 +1,6 @@
 import { type Cidr, cidr, cidrContains } from "../base/cidr.ts";
 import type { IpAddress } from "../base/ip.ts";
+import { linkLocalPrefix } from "../base/link-local.ts";
 
 /** Where no tunnel can end, and what such an address is. The first that holds an address says it. */
 const impossible: readonly (readonly [prefix: Cidr, what: string])[] = [
@@ -13,7 +14,7 @@ const impossible: readonly (readonly [prefix: Cidr, what: string])[] = [
   [cidr("::1/128"), "the loopback address (RFC 4291 §2.5.3)"],
   [cidr("::/96"), "an IPv4-compatible address (RFC 4291 §2.5.5.1)"],
   [cidr("::ffff:0:0/96"), "an IPv4-mapped address (RFC 4291 §2.5.5.2)"],
-  [cidr("fe80::/10"), "a link-local address (RFC 4291 §2.5.6)"],
+  [linkLocalPrefix, "a link-local address (RFC 4291 §2.5.6)"],
   [cidr("ff00::/8"), "a multicast address (RFC 4291 §2.7)"],
 ];
 

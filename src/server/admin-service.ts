@@ -6,7 +6,7 @@ import {
   type Resource,
   type SetNodeRequest,
 } from "../api/generated/weft/v1/admin_pb.js";
-import { asCase, kindOfCase, kinds } from "../api/kinds.ts";
+import { asCase, kindOfCase, kinds, standbyPlace } from "../api/kinds.ts";
 import { compareCidr } from "../base/cidr.ts";
 import { hours, milliseconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
@@ -19,7 +19,7 @@ import {
   resourceKinds,
   undeclarable,
 } from "../model/kinds.ts";
-import { parseNodeName } from "../model/names.ts";
+import { parseNodeName, partsOfPeer } from "../model/names.ts";
 import { peeringObstacle } from "../model/peering.ts";
 import type { Endpoint, Node, NodeSettings } from "../model/resources.ts";
 import { parseNodeSettings } from "../model/schema.ts";
@@ -38,7 +38,7 @@ export function adminRoutes(
   router: ConnectRouter,
   control: Control & { readonly administration: Administration; readonly version: string },
 ): void {
-  const { ledger, identities, administration } = control;
+  const { ledger, identities, administration, migrations } = control;
   const { state, clock } = ledger;
   const started = clock.monotonic();
   const service: ServiceImpl<typeof AdminService> = {
@@ -112,9 +112,25 @@ export function adminRoutes(
       return { settings: nodeSettings.toMessage({ name, ...settings }), revision: BigInt(revision) };
     },
 
+    async failNode({ name }) {
+      const { revision, ...counts } = await control.nodes.fail(name);
+      return { ...counts, revision: BigInt(revision) };
+    },
+
     async setEndpoint({ id, labels, removedLabels }) {
       const { endpoint, revision } = await administration.setEndpoint(id, { labels, removedLabels });
       return { endpoint: kinds.endpoint.toMessage(endpoint), revision: BigInt(revision) };
+    },
+
+    async migrateEndpoint({ endpoint: name, network, node, place }, context) {
+      const request = { name, network, node, place: place === undefined ? undefined : standbyPlace(place) };
+      const { endpoint, formerNode, revision } = await migrations.migrate(request, context.signal);
+      return { endpoint: kinds.endpoint.toMessage(endpoint), formerNode, revision: BigInt(revision) };
+    },
+
+    async cancelMigration({ endpoint: name, network }) {
+      const { endpoint, node = "" } = await migrations.cancel(name, network);
+      return { endpoint: kinds.endpoint.toMessage(endpoint), node };
     },
 
     explainPolicy(request) {
@@ -202,9 +218,9 @@ function hostingOf({ ledger: { state } }: Control, request: ListRequest, network
 }
 
 function peersOf({ networks }: State, { network }: NetworkEntry) {
-  return network.peers.map((name) => {
-    const peer = networks.get(name)?.network;
-    return { network: name, tenant: peer?.tenant ?? "", obstacle: peeringObstacle(network, name, peer) ?? "" };
+  return network.peers.map((peer) => {
+    const named = partsOfPeer(peer);
+    return { ...named, obstacle: peeringObstacle(network, peer, networks.get(named.network)?.network) ?? "" };
   });
 }
 
@@ -234,7 +250,7 @@ function settingsOf({ ledger: { state } }: Control, name: string) {
 }
 
 /** What an administrator says of a node, checked field by field. */
-function nodeChangeOf({ name, labels, removedLabels, approved }: SetNodeRequest) {
+function nodeChangeOf({ name, labels, removedLabels, approved, drained }: SetNodeRequest) {
   const attempted = `set node ${JSON.stringify(name.slice(0, 80))}`;
   const node = parseNodeName(name);
   if (!node.ok) throw new WeftError({ code: "invalid-argument", attempted, reason: `the name is not ${node.error}` });
@@ -247,6 +263,7 @@ function nodeChangeOf({ name, labels, removedLabels, approved }: SetNodeRequest)
     labels: settings.labels,
     removedLabels,
     ...(approved === undefined ? {} : { approved: settings.approved }),
+    ...(drained === undefined ? {} : { drained }),
   };
   return { name, change };
 }

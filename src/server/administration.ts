@@ -18,6 +18,7 @@ import {
   resourceKinds,
 } from "../model/kinds.ts";
 import { effectiveMtu } from "../model/mtu.ts";
+import { partsOfPeer } from "../model/names.ts";
 import { checkVtepsOutside } from "../model/node-registration.ts";
 import { peersInForce } from "../model/peering.ts";
 import { beginChange, isSameWay } from "../model/phase.ts";
@@ -228,21 +229,40 @@ class DeclarationPlan {
     this.#declared.put(kind, value);
     const revision = this.#ledger.state.plain[kind].get(name)?.revision ?? 0;
     if (what.outcome !== "unchanged") this.#put(revision, plainRecords[kind].put(value, name));
-    if (kind === "floating-address") this.#claimFloating(value as FloatingAddress, what.outcome === "created");
-    // It rests on networks of the tenant.
-    if (kind === "policy" && what.outcome !== "unchanged") this.#touchTenant((value as Policy).tenant);
+    if (kind === "floating-address")
+      this.#claimFloating(before as FloatingAddress | undefined, value as FloatingAddress);
+    const tenant = what.outcome === "unchanged" ? undefined : this.#restsOn(kind, value);
+    if (tenant !== undefined) this.#touchTenant(tenant);
     return { kind, value, ...what } as Outcome;
   }
 
+  /** The tenant whose networks, or other such resources of whose, it must agree with. */
+  #restsOn(kind: PlainKind, value: Resources[PlainKind]): string | undefined {
+    if (kind === "policy") return (value as Policy).tenant;
+    if (kind !== "floating-address") return undefined;
+    return this.#declared.get("network", (value as FloatingAddress).network)?.tenant;
+  }
+
   /** Whoever is about to take its network away finds that changed, and no node gets its address for a VTEP. */
-  #claimFloating({ name, network }: FloatingAddress, isNew: boolean): void {
-    if (isNew) this.#put(0, owners.vtep.put(`floating-address ${name}`, name));
+  #claimFloating(before: FloatingAddress | undefined, { name, network }: FloatingAddress): void {
+    if (before !== undefined && before.network !== network) this.#leaveEndpoint(before);
+    if (before === undefined) this.#put(0, owners.vtep.put(`floating-address ${name}`, name));
     const entry = this.#ledger.state.networks.get(network);
     if (entry === undefined) return;
     const { conditions, operations } = claimIn(entry);
-    for (const condition of conditions)
-      if (!this.#conditions.has(condition.key)) this.#conditions.set(condition.key, condition);
+    for (const { key, revision } of conditions) this.#require(key, revision);
     for (const operation of operations) this.#operations.set(operation.key, operation);
+  }
+
+  /**
+   * Who was away hears of endpoints by their own records and by those of the floating addresses of their network: one that has none
+   * any more, because that is another network's, is written anew.
+   */
+  #leaveEndpoint({ network, endpoint }: FloatingAddress): void {
+    const known = this.#ledger.state.endpointAt(network, endpoint);
+    const key = owners.address.key(network, endpoint);
+    if (known === undefined) this.#require(key, 0);
+    else this.#put(known.revision, records.endpoint.put(known, network, known.id));
   }
 
   #addNetwork(draft: NetworkDraft): Outcome {
@@ -328,17 +348,28 @@ class DeclarationPlan {
     this.#put(known.revision, records.tenant.put(tenant, name));
   }
 
-  /** What is routed with it rests on the networks of all of these tenants. */
+  /**
+   * What is routed with it rests on the networks of all of these tenants; whether it is, on what those are that it names, and on that
+   * others are not there yet.
+   */
   #touchPeers(network: Network): void {
+    for (const peer of network.peers) {
+      const { network: name } = partsOfPeer(peer);
+      this.#require(records.network.key(name), this.#ledger.state.networks.get(name)?.revision ?? 0);
+    }
     const peers = peersInForce(network, (name) => this.#declared.get("network", name));
     for (const { tenant } of peers.length === 0 ? [] : [network, ...peers]) this.#touchTenant(tenant);
   }
 
   /** `revision`: at which its key is now. */
   #put(revision: number, operation: Operation): void {
-    const { key } = operation;
+    this.#require(operation.key, revision);
+    this.#operations.set(operation.key, operation);
+  }
+
+  /** The key is at the revision still. */
+  #require(key: string, revision: number): void {
     if (!this.#conditions.has(key)) this.#conditions.set(key, { key, revision });
-    this.#operations.set(key, operation);
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Cidr } from "../base/cidr.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { Declared } from "../model/declared.ts";
+import { FloatingIndex } from "../model/floating-index.ts";
 import type { DeclaredKind, PlainKind, Resources } from "../model/kinds.ts";
 import { NetworkIndex } from "../model/network-index.ts";
 import type { Policy } from "../model/policy/index.ts";
@@ -11,7 +12,7 @@ import type { State, Versioned } from "./state.ts";
 export class DeclaredSoFar implements Declared {
   readonly #state: State;
   readonly #plain = new Map<string, Resources[PlainKind]>();
-  readonly #floatingAddresses = new Map<string, FloatingAddress>();
+  readonly #floating = new FloatingIndex();
   /** By tenant, and there by name. */
   readonly #policies = new Map<string, Map<string, Policy>>();
   readonly #networks = new NetworkIndex();
@@ -31,7 +32,7 @@ export class DeclaredSoFar implements Declared {
   put<Kind extends DeclaredKind>(kind: Kind, value: Resources[Kind]): void {
     if (kind !== "network") {
       this.#plain.set(`${kind} ${value.name}`, value as Resources[PlainKind]);
-      if (kind === "floating-address") this.#floatingAddresses.set(value.name, value as FloatingAddress);
+      if (kind === "floating-address") this.#floating.put(value as FloatingAddress);
       if (kind === "policy") this.#putPolicy(value as Policy);
       return;
     }
@@ -68,10 +69,6 @@ export class DeclaredSoFar implements Declared {
     yield* this.#merged((index) => index.overlappingIn(tenant, subnets));
   }
 
-  *namingPeer(network: string): Iterable<Network> {
-    yield* this.#merged((index) => index.namingPeer(network));
-  }
-
   *withPeers(tenant: string): Iterable<Network> {
     yield* this.#merged((index) => index.withPeers(tenant));
   }
@@ -86,10 +83,26 @@ export class DeclaredSoFar implements Declared {
     yield* this.#merged((index) => index.routedTo(address));
   }
 
-  *floatingAddresses(): Iterable<FloatingAddress> {
-    for (const { value } of this.#state.plain["floating-address"].values())
-      if (!this.#floatingAddresses.has(value.name)) yield value;
-    yield* this.#floatingAddresses.values();
+  *withVtep(address: IpAddress): Iterable<Network> {
+    yield* this.#merged((index) => index.withVtep(address));
+  }
+
+  floatingAt(network: string, endpoint: IpAddress): FloatingAddress | undefined {
+    const known = this.#state.floating.at(network, endpoint);
+    const isCurrent = known !== undefined && this.#floating.get(known.name) === undefined;
+    return isCurrent ? known : this.#floating.at(network, endpoint);
+  }
+
+  *floatingOf(network: string): Iterable<FloatingAddress> {
+    yield* this.#mergedFloating((index) => index.ofNetwork(network));
+  }
+
+  *floatingWithin(prefixes: readonly Cidr[]): Iterable<FloatingAddress> {
+    for (const prefix of prefixes) yield* this.#mergedFloating((index) => index.within(prefix));
+  }
+
+  nodeAt(address: IpAddress): Node | undefined {
+    return this.#state.nodeAt(address);
   }
 
   *nodes(): Iterable<Node> {
@@ -107,6 +120,12 @@ export class DeclaredSoFar implements Declared {
     for (const network of find(this.#state.networkIndex))
       if (this.#networks.get(network.name) === undefined) yield network;
     yield* find(this.#networks);
+  }
+
+  *#mergedFloating(find: (index: FloatingIndex) => Iterable<FloatingAddress>): Generator<FloatingAddress> {
+    for (const floating of find(this.#state.floating))
+      if (this.#floating.get(floating.name) === undefined) yield floating;
+    yield* find(this.#floating);
   }
 
   #network(name: string): Network | undefined {

@@ -92,7 +92,8 @@ export class Endpoints {
     this.#identities.requireCurrent(caller, attempted);
     // A node that gave up waiting for an answer may delete what is still being made for it.
     await Promise.allSettled(ids.map((id) => this.#creating.get(id)?.created));
-    const own = ids.filter((id) => this.#ledger.state.endpoints.get(id)?.node === caller.name);
+    const { endpoints } = this.#ledger.state;
+    const own = ids.filter((id) => endpoints.get(id)?.node === caller.name);
     return this.#releaseAll(own, attempted, (endpoint) => {
       const identity = this.#identities.requireCurrent(caller, attempted);
       return endpoint.node === caller.name
@@ -153,8 +154,7 @@ export class Endpoints {
     for (let failures = 0; failures < attemptLimit; ) {
       const identity = this.#identities.requireCurrent(caller, attempted);
       const entry = requireNetwork(this.#ledger.state, draft.network, attempted);
-      requireSelected(this.#ledger.state, entry.network, caller.name, attempted);
-      this.#requireCapable(caller.name, entry, attempted);
+      this.requireFit(caller.name, entry, attempted);
       const { clock } = this.#ledger;
       const request = { ...draft, node: caller.name };
       const need = entry.pool.need(request, clock.monotonic());
@@ -200,8 +200,20 @@ export class Endpoints {
     }
   }
 
-  /** The node must have a VTEP of the network's underlay, and an underlay MTU that carries the network's packets. */
-  #requireCapable(name: string, entry: NetworkEntry, attempted: string): void {
+  /**
+   * The node may host the network, and can: it has a VTEP of the network's underlay, and an underlay MTU that carries the network's
+   * packets.
+   */
+  requireFit(name: string, entry: NetworkEntry, attempted: string): void {
+    const { state } = this.#ledger;
+    if (state.nodeSettings.get(name)?.value.drained === true)
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: `node ${name} is drained: it gets no new endpoints`,
+        hint: `choose another node, or: weft node undrain ${name}`,
+      });
+    requireSelected(state, entry.network, name, attempted);
     const node = this.#ledger.state.nodes.get(name)?.value;
     const { network } = entry;
     if (node?.vtepAddresses[network.underlay] === undefined)

@@ -147,6 +147,13 @@ export class Fanout {
         if (leaves !== undefined) this.#leave(leaves);
         break;
       }
+      case "passing": {
+        const { entry, node, starts, isFirst, leaves } = change;
+        if (isFirst) this.#tellPolicies(entry.network.tenant, node);
+        this.#startHosting([{ node, entries: starts }]);
+        if (leaves !== undefined) this.#leave(leaves);
+        break;
+      }
       case "rerouted":
         this.#startHosting(change.starts);
         this.#stopHosting(change.leaves);

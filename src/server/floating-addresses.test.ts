@@ -139,6 +139,45 @@ test("who was away hears of what came and went, also from a server that started 
   ]);
 });
 
+test("of a server that started meanwhile who was away hears of the networks whose floating addresses changed, and of no others", async (t) => {
+  const dataDir = temporaryDirectory(t);
+  let store = new SqliteStore(`${dataDir}/weft.db`);
+  t.after(() => store.close());
+  const first = await startTestServer(t, { dataDir, store });
+  const { credentials, client } = await joinTestNode(t, first, 1);
+  const names = ["blue", "green", "red"];
+  for (const [index, name] of names.entries()) {
+    await createNetwork(first, name, `10.${index}.0.0/24`, { gateways: [`10.${index}.0.254`], egress: true });
+    for (const host of [5, 6])
+      await client.createEndpoint({ id: endpointId(index * 16 + host), network: name, ips: [`10.${index}.0.${host}`] });
+  }
+  const known = await apply(first, floating("192.0.2.50", "10.0.0.5"), floating("192.0.2.51", "10.0.0.7"));
+  for (const [name, host] of [
+    ["192.0.2.50", "5"],
+    ["192.0.2.51", "7"],
+  ] as const)
+    await apply(first, floating(name, `10.1.0.${host}`, { network: "green" }));
+  await first.server.close();
+  await store.close();
+  store = new SqliteStore(`${dataDir}/weft.db`);
+  const second = await startTestServer(t, { dataDir, store });
+  const node = nodeClient(t, second, credentials);
+  const watch = await new TestWatch(t, node, { revision: known, networks: names }).reached(
+    (await second.admin.getStatus({})).revision,
+  );
+  assert.deepEqual(
+    watch
+      .take()
+      .filter((line) => line.startsWith("endpoint"))
+      .sort(),
+    [
+      "endpoint blue/000000000005 10.0.0.5 on h1",
+      "endpoint green/000000000015 10.1.0.5 on h1 as 192.0.2.50 for 10.1.0.5",
+      "endpoint green/000000000016 10.1.0.6 on h1",
+    ],
+  );
+});
+
 test("what cannot be is refused, with the reason", async (t) => {
   const { server, one } = await serverWithNodes(t);
   const { admin } = server;
@@ -180,6 +219,24 @@ test("what cannot be is refused, with the reason", async (t) => {
   for (const name of ["192.0.2.50", "192.0.2.51"]) await remove(server, name);
   await admin.delete({ resources: [{ kind: "network", name: "blue" }] });
   await one.client.register({ vtepIpv4: "192.0.2.50", underlayMtu: 1500 });
+});
+
+test("a VTEP that a network lists is no floating address, in whatever order they are declared", async (t) => {
+  const { server } = await serverWithNodes(t);
+  const listing = (...vteps: string[]) => ({
+    resource: {
+      case: "network" as const,
+      value: { name: "old", tenant: "acme", subnets: ["10.3.0.0/24"], discovery: "static", vteps },
+    },
+  });
+  const refused = (resources: (ReturnType<typeof floating> | ReturnType<typeof listing>)[]) =>
+    assert.rejects(server.admin.apply({ resources }), refusal("already-exists", /is a VTEP that network old of/));
+  await refused([floating("192.0.2.60", "10.0.0.5"), listing("192.0.2.60")]);
+  await server.admin.apply({ resources: [floating("192.0.2.50", "10.0.0.5"), listing("192.0.2.60")] });
+  await refused([floating("192.0.2.60", "10.0.0.6")]);
+  await refused([listing("192.0.2.60", "192.0.2.50")]);
+  await server.admin.apply({ resources: [listing("192.0.2.61")] });
+  await server.admin.apply({ resources: [floating("192.0.2.60", "10.0.0.6")] });
 });
 
 test("it comes and goes with its network in one request", async (t) => {

@@ -7,38 +7,12 @@ import {
   endpointDraft,
   nodeIdentity,
   openAuthority,
+  withHooks,
 } from "../../test/support/authority.ts";
 import { refusal } from "../../test/support/server.ts";
 import { unwrap } from "../base/result.ts";
 import { parseNetworkDraft } from "../model/schema.ts";
 import { MemoryStore } from "../store/index.ts";
-import type { Store, Transaction } from "../store/store.ts";
-
-/** The store as a server sees it to whom something happens on the way. */
-function withHooks(
-  store: Store,
-  hooks: { transact(transaction: Transaction): Promise<void>; watch(): Promise<void> },
-): Store {
-  return {
-    get revision() {
-      return store.revision;
-    },
-    range: (prefix, page) => store.range(prefix, page),
-    get: (key) => store.get(key),
-    async transact(transaction) {
-      await hooks.transact(transaction);
-      return store.transact(transaction);
-    },
-    compact: (revision) => store.compact(revision),
-    close: () => store.close(),
-    async *watch(prefix, afterRevision, signal) {
-      for await (const batch of store.watch(prefix, afterRevision, signal)) {
-        await hooks.watch();
-        yield batch;
-      }
-    },
-  };
-}
 
 const l2 = { subnets: ["10.0.0.0/24"] };
 const l3 = { mode: "l3", subnets: ["10.0.0.0/24"], blockSize: 16 };

@@ -21,6 +21,7 @@ export interface NodeSettingsChange {
   readonly labels: NodeSettings["labels"];
   readonly removedLabels: readonly string[];
   readonly approved?: NodeSettings["approved"];
+  readonly drained?: boolean;
 }
 
 /** The nodes: what they say of themselves, what the administrator says of them, and their removal. */
@@ -107,15 +108,18 @@ export class Nodes {
     let settings: NodeSettings = { labels: {}, approved: {} };
     const revision = await this.#ledger.commit(attempted, () => {
       const known = state.nodeSettings.get(name);
-      const { labels = {}, approved = {} } = known?.value ?? {};
+      const { labels = {}, approved = {}, drained = false } = known?.value ?? {};
       const kept = Object.entries(labels).filter(([label]) => !change.removedLabels.includes(label));
       settings = {
         labels: { ...Object.fromEntries(kept), ...change.labels },
         approved: change.approved ?? approved,
+        ...((change.drained ?? drained) ? { drained: true } : {}),
       };
       this.#requireFit(name, settings, attempted);
       const isEmpty =
-        Object.keys(settings.labels).length === 0 && vtepsOf({ vtepAddresses: settings.approved }).length === 0;
+        Object.keys(settings.labels).length === 0 &&
+        vtepsOf({ vtepAddresses: settings.approved }).length === 0 &&
+        settings.drained === undefined;
       if (isEmpty && known === undefined) return { conditions: [], operations: [] };
       return {
         conditions: [{ key: records.nodeSettings.key(name), revision: known?.revision ?? 0 }],
@@ -145,6 +149,44 @@ export class Nodes {
             reason: `${address} is approved for node ${other}`,
             hint: `withdraw that first: weft node set ${other} --no-vtep`,
           });
+  }
+
+  /**
+   * A node that is away is dead: it has none of its endpoints any more, which others may attach with their addresses at once. It may
+   * come back, and is told so before it answers for them.
+   */
+  async fail(
+    name: string,
+  ): Promise<{ readonly released: number; readonly takenOver: number; readonly revision: number }> {
+    const attempted = `declare node ${name} dead`;
+    const { state, readiness } = this.#ledger;
+    const refuse = (code: "not-found" | "failed-precondition", reason: string, hint: string): WeftError =>
+      new WeftError({ code, attempted, reason, hint });
+    if (!state.nodes.has(name))
+      throw refuse("not-found", `there is no node ${name}`, "list the nodes with: weft node list");
+    if (readiness.isConnected(name))
+      throw refuse("failed-precondition", "it is connected", `move its endpoints away with: weft node drain ${name}`);
+    const ids: string[] = [];
+    const standing: string[] = [];
+    for (const entry of state.hosted.get(name) ?? [])
+      for (const { id, standby } of entry.hosts.get(name)?.endpoints ?? [])
+        (standby?.when === "announced" ? standing : ids).push(id);
+    // Whoever stands by has all in place.
+    for (const id of standing)
+      await this.#ledger.commit(attempted, () => {
+        const known = state.endpoints.get(id);
+        if (known?.node !== name || known.standby === undefined) return { conditions: [], operations: [] };
+        const { revision, ...endpoint } = known;
+        const standby = { ...known.standby, when: "ready" as const };
+        const operation = records.endpoint.put({ ...endpoint, standby }, known.network, id);
+        return { conditions: [{ key: operation.key, revision }], operations: [operation] };
+      });
+    const revision = await this.#endpoints.releaseAny(ids, attempted);
+    this.#ledger.logger.warn(
+      { node: name, released: ids.length, takenOver: standing.length },
+      "a node was declared dead",
+    );
+    return { released: ids.length, takenOver: standing.length, revision };
   }
 
   /**

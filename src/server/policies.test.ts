@@ -194,14 +194,14 @@ test("a node that has nothing of the tenant but a peer's network is told of no p
   const server = await startTestServer(t);
   const one = await joinTestNode(t, server, 1);
   const two = await joinTestNode(t, server, 2);
-  await createNetwork(server, "front", "10.0.0.0/24", { gateway: "distributed", peers: ["pods"] });
+  await createNetwork(server, "front", "10.0.0.0/24", { gateway: "distributed", peers: ["other/pods"] });
   const value = {
     name: "pods",
     tenant: "other",
     subnets: ["10.1.0.0/24"],
     mode: "l3",
     gateway: "distributed",
-    peers: ["front"],
+    peers: ["acme/front"],
   };
   await server.admin.create({
     resources: [{ resource: { case: "tenant", value: { name: "other" } } }, { resource: { case: "network", value } }],

@@ -11,8 +11,8 @@ import {
   TestWatch,
 } from "../../test/support/server.ts";
 
-async function attach(node: TestNode, number: number): Promise<bigint> {
-  return (await node.client.createEndpoint({ id: endpointId(number), network: "blue" })).revision;
+async function attach(node: TestNode, number: number, network = "blue"): Promise<bigint> {
+  return (await node.client.createEndpoint({ id: endpointId(number), network })).revision;
 }
 
 test("the administrator sees how far nodes are, and waits for them", async (t) => {
@@ -47,6 +47,48 @@ test("the administrator sees how far nodes are, and waits for them", async (t) =
   );
   for await (const { done, inPlace } of server.admin.waitInPlace({ networks: ["blue"], revision }))
     assert.deepEqual([done, inPlace], [true, 2]);
+});
+
+test("what comes to be routed between peers is waited for at both ends", async (t) => {
+  const server = await startTestServer(t);
+  const { admin } = server;
+  const one = await joinTestNode(t, server, 1);
+  const two = await joinTestNode(t, server, 2);
+  await admin.apply({ resources: [{ resource: { case: "tenant", value: { name: "other" } } }] });
+  const gateway = "distributed";
+  await createNetwork(server, "blue", "10.0.0.0/24", { gateway, peers: ["other/red"] });
+  await createNetwork(server, "red", "10.1.0.0/24", { gateway, tenant: "other" });
+  await createNetwork(server, "green", "10.2.0.0/24", { gateway, tenant: "other" });
+  await attach(one, 1);
+  await attach(one, 2, "red");
+  const attached = await attach(two, 3, "green");
+  for (const node of [one, two]) await new TestWatch(t, node.client, {}).reached(attached);
+  /** Says of these networks that all is in place. */
+  const report = async ({ client }: TestNode, ...networks: string[]) => {
+    const { revision } = await admin.getStatus({});
+    await client.reportInPlace({ networks: networks.map((network) => ({ network, revision })) });
+  };
+  const behindIn = async (name: string) =>
+    (await admin.list({ kind: "network", name })).readiness?.behind.map(({ node }) => node);
+  await report(one, "blue", "red", "green");
+  await report(two, "red", "green");
+  assert.deepEqual([await behindIn("blue"), await behindIn("red")], [[], []]);
+  const [blue, red] = [
+    { name: "blue", tenant: "acme", subnets: ["10.0.0.0/24"], gateway, peers: ["other/red"] },
+    { name: "red", tenant: "other", subnets: ["10.1.0.0/24"], gateway, peers: ["acme/blue"] },
+  ];
+  await admin.apply({ resources: [{ resource: { case: "network", value: red } }] });
+  assert.deepEqual([await behindIn("blue"), await behindIn("red")], [["h1"], ["h1", "h2"]]);
+  await report(one, "red");
+  await report(two, "red");
+  assert.deepEqual([await behindIn("blue"), await behindIn("red")], [["h1"], []]);
+  await report(one, "blue");
+  assert.deepEqual([await behindIn("blue"), await behindIn("red")], [[], []]);
+  // A node that has nothing of blue hears nothing of it.
+  await admin.apply({ resources: [{ resource: { case: "network", value: { ...blue, flood: "groups" } } }] });
+  assert.deepEqual([await behindIn("blue"), await behindIn("red")], [["h1"], ["h1"]]);
+  await report(one, "blue", "red");
+  assert.deepEqual([await behindIn("blue"), await behindIn("red")], [[], []]);
 });
 
 test("a node's waits beyond those that are followed hear how far it is, and end", async (t) => {

@@ -1,6 +1,7 @@
 import { kinds } from "../api/kinds.ts";
 import type { Clock } from "../base/clock.ts";
 import { type Duration, seconds } from "../base/duration.ts";
+import { peersInForce } from "../model/peering.ts";
 import type { Fanout } from "./fanout.ts";
 import { ReportPace } from "./report-pace.ts";
 import type { Hosting, NetworkEntry, State, StateChange } from "./state.ts";
@@ -117,6 +118,9 @@ export class Readiness {
         for (const entry of change.starts) this.#otherwiseChanged.add(entry);
         for (const entry of change.leaves?.entries ?? []) this.#otherwiseChanged.add(entry);
         break;
+      case "passing":
+        for (const entry of [...change.starts, ...(change.leaves?.entries ?? [])]) this.#otherwiseChanged.add(entry);
+        break;
       case "rerouted":
         for (const { entries } of [...change.starts, ...change.leaves])
           for (const entry of entries) this.#otherwiseChanged.add(entry);
@@ -124,6 +128,7 @@ export class Readiness {
       case "network":
         this.#touchedNetworks.add(change.entry);
         this.#changedNetworks.add(change.entry);
+        this.#touchPeers(change.entry);
         break;
       case "policy":
         for (const entry of this.#state.networksOf(change.tenant)) this.#touchTenantHosts(entry);
@@ -342,6 +347,15 @@ export class Readiness {
     this.#otherwiseChanged.add(entry);
     for (const node of entry.hosts.keys())
       if (this.#state.tenantHosts.countOf(tenant, node) > 0) this.#touchHost(entry, node);
+  }
+
+  /** What the network is to its peers, nodes that have both make at the ends of both tenants. */
+  #touchPeers({ network, hosts }: NetworkEntry): void {
+    if (network.peers.length === 0) return;
+    for (const { name } of peersInForce(network, (peer) => this.#state.networks.get(peer)?.network)) {
+      const peer = this.#state.networks.get(name);
+      if (peer !== undefined) for (const node of hosts.keys()) this.#touchHost(peer, node);
+    }
   }
 
   #touchHost(entry: NetworkEntry, node: string): void {

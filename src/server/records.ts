@@ -118,10 +118,14 @@ export const records = {
     folder: "node-settings",
     ...codec(
       NodeSettingsRecordSchema,
-      ({ labels, approved: { ipv4, ipv6 } }: NodeSettings) =>
-        asFields({ labels, approvedIpv4: ipv4 ?? "", approvedIpv6: ipv6 ?? "" }),
-      ({ labels, approvedIpv4: ipv4, approvedIpv6: ipv6 }) =>
-        ok({ labels, approved: unwrap(vtepsFromMessage({ ipv4, ipv6 })) }),
+      ({ labels, approved: { ipv4, ipv6 }, drained }: NodeSettings) =>
+        asFields({ labels, approvedIpv4: ipv4 ?? "", approvedIpv6: ipv6 ?? "", drained: drained === true }),
+      ({ labels, approvedIpv4: ipv4, approvedIpv6: ipv6, drained }) =>
+        ok({
+          labels,
+          approved: unwrap(vtepsFromMessage({ ipv4, ipv6 })),
+          ...(drained ? { drained: true as const } : {}),
+        }),
     ),
   }),
   ...plainRecords,

@@ -116,7 +116,9 @@ class Control {
           subnets: [subnet],
           gateway: step.isRouted ? "distributed" : "none",
           peers: step.isRouted
-            ? step.peers.filter((peer) => tenantOf(peer) !== tenantOf(step.network)).map((peer) => names[peer])
+            ? step.peers
+                .filter((peer) => tenantOf(peer) !== tenantOf(step.network))
+                .map((peer) => `${tenantOf(peer)}/${names[peer]}`)
             : [],
         });
         return records.network.put(unwrap(network), name);

@@ -24,6 +24,7 @@ import { Learned } from "./learned.ts";
 import { Ledger } from "./ledger.ts";
 import { formatListenAddress, listenTcp, requireListenAddress } from "./listeners.ts";
 import { Metrics } from "./metrics.ts";
+import { Migrations } from "./migrations.ts";
 import { Nodes } from "./nodes.ts";
 import { Repetition } from "./repetition.ts";
 import { type Control, nodeRoutes, observe } from "./services.ts";
@@ -103,10 +104,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     cleanup.push(() => endpoints.close());
     const nodes = new Nodes(ledger, identities, endpoints, blocks, options.vtepPrefixes ?? []);
     const learned = new Learned(ledger, identities);
+    const migrations = new Migrations(ledger, identities, endpoints);
+    cleanup.push(() => migrations.close());
     const conversations = new Conversations(ledger, (node, address) =>
       ledger.fanout.tell(node, { change: { case: "agentRefused", value: address } }),
     );
-    const control: Control = { ledger, identities, conversations, endpoints, learned, nodes };
+    const control: Control = { ledger, identities, conversations, endpoints, learned, migrations, nodes };
     const administration = new Administration(ledger, endpoints, nodes);
     const changes = new Changes(ledger);
     cleanup.push(async () => changes.close());

@@ -1,3 +1,4 @@
+import { toBinary } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
@@ -10,11 +11,13 @@ import {
 import { networkState } from "../api/convert.ts";
 import { toConnectError } from "../api/errors.ts";
 import { NodeService } from "../api/generated/weft/v1/node_pb.js";
-import { kinds } from "../api/kinds.ts";
+import { PortSchema } from "../api/generated/weft/v1/resources_pb.js";
+import { kinds, offeredPort } from "../api/kinds.ts";
 import { atMoment, type Clock } from "../base/clock.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Result } from "../base/result.ts";
+import { isAttachmentKind } from "../model/attachment-kind.ts";
 import { type FieldProblem, formatProblem } from "../model/problem.ts";
 import { parseEndpointDraft, parseLearnedAddress, parseNodeDraft } from "../model/schema.ts";
 import type { Connection } from "./connection.ts";
@@ -25,6 +28,7 @@ import { expiredError, type PeerCertificate, requireValid } from "./identity/nod
 import type { Learned } from "./learned.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Metrics } from "./metrics.ts";
+import type { Migrations } from "./migrations.ts";
 import type { Nodes } from "./nodes.ts";
 import { readinessService } from "./readiness-service.ts";
 
@@ -36,6 +40,9 @@ const limits = {
   watchedTenants: 10_000,
   learnedAddresses: 1_000,
   incarnation: 32,
+  /** Characters that are kept of why a node could not do something. */
+  reason: 500,
+  portOctets: 16_384,
 } as const;
 
 const noOctets = new Uint8Array();
@@ -53,12 +60,13 @@ export interface Control {
   readonly conversations: Conversations;
   readonly endpoints: Endpoints;
   readonly learned: Learned;
+  readonly migrations: Migrations;
   readonly nodes: Nodes;
 }
 
 /** The API for nodes. Who calls is known from the certificate alone, never from a message. */
 export function nodeRoutes(router: ConnectRouter, control: Control): void {
-  const { ledger, identities, conversations, endpoints, learned, nodes } = control;
+  const { ledger, identities, conversations, endpoints, learned, migrations, nodes } = control;
   const caller = (context: HandlerContext, attempted: string): PeerCertificate =>
     requireValid(context.values.get(peerKey), attempted, ledger.clock);
   const claimOf = (
@@ -133,7 +141,41 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       const attempted = "delete endpoints";
       const peer = writer(context, attempted);
       requireAtMost(limits.deletedIds, request.ids.length, "ids", attempted);
+      await migrations.leave(peer, request.ids);
       return { revision: BigInt(await endpoints.release(peer, request.ids)) };
+    },
+
+    async prepareEndpoint(request, context) {
+      const peer = writer(context, "make ready to take over an endpoint");
+      const { endpoint, revision } = await migrations.prepare(peer, request.network, request.endpoint);
+      return { endpoint: kinds.endpoint.toMessage(endpoint), revision: BigInt(revision) };
+    },
+
+    async offerPort({ id, port, reason }, context) {
+      const peer = writer(context, "offer the port of an endpoint");
+      const octets = port === undefined ? 0 : toBinary(PortSchema, port).length;
+      requireAtMost(limits.portOctets, octets, "octets of a port", "offer the port of an endpoint");
+      const offered = port === undefined ? undefined : offeredPort(port);
+      await migrations.offer(peer, id, offered, reason.slice(0, limits.reason));
+      return {};
+    },
+
+    async awaitStandby({ id }, context) {
+      await migrations.awaitStandby(writer(context, "stand by for an endpoint"), id);
+      return {};
+    },
+
+    async takeOverEndpoint({ id, attachment }, context) {
+      const attempted = "take over an endpoint";
+      const peer = writer(context, attempted);
+      if (!isAttachmentKind(attachment) || attachment === "learned")
+        throw new WeftError({ code: "invalid-argument", attempted, reason: `unknown attachment "${attachment}"` });
+      return { revision: BigInt(await migrations.takeOver(peer, id, attachment)) };
+    },
+
+    async declineEndpoint({ id, reason }, context) {
+      await migrations.decline(writer(context, "decline an endpoint"), id, reason.slice(0, limits.reason));
+      return {};
     },
 
     async publishLearned(request, context) {

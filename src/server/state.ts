@@ -9,20 +9,23 @@ import type { MacAddress } from "../base/mac.ts";
 import { NumberSet } from "../base/number-set.ts";
 import { AddressPool } from "../model/allocation.ts";
 import { maxVni } from "../model/encapsulation.ts";
+import { FloatingIndex } from "../model/floating-index.ts";
 import { type PlainKind, plainKinds, type Resources } from "../model/kinds.ts";
 import { usableMtu } from "../model/mtu.ts";
 import { NetworkIndex } from "../model/network-index.ts";
+import { vtepsOf } from "../model/node-registration.ts";
 import { peersInForce } from "../model/peering.ts";
 import { mtusInPhase, type NetworkChange } from "../model/phase.ts";
 import type { Policy } from "../model/policy/index.ts";
-import type {
-  Block,
-  Endpoint,
-  FloatingAddress,
-  Network,
-  Node,
-  NodeSettings,
-  UnderlayFamily,
+import {
+  type Block,
+  type Endpoint,
+  type FloatingAddress,
+  type Network,
+  type Node,
+  type NodeSettings,
+  passedNodes,
+  type UnderlayFamily,
 } from "../model/resources.ts";
 import { RoutedNodes } from "../model/routed-nodes.ts";
 import type { Change, RangeResult } from "../store/store.ts";
@@ -64,13 +67,15 @@ export class Hosting {
   learned = 0;
   /** Blocks that it owns. */
   blocks = 0;
+  /** Endpoints of other nodes that it makes ready to take over, or that it forwards to because they left it. */
+  passing = 0;
 
   get endpoints(): ReadonlySet<StoredEndpoint> {
     return this.#endpoints ?? noEndpoints;
   }
 
   get isEmpty(): boolean {
-    return this.endpoints.size === 0 && this.blocks === 0;
+    return this.endpoints.size === 0 && this.blocks === 0 && this.passing === 0;
   }
 
   add(endpoint: StoredEndpoint): void {
@@ -91,6 +96,7 @@ class NetworkUse {
   readonly closingBlocks = new Set<Cidr>();
   readonly releasedIps = new Map<IpAddress, Versioned<Quarantine>>();
   readonly releasedMacs = new Map<MacAddress, Versioned<Quarantine>>();
+  readonly moving = new Set<string>();
   readonly history: History;
   readonly pool: AddressPool;
 
@@ -106,6 +112,7 @@ class NetworkUse {
 
 const empty = new Map<never, never>();
 const noBlocks: ReadonlySet<Cidr> = new Set();
+const noIds: ReadonlySet<string> = new Set();
 const nobody: readonly string[] = [];
 
 function none<Key, Value>(): ReadonlyMap<Key, Value> {
@@ -187,6 +194,11 @@ export class NetworkEntry {
     return this.#use?.closingBlocks ?? noBlocks;
   }
 
+  /** Ids of endpoints that are about to move, or have moved and are forwarded to still. */
+  get moving(): ReadonlySet<string> {
+    return this.#use?.moving ?? noIds;
+  }
+
   /** What the store remembers of addresses released lately. */
   get releasedIps(): ReadonlyMap<IpAddress, Versioned<Quarantine>> {
     return this.#use?.releasedIps ?? none();
@@ -254,6 +266,15 @@ export type StateChange =
       /** The node that has nothing of the network any more. */
       readonly leaves: Leaving | undefined;
     }
+  /** A node comes to have to do with an endpoint of another node, or ceases to: see {@link Hosting.passing}. */
+  | {
+      readonly kind: "passing";
+      readonly entry: NetworkEntry;
+      readonly node: string;
+      readonly starts: readonly NetworkEntry[];
+      readonly isFirst: boolean;
+      readonly leaves: Leaving | undefined;
+    }
   /** Networks are routed with each other from now on, or are not any more: nodes come to route into some of them, or cease to. */
   | { readonly kind: "rerouted"; readonly starts: readonly Placement[]; readonly leaves: readonly Placement[] }
   | { readonly kind: "network"; readonly entry: NetworkEntry }
@@ -316,8 +337,9 @@ export class State {
   readonly nodeSettings = new Map<string, Versioned<NodeSettings>>();
   readonly identities = new Map<string, Versioned<Identity>>();
   readonly endpoints = new Map<string, StoredEndpoint>();
-  /** By network, and there by the address of the endpoint that each stands for. */
-  readonly #floating = new Map<string, Map<IpAddress, FloatingAddress>>();
+  readonly floating = new FloatingIndex();
+  /** Of nodes. */
+  readonly #vteps = new Map<IpAddress, Node>();
   /** The networks that a node hosts. */
   readonly hosted = new Map<string, Set<NetworkEntry>>();
   /** The nodes that have something in networks of a tenant. */
@@ -335,6 +357,8 @@ export class State {
   #mtuIsStale = false;
   /** The node with the smallest underlay MTU of those with a VTEP of the family; absent: not looked for since nodes changed. */
   readonly #smallestNodes = new Map<UnderlayFamily, Node | undefined>();
+  /** Before this revision floating addresses were removed, of networks that are not known any more. */
+  #removedUntil = 0;
   /** Nodes have been loaded, and what follows from all of them. */
   #isLoaded = false;
   #loading = false;
@@ -439,6 +463,7 @@ export class State {
   settle(revision: number, emit: Emit): void {
     this.revision = revision;
     if (this.#mtuIsStale) this.#settleMtus(emit);
+    if (this.#removedUntil > 0) this.#forgetAll();
     this.#isLoaded = true;
   }
 
@@ -451,12 +476,16 @@ export class State {
     }
   }
 
+  #forgetAll(): void {
+    for (const entry of this.networks.values()) if (entry.isUsed) entry.use.history.forgetUntil(this.#removedUntil);
+    this.#removedUntil = 0;
+  }
+
   /** A change of an endpoint that was taken over before this process began: only for watchers that resume. */
   remember(change: Change): void {
     const { prefix } = records.endpoint;
     if (change.key.startsWith(plainRecords["floating-address"].prefix)) {
-      // Of one that is gone the change does not say whose it was.
-      for (const entry of this.networks.values()) if (entry.isUsed) entry.use.history.forgetUntil(change.revision);
+      this.#rememberFloating(change);
       return;
     }
     const [network = "", id = ""] = change.key.slice(prefix.length).split("/");
@@ -464,6 +493,17 @@ export class State {
     if (entry !== undefined) this.#record(entry, change.revision, id);
     // Nobody knows any more whose endpoint it was.
     else for (const { history } of this.policies.values()) history.forget(change.revision);
+  }
+
+  /** Where it stood for an endpoint of another network before, that one was written with it. */
+  #rememberFloating({ value, revision }: Change): void {
+    if (value === undefined) {
+      this.#removedUntil = Math.max(this.#removedUntil, revision);
+      return;
+    }
+    const { network } = plainRecords["floating-address"].decode(value) as FloatingAddress;
+    const entry = this.networks.get(network);
+    if (entry?.isUsed === true) entry.use.history.forgetUntil(revision);
   }
 
   /** An l3 network is always sent whole. */
@@ -565,6 +605,14 @@ export class State {
       told.add(name);
       yield entry;
     }
+  }
+
+  /** Who has an address in a network, and does not only claim it. */
+  endpointAt(network: string, ip: IpAddress): StoredEndpoint | undefined {
+    const entry = this.networks.get(network);
+    const id = entry?.isUsed === true ? entry.pool.ownerOf(ip) : undefined;
+    const known = id === undefined ? undefined : this.endpoints.get(id);
+    return known?.ips.includes(ip) === true ? known : undefined;
   }
 
   /** The endpoints of a tenant, wherever they are. */
@@ -724,16 +772,30 @@ export class State {
   #applyNode(name: string, change: Change, emit: Emit): void {
     const known = this.nodes.get(name);
     if (change.value === undefined) {
-      if (!this.nodes.delete(name)) return;
+      if (known === undefined) return;
+      this.nodes.delete(name);
+      this.#forgetVteps(known.value);
       this.#nodesChanged();
       emit({ kind: "node-removed", name });
       return;
     }
     if (known !== undefined && known.revision >= change.revision) return;
     const node = records.node.decode(change.value);
+    if (known !== undefined) this.#forgetVteps(known.value);
+    for (const address of vtepsOf(node)) this.#vteps.set(address, node);
     this.nodes.set(name, { value: node, revision: change.revision });
     this.#nodesChanged();
     emit({ kind: "node", node });
+  }
+
+  /** Another node may have taken one over in the same commit. */
+  #forgetVteps(node: Node): void {
+    for (const address of vtepsOf(node)) if (this.#vteps.get(address) === node) this.#vteps.delete(address);
+  }
+
+  /** The node with a VTEP address. */
+  nodeAt(address: IpAddress): Node | undefined {
+    return this.#vteps.get(address);
   }
 
   #nodesChanged(): void {
@@ -756,10 +818,12 @@ export class State {
       if (known === undefined || known.revision >= change.revision) return;
       this.#takeEndpoint(entry, known);
       this.endpoints.delete(id);
+      entry.use.moving.delete(id);
       this.#record(entry, change.revision, id);
       const leaves = this.#stopHosting(entry, known.node);
       const part: Part = { of: "endpoint", value: known };
       emit({ kind: "part-removed", entry, part, starts: [], isFirst: false, leaves });
+      this.#endPassing(entry, passedNodes(known), emit);
       return;
     }
     if (known !== undefined && known.revision >= change.revision) {
@@ -781,8 +845,15 @@ export class State {
       ...(decoded.learnedIps === undefined ? {} : { learnedIps: decoded.learnedIps.slice() }),
       ...(decoded.labels === undefined ? {} : { labels: decoded.labels }),
       ...this.#floatingOf(entry, decoded.ips),
+      ...(decoded.standby === undefined ? {} : { standby: decoded.standby }),
+      ...(decoded.formerNodes === undefined ? {} : { formerNodes: decoded.formerNodes.slice() }),
       revision: change.revision,
     };
+    const passed = known === undefined ? [] : passedNodes(known);
+    const passing = passedNodes(endpoint);
+    for (const node of passing) if (!passed.includes(node)) this.#beginPassing(entry, node, emit);
+    if (passing.length > 0) entry.use.moving.add(id);
+    else if (passed.length > 0) entry.use.moving.delete(id);
     const begun = this.#startHosting(entry, endpoint.node);
     const host = entry.hosts.get(endpoint.node);
     host?.add(endpoint);
@@ -793,6 +864,27 @@ export class State {
     if (!this.#loading) this.#record(entry, change.revision, endpoint.id);
     const leaves = known === undefined ? undefined : this.#stopHosting(entry, known.node);
     emit({ kind: "part", entry, part: { of: "endpoint", value: endpoint }, ...begun, leaves });
+    this.#endPassing(
+      entry,
+      passed.filter((node) => !passing.includes(node)),
+      emit,
+    );
+  }
+
+  #beginPassing(entry: NetworkEntry, node: string, emit: Emit): void {
+    const begun = this.#startHosting(entry, node);
+    const host = entry.hosts.get(node);
+    if (host !== undefined) host.passing++;
+    emit({ kind: "passing", entry, node, ...begun, leaves: undefined });
+  }
+
+  #endPassing(entry: NetworkEntry, nodes: readonly string[], emit: Emit): void {
+    for (const node of nodes) {
+      const host = entry.hosts.get(node);
+      if (host !== undefined) host.passing--;
+      const leaves = this.#stopHosting(entry, node);
+      emit({ kind: "passing", entry, node, starts: [], isFirst: false, leaves });
+    }
   }
 
   #count(entry: NetworkEntry, more: 1 | -1): void {
@@ -807,27 +899,20 @@ export class State {
     const before = table.get(name);
     if (before !== undefined && before.revision >= revision) return;
     const after = value === undefined ? undefined : (plainRecords["floating-address"].decode(value) as FloatingAddress);
-    if (before !== undefined) {
-      const { network, endpoint } = before.value;
-      const ofNetwork = this.#floating.get(network);
-      if (ofNetwork?.get(endpoint) === before.value) ofNetwork.delete(endpoint);
-      if (ofNetwork?.size === 0) this.#floating.delete(network);
-    }
-    if (after === undefined) table.delete(name);
-    else {
+    if (after === undefined) {
+      table.delete(name);
+      this.floating.delete(name);
+    } else {
       table.set(name, { value: after, revision });
-      const ofNetwork = this.#floating.get(after.network) ?? new Map<IpAddress, FloatingAddress>();
-      this.#floating.set(after.network, ofNetwork.set(after.endpoint, after));
+      this.floating.put(after);
     }
     for (const each of [before?.value, after]) if (each !== undefined) this.#retell(each, revision, emit);
   }
 
   #retell({ network, endpoint: ip }: FloatingAddress, revision: number, emit: Emit): void {
     const entry = this.networks.get(network);
-    const id = entry?.isUsed === true ? entry.pool.ownerOf(ip) : undefined;
-    const known = id === undefined ? undefined : this.endpoints.get(id);
-    // Whoever claims the address now is told with it.
-    if (entry === undefined || known?.ips.includes(ip) !== true) return;
+    const known = this.endpointAt(network, ip);
+    if (entry === undefined || known === undefined) return;
     const { floatingAddresses: _, ...fields } = known;
     const endpoint: StoredEndpoint = { ...fields, ...this.#floatingOf(entry, known.ips) };
     const host = entry.hosts.get(known.node);
@@ -841,8 +926,7 @@ export class State {
 
   /** Those that stand for an endpoint with these addresses. */
   #floatingOf({ network }: NetworkEntry, ips: readonly IpAddress[]): Pick<Endpoint, "floatingAddresses"> {
-    const ofNetwork = this.#floating.get(network.name);
-    const found = ofNetwork === undefined ? [] : ips.flatMap((ip) => ofNetwork.get(ip) ?? []);
+    const found = ips.flatMap((ip) => this.floating.at(network.name, ip) ?? []);
     return found.length === 0 ? {} : { floatingAddresses: found };
   }
 

@@ -53,6 +53,7 @@ export class Marked implements RowMarks, DeviceMarks {
   readonly flooded = (vtep: IpAddress): unknown => this.floods.add(vtep);
   readonly peer = (vtep: IpAddress): unknown => this.peers.add(vtep);
   readonly port = (endpoint: string): unknown => this.ports.add(endpoint);
+  isForwardingOtherwise = false;
 
   /** From now on, of this network. */
   constructor(network: DesiredNetwork) {
@@ -63,9 +64,13 @@ export class Marked implements RowMarks, DeviceMarks {
     this.hasOtherSettings = true;
   }
 
+  forwarding(): void {
+    this.isForwardingOtherwise = true;
+  }
+
   get isEmpty(): boolean {
     const sets = [this.macs, this.ips, this.blocks, this.floods, this.peers, this.ports];
-    return !this.hasOtherSettings && sets.every((set) => set.size === 0);
+    return !this.hasOtherSettings && !this.isForwardingOtherwise && sets.every((set) => set.size === 0);
   }
 }
 

@@ -6,6 +6,8 @@ export const etherType = codes(16, {
   arp: 0x0806,
   /** A whole Ethernet frame in a tunnel: GRE, Geneve. Transparent Ethernet Bridging, RFC 1701. */
   "transparent-ethernet-bridging": 0x6558,
+  /** Reverse ARP, RFC 903: machines that were moved send it so that bridges learn where they are. */
+  rarp: 0x8035,
   vlan: 0x8100,
   ipv6: 0x86dd,
   "provider-vlan": 0x88a8,

@@ -27,8 +27,10 @@ const lab = await testLab(file, { hosts: 2 });
 await createNetworks(lab, [
   { name: "web", subnets: ["10.1.0.0/24"], vni: 100 },
   { name: "six", subnets: ["10.6.0.0/24"], vni: 600, underlay: "ipv6" },
+  { name: "pods", mode: "l3", subnets: ["10.9.0.0/16"], vni: 900 },
 ]);
-for (const name of ["a", "b", "c"]) lab.addContainer(name);
+for (const name of ["a", "b", "c", "p", "q"]) lab.addContainer(name);
+await lab.attach("p", "h1", "pods");
 const a = await lab.attach("a", "h1", "web");
 const b = await lab.attach("b", "h2", "web");
 await inSync(lab, "h1", "h2");
@@ -80,6 +82,8 @@ for (const [what, statement] of [
     damage(statement);
     const starting = lab.startAgent("h1").catch(() => {});
     await until(async () => assert.equal((await status()).serverState, "disconnected"));
+    // By itself the node would have an address for it.
+    await assert.rejects(lab.attach("q", "h1", "pods"), /did not come into place|no connection to the server/);
     assert.equal(await kernel(), before);
     assert.equal(logged("the state on disk is damaged"), complaints + 1);
     await lab.startServer();
@@ -172,7 +176,7 @@ test("a full data directory: rows still come, attaching is refused whole, detach
   await lab.detach("e", "h1", "web");
   await until(async () => {
     const { resources } = await lab.admin.list({ kind: "endpoint" });
-    assert.equal(resources.length, 3, "the server holds what is attached, and nothing else");
+    assert.equal(resources.length, 4, "the server holds what is attached, and nothing else");
   });
   await inSync(lab, "h1");
   await lab.stop("h1");

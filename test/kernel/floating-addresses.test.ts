@@ -156,6 +156,7 @@ test("an endpoint is reached from outside, and sees who asks", async () => {
     "flat",
     "--endpoint",
     "10.1.0.5",
+    "--wait",
   );
   assert.equal(created, "floating-address 192.0.2.50 created\n");
   const { endpoints } = await lab.agent("h1").getStatus({});

@@ -72,9 +72,10 @@ const named = (network: Name): string[] => Object.keys(places).filter((name) => 
 
 async function set(name: Name, changes: Partial<NetworkWish>): Promise<void> {
   const value = { tenant: "acme", ...wishOf(name, changes) };
-  await lab.admin.apply({
+  const { revision } = await lab.admin.apply({
     resources: [{ resource: { case: "network", value: { ...value, subnets: [...value.subnets] } } }],
   });
+  for await (const _ of lab.admin.waitInPlace({ networks: Object.keys(networks), revision }));
   await idle(lab, ...hosts);
 }
 
@@ -133,7 +134,7 @@ const quick = requires("quick processes", "nft-inet");
 const [fronts, dbs] = [named("front"), named("db")];
 
 test("nothing passes while one side alone has declared it, nor is anything of it on the hosts", quick, async () => {
-  await set("front", { peers: ["db"] });
+  await set("front", { peers: ["red/db"] });
   const { peers } = await lab.admin.list({ kind: "network", name: "front" });
   assert.equal(peers[0]?.obstacle, "waits for network db of tenant red to declare it, too");
   await reachInVain(fronts, dbs);
@@ -143,7 +144,7 @@ test("nothing passes while one side alone has declared it, nor is anything of it
 });
 
 test("once both have, IPv4 and IPv6 pass on one host and between hosts", quick, async () => {
-  await set("db", { peers: ["front"] });
+  await set("db", { peers: ["blue/front"] });
   const { peers, hosts: shown } = await lab.admin.list({ kind: "network", name: "db" });
   assert.deepEqual([peers[0]?.tenant, peers[0]?.obstacle], ["blue", ""]);
   // The host of a peer has it, and nothing else of its tenant.
@@ -187,7 +188,7 @@ async function dropped(host: string, tenant: string): Promise<number> {
 test("a source of another network does not pass, whether the port lets it out or not", quick, async () => {
   const { 0: four = "" } = addressesOf("db-3");
   for (const antiSpoof of [true, false]) {
-    await set("front", { peers: ["db"], antiSpoof });
+    await set("front", { peers: ["red/db"], antiSpoof });
     await inLab(lab, "front-1", "ip", "addr", "replace", "10.2.0.77/32", "dev", "eth0");
     const arrived = await countArrivals("db-3");
     using from = lab.namespace("front-1");
@@ -198,7 +199,7 @@ test("a source of another network does not pass, whether the port lets it out or
     assert.ok(await pings(from, four), "while its own gets through");
     assert.equal(await arrived(), 1);
   }
-  await set("front", { peers: ["db"] });
+  await set("front", { peers: ["red/db"] });
 });
 
 test("a policy with the peer's subnet holds, on either side", quick, async () => {
@@ -222,13 +223,13 @@ test("a policy with the peer's subnet holds, on either side", quick, async () =>
 });
 
 test("where the peer carries less the sender hears so", quick, async () => {
-  await set("db", { peers: ["front"], mtu: 1300 });
+  await set("db", { peers: ["blue/front"], mtu: 1300 });
   using from = lab.namespace("front-2");
   for (const address of addressesOf("db-3")) {
     const { output } = await runProgram(from, "ping", ["-c", "2", "-w", "10", "-M", "do", "-s", "1340", address]);
     assert.match(output, /Frag needed and DF set \(mtu = 1300\)|Packet too big: mtu=1300/, output);
   }
-  await set("db", { peers: ["front"] });
+  await set("db", { peers: ["blue/front"] });
 });
 
 const flush = `nft list tables | while read -r _ family name; do nft flush table $family $name; done`;
@@ -284,22 +285,22 @@ test("a container that moves keeps its connections to a peer", quick, async (t) 
 });
 
 test("what would be routed to two networks at once is refused, with both named", quick, async () => {
-  const value = { name: "far", tenant: "green", subnets: ["10.1.0.128/25"], gateway, peers: ["db"] };
+  const value = { name: "far", tenant: "green", subnets: ["10.1.0.128/25"], gateway, peers: ["red/db"] };
   await lab.admin.apply({
     resources: [{ resource: { case: "tenant", value: { name: "green" } } }, { resource: { case: "network", value } }],
   });
   const both =
     /subnet 10\.1\.0\.0\/24 of network front of tenant blue overlaps 10\.1\.0\.128\/25 of network far of tenant green/;
-  await assert.rejects(set("db", { peers: ["front", "far"] }), both);
+  await assert.rejects(set("db", { peers: ["blue/front", "green/far"] }), both);
   await lab.admin.apply({
     resources: [{ resource: { case: "network", value: { ...value, subnets: ["10.3.0.0/24"] } } }],
   });
-  await set("db", { peers: ["front", "far"] });
+  await set("db", { peers: ["blue/front", "green/far"] });
   await assert.rejects(
     lab.admin.apply({ resources: [{ resource: { case: "network", value } }] }),
     /subnet 10\.1\.0\.128\/25 of network far of tenant green overlaps 10\.1\.0\.0\/24 of network front of tenant blue/,
   );
-  await set("db", { peers: ["front"] });
+  await set("db", { peers: ["blue/front"] });
 });
 
 for (const [number, side] of (["front", "db"] as const).entries())
@@ -311,5 +312,5 @@ for (const [number, side] of (["front", "db"] as const).entries())
     for (const host of ["h1", "h3"])
       for (const tenant of ["blue", "red"])
         if (await knows(host, tenant)) assert.deepEqual(await links(host, tenant), []);
-    if (number === 0) await set(side, { peers: ["db"] });
+    if (number === 0) await set(side, { peers: ["red/db"] });
   });

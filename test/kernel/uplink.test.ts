@@ -7,6 +7,7 @@ import type { DataplaneEvent } from "../../src/dataplane/index.ts";
 import { hostDevice, hostTable } from "../../src/dataplane/kernel-names.ts";
 import { Nftables } from "../../src/dataplane/nft/nftables.ts";
 import { Turns } from "../../src/dataplane/rounds.ts";
+import { ensureAnswering } from "../../src/dataplane/uplink/answering-devices.ts";
 import { ForwardedDevices } from "../../src/dataplane/uplink/forwarded-devices.ts";
 import { ensureForwarding, releaseForwarding } from "../../src/dataplane/uplink/host-forwarding.ts";
 import { removeLeftoverUplinks } from "../../src/dataplane/uplink/leftovers.ts";
@@ -903,6 +904,39 @@ s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
 s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
 s.sendto(bytes([134, 0, 0, 0, 64, 0, 0x07, 0x08]) + bytes(8), ("ff02::1", 0, 0, socket.if_nametoindex("eth0")))
 P`;
+
+  it("obeys routers after the last floating address of a link as before, also where the whole host forwards by then", async (t) => {
+    const underlay = makeUnderlay(2);
+    t.after(() => underlay[Symbol.dispose]());
+    const [host, router] = underlay.hosts;
+    assert.ok(host !== undefined && router !== undefined);
+    router.shell("ip -6 addr add fe80::99/64 dev eth0 nodad");
+    const advertised = (): boolean => host.shell("ip -6 route show default").includes("proto ra");
+    const comesAgain = async (): Promise<void> => {
+      host.shell("ip -6 route flush default");
+      await eventually("a default route", () => advertised() || router.shell(advertise) !== "");
+    };
+    using socket = new NetlinkSocket({ namespace: host.namespace });
+    using watch = watchOf(host);
+    const side = { namespace: host.kernel, socket, nftables: new Nftables(host.kernel, watch) };
+    const settings = (): string => host.shell("cd /proc/sys/net/ipv6/conf/eth0; cat forwarding accept_ra proxy_ndp");
+    const before = settings();
+    for (const [isRouter, after] of [
+      [false, before],
+      [true, "1\n2\n0\n"],
+    ] as const) {
+      await comesAgain();
+      await ensureAnswering(side, { 4: [], 6: ["eth0"] });
+      assert.equal(settings(), "1\n2\n1\n");
+      assert.ok(advertised(), "it stays");
+      if (isRouter) host.shell("sysctl -qw net.ipv6.conf.all.forwarding=1");
+      await ensureAnswering(side, { 4: [], 6: [] });
+      assert.equal(settings(), after);
+      assert.ok(advertised(), "it stays");
+      await comesAgain();
+    }
+    assert.equal(host.shell("nft list tables"), "");
+  });
 
   it("loses no default route that a router advertised", async (t) => {
     const underlay = makeUnderlay(2);

@@ -15,7 +15,7 @@ import { Ledger } from "../../src/server/ledger.ts";
 import { Nodes } from "../../src/server/nodes.ts";
 import { records } from "../../src/server/records.ts";
 import { MemoryStore } from "../../src/store/index.ts";
-import type { Store } from "../../src/store/store.ts";
+import type { Store, Transaction } from "../../src/store/store.ts";
 import { temporaryDirectory } from "../../src/testing/temporary-directory.ts";
 import { endpointId } from "./server.ts";
 
@@ -40,7 +40,7 @@ export async function openAuthority(t: TestContext, store: Store = new MemorySto
     await ledger.close();
   };
   t.after(close);
-  return { store, clock, ledger, blocks, endpoints, learned, nodes, administration, close };
+  return { store, clock, ledger, identities, blocks, endpoints, learned, nodes, administration, close };
 }
 
 /** Who node `number` is. */
@@ -77,4 +77,30 @@ export function endpointDraft(number: number, fields: object = {}): EndpointDraf
 /** Lets what is under way go on until the condition holds. */
 export async function settled(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** The store as a server sees it to whom something happens on the way. */
+export function withHooks(
+  store: Store,
+  hooks: { transact(transaction: Transaction): Promise<void>; watch(): Promise<void> },
+): Store {
+  return {
+    get revision() {
+      return store.revision;
+    },
+    range: (prefix, page) => store.range(prefix, page),
+    get: (key) => store.get(key),
+    async transact(transaction) {
+      await hooks.transact(transaction);
+      return store.transact(transaction);
+    },
+    compact: (revision) => store.compact(revision),
+    close: () => store.close(),
+    async *watch(prefix, afterRevision, signal) {
+      for await (const batch of store.watch(prefix, afterRevision, signal)) {
+        await hooks.watch();
+        yield batch;
+      }
+    },
+  };
 }

@@ -247,6 +247,10 @@ export class BackgroundProgram {
     this.#child.stdin?.write(`${line}\n`);
   }
 
+  endInput(): void {
+    this.#child.stdin?.end();
+  }
+
   /** Sends the signal and waits for the end; the exit status, or 128 when a signal ended it. */
   async end(signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
     if (this.running) {

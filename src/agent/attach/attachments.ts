@@ -76,6 +76,8 @@ interface Claim
     Pick<Attachment, "place" | "allowedAddresses" | "bandwidth">,
     Pick<Endpoint, "attachment"> {
   readonly attempted: string;
+  /** The endpoint is on another node, and this one stands by for it. */
+  readonly prepared?: Endpoint;
 }
 
 /** With these the server says that it will not have the claim as it is; with any other that it could not take it now. */
@@ -90,6 +92,8 @@ export class Attachments {
   readonly #busy = new Set<string>();
   /** Endpoints that are being attached with addresses of this node's blocks: the server has not heard of them. */
   readonly #claimedHere = new Set<string>();
+  /** Endpoints of other nodes that are being made ready for, and not attached yet. */
+  #preparing = 0;
   readonly #writer: AttachmentWriter;
   #releasing: Promise<void> | undefined;
 
@@ -104,8 +108,56 @@ export class Attachments {
       }
   }
 
-  /** Resolves when packets can flow on this node. Nothing stays behind when it rejects. */
+  /**
+   * Resolves when packets can flow on this node, or could as soon as it takes the endpoint over. Nothing stays behind when it
+   * rejects.
+   */
   async attach(request: AttachRequest): Promise<Endpoint> {
+    const { standby = "" } = request;
+    if (standby === "") return this.#attach(request);
+    const attempted = attemptOf(request);
+    if (request.mac !== "" || request.ips.length > 0 || Object.keys(request.labels).length > 0)
+      throw new WeftError({
+        code: "invalid-argument",
+        attempted,
+        reason: "an endpoint that is taken over keeps its MAC, addresses and labels; found one of them beside it",
+        hint: "name the endpoint alone",
+      });
+    this.#preparing++;
+    try {
+      return await this.#attach(request, await this.#prepare(request, standby, attempted));
+    } finally {
+      this.#preparing--;
+    }
+  }
+
+  /** As {@link attach}, of an endpoint that this node stands by for already. */
+  async attachPrepared(request: AttachRequest, endpoint: Endpoint): Promise<void> {
+    await this.#attach(request, endpoint);
+  }
+
+  /** Whether something that was made ready may be about to be attached. */
+  get isPreparing(): boolean {
+    return this.#preparing > 0;
+  }
+
+  /** What the server is told of such a place. */
+  kindNameOf(place: AttachmentPlace): Exclude<Endpoint["attachment"], "learned"> {
+    return place.kind === "external" ? place.kind : kindOf(this.#options.kinds, place).nameOf(place);
+  }
+
+  async #prepare({ network, signal }: AttachRequest, name: string, attempted: string): Promise<Endpoint> {
+    const { endpoint: message, revision } = await this.#connection(attempted).client.prepareEndpoint(
+      { network, endpoint: name },
+      { timeoutMs: requestTimeout, ...(signal === undefined ? {} : { signal }) },
+    );
+    if (message === undefined)
+      throw new WeftError({ code: "internal", attempted, reason: "the server's answer lacks the endpoint" });
+    await unlessAborted(this.#options.reached(network, Number(revision)), signal);
+    return unwrap(kinds.endpoint.fromMessage(message));
+  }
+
+  async #attach(request: AttachRequest, prepared?: Endpoint): Promise<Endpoint> {
     const attempted = attemptOf(request);
     const { attachments } = this.#options;
     const kind = kindOf(this.#options.kinds, request.place);
@@ -122,6 +174,7 @@ export class Attachments {
       ...(bandwidth === undefined ? {} : { bandwidth }),
       ...(owner === undefined ? {} : { owner }),
       ...(signal === undefined ? {} : { signal }),
+      ...(prepared === undefined ? {} : { prepared }),
     }));
   }
 
@@ -145,7 +198,16 @@ export class Attachments {
     const request = claimOf();
     const { network, place, allowedAddresses, bandwidth, owner, signal } = request;
     this.#busy.add(key);
-    const id = randomBytes(6).toString("hex");
+    const { prepared } = request;
+    const id = prepared?.id ?? randomBytes(6).toString("hex");
+    if (this.#options.attachments.has(id)) {
+      this.#busy.delete(key);
+      throw new WeftError({
+        code: "already-exists",
+        attempted,
+        reason: `endpoint ${id} is attached on this node already`,
+      });
+    }
     const attachment: Attachment = {
       id,
       network,
@@ -157,8 +219,12 @@ export class Attachments {
     };
     let here: Endpoint | undefined;
     try {
-      here = this.#claimHere(request, attachment);
-      const endpoint = here ?? (await this.#claim(request, attachment));
+      here = prepared === undefined ? this.#claimHere(request, attachment) : undefined;
+      if (prepared !== undefined) {
+        this.#writer.put(attachment);
+        this.#options.desired.attachmentChanged(id);
+      }
+      const endpoint = prepared ?? here ?? (await this.#claim(request, attachment));
       if (hasPort(attachment)) await this.#comeIntoPlace(endpoint, request);
       signal?.throwIfAborted();
       // It may have been released meanwhile.
@@ -182,17 +248,21 @@ export class Attachments {
     }
   }
 
+  #connection(attempted: string): NodeConnection {
+    const connection = this.#options.connection();
+    if (connection !== undefined) return connection;
+    throw new WeftError({
+      code: "unavailable",
+      attempted,
+      reason: "the agent has no connection to the server, which gives out addresses",
+      hint: "see weft status for why; endpoints that are attached work on meanwhile",
+    });
+  }
+
   async #claim(request: Claim, attachment: Attachment): Promise<Endpoint> {
     const { mac, ips, labels, attempted, signal } = request;
     const { id, network } = attachment;
-    const connection = this.#options.connection();
-    if (connection === undefined)
-      throw new WeftError({
-        code: "unavailable",
-        attempted,
-        reason: "the agent has no connection to the server, which gives out addresses",
-        hint: "see weft status for why; endpoints that are attached work on meanwhile",
-      });
+    const connection = this.#connection(attempted);
     // On disk before the server hears of it: after a crash the claim is found and given back.
     this.#writer.put(attachment);
     const answer = await connection.client.createEndpoint(
@@ -429,6 +499,18 @@ export class Attachments {
     const message = `${endpoint.ips.join(", ")} was taken out of ${placeText(attachment.place)}: ${reason}`;
     this.#options.events.add({ level: "warning", kind: "detached", object, message });
     this.#options.logger.warn({ endpoint: endpoint.id, network: endpoint.network }, message);
+  }
+
+  /** The endpoint is on another node now, or stays there: what is attached of it here goes, and the server need not be told. */
+  leave({ id, network, node, ips }: Endpoint): void {
+    const attachment = this.#options.attachments.get(id);
+    if (attachment === undefined) return;
+    this.#writer.remove(id);
+    this.#forgetClaim(attachment);
+    this.#options.desired.attachmentChanged(id);
+    void this.#options.dataplane.changed(this.#options.dataplane.networks.get(network)?.settings.tenant);
+    const message = `${ips.join(", ")} is on node ${node}; taken out of ${placeText(attachment.place)}`;
+    this.#options.events.add({ level: "info", kind: "moved", object: { kind: "endpoint", network, key: id }, message });
   }
 
   /** Attachments that no caller was told of, left by a crash, are given back. */

@@ -3,7 +3,8 @@ import { type Duration, milliseconds, seconds } from "../../base/duration.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { KernelNamespace } from "../../dataplane/kernel.ts";
 import { configurationRequestFilter, isErrno } from "../../linux/index.ts";
-import { type Configuration, serverWithoutGateway } from "./configuration.ts";
+import { serverWithoutGateway } from "../../model/dhcp.ts";
+import type { Configuration } from "./configuration.ts";
 import { advertisementFrame, answerFrame } from "./frames.ts";
 import { advertisementOf, type Former, farewellOf, tellsOf } from "./router-advertisement.ts";
 

@@ -1,19 +1,13 @@
 import { type Cidr, cidrContains, cidrFamily, type InterfaceAddress } from "../../base/cidr.ts";
-import { familyOf, type IpAddress, type IpFamily, type Ipv4Address, type Ipv6Address, ip } from "../../base/ip.ts";
+import { familyOf, type IpAddress, type IpFamily, type Ipv4Address, type Ipv6Address } from "../../base/ip.ts";
 import { linkLocalOf } from "../../base/link-local.ts";
 import type { MacAddress } from "../../base/mac.ts";
 import type { LocalEndpoint, NetworkSettings } from "../../dataplane/index.ts";
-import { type Dhcp, hostNameOf } from "../../model/dhcp.ts";
+import { type Dhcp, hostNameOf, serverWithoutGateway } from "../../model/dhcp.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
 import { minimumMtu } from "../../model/mtu.ts";
 import type { Network } from "../../model/resources.ts";
 import type { ClasslessRoute } from "../../wire/index.ts";
-
-/**
- * Who answers DHCPv4 where the node is no gateway of the network. Of 169.254.0.0/24, which no host gives itself (RFC 3927 §2.1):
- * clients renew by unicast, ask for it by ARP, and are answered at their port. The same in guard.c.
- */
-export const serverWithoutGateway = ip("169.254.0.1") as Ipv4Address;
 
 /** What one endpoint is told, and in whose name. */
 export interface Configuration {

@@ -1,3 +1,4 @@
+import { equalBytes } from "../../base/bytes.ts";
 import { cidrContains } from "../../base/cidr.ts";
 import type { Ipv6Address } from "../../base/ip.ts";
 import { macToBytes } from "../../base/mac.ts";
@@ -67,7 +68,7 @@ function serverIdentifier({ serverMac }: Configuration): Uint8Array {
 /** Whether the identifiers are such as the message must have. RFC 8415 §16. */
 function isForThisServer(request: Dhcpv6Message, configuration: Configuration): boolean {
   const server = optionOf(request, "server-identifier")?.identifier;
-  const isOurs = server !== undefined && isEqual(server, serverIdentifier(configuration));
+  const isOurs = server !== undefined && equalBytes(server, serverIdentifier(configuration));
   const hasClient = optionOf(request, "client-identifier") !== undefined;
   switch (request.type) {
     case "solicit":
@@ -163,10 +164,6 @@ function addressesIn({ options }: Association): Ipv6Address[] {
 
 function status(code: Status) {
   return { type: "status-code", status: code, text: "" } as const;
-}
-
-function isEqual(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((octet, index) => octet === b[index]);
 }
 
 function all<Type extends Named>({ options }: Dhcpv6Message, type: Type): OptionOf<Type>[] {

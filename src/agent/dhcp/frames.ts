@@ -1,5 +1,7 @@
 import { type Ipv4Address, type Ipv6Address, ip } from "../../base/ip.ts";
+import { isLinkLocal } from "../../base/link-local.ts";
 import { broadcastMac, type MacAddress, mac } from "../../base/mac.ts";
+import { serverWithoutGateway } from "../../model/dhcp.ts";
 import {
   buildFrame,
   type Dhcpv4Message,
@@ -11,7 +13,7 @@ import {
   dhcpv6Port,
   type LayerDraft,
 } from "../../wire/index.ts";
-import { type Configuration, serverWithoutGateway } from "./configuration.ts";
+import type { Configuration } from "./configuration.ts";
 import { answerDhcpv4, isBroadcast } from "./dhcpv4.ts";
 import { answerDhcpv6 } from "./dhcpv6.ts";
 import { advertisementOf } from "./router-advertisement.ts";
@@ -70,7 +72,7 @@ function answerIpv4(octets: Uint8Array, configuration: Configuration): AnsweredF
 function answerIpv6(octets: Uint8Array, source: Ipv6Address, configuration: Configuration): AnsweredFrame {
   const request = dhcpv6.decode(octets);
   // RFC 8415 §13.1: from link-local addresses alone.
-  if (!request.ok || !/^fe[89ab]/.test(source)) return {};
+  if (!request.ok || !isLinkLocal(source)) return {};
   const { reply, declined } = answerDhcpv6(request.value, configuration);
   const own = configuration.ipv6?.address;
   return {

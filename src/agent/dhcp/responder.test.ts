@@ -36,7 +36,7 @@ class Scene {
       },
       desired: { networks: { get: () => ({ network: this.declared }) } as never },
       dataplane: {
-        networks: new Map([[this.network.settings.name, this.network]]),
+        networksOf: (tenant) => (tenant === this.network.settings.tenant ? [this.network] : []),
         network: () => this.#place(),
       },
     });
@@ -127,6 +127,34 @@ describe("the responder of a node", () => {
     scene.clock.advance(seconds(5));
     assert.deepEqual(scene.done.splice(0), ["open 7", "router 1000 by 7"]);
     assert.equal(scene.problems.size, 0);
+  });
+
+  it("tries again in its time, however often somebody else fails meanwhile", () => {
+    const scene = new Scene();
+    scene.failure = new Error("no socket");
+    scene.pass();
+    scene.clock.advance(seconds(4));
+    scene.pass();
+    scene.failure = undefined;
+    scene.clock.advance(seconds(1));
+    assert.deepEqual(scene.done.splice(0), ["open 7", "router 1000 by 7"]);
+  });
+
+  it("works nothing out where nothing has changed", () => {
+    const scene = new Scene();
+    const { subnets } = scene.declared;
+    let looks = 0;
+    Object.defineProperty(scene.declared, "subnets", {
+      get() {
+        looks++;
+        return subnets;
+      },
+    });
+    scene.pass();
+    assert.ok(looks > 0);
+    looks = 0;
+    scene.pass();
+    assert.equal(looks, 0);
   });
 
   it("forgets that of an endpoint that is gone", () => {

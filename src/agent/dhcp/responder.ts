@@ -18,7 +18,7 @@ import { configurationOf } from "./configuration.ts";
 
 export interface DhcpResponderOptions {
   readonly desired: Pick<DesiredState, "networks">;
-  readonly dataplane: Pick<NodeDataplane, "networks" | "network">;
+  readonly dataplane: Pick<NodeDataplane, "networksOf" | "network">;
   readonly problems: Problems;
   readonly clock: Clock;
   /** At least 0 and less than 1. */
@@ -34,7 +34,6 @@ interface Sources {
 }
 
 interface Answering {
-  readonly tenant: string;
   /** Of the namespace of the port. */
   readonly inode: number;
   readonly port: AnsweringPort;
@@ -51,8 +50,8 @@ const declinedInterval = seconds(60);
  */
 export class DhcpResponder {
   readonly #options: DhcpResponderOptions;
-  /** By endpoint. */
-  readonly #ports = new Map<string, Answering>();
+  /** By tenant, and there by endpoint. */
+  readonly #ports = new Map<string, Map<string, Answering>>();
   /** By endpoint, when it was last told that it declines its address. */
   readonly #declined = new Map<string, number>();
   /** Tenants with a port that could not be heard. */
@@ -68,15 +67,19 @@ export class DhcpResponder {
   portsChanged(tenant: string): void {
     if (this.#closed) return;
     const { desired, dataplane, problems } = this.#options;
+    const ports = this.#ports.get(tenant) ?? new Map<string, Answering>();
+    this.#ports.set(tenant, ports);
     const wanted = new Set<string>();
-    for (const [name, network] of dataplane.networks) {
+    for (const network of dataplane.networksOf(tenant)) {
+      const { name } = network.settings;
       const declared = desired.networks.get(name)?.network;
-      if (network.settings.tenant !== tenant || declared?.dhcp === undefined) continue;
+      if (declared?.dhcp === undefined) continue;
       const place = dataplane.network(name);
       if (place === undefined || place.dataplane.desired !== network) continue;
-      for (const id of network.locals.keys()) if (this.#answer(id, declared, network, place)) wanted.add(id);
+      for (const id of network.locals.keys()) if (this.#answer(ports, id, declared, network, place)) wanted.add(id);
     }
-    for (const [id, { tenant: of }] of this.#ports) if (of === tenant && !wanted.has(id)) this.#end(id);
+    for (const [id, answering] of ports) if (!wanted.has(id)) this.#end(ports, id, answering);
+    if (ports.size === 0) this.#ports.delete(tenant);
     problems.forget(({ kind, tenant: of, key = "" }) => kind === problemKind && of === tenant && !wanted.has(key));
   }
 
@@ -84,29 +87,36 @@ export class DhcpResponder {
   close(): void {
     this.#closed = true;
     this.#cancelRetry?.();
-    for (const { port } of this.#ports.values()) port.close();
+    for (const ports of this.#ports.values()) for (const { port } of ports.values()) port.close();
     this.#ports.clear();
   }
 
   /** Tells whether the endpoint has a port to be answered at. */
-  #answer(id: string, network: Network, desired: DesiredNetwork, place: ProgrammedNetwork): boolean {
+  #answer(
+    ports: Map<string, Answering>,
+    id: string,
+    network: Network,
+    desired: DesiredNetwork,
+    place: ProgrammedNetwork,
+  ): boolean {
     const { settings } = desired;
     const endpoint = desired.local(id);
     const index = place.dataplane.ports.indexOf(id);
     if (endpoint === undefined || index === undefined) return false;
+    const { inode } = place.namespace;
     const sources: Sources = { network, settings, endpoint };
+    const present = ports.get(id);
+    const isSamePort = present?.port.index === index && present.inode === inode;
+    if (isSamePort && isSame(present.sources, sources)) return true;
     const configuration = configurationOf(network, settings, endpoint);
     if (configuration === undefined) return false;
-    const { inode } = place.namespace;
-    const present = this.#ports.get(id);
-    if (present !== undefined && present.port.index === index && present.inode === inode) {
-      if (isSame(present.sources, sources)) return true;
+    if (isSamePort) {
       present.sources = sources;
       present.port.setConfiguration(configuration);
       return true;
     }
     present?.port.close();
-    this.#ports.delete(id);
+    ports.delete(id);
     const { clock, random, problems } = this.#options;
     const object = objectOf(id, settings);
     try {
@@ -114,7 +124,7 @@ export class DhcpResponder {
         ...{ namespace: place.namespace, index, clock, random, configuration },
         onDeclined: (address) => this.#onDeclined(id, settings, address),
       });
-      this.#ports.set(id, { tenant: settings.tenant, inode, port, sources });
+      ports.set(id, { inode, port, sources });
       problems.cleared(object);
     } catch (error) {
       problems.failed(object, error instanceof Error ? error : new Error(String(error)));
@@ -125,21 +135,20 @@ export class DhcpResponder {
 
   #tryAgain(tenant: string): void {
     this.#failed.add(tenant);
-    this.#cancelRetry?.();
-    this.#cancelRetry = this.#options.clock.after(openAgainAfter, () => {
+    this.#cancelRetry ??= this.#options.clock.after(openAgainAfter, () => {
+      this.#cancelRetry = undefined;
       const failed = [...this.#failed];
       this.#failed.clear();
       for (const each of failed) this.portsChanged(each);
     });
   }
 
-  #end(id: string): void {
-    const { inode, port, sources } = this.#ports.get(id) as Answering;
+  #end(ports: Map<string, Answering>, id: string, { inode, port, sources }: Answering): void {
     const place = this.#options.dataplane.network(sources.settings.name);
     // The endpoint is still there, and its network tells nothing any more.
     if (place?.namespace.inode === inode && place.dataplane.ports.indexOf(id) === port.index) port.sayFarewell();
     port.close();
-    this.#ports.delete(id);
+    ports.delete(id);
     this.#declined.delete(id);
   }
 

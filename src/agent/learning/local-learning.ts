@@ -10,14 +10,14 @@ import type { MacAddress } from "../../base/mac.ts";
 import { unwrap } from "../../base/result.ts";
 import type { DesiredNetwork, NodeDataplane, PortTraffic } from "../../dataplane/index.ts";
 import { endpointPortName } from "../../dataplane/kernel-names.ts";
-import { isErrno } from "../../linux/index.ts";
+import { addressResolutionFilter, isErrno } from "../../linux/index.ts";
 import { declaredIps } from "../../model/resources.ts";
 import { changeLink, getFdbEntry, listFdbEntries, neighbourFlag, neighbourState } from "../../netlink/index.ts";
 import type { DesiredState } from "../desired-state.ts";
 import type { Effect, LearningEvent, Outcome, Port } from "./effects.ts";
 import { EventBudget } from "./event-budget.ts";
 import { NetworkLearning } from "./network-learning.ts";
-import type { Sighting } from "./sighting.ts";
+import { readSighting, type Sighting } from "./sighting.ts";
 import { Snooper } from "./snooper.ts";
 
 export interface LocalLearningOptions {
@@ -167,9 +167,12 @@ export class LocalLearning {
   #snoop(namespace: Snooper["namespace"]): void {
     const { clock, logger } = this.#options;
     try {
-      const onSighting = (index: number, sighting: Sighting): void =>
-        this.#onSighting(namespace.inode, index, sighting);
-      this.#snoopers.set(namespace.inode, new Snooper({ namespace, clock, onSighting }));
+      const onFrame = (index: number, frame: Uint8Array): void => {
+        const sighting = readSighting(frame);
+        if (sighting !== undefined) this.#onSighting(namespace.inode, index, sighting);
+      };
+      const filter = addressResolutionFilter();
+      this.#snoopers.set(namespace.inode, new Snooper({ namespace, clock, filter, onFrame }));
     } catch (error) {
       logger.error({ namespace: namespace.label, error: messageOf(error) }, "cannot hear ARP and neighbour discovery");
     }

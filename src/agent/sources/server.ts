@@ -3,6 +3,7 @@ import type { Source } from "../../dataplane/index.ts";
 import type { Block, Endpoint, Network, Node } from "../../model/index.ts";
 import { RoutedNodes } from "../../model/routed-nodes.ts";
 import type { EndpointWord, Fold, Word } from "./fold.ts";
+import { PassingNodes } from "./passing-nodes.ts";
 
 /** A network that this node carries, and where the sources' words of it go. */
 export interface CarriedNetwork {
@@ -29,6 +30,7 @@ export class ServerSource {
   /** Blocks of all nodes, by network. */
   readonly #blocks = new Map<string, Map<Cidr, Block>>();
   readonly #routed = new RoutedNodes((network, node, routes) => this.#routerChanged(network, node, routes));
+  readonly #passing = new PassingNodes((network, node, passes) => this.#routerChanged(network, node, passes));
 
   /** `self`: the name of this node. */
   constructor(self: string, networks: ReadonlyMap<string, CarriedNetwork>) {
@@ -50,7 +52,8 @@ export class ServerSource {
   networkCame(name: string): void {
     for (const unplaced of [...this.#unplaced.values()]) if (unplaced.network === name) this.#place(unplaced);
     for (const block of this.#blocksOf(name)) this.#placeBlock(block);
-    for (const node of this.#routed.of(name)) this.#routerChanged(name, node, true);
+    for (const nodes of [this.#routed.of(name), this.#passing.of(name)])
+      for (const node of nodes) this.#routerChanged(name, node, true);
   }
 
   /** What the server says of the network itself. */
@@ -66,6 +69,7 @@ export class ServerSource {
 
   removeNetwork(name: string): void {
     this.#routed.removeNetwork(name);
+    this.#passing.removeNetwork(name);
     this.#blocks.delete(name);
     for (const [id, { network }] of this.#unplaced) if (network === name) this.#unplaced.delete(id);
   }
@@ -83,7 +87,8 @@ export class ServerSource {
       const old = before?.vtepAddresses[underlay];
       const vtep = node.vtepAddresses[underlay];
       if (old === vtep) continue;
-      if (this.#routed.has(network, name)) {
+      for (const nodes of [this.#routed, this.#passing]) {
+        if (!nodes.has(network, name)) continue;
         if (old !== undefined) fold.removeRouter(old);
         if (vtep !== undefined) fold.addRouter(vtep);
       }
@@ -98,12 +103,15 @@ export class ServerSource {
 
   removeNode(name: string): void {
     for (const network of this.#networks.keys())
-      if (this.#routed.has(network, name)) this.#routerChanged(network, name, false);
+      for (const nodes of [this.#routed, this.#passing])
+        if (nodes.has(network, name)) this.#routerChanged(network, name, false);
     this.#nodes.delete(name);
     this.#sources.delete(name);
   }
 
-  putEndpoint({ id, network, node, mac, ips, learnedIps, attachment }: Endpoint): void {
+  putEndpoint(told: Endpoint): void {
+    const { id, network, node, mac, ips, learnedIps, attachment } = told;
+    this.#passing.put(told);
     const learned = learnedIps === undefined ? {} : { learnedIps };
     const before = this.#nodeOf(network, id);
     if (before !== node) this.#routed.came(network, node);
@@ -114,6 +122,7 @@ export class ServerSource {
   removeEndpoint(network: string, id: string): void {
     const node = this.#nodeOf(network, id);
     if (node !== undefined) this.#routed.left(network, node);
+    this.#passing.remove(network, id);
     this.#withdraw(network, id);
   }
 

@@ -58,6 +58,10 @@ export function registerAttach(program: Command): void {
       bandwidthOption,
     )
     .option("--label <label>", "NAME=VALUE: what policies know the endpoint by; repeat it", nodeSelector)
+    .option(
+      "--standby <endpoint>",
+      "make ready to take over this endpoint of another node, by id, MAC or address: as soon as it announces itself here, or by weft migrate",
+    )
     .addOption(waitOption())
     .addOption(agentOption())
     .addOption(outputOption())
@@ -73,6 +77,7 @@ export function registerAttach(program: Command): void {
             readonly allowedAddress?: readonly AllowedAddressText[];
             readonly bandwidth?: Bandwidth;
             readonly label?: Readonly<Record<string, string>>;
+            readonly standby?: string;
           },
       ) => {
         const place = placeOf(attach, options);
@@ -88,6 +93,7 @@ export function registerAttach(program: Command): void {
           routePriority: options.routePriority ?? 0,
           allowedAddresses: [...(options.allowedAddress ?? [])],
           labels: { ...options.label },
+          standby: options.standby ?? "",
           ...(options.bandwidth === undefined ? {} : { bandwidth: options.bandwidth }),
         });
         const { endpoint, mtu, addresses: given } = plain(answer);
@@ -97,7 +103,7 @@ export function registerAttach(program: Command): void {
           options.output,
           shown,
           () =>
-            `${placeText(place, options)}: ${given.join(", ")}, MAC ${endpoint?.mac}, MTU ${mtu}, endpoint ${endpoint?.id}\n`,
+            `${placeText(place, options)}: ${given.join(", ")}, MAC ${endpoint?.mac}, MTU ${mtu}, endpoint ${endpoint?.id}${options.standby === undefined ? "" : `, on node ${endpoint?.node} until it announces itself here`}\n`,
         );
         if (options.wait !== undefined)
           await waitInPlace(`the endpoint in network ${network}`, options.wait, (signal) =>
@@ -113,6 +119,7 @@ export function registerAttach(program: Command): void {
     "weft attach web --netns red --bandwidth send=20Mbit --bandwidth receive=50Mbit,burst=100000",
     "weft attach web --netns lb1 --allowed-address 10.1.0.100,00:00:5e:00:01:33",
     "weft attach web --tap vm1 --owner libvirt-qemu --mac 52:54:00:00:00:01",
+    "weft attach web --tap vm1 --standby 10.1.0.9",
     "weft attach web --interface vnet7 --ip 10.1.0.9",
     "weft attach web --netns /proc/4711/ns/net --interface net1 --ip 10.1.0.7 --mac 02:00:5e:10:00:01",
   );

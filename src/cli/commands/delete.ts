@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { WeftError } from "../../base/errors.ts";
 import type { ResourceKind } from "../../model/kinds.ts";
 import { examples, serverOption, type WithServer } from "../options.ts";
 import { print } from "../terminal.ts";
@@ -18,9 +19,18 @@ export function addDelete(
     .addOption(serverOption())
     .action(async (given: readonly string[], options: WithServer) => {
       const { serverClient } = await import("../../api/clients.ts");
-      const names = given.map(nameOf);
-      await serverClient(options.server).delete({ resources: names.map((name) => ({ kind, name })) });
-      print(names.map((name) => `${kind} ${name} deleted\n`).join(""));
+      const client = serverClient(options.server);
+      const failures: unknown[] = [];
+      // One by one: that one cannot be deleted is no reason to leave the others.
+      for (const name of new Set(given.map(nameOf)))
+        try {
+          await client.delete({ resources: [{ kind, name }] });
+          print(`${kind} ${name} deleted\n`);
+        } catch (error) {
+          failures.push(error);
+          if (error instanceof WeftError && error.code === "unavailable") break;
+        }
+      if (failures.length > 0) throw new AggregateError(failures);
     });
   examples(command, `weft ${kind} delete ${example}`);
 }

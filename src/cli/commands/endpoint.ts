@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import type { Command } from "commander";
+import type { Standby } from "../../model/standby.ts";
 import { bandwidthUseHere, bandwidthUseTexts } from "../bandwidth-use.ts";
 import { droppedText } from "../dropped.ts";
 import { UsageError } from "../errors.ts";
@@ -17,6 +18,12 @@ import { renderFields, renderTable } from "../table.ts";
 import { print } from "../terminal.ts";
 import { type WithWait, waitInPlace, waitOption } from "../wait.ts";
 import { type LabelChanges, label, labelTexts, noLabel } from "./node-options.ts";
+
+/** `h2, when it announces itself there`. */
+function standbyText(standby: Standby | undefined): string | undefined {
+  if (standby === undefined) return undefined;
+  return `${standby.node}, ${standby.when === "ready" ? "as soon as that is ready" : "when it announces itself there"}`;
+}
 
 /** What the agent of this machine says; `undefined`: there is none, or the endpoint is on another node. */
 async function droppedHere(agent: string, id: string): Promise<Record<string, number> | undefined> {
@@ -85,6 +92,8 @@ export function registerEndpoint(program: Command): void {
               ["id", found.id],
               ["network", found.network],
               ["node", found.node],
+              ["standby", standbyText(found.standby)],
+              ["forwarded by", found.formerNodes],
               ["mac", found.mac],
               ["ips", found.ips],
               ["attachment", found.attachment],

@@ -7,6 +7,7 @@ import { address, examples, outputOption, serverOption, type WithOutput, type Wi
 import { show } from "../output.ts";
 import { renderFields, renderTable } from "../table.ts";
 import { print } from "../terminal.ts";
+import { type WithWait, waitInPlace, waitOption } from "../wait.ts";
 import { addDelete } from "./delete.ts";
 
 type Client = ReturnType<typeof import("../admin.ts")["serverClient"]>;
@@ -41,9 +42,10 @@ export function registerFloatingAddress(program: Command): void {
     .requiredOption("--endpoint <endpoint>", "the endpoint's own address, or its id")
     .option("--network <network>", "the network of that address")
     .addOption(announceOption())
+    .addOption(waitOption())
     .addOption(serverOption())
     .addOption(outputOption())
-    .action(async (name: IpAddress, wish: Wish & WithServer & WithOutput) => {
+    .action(async (name: IpAddress, wish: Wish & WithServer & WithOutput & WithWait) => {
       const { serverClient, declaration, ofKind } = await import("../admin.ts");
       const client = serverClient(wish.server);
       const attempted = `create floating-address ${name}`;
@@ -54,11 +56,13 @@ export function registerFloatingAddress(program: Command): void {
         ofKind("floating-address", answer.resources)[0],
         () => `floating-address ${name} created\n`,
       );
+      await waitFor(client, name, wish, [draft.network], answer.revision);
     });
   examples(
     create,
     "weft floating-address create 192.0.2.50 --network web --endpoint 10.1.0.5",
     "weft floating-address create 2001:db8::50 --endpoint 5f0c2a9be871 --announce none",
+    "weft floating-address create 192.0.2.50 --network web --endpoint 10.1.0.5 --wait",
   );
 
   const set = floating
@@ -68,8 +72,9 @@ export function registerFloatingAddress(program: Command): void {
     .option("--endpoint <endpoint>", "the endpoint's own address, or its id")
     .option("--network <network>", "the network of that address")
     .addOption(announceOption())
+    .addOption(waitOption())
     .addOption(serverOption())
-    .action(async (name: IpAddress, wish: Wish & WithServer) => {
+    .action(async (name: IpAddress, wish: Wish & WithServer & WithWait) => {
       const attempted = `change floating-address ${name}`;
       if (wish.endpoint === undefined && wish.network === undefined && wish.announce === undefined)
         throw new UsageError(attempted, "nothing to change was named", "weft floating-address set --help");
@@ -80,6 +85,8 @@ export function registerFloatingAddress(program: Command): void {
       const answer = await client.apply({ resources: [declaration({ kind: "floating-address", ...draft })] });
       for (const { outcome, differences } of answer.results)
         print(`floating-address ${name} ${outcome}\n${differences.map((line) => `  ${line}\n`).join("")}`);
+      // Where it was, too, no node answers for it any more.
+      await waitFor(client, name, wish, [draft.network, before?.network ?? draft.network], answer.revision);
     });
   examples(
     set,
@@ -142,6 +149,20 @@ export function registerFloatingAddress(program: Command): void {
     const parsed = parseIp(text);
     return parsed.ok ? parsed.value : text;
   });
+}
+
+/** The nodes of these networks have what became of it, if that is to be waited for. */
+async function waitFor(
+  client: Client,
+  name: IpAddress,
+  { wait }: WithWait,
+  networks: readonly string[],
+  revision: bigint,
+): Promise<void> {
+  if (wait === undefined) return;
+  await waitInPlace(`floating-address ${name}`, wait, (signal) =>
+    client.waitInPlace({ networks: [...new Set(networks)], revision }, { signal }),
+  );
 }
 
 /** All, or the one of this name. */

@@ -90,14 +90,32 @@ async function applyFile(options: FileOptions, dryRun: boolean): Promise<void> {
   );
 }
 
-/** Those that were declared, and all of tenants whose policies were. */
+/**
+ * Those that were declared, with their peers, whose tenants' nodes have an end to make; those of floating addresses; and all of tenants whose
+ * policies were.
+ */
 async function networksConcerned(declared: readonly DeclaredResource[], server: string): Promise<string[]> {
-  const networks = new Set(declared.flatMap(({ kind, name }) => (kind === "network" ? [name] : [])));
-  const tenants = new Set(declared.flatMap((each) => (each.kind === "policy" ? [each.tenant] : [])));
-  if (tenants.size === 0) return [...networks];
-  const { serverClient, ofKind } = await import("../admin.ts");
-  const { resources } = await serverClient(server).list({ kind: "network" });
-  for (const { name, tenant } of ofKind("network", resources)) if (tenants.has(tenant)) networks.add(name);
+  const networks = new Set<string>();
+  const tenants = new Set<string>();
+  const withPeers = new Set<string>();
+  for (const each of declared) {
+    if (each.kind === "network") networks.add(each.name);
+    if (each.kind === "network" && each.peers.length > 0) withPeers.add(each.name);
+    if (each.kind === "floating-address") networks.add(each.network);
+    if (each.kind === "policy") tenants.add(each.tenant);
+  }
+  if (tenants.size + withPeers.size === 0) return [...networks];
+  const [{ serverClient, ofKind }, { peersInForce }] = await Promise.all([
+    import("../admin.ts"),
+    import("../../model/index.ts"),
+  ]);
+  const all = ofKind("network", (await serverClient(server).list({ kind: "network" })).resources);
+  const byName = new Map(all.map((network) => [network.name, network]));
+  for (const network of all) {
+    if (tenants.has(network.tenant)) networks.add(network.name);
+    if (withPeers.has(network.name))
+      for (const { name } of peersInForce(network, (peer) => byName.get(peer))) networks.add(name);
+  }
   return [...networks];
 }
 

@@ -11,6 +11,7 @@ import {
   encapsulations,
   encapsulationsThat,
 } from "../../model/encapsulation.ts";
+import { peerName } from "../../model/names.ts";
 import { defaultGroup } from "../../model/network-rules.ts";
 import type { Network } from "../../model/resources.ts";
 import { bandwidthHelp, bandwidthOption, endpointBandwidthHelp } from "../bandwidth-option.ts";
@@ -25,7 +26,7 @@ import {
   examples,
   integer,
   interfaceName,
-  networkName,
+  networkOfTenant,
   outputOption,
   prefixes,
   serverOption,
@@ -199,7 +200,7 @@ export function registerNetwork(program: Command): void {
             ["subnets", found.subnets],
             ["gateways", found.gateways],
             ["gateway", found.gateway],
-            ["peers", peers.map(({ network, state }) => `${network}: ${state}`)],
+            ["peers", peers.map((peer) => `${peerName({ ...peer, name: peer.network })}: ${peer.state}`)],
             ["mtu", mtuText(found)],
             ["smallest underlay", mtuNode === "" ? undefined : `node ${mtuNode}`],
             ["problem", found.problem],
@@ -276,10 +277,13 @@ export function registerNetwork(program: Command): void {
         print(
           `network ${name} ${result.outcome}\n${result.differences.map((difference) => `  ${difference}\n`).join("")}`,
         );
-      if (options.wait !== undefined)
-        await waitInPlace(`network ${name}`, options.wait, (signal) =>
-          serverClient(options.server).waitInPlace({ networks: [name], revision: answer.revision }, { signal }),
-        );
+      if (options.wait === undefined) return;
+      // With peers it is as it shall be once the nodes have made the other tenant's end, too.
+      const { peers } = changes.peers === undefined ? { peers: [] } : await findNetwork(options.server, name);
+      const networks = [name, ...peers.flatMap(({ network: peer, state }) => (state === inForce ? [peer] : []))];
+      await waitInPlace(`network ${name}`, options.wait, (signal) =>
+        serverClient(options.server).waitInPlace({ networks, revision: answer.revision }, { signal }),
+      );
     });
   examples(
     set,
@@ -291,7 +295,7 @@ export function registerNetwork(program: Command): void {
     "weft network set web --dhcp --dns 10.1.0.53 --domain lab.example",
     "weft network set web --bandwidth send=1Gbit --bandwidth receive=1Gbit --endpoint-bandwidth send=100Mbit,burst=200000",
     "weft network set web --egress --egress-blocked 169.254.0.0/16,10.0.0.0/8",
-    "weft network set web --peer orders --peer stock --wait",
+    "weft network set web --peer red/orders --peer red/stock --wait",
     "weft network set web --peer none --wait",
   );
 
@@ -312,7 +316,7 @@ function changeOptions(command: Command): Command {
       gateways,
     )
     .option(
-      "--peer <network>",
+      "--peer <tenant/network>",
       "network of another tenant that packets are routed to and from, once it names this one, too; repeat it; none",
       peers,
     )
@@ -544,7 +548,7 @@ function gateways(text: string, previous: NetworkOptions["gateway"] = []): NonNu
 /** `none` takes back those before it. */
 function peers(text: string, previous: readonly string[] = []): readonly string[] {
   if (text === "none") return [];
-  return [...previous, networkName(text)];
+  return [...previous, networkOfTenant(text)];
 }
 
 function listOrNone(list: readonly string[]): readonly string[] | string {
@@ -591,6 +595,9 @@ function mtuText({ mtu, effectiveMtu }: NetworkRow): string {
   return effectiveMtu === undefined || effectiveMtu === mtu ? `${asked}` : `${asked} (${effectiveMtu})`;
 }
 
+/** The state of a peering that nothing keeps from being. */
+const inForce = "in force";
+
 async function findNetwork(server: string, name: string) {
   const { serverClient, ofKind, blockOf } = await import("../admin.ts");
   const answer = await serverClient(server).list({ kind: "network", name });
@@ -603,8 +610,8 @@ async function findNetwork(server: string, name: string) {
       mtuNode: answer.mtuNode,
       peers: answer.peers.map(({ network: peer, tenant, obstacle }) => ({
         network: peer,
-        ...(tenant === "" ? {} : { tenant }),
-        state: obstacle === "" ? "in force" : obstacle,
+        tenant,
+        state: obstacle === "" ? inForce : obstacle,
       })),
       readiness: readinessFields(answer.readiness),
       hosts: answer.hosts.map(({ node, endpoints, blocks, missingLabels }) => ({

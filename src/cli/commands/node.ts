@@ -5,6 +5,7 @@ import { examples, outputOption, serverOption, type WithOutput, type WithServer 
 import { instant, show } from "../output.ts";
 import { renderFields, renderTable } from "../table.ts";
 import { addDelete } from "./delete.ts";
+import { registerDrain } from "./node-drain.ts";
 import { addressPair, hostText, labelChanges, labelTexts } from "./node-options.ts";
 
 interface SetOptions extends WithServer, WithOutput {
@@ -116,6 +117,7 @@ export function registerNode(program: Command): void {
     "weft node set h1 --no-vtep",
   );
 
+  registerDrain(node);
   addDelete(node, "node", "delete nodes, their endpoints and blocks; their certificates are good no more", "h1");
 }
 
@@ -180,7 +182,7 @@ function inPlaceOf(node: { readonly networks: number; readonly networksBehind: n
   return `${node.networks - node.networksBehind} of ${node.networks}`;
 }
 
-function stateOf(node: { readonly connected: boolean; readonly hasJoined: boolean }): string {
-  if (!node.hasJoined) return "not joined";
-  return node.connected ? "connected" : "disconnected";
+function stateOf(node: { readonly connected: boolean; readonly hasJoined: boolean; readonly drained?: true }): string {
+  const state = !node.hasJoined ? "not joined" : node.connected ? "connected" : "disconnected";
+  return node.drained === true ? `${state}, drained` : state;
 }

@@ -20,11 +20,18 @@ export function tunnelPort(network: NetworkSettings, floods: boolean): BridgePor
   };
 }
 
-/** An endpoint's port: what sits there is known, and frames from any other MAC teach the bridge nothing, unless the network learns. */
-export function endpointPort(network: NetworkSettings): BridgePortSettings {
+/**
+ * An endpoint's port: what sits there is known, and frames from any other MAC teach the bridge nothing, unless the network learns. Of
+ * one that stands by, for an endpoint that is on another node yet, the bridge takes nothing, and it gets nothing: its MAC leads to a
+ * tunnel, and a locked port takes frames only of MACs that lead to it.
+ */
+export function endpointPort(network: NetworkSettings, standsBy: boolean): BridgePortSettings {
   return {
     learning: network.learning === "data-plane" || network.localLearning,
-    unicastFlood: network.floodsUnknown,
+    unicastFlood: network.floodsUnknown && !standsBy,
+    multicastFlood: !standsBy,
+    broadcastFlood: !standsBy,
+    locked: standsBy,
   };
 }
 

@@ -153,7 +153,12 @@ export class Ports implements Objects<string> {
   /** A port is now as told, or gone (`undefined`). Tells whether there is something to restore. */
   judgeLink(id: string, link: Link | undefined): boolean {
     const { desired, context, bridgeIndex } = this.#options;
-    const here = { instance: context.instance, bridgeIndex: bridgeIndex(), inode: this.#ports.get(id)?.inode ?? 0 };
+    const here = {
+      instance: context.instance,
+      bridgeIndex: bridgeIndex(),
+      inode: this.#ports.get(id)?.inode ?? 0,
+      standsBy: desired.local(id)?.standsBy === true,
+    };
     if (link !== undefined && isPortSettled(link, desired.settingsOfPort(id), here)) return false;
     if (!this.isWanted(id)) return false;
     this.objects.damage(id);
@@ -169,7 +174,9 @@ export class Ports implements Objects<string> {
 
   /** The bridge now treats a port so. Tells whether there is something to restore. */
   judgeSettings(id: string, settings: BridgePortSettings): boolean {
-    if (isPortAs(endpointPort(this.#options.desired.settingsOfPort(id)), settings)) return false;
+    const { desired } = this.#options;
+    const standsBy = desired.local(id)?.standsBy === true;
+    if (isPortAs(endpointPort(desired.settingsOfPort(id), standsBy), settings)) return false;
     this.objects.damage(id);
     return true;
   }

@@ -1,5 +1,6 @@
-import { type Cidr, cidr, cidrFamily, cidrOf } from "../../base/cidr.ts";
+import { type Cidr, cidrFamily, cidrOf } from "../../base/cidr.ts";
 import type { IpFamily } from "../../base/ip.ts";
+import { linkLocalPrefix } from "../../base/link-local.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
 import { nftField } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
@@ -11,8 +12,7 @@ import * as nft from "./words.ts";
 
 /** IANA protocol number. */
 const icmpv6 = 58;
-/** RFC 4291 §2.5.6; RFC 4862 §5.4.2: who tries out an address asks from none. */
-const linkLocal = cidr("fe80::/10");
+/** RFC 4862 §5.4.2: who tries out an address asks from none. */
 const unspecified = "::";
 
 /**
@@ -165,7 +165,7 @@ const routingRules: readonly NftObject[] = [
   nft.rule(
     "prerouting",
     nft.match(nft.by, "@neighbours"),
-    nft.source(6, nft.prefix(linkLocal)),
+    nft.source(6, nft.prefix(linkLocalPrefix)),
     nft.match({ meta: { key: "l4proto" } }, icmpv6),
     nft.accept,
   ),

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
+import { cidr } from "../../base/cidr.ts";
+import { ip } from "../../base/ip.ts";
+import { deleteRoute, NetlinkSocket, type Request, replaceRoute } from "../../netlink/index.ts";
 import { specialScenarios } from "../../testing/scenarios.ts";
 import { difference, Scene } from "../../testing/scene.ts";
-import { peeringDevice } from "../kernel-names.ts";
+import { peeringDevice, weftProtocol } from "../kernel-names.ts";
 import type { NodeDataplane } from "../node-dataplane.ts";
 
 const { first, later } = specialScenarios.find(({ name }) => name === "peers of other tenants") ?? assert.fail();
@@ -102,5 +105,38 @@ it("an end that somebody takes down, or away, is repaired", async () => {
     assert.deepEqual(difference(scene.machine.text(), text), []);
     assert.ok(scene.events.some(({ kind, object }) => kind === "repaired" && object.kind === "peering"));
   }
+  await scene.dataplane.close();
+});
+
+it("a route that somebody deletes, turns away or adds is repaired, and what leads elsewhere is nobody's business here", async () => {
+  const scene = await Scene.settled(first);
+  const text = scene.machine.text();
+  const namespace = scene.machine.namespace("weft-blue");
+  const index = namespace.links.find(peeringDevice("red"))?.index ?? assert.fail();
+  const [route] = [...namespace.routes.all].filter(
+    ({ protocol, nexthops: [hop] }) => protocol === weftProtocol && hop?.index === index,
+  );
+  assert.ok(route !== undefined);
+  const stranger = { destination: cidr("10.99.0.0/24"), protocol: weftProtocol, nexthops: route.nexthops };
+  using opened = namespace.open("weft-blue");
+  using socket = new NetlinkSocket({ channel: opened.openChannel({}) });
+  const isRepaired = async (request: Request): Promise<boolean> => {
+    scene.events.length = 0;
+    await socket.execute(request);
+    await scene.settle();
+    return scene.events.some(({ kind, object }) => kind === "repaired" && object.kind === "peering");
+  };
+  for (const damage of [
+    deleteRoute(route),
+    replaceRoute({ ...route, nexthops: [{ index, gateway: ip("fe80::99") }] }),
+    replaceRoute(stranger),
+  ]) {
+    assert.ok(await isRepaired(damage), damage.describe());
+    assert.deepEqual(difference(scene.machine.text(), text), []);
+  }
+  const elsewhere = namespace.links.devices.find(({ kind }) => kind === "bridge")?.index ?? assert.fail();
+  const other = { destination: cidr("10.98.0.0/24"), protocol: 4, nexthops: [{ index: elsewhere }] };
+  for (const request of [replaceRoute(other), deleteRoute(other)])
+    assert.ok(!(await isRepaired(request)), request.describe());
   await scene.dataplane.close();
 });

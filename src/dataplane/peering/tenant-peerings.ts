@@ -115,6 +115,11 @@ export class TenantPeerings implements Objects<string> {
     return this.objects.isSettled && this.#awaited.size === 0;
   }
 
+  /** Whether the way to another tenant is as it shall be, as far as is known. */
+  isJoinedTo(peer: string): boolean {
+    return this.#ends.has(peer) && !this.#awaited.has(peer) && !this.objects.pending.includes(peer);
+  }
+
   /** Whether one of the ends has the index. */
   ownsIndex(index: number): boolean {
     return this.#ends.values().some((end) => end.index === index);
@@ -258,11 +263,14 @@ export class TenantPeerings implements Objects<string> {
     return permanentNeighbour(index, linkLocalOf(mac), mac);
   }
 
-  /** IPv4 routes, too, have the IPv6 next hop. RFC 8950 */
   #routesOf(peer: string, index: number): Route[] {
+    return (this.#wanted.get(peer) ?? []).map((destination) => this.#routeTo(destination, peer, index));
+  }
+
+  /** Over IPv4, too, with the IPv6 next hop. RFC 8950 */
+  #routeTo(destination: Cidr, peer: string, index: number): Route {
     const gateway = this.#neighbourOf(peer, index).ip;
-    const subnets = this.#wanted.get(peer) ?? [];
-    return subnets.map((destination) => ({ destination, protocol: weftProtocol, nexthops: [{ index, gateway }] }));
+    return { destination, protocol: weftProtocol, nexthops: [{ index, gateway }] };
   }
 
   #follow(peer: string, index: number): void {
@@ -307,14 +315,17 @@ export class TenantPeerings implements Objects<string> {
     if (neighbour.ip === wanted.ip && (hasGone || !isSameNeighbour(wanted, neighbour))) this.#damage(peer);
   }
 
+  /** Most routes of the namespace are no end's business. */
   #onRoute({ route, isGone: hasGone }: WatchEvents["route"]): void {
+    const { destination, nexthops } = route;
     for (const [peer, { index }] of this.#ends) {
-      const wanted = this.#routesOf(peer, index).find(({ destination }) => destination === route.destination);
+      const isWanted = this.#wanted.get(peer)?.includes(destination) === true;
+      if (!isWanted && nexthops[0]?.index !== index) continue;
       const isDamaged = hasGone
-        ? wanted !== undefined && isRouteBy(index, route)
-        : wanted === undefined
-          ? isRouteBy(index, route)
-          : (route.table ?? mainTable) === mainTable && !isSameRoute(wanted, route);
+        ? isWanted && isRouteBy(index, route)
+        : isWanted
+          ? (route.table ?? mainTable) === mainTable && !isSameRoute(this.#routeTo(destination, peer, index), route)
+          : isRouteBy(index, route);
       if (isDamaged) this.#damage(peer);
     }
   }

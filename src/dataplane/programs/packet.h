@@ -17,6 +17,7 @@ static long (*load_bytes)(const struct __sk_buff *skb, __u32 offset, void *to,
 			  __u32 length) = (void *)BPF_FUNC_skb_load_bytes;
 static long (*map_update)(void *map, const void *key, const void *value, __u64 flags) = (void *)BPF_FUNC_map_update_elem;
 static __u64 (*now_in_nanoseconds)(void) = (void *)BPF_FUNC_ktime_get_ns;
+static long (*redirect)(__u32 index, __u64 flags) = (void *)BPF_FUNC_redirect;
 
 /* How the loader (linux/bpf-object.ts) reads a map's layout. */
 struct map {

@@ -1,6 +1,6 @@
 import type { IpFamily } from "../../base/ip.ts";
-import { listLinks, type NftSet, nftField } from "../../netlink/index.ts";
-import { answeringTable, isOwnLink } from "../kernel-names.ts";
+import { type NftSet, nftField } from "../../netlink/index.ts";
+import { answeringTable } from "../kernel-names.ts";
 import type { NftTable } from "../nft/table.ts";
 import type { Side } from "./pair.ts";
 
@@ -20,12 +20,20 @@ interface Setting {
   readonly path: (device: string) => string;
 }
 
+/** What makes a device a router's. */
+const router: Setting = {
+  record: "routers6",
+  family: 6,
+  value: "1",
+  path: (device) => `ipv6/conf/${device}/forwarding`,
+};
 const settings: readonly Setting[] = [
   { record: "delay4", family: 4, value: "0", path: (device) => `ipv4/neigh/${device}/proxy_delay` },
   { record: "delay6", family: 6, value: "0", path: (device) => `ipv6/neigh/${device}/proxy_delay` },
   { record: "proxies6", family: 6, value: "1", path: (device) => `ipv6/conf/${device}/proxy_ndp` },
-  { record: "routers6", family: 6, value: "1", path: (device) => `ipv6/conf/${device}/forwarding` },
+  router,
 ];
+/** Those of the routers that obeyed router advertisements before. */
 const listeners = "listeners6";
 const acceptRa = (device: string): string => `ipv6/conf/${device}/accept_ra`;
 
@@ -56,8 +64,9 @@ export async function ensureAnswering(
       .map((device) => ({ setting, device })),
   );
   if (toSwitch.length + toReset.length === 0) return { switchedOn: [], writes: 0 };
-  const needsRouter = toSwitch.some(({ setting }) => setting.record === "routers6");
-  const listening = needsRouter ? await listeningDevices(underlay) : [];
+  const listening = toSwitch
+    .filter(({ setting, device }) => setting === router && namespace.readSysctl(acceptRa(device)) === "1")
+    .map(({ device }) => device);
   const grown = new Map(recorded);
   const add = (set: string, device: string): unknown =>
     grown.set(set, [...new Set([...(grown.get(set) ?? []), device])].sort());
@@ -80,30 +89,32 @@ export async function ensureAnswering(
       setting.record,
       (left.get(setting.record) ?? []).filter((each) => each !== device),
     );
-  if ((left.get("routers6") ?? []).length === 0) {
-    for (const device of left.get(listeners) ?? [])
-      if (namespace.readSysctl(acceptRa(device)) === "2") changes.push({ device, path: acceptRa(device), value: "1" });
-    left.delete(listeners);
-  }
   for (const { path, value } of changes) namespace.writeSysctl(path, value);
+  const routers = new Set(left.get(router.record));
+  const listened = left.get(listeners) ?? [];
+  // After the switch: what forwards for another reason by then would lose the default routes that it has by advertisements.
+  const freed = listened.filter(
+    (device) =>
+      !routers.has(device) &&
+      namespace.readSysctl(acceptRa(device)) === "2" &&
+      namespace.readSysctl(router.path(device)) !== router.value,
+  );
+  for (const device of freed) namespace.writeSysctl(acceptRa(device), "1");
+  left.set(
+    listeners,
+    listened.filter((device) => routers.has(device)),
+  );
   await write(underlay, left);
   const texts = [...listening.map((device) => ({ device, text: settingText(acceptRa(device), "2") }))];
   for (const { setting, device } of toSwitch)
     texts.push({ device, text: settingText(setting.path(device), setting.value) });
   const byDevice = Map.groupBy(texts, ({ device }) => device);
   const switchedOn = Array.from(byDevice, ([device, each]) => ({ device, settings: each.map(({ text }) => text) }));
-  return { switchedOn, writes: changes.length };
+  return { switchedOn, writes: changes.length + freed.length };
 }
 
 function settingText(path: string, value: string): string {
   return `net.${path.replaceAll("/", ".")} = ${value}`;
-}
-
-/** Devices of the host that obey router advertisements as long as they do not forward. */
-async function listeningDevices({ namespace, socket }: Side): Promise<readonly string[]> {
-  const links = await socket.dump(listLinks());
-  const own = links.filter((link) => link.name !== "lo" && !isOwnLink(link)).map(({ name }) => name);
-  return own.filter((device) => namespace.readSysctl(acceptRa(device)) === "1");
 }
 
 const setNames = [...settings.map(({ record }) => record), listeners];

@@ -28,7 +28,7 @@ export async function removeLeftoverUplinks(
     await underlay.socket.execute(deleteLink({ index: link.index }));
   }
   const links = await underlay.socket.dump(listLinks());
-  await ensureAnswers(underlay, new Map(), await underlay.socket.dump(listRoutes()), links);
+  writes += (await ensureAnswers(underlay, new Map(), await underlay.socket.dump(listRoutes()), links)).writes;
   return kept().size > 0 ? writes : writes + (await releaseForwarding(underlay));
 }
 

@@ -90,6 +90,7 @@ export const newPort: BridgePortSettings = {
   broadcastFlood: true,
   neighbourSuppress: false,
   isolated: false,
+  locked: false,
 };
 
 /** Where a tunnel sends frames for a MAC. */

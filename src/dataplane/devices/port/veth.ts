@@ -74,7 +74,9 @@ export async function ensureEndpointPort(
   const beforeGuard = writes();
   const isGuardWritten = await context.guardPort(endpoint, port.index);
   const ofGuard = writes() - beforeGuard;
-  const { failures } = await context.socket.batch(portChanges(port, network, { ...context, inode }));
+  const { failures } = await context.socket.batch(
+    portChanges(port, network, { ...context, inode, standsBy: endpoint.standsBy === true }),
+  );
   if (failures[0] !== undefined) throw explainPortFailure(failures[0].error, network);
   const { isWritten, changes, notes } = await other.settle(end, inside);
   const written = isGuardWritten || isWritten || writes() - ofGuard > before;
@@ -177,7 +179,8 @@ export function isPortSettled(port: Link, network: NetworkSettings, context: Set
 }
 
 /** What the settings of a port follow from beside the network's; `inode`: of the namespace that the other end is in. */
-type SettledContext = Pick<PortContext, "instance" | "bridgeIndex"> & Pick<EndpointPort, "inode">;
+type SettledContext = Pick<PortContext, "instance" | "bridgeIndex"> &
+  Pick<EndpointPort, "inode"> & { readonly standsBy: boolean };
 
 function* portChanges(port: Link, network: NetworkSettings, context: SettledContext): Generator<Request> {
   const reference = { index: port.index };
@@ -185,7 +188,7 @@ function* portChanges(port: Link, network: NetworkSettings, context: SettledCont
   if (port.alias !== alias) yield changeLink(reference, { alias });
   if (port.master !== context.bridgeIndex) yield changeLink(reference, { master: context.bridgeIndex });
   if (port.mtu !== deviceMtuOf(network)) yield changeLink(reference, { mtu: deviceMtuOf(network) });
-  const settings = endpointPort(network);
+  const settings = endpointPort(network, context.standsBy);
   if (!isPortAs(settings, port.info.bridgePort))
     yield changeLink(reference, { info: { portKind: "bridge", bridgePort: settings } });
   if (!port.up) yield changeLink(reference, { up: true });

@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Block, Endpoint, FloatingAddress, Network, Node, NodeSettings, Policy, Tenant, VtepAddresses } from "./resources_pb.js";
+import type { Block, Endpoint, FloatingAddress, Network, Node, NodeSettings, Place, Policy, Tenant, VtepAddresses } from "./resources_pb.js";
 import type { InPlaceProgressSchema, NetworkReadiness, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
@@ -331,8 +331,6 @@ export declare type NetworkPeer = Message<"weft.v1.NetworkPeer"> & {
   network: string;
 
   /**
-   * Empty: there is no such network yet.
-   *
    * @generated from field: string tenant = 2;
    */
   tenant: string;
@@ -510,6 +508,13 @@ export declare type SetNodeRequest = Message<"weft.v1.SetNodeRequest"> & {
    * @generated from field: weft.v1.VtepAddresses approved = 4;
    */
   approved?: VtepAddresses | undefined;
+
+  /**
+   * Whether it gets no new endpoints. Unset: stays.
+   *
+   * @generated from field: optional bool drained = 5;
+   */
+  drained?: boolean | undefined;
 };
 
 /**
@@ -517,6 +522,52 @@ export declare type SetNodeRequest = Message<"weft.v1.SetNodeRequest"> & {
  * Use `create(SetNodeRequestSchema)` to create a new message.
  */
 export declare const SetNodeRequestSchema: GenMessage<SetNodeRequest>;
+
+/**
+ * @generated from message weft.v1.FailNodeRequest
+ */
+export declare type FailNodeRequest = Message<"weft.v1.FailNodeRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message weft.v1.FailNodeRequest.
+ * Use `create(FailNodeRequestSchema)` to create a new message.
+ */
+export declare const FailNodeRequestSchema: GenMessage<FailNodeRequest>;
+
+/**
+ * @generated from message weft.v1.FailNodeResponse
+ */
+export declare type FailNodeResponse = Message<"weft.v1.FailNodeResponse"> & {
+  /**
+   * Endpoints that it has no more.
+   *
+   * @generated from field: uint32 released = 1;
+   */
+  released: number;
+
+  /**
+   * Those that a node takes over that stood by for them.
+   *
+   * @generated from field: uint32 taken_over = 2;
+   */
+  takenOver: number;
+
+  /**
+   * @generated from field: uint64 revision = 3;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message weft.v1.FailNodeResponse.
+ * Use `create(FailNodeResponseSchema)` to create a new message.
+ */
+export declare const FailNodeResponseSchema: GenMessage<FailNodeResponse>;
 
 /**
  * @generated from message weft.v1.SetNodeResponse
@@ -926,6 +977,117 @@ export declare type PolicyRuleReference = Message<"weft.v1.PolicyRuleReference">
 export declare const PolicyRuleReferenceSchema: GenMessage<PolicyRuleReference>;
 
 /**
+ * @generated from message weft.v1.MigrateEndpointRequest
+ */
+export declare type MigrateEndpointRequest = Message<"weft.v1.MigrateEndpointRequest"> & {
+  /**
+   * Id, MAC or address.
+   *
+   * @generated from field: string endpoint = 1;
+   */
+  endpoint: string;
+
+  /**
+   * The network that it is in; empty: any, if only one has such an endpoint.
+   *
+   * @generated from field: string network = 2;
+   */
+  network: string;
+
+  /**
+   * The node that shall have it.
+   *
+   * @generated from field: string node = 3;
+   */
+  node: string;
+
+  /**
+   * Where it shall be attached there; unset: by a tap like the one that it has.
+   *
+   * @generated from field: weft.v1.Place place = 4;
+   */
+  place?: Place | undefined;
+};
+
+/**
+ * Describes the message weft.v1.MigrateEndpointRequest.
+ * Use `create(MigrateEndpointRequestSchema)` to create a new message.
+ */
+export declare const MigrateEndpointRequestSchema: GenMessage<MigrateEndpointRequest>;
+
+/**
+ * @generated from message weft.v1.MigrateEndpointResponse
+ */
+export declare type MigrateEndpointResponse = Message<"weft.v1.MigrateEndpointResponse"> & {
+  /**
+   * @generated from field: weft.v1.Endpoint endpoint = 1;
+   */
+  endpoint?: Endpoint | undefined;
+
+  /**
+   * @generated from field: string former_node = 2;
+   */
+  formerNode: string;
+
+  /**
+   * @generated from field: uint64 revision = 3;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message weft.v1.MigrateEndpointResponse.
+ * Use `create(MigrateEndpointResponseSchema)` to create a new message.
+ */
+export declare const MigrateEndpointResponseSchema: GenMessage<MigrateEndpointResponse>;
+
+/**
+ * @generated from message weft.v1.CancelMigrationRequest
+ */
+export declare type CancelMigrationRequest = Message<"weft.v1.CancelMigrationRequest"> & {
+  /**
+   * As of MigrateEndpointRequest.
+   *
+   * @generated from field: string endpoint = 1;
+   */
+  endpoint: string;
+
+  /**
+   * @generated from field: string network = 2;
+   */
+  network: string;
+};
+
+/**
+ * Describes the message weft.v1.CancelMigrationRequest.
+ * Use `create(CancelMigrationRequestSchema)` to create a new message.
+ */
+export declare const CancelMigrationRequestSchema: GenMessage<CancelMigrationRequest>;
+
+/**
+ * @generated from message weft.v1.CancelMigrationResponse
+ */
+export declare type CancelMigrationResponse = Message<"weft.v1.CancelMigrationResponse"> & {
+  /**
+   * @generated from field: weft.v1.Endpoint endpoint = 1;
+   */
+  endpoint?: Endpoint | undefined;
+
+  /**
+   * The node that made ready; empty: there was none.
+   *
+   * @generated from field: string node = 2;
+   */
+  node: string;
+};
+
+/**
+ * Describes the message weft.v1.CancelMigrationResponse.
+ * Use `create(CancelMigrationResponseSchema)` to create a new message.
+ */
+export declare const CancelMigrationResponseSchema: GenMessage<CancelMigrationResponse>;
+
+/**
  * @generated from service weft.v1.AdminService
  */
 export declare const AdminService: GenService<{
@@ -976,6 +1138,16 @@ export declare const AdminService: GenService<{
     output: typeof SetNodeResponseSchema;
   },
   /**
+   * A node that is away is dead: others may have its endpoints, and it has none when it comes back.
+   *
+   * @generated from rpc weft.v1.AdminService.FailNode
+   */
+  failNode: {
+    methodKind: "unary";
+    input: typeof FailNodeRequestSchema;
+    output: typeof FailNodeResponseSchema;
+  },
+  /**
    * @generated from rpc weft.v1.AdminService.CreateToken
    */
   createToken: {
@@ -1010,6 +1182,26 @@ export declare const AdminService: GenService<{
     methodKind: "unary";
     input: typeof SetEndpointRequestSchema;
     output: typeof SetEndpointResponseSchema;
+  },
+  /**
+   * Moves an endpoint to another node. Answers when that one has it; if it does not come to that, the endpoint stays where it is.
+   *
+   * @generated from rpc weft.v1.AdminService.MigrateEndpoint
+   */
+  migrateEndpoint: {
+    methodKind: "unary";
+    input: typeof MigrateEndpointRequestSchema;
+    output: typeof MigrateEndpointResponseSchema;
+  },
+  /**
+   * No node makes ready to take it over any more.
+   *
+   * @generated from rpc weft.v1.AdminService.CancelMigration
+   */
+  cancelMigration: {
+    methodKind: "unary";
+    input: typeof CancelMigrationRequestSchema;
+    output: typeof CancelMigrationResponseSchema;
   },
   /**
    * What becomes of a packet from one to the other by the policies that there are, and why.

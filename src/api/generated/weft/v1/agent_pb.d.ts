@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Bandwidth, Endpoint } from "./resources_pb.js";
+import type { AllowedAddress, Bandwidth, Endpoint, Tap } from "./resources_pb.js";
 import type { InPlaceProgressSchema, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
@@ -84,6 +84,13 @@ export declare type AttachRequest = Message<"weft.v1.AttachRequest"> & {
    * @generated from field: map<string, string> labels = 80;
    */
   labels: { [key: string]: string };
+
+  /**
+   * Id or address of an endpoint on another node that is to be taken over as soon as it announces itself here; empty: a new endpoint.
+   *
+   * @generated from field: string standby = 100;
+   */
+  standby: string;
 };
 
 /**
@@ -91,61 +98,6 @@ export declare type AttachRequest = Message<"weft.v1.AttachRequest"> & {
  * Use `create(AttachRequestSchema)` to create a new message.
  */
 export declare const AttachRequestSchema: GenMessage<AttachRequest>;
-
-/**
- * Who may open a tap beside root, by number, and how.
- *
- * @generated from message weft.v1.Tap
- */
-export declare type Tap = Message<"weft.v1.Tap"> & {
-  /**
-   * @generated from field: optional uint32 owner = 1;
-   */
-  owner?: number | undefined;
-
-  /**
-   * @generated from field: optional uint32 group = 2;
-   */
-  group?: number | undefined;
-
-  /**
-   * @generated from field: bool multi_queue = 3;
-   */
-  multiQueue: boolean;
-};
-
-/**
- * Describes the message weft.v1.Tap.
- * Use `create(TapSchema)` to create a new message.
- */
-export declare const TapSchema: GenMessage<Tap>;
-
-/**
- * What an endpoint may send with beside its own addresses.
- *
- * @generated from message weft.v1.AllowedAddress
- */
-export declare type AllowedAddress = Message<"weft.v1.AllowedAddress"> & {
-  /**
-   * Of one address, or of many.
-   *
-   * @generated from field: string prefix = 1;
-   */
-  prefix: string;
-
-  /**
-   * Empty: with its own MAC alone.
-   *
-   * @generated from field: string mac = 2;
-   */
-  mac: string;
-};
-
-/**
- * Describes the message weft.v1.AllowedAddress.
- * Use `create(AllowedAddressSchema)` to create a new message.
- */
-export declare const AllowedAddressSchema: GenMessage<AllowedAddress>;
 
 /**
  * @generated from message weft.v1.AttachResponse

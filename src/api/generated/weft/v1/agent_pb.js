@@ -12,7 +12,7 @@ import { file_weft_v1_resources } from "./resources_pb.js";
  * Describes the file weft/v1/agent.proto.
  */
 export const file_weft_v1_agent = /*@__PURE__*/
-  fileDesc("ChN3ZWZ0L3YxL2FnZW50LnByb3RvEgd3ZWZ0LnYxIt0CCg1BdHRhY2hSZXF1ZXN0Eg8KB25ldHdvcmsYASABKAkSDQoFbmV0bnMYAiABKAkSEQoJaW50ZXJmYWNlGAMgASgJEgsKA21hYxgEIAEoCRILCgNpcHMYBSADKAkSFgoOcm91dGVfcHJpb3JpdHkYBiABKA0SDgoGZGV2aWNlGAcgASgJEhkKA3RhcBgIIAEoCzIMLndlZnQudjEuVGFwEiUKCWJhbmR3aWR0aBhGIAEoCzISLndlZnQudjEuQmFuZHdpZHRoEjIKEWFsbG93ZWRfYWRkcmVzc2VzGFogAygLMhcud2VmdC52MS5BbGxvd2VkQWRkcmVzcxIyCgZsYWJlbHMYUCADKAsyIi53ZWZ0LnYxLkF0dGFjaFJlcXVlc3QuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJWCgNUYXASEgoFb3duZXIYASABKA1IAIgBARISCgVncm91cBgCIAEoDUgBiAEBEhMKC211bHRpX3F1ZXVlGAMgASgIQggKBl9vd25lckIICgZfZ3JvdXAiLQoOQWxsb3dlZEFkZHJlc3MSDgoGcHJlZml4GAEgASgJEgsKA21hYxgCIAEoCSJ6Cg5BdHRhY2hSZXNwb25zZRIjCghlbmRwb2ludBgBIAEoCzIRLndlZnQudjEuRW5kcG9pbnQSEQoJaW50ZXJmYWNlGAIgASgJEgsKA210dRgDIAEoDRIRCglhZGRyZXNzZXMYBCADKAkSEAoIcmV2aXNpb24YFCABKAQiUgoNRGV0YWNoUmVxdWVzdBIPCgduZXR3b3JrGAEgASgJEg0KBW5ldG5zGAIgASgJEhEKCWludGVyZmFjZRgDIAEoCRIOCgZkZXZpY2UYBCABKAkiIgoORGV0YWNoUmVzcG9uc2USEAoIZW5kcG9pbnQYASABKAkiFwoVR2V0QWdlbnRTdGF0dXNSZXF1ZXN0IqsDChZHZXRBZ2VudFN0YXR1c1Jlc3BvbnNlEgwKBG5vZGUYASABKAkSEAoIaW5zdGFuY2UYAiABKAkSDwoHdmVyc2lvbhgDIAEoCRIUCgxzZXJ2ZXJfc3RhdGUYBCABKAkSFAoMc2VydmVyX2Vycm9yGAUgASgJEhAKCHJldmlzaW9uGAYgASgEEg8KB2luX3N5bmMYByABKAgSFgoObmV0bGlua193cml0ZXMYCCABKAQSDwoHcmVwYWlycxgJIAEoBBINCgV2dGVwcxgKIAMoCRIUCgx1bmRlcmxheV9tdHUYCyABKA0SKAoIbmV0d29ya3MYDCADKAsyFi53ZWZ0LnYxLk5ldHdvcmtTdGF0dXMSKgoJZW5kcG9pbnRzGA0gAygLMhcud2VmdC52MS5FbmRwb2ludFN0YXR1cxInCghwcm9ibGVtcxgOIAMoCzIVLndlZnQudjEuT2JqZWN0U3RhdHVzEhsKE2NlcnRpZmljYXRlX2V4cGlyZXMYDyABKAQSDgoGdXB0aW1lGBAgASgEEhcKD3Jlc2lkZW50X21lbW9yeRgRIAEoBCLVAwoNTmV0d29ya1N0YXR1cxIMCgRuYW1lGAEgASgJEg4KBnRlbmFudBgCIAEoCRILCgN2bmkYAyABKA0SEQoJbmFtZXNwYWNlGAQgASgJEg4KBmJyaWRnZRgFIAEoCRIOCgZ0dW5uZWwYBiABKAkSCwoDbXR1GAcgASgNEgwKBHBvcnQYCCABKA0SFwoPbG9jYWxfZW5kcG9pbnRzGAkgASgNEhgKEHJlbW90ZV9lbmRwb2ludHMYCiABKA0SFAoMcmVtb3RlX3Z0ZXBzGAsgAygJEg8KB3N1Ym5ldHMYDCADKAkSDAoEbW9kZRgNIAEoCRIVCg1lbmNhcHN1bGF0aW9uGA4gASgJEhAKCHVuZGVybGF5GA8gASgJEhEKCWRpc2NvdmVyeRgQIAEoCRIQCghsZWFybmluZxgRIAEoCRIPCgdzdGFuZGJ5GBIgAygJEg0KBWdyb3VwGBMgASgJEhcKD2dyb3VwX2ludGVyZmFjZRgUIAEoCRIUCgxncm91cF9qb2luZWQYFSABKAgSFAoMbG9jYWxfYmxvY2tzGBYgAygJEhUKDXJlbW90ZV9ibG9ja3MYFyABKA0SGQoRbGVhcm5lZF9lbmRwb2ludHMYGCABKA0i6wEKDkVuZHBvaW50U3RhdHVzEiMKCGVuZHBvaW50GAEgASgLMhEud2VmdC52MS5FbmRwb2ludBINCgVuZXRucxgCIAEoCRIRCglpbnRlcmZhY2UYAyABKAkSDAoEcG9ydBgEIAEoCRINCgVzdGF0ZRgFIAEoCRIOCgZyZWFzb24YBiABKAkSNQoHZHJvcHBlZBhaIAMoCzIkLndlZnQudjEuRW5kcG9pbnRTdGF0dXMuRHJvcHBlZEVudHJ5Gi4KDERyb3BwZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBIkoKDEtlcm5lbE9iamVjdBIMCgRraW5kGAEgASgJEg4KBnRlbmFudBgCIAEoCRIPCgduZXR3b3JrGAMgASgJEgsKA2tleRgEIAEoCSKIAQoMT2JqZWN0U3RhdHVzEg4KBm9iamVjdBgBIAEoCRINCgVzdGF0ZRgCIAEoCRIOCgZyZWFzb24YAyABKAkSKAoJcmVmZXJlbmNlGAQgASgLMhUud2VmdC52MS5LZXJuZWxPYmplY3QSDQoFc2luY2UYBSABKAQSEAoIYXR0ZW1wdHMYBiABKA0iKAoWR2V0UG9saWN5Q291bnRzUmVxdWVzdBIOCgZwb2xpY3kYASABKAkihgEKF0dldFBvbGljeUNvdW50c1Jlc3BvbnNlEjwKBmNvdW50cxgBIAMoCzIsLndlZnQudjEuR2V0UG9saWN5Q291bnRzUmVzcG9uc2UuQ291bnRzRW50cnkaLQoLQ291bnRzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgEOgI4ASIyChBMaXN0VGFibGVSZXF1ZXN0Eg0KBXRhYmxlGAEgASgJEg8KB25ldHdvcmsYAiABKAkiNAoRTGlzdFRhYmxlUmVzcG9uc2USHwoEcm93cxgBIAMoCzIRLndlZnQudjEuVGFibGVSb3ciiwEKCFRhYmxlUm93Eg8KB25ldHdvcmsYASABKAkSEQoJbmFtZXNwYWNlGAIgASgJEg4KBmRldmljZRgDIAEoCRILCgNrZXkYBCABKAkSDwoHZGVzaXJlZBgFIAEoCRIOCgZhY3R1YWwYBiABKAkSDgoGb3JpZ2luGAcgASgJEg0KBXN0YXRlGAggASgJIiQKEldhdGNoRXZlbnRzUmVxdWVzdBIOCgZmb2xsb3cYASABKAgifQoFRXZlbnQSDAoEdGltZRgBIAEoBBINCgVsZXZlbBgCIAEoCRIMCgRraW5kGAMgASgJEg4KBm9iamVjdBgEIAEoCRIPCgdtZXNzYWdlGAUgASgJEigKCXJlZmVyZW5jZRgGIAEoCzIVLndlZnQudjEuS2VybmVsT2JqZWN0IikKFkdldEJhbmR3aWR0aFVzZVJlcXVlc3QSDwoHbmV0d29yaxgBIAEoCSI+ChdHZXRCYW5kd2lkdGhVc2VSZXNwb25zZRIjCgR1c2VzGAEgAygLMhUud2VmdC52MS5CYW5kd2lkdGhVc2UimAEKDEJhbmR3aWR0aFVzZRIPCgduZXR3b3JrGAEgASgJEhAKCGVuZHBvaW50GAIgASgJEhEKCWRpcmVjdGlvbhgDIAEoCRIOCgZvY3RldHMYBCABKAQSDwoHcGFja2V0cxgFIAEoBBIPCgdsaW1pdGVkGAYgASgEEg8KB2Ryb3BwZWQYByABKAQSDwoHd2FpdGluZxgIIAEoBDLIBAoMQWdlbnRTZXJ2aWNlEjkKBkF0dGFjaBIWLndlZnQudjEuQXR0YWNoUmVxdWVzdBoXLndlZnQudjEuQXR0YWNoUmVzcG9uc2USOQoGRGV0YWNoEhYud2VmdC52MS5EZXRhY2hSZXF1ZXN0Ghcud2VmdC52MS5EZXRhY2hSZXNwb25zZRJMCglHZXRTdGF0dXMSHi53ZWZ0LnYxLkdldEFnZW50U3RhdHVzUmVxdWVzdBofLndlZnQudjEuR2V0QWdlbnRTdGF0dXNSZXNwb25zZRJCCglMaXN0VGFibGUSGS53ZWZ0LnYxLkxpc3RUYWJsZVJlcXVlc3QaGi53ZWZ0LnYxLkxpc3RUYWJsZVJlc3BvbnNlEjwKC1dhdGNoRXZlbnRzEhsud2VmdC52MS5XYXRjaEV2ZW50c1JlcXVlc3QaDi53ZWZ0LnYxLkV2ZW50MAESVAoPR2V0UG9saWN5Q291bnRzEh8ud2VmdC52MS5HZXRQb2xpY3lDb3VudHNSZXF1ZXN0GiAud2VmdC52MS5HZXRQb2xpY3lDb3VudHNSZXNwb25zZRJGCgtXYWl0SW5QbGFjZRIbLndlZnQudjEuV2FpdEluUGxhY2VSZXF1ZXN0Ghgud2VmdC52MS5JblBsYWNlUHJvZ3Jlc3MwARJUCg9HZXRCYW5kd2lkdGhVc2USHy53ZWZ0LnYxLkdldEJhbmR3aWR0aFVzZVJlcXVlc3QaIC53ZWZ0LnYxLkdldEJhbmR3aWR0aFVzZVJlc3BvbnNlYgZwcm90bzM", [file_weft_v1_readiness, file_weft_v1_resources]);
+  fileDesc("ChN3ZWZ0L3YxL2FnZW50LnByb3RvEgd3ZWZ0LnYxIu4CCg1BdHRhY2hSZXF1ZXN0Eg8KB25ldHdvcmsYASABKAkSDQoFbmV0bnMYAiABKAkSEQoJaW50ZXJmYWNlGAMgASgJEgsKA21hYxgEIAEoCRILCgNpcHMYBSADKAkSFgoOcm91dGVfcHJpb3JpdHkYBiABKA0SDgoGZGV2aWNlGAcgASgJEhkKA3RhcBgIIAEoCzIMLndlZnQudjEuVGFwEiUKCWJhbmR3aWR0aBhGIAEoCzISLndlZnQudjEuQmFuZHdpZHRoEjIKEWFsbG93ZWRfYWRkcmVzc2VzGFogAygLMhcud2VmdC52MS5BbGxvd2VkQWRkcmVzcxIyCgZsYWJlbHMYUCADKAsyIi53ZWZ0LnYxLkF0dGFjaFJlcXVlc3QuTGFiZWxzRW50cnkSDwoHc3RhbmRieRhkIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBInoKDkF0dGFjaFJlc3BvbnNlEiMKCGVuZHBvaW50GAEgASgLMhEud2VmdC52MS5FbmRwb2ludBIRCglpbnRlcmZhY2UYAiABKAkSCwoDbXR1GAMgASgNEhEKCWFkZHJlc3NlcxgEIAMoCRIQCghyZXZpc2lvbhgUIAEoBCJSCg1EZXRhY2hSZXF1ZXN0Eg8KB25ldHdvcmsYASABKAkSDQoFbmV0bnMYAiABKAkSEQoJaW50ZXJmYWNlGAMgASgJEg4KBmRldmljZRgEIAEoCSIiCg5EZXRhY2hSZXNwb25zZRIQCghlbmRwb2ludBgBIAEoCSIXChVHZXRBZ2VudFN0YXR1c1JlcXVlc3QiqwMKFkdldEFnZW50U3RhdHVzUmVzcG9uc2USDAoEbm9kZRgBIAEoCRIQCghpbnN0YW5jZRgCIAEoCRIPCgd2ZXJzaW9uGAMgASgJEhQKDHNlcnZlcl9zdGF0ZRgEIAEoCRIUCgxzZXJ2ZXJfZXJyb3IYBSABKAkSEAoIcmV2aXNpb24YBiABKAQSDwoHaW5fc3luYxgHIAEoCBIWCg5uZXRsaW5rX3dyaXRlcxgIIAEoBBIPCgdyZXBhaXJzGAkgASgEEg0KBXZ0ZXBzGAogAygJEhQKDHVuZGVybGF5X210dRgLIAEoDRIoCghuZXR3b3JrcxgMIAMoCzIWLndlZnQudjEuTmV0d29ya1N0YXR1cxIqCgllbmRwb2ludHMYDSADKAsyFy53ZWZ0LnYxLkVuZHBvaW50U3RhdHVzEicKCHByb2JsZW1zGA4gAygLMhUud2VmdC52MS5PYmplY3RTdGF0dXMSGwoTY2VydGlmaWNhdGVfZXhwaXJlcxgPIAEoBBIOCgZ1cHRpbWUYECABKAQSFwoPcmVzaWRlbnRfbWVtb3J5GBEgASgEItUDCg1OZXR3b3JrU3RhdHVzEgwKBG5hbWUYASABKAkSDgoGdGVuYW50GAIgASgJEgsKA3ZuaRgDIAEoDRIRCgluYW1lc3BhY2UYBCABKAkSDgoGYnJpZGdlGAUgASgJEg4KBnR1bm5lbBgGIAEoCRILCgNtdHUYByABKA0SDAoEcG9ydBgIIAEoDRIXCg9sb2NhbF9lbmRwb2ludHMYCSABKA0SGAoQcmVtb3RlX2VuZHBvaW50cxgKIAEoDRIUCgxyZW1vdGVfdnRlcHMYCyADKAkSDwoHc3VibmV0cxgMIAMoCRIMCgRtb2RlGA0gASgJEhUKDWVuY2Fwc3VsYXRpb24YDiABKAkSEAoIdW5kZXJsYXkYDyABKAkSEQoJZGlzY292ZXJ5GBAgASgJEhAKCGxlYXJuaW5nGBEgASgJEg8KB3N0YW5kYnkYEiADKAkSDQoFZ3JvdXAYEyABKAkSFwoPZ3JvdXBfaW50ZXJmYWNlGBQgASgJEhQKDGdyb3VwX2pvaW5lZBgVIAEoCBIUCgxsb2NhbF9ibG9ja3MYFiADKAkSFQoNcmVtb3RlX2Jsb2NrcxgXIAEoDRIZChFsZWFybmVkX2VuZHBvaW50cxgYIAEoDSLrAQoORW5kcG9pbnRTdGF0dXMSIwoIZW5kcG9pbnQYASABKAsyES53ZWZ0LnYxLkVuZHBvaW50Eg0KBW5ldG5zGAIgASgJEhEKCWludGVyZmFjZRgDIAEoCRIMCgRwb3J0GAQgASgJEg0KBXN0YXRlGAUgASgJEg4KBnJlYXNvbhgGIAEoCRI1Cgdkcm9wcGVkGFogAygLMiQud2VmdC52MS5FbmRwb2ludFN0YXR1cy5Ecm9wcGVkRW50cnkaLgoMRHJvcHBlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEiSgoMS2VybmVsT2JqZWN0EgwKBGtpbmQYASABKAkSDgoGdGVuYW50GAIgASgJEg8KB25ldHdvcmsYAyABKAkSCwoDa2V5GAQgASgJIogBCgxPYmplY3RTdGF0dXMSDgoGb2JqZWN0GAEgASgJEg0KBXN0YXRlGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIoCglyZWZlcmVuY2UYBCABKAsyFS53ZWZ0LnYxLktlcm5lbE9iamVjdBINCgVzaW5jZRgFIAEoBBIQCghhdHRlbXB0cxgGIAEoDSIoChZHZXRQb2xpY3lDb3VudHNSZXF1ZXN0Eg4KBnBvbGljeRgBIAEoCSKGAQoXR2V0UG9saWN5Q291bnRzUmVzcG9uc2USPAoGY291bnRzGAEgAygLMiwud2VmdC52MS5HZXRQb2xpY3lDb3VudHNSZXNwb25zZS5Db3VudHNFbnRyeRotCgtDb3VudHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBIjIKEExpc3RUYWJsZVJlcXVlc3QSDQoFdGFibGUYASABKAkSDwoHbmV0d29yaxgCIAEoCSI0ChFMaXN0VGFibGVSZXNwb25zZRIfCgRyb3dzGAEgAygLMhEud2VmdC52MS5UYWJsZVJvdyKLAQoIVGFibGVSb3cSDwoHbmV0d29yaxgBIAEoCRIRCgluYW1lc3BhY2UYAiABKAkSDgoGZGV2aWNlGAMgASgJEgsKA2tleRgEIAEoCRIPCgdkZXNpcmVkGAUgASgJEg4KBmFjdHVhbBgGIAEoCRIOCgZvcmlnaW4YByABKAkSDQoFc3RhdGUYCCABKAkiJAoSV2F0Y2hFdmVudHNSZXF1ZXN0Eg4KBmZvbGxvdxgBIAEoCCJ9CgVFdmVudBIMCgR0aW1lGAEgASgEEg0KBWxldmVsGAIgASgJEgwKBGtpbmQYAyABKAkSDgoGb2JqZWN0GAQgASgJEg8KB21lc3NhZ2UYBSABKAkSKAoJcmVmZXJlbmNlGAYgASgLMhUud2VmdC52MS5LZXJuZWxPYmplY3QiKQoWR2V0QmFuZHdpZHRoVXNlUmVxdWVzdBIPCgduZXR3b3JrGAEgASgJIj4KF0dldEJhbmR3aWR0aFVzZVJlc3BvbnNlEiMKBHVzZXMYASADKAsyFS53ZWZ0LnYxLkJhbmR3aWR0aFVzZSKYAQoMQmFuZHdpZHRoVXNlEg8KB25ldHdvcmsYASABKAkSEAoIZW5kcG9pbnQYAiABKAkSEQoJZGlyZWN0aW9uGAMgASgJEg4KBm9jdGV0cxgEIAEoBBIPCgdwYWNrZXRzGAUgASgEEg8KB2xpbWl0ZWQYBiABKAQSDwoHZHJvcHBlZBgHIAEoBBIPCgd3YWl0aW5nGAggASgEMsgECgxBZ2VudFNlcnZpY2USOQoGQXR0YWNoEhYud2VmdC52MS5BdHRhY2hSZXF1ZXN0Ghcud2VmdC52MS5BdHRhY2hSZXNwb25zZRI5CgZEZXRhY2gSFi53ZWZ0LnYxLkRldGFjaFJlcXVlc3QaFy53ZWZ0LnYxLkRldGFjaFJlc3BvbnNlEkwKCUdldFN0YXR1cxIeLndlZnQudjEuR2V0QWdlbnRTdGF0dXNSZXF1ZXN0Gh8ud2VmdC52MS5HZXRBZ2VudFN0YXR1c1Jlc3BvbnNlEkIKCUxpc3RUYWJsZRIZLndlZnQudjEuTGlzdFRhYmxlUmVxdWVzdBoaLndlZnQudjEuTGlzdFRhYmxlUmVzcG9uc2USPAoLV2F0Y2hFdmVudHMSGy53ZWZ0LnYxLldhdGNoRXZlbnRzUmVxdWVzdBoOLndlZnQudjEuRXZlbnQwARJUCg9HZXRQb2xpY3lDb3VudHMSHy53ZWZ0LnYxLkdldFBvbGljeUNvdW50c1JlcXVlc3QaIC53ZWZ0LnYxLkdldFBvbGljeUNvdW50c1Jlc3BvbnNlEkYKC1dhaXRJblBsYWNlEhsud2VmdC52MS5XYWl0SW5QbGFjZVJlcXVlc3QaGC53ZWZ0LnYxLkluUGxhY2VQcm9ncmVzczABElQKD0dldEJhbmR3aWR0aFVzZRIfLndlZnQudjEuR2V0QmFuZHdpZHRoVXNlUmVxdWVzdBogLndlZnQudjEuR2V0QmFuZHdpZHRoVXNlUmVzcG9uc2ViBnByb3RvMw", [file_weft_v1_readiness, file_weft_v1_resources]);
 
 /**
  * Describes the message weft.v1.AttachRequest.
@@ -22,151 +22,137 @@ export const AttachRequestSchema = /*@__PURE__*/
   messageDesc(file_weft_v1_agent, 0);
 
 /**
- * Describes the message weft.v1.Tap.
- * Use `create(TapSchema)` to create a new message.
- */
-export const TapSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 1);
-
-/**
- * Describes the message weft.v1.AllowedAddress.
- * Use `create(AllowedAddressSchema)` to create a new message.
- */
-export const AllowedAddressSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 2);
-
-/**
  * Describes the message weft.v1.AttachResponse.
  * Use `create(AttachResponseSchema)` to create a new message.
  */
 export const AttachResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 3);
+  messageDesc(file_weft_v1_agent, 1);
 
 /**
  * Describes the message weft.v1.DetachRequest.
  * Use `create(DetachRequestSchema)` to create a new message.
  */
 export const DetachRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 4);
+  messageDesc(file_weft_v1_agent, 2);
 
 /**
  * Describes the message weft.v1.DetachResponse.
  * Use `create(DetachResponseSchema)` to create a new message.
  */
 export const DetachResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 5);
+  messageDesc(file_weft_v1_agent, 3);
 
 /**
  * Describes the message weft.v1.GetAgentStatusRequest.
  * Use `create(GetAgentStatusRequestSchema)` to create a new message.
  */
 export const GetAgentStatusRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 6);
+  messageDesc(file_weft_v1_agent, 4);
 
 /**
  * Describes the message weft.v1.GetAgentStatusResponse.
  * Use `create(GetAgentStatusResponseSchema)` to create a new message.
  */
 export const GetAgentStatusResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 7);
+  messageDesc(file_weft_v1_agent, 5);
 
 /**
  * Describes the message weft.v1.NetworkStatus.
  * Use `create(NetworkStatusSchema)` to create a new message.
  */
 export const NetworkStatusSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 8);
+  messageDesc(file_weft_v1_agent, 6);
 
 /**
  * Describes the message weft.v1.EndpointStatus.
  * Use `create(EndpointStatusSchema)` to create a new message.
  */
 export const EndpointStatusSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 9);
+  messageDesc(file_weft_v1_agent, 7);
 
 /**
  * Describes the message weft.v1.KernelObject.
  * Use `create(KernelObjectSchema)` to create a new message.
  */
 export const KernelObjectSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 10);
+  messageDesc(file_weft_v1_agent, 8);
 
 /**
  * Describes the message weft.v1.ObjectStatus.
  * Use `create(ObjectStatusSchema)` to create a new message.
  */
 export const ObjectStatusSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 11);
+  messageDesc(file_weft_v1_agent, 9);
 
 /**
  * Describes the message weft.v1.GetPolicyCountsRequest.
  * Use `create(GetPolicyCountsRequestSchema)` to create a new message.
  */
 export const GetPolicyCountsRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 12);
+  messageDesc(file_weft_v1_agent, 10);
 
 /**
  * Describes the message weft.v1.GetPolicyCountsResponse.
  * Use `create(GetPolicyCountsResponseSchema)` to create a new message.
  */
 export const GetPolicyCountsResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 13);
+  messageDesc(file_weft_v1_agent, 11);
 
 /**
  * Describes the message weft.v1.ListTableRequest.
  * Use `create(ListTableRequestSchema)` to create a new message.
  */
 export const ListTableRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 14);
+  messageDesc(file_weft_v1_agent, 12);
 
 /**
  * Describes the message weft.v1.ListTableResponse.
  * Use `create(ListTableResponseSchema)` to create a new message.
  */
 export const ListTableResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 15);
+  messageDesc(file_weft_v1_agent, 13);
 
 /**
  * Describes the message weft.v1.TableRow.
  * Use `create(TableRowSchema)` to create a new message.
  */
 export const TableRowSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 16);
+  messageDesc(file_weft_v1_agent, 14);
 
 /**
  * Describes the message weft.v1.WatchEventsRequest.
  * Use `create(WatchEventsRequestSchema)` to create a new message.
  */
 export const WatchEventsRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 17);
+  messageDesc(file_weft_v1_agent, 15);
 
 /**
  * Describes the message weft.v1.Event.
  * Use `create(EventSchema)` to create a new message.
  */
 export const EventSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 18);
+  messageDesc(file_weft_v1_agent, 16);
 
 /**
  * Describes the message weft.v1.GetBandwidthUseRequest.
  * Use `create(GetBandwidthUseRequestSchema)` to create a new message.
  */
 export const GetBandwidthUseRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 19);
+  messageDesc(file_weft_v1_agent, 17);
 
 /**
  * Describes the message weft.v1.GetBandwidthUseResponse.
  * Use `create(GetBandwidthUseResponseSchema)` to create a new message.
  */
 export const GetBandwidthUseResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 20);
+  messageDesc(file_weft_v1_agent, 18);
 
 /**
  * Describes the message weft.v1.BandwidthUse.
  * Use `create(BandwidthUseSchema)` to create a new message.
  */
 export const BandwidthUseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_agent, 21);
+  messageDesc(file_weft_v1_agent, 19);
 
 /**
  * @generated from service weft.v1.AgentService

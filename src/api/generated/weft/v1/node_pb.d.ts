@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Block, Endpoint, Network, Node, Policy, PolicyMember } from "./resources_pb.js";
+import type { Block, Endpoint, Network, Node, Policy, PolicyMember, Port } from "./resources_pb.js";
 import type { InPlaceProgressSchema, NetworkChange, ReportInPlaceRequestSchema, ReportInPlaceResponseSchema, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
@@ -204,6 +204,196 @@ export declare type CreateEndpointRequest = Message<"weft.v1.CreateEndpointReque
  * Use `create(CreateEndpointRequestSchema)` to create a new message.
  */
 export declare const CreateEndpointRequestSchema: GenMessage<CreateEndpointRequest>;
+
+/**
+ * @generated from message weft.v1.PrepareEndpointRequest
+ */
+export declare type PrepareEndpointRequest = Message<"weft.v1.PrepareEndpointRequest"> & {
+  /**
+   * @generated from field: string network = 1;
+   */
+  network: string;
+
+  /**
+   * Id, MAC or address of an endpoint on another node.
+   *
+   * @generated from field: string endpoint = 2;
+   */
+  endpoint: string;
+};
+
+/**
+ * Describes the message weft.v1.PrepareEndpointRequest.
+ * Use `create(PrepareEndpointRequestSchema)` to create a new message.
+ */
+export declare const PrepareEndpointRequestSchema: GenMessage<PrepareEndpointRequest>;
+
+/**
+ * @generated from message weft.v1.PrepareEndpointResponse
+ */
+export declare type PrepareEndpointResponse = Message<"weft.v1.PrepareEndpointResponse"> & {
+  /**
+   * @generated from field: weft.v1.Endpoint endpoint = 1;
+   */
+  endpoint?: Endpoint | undefined;
+
+  /**
+   * Prepared as of this revision.
+   *
+   * @generated from field: uint64 revision = 2;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message weft.v1.PrepareEndpointResponse.
+ * Use `create(PrepareEndpointResponseSchema)` to create a new message.
+ */
+export declare const PrepareEndpointResponseSchema: GenMessage<PrepareEndpointResponse>;
+
+/**
+ * @generated from message weft.v1.OfferPortRequest
+ */
+export declare type OfferPortRequest = Message<"weft.v1.OfferPortRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * How it is attached here; unset: `reason` says why no other node can attach it by itself.
+   *
+   * @generated from field: weft.v1.Port port = 2;
+   */
+  port?: Port | undefined;
+
+  /**
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message weft.v1.OfferPortRequest.
+ * Use `create(OfferPortRequestSchema)` to create a new message.
+ */
+export declare const OfferPortRequestSchema: GenMessage<OfferPortRequest>;
+
+/**
+ * @generated from message weft.v1.OfferPortResponse
+ */
+export declare type OfferPortResponse = Message<"weft.v1.OfferPortResponse"> & {
+};
+
+/**
+ * Describes the message weft.v1.OfferPortResponse.
+ * Use `create(OfferPortResponseSchema)` to create a new message.
+ */
+export declare const OfferPortResponseSchema: GenMessage<OfferPortResponse>;
+
+/**
+ * @generated from message weft.v1.AwaitStandbyRequest
+ */
+export declare type AwaitStandbyRequest = Message<"weft.v1.AwaitStandbyRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message weft.v1.AwaitStandbyRequest.
+ * Use `create(AwaitStandbyRequestSchema)` to create a new message.
+ */
+export declare const AwaitStandbyRequestSchema: GenMessage<AwaitStandbyRequest>;
+
+/**
+ * @generated from message weft.v1.AwaitStandbyResponse
+ */
+export declare type AwaitStandbyResponse = Message<"weft.v1.AwaitStandbyResponse"> & {
+};
+
+/**
+ * Describes the message weft.v1.AwaitStandbyResponse.
+ * Use `create(AwaitStandbyResponseSchema)` to create a new message.
+ */
+export declare const AwaitStandbyResponseSchema: GenMessage<AwaitStandbyResponse>;
+
+/**
+ * @generated from message weft.v1.TakeOverEndpointRequest
+ */
+export declare type TakeOverEndpointRequest = Message<"weft.v1.TakeOverEndpointRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * As of CreateEndpointRequest.
+   *
+   * @generated from field: string attachment = 2;
+   */
+  attachment: string;
+};
+
+/**
+ * Describes the message weft.v1.TakeOverEndpointRequest.
+ * Use `create(TakeOverEndpointRequestSchema)` to create a new message.
+ */
+export declare const TakeOverEndpointRequestSchema: GenMessage<TakeOverEndpointRequest>;
+
+/**
+ * @generated from message weft.v1.TakeOverEndpointResponse
+ */
+export declare type TakeOverEndpointResponse = Message<"weft.v1.TakeOverEndpointResponse"> & {
+  /**
+   * The endpoint is the caller's at this revision.
+   *
+   * @generated from field: uint64 revision = 1;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message weft.v1.TakeOverEndpointResponse.
+ * Use `create(TakeOverEndpointResponseSchema)` to create a new message.
+ */
+export declare const TakeOverEndpointResponseSchema: GenMessage<TakeOverEndpointResponse>;
+
+/**
+ * @generated from message weft.v1.DeclineEndpointRequest
+ */
+export declare type DeclineEndpointRequest = Message<"weft.v1.DeclineEndpointRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Why the caller cannot take it over.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message weft.v1.DeclineEndpointRequest.
+ * Use `create(DeclineEndpointRequestSchema)` to create a new message.
+ */
+export declare const DeclineEndpointRequestSchema: GenMessage<DeclineEndpointRequest>;
+
+/**
+ * @generated from message weft.v1.DeclineEndpointResponse
+ */
+export declare type DeclineEndpointResponse = Message<"weft.v1.DeclineEndpointResponse"> & {
+};
+
+/**
+ * Describes the message weft.v1.DeclineEndpointResponse.
+ * Use `create(DeclineEndpointResponseSchema)` to create a new message.
+ */
+export declare const DeclineEndpointResponseSchema: GenMessage<DeclineEndpointResponse>;
 
 /**
  * @generated from message weft.v1.CreateEndpointResponse
@@ -833,7 +1023,56 @@ export declare const NodeService: GenService<{
   },
   /**
    * Releases endpoints of this node. An endpoint that does not exist, or is another node's by now, counts as released.
+   * The caller makes ready to take over an endpoint of another node, as soon as that announces itself at its port here.
    *
+   * @generated from rpc weft.v1.NodeService.PrepareEndpoint
+   */
+  prepareEndpoint: {
+    methodKind: "unary";
+    input: typeof PrepareEndpointRequestSchema;
+    output: typeof PrepareEndpointResponseSchema;
+  },
+  /**
+   * How an endpoint of the caller that is to move is attached, for the node that it moves to.
+   *
+   * @generated from rpc weft.v1.NodeService.OfferPort
+   */
+  offerPort: {
+    methodKind: "unary";
+    input: typeof OfferPortRequestSchema;
+    output: typeof OfferPortResponseSchema;
+  },
+  /**
+   * Answers when the nodes that can be expected to do so take what the caller sends in the endpoint's network, or have had time enough.
+   *
+   * @generated from rpc weft.v1.NodeService.AwaitStandby
+   */
+  awaitStandby: {
+    methodKind: "unary";
+    input: typeof AwaitStandbyRequestSchema;
+    output: typeof AwaitStandbyResponseSchema;
+  },
+  /**
+   * The caller is ready, and the endpoint is its own from now on. Once more is success.
+   *
+   * @generated from rpc weft.v1.NodeService.TakeOverEndpoint
+   */
+  takeOverEndpoint: {
+    methodKind: "unary";
+    input: typeof TakeOverEndpointRequestSchema;
+    output: typeof TakeOverEndpointResponseSchema;
+  },
+  /**
+   * The caller cannot take it over: the endpoint stays where it is.
+   *
+   * @generated from rpc weft.v1.NodeService.DeclineEndpoint
+   */
+  declineEndpoint: {
+    methodKind: "unary";
+    input: typeof DeclineEndpointRequestSchema;
+    output: typeof DeclineEndpointResponseSchema;
+  },
+  /**
    * @generated from rpc weft.v1.NodeService.DeleteEndpoints
    */
   deleteEndpoints: {

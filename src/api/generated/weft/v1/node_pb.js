@@ -12,7 +12,7 @@ import { file_weft_v1_resources } from "./resources_pb.js";
  * Describes the file weft/v1/node.proto.
  */
 export const file_weft_v1_node = /*@__PURE__*/
-  fileDesc("ChJ3ZWZ0L3YxL25vZGUucHJvdG8SB3dlZnQudjEiRwoLSm9pblJlcXVlc3QSDQoFdG9rZW4YASABKAkSDAoEbm9kZRgCIAEoCRIbChNjZXJ0aWZpY2F0ZV9yZXF1ZXN0GAMgASgMIjsKDEpvaW5SZXNwb25zZRITCgtjZXJ0aWZpY2F0ZRgBIAEoCRIWCg5jYV9jZXJ0aWZpY2F0ZRgCIAEoCSI2ChdSZW5ld0NlcnRpZmljYXRlUmVxdWVzdBIbChNjZXJ0aWZpY2F0ZV9yZXF1ZXN0GAEgASgMIkcKGFJlbmV3Q2VydGlmaWNhdGVSZXNwb25zZRITCgtjZXJ0aWZpY2F0ZRgBIAEoCRIWCg5jYV9jZXJ0aWZpY2F0ZRgCIAEoCSKFAQoPUmVnaXN0ZXJSZXF1ZXN0EhEKCXZ0ZXBfaXB2NBgBIAEoCRIRCgl2dGVwX2lwdjYYAiABKAkSFAoMdW5kZXJsYXlfbXR1GAMgASgNEhMKC2luY2FybmF0aW9uGAggASgMEhMKC3dhc19yZWZ1c2VkGAkgASgISgQIBBAFUgZsYWJlbHMiLwoQUmVnaXN0ZXJSZXNwb25zZRIbCgRub2RlGAEgASgLMg0ud2VmdC52MS5Ob2RlIs0BChVDcmVhdGVFbmRwb2ludFJlcXVlc3QSCgoCaWQYASABKAkSDwoHbmV0d29yaxgCIAEoCRISCgphdHRhY2htZW50GAMgASgJEgsKA21hYxgEIAEoCRILCgNpcHMYBSADKAkSOgoGbGFiZWxzGFAgAygLMioud2VmdC52MS5DcmVhdGVFbmRwb2ludFJlcXVlc3QuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJ3ChZDcmVhdGVFbmRwb2ludFJlc3BvbnNlEiMKCGVuZHBvaW50GAEgASgLMhEud2VmdC52MS5FbmRwb2ludBImCgduZXR3b3JrGAIgASgLMhUud2VmdC52MS5OZXR3b3JrU3RhdGUSEAoIcmV2aXNpb24YAyABKAQiVAoVUHVibGlzaExlYXJuZWRSZXF1ZXN0Eg8KB25ldHdvcmsYASABKAkSKgoJYWRkcmVzc2VzGAIgAygLMhcud2VmdC52MS5MZWFybmVkQWRkcmVzcyI2Cg5MZWFybmVkQWRkcmVzcxIKCgJpZBgBIAEoCRILCgNtYWMYAiABKAkSCwoDaXBzGAMgAygJIlUKFlB1Ymxpc2hMZWFybmVkUmVzcG9uc2USKQoIb3V0Y29tZXMYASADKAsyFy53ZWZ0LnYxLkxlYXJuZWRPdXRjb21lEhAKCHJldmlzaW9uGAIgASgEIloKDkxlYXJuZWRPdXRjb21lEiMKCGVuZHBvaW50GAEgASgLMhEud2VmdC52MS5FbmRwb2ludBIOCgZyZWFzb24YAiABKAkSEwoLcmV0cnlfYWZ0ZXIYAyABKA0iJQoWRGVsZXRlRW5kcG9pbnRzUmVxdWVzdBILCgNpZHMYASADKAkiKwoXRGVsZXRlRW5kcG9pbnRzUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAQilwEKDFdhdGNoUmVxdWVzdBIQCghyZXZpc2lvbhgBIAEoBBIQCghuZXR3b3JrcxgCIAMoCRITCgtpbmNhcm5hdGlvbhgIIAEoDBITCgt3YXNfcmVmdXNlZBgJIAEoCBIPCgdyZXBvcnRzGBQgASgIEhAKCGluX3BhcnRzGBUgASgIEhYKDnBvbGljeV90ZW5hbnRzGFAgAygJIloKDVdhdGNoUmVzcG9uc2USJQoHY2hhbmdlcxgBIAMoCzIULndlZnQudjEuV2F0Y2hDaGFuZ2USEAoIcmV2aXNpb24YAiABKAQSEAoIY29tcGxldGUYAyABKAgihwYKC1dhdGNoQ2hhbmdlEi4KDW5ldHdvcmtfYmVnaW4YASABKAsyFS53ZWZ0LnYxLk5ldHdvcmtTdGF0ZUgAEigKB25ldHdvcmsYAiABKAsyFS53ZWZ0LnYxLk5ldHdvcmtTdGF0ZUgAEhkKD25ldHdvcmtfcmVtb3ZlZBgDIAEoCUgAEiUKCGVuZHBvaW50GAQgASgLMhEud2VmdC52MS5FbmRwb2ludEgAEjYKEGVuZHBvaW50X3JlbW92ZWQYBSABKAsyGi53ZWZ0LnYxLkVuZHBvaW50UmVmZXJlbmNlSAASHQoEbm9kZRgGIAEoCzINLndlZnQudjEuTm9kZUgAEhYKDG5vZGVfcmVtb3ZlZBgHIAEoCUgAEhUKC25vZGVzX2JlZ2luGAggASgISAASHwoFYmxvY2sYCSABKAsyDi53ZWZ0LnYxLkJsb2NrSAASMAoNYmxvY2tfcmVtb3ZlZBgKIAEoCzIXLndlZnQudjEuQmxvY2tSZWZlcmVuY2VIABIXCg1hZ2VudF9yZWZ1c2VkGA8gASgJSAASFAoKcmVwb3J0X25vdxgRIAEoCEgAEjAKD25ldHdvcmtfZm9sbG93cxgQIAEoCzIVLndlZnQudjEuTmV0d29ya1N0YXRlSAASGAoOcG9saWNpZXNfYmVnaW4YUCABKAlIABIaChBwb2xpY2llc19yZXN1bWVkGFEgASgJSAASGgoQcG9saWNpZXNfcmVtb3ZlZBhSIAEoCUgAEiEKBnBvbGljeRhTIAEoCzIPLndlZnQudjEuUG9saWN5SAASMgoOcG9saWN5X3JlbW92ZWQYVCABKAsyGC53ZWZ0LnYxLlBvbGljeVJlZmVyZW5jZUgAEi4KDXBvbGljeV9tZW1iZXIYVSABKAsyFS53ZWZ0LnYxLlBvbGljeU1lbWJlckgAEj8KFXBvbGljeV9tZW1iZXJfcmVtb3ZlZBhWIAEoCzIeLndlZnQudjEuUG9saWN5TWVtYmVyUmVmZXJlbmNlSABCCAoGY2hhbmdlIigKFUdldE5ldHdvcmtQYXJ0UmVxdWVzdBIPCgduZXR3b3JrGAEgASgJIlEKFkdldE5ldHdvcmtQYXJ0UmVzcG9uc2USJQoHY2hhbmdlcxgBIAMoCzIULndlZnQudjEuV2F0Y2hDaGFuZ2USEAoIY29tcGxldGUYAiABKAgihQEKDE5ldHdvcmtTdGF0ZRIhCgduZXR3b3JrGAEgASgLMhAud2VmdC52MS5OZXR3b3JrEhUKDWVmZmVjdGl2ZV9tdHUYAiABKA0SJgoGY2hhbmdlGBQgASgLMhYud2VmdC52MS5OZXR3b3JrQ2hhbmdlEhMKC2xlZnRfYmVoaW5kGBUgAygJIi8KDkJsb2NrUmVmZXJlbmNlEg8KB25ldHdvcmsYASABKAkSDAoEY2lkchgCIAEoCSIvCg9Qb2xpY3lSZWZlcmVuY2USDgoGdGVuYW50GAEgASgJEgwKBG5hbWUYAiABKAkiRAoVUG9saWN5TWVtYmVyUmVmZXJlbmNlEg4KBnRlbmFudBgBIAEoCRIPCgduZXR3b3JrGAIgASgJEgoKAmlkGAMgASgJIjAKEUVuZHBvaW50UmVmZXJlbmNlEg8KB25ldHdvcmsYASABKAkSCgoCaWQYAiABKAky/QUKC05vZGVTZXJ2aWNlEjMKBEpvaW4SFC53ZWZ0LnYxLkpvaW5SZXF1ZXN0GhUud2VmdC52MS5Kb2luUmVzcG9uc2USVwoQUmVuZXdDZXJ0aWZpY2F0ZRIgLndlZnQudjEuUmVuZXdDZXJ0aWZpY2F0ZVJlcXVlc3QaIS53ZWZ0LnYxLlJlbmV3Q2VydGlmaWNhdGVSZXNwb25zZRI/CghSZWdpc3RlchIYLndlZnQudjEuUmVnaXN0ZXJSZXF1ZXN0Ghkud2VmdC52MS5SZWdpc3RlclJlc3BvbnNlElEKDkNyZWF0ZUVuZHBvaW50Eh4ud2VmdC52MS5DcmVhdGVFbmRwb2ludFJlcXVlc3QaHy53ZWZ0LnYxLkNyZWF0ZUVuZHBvaW50UmVzcG9uc2USVAoPRGVsZXRlRW5kcG9pbnRzEh8ud2VmdC52MS5EZWxldGVFbmRwb2ludHNSZXF1ZXN0GiAud2VmdC52MS5EZWxldGVFbmRwb2ludHNSZXNwb25zZRJRCg5QdWJsaXNoTGVhcm5lZBIeLndlZnQudjEuUHVibGlzaExlYXJuZWRSZXF1ZXN0Gh8ud2VmdC52MS5QdWJsaXNoTGVhcm5lZFJlc3BvbnNlEjgKBVdhdGNoEhUud2VmdC52MS5XYXRjaFJlcXVlc3QaFi53ZWZ0LnYxLldhdGNoUmVzcG9uc2UwARJRCg5HZXROZXR3b3JrUGFydBIeLndlZnQudjEuR2V0TmV0d29ya1BhcnRSZXF1ZXN0Gh8ud2VmdC52MS5HZXROZXR3b3JrUGFydFJlc3BvbnNlEk4KDVJlcG9ydEluUGxhY2USHS53ZWZ0LnYxLlJlcG9ydEluUGxhY2VSZXF1ZXN0Gh4ud2VmdC52MS5SZXBvcnRJblBsYWNlUmVzcG9uc2USRgoLV2FpdEluUGxhY2USGy53ZWZ0LnYxLldhaXRJblBsYWNlUmVxdWVzdBoYLndlZnQudjEuSW5QbGFjZVByb2dyZXNzMAFiBnByb3RvMw", [file_weft_v1_readiness, file_weft_v1_resources]);
+  fileDesc("ChJ3ZWZ0L3YxL25vZGUucHJvdG8SB3dlZnQudjEiRwoLSm9pblJlcXVlc3QSDQoFdG9rZW4YASABKAkSDAoEbm9kZRgCIAEoCRIbChNjZXJ0aWZpY2F0ZV9yZXF1ZXN0GAMgASgMIjsKDEpvaW5SZXNwb25zZRITCgtjZXJ0aWZpY2F0ZRgBIAEoCRIWCg5jYV9jZXJ0aWZpY2F0ZRgCIAEoCSI2ChdSZW5ld0NlcnRpZmljYXRlUmVxdWVzdBIbChNjZXJ0aWZpY2F0ZV9yZXF1ZXN0GAEgASgMIkcKGFJlbmV3Q2VydGlmaWNhdGVSZXNwb25zZRITCgtjZXJ0aWZpY2F0ZRgBIAEoCRIWCg5jYV9jZXJ0aWZpY2F0ZRgCIAEoCSKFAQoPUmVnaXN0ZXJSZXF1ZXN0EhEKCXZ0ZXBfaXB2NBgBIAEoCRIRCgl2dGVwX2lwdjYYAiABKAkSFAoMdW5kZXJsYXlfbXR1GAMgASgNEhMKC2luY2FybmF0aW9uGAggASgMEhMKC3dhc19yZWZ1c2VkGAkgASgISgQIBBAFUgZsYWJlbHMiLwoQUmVnaXN0ZXJSZXNwb25zZRIbCgRub2RlGAEgASgLMg0ud2VmdC52MS5Ob2RlIs0BChVDcmVhdGVFbmRwb2ludFJlcXVlc3QSCgoCaWQYASABKAkSDwoHbmV0d29yaxgCIAEoCRISCgphdHRhY2htZW50GAMgASgJEgsKA21hYxgEIAEoCRILCgNpcHMYBSADKAkSOgoGbGFiZWxzGFAgAygLMioud2VmdC52MS5DcmVhdGVFbmRwb2ludFJlcXVlc3QuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI7ChZQcmVwYXJlRW5kcG9pbnRSZXF1ZXN0Eg8KB25ldHdvcmsYASABKAkSEAoIZW5kcG9pbnQYAiABKAkiUAoXUHJlcGFyZUVuZHBvaW50UmVzcG9uc2USIwoIZW5kcG9pbnQYASABKAsyES53ZWZ0LnYxLkVuZHBvaW50EhAKCHJldmlzaW9uGAIgASgEIksKEE9mZmVyUG9ydFJlcXVlc3QSCgoCaWQYASABKAkSGwoEcG9ydBgCIAEoCzINLndlZnQudjEuUG9ydBIOCgZyZWFzb24YAyABKAkiEwoRT2ZmZXJQb3J0UmVzcG9uc2UiIQoTQXdhaXRTdGFuZGJ5UmVxdWVzdBIKCgJpZBgBIAEoCSIWChRBd2FpdFN0YW5kYnlSZXNwb25zZSI5ChdUYWtlT3ZlckVuZHBvaW50UmVxdWVzdBIKCgJpZBgBIAEoCRISCgphdHRhY2htZW50GAIgASgJIiwKGFRha2VPdmVyRW5kcG9pbnRSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoBCI0ChZEZWNsaW5lRW5kcG9pbnRSZXF1ZXN0EgoKAmlkGAEgASgJEg4KBnJlYXNvbhgCIAEoCSIZChdEZWNsaW5lRW5kcG9pbnRSZXNwb25zZSJ3ChZDcmVhdGVFbmRwb2ludFJlc3BvbnNlEiMKCGVuZHBvaW50GAEgASgLMhEud2VmdC52MS5FbmRwb2ludBImCgduZXR3b3JrGAIgASgLMhUud2VmdC52MS5OZXR3b3JrU3RhdGUSEAoIcmV2aXNpb24YAyABKAQiVAoVUHVibGlzaExlYXJuZWRSZXF1ZXN0Eg8KB25ldHdvcmsYASABKAkSKgoJYWRkcmVzc2VzGAIgAygLMhcud2VmdC52MS5MZWFybmVkQWRkcmVzcyI2Cg5MZWFybmVkQWRkcmVzcxIKCgJpZBgBIAEoCRILCgNtYWMYAiABKAkSCwoDaXBzGAMgAygJIlUKFlB1Ymxpc2hMZWFybmVkUmVzcG9uc2USKQoIb3V0Y29tZXMYASADKAsyFy53ZWZ0LnYxLkxlYXJuZWRPdXRjb21lEhAKCHJldmlzaW9uGAIgASgEIloKDkxlYXJuZWRPdXRjb21lEiMKCGVuZHBvaW50GAEgASgLMhEud2VmdC52MS5FbmRwb2ludBIOCgZyZWFzb24YAiABKAkSEwoLcmV0cnlfYWZ0ZXIYAyABKA0iJQoWRGVsZXRlRW5kcG9pbnRzUmVxdWVzdBILCgNpZHMYASADKAkiKwoXRGVsZXRlRW5kcG9pbnRzUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAQilwEKDFdhdGNoUmVxdWVzdBIQCghyZXZpc2lvbhgBIAEoBBIQCghuZXR3b3JrcxgCIAMoCRITCgtpbmNhcm5hdGlvbhgIIAEoDBITCgt3YXNfcmVmdXNlZBgJIAEoCBIPCgdyZXBvcnRzGBQgASgIEhAKCGluX3BhcnRzGBUgASgIEhYKDnBvbGljeV90ZW5hbnRzGFAgAygJIloKDVdhdGNoUmVzcG9uc2USJQoHY2hhbmdlcxgBIAMoCzIULndlZnQudjEuV2F0Y2hDaGFuZ2USEAoIcmV2aXNpb24YAiABKAQSEAoIY29tcGxldGUYAyABKAgihwYKC1dhdGNoQ2hhbmdlEi4KDW5ldHdvcmtfYmVnaW4YASABKAsyFS53ZWZ0LnYxLk5ldHdvcmtTdGF0ZUgAEigKB25ldHdvcmsYAiABKAsyFS53ZWZ0LnYxLk5ldHdvcmtTdGF0ZUgAEhkKD25ldHdvcmtfcmVtb3ZlZBgDIAEoCUgAEiUKCGVuZHBvaW50GAQgASgLMhEud2VmdC52MS5FbmRwb2ludEgAEjYKEGVuZHBvaW50X3JlbW92ZWQYBSABKAsyGi53ZWZ0LnYxLkVuZHBvaW50UmVmZXJlbmNlSAASHQoEbm9kZRgGIAEoCzINLndlZnQudjEuTm9kZUgAEhYKDG5vZGVfcmVtb3ZlZBgHIAEoCUgAEhUKC25vZGVzX2JlZ2luGAggASgISAASHwoFYmxvY2sYCSABKAsyDi53ZWZ0LnYxLkJsb2NrSAASMAoNYmxvY2tfcmVtb3ZlZBgKIAEoCzIXLndlZnQudjEuQmxvY2tSZWZlcmVuY2VIABIXCg1hZ2VudF9yZWZ1c2VkGA8gASgJSAASFAoKcmVwb3J0X25vdxgRIAEoCEgAEjAKD25ldHdvcmtfZm9sbG93cxgQIAEoCzIVLndlZnQudjEuTmV0d29ya1N0YXRlSAASGAoOcG9saWNpZXNfYmVnaW4YUCABKAlIABIaChBwb2xpY2llc19yZXN1bWVkGFEgASgJSAASGgoQcG9saWNpZXNfcmVtb3ZlZBhSIAEoCUgAEiEKBnBvbGljeRhTIAEoCzIPLndlZnQudjEuUG9saWN5SAASMgoOcG9saWN5X3JlbW92ZWQYVCABKAsyGC53ZWZ0LnYxLlBvbGljeVJlZmVyZW5jZUgAEi4KDXBvbGljeV9tZW1iZXIYVSABKAsyFS53ZWZ0LnYxLlBvbGljeU1lbWJlckgAEj8KFXBvbGljeV9tZW1iZXJfcmVtb3ZlZBhWIAEoCzIeLndlZnQudjEuUG9saWN5TWVtYmVyUmVmZXJlbmNlSABCCAoGY2hhbmdlIigKFUdldE5ldHdvcmtQYXJ0UmVxdWVzdBIPCgduZXR3b3JrGAEgASgJIlEKFkdldE5ldHdvcmtQYXJ0UmVzcG9uc2USJQoHY2hhbmdlcxgBIAMoCzIULndlZnQudjEuV2F0Y2hDaGFuZ2USEAoIY29tcGxldGUYAiABKAgihQEKDE5ldHdvcmtTdGF0ZRIhCgduZXR3b3JrGAEgASgLMhAud2VmdC52MS5OZXR3b3JrEhUKDWVmZmVjdGl2ZV9tdHUYAiABKA0SJgoGY2hhbmdlGBQgASgLMhYud2VmdC52MS5OZXR3b3JrQ2hhbmdlEhMKC2xlZnRfYmVoaW5kGBUgAygJIi8KDkJsb2NrUmVmZXJlbmNlEg8KB25ldHdvcmsYASABKAkSDAoEY2lkchgCIAEoCSIvCg9Qb2xpY3lSZWZlcmVuY2USDgoGdGVuYW50GAEgASgJEgwKBG5hbWUYAiABKAkiRAoVUG9saWN5TWVtYmVyUmVmZXJlbmNlEg4KBnRlbmFudBgBIAEoCRIPCgduZXR3b3JrGAIgASgJEgoKAmlkGAMgASgJIjAKEUVuZHBvaW50UmVmZXJlbmNlEg8KB25ldHdvcmsYASABKAkSCgoCaWQYAiABKAkykwkKC05vZGVTZXJ2aWNlEjMKBEpvaW4SFC53ZWZ0LnYxLkpvaW5SZXF1ZXN0GhUud2VmdC52MS5Kb2luUmVzcG9uc2USVwoQUmVuZXdDZXJ0aWZpY2F0ZRIgLndlZnQudjEuUmVuZXdDZXJ0aWZpY2F0ZVJlcXVlc3QaIS53ZWZ0LnYxLlJlbmV3Q2VydGlmaWNhdGVSZXNwb25zZRI/CghSZWdpc3RlchIYLndlZnQudjEuUmVnaXN0ZXJSZXF1ZXN0Ghkud2VmdC52MS5SZWdpc3RlclJlc3BvbnNlElEKDkNyZWF0ZUVuZHBvaW50Eh4ud2VmdC52MS5DcmVhdGVFbmRwb2ludFJlcXVlc3QaHy53ZWZ0LnYxLkNyZWF0ZUVuZHBvaW50UmVzcG9uc2USVAoPUHJlcGFyZUVuZHBvaW50Eh8ud2VmdC52MS5QcmVwYXJlRW5kcG9pbnRSZXF1ZXN0GiAud2VmdC52MS5QcmVwYXJlRW5kcG9pbnRSZXNwb25zZRJCCglPZmZlclBvcnQSGS53ZWZ0LnYxLk9mZmVyUG9ydFJlcXVlc3QaGi53ZWZ0LnYxLk9mZmVyUG9ydFJlc3BvbnNlEksKDEF3YWl0U3RhbmRieRIcLndlZnQudjEuQXdhaXRTdGFuZGJ5UmVxdWVzdBodLndlZnQudjEuQXdhaXRTdGFuZGJ5UmVzcG9uc2USVwoQVGFrZU92ZXJFbmRwb2ludBIgLndlZnQudjEuVGFrZU92ZXJFbmRwb2ludFJlcXVlc3QaIS53ZWZ0LnYxLlRha2VPdmVyRW5kcG9pbnRSZXNwb25zZRJUCg9EZWNsaW5lRW5kcG9pbnQSHy53ZWZ0LnYxLkRlY2xpbmVFbmRwb2ludFJlcXVlc3QaIC53ZWZ0LnYxLkRlY2xpbmVFbmRwb2ludFJlc3BvbnNlElQKD0RlbGV0ZUVuZHBvaW50cxIfLndlZnQudjEuRGVsZXRlRW5kcG9pbnRzUmVxdWVzdBogLndlZnQudjEuRGVsZXRlRW5kcG9pbnRzUmVzcG9uc2USUQoOUHVibGlzaExlYXJuZWQSHi53ZWZ0LnYxLlB1Ymxpc2hMZWFybmVkUmVxdWVzdBofLndlZnQudjEuUHVibGlzaExlYXJuZWRSZXNwb25zZRI4CgVXYXRjaBIVLndlZnQudjEuV2F0Y2hSZXF1ZXN0GhYud2VmdC52MS5XYXRjaFJlc3BvbnNlMAESUQoOR2V0TmV0d29ya1BhcnQSHi53ZWZ0LnYxLkdldE5ldHdvcmtQYXJ0UmVxdWVzdBofLndlZnQudjEuR2V0TmV0d29ya1BhcnRSZXNwb25zZRJOCg1SZXBvcnRJblBsYWNlEh0ud2VmdC52MS5SZXBvcnRJblBsYWNlUmVxdWVzdBoeLndlZnQudjEuUmVwb3J0SW5QbGFjZVJlc3BvbnNlEkYKC1dhaXRJblBsYWNlEhsud2VmdC52MS5XYWl0SW5QbGFjZVJlcXVlc3QaGC53ZWZ0LnYxLkluUGxhY2VQcm9ncmVzczABYgZwcm90bzM", [file_weft_v1_readiness, file_weft_v1_resources]);
 
 /**
  * Describes the message weft.v1.JoinRequest.
@@ -64,123 +64,193 @@ export const CreateEndpointRequestSchema = /*@__PURE__*/
   messageDesc(file_weft_v1_node, 6);
 
 /**
+ * Describes the message weft.v1.PrepareEndpointRequest.
+ * Use `create(PrepareEndpointRequestSchema)` to create a new message.
+ */
+export const PrepareEndpointRequestSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 7);
+
+/**
+ * Describes the message weft.v1.PrepareEndpointResponse.
+ * Use `create(PrepareEndpointResponseSchema)` to create a new message.
+ */
+export const PrepareEndpointResponseSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 8);
+
+/**
+ * Describes the message weft.v1.OfferPortRequest.
+ * Use `create(OfferPortRequestSchema)` to create a new message.
+ */
+export const OfferPortRequestSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 9);
+
+/**
+ * Describes the message weft.v1.OfferPortResponse.
+ * Use `create(OfferPortResponseSchema)` to create a new message.
+ */
+export const OfferPortResponseSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 10);
+
+/**
+ * Describes the message weft.v1.AwaitStandbyRequest.
+ * Use `create(AwaitStandbyRequestSchema)` to create a new message.
+ */
+export const AwaitStandbyRequestSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 11);
+
+/**
+ * Describes the message weft.v1.AwaitStandbyResponse.
+ * Use `create(AwaitStandbyResponseSchema)` to create a new message.
+ */
+export const AwaitStandbyResponseSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 12);
+
+/**
+ * Describes the message weft.v1.TakeOverEndpointRequest.
+ * Use `create(TakeOverEndpointRequestSchema)` to create a new message.
+ */
+export const TakeOverEndpointRequestSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 13);
+
+/**
+ * Describes the message weft.v1.TakeOverEndpointResponse.
+ * Use `create(TakeOverEndpointResponseSchema)` to create a new message.
+ */
+export const TakeOverEndpointResponseSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 14);
+
+/**
+ * Describes the message weft.v1.DeclineEndpointRequest.
+ * Use `create(DeclineEndpointRequestSchema)` to create a new message.
+ */
+export const DeclineEndpointRequestSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 15);
+
+/**
+ * Describes the message weft.v1.DeclineEndpointResponse.
+ * Use `create(DeclineEndpointResponseSchema)` to create a new message.
+ */
+export const DeclineEndpointResponseSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 16);
+
+/**
  * Describes the message weft.v1.CreateEndpointResponse.
  * Use `create(CreateEndpointResponseSchema)` to create a new message.
  */
 export const CreateEndpointResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 7);
+  messageDesc(file_weft_v1_node, 17);
 
 /**
  * Describes the message weft.v1.PublishLearnedRequest.
  * Use `create(PublishLearnedRequestSchema)` to create a new message.
  */
 export const PublishLearnedRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 8);
+  messageDesc(file_weft_v1_node, 18);
 
 /**
  * Describes the message weft.v1.LearnedAddress.
  * Use `create(LearnedAddressSchema)` to create a new message.
  */
 export const LearnedAddressSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 9);
+  messageDesc(file_weft_v1_node, 19);
 
 /**
  * Describes the message weft.v1.PublishLearnedResponse.
  * Use `create(PublishLearnedResponseSchema)` to create a new message.
  */
 export const PublishLearnedResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 10);
+  messageDesc(file_weft_v1_node, 20);
 
 /**
  * Describes the message weft.v1.LearnedOutcome.
  * Use `create(LearnedOutcomeSchema)` to create a new message.
  */
 export const LearnedOutcomeSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 11);
+  messageDesc(file_weft_v1_node, 21);
 
 /**
  * Describes the message weft.v1.DeleteEndpointsRequest.
  * Use `create(DeleteEndpointsRequestSchema)` to create a new message.
  */
 export const DeleteEndpointsRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 12);
+  messageDesc(file_weft_v1_node, 22);
 
 /**
  * Describes the message weft.v1.DeleteEndpointsResponse.
  * Use `create(DeleteEndpointsResponseSchema)` to create a new message.
  */
 export const DeleteEndpointsResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 13);
+  messageDesc(file_weft_v1_node, 23);
 
 /**
  * Describes the message weft.v1.WatchRequest.
  * Use `create(WatchRequestSchema)` to create a new message.
  */
 export const WatchRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 14);
+  messageDesc(file_weft_v1_node, 24);
 
 /**
  * Describes the message weft.v1.WatchResponse.
  * Use `create(WatchResponseSchema)` to create a new message.
  */
 export const WatchResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 15);
+  messageDesc(file_weft_v1_node, 25);
 
 /**
  * Describes the message weft.v1.WatchChange.
  * Use `create(WatchChangeSchema)` to create a new message.
  */
 export const WatchChangeSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 16);
+  messageDesc(file_weft_v1_node, 26);
 
 /**
  * Describes the message weft.v1.GetNetworkPartRequest.
  * Use `create(GetNetworkPartRequestSchema)` to create a new message.
  */
 export const GetNetworkPartRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 17);
+  messageDesc(file_weft_v1_node, 27);
 
 /**
  * Describes the message weft.v1.GetNetworkPartResponse.
  * Use `create(GetNetworkPartResponseSchema)` to create a new message.
  */
 export const GetNetworkPartResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 18);
+  messageDesc(file_weft_v1_node, 28);
 
 /**
  * Describes the message weft.v1.NetworkState.
  * Use `create(NetworkStateSchema)` to create a new message.
  */
 export const NetworkStateSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 19);
+  messageDesc(file_weft_v1_node, 29);
 
 /**
  * Describes the message weft.v1.BlockReference.
  * Use `create(BlockReferenceSchema)` to create a new message.
  */
 export const BlockReferenceSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 20);
+  messageDesc(file_weft_v1_node, 30);
 
 /**
  * Describes the message weft.v1.PolicyReference.
  * Use `create(PolicyReferenceSchema)` to create a new message.
  */
 export const PolicyReferenceSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 21);
+  messageDesc(file_weft_v1_node, 31);
 
 /**
  * Describes the message weft.v1.PolicyMemberReference.
  * Use `create(PolicyMemberReferenceSchema)` to create a new message.
  */
 export const PolicyMemberReferenceSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 22);
+  messageDesc(file_weft_v1_node, 32);
 
 /**
  * Describes the message weft.v1.EndpointReference.
  * Use `create(EndpointReferenceSchema)` to create a new message.
  */
 export const EndpointReferenceSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 23);
+  messageDesc(file_weft_v1_node, 33);
 
 /**
  * @generated from service weft.v1.NodeService

@@ -194,7 +194,7 @@ export declare type Network = Message<"weft.v1.Network"> & {
   gateway: string;
 
   /**
-   * Networks of other tenants that it is routed with once they name it, too.
+   * Networks of other tenants, each as TENANT/NETWORK, that it is routed with once they name it, too.
    *
    * @generated from field: repeated string peers = 51;
    */
@@ -518,6 +518,13 @@ export declare type NodeSettings = Message<"weft.v1.NodeSettings"> & {
    * @generated from field: weft.v1.VtepAddresses approved = 3;
    */
   approved?: VtepAddresses | undefined;
+
+  /**
+   * It gets no new endpoints.
+   *
+   * @generated from field: bool drained = 4;
+   */
+  drained: boolean;
 };
 
 /**
@@ -606,6 +613,20 @@ export declare type Endpoint = Message<"weft.v1.Endpoint"> & {
    * @generated from field: map<string, string> labels = 80;
    */
   labels: { [key: string]: string };
+
+  /**
+   * The node that makes ready to take it over; unset: none.
+   *
+   * @generated from field: weft.v1.Standby standby = 100;
+   */
+  standby?: Standby | undefined;
+
+  /**
+   * Nodes that it left, which forward what others still send there.
+   *
+   * @generated from field: repeated string former_nodes = 101;
+   */
+  formerNodes: string[];
 };
 
 /**
@@ -613,6 +634,188 @@ export declare type Endpoint = Message<"weft.v1.Endpoint"> & {
  * Use `create(EndpointSchema)` to create a new message.
  */
 export declare const EndpointSchema: GenMessage<Endpoint>;
+
+/**
+ * @generated from message weft.v1.Standby
+ */
+export declare type Standby = Message<"weft.v1.Standby"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * When that node takes it over: ready, announced.
+   *
+   * @generated from field: string when = 2;
+   */
+  when: string;
+
+  /**
+   * How it is attached where it is, as its node says: for one that is to attach it by itself. Unset: it need not, or that is not said yet.
+   *
+   * @generated from field: weft.v1.Port port = 3;
+   */
+  port?: Port | undefined;
+
+  /**
+   * Where it shall be attached there, as an administrator says; unset: as it is attached where it is.
+   *
+   * @generated from field: weft.v1.Place place = 4;
+   */
+  place?: Place | undefined;
+};
+
+/**
+ * Describes the message weft.v1.Standby.
+ * Use `create(StandbySchema)` to create a new message.
+ */
+export declare const StandbySchema: GenMessage<Standby>;
+
+/**
+ * Where an endpoint is attached on its node.
+ *
+ * @generated from message weft.v1.Place
+ */
+export declare type Place = Message<"weft.v1.Place"> & {
+  /**
+   * Path of a namespace; empty: `device` says where.
+   *
+   * @generated from field: string netns = 1;
+   */
+  netns: string;
+
+  /**
+   * @generated from field: string interface = 2;
+   */
+  interface: string;
+
+  /**
+   * Name of an interface of the host's own namespace.
+   *
+   * @generated from field: string device = 3;
+   */
+  device: string;
+};
+
+/**
+ * Describes the message weft.v1.Place.
+ * Use `create(PlaceSchema)` to create a new message.
+ */
+export declare const PlaceSchema: GenMessage<Place>;
+
+/**
+ * How an endpoint is attached on its node, beside its addresses.
+ *
+ * @generated from message weft.v1.Port
+ */
+export declare type Port = Message<"weft.v1.Port"> & {
+  /**
+   * Path of the namespace; empty: `device` says where.
+   *
+   * @generated from field: string netns = 1;
+   */
+  netns: string;
+
+  /**
+   * @generated from field: string interface = 2;
+   */
+  interface: string;
+
+  /**
+   * Of several networks of one container the lowest, 1 to 99999, gives the default route; 0: after those that are there.
+   *
+   * @generated from field: uint32 route_priority = 3;
+   */
+  routePriority: number;
+
+  /**
+   * Name of an interface of the host's own namespace.
+   *
+   * @generated from field: string device = 4;
+   */
+  device: string;
+
+  /**
+   * It is a tap that is to be made; unset: there is one.
+   *
+   * @generated from field: weft.v1.Tap tap = 5;
+   */
+  tap?: Tap | undefined;
+
+  /**
+   * Of this endpoint in place of what its network says for each, in the directions that it has.
+   *
+   * @generated from field: weft.v1.Bandwidth bandwidth = 6;
+   */
+  bandwidth?: Bandwidth | undefined;
+
+  /**
+   * @generated from field: repeated weft.v1.AllowedAddress allowed_addresses = 7;
+   */
+  allowedAddresses: AllowedAddress[];
+};
+
+/**
+ * Describes the message weft.v1.Port.
+ * Use `create(PortSchema)` to create a new message.
+ */
+export declare const PortSchema: GenMessage<Port>;
+
+/**
+ * Who may open a tap beside root, by number, and how.
+ *
+ * @generated from message weft.v1.Tap
+ */
+export declare type Tap = Message<"weft.v1.Tap"> & {
+  /**
+   * @generated from field: optional uint32 owner = 1;
+   */
+  owner?: number | undefined;
+
+  /**
+   * @generated from field: optional uint32 group = 2;
+   */
+  group?: number | undefined;
+
+  /**
+   * @generated from field: bool multi_queue = 3;
+   */
+  multiQueue: boolean;
+};
+
+/**
+ * Describes the message weft.v1.Tap.
+ * Use `create(TapSchema)` to create a new message.
+ */
+export declare const TapSchema: GenMessage<Tap>;
+
+/**
+ * What an endpoint may send with beside its own addresses.
+ *
+ * @generated from message weft.v1.AllowedAddress
+ */
+export declare type AllowedAddress = Message<"weft.v1.AllowedAddress"> & {
+  /**
+   * Of one address, or of many.
+   *
+   * @generated from field: string prefix = 1;
+   */
+  prefix: string;
+
+  /**
+   * Empty: with its own MAC alone.
+   *
+   * @generated from field: string mac = 2;
+   */
+  mac: string;
+};
+
+/**
+ * Describes the message weft.v1.AllowedAddress.
+ * Use `create(AllowedAddressSchema)` to create a new message.
+ */
+export declare const AllowedAddressSchema: GenMessage<AllowedAddress>;
 
 /**
  * Who may talk to whom: src/model/policy/policy.ts.

@@ -96,6 +96,11 @@ export declare type NodeSettingsRecord = Message<"weft.storage.v1.NodeSettingsRe
    * @generated from field: string approved_ipv6 = 3;
    */
   approvedIpv6: string;
+
+  /**
+   * @generated from field: bool drained = 4;
+   */
+  drained: boolean;
 };
 
 /**
