@@ -1,7 +1,8 @@
 /**
  * How long a container runtime waits for a network: ADD of weft's CNI plugin, and of the reference plugins `bridge` and `host-local`
  * of Debian's containernetworking-plugins, in turns on the same host of a lab. From the start of the plugin's process to
- * its end, one by one, 16 at once, and one by one while 500 containers are there.
+ * its end, one by one, 16 at once, and one by one while 500 containers are there. Then DEL of weft's with the server away, and with the
+ * agent away as well: a container's end must wait for neither, which takes less than two seconds.
  *
  *     scripts/node.sh bench/cni-add.ts [--rounds 100] [--present 500]
  */
@@ -20,6 +21,8 @@ const { values: options } = parseArgs({
 const rounds = Number(options.rounds);
 const present = Number(options.present);
 const atOnce = 16;
+/** Containers that go in each way while something is away. */
+const gone = 20;
 const folder = "/usr/lib/cni";
 if (!existsSync(join(folder, "bridge"))) throw new Error("install containernetworking-plugins: npm run setup");
 
@@ -92,13 +95,15 @@ try {
     // In turns, so that what else the machine does meets all of them alike.
     for (let number = 0; number < rounds / count; number++)
       for (const kind of names) times.get(kind)?.push(...(await round(kind, count)));
-    for (const [kind, values] of times) rows.push([title, kind, ...quantiles(values).map((value) => value.toFixed(1))]);
+    for (const [kind, values] of times) rows.push([title, kind, ...quantilesText(values)]);
   };
+  const kept = new Map<Kind, string[]>(names.map((kind) => [kind, []]));
   const keep = async (kind: Kind, count: number): Promise<void> => {
     for (let number = 0; number < count; number++) {
       const container = `p${next++}`;
       lab.addContainer(container);
       await call("ADD", kind, container);
+      kept.get(kind)?.push(container);
     }
   };
   for (const kind of names) {
@@ -110,9 +115,22 @@ try {
   await measure(`${atOnce} at once`, atOnce);
   for (const kind of names) await keep(kind, present);
   await measure(`one by one, ${present} present`, 1);
+  rows.push(["DEL, ms", "", "p50", "p90", "p99", "max"]);
+  for (const away of ["server", "h1"]) {
+    await lab.stop(away);
+    for (const kind of ["weft, l2", "weft, l3"] as const) {
+      const times: number[] = [];
+      for (const container of kept.get(kind)?.splice(0, gone) ?? []) times.push(await call("DEL", kind, container));
+      rows.push([away === "server" ? "server away" : "agent away, too", kind, ...quantilesText(times)]);
+    }
+  }
   console.log(table(rows));
 } finally {
   await lab.down();
+}
+
+function quantilesText(times: readonly number[]): string[] {
+  return quantiles(times).map((value) => value.toFixed(1));
 }
 
 function spawnIn(host: NetworkNamespace, program: string, env: Record<string, string | undefined>) {

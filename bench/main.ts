@@ -13,7 +13,8 @@ const benches: Readonly<Record<string, string>> = {
   "netlink-programming": "100,000 remote endpoints into an empty network; beside ip and bridge -batch, and C",
   "netlink-resync": "100,000 remote endpoints read back; beside ip and bridge",
   "attach-latency": "how soon other hosts can reach a new container; beside ip and bridge by hand",
-  "cni-add": "ADD of the CNI plugin, with 500 containers present as well; beside bridge and host-local; takes minutes",
+  "cni-add":
+    "ADD of the CNI plugin, with 500 containers present as well, beside bridge and host-local; DEL without server and agent; takes minutes",
   "attach-beside": "the same while another tenant's network of 100,000 endpoints comes; takes two minutes",
   "layer3-size": "rows of 5,000 nodes with 60 endpoints each, routed by blocks and as one flat network",
   "many-networks": "creating 100,000 networks, one more beside them, a restart, and the server's memory",

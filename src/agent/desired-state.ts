@@ -20,7 +20,7 @@ import { defaultGroup } from "../model/network-rules.ts";
 import { peersInForce } from "../model/peering.ts";
 import { declaredIps } from "../model/resources.ts";
 import { blockGateway } from "../model/subnet.ts";
-import { type Attachment, hasPort, type ReplicaChange } from "./replica.ts";
+import { type Attachment, hasPort, type PortAttachment, type ReplicaChange } from "./replica.ts";
 import { Fold, type WayTo } from "./sources/fold.ts";
 import { type CarriedNetwork, ServerSource } from "./sources/server.ts";
 import { staticPlaces } from "./sources/static.ts";
@@ -448,7 +448,7 @@ function portOf({
   place,
   allowedAddresses,
   bandwidth,
-}: Attachment): Pick<LocalEndpoint, "place" | "allowedAddresses" | "bandwidth"> {
+}: PortAttachment): Pick<LocalEndpoint, "place" | "allowedAddresses" | "bandwidth"> {
   return { place, allowedAddresses, ...(bandwidth === undefined ? {} : { bandwidth }) };
 }
 

@@ -13,7 +13,7 @@ import type { Vni } from "../model/resources.ts";
 import { parseNetwork } from "../model/schema.ts";
 import { placeIn } from "../testing/desired.ts";
 import { temporaryDirectory } from "../testing/temporary-directory.ts";
-import { Replica, type ReplicaChange } from "./replica.ts";
+import { hasPort, Replica, type ReplicaChange } from "./replica.ts";
 
 const attachment = {
   network: "web",
@@ -126,6 +126,23 @@ test("attachments of earlier versions get route priorities, each its own, and no
       ["b", placeIn("/run/netns/c", "eth0", 2), []],
     ],
   );
+});
+
+test("an attachment without a port of the version before keeps its addresses, and is known as such", (t) => {
+  const directory = temporaryDirectory(t);
+  const before = new Replica(directory);
+  const ported = { ...attachment, id: "000000000001" };
+  before.putAttachment(ported);
+  before.putAttachment({ ...attachment, id: "000000000002", place: placeIn("", "eth0", 0), owner: "cni x" });
+  before.close();
+  const earlier = new DatabaseSync(join(directory, "agent.db"));
+  earlier.exec("PRAGMA user_version = 8;");
+  earlier.close();
+  const replica = new Replica(directory);
+  t.after(() => replica.close());
+  const held = { ...attachment, id: "000000000002", place: { kind: "external", interface: "eth0" }, owner: "cni x" };
+  assert.deepEqual(replica.attachments(), [ported, held]);
+  assert.deepEqual(replica.attachments().map(hasPort), [true, false]);
 });
 
 test("what is of no network goes: a network that comes in parts is written last", (t) => {

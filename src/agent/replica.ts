@@ -17,7 +17,7 @@ import { resultCode, resultCodeOf } from "../store/sqlite/failure.ts";
 export interface Attachment {
   readonly id: string;
   readonly network: string;
-  readonly place: PortPlace;
+  readonly place: AttachmentPlace;
   /**
    * `pending`: claimed, not acknowledged yet. `attached`: the caller was told. `releasing`: gone from the kernel,
    * the server is still to be told. `unclaimed`: attached, but the server, restored from an older copy, does not
@@ -32,9 +32,22 @@ export interface Attachment {
   readonly owner?: string;
 }
 
-/** Whether it has an interface of weft's. Otherwise, in no namespace, its addresses are held, and that is all. */
-export function hasPort({ place }: Attachment): boolean {
-  return place.kind !== "netns" || place.netns !== "";
+export type AttachmentPlace = PortPlace | ExternalPlace;
+
+/** An interface that is not weft's: addresses are held for it, and that is all. */
+export interface ExternalPlace {
+  readonly kind: "external";
+  /** Its name, for people. */
+  readonly interface: string;
+}
+
+/** Has an interface of weft's. */
+export interface PortAttachment extends Attachment {
+  readonly place: PortPlace;
+}
+
+export function hasPort(attachment: Attachment): attachment is PortAttachment {
+  return attachment.place.kind !== "external";
 }
 
 /** Whether the endpoint hangs where it was put, whatever the server knows of it. */
@@ -115,7 +128,7 @@ export interface ReplicaOwner {
   readonly instance: string;
 }
 
-const schemaVersion = 8;
+const schemaVersion = 9;
 
 /**
  * What this node needs to bring its endpoints back without the server: the last complete state that the server told,
@@ -499,6 +512,10 @@ DROP TABLE attachmentsBefore;`;
 /** Null: an operator. */
 const addOwner = `ALTER TABLE attachments ADD COLUMN owner TEXT;`;
 
+/** They were in a namespace without a path. */
+const tellExternal = `UPDATE attachments SET place = json_object('kind', 'external', 'interface', json_extract(place, '$.interface'))
+  WHERE json_extract(place, '$.kind') = 'netns' AND json_extract(place, '$.netns') = '';`;
+
 /** What brings a database of each version, from 1 on, to the next. */
 const schemaSteps = [
   blockTable,
@@ -508,6 +525,7 @@ const schemaSteps = [
   policyTables,
   putPlacesTogether,
   addOwner,
+  tellExternal,
 ];
 
 const sql = {

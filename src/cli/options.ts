@@ -11,6 +11,7 @@ import {
   parseNetworkName,
   parseNodeName,
   parsePeerName,
+  type TextParser,
 } from "../model/names.ts";
 import { type OutputFormat, outputFormats } from "./output.ts";
 
@@ -53,6 +54,14 @@ function value<Value>(parse: (text: string) => Result<Value, string>) {
   };
 }
 
+/** As {@link value}, by one of the parsers that say what is allowed only. */
+export function allowedValue(parse: TextParser<string>): (text: string) => string {
+  return value((text) => {
+    const parsed = parse(text);
+    return parsed.ok ? parsed : { ok: false, error: `Allowed: ${parsed.error}` };
+  });
+}
+
 /** As {@link value}, for an option that can be repeated. */
 function values<Value>(parse: (text: string) => Result<Value, string>) {
   const one = value(parse);
@@ -67,21 +76,13 @@ export const prefixList = (text: string, previous: readonly Cidr[] | undefined):
   text.split(",").reduce<readonly Cidr[]>((list, part) => prefixes(part.trim(), list), previous ?? []);
 export const macAddress = value(parseMac);
 export const duration = value(parseDuration);
-export const interfaceName = value(allowed(parseInterfaceName));
-export const instanceName = value(allowed(parseInstanceName));
-export const nodeName = value(allowed(parseNodeName));
-export const domain = value(allowed(parseDomain));
-export const bootFile = value(allowed(parseBootFile));
-export const networkName = value(allowed(parseNetworkName));
-export const networkOfTenant = value(allowed(parsePeerName));
-
-/** The parsers of names say what is allowed only. */
-function allowed(parse: (text: string) => Result<string, string>): (text: string) => Result<string, string> {
-  return (text) => {
-    const parsed = parse(text);
-    return parsed.ok ? parsed : { ok: false, error: `Allowed: ${parsed.error}` };
-  };
-}
+export const interfaceName = allowedValue(parseInterfaceName);
+export const instanceName = allowedValue(parseInstanceName);
+export const nodeName = allowedValue(parseNodeName);
+export const domain = allowedValue(parseDomain);
+export const bootFile = allowedValue(parseBootFile);
+export const networkName = allowedValue(parseNetworkName);
+export const networkOfTenant = allowedValue(parsePeerName);
 
 /** A decimal number within bounds. */
 export function integer(minimum: number, maximum: number): (text: string) => number {

@@ -12,6 +12,7 @@ import {
   type InterfaceAddressEntry,
   type Link,
   listLinks,
+  lookUp,
   type NetlinkSocket,
   neighbourState,
   type WatchEvents,
@@ -36,7 +37,6 @@ import { NetworkRows } from "./network-rows.ts";
 import type { KernelObject } from "./objects.ts";
 import type { TenantPolicy } from "./policy/tenant-policy.ts";
 import type { Failure } from "./reconcile/marks.ts";
-import { lookUp } from "./reconcile/reconciled-table.ts";
 import type { Problems, Report } from "./report.ts";
 
 export interface NetworkContext extends DeviceContext {

@@ -32,6 +32,7 @@ export type { GeneveSettings } from "./link-kinds/geneve.ts";
 export { type GreSettings, greFlag } from "./link-kinds/gre.ts";
 export { type IpTunnelSettings, ip6TunnelFlag, ipTunnelProtocol } from "./link-kinds/ip-tunnel.ts";
 export type { VxlanSettings } from "./link-kinds/vxlan.ts";
+export { isGone, lookUp } from "./look-up.ts";
 export { type NamespaceReference, namespaceIdOf } from "./namespace-id.ts";
 export * from "./neighbour.ts";
 export { type Netconf, netconfIndex, RTM_NEWNETCONF, readNetconf } from "./netconf.ts";

@@ -6,6 +6,7 @@ import { ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import { isErrno } from "../linux/index.ts";
 import { FakeKernel, type FakeKernelOptions, FakeTable, type Fault } from "../testing/fake-kernel.ts";
+import { lookUp } from "./look-up.ts";
 import {
   deleteNeighbour,
   getNeighbour,
@@ -53,6 +54,7 @@ test("creates, gets, lists and deletes", async () => {
   const fixture = setUp();
   await assertUsable(fixture);
   await assert.rejects(fixture.socket.get(getNeighbour(7, ip("10.9.9.9"))), (error) => isErrno(error, "ENOENT"));
+  assert.equal(await lookUp(fixture.socket, getNeighbour(7, ip("10.9.9.9"))), undefined);
   await assertUsable(fixture);
 });
 

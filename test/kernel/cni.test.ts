@@ -1,7 +1,9 @@
 /** Each operation of the CNI specification, as a runtime calls it: the compiled plugin, agents, server. */
 import assert from "node:assert/strict";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { createNetworks, inLab, pings, testLab, theWholeFile, until } from "../support/cluster.ts";
+import { inTenant } from "../support/cluster-tables.ts";
 import { Runtime } from "../support/cni.ts";
 import { fileRequires } from "../support/kernel.ts";
 
@@ -278,6 +280,31 @@ test("GC releases what this configuration's runtime does not name, and nothing e
   await nothingIsLeft();
 });
 
+test("STATUS tells what keeps endpoints from coming up, and not what is wrong with one of them", async () => {
+  const configuration = one.configuration({ network: "plain" });
+  lab.addContainer("brief");
+  await one.must("ADD", configuration, { container: "brief" });
+  lab.removeContainer("brief");
+  await until(async () => {
+    const { problems } = await lab.agent("h1").getStatus({});
+    assert.deepEqual(
+      problems.map(({ object }) => object.split(" ")[0]),
+      ["endpoint"],
+    );
+  });
+  await one.must("STATUS", configuration);
+  // While no agent looks, somebody else's device comes to have the name of the bridge.
+  const inNamespace = (...words: string[]) => inTenant(lab, "h1", "acme", "ip", "link", ...words);
+  await lab.stop("h1");
+  await inNamespace("delete", "br200");
+  await inNamespace("add", "br200", "type", "veth", "peer", "name", "theirs");
+  await lab.startAgent("h1");
+  await until(async () => assert.match(await one.fails(51, "STATUS", configuration), /[bv][rx]200/));
+  await inNamespace("delete", "theirs");
+  await one.must("DEL", configuration, { container: "brief" });
+  await nothingIsLeft();
+});
+
 test("a plugin in front keeps what it said in the result", async () => {
   const prevResult = {
     cniVersion: "1.0.0",
@@ -321,6 +348,33 @@ test("an IPAM plugin gives the addresses, and has them back also when the attach
   await nothingIsLeft();
 });
 
+test("an IPAM plugin ends what it began also when the container is deleted meanwhile, and has the address back", async () => {
+  const folder = `${lab.names.directory}/slow`;
+  const log = `${folder}/log`;
+  mkdirSync(folder);
+  const answer = '{"ips":[{"address":"10.1.8.9/16"}]}';
+  const script = `echo begin $CNI_COMMAND >> ${log}
+while [ ! -e ${folder}/go ]; do sleep 0.05; done
+echo end $CNI_COMMAND >> ${log}; [ $CNI_COMMAND = DEL ] || echo '${answer}'`;
+  writeFileSync(`${folder}/slow`, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  const configuration = one.configuration({ ipam: { type: "slow" } });
+  const variables = { CNI_PATH: folder };
+  const added = one.call("ADD", configuration, { variables });
+  await until(() => assert.ok(existsSync(log)));
+  const deleted = one.must("DEL", configuration, { variables });
+  // Most probably the agent has heard of the DEL then, which ends the ADD; if not, it comes after it, and the same must hold.
+  await one.must("STATUS", one.configuration());
+  writeFileSync(`${folder}/go`, "");
+  const { answer: told } = await added;
+  if (told.code !== undefined) assert.match(told.msg, /it was deleted while it was being added/);
+  await deleted;
+  const calls = readFileSync(log, "utf8").trim().split("\n");
+  for (const [index, line] of calls.entries())
+    if (index % 2 === 0) assert.equal(calls[index + 1], line.replace("begin", "end"));
+  assert.equal(calls.at(-1), "end DEL");
+  await nothingIsLeft();
+});
+
 test("another plugin's interface gets addresses of a network of weft's", async () => {
   const { agentSocket } = one.configuration();
   const bridge = {
@@ -360,7 +414,42 @@ test("with an agent that is away DEL is done later, and what has not begun is to
   await nothingIsLeft();
 });
 
-test("with a server that is away DEL is quick, and layer-3 networks go on", async () => {
+test("what was deleted without an agent and fails is tried again, before the same is added, and holds up nobody else", async () => {
+  const folder = `${lab.names.directory}/foreign`;
+  const [hangs, isMended] = [`${folder}/hangs`, `${folder}/is-mended`];
+  mkdirSync(folder);
+  const answer = '{"ips":[{"address":"10.1.8.8/16"}]}';
+  const script = `[ $CNI_COMMAND = DEL ] || exec echo '${answer}'
+[ -e ${isMended} ] && exit
+touch ${hangs}
+[ $CNI_CONTAINERID = a ] && exit 1
+while [ ! -e ${isMended} ]; do sleep 0.1; done`;
+  writeFileSync(`${folder}/foreign`, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  const configuration = one.configuration({ ipam: { type: "foreign" } });
+  const of = (container: string) => ({ container, variables: { CNI_PATH: folder } });
+  const [a, b] = [of("a"), of("b")];
+  await one.must("ADD", configuration, a);
+  await lab.stop("h1");
+  await one.must("DEL", configuration, a);
+  await one.must("DEL", configuration, b);
+  await lab.startAgent("h1");
+  await until(() => assert.ok(existsSync(hangs)));
+  // Of the container that fails weft's own part is done.
+  await nothingIsLeft();
+  await one.must("ADD", one.configuration(), { container: "c" });
+  assert.match(
+    await one.fails(11, "ADD", configuration, a),
+    /it was deleted while no agent ran, and that could not be/,
+  );
+  writeFileSync(isMended, "");
+  await one.must("ADD", configuration, a);
+  await one.must("DEL", configuration, a);
+  await one.must("DEL", one.configuration(), { container: "c" });
+  await until(() => assert.deepEqual(readdirSync(`${lab.names.directory}/h1/run/cni-deleted`), []));
+  await nothingIsLeft();
+});
+
+test("with a server that is away DEL does not wait for it, and layer-3 networks go on", async () => {
   const [l2, l3] = [one.configuration(), one.configuration({ network: "routed" })];
   const before = await one.must("ADD", l3, { container: "a" });
   await two.must("ADD", two.configuration({ network: "routed" }), { container: "b" });
@@ -376,10 +465,8 @@ test("with a server that is away DEL is quick, and layer-3 networks go on", asyn
   using d = lab.namespace("d");
   const { ips: there } = (await lab.agent("h2").getStatus({})).endpoints[0]?.endpoint ?? { ips: [] };
   for (const address of there) assert.ok(await pings(d, address), address);
-  const began = performance.now();
   await one.must("DEL", l2, { container: "c" });
   await one.must("DEL", l3, { container: "a" });
-  assert.ok(performance.now() - began < 4_000);
   // What the agent gave out stays with a restart, too.
   await lab.stop("h1");
   await lab.startAgent("h1");

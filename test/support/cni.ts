@@ -25,6 +25,8 @@ export interface CallOptions {
   readonly netns?: string;
   readonly args?: string;
   readonly variables?: Readonly<Record<string, string | undefined>>;
+  /** The plugin that is run; default: that of the configuration's `type`. */
+  readonly plugin?: string;
   /** Milliseconds after which it is killed. */
   readonly killAfter?: number;
 }
@@ -65,7 +67,7 @@ export class Runtime {
 
   async call(command: string, configuration: Configuration | string, options: CallOptions = {}): Promise<Outcome> {
     const { container = "a", interface: name = "eth0", args = "" } = options;
-    const type = typeof configuration === "string" ? "weft" : configuration.type;
+    const type = options.plugin ?? (typeof configuration === "string" ? "weft" : configuration.type);
     const program = [this.#folder, referencePlugins].map((folder) => join(folder, type)).find(existsSync);
     assert.ok(program, `there is no plugin ${type}`);
     const variables: Record<string, string | undefined> = {

@@ -184,6 +184,8 @@ for (const [object, what, settings, isRefused] of [
     problem = { object };
     if (isRefused) await assert.rejects(flow.attach(request), /a port/);
     else assert.ok(await flow.attach(request));
+    assert.equal(flow.obstacle("web") !== undefined, isRefused);
+    assert.equal(flow.obstacle("unknown"), undefined);
   });
 
 test("one spot takes one endpoint at a time", async () => {
@@ -347,13 +349,7 @@ test("what the node gave out by itself and took back, nobody has any more", asyn
 test("addresses are held without anything in the kernel", async () => {
   const { id } = await flow.hold({ network: "web", interface: "x", mac: "", ips: [], labels: {}, owner: "a runtime" });
   assert.deepEqual(steps, ["disk: pending", "claimed", "disk: attached"]);
-  assert.deepEqual(attachments.get(id)?.place, {
-    kind: "netns",
-    netns: "",
-    interface: "x",
-    inode: 0,
-    routePriority: 0,
-  });
+  assert.deepEqual(attachments.get(id)?.place, { kind: "external", interface: "x" });
 });
 
 test("an attempt that is ended leaves nothing", async () => {

@@ -9,14 +9,22 @@ import { type ErrorCode, messageOf, WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { Logger } from "../../base/logger.ts";
 import { unwrap } from "../../base/result.ts";
-import type { DesiredNetwork, KernelObject, NodeDataplane, PortPlace, Problems } from "../../dataplane/index.ts";
+import type { DesiredNetwork, KernelObject, NodeDataplane, Problems } from "../../dataplane/index.ts";
 import type { Bandwidth } from "../../model/bandwidth.ts";
 import { formatProblem } from "../../model/problem.ts";
 import { declaredIps, type Endpoint } from "../../model/resources.ts";
 import { parseBandwidth } from "../../model/schema.ts";
 import type { DesiredState } from "../desired-state.ts";
 import type { EventLog } from "../event-log.ts";
-import { type Attachment, hasPort, isInPlace, type Replica, type ReplicaChange } from "../replica.ts";
+import {
+  type Attachment,
+  type AttachmentPlace,
+  type ExternalPlace,
+  hasPort,
+  isInPlace,
+  type Replica,
+  type ReplicaChange,
+} from "../replica.ts";
 import { isOfAll, restsOn } from "../rests-on.ts";
 import { parseAllowedAddresses } from "./allowed-addresses.ts";
 import { AttachmentWriter } from "./attachment-writer.ts";
@@ -93,8 +101,11 @@ export class Attachments {
     this.#options = options;
     this.#writer = new AttachmentWriter(options);
     const { attachments, kinds: ways } = options;
-    for (const { place, ...rest } of attachments.values())
-      attachments.set(rest.id, { ...rest, place: kindOf(ways, place).current(place) });
+    for (const attachment of attachments.values())
+      if (hasPort(attachment)) {
+        const { id, place } = attachment;
+        attachments.set(id, { ...attachment, place: kindOf(ways, place).current(place) });
+      }
   }
 
   /**
@@ -131,8 +142,8 @@ export class Attachments {
   }
 
   /** What the server is told of such a place. */
-  kindNameOf(place: PortPlace): Exclude<Endpoint["attachment"], "learned"> {
-    return kindOf(this.#options.kinds, place).nameOf(place);
+  kindNameOf(place: AttachmentPlace): Exclude<Endpoint["attachment"], "learned"> {
+    return place.kind === "external" ? place.kind : kindOf(this.#options.kinds, place).nameOf(place);
   }
 
   async #prepare({ network, signal }: AttachRequest, name: string, attempted: string): Promise<Endpoint> {
@@ -170,7 +181,7 @@ export class Attachments {
   /** Claims addresses for an interface that is not weft's, and keeps them until {@link releaseOwned}. Changes nothing in the kernel. */
   async hold({ interface: name, ...request }: HoldRequest): Promise<Endpoint> {
     const attempted = `hold addresses of network ${request.network} for ${request.owner}`;
-    const place: PortPlace = { kind: "netns", netns: "", interface: name, inode: 0, routePriority: 0 };
+    const place: ExternalPlace = { kind: "external", interface: name };
     return this.#make(request.owner, attempted, () => ({
       ...request,
       attempted,
@@ -225,7 +236,7 @@ export class Attachments {
         level: "info",
         kind: "attached",
         object: { kind: "endpoint", network, key: id },
-        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) ${hasPort(attachment) ? joinedText(place) : heldText(place)}`,
+        message: `${endpoint.ips.join(", ")} (${endpoint.mac}) ${joinedText(place)}`,
       });
       return endpoint;
     } catch (error) {
@@ -320,7 +331,7 @@ export class Attachments {
       level: "info",
       kind: "detached",
       object,
-      message: `${interfaceOf(place)} taken out of ${placeOf(attachment)}`,
+      message: `${interfaceOf(place)} taken out of ${placeText(place)}`,
     });
     const { promise: late, resolve } = Promise.withResolvers<void>();
     const cancel = clock.after(releasePatience, resolve);
@@ -403,6 +414,13 @@ export class Attachments {
     return [...this.#options.attachments.values()].some(({ state }) => state === "unclaimed");
   }
 
+  /** What keeps every endpoint of the network from coming into place on this node; `undefined`: nothing that is known. */
+  obstacle(name: string): Error | undefined {
+    const { networks, problems } = this.#options.dataplane;
+    const network = networks.get(name);
+    return network === undefined ? undefined : problems.find((object) => keepsFrom(object, network))?.error;
+  }
+
   /** Whether anything of the network hangs on this node. */
   hasAny(network: string): boolean {
     return [...this.#options.attachments.values()].some((each) => each.network === network && isInPlace(each));
@@ -478,7 +496,7 @@ export class Attachments {
     this.#writer.remove(endpoint.id);
     this.#forgetClaim(attachment);
     const object = { kind: "endpoint", network: endpoint.network, key: endpoint.id };
-    const message = `${endpoint.ips.join(", ")} was taken out of ${placeOf(attachment)}: ${reason}`;
+    const message = `${endpoint.ips.join(", ")} was taken out of ${placeText(attachment.place)}: ${reason}`;
     this.#options.events.add({ level: "warning", kind: "detached", object, message });
     this.#options.logger.warn({ endpoint: endpoint.id, network: endpoint.network }, message);
   }
@@ -491,7 +509,7 @@ export class Attachments {
     this.#forgetClaim(attachment);
     this.#options.desired.attachmentChanged(id);
     void this.#options.dataplane.changed(this.#options.dataplane.networks.get(network)?.settings.tenant);
-    const message = `${ips.join(", ")} is on node ${node}; taken out of ${placeOf(attachment)}`;
+    const message = `${ips.join(", ")} is on node ${node}; taken out of ${placeText(attachment.place)}`;
     this.#options.events.add({ level: "info", kind: "moved", object: { kind: "endpoint", network, key: id }, message });
   }
 
@@ -526,12 +544,10 @@ export class Attachments {
     const { dataplane } = this.#options;
     for (let pass = 0; pass < mostPasses; pass++) {
       signal?.throwIfAborted();
-      const network = dataplane.networks.get(name);
-      await dataplane.changed(network?.settings.tenant);
-      const problem =
-        dataplane.problems.get({ kind: "endpoint", network: name, key: id }) ??
-        (network === undefined ? undefined : dataplane.problems.find((object) => keepsFrom(object, network)));
-      if (problem !== undefined) throw problem.error;
+      await dataplane.changed(dataplane.networks.get(name)?.settings.tenant);
+      const problem = dataplane.problems.get({ kind: "endpoint", network: name, key: id });
+      const obstacle = problem?.error ?? this.obstacle(name);
+      if (obstacle !== undefined) throw obstacle;
       if (dataplane.isPortInPlace(name, id)) return;
     }
     throw new WeftError({
@@ -554,16 +570,8 @@ function attemptOf({ network, place }: AttachTarget): string {
   return `attach ${placeText(place)} to network ${network}${as}`;
 }
 
-function heldText(place: PortPlace): string {
-  return `held for ${interfaceOf(place)}, which is not weft's`;
-}
-
-/** For people. */
-function placeOf(attachment: Attachment): string {
-  return hasPort(attachment) ? placeText(attachment.place) : "an interface that is not weft's";
-}
-
-function joinedText(place: PortPlace): string {
+function joinedText(place: AttachmentPlace): string {
+  if (place.kind === "external") return `held for ${place.interface}, which is not weft's`;
   return place.kind === "netns" ? `in ${placeText(place)} as ${place.interface}` : `by ${placeText(place)}`;
 }
 

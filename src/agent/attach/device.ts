@@ -1,9 +1,8 @@
 import { WeftError } from "../../base/errors.ts";
 import { type DevicePlace, unfitAsEndpoint } from "../../dataplane/index.ts";
 import type { KernelNamespace } from "../../dataplane/kernel.ts";
-import { isErrno } from "../../linux/index.ts";
 import { parseInterfaceName } from "../../model/names.ts";
-import { getLink, type Link, listAddresses, listLinks, NetlinkSocket } from "../../netlink/index.ts";
+import { getLink, type Link, listAddresses, listLinks, lookUp, NetlinkSocket } from "../../netlink/index.ts";
 import { type Attachment, isInPlace } from "../replica.ts";
 import { type AttachKind, type DeviceRequest, placeText, type Spot } from "./kind.ts";
 
@@ -56,7 +55,7 @@ export class DeviceAttachment implements AttachKind<DeviceRequest, DevicePlace> 
     { code: "not-found" | "already-exists" | "failed-precondition"; reason: string; hint: string } | undefined
   > {
     using socket = new NetlinkSocket({ channel: this.#namespace.openChannel({}) });
-    const link = await linkOf(socket, device);
+    const link = await lookUp(socket, getLink({ name: device }));
     if (tap !== undefined && link !== undefined)
       return {
         code: "already-exists",
@@ -105,13 +104,4 @@ const linkScope = 253;
 
 function deviceOf({ place }: Attachment): string | undefined {
   return place.kind === "device" ? place.device : undefined;
-}
-
-async function linkOf(socket: NetlinkSocket, name: string): Promise<Link | undefined> {
-  try {
-    return await socket.get(getLink({ name }));
-  } catch (error) {
-    if (isErrno(error, "ENODEV")) return undefined;
-    throw error;
-  }
 }

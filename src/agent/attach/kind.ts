@@ -1,6 +1,6 @@
 import type { DevicePlace, NamespacePlace, PortPlace } from "../../dataplane/index.ts";
 import type { AttachmentKind } from "../../model/attachment-kind.ts";
-import type { Attachment } from "../replica.ts";
+import type { Attachment, AttachmentPlace } from "../replica.ts";
 
 /** Where something is attached, in an operator's words. */
 export interface AttachTarget {
@@ -81,12 +81,13 @@ export function kindOf(kinds: AttachKinds, { kind }: PlaceRequest | PortPlace): 
 }
 
 /** Where it is, for people: `/run/netns/c1`, `tap vm1`. */
-export function placeText(place: PlaceRequest | PortPlace): string {
+export function placeText(place: PlaceRequest | AttachmentPlace): string {
   if (place.kind === "netns") return place.netns;
+  if (place.kind === "external") return "an interface that is not weft's";
   return `${place.tap === undefined ? "interface" : "tap"} ${place.device}`;
 }
 
 /** The interface that stands for it in what is told of endpoints. */
-export function interfaceOf(place: PlaceRequest | PortPlace): string {
-  return place.kind === "netns" ? place.interface : place.device;
+export function interfaceOf(place: PlaceRequest | AttachmentPlace): string {
+  return place.kind === "device" ? place.device : place.interface;
 }

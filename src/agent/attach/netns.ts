@@ -1,10 +1,10 @@
 import { WeftError } from "../../base/errors.ts";
-import type { NamespacePlace, PortPlace } from "../../dataplane/index.ts";
+import type { NamespacePlace } from "../../dataplane/index.ts";
 import type { Kernel, KernelNamespace } from "../../dataplane/kernel.ts";
-import { canonicalNamespacePath, isErrno, isPathOfThisProcess, namedNamespacePath } from "../../linux/index.ts";
+import { canonicalNamespacePath, isPathOfThisProcess, namedNamespacePath } from "../../linux/index.ts";
 import { parseInterfaceName } from "../../model/names.ts";
-import { getLink, NetlinkSocket } from "../../netlink/index.ts";
-import { type Attachment, isInPlace } from "../replica.ts";
+import { getLink, lookUp, NetlinkSocket } from "../../netlink/index.ts";
+import { type Attachment, type AttachmentPlace, isInPlace } from "../replica.ts";
 import { type AttachKind, interfaceOf, type NamespaceRequest, type Spot } from "./kind.ts";
 
 export interface NamespaceAttachmentOptions {
@@ -118,13 +118,7 @@ export class NamespaceAttachment implements AttachKind<NamespaceRequest, Namespa
 
 async function hasInterface(namespace: KernelNamespace, name: string): Promise<boolean> {
   using socket = new NetlinkSocket({ channel: namespace.openChannel({}) });
-  try {
-    await socket.get(getLink({ name }));
-    return true;
-  } catch (error) {
-    if (isErrno(error, "ENODEV")) return false;
-    throw error;
-  }
+  return (await lookUp(socket, getLink({ name }))) !== undefined;
 }
 
 function chooseRoutePriority(wanted: number, present: readonly Attachment[], attempted: string): number {
@@ -144,6 +138,6 @@ function chooseRoutePriority(wanted: number, present: readonly Attachment[], att
   throw new WeftError({ code: "exhausted", attempted, reason, hint });
 }
 
-function priorityOf(place: PortPlace): number {
+function priorityOf(place: AttachmentPlace): number {
   return place.kind === "netns" ? place.routePriority : 0;
 }

@@ -1,11 +1,23 @@
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
 import type { CniFolders, Installed } from "../../plugins/cni/install.ts";
-import { agentOption, examples, outputOption, type WithAgent, type WithOutput } from "../options.ts";
+import { parseAgentSocket, parseCniName } from "../../plugins/cni/texts.ts";
+import {
+  agentOption,
+  allowedValue,
+  examples,
+  networkName,
+  outputOption,
+  type WithAgent,
+  type WithOutput,
+} from "../options.ts";
 import { show } from "../output.ts";
 import { requireRoot } from "../privilege.ts";
 import { printable } from "../terminal.ts";
 
 interface FolderOptions extends CniFolders, WithOutput {}
+
+const configurationName = allowedValue(parseCniName);
+const agentSocket = allowedValue(parseAgentSocket);
 
 export function registerCni(program: Command): void {
   const cni = program.command("cni").description("networks of weft for container runtimes that speak CNI");
@@ -15,10 +27,10 @@ export function registerCni(program: Command): void {
       .command("install")
       .description("put the CNI plugin and a configuration where runtimes find them; may be repeated"),
   )
-    .requiredOption("--network <network>", "the network of weft that containers come into")
+    .requiredOption("--network <network>", "the network of weft that containers come into", networkName)
     .option("--name <name>", "what the runtime calls it (default: the network's name)", configurationName)
     .option("--port-mappings", "ports of the host lead to containers, by the reference plugin portmap", false)
-    .addOption(agentOption())
+    .addOption(agentOption().argParser(agentSocket))
     .addOption(outputOption())
     .action(
       async (
@@ -27,8 +39,8 @@ export function registerCni(program: Command): void {
       ) => {
         requireRoot("install the CNI plugin");
         const { installCni } = await import("../../plugins/cni/install.ts");
-        const { network, name = network, agent: agentSocket, portMappings } = options;
-        await showInstalled(options, installCni(options, { name, network, agentSocket, portMappings }));
+        const { network, name = network, agent, portMappings } = options;
+        await showInstalled(options, installCni(options, { name, network, agentSocket: agent, portMappings }));
       },
     );
   examples(
@@ -56,12 +68,6 @@ function folderOptions(command: Command): Command {
     .addOption(
       new Option("--conf-dir <directory>", "where runtimes look for configurations").default("/etc/cni/net.d"),
     );
-}
-
-/** As the specification has it. */
-function configurationName(text: string): string {
-  if (/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(text)) return text;
-  throw new InvalidArgumentError("Allowed: letters, digits, _, . and -, beginning with a letter or digit");
 }
 
 function showInstalled({ output }: WithOutput, files: readonly Installed[]): Promise<void> {

@@ -3,13 +3,13 @@ import {
   deleteQdisc,
   getQdisc,
   type HtbClass,
+  lookUp,
   type NetlinkSocket,
   type Qdisc,
   replaceQdisc,
   tcHandle,
 } from "../../netlink/index.ts";
 import { explainMissing } from "../missing-module.ts";
-import { lookUp } from "../reconcile/reconciled-table.ts";
 import { frameOf, segmentedBelow, unlimited, type WantedClass } from "./classes.ts";
 
 /** Of the fair queue below the queue of a class: the handles of those have it not set. */

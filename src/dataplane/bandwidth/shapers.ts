@@ -15,12 +15,14 @@ import {
   getHtbClass,
   getLink,
   type HtbClass,
+  isGone,
   isSameHtbClass,
   type Link,
   listBpfFilters,
   listHtbClasses,
   listQdiscs,
   listRedirectFilters,
+  lookUp,
   qdiscParent,
   replaceBpfFilter,
   replaceHtbClass,
@@ -35,7 +37,6 @@ import { aliasOf, shaperName, weftGroup } from "../kernel-names.ts";
 import { explainMissing } from "../missing-module.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
-import { isGone, lookUp } from "../reconcile/reconciled-table.ts";
 import { classProgram, classProgramName } from "./class-program.ts";
 import {
   endpointClass,

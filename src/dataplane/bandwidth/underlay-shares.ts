@@ -13,11 +13,13 @@ import {
   filterHook,
   getHtbClass,
   getLink,
+  isGone,
   isSameHtbClass,
   type Link,
   listHtbClasses,
   listLinks,
   listRedirectFilters,
+  lookUp,
   type NetlinkSocket,
   qdiscParent,
   replaceHtbClass,
@@ -31,7 +33,6 @@ import { explainMissing } from "../missing-module.ts";
 import type { Failure } from "../reconcile/marks.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
-import { isGone, lookUp } from "../reconcile/reconciled-table.ts";
 import type { Report } from "../report.ts";
 import { shareProgram, shareProgramName } from "./class-program.ts";
 import {

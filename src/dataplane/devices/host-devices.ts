@@ -13,6 +13,7 @@ import {
   listFilterPriorities,
   listLinks,
   listRedirectFilters,
+  lookUp,
   type NetlinkSocket,
   type RedirectFilter,
   replaceRedirectFilter,
@@ -29,7 +30,6 @@ import {
   weftGroup,
 } from "../kernel-names.ts";
 import { explainMissing } from "../missing-module.ts";
-import { lookUp } from "../reconcile/reconciled-table.ts";
 import { makeMute } from "./mute.ts";
 
 /** The mark of the filters that join devices, which have a number and no name. The letters WE. */

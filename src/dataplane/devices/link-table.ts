@@ -1,5 +1,4 @@
-import { isErrno } from "../../linux/index.ts";
-import { getLink, type Link, listLinks, type NetlinkSocket } from "../../netlink/index.ts";
+import { getLink, type Link, listLinks, lookUp, type NetlinkSocket } from "../../netlink/index.ts";
 
 /** Up to this many devices are looked up one by one; for more, all are listed once. */
 const singleLookUps = 16;
@@ -18,11 +17,6 @@ export class LinkTable {
     if (this.#all === undefined && ++this.#lookUps > singleLookUps)
       this.#all = this.#socket.dump(listLinks()).then((links) => new Map(links.map((link) => [link.name, link])));
     if (this.#all !== undefined) return (await this.#all).get(name);
-    try {
-      return await this.#socket.get(getLink({ name }));
-    } catch (error) {
-      if (isErrno(error, "ENODEV")) return undefined;
-      throw error;
-    }
+    return lookUp(this.#socket, getLink({ name }));
   }
 }

@@ -7,6 +7,7 @@ import {
   getFdbEntry,
   getLink,
   type Link,
+  lookUp,
   neighbourFlag,
 } from "../../netlink/index.ts";
 import type { DesiredNetwork } from "../desired.ts";
@@ -15,7 +16,6 @@ import { endpointOfPort, endpointPortName, isOwnLink } from "../kernel-names.ts"
 import type { KernelObject } from "../objects.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
-import { lookUp } from "../reconcile/reconciled-table.ts";
 import type { Report } from "../report.ts";
 import { endpointPort, isPortAs } from "./bridge-port.ts";
 import type { LinkTable } from "./link-table.ts";

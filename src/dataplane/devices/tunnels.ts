@@ -8,6 +8,7 @@ import {
   deleteLink,
   getLink,
   type Link,
+  lookUp,
   namespaceIdOf,
   type Request,
 } from "../../netlink/index.ts";
@@ -24,7 +25,6 @@ import type { TunnelDevice } from "../encapsulation/tunnel-device.ts";
 import { aliasOf, isOwnLink, isTunnelOf, weftGroup } from "../kernel-names.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
-import { lookUp } from "../reconcile/reconciled-table.ts";
 import { isPortAs, tunnelPort } from "./bridge-port.ts";
 import { applyChanges, type DeviceContext, isMarked, wrongKind } from "./device-changes.ts";
 import type { LinkTable } from "./link-table.ts";

@@ -12,10 +12,12 @@ import {
   getLink,
   getNeighbour,
   type InterfaceAddressEntry,
+  isGone,
   type Link,
   type LinkSettings,
   listAddresses,
   listRoutes,
+  lookUp,
   type Neighbour,
   type NetlinkSocket,
   type Request,
@@ -39,7 +41,6 @@ import {
 } from "../kernel-names.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
-import { isGone, lookUp } from "../reconcile/reconciled-table.ts";
 import type { Problems, Report } from "../report.ts";
 import type { Turns } from "../rounds.ts";
 import { isSameRoute } from "../tables/block-routes.ts";

@@ -1,5 +1,4 @@
-import { isErrno } from "../../linux/index.ts";
-import type { BatchFailure, NetlinkSocket, Query, Request } from "../../netlink/index.ts";
+import { type BatchFailure, isGone, lookUp, type NetlinkSocket, type Request } from "../../netlink/index.ts";
 import { type Failure, isDamaged, type Mark, Marks } from "./marks.ts";
 import { notYet, type Table } from "./table.ts";
 
@@ -288,21 +287,6 @@ export class ReconciledTable<Key, Row> {
     }
     return true;
   }
-}
-
-/** The object, or `undefined` when there is none. */
-export async function lookUp<Row>(socket: NetlinkSocket, query: Query<Row>): Promise<Row | undefined> {
-  try {
-    return await socket.get(query);
-  } catch (error) {
-    if (error instanceof Error && isGone(error)) return undefined;
-    throw error;
-  }
-}
-
-/** What was to be taken away is gone already. */
-export function isGone(error: Error): boolean {
-  return isErrno(error, "ENOENT", "ESRCH", "ENODEV");
 }
 
 /** Requests to delete carry no flags. */

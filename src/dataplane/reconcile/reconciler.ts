@@ -1,7 +1,7 @@
 import type { Clock } from "../../base/clock.ts";
-import type { NetlinkSocket, Query, Request } from "../../netlink/index.ts";
+import { isGone, type NetlinkSocket, type Query, type Request } from "../../netlink/index.ts";
 import { type Failure, Marks } from "./marks.ts";
-import { isGone, ReconciledTable } from "./reconciled-table.ts";
+import { ReconciledTable } from "./reconciled-table.ts";
 import type { Table } from "./table.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: tables of any rows; each knows its own.

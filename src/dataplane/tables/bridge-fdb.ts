@@ -4,6 +4,7 @@ import {
   deleteFdbEntry,
   type FdbEntry,
   getFdbEntry,
+  lookUp,
   type NetlinkSocket,
   neighbourFlag,
   neighbourState,
@@ -14,7 +15,6 @@ import {
 import type { DesiredNetwork } from "../desired.ts";
 import type { Tunnels } from "../devices/tunnels.ts";
 import { weftProtocol } from "../kernel-names.ts";
-import { lookUp } from "../reconcile/reconciled-table.ts";
 import { notYet, type Table } from "../reconcile/table.ts";
 import { type FdbListing, isMarkedFdb } from "./fdb-listing.ts";
 

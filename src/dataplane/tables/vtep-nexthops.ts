@@ -7,13 +7,14 @@ import {
   deleteNexthop,
   getNexthop,
   listNexthops,
+  lookUp,
   type NetlinkSocket,
   type Nexthop,
   replaceNexthop,
 } from "../../netlink/index.ts";
 import { nexthopRange, weftProtocol } from "../kernel-names.ts";
 import type { Failure } from "../reconcile/marks.ts";
-import { lookUp, type ReconciledTable } from "../reconcile/reconciled-table.ts";
+import type { ReconciledTable } from "../reconcile/reconciled-table.ts";
 import { Reconciler } from "../reconcile/reconciler.ts";
 import type { Table } from "../reconcile/table.ts";
 

@@ -1,5 +1,4 @@
-import { isErrno } from "../../linux/index.ts";
-import { deleteLink, getLink, type Link, listLinks, listRoutes } from "../../netlink/index.ts";
+import { deleteLink, getLink, type Link, listLinks, listRoutes, lookUp } from "../../netlink/index.ts";
 import { aliasOf, hostDevice, hostDevicePattern, isOwnLink, tenantOfHostTable } from "../kernel-names.ts";
 import { ensureAnswers } from "./answers.ts";
 import { releaseForwarding } from "./host-forwarding.ts";
@@ -34,13 +33,8 @@ export async function removeLeftoverUplinks(
 }
 
 async function ownDevice(instance: string, name: string, { socket }: Side): Promise<Link | undefined> {
-  try {
-    const link = await socket.get(getLink({ name }));
-    return isOf(instance, link) ? link : undefined;
-  } catch (error) {
-    if (isErrno(error, "ENODEV")) return undefined;
-    throw error;
-  }
+  const link = await lookUp(socket, getLink({ name }));
+  return link !== undefined && isOf(instance, link) ? link : undefined;
 }
 
 function isOf(instance: string, link: Link): boolean {

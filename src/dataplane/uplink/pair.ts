@@ -9,6 +9,7 @@ import {
   type InterfaceAddressEntry,
   type Link,
   listAddresses,
+  lookUp,
   type NetlinkSocket,
   type Request,
   replaceAddress,
@@ -191,13 +192,8 @@ async function create(context: PairContext, mtu: number): Promise<void> {
 async function find(context: PairContext, end: End): Promise<Link | undefined> {
   const { namespace, socket } = sideOf(context, end);
   const name = end === "host" ? hostDevice(context.identity) : tenantDevice;
-  let link: Link;
-  try {
-    link = await socket.get(getLink({ name }));
-  } catch (error) {
-    if (isErrno(error, "ENODEV")) return undefined;
-    throw error;
-  }
+  const link = await lookUp(socket, getLink({ name }));
+  if (link === undefined) return undefined;
   if (link.info.kind === "veth" && (isOwnLink(link) || link.alias === aliasOf(context.identity.instance))) return link;
   throw new WeftError({
     code: "already-exists",

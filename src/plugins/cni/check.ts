@@ -1,8 +1,7 @@
 import { z } from "zod";
 import { parseInterfaceAddress } from "../../base/cidr.ts";
 import type { Kernel } from "../../dataplane/kernel.ts";
-import { isErrno } from "../../linux/index.ts";
-import { getLink, listAddresses, listRoutes, NetlinkSocket } from "../../netlink/index.ts";
+import { getLink, listAddresses, listRoutes, lookUp, NetlinkSocket } from "../../netlink/index.ts";
 
 /** What of a result says what is inside of the container. */
 const resultSchema = z.looseObject({
@@ -29,10 +28,7 @@ export async function checkContainer(
   if (expected === undefined) return `prevResult has no interface ${name} in ${netns}`;
   using namespace = kernel.open(netns);
   using socket = new NetlinkSocket({ channel: namespace.openChannel({}) });
-  const link = await socket.get(getLink({ name })).catch((error: unknown) => {
-    if (isErrno(error, "ENODEV")) return undefined;
-    throw error;
-  });
+  const link = await lookUp(socket, getLink({ name }));
   if (link === undefined) return `there is no interface ${name}`;
   if (expected.mac !== undefined && expected.mac !== "" && expected.mac.toLowerCase() !== link.mac)
     return `its MAC address is ${link.mac}; expected: ${expected.mac}`;

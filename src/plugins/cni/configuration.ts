@@ -6,6 +6,7 @@ import { type Bandwidth, type RateLimits, smallestBurst } from "../../model/band
 import { parseNetworkName } from "../../model/names.ts";
 import type { Parameters } from "./environment.ts";
 import { CniError, errorCode } from "./error.ts";
+import { parseCniName } from "./texts.ts";
 import { type CniVersion, parseVersion } from "./version.ts";
 
 /** The `type` of plugin configurations that are weft's. */
@@ -94,14 +95,14 @@ export function parseConfiguration(text: string): Configuration {
       parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("; "),
     );
   const fields = parsed.data;
-  if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(fields.name))
-    throw invalid("name", fields.name, "letters, digits, _, . and -");
+  const name = parseCniName(fields.name);
+  if (!name.ok) throw invalid("name", fields.name, name.error);
   const isIpam = fields.type !== pluginType && fields.ipam?.type === pluginType;
   const { type: delegate = "" } = fields.ipam ?? {};
   const attachments = fields["cni.dev/valid-attachments"];
   return {
     version,
-    name: fields.name,
+    name: name.value,
     isIpam,
     ...(isIpam || delegate === "" || delegate === pluginType ? {} : { delegate }),
     ...(fields.prevResult == null ? {} : { prevResult: fields.prevResult }),

@@ -1,7 +1,11 @@
 import { spawn } from "node:child_process";
 import { accessSync, constants, statSync } from "node:fs";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { setImmediate as turn } from "node:timers/promises";
 import { z } from "zod";
+import type { Clock } from "../../base/clock.ts";
+import { formatDuration, seconds } from "../../base/duration.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Command, Parameters } from "./environment.ts";
 import { CniError, errorCode } from "./error.ts";
@@ -13,17 +17,27 @@ const answerSchema = z.looseObject({
 });
 export type IpamAnswer = z.infer<typeof answerSchema>;
 
-const timeout = 30_000;
+export interface DelegateCall {
+  /** The name of the plugin's program. */
+  readonly type: string;
+  readonly command: Command;
+  readonly parameters: Pick<Parameters, "path" | "environment">;
+  readonly configuration: string;
+  readonly clock: Clock;
+}
+
+/** Plugins ask others over the network at most. The agent answers runtimes within a minute, also when ADD and then DEL take this long. */
+const timeout = seconds(25);
 const largestAnswer = 1 << 20;
 
-/** Runs another plugin in place of the one that was called, as section 4 of the specification says. Throws {@link CniError}, the other's own if it has one. */
-export async function runDelegate(
-  type: string,
-  command: Command,
-  { path, environment }: Pick<Parameters, "path" | "environment">,
-  configuration: string,
-  signal?: AbortSignal,
-): Promise<string> {
+/**
+ * Runs another plugin in place of the one that was called, as section 4 of the specification says; what it printed. Throws
+ * {@link CniError}, the other's own if it has one. Ends in time, whatever the plugin does, and what it leaves running. Not before,
+ * though nobody may want the answer any more: `host-local`, killed at the wrong moment, has reserved an address that no DEL gives back.
+ */
+export async function runDelegate(call: DelegateCall): Promise<string> {
+  const { type, command, parameters, configuration, clock } = call;
+  const { path, environment } = parameters;
   const file = /^[A-Za-z0-9_.-]+$/.test(type) && path.map((folder) => join(folder, type)).find(isExecutable);
   if (!file)
     throw new CniError(
@@ -34,8 +48,6 @@ export async function runDelegate(
   const child = spawn(file, [], {
     env: { PATH: process.env.PATH, ...environment, CNI_COMMAND: command },
     stdio: ["pipe", "pipe", "inherit"],
-    timeout,
-    ...(signal === undefined ? {} : { signal }),
   });
   // One that ends without having read it all says what is wrong by its answer.
   child.stdin.on("error", () => {});
@@ -44,20 +56,40 @@ export async function runDelegate(
   child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
     if (output.length < largestAnswer) output += chunk;
   });
-  const status = await new Promise<string>((resolve, reject) => {
-    child.once("error", (error) =>
-      reject(
-        signal?.aborted
-          ? signal.reason
-          : new CniError(errorCode.delegate, `run IPAM plugin ${type}: ${messageOf(error)}`),
-      ),
-    );
-    child.once("close", (code, signalName) => resolve(signalName ?? `${code}`));
+  const { promise: ended, resolve, reject } = Promise.withResolvers<string>();
+  const fail = (reason: string): void => reject(new CniError(errorCode.delegate, `run IPAM plugin ${type}: ${reason}`));
+  child.once("error", (error) => fail(messageOf(error)));
+  child.once("exit", (code, signalName) => resolve(signalName ?? `${code}`));
+  const cancel = clock.after(timeout, () => {
+    child.kill("SIGKILL");
+    // Not when it has ended: what the kernel holds up cannot be killed.
+    fail(`it did not end within ${formatDuration(timeout)}, and was killed`);
   });
-  if (status === "0") return output;
-  throw (
-    errorOf(output) ?? new CniError(errorCode.delegate, `IPAM plugin ${type} ended with ${status} and told no reason`)
-  );
+  try {
+    const status = await ended;
+    await drain(child.stdout, () => output.length);
+    if (status === "0") return output;
+    throw (
+      errorOf(output) ?? new CniError(errorCode.delegate, `IPAM plugin ${type} ended with ${status} and told no reason`)
+    );
+  } finally {
+    cancel();
+    child.stdin.destroy();
+    child.stdout.destroy();
+  }
+}
+
+/**
+ * Reads what a program that has ended wrote. All of that is in the pipe, so it ends when the event loop has looked there and found
+ * nothing more; not when the pipe is closed, which what the program left running may hold open for ever.
+ */
+async function drain(pipe: Readable, read: () => number): Promise<void> {
+  for (let before = -1; !pipe.readableEnded && before !== read(); ) {
+    before = read();
+    // The rest of this turn and the whole of the next.
+    await turn();
+    await turn();
+  }
 }
 
 /** The addresses that the plugin gives. */

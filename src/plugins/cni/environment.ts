@@ -1,6 +1,7 @@
 import { isAbsolute } from "node:path";
 import { parseInterfaceName } from "../../model/names.ts";
 import { CniError, errorCode } from "./error.ts";
+import { parseCniName } from "./texts.ts";
 
 export type Command = "ADD" | "DEL" | "CHECK" | "GC" | "STATUS";
 
@@ -39,8 +40,8 @@ export function parseEnvironment(environment: Readonly<Record<string, string>>):
   if (!isCommand(command)) throw invalid("CNI_COMMAND", command, Object.keys(required).join(", "));
   const { CNI_CONTAINERID: container = "", CNI_NETNS: netns = "", CNI_IFNAME: name = "" } = environment;
   const isOfContainer = needed.includes("CNI_CONTAINERID");
-  if (isOfContainer && !/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(container))
-    throw invalid("CNI_CONTAINERID", container, "letters, digits, _, . and -, beginning with a letter or digit");
+  const id = parseCniName(container);
+  if (isOfContainer && !id.ok) throw invalid("CNI_CONTAINERID", container, id.error);
   const interfaceName = parseInterfaceName(name);
   if (isOfContainer && !interfaceName.ok) throw invalid("CNI_IFNAME", name, interfaceName.error);
   // What is gone is taken away all the same, whatever its path is said to be.

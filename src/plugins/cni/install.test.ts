@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { temporaryDirectory } from "../../testing/temporary-directory.ts";
@@ -61,7 +61,7 @@ test("what is not weft's, or was changed, is neither replaced nor taken away", (
   assert.deepEqual(uninstallCni(folders), [
     { path: join(top, "10-other.conflist"), done: "removed" },
     { path: list, done: "left", reason: "it is not as weft wrote it" },
-    { path: plugin, done: "left", reason: `${list} needs it` },
+    { path: plugin, done: "left", reason: `needed by ${list}` },
   ]);
   assert.deepEqual(readdirSync(top).sort(), ["10-web.conflist", "99-theirs.conflist", "weft"]);
 });
@@ -80,4 +80,31 @@ test("one configuration goes by its name, and the plugin with the last", (t) => 
     ["removed", "removed"],
   );
   assert.deepEqual(readdirSync(top), []);
+});
+
+test("the plugin stays while any configuration needs it, whoever wrote that, and these are named", (t) => {
+  const top = temporaryDirectory(t);
+  const folders = { binDir: top, confDir: top };
+  const others = {
+    "20-a.conf": { name: "a", type: "weft", network: "web" },
+    "20-b.json": { name: "b", type: "macvlan", ipam: { type: "weft", network: "web" } },
+    "20-c.conflist": { name: "c", plugins: [{ type: "bridge", ipam: { type: "weft", network: "web" } }] },
+  };
+  const write = (file: string, content: object) => writeFileSync(join(top, file), JSON.stringify(content));
+  for (const [file, content] of Object.entries(others)) write(file, content);
+  write("20-d.conflist", { name: "d", plugins: [{ type: "bridge", ipam: { type: "host-local" } }, null] });
+  write("20-e.conf.off", others["20-a.conf"]);
+  writeFileSync(join(top, "20-f.json"), '"weft');
+  installCni(folders, web);
+  const plugin = join(top, "weft");
+  for (const first of Object.keys(others)) {
+    const needing = readdirSync(top).filter((file) => file >= first && file in others);
+    const reason = `needed by ${needing.map((file) => join(top, file)).join(", ")}`;
+    assert.deepEqual(
+      uninstallCni(folders).filter(({ path }) => path === plugin),
+      [{ path: plugin, done: "left", reason }],
+    );
+    rmSync(join(top, first));
+  }
+  assert.deepEqual(uninstallCni(folders), [{ path: plugin, done: "removed" }]);
 });

@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { z } from "zod";
 import { WeftError } from "../../base/errors.ts";
 import { writeFileDurably } from "../../linux/durable-file.ts";
 import { pluginType } from "./configuration.ts";
@@ -57,33 +58,46 @@ export function installCni({ binDir, confDir }: CniFolders, configuration: Netwo
   });
 }
 
-/** Takes away what {@link installCni} wrote; with a name that configuration alone. What somebody changed since is left. */
+/** Takes away what {@link installCni} wrote; with a name that configuration alone. What somebody changed since is left, and the plugin while it is needed. */
 export function uninstallCni({ binDir, confDir }: CniFolders, name?: string): readonly Installed[] {
   const remove = (path: string): Installed => {
     rmSync(path);
     return { path, done: "removed" };
   };
-  const lists = filesIn(confDir)
-    .filter((file) => file.endsWith(confSuffix))
-    .map((file) => join(confDir, file))
-    .filter((path) => isOfWeft(read(path)));
   const done: Installed[] = [];
-  const left: string[] = [];
-  for (const path of lists) {
+  const needing: string[] = [];
+  for (const file of filesIn(confDir).filter(isRead)) {
+    const path = join(confDir, file);
     const content = read(path) ?? Buffer.alloc(0);
-    const isWanted = name === undefined || configurationIn(content)?.name === name;
+    const own = file.endsWith(confSuffix) ? configurationIn(content) : undefined;
+    const isWanted = own !== undefined && (name === undefined || own.name === name);
     if (isWanted && isConfiguration(content)) done.push(remove(path));
     else {
-      left.push(path);
       if (isWanted) done.push({ path, done: "left", reason: "it is not as weft wrote it" });
+      if (needsPlugin(content)) needing.push(path);
     }
   }
   const plugin = pluginPath(binDir);
   const there = read(plugin);
   if (there === undefined) return done;
   if (!isPlugin(there)) return [...done, { path: plugin, done: "left", reason: "it is another program" }];
-  if (left.length > 0) return [...done, { path: plugin, done: "left", reason: `${left.join(", ")} needs it` }];
+  if (needing.length > 0) return [...done, { path: plugin, done: "left", reason: `needed by ${needing.join(", ")}` }];
   return [...done, remove(plugin)];
+}
+
+/** Whether runtimes look for configurations in a file of this name. */
+function isRead(file: string): boolean {
+  return [confSuffix, ".conf", ".json"].some((suffix) => file.endsWith(suffix));
+}
+
+/** Whether a configuration, of one plugin or a list of them, has runtimes execute weft, or another plugin in their place. */
+function needsPlugin(content: Buffer): boolean {
+  const parsed = z.looseObject({ plugins: z.array(z.unknown()).optional() }).safeParse(jsonOf(content));
+  if (!parsed.success) return false;
+  const { plugins = [parsed.data] } = parsed.data;
+  const isWeft = z.looseObject({ type: z.literal(pluginType) });
+  const isServed = z.looseObject({ ipam: isWeft });
+  return plugins.some((each) => z.union([isWeft, isServed]).safeParse(each).success);
 }
 
 function pluginPath(binDir: string): string {
@@ -107,7 +121,7 @@ function textOf({ name, network, agentSocket, portMappings }: NetworkConfigurati
   return `${JSON.stringify(list, undefined, 2)}\n`;
 }
 
-/** What a file says that was written by {@link textOf}; of any other whatever of it can be read. */
+/** What a file says that was written by {@link textOf}; of any other whatever of it can be read. `undefined`: no list with weft in it. */
 function configurationIn(content: Buffer): NetworkConfiguration | undefined {
   try {
     const { name, plugins } = JSON.parse(`${content}`);
@@ -119,13 +133,17 @@ function configurationIn(content: Buffer): NetworkConfiguration | undefined {
   }
 }
 
+function jsonOf(content: Buffer): unknown {
+  try {
+    return JSON.parse(`${content}`);
+  } catch {
+    return undefined;
+  }
+}
+
 function isConfiguration(content: Buffer): boolean {
   const configuration = configurationIn(content);
   return configuration !== undefined && textOf(configuration) === `${content}`;
-}
-
-function isOfWeft(content: Buffer | undefined): boolean {
-  return content !== undefined && configurationIn(content) !== undefined;
 }
 
 function isPlugin(content: Buffer): boolean {

@@ -16,7 +16,7 @@
 typedef unsigned long size;
 
 #ifdef __x86_64__
-enum { READ = 0, WRITE = 1, CLOSE = 3, SOCKET = 41, CONNECT = 42, SETSOCKOPT = 54, FSYNC = 74, EXIT_GROUP = 231,
+enum { READ = 0, WRITE = 1, CLOSE = 3, SOCKET = 41, CONNECT = 42, SENDTO = 44, SETSOCKOPT = 54, FSYNC = 74, EXIT_GROUP = 231,
        OPENAT = 257, MKDIRAT = 258, UNLINKAT = 263, RENAMEAT = 264, GETRANDOM = 318 };
 static long call(long n, long a, long b, long c, long d, long e) {
   register long r10 __asm__("r10") = d;
@@ -27,7 +27,7 @@ static long call(long n, long a, long b, long c, long d, long e) {
 }
 __asm__(".globl _start\n_start: xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call start\n");
 #else
-enum { READ = 63, WRITE = 64, CLOSE = 57, SOCKET = 198, CONNECT = 203, SETSOCKOPT = 208, FSYNC = 82, EXIT_GROUP = 94,
+enum { READ = 63, WRITE = 64, CLOSE = 57, SOCKET = 198, CONNECT = 203, SENDTO = 206, SETSOCKOPT = 208, FSYNC = 82, EXIT_GROUP = 94,
        OPENAT = 56, MKDIRAT = 34, UNLINKAT = 35, RENAMEAT = 38, GETRANDOM = 278 };
 static long call(long n, long a, long b, long c, long d, long e) {
   register long x8 __asm__("x8") = n;
@@ -42,10 +42,11 @@ static long call(long n, long a, long b, long c, long d, long e) {
 __asm__(".globl _start\n_start: mov x29, xzr\n mov x30, xzr\n mov x0, sp\n bl start\n");
 #endif
 
-enum { AF_UNIX = 1, SOCK_STREAM_CLOEXEC = 02000001, SOL_SOCKET = 1, SO_RCVTIMEO = 20, SO_SNDTIMEO = 21 };
+enum { AF_UNIX = 1, SOCK_STREAM_CLOEXEC = 02000001, SOL_SOCKET = 1, SO_RCVTIMEO = 20, SO_SNDTIMEO = 21, MSG_NOSIGNAL = 0x4000 };
 enum { AT_FDCWD = -100, O_WRONLY_CREAT_EXCL = 0301, EINTR = 4, EAGAIN = 11 };
 /** What became of a request: `LATE`: somebody is there, and did not answer in time. */
 enum outcome { ANSWERED, LATE, UNHEARD };
+enum found { ABSENT, FOUND, UNUSABLE };
 
 static struct { unsigned short family; char path[108]; } address;
 static char body[4 << 20], answer[4 << 20], text[1024], folder[160], version[32] = "1.1.0";
@@ -71,9 +72,10 @@ static void putNumber(size n) {
   put((char[2]){(char)('0' + n % 10), 0});
 }
 
-static int writeAll(int fd, const char *from, size n) {
+/** A socket's other end that has gone away is an error, and no signal: a DEL is to be written down then. */
+static int writeAll(int fd, int isSocket, const char *from, size n) {
   while (n > 0) {
-    long done = call(WRITE, fd, (long)from, (long)n, 0, 0);
+    long done = call(isSocket ? SENDTO : WRITE, fd, (long)from, (long)n, MSG_NOSIGNAL, 0);
     if (done == -EINTR) continue;
     if (done <= 0) return (int)(done == 0 ? -1 : done);
     from += done, n -= (size)done;
@@ -102,15 +104,19 @@ __attribute__((noreturn)) static void fail(int code, const char *message, const 
   textLength = 0;
   put("{\"cniVersion\":\""), put(version), put("\",\"code\":"), putNumber((size)code);
   put(",\"msg\":\""), put(message), put("\",\"details\":\""), put(details), put("\"}\n");
-  writeAll(1, text, textLength);
+  writeAll(1, 0, text, textLength);
   leave(1);
 }
 
+static int isBlank(char c) {
+  return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
 /**
- * Copies the text that `key` has at the top of the configuration, if it is there, fits and has neither escapes nor quotes in it.
- * That the configuration is well-formed is the agent's to judge.
+ * Copies what `key` has at the top of the configuration. `UNUSABLE`: that is no text, does not fit, or has more than printable ASCII
+ * without escapes. That the configuration is well-formed is the agent's to judge.
  */
-static void find(const char *json, const char *key, char *into, size room) {
+static enum found find(const char *json, const char *key, char *into, size room) {
   int depth = 0;
   while (*json) {
     if (*json == '{' || *json == '[') depth++;
@@ -121,14 +127,17 @@ static void find(const char *json, const char *key, char *into, size room) {
     int isKey = depth == 1 && starts(name, key) && name + length(key) == json;
     if (*json) json++;
     if (!isKey) continue;
-    while (*json == ' ' || *json == '\t' || *json == '\n' || *json == '\r' || *json == ':') json++;
-    if (*json != '"') continue;
+    while (isBlank(*json)) json++;
+    if (*json != ':') continue;
+    do json++; while (isBlank(*json));
+    if (*json != '"') return UNUSABLE;
     size n = 0;
-    for (const char *c = json + 1; *c != '"'; c++, n++) if (*c < ' ' || *c == '\\' || *c > '~' || n + 1 == room) return;
+    for (const char *c = json + 1; *c != '"'; c++, n++) if (*c < ' ' || *c == '\\' || *c > '~' || n + 1 == room) return UNUSABLE;
     for (size i = 0; i < n; i++) into[i] = json[1 + i];
     into[n] = 0;
-    return;
+    return FOUND;
   }
+  return ABSENT;
 }
 
 /** Sends the body; the answer is in `answer` then, whole. */
@@ -141,16 +150,19 @@ static enum outcome ask(void) {
   textLength = 0, answerLength = 0;
   put("POST /cni HTTP/1.0\r\ncontent-length: "), putNumber(bodyLength), put("\r\n\r\n");
   long error = call(CONNECT, fd, (long)&address, sizeof address, 0, 0);
-  if (error == 0) error = writeAll(fd, text, textLength);
-  if (error == 0) error = writeAll(fd, body, bodyLength);
+  if (error == 0) error = writeAll(fd, 1, text, textLength);
+  if (error == 0) error = writeAll(fd, 1, body, bodyLength);
   if (error == 0) error = readAll(fd, answer, sizeof answer - 1, &answerLength);
   call(CLOSE, fd, 0, 0, 0, 0);
   answer[answerLength] = 0;
   return error == 0 ? ANSWERED : error == -EAGAIN ? LATE : UNHEARD;
 }
 
-/** Prints an answer and leaves; returns if it is none, or not all of one, as of an agent that ended meanwhile. */
-static void printAnswer(void) {
+/**
+ * Prints an answer and leaves; returns if it is none, or not all of one, as of an agent that ended meanwhile. What was written down
+ * as `file` has been done with it.
+ */
+static void printAnswer(const char *file) {
   char *at = answer, *said = 0;
   size expected = 0;
   for (; *at && !starts(at, "\r\n\r\n"); at++)
@@ -159,7 +171,8 @@ static void printAnswer(void) {
   while (*said >= '0' && *said <= '9') expected = expected * 10 + (size)(*said++ - '0');
   at += 4;
   if (expected != answerLength - (size)(at - answer)) return;
-  leave(writeAll(1, at, expected) || !starts(answer + 8, " 200 "));
+  if (*file) call(UNLINKAT, AT_FDCWD, (long)file, 0, 0, 0);
+  leave(writeAll(1, 0, at, expected) || !starts(answer + 8, " 200 "));
 }
 
 /** Writes the request down for the agent that starts next. 0: it is on disk. */
@@ -182,7 +195,7 @@ static int writeDown(char *name, size room) {
   for (size i = 0; i < 5; i++) unfinished[n + i] = ".new"[i];
   int fd = (int)call(OPENAT, AT_FDCWD, (long)unfinished, O_WRONLY_CREAT_EXCL, 0600, 0);
   if (fd < 0) return -1;
-  int isWritten = writeAll(fd, body, bodyLength) == 0 && call(FSYNC, fd, 0, 0, 0, 0) == 0;
+  int isWritten = writeAll(fd, 0, body, bodyLength) == 0 && call(FSYNC, fd, 0, 0, 0, 0) == 0;
   call(CLOSE, fd, 0, 0, 0, 0);
   if (isWritten && call(RENAMEAT, AT_FDCWD, (long)unfinished, AT_FDCWD, (long)name, 0) == 0) return 0;
   call(UNLINKAT, AT_FDCWD, (long)unfinished, 0, 0, 0);
@@ -210,26 +223,25 @@ __attribute__((used, noreturn)) static void start(long *stack) {
     textLength = 0;
     put("{\"cniVersion\":\""), put(version);
     put("\",\"supportedVersions\":[\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}\n");
-    leave(writeAll(1, text, textLength) != 0);
+    leave(writeAll(1, 0, text, textLength) != 0);
   }
   for (size i = 0; i < sizeof SOCKET_DEFAULT; i++) address.path[i] = SOCKET_DEFAULT[i];
   address.family = AF_UNIX;
-  find(configuration, "agentSocket", address.path, sizeof address.path);
+  if (find(configuration, "agentSocket", address.path, sizeof address.path) == UNUSABLE || address.path[0] != '/')
+    fail(7, "agentSocket cannot be used", "allowed: an absolute path of at most 107 printable ASCII characters without quotes and backslashes");
   size last = 0;
   for (size i = 0; address.path[i]; i++) if (address.path[i] == '/') last = i;
   for (size i = 0; i < last; i++) folder[i] = address.path[i];
   for (size i = 0; i < sizeof DELETED; i++) folder[last + i] = DELETED[i];
   folderLength = last + sizeof DELETED - 1;
   enum outcome outcome = ask();
-  if (outcome == ANSWERED) printAnswer();
+  if (outcome == ANSWERED) printAnswer("");
   if (outcome == LATE) fail(11, "the agent of weft does not answer", "it is stopped, hangs or is overloaded: see its log, and restart it");
   if (starts(command, "DEL")) {
-    if (writeDown(file, sizeof file)) fail(11, "no agent of weft runs on this node", "and the folder beside its socket cannot be written to; start it: systemctl start weft-agent");
+    int isLost = writeDown(file, sizeof file) != 0;
     // One that has started meanwhile may have looked there before.
-    if (ask() == ANSWERED) {
-      call(UNLINKAT, AT_FDCWD, (long)file, 0, 0, 0);
-      printAnswer();
-    }
+    if (ask() == ANSWERED) printAnswer(file);
+    if (isLost) fail(11, "no agent of weft runs on this node", "and the folder beside its socket cannot be written to; start it: systemctl start weft-agent");
     leave(0);
   }
   fail(starts(command, "STATUS") ? 50 : 11, "no agent of weft runs on this node", "start it: systemctl start weft-agent");

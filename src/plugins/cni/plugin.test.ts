@@ -8,6 +8,7 @@ import { type TestContext, test } from "node:test";
 import { temporaryDirectory } from "../../testing/temporary-directory.ts";
 import { pluginProgram } from "./program.ts";
 import { parseRequest } from "./request.ts";
+import { parseAgentSocket } from "./texts.ts";
 import { supportedVersions } from "./version.ts";
 
 const hasCompiler = (process.env.PATH ?? "").split(":").some((path) => existsSync(join(path, "ld.lld-14")));
@@ -124,6 +125,64 @@ test("a DEL that no agent hears is written down whole, and is no failure; but on
   const { status, output } = await run(`{"agentSocket":"${folder}/file/agent.sock"}`, env);
   assert.equal(status, 1);
   assert.equal(JSON.parse(output).code, 11);
+});
+
+/** An agent that hangs up on the first call and answers those after it so. */
+async function agentThatStarts(t: TestContext, answer: RequestListener): ReturnType<typeof agent> {
+  let calls = 0;
+  return agent(t, (request, response) => {
+    if (calls++ === 0) request.socket.destroy();
+    else answer(request, response);
+  });
+}
+
+const del = { CNI_COMMAND: "DEL", CNI_CONTAINERID: "a" };
+
+test("a DEL is written down also when the agent goes away while it is told", async (t) => {
+  const { configuration, folder, server } = await agent(t, () => assert.fail("nothing arrives whole"));
+  server.on("connection", (socket) => socket.destroy());
+  // More than a socket takes that nobody reads from.
+  assert.deepEqual(await run(configuration + " ".repeat(1 << 20), del), { status: 0, output: "" });
+  assert.equal(readdirSync(join(folder, "cni-deleted")).length, 1);
+});
+
+test("a DEL that an agent answers which has started meanwhile is not written down, unless the answer is cut short", async (t) => {
+  const whole = await agentThatStarts(t, (_, response) => response.writeHead(200, { "content-length": 0 }).end());
+  assert.deepEqual(await run(whole.configuration, del), { status: 0, output: "" });
+  assert.deepEqual(readdirSync(join(whole.folder, "cni-deleted")), []);
+  const cut = await agentThatStarts(t, (request) => request.socket.destroy());
+  assert.deepEqual(await run(cut.configuration, del), { status: 0, output: "" });
+  assert.equal(readdirSync(join(cut.folder, "cni-deleted")).length, 1);
+});
+
+test("a DEL that can be written nowhere is asked for once more", async (t) => {
+  const { configuration, folder } = await agentThatStarts(t, (_, response) =>
+    response.writeHead(200, { "content-length": 0 }).end(),
+  );
+  writeFileSync(join(folder, "cni-deleted"), "");
+  assert.deepEqual(await run(configuration, del), { status: 0, output: "" });
+});
+
+test("an agentSocket that cannot be used is code 7, and not another socket", async () => {
+  for (const value of [
+    "7",
+    "null",
+    '""',
+    '"run/agent.sock"',
+    '"/run/\\u0061.sock"',
+    '"/run/\\"a"',
+    '"/run/é.sock"',
+    `"/${"x".repeat(107)}"`,
+  ])
+    for (const command of ["ADD", "DEL"]) {
+      const { status, output } = await run(`{"cniVersion":"0.4.0","agentSocket":${value}}`, { CNI_COMMAND: command });
+      assert.equal(status, 1, value);
+      const { code, msg, details } = JSON.parse(output);
+      assert.deepEqual([code, msg], [7, "agentSocket cannot be used"], value);
+      const allowed = parseAgentSocket("");
+      assert.ok(!allowed.ok);
+      assert.equal(details, `allowed: ${allowed.error}`);
+    }
 });
 
 test("VERSION says the versions that the agent speaks, whatever the configuration is", async () => {

@@ -2,14 +2,14 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Agent } from "../../agent/agent.ts";
 import type { AgentPlugin, MakeAgentPlugin } from "../../agent/plugin.ts";
 import { messageOf } from "../../base/errors.ts";
-import { type Configuration, parseConfiguration } from "./configuration.ts";
-import { DeletedMeanwhile } from "./deleted.ts";
+import { parseConfiguration } from "./configuration.ts";
+import { type Begun, DeletedMeanwhile } from "./deleted.ts";
 import { type Parameters, parseEnvironment } from "./environment.ts";
 import { asCniError, CniError, errorCode, errorText } from "./error.ts";
 import { currentBoot, ownerOf } from "./owner.ts";
 import { type PluginRequest, parseRequest } from "./request.ts";
 import { Sequences } from "./sequence.ts";
-import { verbs } from "./verbs.ts";
+import { type Call, verbs } from "./verbs.ts";
 import { supportedVersions } from "./version.ts";
 
 /** As plugin.c has it. */
@@ -19,52 +19,50 @@ const largestRequest = 4 << 20;
 export const cniPlugin: MakeAgentPlugin = (agent, runDirectory): AgentPlugin => {
   const sequences = new Sequences();
   const boot = currentBoot();
-  const act = async (request: PluginRequest, signal: AbortSignal): Promise<string> => {
-    const parameters = parseEnvironment(request.environment);
-    const configuration = parseConfiguration(request.configuration);
-    return run({ agent, sequences, boot, parameters, configuration, signal });
+  /** Throws when it cannot be read. */
+  const callOf = ({ environment, configuration }: PluginRequest, signal: AbortSignal): Call => {
+    const parameters = parseEnvironment(environment);
+    return { agent, boot, parameters, configuration: parseConfiguration(configuration), signal };
   };
-  const deleted = new DeletedMeanwhile(
-    runDirectory,
-    (request) => act(request, new AbortController().signal),
-    agent.options.logger,
-  );
-  const afterwards = async (request: PluginRequest, signal: AbortSignal): Promise<string> => {
-    await deleted.catchUp();
-    return act(request, signal);
+  const inTurn = (call: Call, before?: Promise<CniError | undefined>): Promise<string> => {
+    const { command } = call.parameters;
+    const act = async (signal: AbortSignal): Promise<string> => {
+      const obstacle = await before;
+      if (obstacle !== undefined) throw obstacle;
+      return verbs[command]({ ...call, signal });
+    };
+    return sequences.run(keyOf(call.parameters), command === "DEL", act, call.signal);
+  };
+  const begin = (request: PluginRequest): Begun => {
+    const call = callOf(request, new AbortController().signal);
+    return { key: keyOf(call.parameters), done: inTurn(call) };
+  };
+  const { clock, logger } = agent.options;
+  const deleted = new DeletedMeanwhile({ runDirectory, begin, clock, logger });
+  const act = async (request: PluginRequest, signal: AbortSignal): Promise<string> => {
+    deleted.catchUp();
+    const call = callOf(request, signal);
+    const { command } = call.parameters;
+    if (command === "GC" || command === "STATUS") return verbs[command](call);
+    return inTurn(call, command === "ADD" ? deleted.obstacle(keyOf(call.parameters)) : undefined);
   };
   return {
     path: "/cni",
-    answer: (request, response) => void answer(agent, afterwards, request, response),
+    answer: (request, response) => void answer(agent, act, request, response),
     async begin() {
       const earlier = [...agent.attached.values()].filter((attachment) => {
         const owner = ownerOf(attachment);
         return owner !== undefined && owner.boot !== boot;
       });
       for (const attachment of earlier) await agent.attachments.releaseOwned(attachment);
-      await deleted.catchUp();
+      deleted.catchUp();
     },
   };
 };
 
-function run(call: {
-  readonly agent: Agent;
-  readonly sequences: Sequences;
-  readonly boot: string;
-  readonly parameters: Parameters;
-  readonly configuration: Configuration;
-  readonly signal: AbortSignal;
-}): Promise<string> {
-  const { sequences, parameters, signal } = call;
-  const { command, container, interface: name } = parameters;
-  const verb = verbs[command];
-  if (command === "GC" || command === "STATUS") return verb(call);
-  return sequences.run(
-    `${container} ${name}`,
-    command === "DEL",
-    (ending) => verb({ ...call, signal: ending }),
-    signal,
-  );
+/** Calls about the same attachment have the same. */
+function keyOf({ container, interface: name }: Parameters): string {
+  return `${container} ${name}`;
 }
 
 async function answer(

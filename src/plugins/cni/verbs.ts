@@ -10,7 +10,7 @@ import type { Endpoint } from "../../model/resources.ts";
 import { blockGateway } from "../../model/subnet.ts";
 import { checkContainer } from "./check.ts";
 import { type Configuration, parseWishes, type Wishes } from "./configuration.ts";
-import { type IpamAnswer, parseIpamAnswer, runDelegate } from "./delegate.ts";
+import { type DelegateCall, type IpamAnswer, parseIpamAnswer, runDelegate } from "./delegate.ts";
 import type { Parameters } from "./environment.ts";
 import { CniError, errorCode } from "./error.ts";
 import { type CniOwner, ownerOf, ownerText } from "./owner.ts";
@@ -49,14 +49,16 @@ async function add(call: Call): Promise<string> {
   if (configuration.isIpam) return answerOf(call, await ipamResult(call, wishes));
   requireNamespace(netns, container);
   if (configuration.delegate === undefined) return answerOf(call, await attach(call, wishes));
-  const { delegate, text } = configuration;
+  const { delegate } = configuration;
+  const delegated = delegatedOf(call, delegate);
   try {
-    const ipam = parseIpamAnswer(delegate, await runDelegate(delegate, "ADD", parameters, text, signal));
+    const ipam = parseIpamAnswer(delegate, await runDelegate({ ...delegated, command: "ADD" }));
+    signal.throwIfAborted();
     const ips = ipam.ips.map(({ address }) => address.split("/")[0] ?? "");
     return answerOf(call, await attach(call, { ...dnsOf(ipam), ...wishes, ips }));
   } catch (error) {
     // What it gave, or was about to give when it failed, is nobody's.
-    await runDelegate(delegate, "DEL", parameters, text).catch(() => {});
+    await runDelegate({ ...delegated, command: "DEL" }).catch(() => {});
     throw error;
   }
 }
@@ -143,8 +145,8 @@ async function del(call: Call): Promise<string> {
   const { agent, parameters, configuration } = call;
   const { container, interface: name } = parameters;
   for (const attachment of attachmentsOf(agent, container, name)) await agent.attachments.releaseOwned(attachment);
-  const { delegate, text } = configuration;
-  if (delegate !== undefined) await runDelegate(delegate, "DEL", parameters, text);
+  const { delegate } = configuration;
+  if (delegate !== undefined) await runDelegate({ ...delegatedOf(call, delegate), command: "DEL" });
   return "";
 }
 
@@ -152,7 +154,7 @@ async function check(call: Call): Promise<string> {
   const { agent, parameters, configuration } = call;
   requireVersion(call, "0.4.0");
   const { container, interface: name, netns } = parameters;
-  const { prevResult, delegate, text } = configuration;
+  const { prevResult, delegate } = configuration;
   if (prevResult === undefined)
     throw new CniError(errorCode.invalidConfiguration, "prevResult: absent; CHECK compares with the result of ADD");
   const what = `check ${name} of container ${container}`;
@@ -169,7 +171,7 @@ async function check(call: Call): Promise<string> {
     const difference = await checkContainer(agent.options.kernel, { netns, name, prevResult });
     if (difference !== undefined) throw new CniError(errorCode.different, `${what}: ${difference}`);
   }
-  if (delegate !== undefined) await runDelegate(delegate, "CHECK", parameters, text);
+  if (delegate !== undefined) await runDelegate({ ...delegatedOf(call, delegate), command: "CHECK" });
   return "";
 }
 
@@ -182,9 +184,9 @@ function requireHeld(what: string, endpoint: Endpoint, prevResult: Readonly<Reco
 
 /** Whatever goes wrong with one, the others go. */
 async function collect(call: Call): Promise<string> {
-  const { agent, parameters, configuration } = call;
+  const { agent, configuration } = call;
   requireVersion(call, "1.1.0");
-  const { name, validAttachments, delegate, text } = configuration;
+  const { name, validAttachments, delegate } = configuration;
   if (validAttachments === undefined)
     throw new CniError(
       errorCode.invalidConfiguration,
@@ -199,7 +201,7 @@ async function collect(call: Call): Promise<string> {
   const attempt = (action: Promise<unknown>): Promise<unknown> =>
     action.catch((error: unknown) => failures.push(error));
   await Promise.all(stale.map((attachment) => attempt(agent.attachments.releaseOwned(attachment))));
-  if (delegate !== undefined) await attempt(runDelegate(delegate, "GC", parameters, text));
+  if (delegate !== undefined) await attempt(runDelegate({ ...delegatedOf(call, delegate), command: "GC" }));
   if (failures.length > 0) throw failures[0];
   return "";
 }
@@ -209,9 +211,8 @@ async function status(call: Call): Promise<string> {
   requireVersion(call, "1.1.0");
   const { network } = parseWishes(configuration, parameters.args);
   const { state, error } = agent.serverState;
-  const problems = agent.dataplane.problems.list().filter(({ object }) => object.network === network);
-  if (problems[0] !== undefined && problems[0].object.kind !== "endpoint")
-    throw new CniError(errorCode.limitedConnectivity, problems[0].error.message, "see weft status");
+  const obstacle = agent.attachments.obstacle(network);
+  if (obstacle !== undefined) throw new CniError(errorCode.limitedConnectivity, obstacle.message, "see weft status");
   const hasRoom =
     agent.desired.networks.get(network)?.network.mode === "l3" && agent.desired.ownBlocks(network).length > 0;
   if (state === "disconnected" && !hasRoom)
@@ -220,8 +221,8 @@ async function status(call: Call): Promise<string> {
       `the agent has no connection to the server, which gives out addresses of network ${network}`,
       error,
     );
-  if (configuration.delegate !== undefined)
-    await runDelegate(configuration.delegate, "STATUS", parameters, configuration.text);
+  const { delegate } = configuration;
+  if (delegate !== undefined) await runDelegate({ ...delegatedOf(call, delegate), command: "STATUS" });
   return "";
 }
 
@@ -231,6 +232,14 @@ function attachmentsOf(agent: Agent, container: string, name: string): Attachmen
     const owner = ownerOf(attachment);
     return owner?.container === container && owner.interface === name && attachment.state !== "releasing";
   });
+}
+
+/** The call of the plugin that gives the addresses, whatever its command. */
+function delegatedOf(
+  { agent, parameters, configuration: { text } }: Call,
+  type: string,
+): Omit<DelegateCall, "command"> {
+  return { type, parameters, configuration: text, clock: agent.options.clock };
 }
 
 function ownerFor({ configuration, parameters, boot }: Call): CniOwner {

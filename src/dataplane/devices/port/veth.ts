@@ -6,6 +6,7 @@ import {
   deleteLink,
   getLink,
   type Link,
+  lookUp,
   type NetlinkSocket,
   namespaceIdOf,
   neighbourFlag,
@@ -145,14 +146,9 @@ async function findEnd(
 ): Promise<Link | undefined> {
   if (port.link === undefined || port.linkNamespaceId !== (await namespaceIdOf(context.socket, namespace)))
     return undefined;
-  try {
-    const end = await inside.get(getLink({ index: port.link }));
-    // Numbers of namespaces and devices are given anew: the end knows the port as the port knows it.
-    return end.info.kind === "veth" && end.link === port.index ? end : undefined;
-  } catch (error) {
-    if (isErrno(error, "ENODEV")) return undefined;
-    throw error;
-  }
+  const end = await lookUp(inside, getLink({ index: port.link }));
+  // Numbers of namespaces and devices are given anew: the end knows the port as the port knows it.
+  return end?.info.kind === "veth" && end.link === port.index ? end : undefined;
 }
 
 /**
