@@ -102,6 +102,10 @@ export function adminRoutes(
         blocks: blocks.map(kinds.block.toMessage),
         nodeSettings: settings,
         ...hostingOf(control, request, name),
+        frozen:
+          request.name !== "" && only?.resource.case === "endpoint"
+            ? frozenOf(state.endpoints.get(request.name), control)
+            : [],
         ...(entry === undefined ? {} : { readiness: readinessToMessage(ledger, entry), peers: peersOf(state, entry) }),
       };
     },
@@ -126,6 +130,10 @@ export function adminRoutes(
       const request = { name, network, node, place: place === undefined ? undefined : standbyPlace(place) };
       const { endpoint, formerNode, revision } = await migrations.migrate(request, context.signal);
       return { endpoint: kinds.endpoint.toMessage(endpoint), formerNode, revision: BigInt(revision) };
+    },
+
+    unfreezeEndpoint({ id }) {
+      return { frozen: control.learned.unfreeze(id).map(frozenMessage) };
     },
 
     async cancelMigration({ endpoint: name, network }) {
@@ -186,6 +194,14 @@ function listOf(kind: ResourceKind, state: State, request: ListRequest): readonl
   const values = Array.from(held, (each) => ("network" in each ? each.network : each.value));
   const found = values.filter(({ name }) => request.name === "" || name === request.name);
   return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function frozenOf(endpoint: Endpoint | undefined, { learned }: Control) {
+  return endpoint === undefined ? [] : learned.frozenOf(endpoint).map(frozenMessage);
+}
+
+function frozenMessage({ address, duration }: { readonly address: string; readonly duration: number }) {
+  return { address, duration: BigInt(Math.ceil(duration)) };
 }
 
 function wantedKinds(request: ListRequest): readonly ResourceKind[] {

@@ -81,7 +81,7 @@ test("a wanted address lies in a block of the node, or in a free one", async (t)
   assert.equal(await create(authority, h1, 2, ["10.0.0.19"]), "10.0.0.19");
   const cases: [number, string, WeftError["code"], RegExp][] = [
     [2, "10.0.0.21", "already-exists", /it is in block 10\.0\.0\.16\/29 of node h1/],
-    [1, "10.0.0.20", "already-exists", /endpoint 000000000001 has it/],
+    [1, "10.0.0.20", "already-exists", /endpoint 000000000001 on node h1 has 10\.0\.0\.20/],
     [1, "10.0.0.17", "invalid-argument", /it is the gateway of block 10\.0\.0\.16\/29/],
     [1, "10.0.0.24", "invalid-argument", /it is the network address of block 10\.0\.0\.24\/29/],
     [1, "10.0.0.31", "invalid-argument", /it is the broadcast address of block/],

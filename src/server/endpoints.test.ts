@@ -54,8 +54,8 @@ test("what another endpoint has is refused, naming it", async (t) => {
   const network = "blue";
   await client.createEndpoint({ id: endpointId(1), network, mac, ips: ["10.0.0.9"] });
   const cases: [object, Parameters<typeof refusal>[0], RegExp][] = [
-    [{ id: endpointId(2), network, ips: ["10.0.0.9"] }, "already-exists", /endpoint 000000000001 has it/],
-    [{ id: endpointId(2), network, mac }, "already-exists", /endpoint 000000000001 has it/],
+    [{ id: endpointId(2), network, ips: ["10.0.0.9"] }, "already-exists", /endpoint 000000000001 on node h1 has /],
+    [{ id: endpointId(2), network, mac }, "already-exists", /endpoint 000000000001 on node h1 has /],
     [{ id: endpointId(1), network }, "already-exists", /node h1 has an endpoint of this id/],
     [{ id: endpointId(2), network, ips: ["10.0.1.9"] }, "invalid-argument", /outside the network's subnets/],
     [{ id: endpointId(2), network, ips: ["10.0.0.255"] }, "invalid-argument", /the broadcast address/],

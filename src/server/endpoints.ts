@@ -157,6 +157,7 @@ export class Endpoints {
       this.requireFit(caller.name, entry, attempted);
       const { clock } = this.#ledger;
       const request = { ...draft, node: caller.name };
+      this.#requireFree(entry, request, attempted);
       const need = entry.pool.need(request, clock.monotonic());
       if (!need.ok) throw need.error;
       if (need.value !== undefined) {
@@ -185,6 +186,29 @@ export class Endpoints {
       failures++;
     }
     throw contended(attempted);
+  }
+
+  /** What is asked for by name and somebody has is told with whose it is, and how both can be. */
+  #requireFree(
+    { pool }: NetworkEntry,
+    { id, node, mac, ips }: EndpointDraft & { readonly node: string },
+    attempted: string,
+  ): void {
+    for (const address of mac === undefined ? ips : [mac, ...ips]) {
+      const owner = address === mac ? pool.ownerOfMac(address) : pool.ownerOf(address as IpAddress);
+      const known = owner === undefined || owner === id ? undefined : this.#ledger.state.endpoints.get(owner);
+      if (known === undefined) continue;
+      const other = address === mac ? "a machine that was cloned needs another one" : "choose another";
+      throw new WeftError({
+        code: "already-exists",
+        attempted,
+        reason: `endpoint ${known.id} on node ${known.node} has ${address}`,
+        hint:
+          known.node === node || known.attachment === "learned"
+            ? `${other}, or detach that endpoint first`
+            : `${other}; or, if it is the same that moved: weft migrate ${known.id} --to ${node}`,
+      });
+    }
   }
 
   /** The revision of the claim of what the pool has reserved; undefined: others were faster, and nothing is reserved. */

@@ -108,7 +108,7 @@ test("what was declared goes before what is learned", async (t) => {
   const taken = endpointDraft(9, { ips: ["10.0.0.9"] });
   await assert.rejects(
     authority.endpoints.create(nodeIdentity(1), taken),
-    refusal("already-exists", /000000000a01 has/),
+    refusal("already-exists", /000000000a01 on node h1 has 10\.0\.0\.9/),
   );
   for (let number = 4; number < 12; number++) {
     const { endpoint } = await authority.endpoints.create(nodeIdentity(1), endpointDraft(number));
@@ -184,6 +184,20 @@ test("what moves to and fro stays where it is after 5 moves, until it was quiet 
     await publish(authority, 2, 2, 50),
     "h2 a02  #1 | 10.0.0.50 moved too often, as if it were there twice: it stays with 02:00:00:00:00:03 | in 180 s",
   );
+});
+
+test("what is frozen is told of, and may move again when somebody says so", async (t) => {
+  const authority = await prepared(t);
+  await publish(authority, 1, 2);
+  for (let move = 1; move <= 5; move++) await publish(authority, 1 + (move % 2), 2);
+  assert.match(await publish(authority, 1, 2), /moved too often/);
+  const endpoint = authority.ledger.state.endpoints.get(endpointId(0xa02));
+  assert.ok(endpoint !== undefined);
+  assert.deepEqual(authority.learned.frozenOf(endpoint), [{ address: endpoint.mac, duration: 180_000 }]);
+  assert.deepEqual(authority.learned.unfreeze(endpoint.id), [{ address: endpoint.mac, duration: 180_000 }]);
+  assert.deepEqual(authority.learned.unfreeze(endpoint.id), []);
+  assert.match(await publish(authority, 1, 2), /^h1 a02/);
+  assert.throws(() => authority.learned.unfreeze("nobody"), refusal("not-found", /no such endpoint/));
 });
 
 test("moves are forgotten after 180 s", () => {

@@ -50,6 +50,28 @@ export class Learned {
     this.#moves = new MoveLimiter(ledger.clock);
   }
 
+  /** Addresses of an endpoint that stay where they are because they moved too often, and for how many milliseconds. */
+  frozenOf({ network, mac, ips }: Endpoint): { readonly address: MacAddress | IpAddress; readonly duration: number }[] {
+    return [mac, ...ips]
+      .map((address) => ({ address, duration: this.#moves.frozenFor(placeOf(network, address)) }))
+      .filter(({ duration }) => duration > 0);
+  }
+
+  /** They may move again. Answers which could not. */
+  unfreeze(id: string): ReturnType<Learned["frozenOf"]> {
+    const endpoint = this.#ledger.state.endpoints.get(id);
+    if (endpoint === undefined)
+      throw new WeftError({
+        code: "not-found",
+        attempted: `unfreeze endpoint ${id}`,
+        reason: "there is no such endpoint",
+        hint: "list the endpoints with: weft endpoint list",
+      });
+    const frozen = this.frozenOf(endpoint);
+    for (const { address } of frozen) this.#moves.forget(placeOf(endpoint.network, address));
+    return frozen;
+  }
+
   /** One outcome for each address, in their order. */
   async publish(
     caller: NodeIdentity,
@@ -289,8 +311,13 @@ class PublicationPlan {
   }
 
   #placeOf(address: MacAddress | IpAddress): string {
-    return `${this.#entry.network.name}/${address}`;
+    return placeOf(this.#entry.network.name, address);
   }
+}
+
+/** What moves: an address in its network. */
+function placeOf(network: string, address: MacAddress | IpAddress): string {
+  return `${network}/${address}`;
 }
 
 function withLearnedIps(

@@ -27,6 +27,11 @@ export class MoveLimiter {
     return Math.max(0, last + moveWindow - this.#clock.monotonic());
   }
 
+  /** It may move again, as if it had not. */
+  forget(what: string): void {
+    this.#moves.delete(what);
+  }
+
   record(what: string): void {
     const now = this.#clock.monotonic();
     const recent = (this.#moves.get(what) ?? []).filter((time) => time + moveWindow > now);

@@ -83,7 +83,7 @@ const attachments: readonly {
     what: "an address that another endpoint has",
     words: ["web", "--netns", container, "--ip", "10.1.0.9"],
     status: 1,
-    patterns: ["10.1.0.9", /endpoint [0-9a-f]{12} has it/, "try: "],
+    patterns: ["10.1.0.9", /endpoint [0-9a-f]{12} on node \S+ has 10\.1\.0\.9/, "try: "],
   },
   {
     what: "an address outside the network",

@@ -91,7 +91,7 @@ test("an address that is taken is refused, with who has it, and nothing is left"
     const netns = lab.names.container("taker");
     const refused = await weft(["attach", "web", "--netns", netns, "--agent", lab.agentSocket("h1"), ...words]);
     assert.equal(refused.status, 1);
-    assert.ok(refused.complaints.includes(`endpoint ${taken.id} has it`), refused.complaints);
+    assert.ok(refused.complaints.includes(`endpoint ${taken.id} on node `), refused.complaints);
     assert.ok(refused.complaints.includes(words[1] ?? ""), refused.complaints);
   }
   assert.equal((await lab.admin.list({ kind: "endpoint" })).resources.length, 4);

@@ -82,7 +82,12 @@ export function registerEndpoint(program: Command): void {
       for (const found of ofKind("endpoint", answer.resources)) {
         const dropped = await droppedHere(options.agent, id);
         const bandwidthUse = await bandwidthUseHere(options.agent, { network: found.network, endpoint: id });
+        const frozen = answer.frozen.map(({ address, duration }) => ({
+          address,
+          seconds: Math.ceil(Number(duration) / 1_000),
+        }));
         const here = {
+          ...(frozen.length === 0 ? {} : { frozen }),
           ...(dropped === undefined ? {} : { dropped }),
           ...(bandwidthUse.length === 0 ? {} : { bandwidthUse }),
         };
@@ -100,6 +105,13 @@ export function registerEndpoint(program: Command): void {
               ["labels", labelTexts(found.labels)],
               ["floating addresses", found.floatingAddresses?.map(({ name }) => name)],
               ["sequence", found.sequence],
+              [
+                "frozen",
+                frozen.map(
+                  ({ address, seconds }) =>
+                    `${address} stays here for ${seconds} s: it was found in two places by turns`,
+                ),
+              ],
               ["dropped", dropped === undefined ? undefined : droppedText(dropped) || "nothing"],
               ["bandwidth used", bandwidthUseTexts(bandwidthUse)],
             ],
@@ -131,6 +143,18 @@ export function registerEndpoint(program: Command): void {
           client.waitInPlace({ networks: [network], revision: answer.revision }, { signal }),
         );
     });
+  const unfreeze = endpoint
+    .command("unfreeze <id>")
+    .description("let addresses move again that were found in two places by turns, once that is mended")
+    .addOption(serverOption())
+    .action(async (id: string, options: WithServer) => {
+      const { serverClient } = await import("../admin.ts");
+      const { frozen } = await serverClient(options.server).unfreezeEndpoint({ id });
+      const text = frozen.map(({ address }) => address).join(", ");
+      print(`endpoint ${id}: ${text === "" ? "nothing was frozen" : `${text} may move again`}\n`);
+    });
+  examples(unfreeze, "weft endpoint unfreeze c1d07e44ab02");
+
   examples(
     set,
     "weft endpoint set 5f0c2a9be871 --label app=shop --no-label tier",

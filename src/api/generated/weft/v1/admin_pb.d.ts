@@ -313,6 +313,13 @@ export declare type ListResponse = Message<"weft.v1.ListResponse"> & {
    * @generated from field: repeated weft.v1.NetworkPeer peers = 51;
    */
   peers: NetworkPeer[];
+
+  /**
+   * Addresses that stay where they are because they moved too often, when one endpoint was asked for by its id.
+   *
+   * @generated from field: repeated weft.v1.FrozenAddress frozen = 100;
+   */
+  frozen: FrozenAddress[];
 };
 
 /**
@@ -320,6 +327,33 @@ export declare type ListResponse = Message<"weft.v1.ListResponse"> & {
  * Use `create(ListResponseSchema)` to create a new message.
  */
 export declare const ListResponseSchema: GenMessage<ListResponse>;
+
+/**
+ * An address that was found in two places by turns.
+ *
+ * @generated from message weft.v1.FrozenAddress
+ */
+export declare type FrozenAddress = Message<"weft.v1.FrozenAddress"> & {
+  /**
+   * A MAC or IP address.
+   *
+   * @generated from field: string address = 1;
+   */
+  address: string;
+
+  /**
+   * Milliseconds for which it stays where it is.
+   *
+   * @generated from field: uint64 duration = 2;
+   */
+  duration: bigint;
+};
+
+/**
+ * Describes the message weft.v1.FrozenAddress.
+ * Use `create(FrozenAddressSchema)` to create a new message.
+ */
+export declare const FrozenAddressSchema: GenMessage<FrozenAddress>;
 
 /**
  * @generated from message weft.v1.NetworkPeer
@@ -1042,6 +1076,38 @@ export declare type MigrateEndpointResponse = Message<"weft.v1.MigrateEndpointRe
 export declare const MigrateEndpointResponseSchema: GenMessage<MigrateEndpointResponse>;
 
 /**
+ * @generated from message weft.v1.UnfreezeEndpointRequest
+ */
+export declare type UnfreezeEndpointRequest = Message<"weft.v1.UnfreezeEndpointRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message weft.v1.UnfreezeEndpointRequest.
+ * Use `create(UnfreezeEndpointRequestSchema)` to create a new message.
+ */
+export declare const UnfreezeEndpointRequestSchema: GenMessage<UnfreezeEndpointRequest>;
+
+/**
+ * @generated from message weft.v1.UnfreezeEndpointResponse
+ */
+export declare type UnfreezeEndpointResponse = Message<"weft.v1.UnfreezeEndpointResponse"> & {
+  /**
+   * @generated from field: repeated weft.v1.FrozenAddress frozen = 1;
+   */
+  frozen: FrozenAddress[];
+};
+
+/**
+ * Describes the message weft.v1.UnfreezeEndpointResponse.
+ * Use `create(UnfreezeEndpointResponseSchema)` to create a new message.
+ */
+export declare const UnfreezeEndpointResponseSchema: GenMessage<UnfreezeEndpointResponse>;
+
+/**
  * @generated from message weft.v1.CancelMigrationRequest
  */
 export declare type CancelMigrationRequest = Message<"weft.v1.CancelMigrationRequest"> & {
@@ -1192,6 +1258,16 @@ export declare const AdminService: GenService<{
     methodKind: "unary";
     input: typeof MigrateEndpointRequestSchema;
     output: typeof MigrateEndpointResponseSchema;
+  },
+  /**
+   * What moved too often may move again.
+   *
+   * @generated from rpc weft.v1.AdminService.UnfreezeEndpoint
+   */
+  unfreezeEndpoint: {
+    methodKind: "unary";
+    input: typeof UnfreezeEndpointRequestSchema;
+    output: typeof UnfreezeEndpointResponseSchema;
   },
   /**
    * No node makes ready to take it over any more.
