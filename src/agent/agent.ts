@@ -30,7 +30,7 @@ import { KeptPolicies } from "./kept-policies.ts";
 import { LocalLearning } from "./learning/local-learning.ts";
 import { NetworkParts } from "./network-parts.ts";
 import { Readiness } from "./readiness.ts";
-import { type Attachment, networkOf, policyTenantOf, Replica, type ReplicaChange } from "./replica.ts";
+import { type Attachment, isInPlace, networkOf, policyTenantOf, Replica, type ReplicaChange } from "./replica.ts";
 import { agentDatabase, ReplicaWriter } from "./replica-writer.ts";
 import { type Registration, Session, type SessionChange, type SessionHandlers } from "./session.ts";
 import { followUnderlay, readUnderlay, type UnderlayState } from "./underlay.ts";
@@ -224,6 +224,7 @@ export class Agent {
       desired: this.desired,
       dataplane: this.dataplane,
       events: this.events,
+      problems: this.problems,
       logger: options.logger,
       clock: options.clock,
       connection: () => (this.#connected ? this.#session.connection : undefined),
@@ -360,7 +361,8 @@ export class Agent {
     const isKnown = this.#replica.revision > 0 && this.#load();
     void this.#session.run();
     if (isKnown) {
-      if (!(await this.#hasAnything())) await this.#firstWord();
+      const isAnythingAttached = [...this.attached.values()].some(isInPlace);
+      if (isAnythingAttached && !(await this.#hasAnything())) await this.#firstWord();
       this.learning.desiredChanged();
       this.#dataplaneChanged(this.dataplane.start());
     }

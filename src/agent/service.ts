@@ -140,12 +140,13 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
       const note = dataplane.network(endpoint.network)?.dataplane.ports.noteOf(endpoint.id) ?? "";
       const isPending =
         (attachment === undefined || hasPort(attachment)) && !dataplane.isPortInPlace(endpoint.network, endpoint.id);
+      const standsBy = endpoint.node !== options.node;
       return {
         endpoint: kinds.endpoint.toMessage(endpoint),
         netns: attachment?.place.kind === "netns" ? attachment.place.netns : "",
         interface: attachment === undefined ? "" : interfaceOf(attachment.place),
         port: endpointPortName(endpoint.id),
-        state: problem !== undefined ? "failed" : isPending ? "pending" : "done",
+        state: problem !== undefined ? "failed" : isPending ? "pending" : standsBy ? "stands by" : "done",
         reason: problem?.error.message ?? note,
         dropped: Object.fromEntries(
           Object.entries(dataplane.droppedOf(endpoint.network, endpoint.id)).map(([why, count]) => [

@@ -145,8 +145,10 @@ const everyEndpoint: Required<Endpoint> = {
       allowedAddresses: [{ prefix: "10.0.0.100", mac: "" }],
     },
     place: { netns: "/run/netns/c1", interface: "eth0", device: "" },
+    fromDead: true,
   },
   formerNodes: ["h3"],
+  movable: true,
 };
 const everyPolicy: Required<Policy> = {
   name: "shop",

@@ -162,18 +162,20 @@ const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
         ...(floating.length === 0 ? {} : { floatingAddresses: floating }),
         ...(standby === undefined ? {} : { standby: standby.value }),
         ...(message.formerNodes.length === 0 ? {} : { formerNodes: message.formerNodes }),
+        ...(message.movable ? { movable: true as const } : {}),
       });
     },
   ),
 };
 
-function standbyFromMessage({ node, when, port, place }: StandbyMessage): Result<Standby, string> {
+function standbyFromMessage({ node, when, port, place, fromDead }: StandbyMessage): Result<Standby, string> {
   if (!isTakeOverMoment(when)) return err(`unknown moment of taking over "${when}"`);
   return ok({
     node,
     when,
     ...(port === undefined ? {} : { port: offeredPort(port) }),
     ...(place === undefined ? {} : { place: standbyPlace(place) }),
+    ...(fromDead ? { fromDead } : {}),
   });
 }
 

@@ -219,6 +219,7 @@ export class NetworkDataplane implements DeviceMarks {
   settings(): void {
     this.bridge.objects.markAll();
     this.tunnels.plan();
+    this.#forwarding.mark();
     this.ports.objects.markAll();
     for (const direction of this.shapers.keys()) this.shapers.objects.mark(direction);
     this.guard.markAll();

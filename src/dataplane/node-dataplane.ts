@@ -229,6 +229,11 @@ export class NodeDataplane {
   }
 
   /** Whether the port of an endpoint of this node is as it shall be. */
+  /** Whether somebody has a tap of the host open. */
+  isOpen(tap: string): Promise<boolean> {
+    return this.#underlay.hostDevices.isOpen(tap);
+  }
+
   isPortInPlace(network: string, endpoint: string): boolean {
     const { desired, ports } = this.network(network)?.dataplane ?? {};
     if (desired === undefined || desired !== this.#desired.get(network)) return false;

@@ -21,8 +21,7 @@ export function addressResolutionFilter(): Uint8Array {
 }
 
 /**
- * The same for what a machine sends to tell where it is now: ARP, neighbour advertisements, and reverse ARP (RFC 903), as QEMU sends it for
- * machines that it has moved.
+ * The same, and reverse ARP (RFC 903), as QEMU sends it for machines that it has moved.
  */
 export function announcementFilter(): Uint8Array {
   return assembleEthernetFilter([
@@ -32,6 +31,7 @@ export function announcementFilter(): Uint8Array {
     { load: 1, at: ipv6NextHeaderOffset },
     { equals: ipProtocol.encode("icmpv6"), no: "drop" },
     { load: 1, at: ipv6PayloadOffset },
+    { equals: icmpv6Type.encode("neighbour-solicitation"), yes: "accept" },
     { equals: icmpv6Type.encode("neighbour-advertisement"), yes: "accept" },
   ]);
 }

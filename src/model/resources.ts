@@ -230,6 +230,8 @@ export interface Endpoint {
   readonly standby?: Standby;
   /** Nodes that it left, which forward what others still send there. Absent: all send where it is. */
   readonly formerNodes?: readonly string[];
+  /** Other nodes that may host its network may stand by for it without an administrator's word. Absent: they may not. */
+  readonly movable?: true;
 }
 
 /** Nodes beside its own that have to do with an endpoint: what they send in its network is welcome before and after they have it. */

@@ -54,6 +54,7 @@ import { vtepObstacle } from "./vtep-address.ts";
 export type NodeDraft = Omit<Node, "generation">;
 /** What a node asks for: without a MAC or addresses the server chooses them. */
 export type EndpointDraft = Pick<Endpoint, "id" | "network" | "attachment" | "ips" | "labels"> & {
+  readonly movable: boolean;
   readonly mac?: MacAddress;
 };
 
@@ -318,6 +319,7 @@ const endpointDraftSchema = fields({
   // What was learned is published, not asked for.
   attachment: oneOf(...attachmentKinds).default("netns"),
   labels: endpointLabels,
+  movable: z.boolean().default(false),
 });
 const endpointSchema = fields({
   id: text(parseEndpointId),

@@ -13,6 +13,8 @@ export interface Standby {
   readonly port?: OfferedPort;
   /** Where it shall be attached there, as an administrator says. Absent: as it is attached where it is. */
   readonly place?: StandbyPlace;
+  /** The node that has the endpoint is dead, and will not forward. Absent: it is not. */
+  readonly fromDead?: true;
 }
 
 /** Where an endpoint shall be attached: in a namespace, or by an interface of the host's own. */

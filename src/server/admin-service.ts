@@ -126,9 +126,11 @@ export function adminRoutes(
       return { endpoint: kinds.endpoint.toMessage(endpoint), revision: BigInt(revision) };
     },
 
-    async migrateEndpoint({ endpoint: name, network, node, place }, context) {
+    async migrateEndpoint({ endpoint: name, network, node, place, onAnnouncement }, context) {
       const request = { name, network, node, place: place === undefined ? undefined : standbyPlace(place) };
-      const { endpoint, formerNode, revision } = await migrations.migrate(request, context.signal);
+      const { endpoint, formerNode, revision } = await (onAnnouncement
+        ? migrations.admit(request)
+        : migrations.migrate(request, context.signal));
       return { endpoint: kinds.endpoint.toMessage(endpoint), formerNode, revision: BigInt(revision) };
     },
 

@@ -102,9 +102,11 @@ export class Endpoints {
     });
   }
 
-  /** Releases endpoints whoever owns them: an administrator's doing. */
-  releaseAny(ids: readonly string[], attempted: string): Promise<number> {
-    return this.#releaseAll(ids, attempted, () => []);
+  /** Releases endpoints whoever owns them, or this node alone: an administrator's doing. */
+  releaseAny(ids: readonly string[], attempted: string, node?: string): Promise<number> {
+    return this.#releaseAll(ids, attempted, (endpoint) =>
+      node === undefined || endpoint.node === node ? [] : undefined,
+    );
   }
 
   /** Takes over what an administrator says of an endpoint, whoever owns it. */
@@ -176,6 +178,7 @@ export class Endpoints {
         ips: holding.value.ips,
         attachment: draft.attachment,
         ...(draft.labels === undefined ? {} : { labels: draft.labels }),
+        ...(draft.movable ? { movable: true } : {}),
         sequence: nextSequence(entry, holding.value.mac),
       };
       const revision = await this.#commitClaim(entry, endpoint, {
@@ -190,10 +193,11 @@ export class Endpoints {
 
   /** What is asked for by name and somebody has is told with whose it is, and how both can be. */
   #requireFree(
-    { pool }: NetworkEntry,
+    entry: NetworkEntry,
     { id, node, mac, ips }: EndpointDraft & { readonly node: string },
     attempted: string,
   ): void {
+    const { pool } = entry;
     for (const address of mac === undefined ? ips : [mac, ...ips]) {
       const owner = address === mac ? pool.ownerOfMac(address) : pool.ownerOf(address as IpAddress);
       const known = owner === undefined || owner === id ? undefined : this.#ledger.state.endpoints.get(owner);
@@ -204,7 +208,7 @@ export class Endpoints {
         attempted,
         reason: `endpoint ${known.id} on node ${known.node} has ${address}`,
         hint:
-          known.node === node || known.attachment === "learned"
+          known.node === node || !isMovable(known, entry)
             ? `${other}, or detach that endpoint first`
             : `${other}; or, if it is the same that moved: weft migrate ${known.id} --to ${node}`,
       });
@@ -395,4 +399,9 @@ function idTaken(attempted: string, node: string): WeftError {
     reason: `node ${node} has an endpoint of this id`,
     hint: "use another id",
   });
+}
+
+/** Whether the endpoint can go to another node at all: not what was learned, is not weft's to attach, or has addresses of its node's blocks. */
+export function isMovable({ attachment }: Pick<Endpoint, "attachment">, { network }: NetworkEntry): boolean {
+  return attachment !== "learned" && attachment !== "external" && network.mode === "l2";
 }

@@ -28,7 +28,7 @@ async function scene(
   const { ledger, endpoints, identities } = authority;
   await addNodes(authority, 3);
   await addNetwork(authority, fields);
-  await endpoints.create(h1, endpointDraft(1, { labels: { app: "web" } }));
+  await endpoints.create(h1, endpointDraft(1, { labels: { app: "web" }, movable: true }));
   await endpoints.create(h2, endpointDraft(2));
   await endpoints.create(h3, endpointDraft(3));
   const migrations = new Migrations(ledger, identities, endpoints);
@@ -197,6 +197,7 @@ test("two moves at once, to oneself, of what was learned, of unknown endpoints a
   await assert.rejects(migrations.prepare(h1, "blue", id), refusal("failed-precondition", /on node h1 already/));
   await assert.rejects(migrations.prepare(h2, "blue", "10.0.0.77"), refusal("not-found", /no such endpoint/));
   await assert.rejects(migrations.prepare(h2, "green", id), refusal("not-found", /no network green/));
+  await assert.rejects(migrations.prepare(h2, "", id), refusal("not-found", /no network/));
   const request = { name: id, network: "", node: "h9", place: undefined };
   await assert.rejects(migrations.migrate(request, nobodyGivesUp), refusal("not-found", /no node h9/));
 });
@@ -251,4 +252,74 @@ test("what nobody waits for any more ends by itself", async (t) => {
   await new Promise((resolve) => setImmediate(resolve));
   after.clock.advance(milliseconds(50));
   await settled(() => standby() === undefined);
+});
+
+test("a node takes over what may come to it alone: what is movable, or what an administrator let it have", async (t) => {
+  const { migrations, ledger } = await scene(t);
+  const other = endpointId(3);
+  await assert.rejects(
+    migrations.prepare(h2, "blue", other),
+    refusal("permission-denied", /node h3 has it, and nobody has said that it may come here/),
+  );
+  await assert.rejects(migrations.takeOver(h2, other, "tap"), refusal("failed-precondition", /does not stand by/));
+  const admitted = await migrations.admit({ name: other, network: "", node: "h2", place: undefined });
+  assert.deepEqual(admitted.endpoint.standby, { node: "h2", when: "announced" });
+  await assert.rejects(migrations.prepare(h1, "blue", other), refusal("permission-denied", /nobody has said/));
+  await migrations.prepare(h2, "blue", other);
+  await migrations.takeOver(h2, other, "tap");
+  assert.equal(ledger.state.endpoints.get(other)?.node, "h2");
+  await assert.rejects(migrations.prepare(h3, "blue", other), refusal("permission-denied", /node h2 has it/));
+});
+
+test("a node that may not host the network any more takes nothing over", async (t) => {
+  const { migrations, nodes } = await scene(t);
+  await migrations.prepare(h2, "blue", id);
+  await nodes.set("h2", { labels: {}, removedLabels: [], drained: true });
+  await assert.rejects(migrations.takeOver(h2, id, "netns"), refusal("failed-precondition", /h2 is drained/));
+});
+
+test("who gives up an endpoint that another stands by for hands it over", async (t) => {
+  const { migrations, endpoint } = await scene(t);
+  await migrations.prepare(h2, "blue", id);
+  assert.deepEqual(await migrations.handOver(h1, [id, endpointId(3)]), [endpointId(3)]);
+  assert.deepEqual(endpoint().standby, { node: "h2", when: "ready" });
+  await migrations.takeOver(h2, id, "netns");
+  assert.equal(endpoint().node, "h2");
+});
+
+test("of a node that died whoever stands by has the endpoint, and nothing is forwarded by the dead", async (t) => {
+  const { migrations, endpoint, ledger, nodes } = await scene(t);
+  await migrations.prepare(h2, "blue", id);
+  assert.deepEqual(await nodes.fail("h1").then(({ released, takenOver }) => ({ released, takenOver })), {
+    released: 0,
+    takenOver: 1,
+  });
+  await migrations.takeOver(h2, id, "netns");
+  assert.deepEqual(endpoint(), { node: "h2", standby: undefined, formerNodes: undefined, sequence: 1 });
+  await migrations.prepare(h3, "blue", endpointId(2)).catch(() => {});
+  await nodes.fail("h3");
+  assert.equal(ledger.state.endpoints.has(endpointId(3)), false);
+});
+
+test("two by command are refused, and one that fails leaves what stood by before", async (t) => {
+  const { migrations, endpoint, connect, clock } = await scene(t);
+  for (const node of [h1, h2, h3]) connect(node);
+  await migrations.prepare(h2, "blue", id);
+  const request = { name: id, network: "", node: "h2", place: undefined };
+  const late = assert.rejects(migrations.migrate(request, nobodyGivesUp), refusal("unavailable", /within 30 s/));
+  await settled(() => endpoint().standby?.when === "ready");
+  await assert.rejects(migrations.migrate(request, nobodyGivesUp), refusal("already-exists", /right now/));
+  clock.advance(seconds(30));
+  await late;
+  assert.deepEqual(endpoint().standby, { node: "h2", when: "announced" });
+});
+
+test("where tunnels learn for themselves nothing is taken over", async (t) => {
+  const { migrations } = await scene(t, {
+    subnets: ["10.0.0.0/24"],
+    discovery: "multicast",
+    learning: "data-plane",
+    arpSuppression: false,
+  });
+  await assert.rejects(migrations.prepare(h2, "blue", id), refusal("failed-precondition", /learn for themselves/));
 });

@@ -95,7 +95,17 @@ export class Migrations {
     name: string,
   ): Promise<{ readonly endpoint: Endpoint; readonly revision: number }> {
     const attempted = `make ready to take over endpoint ${name} of network ${network}`;
-    const { id } = this.#find(name, network, attempted);
+    // Who may not host the network is told nothing of what is in it.
+    this.#endpoints.requireFit(caller.name, requireNetwork(this.#ledger.state, network, attempted), attempted);
+    const { id, node, movable, standby } = this.#find(name, network, attempted);
+    // To displace takes more than to be admitted: the word of whoever has it, or of an administrator.
+    if (movable !== true && standby?.node !== caller.name && node !== caller.name)
+      throw new WeftError({
+        code: "permission-denied",
+        attempted,
+        reason: `node ${node} has it, and nobody has said that it may come here`,
+        hint: `on the server's host: weft migrate ${id} --to ${caller.name} --on-announcement; or attach it with --movable where it is`,
+      });
     const revision = await this.#stand(id, { node: caller.name, when: "announced" }, attempted, () => {
       const identity = this.#identities.requireCurrent(caller, attempted);
       return [{ key: records.identity.key(caller.name), revision: identity.revision }];
@@ -106,46 +116,76 @@ export class Migrations {
   /** Moves an endpoint to a node: resolves when that has it. Otherwise the endpoint stays where it was. `signal`: nobody waits any more. */
   async migrate({ name, network, node, place }: MigrationRequest, signal: AbortSignal): Promise<Migration> {
     const attempted = `move endpoint ${name} to node ${node}`;
-    const { id, node: formerNode } = this.#find(name, network, attempted);
-    if (!this.#ledger.readiness.isConnected(node))
-      throw new WeftError({
-        code: this.#ledger.state.nodes.has(node) ? "unavailable" : "not-found",
+    const { id, node: formerNode, standby: before } = this.#find(name, network, attempted);
+    this.#requireConnected(node, attempted, "see: weft node list");
+    if (before?.node !== node && formerNode !== node)
+      this.#requireConnected(
+        formerNode,
         attempted,
-        reason: this.#ledger.state.nodes.has(node) ? `node ${node} is not connected` : `there is no node ${node}`,
-        hint: "see: weft node list",
+        `it is to say how the endpoint is attached; if it is dead: weft node fail ${formerNode}`,
+      );
+    if (this.#awaited.has(id))
+      throw new WeftError({
+        code: "already-exists",
+        attempted,
+        reason: "somebody moves it right now",
+        hint: "see: weft endpoint show",
       });
     this.#refusals.delete(id);
     this.#awaited.add(id);
     try {
       await this.#stand(id, { node, when: "ready", ...(place === undefined ? {} : { place }) }, attempted, () => []);
       await this.#until(() => this.#outcomeOf(id, node) !== "waiting", takeOverTime, signal);
+      const isLate = this.#outcomeOf(id, node) === "waiting";
+      if (isLate) await this.#giveUp(id, node, before, attempted);
       const endpoint = this.#require(id, attempted);
-      const outcome = this.#outcomeOf(id, node);
-      if (outcome === "moved") return { endpoint, formerNode, revision: this.#ledger.state.revision };
+      // It may have moved while that was given up.
+      if (endpoint.node === node) return { endpoint, formerNode, revision: this.#ledger.state.revision };
       const refusal = this.#refusals.get(id);
       if (signal.aborted)
         throw new WeftError({ code: "unavailable", attempted, reason: "whoever asked for it waits no more" });
+      const late = `node ${node} did not take it over within ${takeOverTime / 1_000} s`;
       throw new WeftError({
         code: refusal === undefined ? "unavailable" : "failed-precondition",
         attempted,
-        reason:
-          refusal ??
-          (outcome === "waiting"
-            ? `node ${node} did not take it over within ${takeOverTime / 1_000} s`
-            : "somebody cancelled it"),
+        reason: refusal ?? (isLate ? late : "somebody cancelled it"),
         hint: `it stays on node ${endpoint.node}; on the other node, weft status and weft events say more`,
       });
-    } catch (error) {
-      // If it has moved meanwhile, it has moved.
-      await this.#stopStanding(id, attempted, ({ node: stands, when }) => stands === node && when === "ready").catch(
-        (failure: unknown) =>
-          this.#ledger.logger.warn({ endpoint: id, error: messageOf(failure) }, "could not cancel a migration"),
-      );
-      throw error;
     } finally {
       this.#refusals.delete(id);
       this.#awaited.delete(id);
     }
+  }
+
+  /** Lets a node stand by, and take the endpoint over when that announces itself there. */
+  async admit({ name, network, node, place }: MigrationRequest): Promise<Migration> {
+    const attempted = `let node ${node} stand by for endpoint ${name}`;
+    const { id, node: formerNode } = this.#find(name, network, attempted);
+    const standby: Standby = { node, when: "announced", ...(place === undefined ? {} : { place }) };
+    const revision = await this.#stand(id, standby, attempted, () => []);
+    return { endpoint: this.#require(id, attempted), formerNode, revision };
+  }
+
+  #requireConnected(node: string, attempted: string, hint: string): void {
+    const { state, readiness } = this.#ledger;
+    if (readiness.isConnected(node)) return;
+    const isKnown = state.nodes.has(node);
+    throw new WeftError({
+      code: isKnown ? "unavailable" : "not-found",
+      attempted,
+      reason: isKnown ? `node ${node} is not connected` : `there is no node ${node}`,
+      hint,
+    });
+  }
+
+  /** The node is waited for no more; if it stood by before it does so again. */
+  async #giveUp(id: string, node: string, before: Standby | undefined, attempted: string): Promise<void> {
+    await this.#ledger.commit(attempted, () => {
+      const known = this.#ledger.state.endpoints.get(id);
+      if (known?.standby?.node !== node || known.standby.when !== "ready") return nothing;
+      const { standby: _, ...rest } = fieldsOf(known);
+      return changed(known, before?.node === node ? { ...rest, standby: before } : rest);
+    });
   }
 
   /** No node makes ready any more. `node`: the one that did. */
@@ -163,7 +203,8 @@ export class Migrations {
   async offer(caller: NodeIdentity, id: string, port: OfferedPort | undefined, reason: string): Promise<void> {
     const attempted = `offer the port of endpoint ${id}`;
     if (port === undefined) {
-      this.#refusals.set(id, reason);
+      if (this.#awaited.has(id) && this.#ledger.state.endpoints.get(id)?.node === caller.name)
+        this.#refusals.set(id, reason);
       await this.#stopStanding(id, attempted, ({ when }) => when === "ready", caller);
       return;
     }
@@ -182,27 +223,33 @@ export class Migrations {
     const { network, revision, standby } = this.#require(id, attempted);
     if (standby?.node !== caller.name) throw notStanding(attempted, caller.name);
     const entry = requireNetwork(state, network, attempted);
-    const isKnown = (): boolean =>
-      readiness.behindOf(entry, revision).every(({ node, isWaitedFor }) => {
-        if (isWaitedFor) readiness.hasten(node);
-        // The caller has its part in place, and says so with this.
-        return !isWaitedFor || node === caller.name;
-      });
-    await this.#until(isKnown, preparationTime, undefined);
+    const isKnown = (): boolean => {
+      // The caller has its part in place, and says so with this.
+      const late = [...readiness.behindOf(entry, revision)].filter(
+        ({ node, isWaitedFor }) => isWaitedFor && node !== caller.name,
+      );
+      for (const { node } of late) readiness.hasten(node);
+      return late.length === 0;
+    };
+    await this.#until(isKnown, preparationTime, undefined, entry);
   }
 
   /** The caller has all in place for the endpoint, which is its own from now on. */
   async takeOver(caller: NodeIdentity, id: string, attachment: AttachmentKind): Promise<number> {
     const attempted = `take over endpoint ${id}`;
+    this.#unawaited.delete(id);
     return this.#ledger.commit(attempted, () => {
       const identity = this.#identities.requireCurrent(caller, attempted);
       const known = this.#require(id, attempted);
       const { standby, formerNodes = [], ...rest } = fieldsOf(known);
       if (known.node === caller.name) return nothing;
       if (standby?.node !== caller.name) throw notStanding(attempted, caller.name);
-      const former = [...formerNodes.filter((node) => node !== caller.name), known.node];
-      const { sequence } = known;
-      const moved = { ...rest, node: caller.name, attachment, sequence: sequence + 1, formerNodes: former };
+      // What it was admitted for may be long ago.
+      this.#endpoints.requireFit(caller.name, requireNetwork(this.#ledger.state, known.network, attempted), attempted);
+      const left = standby.fromDead === true ? [] : [known.node];
+      const former = [...formerNodes.filter((node) => node !== caller.name), ...left];
+      const passed = former.length === 0 ? {} : { formerNodes: former };
+      const moved = { ...rest, node: caller.name, attachment, sequence: known.sequence + 1, ...passed };
       const { conditions, operations } = changed(known, moved);
       const current = { key: records.identity.key(caller.name), revision: identity.revision };
       return { conditions: [...conditions, current], operations };
@@ -218,8 +265,32 @@ export class Migrations {
   /** The caller makes ready no more. `reason`: why it cannot; empty: nothing to say. */
   async decline(caller: NodeIdentity, id: string, reason: string): Promise<void> {
     const attempted = `decline endpoint ${id}`;
-    if (reason !== "") this.#refusals.set(id, reason);
+    const standby = this.#ledger.state.endpoints.get(id)?.standby;
+    if (standby?.node !== caller.name) return;
+    if (reason !== "" && this.#awaited.has(id)) this.#refusals.set(id, reason);
     await this.#stopStanding(id, attempted, ({ node }) => node === caller.name, caller);
+    // There is nobody to have it any more.
+    if (standby.fromDead === true) await this.#endpoints.releaseAny([id], attempted);
+  }
+
+  /** The caller gives up endpoints: those that another node stands by for go to that one. Answers the others. */
+  async handOver(caller: NodeIdentity, ids: readonly string[]): Promise<readonly string[]> {
+    const { endpoints } = this.#ledger.state;
+    const isStoodFor = (id: string): boolean => {
+      const known = endpoints.get(id);
+      return known?.node === caller.name && known.standby !== undefined;
+    };
+    const handed = ids.filter(isStoodFor);
+    for (const id of handed) {
+      const attempted = `hand endpoint ${id} over`;
+      await this.#ledger.commit(attempted, () => {
+        this.#identities.requireCurrent(caller, attempted);
+        const known = endpoints.get(id);
+        if (known?.node !== caller.name || known.standby?.when !== "announced") return nothing;
+        return changed(known, { ...fieldsOf(known), standby: { ...known.standby, when: "ready" } });
+      });
+    }
+    return ids.filter((id) => !handed.includes(id));
   }
 
   async #stand(
@@ -245,6 +316,12 @@ export class Migrations {
     const entry = requireNetwork(state, known.network, attempted);
     const refuse = (reason: string, hint: string): WeftError =>
       new WeftError({ code: "failed-precondition", attempted, reason, hint });
+    this.#endpoints.requireFit(node, entry, attempted);
+    if (entry.network.learning === "data-plane")
+      throw refuse(
+        `the tunnels of network ${known.network} learn for themselves where its endpoints are`,
+        "detach it here and attach it there, with its --mac and --ip: others follow when it sends",
+      );
     if (entry.network.mode === "l3")
       throw refuse(
         `network ${known.network} is an l3 network, in which addresses belong to blocks of their nodes`,
@@ -268,7 +345,6 @@ export class Migrations {
         reason: `node ${known.standby.node} makes ready to take it over`,
         hint: `cancel that first: weft migrate ${known.id} --cancel`,
       });
-    this.#endpoints.requireFit(node, entry, attempted);
   }
 
   async #stopStanding(
@@ -277,6 +353,7 @@ export class Migrations {
     isMeant: (standby: Standby) => boolean,
     caller?: NodeIdentity,
   ): Promise<void> {
+    this.#unawaited.delete(id);
     await this.#ledger.commit(attempted, () => {
       if (caller !== undefined) this.#identities.requireCurrent(caller, attempted);
       const known = this.#ledger.state.endpoints.get(id);
@@ -295,12 +372,12 @@ export class Migrations {
   }
 
   /** Resolves when it is so, or the time is over, or nobody waits any more. */
-  async #until(isSo: () => boolean, limit: number, signal: AbortSignal | undefined): Promise<void> {
+  async #until(isSo: () => boolean, limit: number, signal: AbortSignal | undefined, of?: NetworkEntry): Promise<void> {
     if (isSo() || signal?.aborted === true) return;
     const { clock, readiness } = this.#ledger;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const stop = readiness.listen(() => {
-      if (isSo()) resolve();
+    const stop = readiness.listen((entry) => {
+      if ((of === undefined || entry === undefined || entry === of) && isSo()) resolve();
     });
     const cancel = clock.after(milliseconds(limit), resolve);
     signal?.addEventListener("abort", () => resolve(), { once: true });
@@ -336,9 +413,11 @@ export class Migrations {
       if (known === undefined) return nothing;
       const { standby, formerNodes = [], ...rest } = fieldsOf(known);
       // One that is away sends as it did. One that never reports cannot be waited for.
-      const isFollowed = readiness
-        .behindOf(entry, known.revision)
-        .every(({ node, isWaitedFor }) => !isWaitedFor && readiness.isConnected(node));
+      const isFollowed =
+        formerNodes.length === 0 ||
+        readiness
+          .behindOf(entry, known.revision)
+          .every(({ node, isWaitedFor }) => !isWaitedFor && readiness.isConnected(node));
       const former = formerNodes.filter((node) => state.nodes.has(node) && !isFollowed);
       const stands = standby !== undefined && state.nodes.has(standby.node) && !isAbandoned;
       if (former.length === formerNodes.length && stands === (standby !== undefined)) return nothing;
@@ -365,7 +444,9 @@ export class Migrations {
    */
   #isAbandoned(id: string): boolean {
     const { state, clock } = this.#ledger;
-    if (state.endpoints.get(id)?.standby?.when !== "ready" || this.#awaited.has(id)) {
+    const standby = state.endpoints.get(id)?.standby;
+    // Of a dead node's the one that stands by is all that there is.
+    if (standby?.when !== "ready" || standby.fromDead === true || this.#awaited.has(id)) {
       this.#unawaited.delete(id);
       return false;
     }
@@ -377,12 +458,7 @@ export class Migrations {
   #require(id: string, attempted: string): StoredEndpoint {
     const known = this.#ledger.state.endpoints.get(id);
     if (known !== undefined) return known;
-    throw new WeftError({
-      code: "not-found",
-      attempted,
-      reason: "there is no such endpoint",
-      hint: "list the endpoints with: weft endpoint list",
-    });
+    throw noEndpoint(attempted);
   }
 
   /** By id, MAC or address; `network` empty: in any, if only one has it. */
@@ -390,6 +466,7 @@ export class Migrations {
     const { state } = this.#ledger;
     const byId = state.endpoints.get(name);
     if (byId !== undefined && (network === "" || byId.network === network)) return byId;
+    if (byId !== undefined) throw noEndpoint(attempted);
     const [address, mac] = [parseIp(name), parseMac(name)];
     const entries = network === "" ? state.networks.values() : [requireNetwork(state, network, attempted)];
     const found: StoredEndpoint[] = [];
@@ -401,7 +478,7 @@ export class Migrations {
       if (endpoint !== undefined) found.push(endpoint);
     }
     const [only, ...more] = found;
-    if (only === undefined) return this.#require(name, attempted);
+    if (only === undefined) throw noEndpoint(attempted);
     if (more.length === 0) return only;
     throw new WeftError({
       code: "invalid-argument",
@@ -413,6 +490,15 @@ export class Migrations {
       hint: "name it by its id, or its network with --network",
     });
   }
+}
+
+function noEndpoint(attempted: string): WeftError {
+  return new WeftError({
+    code: "not-found",
+    attempted,
+    reason: "there is no such endpoint",
+    hint: "list the endpoints with: weft endpoint list",
+  });
 }
 
 function notStanding(attempted: string, node: string): WeftError {

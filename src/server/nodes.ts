@@ -170,18 +170,18 @@ export class Nodes {
     const standing: string[] = [];
     for (const entry of state.hosted.get(name) ?? [])
       for (const { id, standby } of entry.hosts.get(name)?.endpoints ?? [])
-        (standby?.when === "announced" ? standing : ids).push(id);
+        (standby === undefined ? ids : standing).push(id);
     // Whoever stands by has all in place.
     for (const id of standing)
       await this.#ledger.commit(attempted, () => {
         const known = state.endpoints.get(id);
         if (known?.node !== name || known.standby === undefined) return { conditions: [], operations: [] };
         const { revision, ...endpoint } = known;
-        const standby = { ...known.standby, when: "ready" as const };
+        const standby = { ...known.standby, when: "ready" as const, fromDead: true as const };
         const operation = records.endpoint.put({ ...endpoint, standby }, known.network, id);
         return { conditions: [{ key: operation.key, revision }], operations: [operation] };
       });
-    const revision = await this.#endpoints.releaseAny(ids, attempted);
+    const revision = await this.#endpoints.releaseAny(ids, attempted, name);
     this.#ledger.logger.warn(
       { node: name, released: ids.length, takenOver: standing.length },
       "a node was declared dead",
@@ -215,7 +215,7 @@ export class Nodes {
     const ids: string[] = [];
     for (const entry of state.hosted.get(name) ?? [])
       for (const endpoint of entry.hosts.get(name)?.endpoints ?? []) ids.push(endpoint.id);
-    await this.#endpoints.releaseAny(ids, attempted);
+    await this.#endpoints.releaseAny(ids, attempted, name);
     await this.#blocks.releaseNode(name, attempted);
     return this.#ledger.commit(attempted, () => {
       const conditions: Condition[] = [];

@@ -10,6 +10,7 @@ import { ManualClock } from "../base/clock.ts";
 import { type Ipv4Address, ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import { unwrap } from "../base/result.ts";
+import { peerName } from "../model/names.ts";
 import { parseNetwork } from "../model/schema.ts";
 import type { Operation } from "../store/store.ts";
 import { Fanout } from "./fanout.ts";
@@ -173,7 +174,7 @@ class Control {
       isRouted(one) &&
       isRouted(other) &&
       (one.network.tenant === other.network.tenant ||
-        (one.network.peers.includes(other.network.name) && other.network.peers.includes(one.network.name)));
+        (one.network.peers.includes(peerName(other.network)) && other.network.peers.includes(peerName(one.network))));
     const hosts = (who: string) =>
       entries.filter((entry) =>
         entries.some((other) => (other === entry || areRouted(entry, other)) && has(other, who)),

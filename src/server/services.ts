@@ -117,7 +117,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
     async createEndpoint(request, context) {
       const attempted = "create an endpoint";
       const peer = writer(context, attempted);
-      const { id, network, attachment, mac, ips, labels } = request;
+      const { id, network, attachment, mac, ips, labels, movable } = request;
       const draft = valid(
         parseEndpointDraft({
           id,
@@ -126,6 +126,7 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
           ...(mac === "" ? {} : { mac }),
           ips,
           labels,
+          movable,
         }),
         attempted,
       );
@@ -142,7 +143,8 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       const peer = writer(context, attempted);
       requireAtMost(limits.deletedIds, request.ids.length, "ids", attempted);
       await migrations.leave(peer, request.ids);
-      return { revision: BigInt(await endpoints.release(peer, request.ids)) };
+      const left = await migrations.handOver(peer, request.ids);
+      return { revision: BigInt(await endpoints.release(peer, left)) };
     },
 
     async prepareEndpoint(request, context) {

@@ -845,6 +845,7 @@ export class State {
       ...(decoded.learnedIps === undefined ? {} : { learnedIps: decoded.learnedIps.slice() }),
       ...(decoded.labels === undefined ? {} : { labels: decoded.labels }),
       ...this.#floatingOf(entry, decoded.ips),
+      ...(decoded.movable === undefined ? {} : { movable: decoded.movable }),
       ...(decoded.standby === undefined ? {} : { standby: decoded.standby }),
       ...(decoded.formerNodes === undefined ? {} : { formerNodes: decoded.formerNodes.slice() }),
       revision: change.revision,

@@ -9,7 +9,6 @@ import {
   inSync,
   namespaceNames,
   pings,
-  pingsInVain,
   testLab,
   theWholeFile,
   until,
@@ -153,6 +152,11 @@ test("what cannot be is refused, and the endpoint stays where it is", async () =
 test("a container that stands by gets nothing and sends nothing, until it announces itself", async (t) => {
   const there = ["--agent", lab.agentSocket("h2")];
   assert.match(
+    await refused("attach", "web", ...at("m"), "--standby", "fd01::7", ...there),
+    /node h3 has it, and nobody has said that it may come here\n {2}try: .*weft migrate \S+ --to h2 --on-announcement/,
+  );
+  await done("migrate", id, "--to", "h2", "--on-announcement", ...server);
+  assert.match(
     await done("attach", "web", ...at("m"), "--standby", "fd01::7", ...there),
     /^eth0 in \S+: 10\.1\.0\.7\/16, fd01::7\/64, .*, on node h3 until it announces itself here\n$/,
   );
@@ -164,8 +168,9 @@ test("a container that stands by gets nothing and sends nothing, until it announ
   using m = lab.namespace("m");
   const inside = await RawInterface.open(m, "eth0");
   t.after(() => inside.close());
-  assert.ok(await pingsInVain(m, "10.1.0.1"));
+  assert.match(await done("status", ...there), new RegExp(`${id} +web +stands by`));
   assert.ok(await pings(a, moving.ips[0]));
+  assert.ok(await pings(a, moving.ips[1]));
   assert.deepEqual(
     inside.received().filter((frame) => frame[12] === 0x08),
     [],
@@ -183,9 +188,11 @@ test("a container that stands by gets nothing and sends nothing, until it announ
 
 test("a node that stands by no more has nothing of it left; nor has one whose standing by was cancelled", async () => {
   const there = ["--agent", lab.agentSocket("h3")];
+  await done("migrate", id, "--to", "h3", "--on-announcement", ...server);
   await done("attach", "web", ...at("n"), "--standby", id, ...there);
   await done("detach", "web", ...at("n"), ...there);
   await until(async () => assert.equal((await shown()).standby, undefined));
+  await done("migrate", id, "--to", "h3", "--on-announcement", ...server);
   await done("attach", "web", ...at("n"), "--standby", id, ...there);
   assert.match(await done("migrate", id, "--cancel", ...server), /stays on node h2, node h3 stands by no more/);
   await until(async () => assert.doesNotMatch(await inLab(lab, "n", "ip", "-o", "link"), /eth0/));
@@ -193,6 +200,7 @@ test("a node that stands by no more has nothing of it left; nor has one whose st
 });
 
 test("standing by outlasts agents and server that are killed, and so does a move that has begun", async (t) => {
+  await done("migrate", id, "--to", "h3", "--on-announcement", ...server);
   await done("attach", "web", ...at("n"), "--standby", id, "--agent", lab.agentSocket("h3"));
   for (const name of ["h2", "h3", "server"]) {
     lab.kill(name);
@@ -223,6 +231,7 @@ test("a virtual machine's tap is made on the other node as it was, and its machi
     return running;
   };
   const limits = [
+    "--movable",
     "--bandwidth",
     "send=50Mbit",
     "--allowed-address",
@@ -236,9 +245,13 @@ test("a virtual machine's tap is made on the other node as it was, and its machi
   await done(...words, "--agent", lab.agentSocket("h2"));
   let machine = powerOn(host2);
   await until(async () => assert.ok(await pings(a, vm.ip)));
-  // By command, without a word of where.
-  await done("migrate", vm.ip, "--to", "h3", ...server);
+  // By command, without a word of where, once no machine runs on it.
+  assert.match(
+    await refused("migrate", vm.ip, "--to", "h3", ...server),
+    /a machine has its tap vm1 open: power it off/,
+  );
   machine.close();
+  await done("migrate", vm.ip, "--to", "h3", ...server);
   machine = powerOn(host3);
   await until(async () => assert.ok(await pings(a, vm.ip)));
   const [link] = JSON.parse(await inLab(lab, "h3", "ip", "-j", "-d", "link", "show", "vm1"));

@@ -41,6 +41,7 @@ test("endpoints of a node that died are had elsewhere with their addresses, or b
   const refused = await weft(["node", "fail", "h3", ...server]);
   assert.equal(refused.status, 1);
   assert.match(refused.complaints, /it is connected\n {2}try: move its endpoints away with: weft node drain h3/);
+  await done("migrate", stood.id, "--to", "h1", "--on-announcement", ...server);
   await done(
     "attach",
     "web",

@@ -35,7 +35,7 @@ const there = (host: string): readonly string[] => ["--agent", lab.agentSocket(h
 /** Of the hosts in the underlay. */
 const underlay: Readonly<Record<string, string>> = { h1: "192.0.2.1", h2: "192.0.2.2" };
 
-const { endpoint, addresses, mtu } = await weftJson(["attach", "web", "--tap", "vm1", ...there("h1")]);
+const { endpoint, addresses, mtu } = await weftJson(["attach", "web", "--tap", "vm1", "--movable", ...there("h1")]);
 const [ip, ip6] = endpoint.ips as [string, string];
 
 function machineOn(host: string, ...arriving: readonly "arriving"[]): Machine {

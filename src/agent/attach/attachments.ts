@@ -72,7 +72,7 @@ const mostPasses = 10;
 
 /** What is to be attached, once its place has been found fit. */
 interface Claim
-  extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "owner" | "signal">,
+  extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "movable" | "owner" | "signal">,
     Pick<Attachment, "place" | "allowedAddresses" | "bandwidth">,
     Pick<Endpoint, "attachment"> {
   readonly attempted: string;
@@ -123,17 +123,41 @@ export class Attachments {
         reason: "an endpoint that is taken over keeps its MAC, addresses and labels; found one of them beside it",
         hint: "name the endpoint alone",
       });
+    // What cannot be attached is not made ready for.
+    await kindOf(this.#options.kinds, request.place).find(
+      request.place,
+      [...this.#options.attachments.values()],
+      attempted,
+    );
     this.#preparing++;
     try {
-      return await this.#attach(request, await this.#prepare(request, standby, attempted));
+      const prepared = await this.#prepare(request, standby, attempted);
+      const endpoint = await this.#attach(request, prepared, () => this.#unprepare(prepared));
+      // From here on what it sends is welcome to others.
+      await this.#connection(attempted)
+        .client.awaitStandby({ id: endpoint.id }, { timeoutMs: requestTimeout })
+        .catch((error: unknown) =>
+          this.#options.logger.warn({ endpoint: endpoint.id, error: messageOf(error) }, "not all nodes may know yet"),
+        );
+      return endpoint;
     } finally {
       this.#preparing--;
     }
   }
 
-  /** As {@link attach}, of an endpoint that this node stands by for already. */
-  async attachPrepared(request: AttachRequest, endpoint: Endpoint): Promise<void> {
-    await this.#attach(request, endpoint);
+  /** As {@link attach}, of an endpoint that this node stands by for already. `onFailed` is called before anything is given back. */
+  async attachPrepared(
+    request: AttachRequest,
+    endpoint: Endpoint,
+    onFailed: (error: unknown) => Promise<void>,
+  ): Promise<void> {
+    await this.#attach(request, endpoint, onFailed).catch(() => {});
+  }
+
+  /** What an administrator has said stays said. */
+  async #unprepare({ id, movable }: Endpoint): Promise<void> {
+    if (movable === true)
+      await this.#options.connection()?.client.declineEndpoint({ id }, { timeoutMs: requestTimeout });
   }
 
   /** Whether something that was made ready may be about to be attached. */
@@ -157,7 +181,26 @@ export class Attachments {
     return unwrap(kinds.endpoint.fromMessage(message));
   }
 
-  async #attach(request: AttachRequest, prepared?: Endpoint): Promise<Endpoint> {
+  async #attach(
+    request: AttachRequest,
+    prepared?: Endpoint,
+    onFailed: (error: unknown) => Promise<void> = async () => {},
+  ): Promise<Endpoint> {
+    try {
+      return await this.#attachAt(request, prepared);
+    } catch (error) {
+      await onFailed(error).catch((failure: unknown) =>
+        this.#options.logger.warn(
+          { error: messageOf(failure) },
+          "the server was not told that an endpoint cannot be taken over",
+        ),
+      );
+      if (prepared !== undefined) await this.#release(prepared.id, false);
+      throw error;
+    }
+  }
+
+  async #attachAt(request: AttachRequest, prepared: Endpoint | undefined): Promise<Endpoint> {
     const attempted = attemptOf(request);
     const { attachments } = this.#options;
     const kind = kindOf(this.#options.kinds, request.place);
@@ -168,9 +211,9 @@ export class Attachments {
       const place = spot.place([...attachments.values()]);
       return { place, attachment: kind.nameOf(place) };
     };
-    const { network, mac, ips, labels, owner, signal } = request;
+    const { network, mac, ips, labels, movable = false, owner, signal } = request;
     return this.#make(spot.key, attempted, () => ({
-      ...{ network, mac, ips, labels, attempted, allowedAddresses, ...found() },
+      ...{ network, mac, ips, labels, movable, attempted, allowedAddresses, ...found() },
       ...(bandwidth === undefined ? {} : { bandwidth }),
       ...(owner === undefined ? {} : { owner }),
       ...(signal === undefined ? {} : { signal }),
@@ -240,7 +283,8 @@ export class Attachments {
       });
       return endpoint;
     } catch (error) {
-      await this.#release(id, here !== undefined);
+      // Of what was made ready for the server is told first why it is given up.
+      if (prepared === undefined) await this.#release(id, here !== undefined);
       throw error;
     } finally {
       this.#busy.delete(key);
@@ -266,7 +310,15 @@ export class Attachments {
     // On disk before the server hears of it: after a crash the claim is found and given back.
     this.#writer.put(attachment);
     const answer = await connection.client.createEndpoint(
-      { id, network, attachment: request.attachment, mac, ips: [...ips], labels: { ...labels } },
+      {
+        id,
+        network,
+        attachment: request.attachment,
+        mac,
+        ips: [...ips],
+        labels: { ...labels },
+        movable: request.movable === true,
+      },
       { timeoutMs: requestTimeout, ...(signal === undefined ? {} : { signal }) },
     );
     if (answer.endpoint === undefined)
@@ -447,6 +499,7 @@ export class Attachments {
         mac,
         ips: [...declaredIps(endpoint)],
         labels: { ...labels },
+        movable: endpoint.movable === true,
       };
       // A state of before the claim, which lacks the endpoint, may still be on its way.
       const error = await client

@@ -34,6 +34,8 @@ export interface AttachRequest extends AttachTarget {
   readonly allowedAddresses: readonly { readonly prefix: string; readonly mac: string }[];
   /** As {@link Attachment.owner}. */
   readonly owner?: string;
+  /** Other nodes may stand by for it without an administrator's word. */
+  readonly movable?: boolean;
   /** Id, MAC or address of an endpoint of another node, which this one makes ready to take over. Absent: the endpoint is new. */
   readonly standby?: string;
   /** Ends the attempt, which leaves nothing. */

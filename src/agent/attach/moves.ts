@@ -4,7 +4,8 @@ import type { Clock } from "../../base/clock.ts";
 import { seconds } from "../../base/duration.ts";
 import { messageOf, WeftError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import type { NodeDataplane } from "../../dataplane/index.ts";
+import { err } from "../../base/result.ts";
+import type { NodeDataplane, Problems } from "../../dataplane/index.ts";
 import { announcementFilter } from "../../linux/index.ts";
 import type { Endpoint } from "../../model/resources.ts";
 import type { Standby } from "../../model/standby.ts";
@@ -23,6 +24,8 @@ export interface MovesOptions {
   readonly desired: DesiredState;
   readonly dataplane: NodeDataplane;
   readonly events: EventLog;
+  /** What is not as it should be apart from the kernel. */
+  readonly problems: Problems;
   readonly logger: Logger;
   readonly clock: Clock;
   /** The connection to the server, if there is one now. */
@@ -55,7 +58,8 @@ export class Moves {
   look(): void {
     if (this.#closed) return;
     const { moving } = this.#options.desired;
-    for (const id of this.#heard) if (!moving.has(id)) this.#heard.delete(id);
+    // While its port opens the endpoint is this node's own, and may have to be heard of once more.
+    for (const id of this.#heard) if (!moving.has(id) && !this.#busy.has(id)) this.#heard.delete(id);
     for (const endpoint of [...moving.values()]) {
       if (this.#busy.has(endpoint.id)) continue;
       const step = this.#stepOf(endpoint);
@@ -85,16 +89,23 @@ export class Moves {
       return standby.when === "ready" || this.#heard.has(id) ? () => this.#takeOver(endpoint, attachment) : undefined;
     // Something of it is on its way: being attached, or given up.
     if (attachment !== undefined || attachments.isPreparing) return undefined;
-    if (standby.when === "ready") return standby.port === undefined ? undefined : () => this.#attach(endpoint, standby);
-    return () => this.#decline(endpoint, "nothing is attached for it");
+    if (standby.when === "announced") return undefined;
+    if (standby.port !== undefined) return () => this.#attach(endpoint, standby);
+    return standby.fromDead === true ? () => this.#decline(endpoint, "nothing is attached for it") : undefined;
   }
 
   /** One step at a time for each endpoint; what failed is tried again. */
   async #take({ id, network }: Endpoint, step: () => Promise<void>): Promise<void> {
+    const { problems } = this.#options;
+    const object = { kind: "move of endpoint", network, key: id };
     this.#busy.add(id);
     try {
       await step();
+      problems.cleared(object);
     } catch (error) {
+      // That the server is away is known.
+      if (!(error instanceof WeftError) || error.code !== "unavailable")
+        problems.failed(object, error instanceof Error ? error : new Error(messageOf(error)));
       this.#options.logger.warn(
         { endpoint: id, network, error: messageOf(error) },
         "a move does not go on; trying again",
@@ -111,20 +122,31 @@ export class Moves {
 
   async #offer(endpoint: Endpoint): Promise<void> {
     const { id } = endpoint;
-    const offer = offerOf(this.#options.attached.get(id));
+    const offer = await this.#offerOf(id);
     const said = offer.ok ? { id, port: asFields(offer.value) } : { id, reason: offer.error };
     await this.#client(endpoint).offerPort(said, { timeoutMs: requestTimeout });
     await this.#told(endpoint);
   }
 
+  async #offerOf(id: string): Promise<ReturnType<typeof offerOf>> {
+    const attachment = this.#options.attached.get(id);
+    const offer = offerOf(attachment);
+    const { tap } = offer.ok ? offer.value : {};
+    // The tap would go from under it.
+    if (tap === undefined || attachment?.place.kind !== "device") return offer;
+    const { device } = attachment.place;
+    if (!(await this.#options.dataplane.isOpen(device))) return offer;
+    return err(
+      `a machine has its tap ${device} open: power it off, or let its manager move it, after weft attach --standby on the other node`,
+    );
+  }
+
   async #attach(endpoint: Endpoint, standby: Standby): Promise<void> {
     const request = requestOf(endpoint, standby);
     if (!request.ok) return this.#decline(endpoint, request.error);
-    try {
-      await this.#options.attachments.attachPrepared(request.value, endpoint);
-    } catch (error) {
-      await this.#decline(endpoint, error instanceof WeftError ? `${error.message}` : messageOf(error));
-    }
+    await this.#options.attachments.attachPrepared(request.value, endpoint, (error) =>
+      this.#decline(endpoint, error instanceof WeftError ? error.message : messageOf(error)),
+    );
   }
 
   async #decline(endpoint: Endpoint, reason: string): Promise<void> {
@@ -158,7 +180,9 @@ export class Moves {
       { id, attachment: attachments.kindNameOf(place) },
       { timeoutMs: requestTimeout },
     );
-    await this.#open(endpoint, { ...rest, node: this.#options.node }, takeOver);
+    // Its floating addresses come with the server's word: who answers for them last is believed outside.
+    const { floatingAddresses: _, ...opened } = rest;
+    await this.#open(endpoint, { ...opened, node: this.#options.node }, takeOver);
     const why = standby?.when === "announced" ? "it announced itself here" : "somebody asked for it";
     events.add({
       level: "info",
@@ -198,11 +222,11 @@ export class Moves {
     if (moving.get(endpoint.id) === endpoint) attachments.leave(endpoint);
   }
 
-  /** What was asked for is heard of by the watch. */
-  async #told({ id }: Endpoint): Promise<void> {
+  /** What was asked for is heard of by the watch, if it has not been yet. */
+  async #told(endpoint: Endpoint): Promise<void> {
     const { clock, desired } = this.#options;
-    const before = desired.moving.get(id);
-    for (let waited = 0; waited < 100 && !this.#closed && desired.moving.get(id) === before; waited++)
+    const isAsBefore = (): boolean => desired.moving.get(endpoint.id) === endpoint;
+    for (let waited = 0; waited < 100 && !this.#closed && isAsBefore(); waited++)
       await new Promise<void>((resolve) => clock.after(seconds(0.05), resolve));
   }
 

@@ -38,7 +38,7 @@ export function requestOf(
   const found = placeOf(port, place);
   if (found === undefined)
     return err(
-      `it is attached by ${port.netns === "" ? "an interface" : "a namespace"}, and nobody said by which one here: weft migrate … --netns NAME, or --device NAME`,
+      `it is attached by ${port.netns === "" ? "an interface" : "a namespace"}, and nobody said by which one here: weft migrate … --netns NAME, or --interface NAME`,
     );
   const { bandwidth, allowedAddresses } = port;
   return ok({ network, place: found, mac, ips, bandwidth, labels: {}, allowedAddresses });

@@ -76,7 +76,9 @@ export class DhcpResponder {
       if (declared?.dhcp === undefined) continue;
       const place = dataplane.network(name);
       if (place === undefined || place.dataplane.desired !== network) continue;
-      for (const id of network.locals.keys()) if (this.#answer(ports, id, declared, network, place)) wanted.add(id);
+      // One that stands by is another node's to answer.
+      for (const [id, { standsBy }] of network.locals)
+        if (standsBy !== true && this.#answer(ports, id, declared, network, place)) wanted.add(id);
     }
     for (const [id, answering] of ports) if (!wanted.has(id)) this.#end(ports, id, answering);
     if (ports.size === 0) this.#ports.delete(tenant);

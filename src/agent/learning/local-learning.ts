@@ -157,7 +157,7 @@ export class LocalLearning {
     const ports = new Map<string, Port>();
     for (const id of network.locals.keys()) {
       const endpoint = this.#options.desired.own.get(id);
-      if (endpoint === undefined) continue;
+      if (endpoint === undefined || network.local(id)?.standsBy === true) continue;
       const { mac, learnedIps = [] } = endpoint;
       ports.set(id, { mac, ips: declaredIps(endpoint), learnedIps });
     }

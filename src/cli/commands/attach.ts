@@ -62,6 +62,7 @@ export function registerAttach(program: Command): void {
       "--standby <endpoint>",
       "make ready to take over this endpoint of another node, by id, MAC or address: as soon as it announces itself here, or by weft migrate",
     )
+    .option("--movable", "other nodes may stand by for it, and take it over, without an administrator's word")
     .addOption(waitOption())
     .addOption(agentOption())
     .addOption(outputOption())
@@ -78,6 +79,7 @@ export function registerAttach(program: Command): void {
             readonly bandwidth?: Bandwidth;
             readonly label?: Readonly<Record<string, string>>;
             readonly standby?: string;
+            readonly movable?: true;
           },
       ) => {
         const place = placeOf(attach, options);
@@ -94,6 +96,7 @@ export function registerAttach(program: Command): void {
           allowedAddresses: [...(options.allowedAddress ?? [])],
           labels: { ...options.label },
           standby: options.standby ?? "",
+          movable: options.movable === true,
           ...(options.bandwidth === undefined ? {} : { bandwidth: options.bandwidth }),
         });
         const { endpoint, mtu, addresses: given } = plain(answer);
@@ -119,6 +122,7 @@ export function registerAttach(program: Command): void {
     "weft attach web --netns red --bandwidth send=20Mbit --bandwidth receive=50Mbit,burst=100000",
     "weft attach web --netns lb1 --allowed-address 10.1.0.100,00:00:5e:00:01:33",
     "weft attach web --tap vm1 --owner libvirt-qemu --mac 52:54:00:00:00:01",
+    "weft attach web --tap vm1 --ip 10.1.0.9 --movable",
     "weft attach web --tap vm1 --standby 10.1.0.9",
     "weft attach web --interface vnet7 --ip 10.1.0.9",
     "weft attach web --netns /proc/4711/ns/net --interface net1 --ip 10.1.0.7 --mac 02:00:5e:10:00:01",

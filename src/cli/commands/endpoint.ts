@@ -99,6 +99,7 @@ export function registerEndpoint(program: Command): void {
               ["node", found.node],
               ["standby", standbyText(found.standby)],
               ["forwarded by", found.formerNodes],
+              ["movable", found.movable === true ? "by other nodes' word" : undefined],
               ["mac", found.mac],
               ["ips", found.ips],
               ["attachment", found.attachment],

@@ -15,6 +15,7 @@ import { placeOf } from "./attach-place.ts";
 
 interface Options extends WithServer, WithOutput, WithWait {
   readonly to?: string;
+  readonly onAnnouncement?: true;
   readonly cancel?: true;
   readonly network?: string;
   readonly netns?: string;
@@ -28,6 +29,7 @@ export function registerMigrate(program: Command): void {
       "move an endpoint, named by id, MAC or address, to another node: it keeps MAC, addresses, labels and limits",
     )
     .option("--to <node>", "the node that shall have it")
+    .option("--on-announcement", "let the node stand by for it, and take it over when it announces itself there")
     .option("--cancel", "no node makes ready to take it over any more")
     .option("--network <network>", "the network that it is in, where several have such an address", networkName)
     .option("--netns <name|path>", "the namespace there that it shall be attached in")
@@ -56,6 +58,16 @@ export function registerMigrate(program: Command): void {
       }
       const isPlaced = options.netns !== undefined || options.interface !== undefined;
       const place = isPlaced ? { netns: "", interface: "", device: "", ...placeOf(migrate, options) } : undefined;
+      if (options.onAnnouncement === true) {
+        const admitted = await client.migrateEndpoint({ endpoint, network, node: to, onAnnouncement: true });
+        await show(
+          options.output,
+          plain(admitted),
+          () =>
+            `endpoint ${admitted.endpoint?.id}: node ${to} may stand by for it: weft attach ${admitted.endpoint?.network} … --standby ${admitted.endpoint?.id}\n`,
+        );
+        return;
+      }
       const began = performance.now();
       const answer = await client.migrateEndpoint({
         endpoint,
@@ -79,6 +91,7 @@ export function registerMigrate(program: Command): void {
     migrate,
     "weft migrate 10.1.0.9 --to h2",
     "weft migrate 5f0c2a9be871 --to h2 --netns red --wait",
+    "weft migrate 10.1.0.9 --to h2 --on-announcement",
     "weft migrate 10.1.0.9 --network web --cancel",
   );
 }

@@ -111,6 +111,11 @@ export class HostDevices {
     return { isWritten: written.includes(true), notes: tap === undefined ? notesOn(link, mtu) : [] };
   }
 
+  /** Whether somebody has the tap of this name open, as QEMU has while its machine runs. */
+  async isOpen(device: string): Promise<boolean> {
+    return (await lookUp(this.#options.socket, getLink({ name: device })))?.carrier === true;
+  }
+
   /** Takes the device of an endpoint, if it has one, from its port: a tap of weft's goes, anybody else's stays as it was found. */
   async part(endpoint: string): Promise<void> {
     const joined = this.#joined.get(endpoint);

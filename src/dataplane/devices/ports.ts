@@ -18,6 +18,7 @@ import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import type { Report } from "../report.ts";
 import { endpointPort, isPortAs } from "./bridge-port.ts";
+import { deleteTogether } from "./delete-together.ts";
 import type { LinkTable } from "./link-table.ts";
 import { ensureEndpointPort, isPortSettled, localFdbRequest, type PortContext } from "./port/veth.ts";
 import { ReceiveBacklog } from "./receive-backlog.ts";
@@ -124,6 +125,25 @@ export class Ports implements Objects<string> {
     if (isDamaged && isRepaired)
       report({ level: "warning", kind: "repaired", object, message: `restored port ${endpointPortName(id)}` });
     this.#backlog.ensure(this.#ports.size);
+  }
+
+  /** The kernel waits once for all of them. What they are joined with must be led away first. */
+  async removeTogether(ids: readonly string[]): Promise<void> {
+    if (ids.length < 2) return;
+    const links: { index: number }[] = [];
+    for (const id of ids) {
+      const index = this.#ports.get(id)?.index;
+      if (index === undefined) continue;
+      const isFree = await this.#options.onRemoving(id).then(
+        () => true,
+        () => false,
+      );
+      if (isFree) links.push({ index });
+    }
+    await deleteTogether(this.#options.context.socket, links).catch((error: unknown) => {
+      // Each is tried by itself, and says why.
+      if (!(error instanceof Error)) throw error;
+    });
   }
 
   async remove(id: string): Promise<void> {

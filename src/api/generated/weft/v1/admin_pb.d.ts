@@ -1041,6 +1041,13 @@ export declare type MigrateEndpointRequest = Message<"weft.v1.MigrateEndpointReq
    * @generated from field: weft.v1.Place place = 4;
    */
   place?: Place | undefined;
+
+  /**
+   * When the node takes it over, which may stand by for it from now on, and shall be told so there: the answer comes at once.
+   *
+   * @generated from field: bool on_announcement = 5;
+   */
+  onAnnouncement: boolean;
 };
 
 /**

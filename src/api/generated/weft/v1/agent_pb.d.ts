@@ -86,7 +86,14 @@ export declare type AttachRequest = Message<"weft.v1.AttachRequest"> & {
   labels: { [key: string]: string };
 
   /**
-   * Id or address of an endpoint on another node that is to be taken over as soon as it announces itself here; empty: a new endpoint.
+   * Other nodes may stand by for it without an administrator's word.
+   *
+   * @generated from field: bool movable = 101;
+   */
+  movable: boolean;
+
+  /**
+   * Id, MAC or address of an endpoint on another node that is to be taken over as soon as it announces itself here; empty: a new endpoint.
    *
    * @generated from field: string standby = 100;
    */

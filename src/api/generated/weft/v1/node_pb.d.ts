@@ -197,6 +197,13 @@ export declare type CreateEndpointRequest = Message<"weft.v1.CreateEndpointReque
    * @generated from field: map<string, string> labels = 80;
    */
   labels: { [key: string]: string };
+
+  /**
+   * As of Endpoint.
+   *
+   * @generated from field: bool movable = 102;
+   */
+  movable: boolean;
 };
 
 /**
@@ -1022,8 +1029,8 @@ export declare const NodeService: GenService<{
     output: typeof CreateEndpointResponseSchema;
   },
   /**
-   * Releases endpoints of this node. An endpoint that does not exist, or is another node's by now, counts as released.
-   * The caller makes ready to take over an endpoint of another node, as soon as that announces itself at its port here.
+   * The caller makes ready to take over an endpoint of another node, as soon as that announces itself at its port here. It must be
+   * movable, or an administrator have said so.
    *
    * @generated from rpc weft.v1.NodeService.PrepareEndpoint
    */
@@ -1073,6 +1080,9 @@ export declare const NodeService: GenService<{
     output: typeof DeclineEndpointResponseSchema;
   },
   /**
+   * Releases endpoints of this node. An endpoint that does not exist, or is another node's by now, counts as released. One that
+   * another node stands by for goes to that one.
+   *
    * @generated from rpc weft.v1.NodeService.DeleteEndpoints
    */
   deleteEndpoints: {

@@ -627,6 +627,13 @@ export declare type Endpoint = Message<"weft.v1.Endpoint"> & {
    * @generated from field: repeated string former_nodes = 101;
    */
   formerNodes: string[];
+
+  /**
+   * Other nodes that may host its network may stand by for it without being told to.
+   *
+   * @generated from field: bool movable = 102;
+   */
+  movable: boolean;
 };
 
 /**
@@ -664,6 +671,13 @@ export declare type Standby = Message<"weft.v1.Standby"> & {
    * @generated from field: weft.v1.Place place = 4;
    */
   place?: Place | undefined;
+
+  /**
+   * Its node is dead, and does not forward.
+   *
+   * @generated from field: bool from_dead = 5;
+   */
+  fromDead: boolean;
 };
 
 /**
