@@ -69,7 +69,7 @@ describe("what is left out", () => {
   it("of an endpoint draft", () =>
     assert.deepEqual(
       parseEndpointDraft({ id: "0123456789ab", network: "n" }),
-      ok({ id: "0123456789ab", network: "n", ips: [], attachment: "netns" }),
+      ok({ id: "0123456789ab", network: "n", ips: [], movable: false, attachment: "netns" }),
     ));
 });
 
