@@ -57,6 +57,18 @@ test("progress is one line on a terminal, rewritten and cut to its width", async
   );
 });
 
+test("an answer that says that it is done is given up, whether the other side ends it or not", async () => {
+  let isGivenUp = false;
+  const ask = (signal: AbortSignal): AsyncGenerator<Progress> => {
+    signal.addEventListener("abort", () => {
+      isGivenUp = true;
+    });
+    return told(signal, ...steps);
+  };
+  await waitInPlace("network web", minutes(1), ask, new Terminal(false));
+  assert.ok(isGivenUp);
+});
+
 test("elsewhere it is lines, a second apart, and the last one always", async () => {
   const terminal = new Terminal(false);
   await waitInPlace("network web", minutes(1), (signal) => told(signal, ...steps), terminal);

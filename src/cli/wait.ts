@@ -76,6 +76,8 @@ export async function waitInPlace(
     }
   } finally {
     clearTimeout(timer);
+    // An answer that has not been read to its end would hold its connection, and this process with it, until the other side closes.
+    abort.abort();
     if (isTerminal && isTold) terminal.write("\n");
   }
   throw new WeftError({

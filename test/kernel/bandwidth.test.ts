@@ -11,9 +11,11 @@ import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { deleteNamedNamespace } from "../../src/linux/index.ts";
 import type { Bandwidth, Rate, Vni } from "../../src/model/index.ts";
 import { networkSettings, placeIn } from "../../src/testing/desired.ts";
-import { requires } from "../support/kernel.ts";
+import { fileRequires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { eventually, makeUnderlay, type Underlay } from "../support/underlay.ts";
+
+await fileRequires("nft-inet", "quick processes");
 
 const vni = 4251 as Vni;
 const instance = `t${process.pid}w`;
@@ -36,7 +38,7 @@ const socket = require("dgram").createSocket("udp4");
 socket.on("error", () => {});
 const go = () => { for (let each = 100; each > 0; each--) socket.send(Buffer.alloc(1300), 5003, process.argv[1]); setTimeout(go, 5); };
 go();`;
-describe("bandwidth", requires("nft-inet", "quick processes"), () => {
+describe("bandwidth", () => {
   let underlay: Underlay;
   let dataplane: NodeDataplane;
   let network: DesiredNetwork;

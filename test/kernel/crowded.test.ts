@@ -9,9 +9,11 @@ import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { deleteNamedNamespace } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
 import { networkSettings, placeIn } from "../../src/testing/desired.ts";
-import { requires } from "../support/kernel.ts";
+import { fileRequires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { eventually, makeUnderlay, type Underlay } from "../support/underlay.ts";
+
+await fileRequires("nft-inet", "quick processes");
 
 /** A bridge takes 1,023 ports, one of which is the tunnel. */
 const count = 1_020;
@@ -21,7 +23,7 @@ const macOf = (number: number): MacAddress => mac(`02:ab:00:00:${hex(number).sli
 const ipOf = (number: number): IpAddress => ip(`10.0.${number >> 8}.${number & 255}`);
 const ip6Of = (number: number): IpAddress => ip(`fd00::${number.toString(16)}`);
 
-describe("1,020 endpoints of a network on one node", requires("nft-inet", "quick processes"), () => {
+describe("1,020 endpoints of a network on one node", () => {
   let underlay: Underlay;
   let dataplane: NodeDataplane;
   const tenant = `t${process.pid}c-blue`;

@@ -18,7 +18,9 @@ import {
 } from "../support/cluster.ts";
 import { inTenant } from "../support/cluster-tables.ts";
 import { startStream } from "../support/cluster-traffic.ts";
-import { requires } from "../support/kernel.ts";
+import { fileRequires, requires } from "../support/kernel.ts";
+
+await fileRequires("quick processes", "nft-inet");
 
 const hosts = ["h1", "h2", "h3"] as const;
 const carried = requires("geneve").skip === false ? { encapsulation: "geneve" } : { port: 8472 };
@@ -130,10 +132,9 @@ async function knows(host: string, tenant: string): Promise<boolean> {
 const links = async (host: string, tenant: string): Promise<string[]> =>
   (await inTenant(lab, host, tenant, "ip", "-br", "link")).split("\n").filter((line) => line.startsWith("pr"));
 
-const quick = requires("quick processes", "nft-inet");
 const [fronts, dbs] = [named("front"), named("db")];
 
-test("nothing passes while one side alone has declared it, nor is anything of it on the hosts", quick, async () => {
+test("nothing passes while one side alone has declared it, nor is anything of it on the hosts", async () => {
   await set("front", { peers: ["red/db"] });
   const { peers } = await lab.admin.list({ kind: "network", name: "front" });
   assert.equal(peers[0]?.obstacle, "waits for network db of tenant red to declare it, too");
@@ -143,7 +144,7 @@ test("nothing passes while one side alone has declared it, nor is anything of it
   assert.ok(!(await knows("h2", "red")), "a host without anything of a tenant is not told of it");
 });
 
-test("once both have, IPv4 and IPv6 pass on one host and between hosts", quick, async () => {
+test("once both have, IPv4 and IPv6 pass on one host and between hosts", async () => {
   await set("db", { peers: ["blue/front"] });
   const { peers, hosts: shown } = await lab.admin.list({ kind: "network", name: "db" });
   assert.deepEqual([peers[0]?.tenant, peers[0]?.obstacle], ["blue", ""]);
@@ -166,7 +167,7 @@ test("once both have, IPv4 and IPv6 pass on one host and between hosts", quick, 
   assert.match(output, /ttl=62/);
 });
 
-test("no other network of either tenant has a part in it", quick, async () => {
+test("no other network of either tenant has a part in it", async () => {
   await reachInVain(["back-1"], [...dbs, ...named("side")]);
   await reachInVain(fronts, named("side"));
   await reachInVain(named("side"), ["front-1", "front-2", "back-1"]);
@@ -185,7 +186,7 @@ async function dropped(host: string, tenant: string): Promise<number> {
   return Number(/oifname @peerings counter packets (\d+)/.exec(listed)?.[1]);
 }
 
-test("a source of another network does not pass, whether the port lets it out or not", quick, async () => {
+test("a source of another network does not pass, whether the port lets it out or not", async () => {
   const { 0: four = "" } = addressesOf("db-3");
   for (const antiSpoof of [true, false]) {
     await set("front", { peers: ["red/db"], antiSpoof });
@@ -202,7 +203,7 @@ test("a source of another network does not pass, whether the port lets it out or
   await set("front", { peers: ["red/db"] });
 });
 
-test("a policy with the peer's subnet holds, on either side", quick, async () => {
+test("a policy with the peer's subnet holds, on either side", async () => {
   const { 0: four = "", 1: six = "" } = addressesOf("db-3");
   using from = lab.namespace("front-1");
   for (const [tenant, direction, peer] of [
@@ -222,7 +223,7 @@ test("a policy with the peer's subnet holds, on either side", quick, async () =>
   }
 });
 
-test("where the peer carries less the sender hears so", quick, async () => {
+test("where the peer carries less the sender hears so", async () => {
   await set("db", { peers: ["blue/front"], mtu: 1300 });
   using from = lab.namespace("front-2");
   for (const address of addressesOf("db-3")) {
@@ -242,7 +243,7 @@ const damages: readonly (readonly [what: string, host: string, tenant: string, c
   ["all rules", "h1", "blue", flush],
 ];
 for (const [what, host, tenant, command] of damages)
-  test(`damage is repaired: ${what}`, quick, async () => {
+  test(`damage is repaired: ${what}`, async () => {
     const { repairs } = await lab.agent(host).getStatus({});
     await inTenant(lab, host, tenant, "sh", "-c", command);
     await until(async () => {
@@ -254,7 +255,7 @@ for (const [what, host, tenant, command] of damages)
     await reachInVain(["back-1"], dbs);
   });
 
-test("an agent that starts again with nothing to change writes nothing, and no packet is lost", quick, async (t) => {
+test("an agent that starts again with nothing to change writes nothing, and no packet is lost", async (t) => {
   using from = lab.namespace("front-1");
   using to = lab.namespace("db-3");
   const stream = await startStream(t, from, to, addressesOf("db-3")[0] ?? "");
@@ -269,7 +270,7 @@ test("an agent that starts again with nothing to change writes nothing, and no p
   assert.equal(traffic.lost, 0, JSON.stringify(traffic));
 });
 
-test("a container that moves keeps its connections to a peer", quick, async (t) => {
+test("a container that moves keeps its connections to a peer", async (t) => {
   const [four = "", six = ""] = addressesOf("front-2");
   using stays = lab.namespace("db-3");
   using moves = lab.namespace("front-2");
@@ -284,7 +285,7 @@ test("a container that moves keeps its connections to a peer", quick, async (t) 
   await until(async () => assert.ok(!(await knows("h2", "red")), "its former host keeps nothing of the peer"));
 });
 
-test("what would be routed to two networks at once is refused, with both named", quick, async () => {
+test("what would be routed to two networks at once is refused, with both named", async () => {
   const value = { name: "far", tenant: "green", subnets: ["10.1.0.128/25"], gateway, peers: ["red/db"] };
   await lab.admin.apply({
     resources: [{ resource: { case: "tenant", value: { name: "green" } } }, { resource: { case: "network", value } }],
@@ -304,7 +305,7 @@ test("what would be routed to two networks at once is refused, with both named",
 });
 
 for (const [number, side] of (["front", "db"] as const).entries())
-  test(`when ${side} withdraws there is no path any more, on any host`, quick, async () => {
+  test(`when ${side} withdraws there is no path any more, on any host`, async () => {
     await reach(["front-1"], dbs);
     await set(side, { peers: [] });
     await reachInVain(fronts, dbs);

@@ -6,7 +6,9 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { cases, type Pod, pods } from "../policy/conformance.ts";
 import { PolicyStage } from "../policy/stage.ts";
-import { requires } from "../support/kernel.ts";
+import { fileRequires } from "../support/kernel.ts";
+
+await fileRequires("nft-inet", "quick processes");
 
 const labelsOf = (pod: Pod) => ({ ns: pod.slice(0, 1), pod: pod.slice(2) });
 
@@ -14,7 +16,7 @@ const labelsOf = (pod: Pod) => ({ ns: pod.slice(0, 1), pod: pod.slice(2) });
 const isOfInterest = (from: Pod, to: Pod): boolean =>
   from.startsWith("x") || to.startsWith("x") || (from === "y/a" && to.startsWith("z"));
 
-describe("policies as Kubernetes' NetworkPolicy has them", requires("nft-inet", "quick processes"), () => {
+describe("policies as Kubernetes' NetworkPolicy has them", () => {
   let stage: PolicyStage;
   before(async () => {
     const parties = pods.map((pod, index) => ({ name: pod, node: 1 + (index % 2), labels: labelsOf(pod) }));

@@ -7,8 +7,10 @@ import { ruleIdentifier } from "../../src/dataplane/policy/verdict-list.ts";
 import { NetworkNamespace } from "../../src/linux/index.ts";
 import type { Policy } from "../../src/model/policy/index.ts";
 import { PolicyStage, type Talk } from "../policy/stage.ts";
-import { requires } from "../support/kernel.ts";
+import { fileRequires } from "../support/kernel.ts";
 import { eventually, settled } from "../support/underlay.ts";
+
+await fileRequires("nft-inet", "quick processes");
 
 const parties = [
   { name: "client", node: 1, labels: { app: "client" } },
@@ -19,7 +21,7 @@ const server = { endpoints: "app=server" };
 const allow = (fields: object) => ({ direction: "ingress", action: "allow", ...fields });
 const tcp = (...ports: (number | string)[]) => [{ protocol: "tcp", ports }];
 
-describe("policies", requires("nft-inet", "quick processes"), () => {
+describe("policies", () => {
   let stage: PolicyStage;
   before(async () => {
     stage = await PolicyStage.make("policy", parties);

@@ -11,9 +11,11 @@ import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
 import { deleteNamedNamespace } from "../../src/linux/index.ts";
 import type { Bandwidth, Rate, Vni } from "../../src/model/index.ts";
 import { networkSettings, placeIn } from "../../src/testing/desired.ts";
-import { requires } from "../support/kernel.ts";
+import { fileRequires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { eventually, makeUnderlay, settled, type Underlay } from "../support/underlay.ts";
+
+await fileRequires("vxlan", "nft-inet", "quick processes");
 
 const tenants = ["blue", "red"] as const;
 type Tenant = (typeof tenants)[number];
@@ -29,7 +31,7 @@ socket.on("error", () => {});
 const go = () => { for (let each = 100; each > 0; each--) socket.send(Buffer.alloc(1300), 5003, process.argv[1]); setTimeout(go, 5); };
 go();`;
 
-describe("bandwidth of the underlay", requires("vxlan", "nft-inet", "quick processes"), () => {
+describe("bandwidth of the underlay", () => {
   let underlay: Underlay;
   const dataplanes = new Map<number, NodeDataplane>();
   const places = new Map<string, TestNamespace>();

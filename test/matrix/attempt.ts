@@ -10,7 +10,7 @@ import type { Vni } from "../../src/model/index.ts";
 import { overheadOf } from "../../src/model/mtu.ts";
 import { defaultGroup } from "../../src/model/network-rules.ts";
 import { decodeFrame, readPcap } from "../../src/wire/index.ts";
-import { patience } from "../support/patience.ts";
+import { patience, untilNextLook } from "../support/patience.ts";
 import { familiesOf, isDirect, type MatrixCase, networkOf } from "./cases.ts";
 import {
   decodeOptions,
@@ -126,6 +126,7 @@ async function problemsOf(lab: Lab): Promise<readonly string[]> {
 async function settled(lab: Lab, each: MatrixCase): Promise<readonly string[]> {
   const end = performance.now() + patience;
   for (;;) {
+    const began = performance.now();
     const all = await Promise.all(["h1", "h2"].map((host) => lab.agent(host).getStatus({})));
     const problems = all.flatMap(({ problems }) => problems.map(({ object, reason }) => `${object}: ${reason}`));
     const isReady = all.every(({ inSync, networks: [network] }) => {
@@ -135,7 +136,7 @@ async function settled(lab: Lab, each: MatrixCase): Promise<readonly string[]> {
     if (problems.length === 0 && isReady) return [];
     if (problems.some((reason) => lacking.test(reason))) return problems;
     if (performance.now() > end) return problems.length > 0 ? problems : ["the agents have not heard of each other"];
-    await sleep(20);
+    await sleep(untilNextLook(began));
   }
 }
 
@@ -148,13 +149,14 @@ async function writesOf(lab: Lab): Promise<number> {
 async function withdrawn(lab: Lab): Promise<string | undefined> {
   const end = performance.now() + patience;
   for (;;) {
+    const began = performance.now();
     const all = await Promise.all(lab.hosts.map((host) => lab.agent(host).getStatus({})));
     if (all.every(({ inSync, networks }) => inSync && networks.length === 0)) return undefined;
     if (performance.now() > end) {
       const left = all.flatMap(({ node, networks }) => networks.map(({ name }) => `${name} is still on ${node}`));
       return [...left, ...(await problemsOf(lab))].join("; ") || "agents are not in sync";
     }
-    await sleep(20);
+    await sleep(untilNextLook(began));
   }
 }
 

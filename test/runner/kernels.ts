@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { makeTemporaryDirectory } from "../../src/testing/temporary-directory.ts";
 import type { ReportLine } from "./reporter.ts";
-import type { KernelRun, TestResult } from "./results.ts";
+import { type KernelRun, lacking, type TestResult, wholeFile } from "./results.ts";
+import { isPatient, needsQuickProcesses, slowness } from "./slow-kernel.ts";
 
 const root = join(import.meta.dirname, "../..");
 
@@ -39,11 +40,15 @@ export async function runTests(
     say("testing this machine's kernel");
     return runShare(kernel, [], hostConcurrency, files, say, signal);
   }
-  await buildModules(say, signal);
-  say("testing in User-Mode Linux, which boots first");
+  const skipped = isPatient ? [] : files.filter((file) => needsQuickProcesses(readFileSync(join(root, file), "utf8")));
+  const tried = files.filter((file) => !skipped.includes(file));
+  if (tried.length > 0) {
+    await buildModules(say, signal);
+    say("testing in User-Mode Linux, which boots first");
+  }
   const shares = allowedProcessors()
     .slice(-umlShares)
-    .map((processor, index, { length }) => ({ processor, files: files.filter((_, at) => at % length === index) }));
+    .map((processor, index, { length }) => ({ processor, files: tried.filter((_, at) => at % length === index) }));
   const runs = await Promise.all(
     shares
       .filter((share) => share.files.length > 0)
@@ -55,9 +60,15 @@ export async function runTests(
   const broken = runs.flatMap((run) => run.broken ?? []);
   return {
     kernel: runs[0]?.kernel ?? kernel,
-    results: runs.flatMap(({ results }) => results),
+    results: [...runs.flatMap(({ results }) => results), ...skipped.map(skippedWhole)],
     ...(broken.length === 0 ? {} : { broken: broken.join("\n") }),
   };
+}
+
+/** As the file itself would say it. */
+function skippedWhole(file: string): TestResult {
+  const reason = lacking("quick processes", slowness);
+  return { file, path: [wholeFile], suite: false, outcome: "skipped", reason };
 }
 
 /** The processors that this process may use, by number. proc(5): Cpus_allowed_list. */

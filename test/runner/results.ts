@@ -3,6 +3,11 @@
 /** The path of what `node --test` says about a file that declared no test or broke off. */
 export const wholeFile = "the file as a whole";
 
+/** Why a test is skipped on a kernel that lacks what it needs; `words`: what the kernel said. */
+export function lacking(feature: string, words: string): string {
+  return `this kernel has no ${feature}: ${words}`;
+}
+
 /** A test, or a suite of tests, that ended on one kernel. */
 export interface TestResult {
   /** Relative to the project's folder. */

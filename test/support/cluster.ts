@@ -15,7 +15,7 @@ import { runProgram, weftProgram } from "../../src/lab/process.ts";
 import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists, processesIn } from "../../src/linux/index.ts";
 import { makeTemporaryDirectory } from "../../src/testing/temporary-directory.ts";
 import { inPlaceOn } from "./in-place.ts";
-import { patience } from "./patience.ts";
+import { patience, untilNextLook } from "./patience.ts";
 
 /** What has an end that cleaning up can wait for: a test, or {@link theWholeFile}. */
 export interface Owner {
@@ -166,21 +166,18 @@ export async function pingsInVain(namespace: NetworkNamespace, address: string):
   return status !== 0;
 }
 
-/**
- * Tries again until `check` passes; when {@link patience} is at its end it fails as `check` did last. Looking takes a fifth
- * of the time at most: where processes are slow, what is looked at would have none left.
- */
+/** Tries again until `check` passes; when {@link patience} is at its end it fails as `check` did last. */
 export async function until(check: () => void | Promise<void>): Promise<void> {
   const end = performance.now() + patience;
   for (;;) {
-    const begin = performance.now();
+    const began = performance.now();
     try {
       await check();
       return;
     } catch (error) {
       if (performance.now() > end) throw error;
     }
-    await sleep(Math.max(20, 4 * (performance.now() - begin)));
+    await sleep(untilNextLook(began));
   }
 }
 

@@ -5,7 +5,8 @@
  */
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
-import { wholeFile } from "../runner/results.ts";
+import { lacking, wholeFile } from "../runner/results.ts";
+import { isPatient, slowness } from "../runner/slow-kernel.ts";
 
 const bridge = "ip link add p type bridge";
 
@@ -36,8 +37,9 @@ const probes = {
    * User-Mode Linux takes ten times as long for each system call and page: a lab takes most of a minute there, and what
    * watches the time sees too little of it. WEFT_TEST_PATIENT=1 runs such tests there all the same.
    */
-  "quick processes":
-    "[ -n \"$WEFT_TEST_PATIENT\" ] || ! grep -q 'User Mode Linux' /proc/cpuinfo || { echo 'User-Mode Linux takes ten times as long' >&2; exit 1; }",
+  "quick processes": isPatient
+    ? "true"
+    : `! grep -q 'User Mode Linux' /proc/cpuinfo || { echo '${slowness}' >&2; exit 1; }`,
 } as const satisfies Readonly<Record<string, string>>;
 
 export type KernelFeature = keyof typeof probes;
@@ -51,7 +53,7 @@ const known = new Map<KernelFeature, string | undefined>();
 export function requires(...features: readonly KernelFeature[]): { readonly skip: string | false } {
   for (const feature of features) {
     const reason = missing(feature);
-    if (reason !== undefined) return { skip: `this kernel has no ${feature}: ${reason}` };
+    if (reason !== undefined) return { skip: lacking(feature, reason) };
   }
   return { skip: false };
 }
