@@ -142,7 +142,7 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
         (attachment === undefined || hasPort(attachment)) && !dataplane.isPortInPlace(endpoint.network, endpoint.id);
       return {
         endpoint: kinds.endpoint.toMessage(endpoint),
-        netns: attachment?.place.kind === "netns" ? attachment.place.netns : "",
+        netns: attachment === undefined || attachment.place.kind === "device" ? "" : attachment.place.netns,
         interface: attachment === undefined ? "" : interfaceOf(attachment.place),
         port: endpointPortName(endpoint.id),
         state: problem !== undefined ? "failed" : isPending ? "pending" : "done",

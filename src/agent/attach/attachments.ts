@@ -64,7 +64,7 @@ const mostPasses = 10;
 
 /** What is to be attached, once its place has been found fit. */
 interface Claim
-  extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "owner" | "signal">,
+  extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "owner" | "patience" | "signal">,
     Pick<Attachment, "place" | "allowedAddresses" | "bandwidth">,
     Pick<Endpoint, "attachment"> {
   readonly attempted: string;
@@ -157,11 +157,12 @@ export class Attachments {
       const place = spot.place([...attachments.values()]);
       return { place, attachment: kind.nameOf(place) };
     };
-    const { network, mac, ips, labels, owner, signal } = request;
+    const { network, mac, ips, labels, owner, patience, signal } = request;
     return this.#make(spot.key, attempted, () => ({
       ...{ network, mac, ips, labels, attempted, allowedAddresses, ...found() },
       ...(bandwidth === undefined ? {} : { bandwidth }),
       ...(owner === undefined ? {} : { owner }),
+      ...(patience === undefined ? {} : { patience }),
       ...(signal === undefined ? {} : { signal }),
       ...(prepared === undefined ? {} : { prepared }),
     }));
@@ -229,7 +230,9 @@ export class Attachments {
       });
       return endpoint;
     } catch (error) {
-      await this.#release(id, here !== undefined);
+      // Who is in a hurry does not wait for the server to take back what it gave.
+      const late = request.patience === undefined ? undefined : Promise.resolve();
+      await this.#release(id, here !== undefined, late);
       throw error;
     } finally {
       this.#busy.delete(key);
@@ -249,14 +252,14 @@ export class Attachments {
   }
 
   async #claim(request: Claim, attachment: Attachment): Promise<Endpoint> {
-    const { mac, ips, labels, attempted, signal } = request;
+    const { mac, ips, labels, attempted, patience, signal } = request;
     const { id, network } = attachment;
     const connection = this.#connection(attempted);
     // On disk before the server hears of it: after a crash the claim is found and given back.
     this.#writer.put(attachment);
     const answer = await connection.client.createEndpoint(
       { id, network, attachment: request.attachment, mac, ips: [...ips], labels: { ...labels } },
-      { timeoutMs: requestTimeout, ...(signal === undefined ? {} : { signal }) },
+      { timeoutMs: patience ?? requestTimeout, ...(signal === undefined ? {} : { signal }) },
     );
     if (answer.endpoint === undefined)
       throw new WeftError({ code: "internal", attempted, reason: "the server's answer lacks the endpoint" });
@@ -291,6 +294,19 @@ export class Attachments {
     return claim.value;
   }
 
+  /**
+   * Keeps what its owner says of an attachment: its own words, and of a sandbox where that is. Throws, and leaves all as it was, where
+   * the disk does not take it.
+   */
+  amend(id: string, { owner, netns }: { readonly owner: string; readonly netns?: string }): void {
+    const attachment = this.#options.attachments.get(id);
+    if (attachment === undefined) return;
+    const { place } = attachment;
+    const moved = place.kind === "sandbox" && netns !== undefined ? { place: { ...place, netns } } : {};
+    this.#writer.put({ ...attachment, owner, ...moved });
+    this.#options.desired.attachmentChanged(id);
+  }
+
   /** The endpoint that was there; `undefined` when there was none. The server is told now, or when it can be reached. */
   async detach(target: AttachTarget): Promise<string | undefined> {
     const { kinds: ways, attachments } = this.#options;
@@ -320,7 +336,7 @@ export class Attachments {
       level: "info",
       kind: "detached",
       object,
-      message: `${interfaceOf(place)} taken out of ${placeOf(attachment)}`,
+      message: `${interfaceOf(place)} taken out of ${placeOf(attachment)}`.trimStart(),
     });
     const { promise: late, resolve } = Promise.withResolvers<void>();
     const cancel = clock.after(releasePatience, resolve);
@@ -550,6 +566,7 @@ function keepsFrom(object: KernelObject, network: DesiredNetwork): boolean {
 }
 
 function attemptOf({ network, place }: AttachTarget): string {
+  if (place.kind === "sandbox") return `attach the interface with MAC ${place.key} to network ${network}`;
   const as = place.kind === "netns" ? ` as ${interfaceOf(place)}` : "";
   return `attach ${placeText(place)} to network ${network}${as}`;
 }
@@ -564,7 +581,14 @@ function placeOf(attachment: Attachment): string {
 }
 
 function joinedText(place: PortPlace): string {
-  return place.kind === "netns" ? `in ${placeText(place)} as ${place.interface}` : `by ${placeText(place)}`;
+  switch (place.kind) {
+    case "netns":
+      return `in ${placeText(place)} as ${place.interface}`;
+    case "device":
+      return `by ${placeText(place)}`;
+    case "sandbox":
+      return `for ${placeText(place)}`;
+  }
 }
 
 function bandwidthOf({ bandwidth }: AttachRequest, attempted: string): Bandwidth | undefined {

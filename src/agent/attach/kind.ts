@@ -1,4 +1,5 @@
-import type { DevicePlace, NamespacePlace, PortPlace } from "../../dataplane/index.ts";
+import type { Duration } from "../../base/duration.ts";
+import type { DevicePlace, NamespacePlace, PortPlace, SandboxPlace } from "../../dataplane/index.ts";
 import type { AttachmentKind } from "../../model/attachment-kind.ts";
 import type { Attachment } from "../replica.ts";
 
@@ -8,7 +9,7 @@ export interface AttachTarget {
   readonly place: PlaceRequest;
 }
 
-export type PlaceRequest = NamespaceRequest | DeviceRequest;
+export type PlaceRequest = NamespaceRequest | DeviceRequest | SandboxRequest;
 
 export interface NamespaceRequest {
   readonly kind: "netns";
@@ -21,6 +22,11 @@ export interface NamespaceRequest {
 }
 
 export type DeviceRequest = DevicePlace;
+
+export interface SandboxRequest extends SandboxPlace {
+  /** The MAC, by which the engine's endpoint is known before it has a sandbox. */
+  readonly key: string;
+}
 
 export interface AttachRequest extends AttachTarget {
   /** Empty: the server chooses. */
@@ -36,13 +42,15 @@ export interface AttachRequest extends AttachTarget {
   readonly owner?: string;
   /** Id, MAC or address of an endpoint of another node, which this one makes ready to take over. Absent: the endpoint is new. */
   readonly standby?: string;
+  /** How long the server may take to answer. Absent: as long as calls do. */
+  readonly patience?: Duration;
   /** Ends the attempt, which leaves nothing. */
   readonly signal?: AbortSignal;
 }
 
 /** What {@link Attachments.hold} is asked for. */
 export interface HoldRequest
-  extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "signal">,
+  extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "patience" | "signal">,
     Required<Pick<AttachRequest, "owner">> {
   /** What the other plugin makes, for people. */
   readonly interface: string;
@@ -72,6 +80,7 @@ export interface AttachKind<Request extends PlaceRequest = PlaceRequest, Place e
 export interface AttachKinds {
   readonly netns: AttachKind<NamespaceRequest, NamespacePlace>;
   readonly device: AttachKind<DeviceRequest, DevicePlace>;
+  readonly sandbox: AttachKind<SandboxRequest, SandboxPlace>;
 }
 
 /** The way that leads to such places. */
@@ -82,11 +91,24 @@ export function kindOf(kinds: AttachKinds, { kind }: PlaceRequest | PortPlace): 
 
 /** Where it is, for people: `/run/netns/c1`, `tap vm1`. */
 export function placeText(place: PlaceRequest | PortPlace): string {
-  if (place.kind === "netns") return place.netns;
-  return `${place.tap === undefined ? "interface" : "tap"} ${place.device}`;
+  switch (place.kind) {
+    case "netns":
+      return place.netns;
+    case "device":
+      return `${place.tap === undefined ? "interface" : "tap"} ${place.device}`;
+    case "sandbox":
+      return place.netns === "" ? "a sandbox that its engine is yet to name" : `sandbox ${place.netns}`;
+  }
 }
 
-/** The interface that stands for it in what is told of endpoints. */
+/** The interface that stands for it in what is told of endpoints; empty: it has the name that its engine gave it. */
 export function interfaceOf(place: PlaceRequest | PortPlace): string {
-  return place.kind === "netns" ? place.interface : place.device;
+  switch (place.kind) {
+    case "netns":
+      return place.interface;
+    case "device":
+      return place.device;
+    case "sandbox":
+      return "";
+  }
 }
