@@ -451,9 +451,10 @@ export class Attachments {
         .createEndpoint(wanted, { timeoutMs: requestTimeout })
         .then(({ revision }) => this.#options.reached(network, Number(revision)))
         .then(() => undefined, asError);
-      // It may have been detached meanwhile.
-      if (attachments.get(id)?.state !== "unclaimed") return;
-      if (error === undefined) this.#writer.keep({ ...attachment, state: "attached" });
+      // It may have been detached or amended meanwhile.
+      const current = attachments.get(id);
+      if (current?.state !== "unclaimed") return;
+      if (error === undefined) this.#writer.keep({ ...current, state: "attached" });
       else if (error instanceof WeftError && finalRefusals.has(error.code))
         refused.push({ endpoint, reason: `the server does not know it and refuses it: ${error.reason}` });
       else logger.warn({ endpoint: id, error: error.message }, "could not claim an endpoint; trying again later");

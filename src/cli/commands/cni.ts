@@ -1,9 +1,8 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { CniFolders, Installed } from "../../plugins/cni/install.ts";
+import type { CniFolders } from "../../plugins/cni/install.ts";
+import { showInstalled } from "../installed.ts";
 import { agentOption, examples, outputOption, type WithAgent, type WithOutput } from "../options.ts";
-import { show } from "../output.ts";
 import { requireRoot } from "../privilege.ts";
-import { printable } from "../terminal.ts";
 
 interface FolderOptions extends CniFolders, WithOutput {}
 
@@ -62,14 +61,4 @@ function folderOptions(command: Command): Command {
 function configurationName(text: string): string {
   if (/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(text)) return text;
   throw new InvalidArgumentError("Allowed: letters, digits, _, . and -, beginning with a letter or digit");
-}
-
-function showInstalled({ output }: WithOutput, files: readonly Installed[]): Promise<void> {
-  return show(output, files, () =>
-    files.length === 0
-      ? "nothing of weft's is there\n"
-      : files
-          .map(({ path, done, reason }) => `${done}  ${printable(path)}${reason === undefined ? "" : `: ${reason}`}\n`)
-          .join(""),
-  );
 }

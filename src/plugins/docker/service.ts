@@ -93,7 +93,8 @@ async function answer(
     const hint = error instanceof WeftError && error.hint !== undefined ? `; try: ${error.hint}` : "";
     const text = `weft: ${messageOf(error)}${hint}`;
     logger.warn({ call: url, error: text }, "a call of Docker's failed");
-    send(200, { Err: text });
+    // Network drivers say it by the one name, and IPAM drivers by the other: libnetwork's drivers/remote/api and ipams/remote/api.
+    send(200, { [url.startsWith("/IpamDriver.") ? "Error" : "Err"]: text });
   }
 }
 
