@@ -71,7 +71,7 @@ export class DockerNetworks {
         code: "already-exists",
         attempted,
         reason: `network ${other.id.slice(0, 12)} of this engine leads to network ${other.network} of weft's, with the same subnet`,
-        hint: "one engine cannot be in two networks of weft's that have the same subnet",
+        hint: `one engine cannot be in two networks of weft's that have the same subnet; if Docker has that network no more, remove ${this.#pathOf(other.id)} and restart the agent`,
       });
     const { id, ...content } = network;
     writeFileDurably(this.#pathOf(id), `${JSON.stringify(content)}\n`);

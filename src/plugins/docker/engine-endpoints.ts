@@ -77,7 +77,7 @@ export class EngineEndpoints {
     const owner = ownerText({ mac: "", endpoint: "", boot: this.#boot });
     const held = await attachments.hold({
       network,
-      interface: "a trial",
+      interface: "docker network create",
       mac: "",
       ips: [],
       labels: {},

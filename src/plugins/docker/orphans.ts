@@ -13,9 +13,9 @@ export interface OrphansOptions<Endpoint> {
   readonly release: (endpoint: Endpoint) => Promise<void>;
 }
 
-const interval = seconds(30);
+const interval = seconds(15);
 /** Docker takes an interface as soon as it has the container's sandbox, and what it gave back it deletes at once. */
-const longest = minutes(2);
+const longest = minutes(1);
 
 /**
  * Endpoints that Docker has forgotten: it was killed before it wrote down that it has one, or gave one back while no agent ran.
@@ -63,7 +63,7 @@ export class Orphans<Endpoint> {
       const since = this.#since.get(id) ?? clock.monotonic();
       this.#since.set(id, since);
       if (clock.monotonic() - since < longest) continue;
-      logger.warn({ endpoint: id }, "Docker has not taken its interface for minutes; giving the endpoint back");
+      logger.warn({ endpoint: id }, "Docker has not taken its interface; giving the endpoint back");
       await release(endpoint);
     }
   }
