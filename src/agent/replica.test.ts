@@ -88,8 +88,14 @@ for (const [what, lose] of [
 test("an attachment is on disk as it was put last", (t) => {
   const directory = temporaryDirectory(t);
   const replica = new Replica(directory);
-  replica.putAttachment({ ...attachment, owner: "one" });
-  const last = { ...attachment, state: "attached", place: { kind: "sandbox", netns: "/n" }, owner: "two" } as const;
+  replica.putAttachment({ ...attachment, id: "000000000001", owner: "one" });
+  const last = {
+    ...attachment,
+    id: "000000000001",
+    state: "attached",
+    place: { kind: "sandbox", netns: "/n" },
+    owner: "two",
+  } as const;
   replica.putAttachment(last);
   replica.close();
   const again = new Replica(directory);

@@ -183,6 +183,18 @@ test("without a server, networks with blocks give addresses, and others refuse a
   await lab.startServer();
 });
 
+test("a container that is removed while no agent runs leaves nothing, either", async () => {
+  await two.run("kk", "web");
+  lab.kill("h2");
+  await two.docker("rm", "-f", "kk");
+  await lab.startAgent("h2");
+  const addresses = await two.addresses("bb");
+  await until(async () => {
+    const { endpoints } = await lab.agent("h2").getStatus({});
+    assert.deepEqual(endpoints.flatMap(({ endpoint }) => endpoint?.ips ?? []).sort(), addresses.toSorted());
+  });
+});
+
 test("what is removed leaves nothing", async () => {
   for (const engine of [one, two]) {
     const containers = (await engine.docker("ps", "-aq")).split("\n").filter((id) => id !== "");
