@@ -181,6 +181,8 @@ test("without a server, networks with blocks give addresses, and others refuse a
   assert.match(complaints, /no connection to the server/);
   await one.docker("rm", "-f", "jj");
   await lab.startServer();
+  for (const host of lab.hosts)
+    await until(async () => assert.equal((await lab.agent(host).getStatus({})).serverState, "connected"));
 });
 
 test("a container that is removed while no agent runs leaves nothing, either", async () => {
