@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { request } from "node:http";
 import { test } from "node:test";
 import { createNetworks, inLab, inSync, testLab, theWholeFile, until } from "../support/cluster.ts";
+import { fileRequires } from "../support/kernel.ts";
 
+await fileRequires("quick processes");
 const lab = await testLab(theWholeFile(), { hosts: 1 });
 await createNetworks(lab, [
   { name: "web", subnets: ["10.1.0.0/16", "fd01::/64"], vni: 100, gateways: ["10.1.0.1", "fd01::1"], egress: true },

@@ -36,7 +36,8 @@ export class NetworkDriver {
     const { agent, endpoints, networks } = this.#drivers;
     const look = (): Network | undefined => agent.desired.networks.get(network)?.network;
     const declared = look() ?? (await endpoints.tryNetwork(network, look));
-    requireSubnets(network, declared?.subnets ?? [], pools);
+    if (declared === undefined) throw takenFrom(`join network ${network}`);
+    requireSubnets(network, declared.subnets, pools);
     networks.put({ id: request.text("NetworkID"), network, pools, isInternal: options.flag(internalOption) });
     return {};
   }
@@ -144,13 +145,17 @@ export class NetworkDriver {
     const desired = this.#drivers.agent.dataplane.networks.get(network);
     const local = desired?.locals.get(id);
     if (desired !== undefined && local !== undefined) return { local, settings: desired.settings };
-    throw new WeftError({
-      code: "unavailable",
-      attempted: `attach endpoint ${id} to network ${network}`,
-      reason: "the network was taken from this node meanwhile",
-      hint: "see weft status",
-    });
+    throw takenFrom(`attach endpoint ${id} to network ${network}`);
   }
+}
+
+function takenFrom(attempted: string): WeftError {
+  return new WeftError({
+    code: "unavailable",
+    attempted,
+    reason: "the network was taken from this node meanwhile",
+    hint: "see weft status",
+  });
 }
 
 function requireNetworkName(options: Fields): string {
