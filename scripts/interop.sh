@@ -4,7 +4,7 @@ set -eu
 PATH=$PATH:/usr/sbin:/sbin
 
 missing=
-for package in podman:podman conmon:conmon containerd:containerd runc:runc busybox-static:busybox; do
+for package in podman:podman conmon:conmon containerd:containerd runc:runc docker.io:dockerd busybox-static:busybox; do
   command -v "${package#*:}" >/dev/null || missing="$missing ${package%:*}"
 done
 [ -n "$missing" ] || exit 0

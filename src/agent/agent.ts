@@ -21,6 +21,7 @@ import { DeviceAttachment } from "./attach/device.ts";
 import type { AttachKinds } from "./attach/kind.ts";
 import { Moves } from "./attach/moves.ts";
 import { NamespaceAttachment } from "./attach/netns.ts";
+import { sandboxAttachment } from "./attach/sandbox.ts";
 import { CredentialsWriter } from "./credentials-writer.ts";
 import { DesiredState } from "./desired-state.ts";
 import { DhcpResponder } from "./dhcp/responder.ts";
@@ -167,6 +168,7 @@ export class Agent {
         isOwnNamespace: (inode) => this.dataplane.isOwnNamespace(inode),
       }),
       device: new DeviceAttachment(parts.namespace),
+      sandbox: sandboxAttachment,
     };
     this.desired = new DesiredState({
       node: options.node,

@@ -19,7 +19,7 @@ import { NetlinkSocket } from "../netlink/index.ts";
 import { Agent } from "./agent.ts";
 import { defaultVtep } from "./default-vtep.ts";
 import { loadCredentials, loadPrivateKey, saveCredentials, savePrivateKey } from "./identity-files.ts";
-import type { MakeAgentPlugin } from "./plugin.ts";
+import type { AgentPlugin, MakeAgentPlugin } from "./plugin.ts";
 import { serveAgent } from "./socket.ts";
 import { readUnderlay, type UnderlayState } from "./underlay.ts";
 
@@ -96,8 +96,9 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   const socketPath = join(options.runDir, "agent.sock");
   const { promise: stopped, resolve: stop } = Promise.withResolvers<number>();
   let server: Awaited<ReturnType<typeof serveAgent>>;
+  let plugins: readonly AgentPlugin[] = [];
   try {
-    const plugins = options.plugins.map((make) => make(agent, options.runDir));
+    plugins = options.plugins.map((make) => make(agent, options.runDir));
     for (const plugin of plugins) await plugin.begin();
     server = await serveAgent(agent, socketPath, plugins);
   } catch (error) {
@@ -113,6 +114,7 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
     });
   const status = await stopped;
   await closeHttpServer(server, 500);
+  for (const plugin of plugins) plugin.close?.();
   await agent.close();
   return status;
 }

@@ -85,6 +85,24 @@ for (const [what, lose] of [
     }
   });
 
+test("an attachment is on disk as it was put last", (t) => {
+  const directory = temporaryDirectory(t);
+  const replica = new Replica(directory);
+  replica.putAttachment({ ...attachment, id: "000000000001", owner: "one" });
+  const last = {
+    ...attachment,
+    id: "000000000001",
+    state: "attached",
+    place: { kind: "sandbox", netns: "/n" },
+    owner: "two",
+  } as const;
+  replica.putAttachment(last);
+  replica.close();
+  const again = new Replica(directory);
+  t.after(() => again.close());
+  assert.deepEqual(again.attachments(), [last]);
+});
+
 test("a database that was replaced, or whose directory is gone, keeps nothing and says so, until it can", (t) => {
   const top = temporaryDirectory(t);
   const directory = join(top, "agent");

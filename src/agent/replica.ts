@@ -562,7 +562,7 @@ const sql = {
   deletePolicyMembersOf: "DELETE FROM policyMembers WHERE tenant = ?",
   listPolicyMembers: "SELECT member FROM policyMembers",
   putAttachment:
-    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state, place = excluded.place, owner = excluded.owner",
   deleteAttachment: "DELETE FROM attachments WHERE id = ?",
   listAttachments: "SELECT id, network, state, place, allowedAddresses, bandwidth, owner FROM attachments",
 } as const;

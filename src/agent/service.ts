@@ -143,7 +143,7 @@ function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentServ
       const standsBy = endpoint.node !== options.node;
       return {
         endpoint: kinds.endpoint.toMessage(endpoint),
-        netns: attachment?.place.kind === "netns" ? attachment.place.netns : "",
+        netns: attachment !== undefined && "netns" in attachment.place ? attachment.place.netns : "",
         interface: attachment === undefined ? "" : interfaceOf(attachment.place),
         port: endpointPortName(endpoint.id),
         state: problem !== undefined ? "failed" : isPending ? "pending" : standsBy ? "stands by" : "done",

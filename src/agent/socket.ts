@@ -44,7 +44,7 @@ export async function serveAgent(agent: Agent, path: string, plugins: readonly A
         response.writeHead(agent.inSync ? 200 : 503).end(agent.inSync ? "ok\n" : "the kernel is not yet as desired\n");
         return;
       default:
-        (plugins.find((plugin) => plugin.path === request.url)?.answer ?? commands)(request, response);
+        (plugins.find(({ paths }) => paths.includes(request.url ?? ""))?.answer ?? commands)(request, response);
     }
   };
   const server = createHttpServer(handler);

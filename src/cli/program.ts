@@ -3,6 +3,7 @@ import { registerAgent } from "./commands/agent.ts";
 import { registerAttach } from "./commands/attach.ts";
 import { registerCni } from "./commands/cni.ts";
 import { registerCompletion } from "./commands/completion.ts";
+import { registerDocker } from "./commands/docker.ts";
 import { registerEndpoint } from "./commands/endpoint.ts";
 import { registerEvents } from "./commands/events.ts";
 import { registerFloatingAddress } from "./commands/floating-address.ts";
@@ -52,6 +53,7 @@ export function createProgram(): Command {
   registerEvents(program);
   registerTables(program);
   registerCni(program);
+  registerDocker(program);
   program.commandsGroup("Learn and try:");
   registerLab(program);
   program.commandsGroup("Other:");

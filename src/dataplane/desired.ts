@@ -86,7 +86,7 @@ export function deviceMtuOf({ mtu, deviceMtu = mtu }: Pick<NetworkSettings, "mtu
 }
 
 /** What the other end of an endpoint's port is in. */
-export type PortPlace = NamespacePlace | DevicePlace;
+export type PortPlace = NamespacePlace | DevicePlace | SandboxPlace;
 
 /** A container's namespace, in which the end is its interface. */
 export interface NamespacePlace {
@@ -107,6 +107,16 @@ export interface DevicePlace {
   readonly device: string;
   /** It is a tap that weft makes; absent: it is somebody else's. */
   readonly tap?: TapSettings;
+}
+
+/**
+ * A sandbox of a container engine's. The end is put into the host's own namespace, and down; the engine moves it into the sandbox,
+ * and gives it name, addresses and routes there.
+ */
+export interface SandboxPlace {
+  readonly kind: "sandbox";
+  /** Path of the sandbox's namespace, as the engine says; empty: it has not said. It may be a path of the engine's alone. */
+  readonly netns: string;
 }
 
 /** An endpoint that has a port here: a veth pair, of which one end is on the network's bridge. */

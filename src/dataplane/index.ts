@@ -6,6 +6,7 @@ export type {
   NetworkSettings,
   PortPlace,
   RemoteBlock,
+  SandboxPlace,
 } from "./desired.ts";
 export { unfitAsEndpoint } from "./devices/host-devices.ts";
 export { type PortTraffic, removalKind } from "./network-dataplane.ts";

@@ -402,6 +402,6 @@ function idTaken(attempted: string, node: string): WeftError {
 }
 
 /** Whether the endpoint can go to another node at all: not what was learned, is not weft's to attach, or has addresses of its node's blocks. */
-export function isMovable({ attachment }: Pick<Endpoint, "attachment">, { network }: NetworkEntry): boolean {
+function isMovable({ attachment }: Pick<Endpoint, "attachment">, { network }: NetworkEntry): boolean {
   return attachment !== "learned" && attachment !== "external" && network.mode === "l2";
 }

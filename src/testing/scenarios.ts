@@ -205,6 +205,26 @@ function byDevices(name: string): Scenario {
   };
 }
 
+/** Engines are to move the interfaces of endpoints into sandboxes of theirs: of one that goes, one that stays and one that comes. */
+function forEngines(name: string): Scenario {
+  const { first, later } = bridged(name, 4, {});
+  return {
+    name,
+    first(dataplane) {
+      first(dataplane);
+      const network = dataplane.networks.get("blue-net");
+      for (const number of [21, 22]) network?.putLocal(local(number, { place: { kind: "sandbox", netns: "" } }));
+    },
+    later(dataplane) {
+      later(dataplane);
+      const network = dataplane.networks.get("blue-net");
+      network?.removeHere(endpointId(21));
+      for (const number of [22, 23])
+        network?.putLocal(local(number, { place: { kind: "sandbox", netns: "/run/docker/netns/a" } }));
+    },
+  };
+}
+
 /** Nodes route into the network from others: one that has nothing in it, one that loses what it has, and one that comes. */
 function besideRouters(name: string, transport: TunnelTransport): Scenario {
   const { first, later } = bridged(name, 4, { transport, gateways });
@@ -468,6 +488,7 @@ export const specialScenarios: readonly Scenario[] = [
   migrating("endpoints that are moved, through one tunnel", {}),
   migrating("endpoints that are moved, through a mesh", { transport: { encapsulation: "geneve", port: 6081 } }),
   byDevices("taps and interfaces of the host"),
+  forEngines("interfaces that engines move"),
   peered("peers of other tenants"),
   policed("policies"),
   besideRouters("nodes that route into it, through one tunnel", vxlan(4789)),

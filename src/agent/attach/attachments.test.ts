@@ -21,6 +21,7 @@ import type { Attachment, Replica, ReplicaChange } from "../replica.ts";
 import { Attachments, type AttachmentsOptions } from "./attachments.ts";
 import { DeviceAttachment } from "./device.ts";
 import type { AttachKinds, AttachRequest, NamespaceRequest } from "./kind.ts";
+import { sandboxAttachment } from "./sandbox.ts";
 
 /** What happened, in order. */
 let steps: string[];
@@ -108,7 +109,7 @@ beforeEach(() => {
     deleteAttachment: () => void steps.push("disk: gone"),
   };
   const options: AttachmentsOptions = {
-    kinds: { netns: hooks, device: new DeviceAttachment(new FakeMachine().current()) },
+    kinds: { netns: hooks, sandbox: sandboxAttachment, device: new DeviceAttachment(new FakeMachine().current()) },
     replica: replica as Replica,
     attachments,
     desired: {

@@ -72,7 +72,7 @@ const mostPasses = 10;
 
 /** What is to be attached, once its place has been found fit. */
 interface Claim
-  extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "movable" | "owner" | "signal">,
+  extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "movable" | "owner" | "patience" | "signal">,
     Pick<Attachment, "place" | "allowedAddresses" | "bandwidth">,
     Pick<Endpoint, "attachment"> {
   readonly attempted: string;
@@ -211,11 +211,12 @@ export class Attachments {
       const place = spot.place([...attachments.values()]);
       return { place, attachment: kind.nameOf(place) };
     };
-    const { network, mac, ips, labels, movable = false, owner, signal } = request;
+    const { network, mac, ips, labels, movable = false, owner, patience, signal } = request;
     return this.#make(spot.key, attempted, () => ({
       ...{ network, mac, ips, labels, movable, attempted, allowedAddresses, ...found() },
       ...(bandwidth === undefined ? {} : { bandwidth }),
       ...(owner === undefined ? {} : { owner }),
+      ...(patience === undefined ? {} : { patience }),
       ...(signal === undefined ? {} : { signal }),
       ...(prepared === undefined ? {} : { prepared }),
     }));
@@ -283,8 +284,10 @@ export class Attachments {
       });
       return endpoint;
     } catch (error) {
+      // Who is in a hurry does not wait for the server to take back what it gave.
+      const late = request.patience === undefined ? undefined : Promise.resolve();
       // Of what was made ready for the server is told first why it is given up.
-      if (prepared === undefined) await this.#release(id, here !== undefined);
+      if (prepared === undefined) await this.#release(id, here !== undefined, late);
       throw error;
     } finally {
       this.#busy.delete(key);
@@ -304,7 +307,7 @@ export class Attachments {
   }
 
   async #claim(request: Claim, attachment: Attachment): Promise<Endpoint> {
-    const { mac, ips, labels, attempted, signal } = request;
+    const { mac, ips, labels, attempted, patience, signal } = request;
     const { id, network } = attachment;
     const connection = this.#connection(attempted);
     // On disk before the server hears of it: after a crash the claim is found and given back.
@@ -319,7 +322,7 @@ export class Attachments {
         labels: { ...labels },
         movable: request.movable === true,
       },
-      { timeoutMs: requestTimeout, ...(signal === undefined ? {} : { signal }) },
+      { timeoutMs: patience ?? requestTimeout, ...(signal === undefined ? {} : { signal }) },
     );
     if (answer.endpoint === undefined)
       throw new WeftError({ code: "internal", attempted, reason: "the server's answer lacks the endpoint" });
@@ -354,6 +357,19 @@ export class Attachments {
     return claim.value;
   }
 
+  /**
+   * Keeps what its owner says of an attachment: its own words, and of a sandbox where that is. Throws, and leaves all as it was, where
+   * the disk does not take it.
+   */
+  amend(id: string, { owner, netns }: { readonly owner: string; readonly netns?: string }): void {
+    const attachment = this.#options.attachments.get(id);
+    if (attachment === undefined) return;
+    const { place } = attachment;
+    const moved = place.kind === "sandbox" && netns !== undefined ? { place: { ...place, netns } } : {};
+    this.#writer.put({ ...attachment, owner, ...moved });
+    this.#options.desired.attachmentChanged(id);
+  }
+
   /** The endpoint that was there; `undefined` when there was none. The server is told now, or when it can be reached. */
   async detach(target: AttachTarget): Promise<string | undefined> {
     const { kinds: ways, attachments } = this.#options;
@@ -383,7 +399,7 @@ export class Attachments {
       level: "info",
       kind: "detached",
       object,
-      message: `${interfaceOf(place)} taken out of ${placeText(place)}`,
+      message: `${interfaceOf(place)} taken out of ${placeText(place)}`.trimStart(),
     });
     const { promise: late, resolve } = Promise.withResolvers<void>();
     const cancel = clock.after(releasePatience, resolve);
@@ -506,9 +522,10 @@ export class Attachments {
         .createEndpoint(wanted, { timeoutMs: requestTimeout })
         .then(({ revision }) => this.#options.reached(network, Number(revision)))
         .then(() => undefined, asError);
-      // It may have been detached meanwhile.
-      if (attachments.get(id)?.state !== "unclaimed") return;
-      if (error === undefined) this.#writer.keep({ ...attachment, state: "attached" });
+      // It may have been detached or amended meanwhile.
+      const current = attachments.get(id);
+      if (current?.state !== "unclaimed") return;
+      if (error === undefined) this.#writer.keep({ ...current, state: "attached" });
       else if (error instanceof WeftError && finalRefusals.has(error.code))
         refused.push({ endpoint, reason: `the server does not know it and refuses it: ${error.reason}` });
       else logger.warn({ endpoint: id, error: error.message }, "could not claim an endpoint; trying again later");
@@ -619,13 +636,22 @@ function keepsFrom(object: KernelObject, network: DesiredNetwork): boolean {
 }
 
 function attemptOf({ network, place }: AttachTarget): string {
+  if (place.kind === "sandbox") return `attach the interface with MAC ${place.key} to network ${network}`;
   const as = place.kind === "netns" ? ` as ${interfaceOf(place)}` : "";
   return `attach ${placeText(place)} to network ${network}${as}`;
 }
 
 function joinedText(place: AttachmentPlace): string {
-  if (place.kind === "external") return `held for ${place.interface}, which is not weft's`;
-  return place.kind === "netns" ? `in ${placeText(place)} as ${place.interface}` : `by ${placeText(place)}`;
+  switch (place.kind) {
+    case "netns":
+      return `in ${placeText(place)} as ${place.interface}`;
+    case "device":
+      return `by ${placeText(place)}`;
+    case "sandbox":
+      return `for ${placeText(place)}`;
+    case "external":
+      return `held for ${place.interface}, which is not weft's`;
+  }
 }
 
 function bandwidthOf({ bandwidth }: AttachRequest, attempted: string): Bandwidth | undefined {

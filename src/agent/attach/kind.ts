@@ -1,4 +1,5 @@
-import type { DevicePlace, NamespacePlace, PortPlace } from "../../dataplane/index.ts";
+import type { Duration } from "../../base/duration.ts";
+import type { DevicePlace, NamespacePlace, PortPlace, SandboxPlace } from "../../dataplane/index.ts";
 import type { AttachmentKind } from "../../model/attachment-kind.ts";
 import type { Attachment, AttachmentPlace } from "../replica.ts";
 
@@ -8,7 +9,7 @@ export interface AttachTarget {
   readonly place: PlaceRequest;
 }
 
-export type PlaceRequest = NamespaceRequest | DeviceRequest;
+export type PlaceRequest = NamespaceRequest | DeviceRequest | SandboxRequest;
 
 export interface NamespaceRequest {
   readonly kind: "netns";
@@ -21,6 +22,11 @@ export interface NamespaceRequest {
 }
 
 export type DeviceRequest = DevicePlace;
+
+export interface SandboxRequest extends SandboxPlace {
+  /** The MAC, by which the engine's endpoint is known before it has a sandbox. */
+  readonly key: string;
+}
 
 export interface AttachRequest extends AttachTarget {
   /** Empty: the server chooses. */
@@ -38,13 +44,15 @@ export interface AttachRequest extends AttachTarget {
   readonly movable?: boolean;
   /** Id, MAC or address of an endpoint of another node, which this one makes ready to take over. Absent: the endpoint is new. */
   readonly standby?: string;
+  /** How long the server may take to answer. Absent: as long as calls do. */
+  readonly patience?: Duration;
   /** Ends the attempt, which leaves nothing. */
   readonly signal?: AbortSignal;
 }
 
 /** What {@link Attachments.hold} is asked for. */
 export interface HoldRequest
-  extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "signal">,
+  extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "patience" | "signal">,
     Required<Pick<AttachRequest, "owner">> {
   /** What the other plugin makes, for people. */
   readonly interface: string;
@@ -74,6 +82,7 @@ export interface AttachKind<Request extends PlaceRequest = PlaceRequest, Place e
 export interface AttachKinds {
   readonly netns: AttachKind<NamespaceRequest, NamespacePlace>;
   readonly device: AttachKind<DeviceRequest, DevicePlace>;
+  readonly sandbox: AttachKind<SandboxRequest, SandboxPlace>;
 }
 
 /** The way that leads to such places. */
@@ -84,12 +93,27 @@ export function kindOf(kinds: AttachKinds, { kind }: PlaceRequest | PortPlace): 
 
 /** Where it is, for people: `/run/netns/c1`, `tap vm1`. */
 export function placeText(place: PlaceRequest | AttachmentPlace): string {
-  if (place.kind === "netns") return place.netns;
-  if (place.kind === "external") return "an interface that is not weft's";
-  return `${place.tap === undefined ? "interface" : "tap"} ${place.device}`;
+  switch (place.kind) {
+    case "netns":
+      return place.netns;
+    case "device":
+      return `${place.tap === undefined ? "interface" : "tap"} ${place.device}`;
+    case "external":
+      return "an interface that is not weft's";
+    case "sandbox":
+      return place.netns === "" ? "a sandbox that its engine is yet to name" : `sandbox ${place.netns}`;
+  }
 }
 
-/** The interface that stands for it in what is told of endpoints. */
+/** The interface that stands for it in what is told of endpoints; empty: it has the name that its engine gave it. */
 export function interfaceOf(place: PlaceRequest | AttachmentPlace): string {
-  return place.kind === "device" ? place.device : place.interface;
+  switch (place.kind) {
+    case "netns":
+    case "external":
+      return place.interface;
+    case "device":
+      return place.device;
+    case "sandbox":
+      return "";
+  }
 }

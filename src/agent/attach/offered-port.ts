@@ -18,6 +18,7 @@ export function offerOf(attachment: Attachment | undefined): Result<OfferedPort,
     const { netns, interface: name, routePriority } = place;
     return ok({ netns, interface: name, routePriority, device: "", ...common });
   }
+  if (place.kind === "sandbox") return err("a container engine put it into a sandbox of its own");
   const { device, tap } = place;
   const atDevice = { netns: "", interface: "", routePriority: 0, device, ...common };
   if (tap === undefined) return ok(atDevice);

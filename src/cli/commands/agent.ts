@@ -75,16 +75,17 @@ export function registerAgent(program: Command): void {
       // What the agent starts, such as nft, shall not inherit it.
       delete process.env.WEFT_TOKEN;
       const isTokenExposed = command.getOptionValueSource("token") === "cli";
-      const [{ runAgent }, { cniPlugin }] = await Promise.all([
+      const [{ runAgent }, { cniPlugin }, { dockerPlugin }] = await Promise.all([
         import("../../agent/main.ts"),
         import("../../plugins/cni/service.ts"),
+        import("../../plugins/docker/service.ts"),
       ]);
       process.exitCode = await runAgent({
         ...options,
         defaultName: nameOfHost,
         isTokenExposed,
         underlay: options.underlay ?? [],
-        plugins: [cniPlugin],
+        plugins: [cniPlugin, dockerPlugin],
       });
     });
   examples(

@@ -1,6 +1,7 @@
 import { type Command, Option } from "commander";
-import type { CniFolders, Installed } from "../../plugins/cni/install.ts";
+import type { CniFolders } from "../../plugins/cni/install.ts";
 import { parseAgentSocket, parseCniName } from "../../plugins/cni/texts.ts";
+import { showInstalled } from "../installed.ts";
 import {
   agentOption,
   allowedValue,
@@ -10,9 +11,7 @@ import {
   type WithAgent,
   type WithOutput,
 } from "../options.ts";
-import { show } from "../output.ts";
 import { requireRoot } from "../privilege.ts";
-import { printable } from "../terminal.ts";
 
 interface FolderOptions extends CniFolders, WithOutput {}
 
@@ -68,14 +67,4 @@ function folderOptions(command: Command): Command {
     .addOption(
       new Option("--conf-dir <directory>", "where runtimes look for configurations").default("/etc/cni/net.d"),
     );
-}
-
-function showInstalled({ output }: WithOutput, files: readonly Installed[]): Promise<void> {
-  return show(output, files, () =>
-    files.length === 0
-      ? "nothing of weft's is there\n"
-      : files
-          .map(({ path, done, reason }) => `${done}  ${printable(path)}${reason === undefined ? "" : `: ${reason}`}\n`)
-          .join(""),
-  );
 }

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import type { Attachment } from "../../agent/replica.ts";
 
 /** Which attachment of which runtime it is: what stands on disk beside an attachment that came by CNI. */
@@ -23,8 +22,4 @@ export function ownerOf({ owner = "" }: Pick<Attachment, "owner">): CniOwner | u
   // None of them has a blank in it.
   const [configuration = "", container = "", name = "", boot = ""] = owner.slice(prefix.length).split(" ");
   return { configuration, container, interface: name, boot };
-}
-
-export function currentBoot(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 }

@@ -2,11 +2,12 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Agent } from "../../agent/agent.ts";
 import type { AgentPlugin, MakeAgentPlugin } from "../../agent/plugin.ts";
 import { messageOf } from "../../base/errors.ts";
+import { currentBoot } from "../../linux/boot.ts";
 import { parseConfiguration } from "./configuration.ts";
 import { type Begun, DeletedMeanwhile } from "./deleted.ts";
 import { type Parameters, parseEnvironment } from "./environment.ts";
 import { asCniError, CniError, errorCode, errorText } from "./error.ts";
-import { currentBoot, ownerOf } from "./owner.ts";
+import { ownerOf } from "./owner.ts";
 import { type PluginRequest, parseRequest } from "./request.ts";
 import { Sequences } from "./sequence.ts";
 import { type Call, verbs } from "./verbs.ts";
@@ -47,7 +48,7 @@ export const cniPlugin: MakeAgentPlugin = (agent, runDirectory): AgentPlugin => 
     return inTurn(call, command === "ADD" ? deleted.obstacle(keyOf(call.parameters)) : undefined);
   };
   return {
-    path: "/cni",
+    paths: ["/cni"],
     answer: (request, response) => void answer(agent, act, request, response),
     async begin() {
       const earlier = [...agent.attached.values()].filter((attachment) => {

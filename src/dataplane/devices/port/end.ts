@@ -15,6 +15,8 @@ export interface PortEnd extends Disposable {
   readonly isFixed: boolean;
   /** What takes the endpoint away, for messages. */
   readonly detachCommand: string;
+  /** Absent: the end stays in its namespace. Otherwise somebody is to move it on; sets up what is weft's to set of it there. */
+  settleMoved?(port: Link): Promise<SettledEnd>;
   /** Sets up the end, which is there as `link`, and what is behind it. `socket`: in its namespace. */
   settle(link: Link, socket: NetlinkSocket): Promise<SettledEnd>;
 }

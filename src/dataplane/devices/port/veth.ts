@@ -6,9 +6,7 @@ import {
   deleteLink,
   getLink,
   type Link,
-  lookUp,
   type NetlinkSocket,
-  namespaceIdOf,
   neighbourFlag,
   neighbourState,
   type Request,
@@ -22,6 +20,8 @@ import type { LinkTable } from "../link-table.ts";
 import { type ContainerContext, containerEnd } from "./container-end.ts";
 import { type DeviceEndContext, deviceEnd } from "./device-end.ts";
 import type { PortEnd, SettledEnd } from "./end.ts";
+import { findEnd } from "./find-end.ts";
+import { sandboxEnd } from "./sandbox-end.ts";
 
 /** Where an endpoint's port goes. */
 export interface PortContext extends ContainerContext, DeviceEndContext {
@@ -63,12 +63,12 @@ export async function ensureEndpointPort(
   const writes = (): number => context.socket.writes + inside.writes;
   const before = writes();
   let port = await links.find(name);
-  let end = port === undefined ? undefined : await findEnd(port, context, other, inside);
-  if (port === undefined || end === undefined) {
+  let end = port === undefined ? undefined : await findEnd(port, context.socket, other.namespace, inside);
+  if (port === undefined || (end === undefined && other.settleMoved === undefined)) {
     if (port !== undefined) await removeStrayPort(port, endpoint, context, other);
     port = await createPort(endpoint, network, context, other);
-    end = await findEnd(port, context, other, inside);
-    if (end === undefined) throw movedAway(endpoint, other);
+    end = await findEnd(port, context.socket, other.namespace, inside);
+    if (end === undefined && other.settleMoved === undefined) throw movedAway(endpoint, other);
   }
   const { inode } = other.namespace;
   const beforeGuard = writes();
@@ -78,15 +78,32 @@ export async function ensureEndpointPort(
     portChanges(port, network, { ...context, inode, standsBy: endpoint.standsBy === true }),
   );
   if (failures[0] !== undefined) throw explainPortFailure(failures[0].error, network);
-  const { isWritten, changes, notes } = await other.settle(end, inside);
+  const { isWritten, changes, notes } = await settleEnd(other, port, end, inside);
   const written = isGuardWritten || isWritten || writes() - ofGuard > before;
   return { index: port.index, inode, written, changes, notes };
 }
 
+/** `end`: where it was put; `undefined`: somebody else has it, as is meant to be. */
+async function settleEnd(
+  other: PortEnd,
+  port: Link,
+  end: Link | undefined,
+  inside: NetlinkSocket,
+): Promise<SettledEnd> {
+  if (end !== undefined) return other.settle(end, inside);
+  return other.settleMoved?.(port) ?? { isWritten: false, changes: [], notes: [] };
+}
+
 function openEnd(endpoint: LocalEndpoint, network: NetworkSettings, context: PortContext): PortEnd {
   const { place } = endpoint;
-  if (place.kind === "netns") return containerEnd(endpoint, place, network, context);
-  return deviceEnd(endpoint, place, network, context);
+  switch (place.kind) {
+    case "netns":
+      return containerEnd(endpoint, place, network, context);
+    case "device":
+      return deviceEnd(endpoint, place, network, context);
+    case "sandbox":
+      return sandboxEnd(endpoint, place, network, context);
+  }
 }
 
 /** Keeps the endpoint's MAC at its port: nobody else's frames can take it away. */
@@ -135,20 +152,6 @@ async function createPort(
     });
   }
   return context.socket.get(getLink({ name }));
-}
-
-/** The other end of the pair, whatever its name and MAC are by now; `undefined`: it is in another namespace. */
-async function findEnd(
-  port: Link,
-  context: PortContext,
-  { namespace }: PortEnd,
-  inside: NetlinkSocket,
-): Promise<Link | undefined> {
-  if (port.link === undefined || port.linkNamespaceId !== (await namespaceIdOf(context.socket, namespace)))
-    return undefined;
-  const end = await lookUp(inside, getLink({ index: port.link }));
-  // Numbers of namespaces and devices are given anew: the end knows the port as the port knows it.
-  return end?.info.kind === "veth" && end.link === port.index ? end : undefined;
 }
 
 /**

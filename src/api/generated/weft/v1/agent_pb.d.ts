@@ -475,7 +475,7 @@ export declare type EndpointStatus = Message<"weft.v1.EndpointStatus"> & {
   port: string;
 
   /**
-   * pending, done, failed.
+   * pending, done, stands by, failed.
    *
    * @generated from field: string state = 5;
    */
