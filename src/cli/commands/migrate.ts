@@ -1,3 +1,4 @@
+import { isAbsolute } from "node:path";
 import type { Command } from "commander";
 import { UsageError } from "../errors.ts";
 import {
@@ -56,6 +57,13 @@ export function registerMigrate(program: Command): void {
         );
         return;
       }
+      // The other node has another working directory, and other processes.
+      if (options.netns?.includes("/") === true && !isAbsolute(options.netns))
+        throw new UsageError(
+          `migrate ${endpoint}`,
+          `--netns ${options.netns} is neither a name nor a whole path`,
+          "weft migrate --help",
+        );
       const isPlaced = options.netns !== undefined || options.interface !== undefined;
       const place = isPlaced ? { netns: "", interface: "", device: "", ...placeOf(migrate, options) } : undefined;
       if (options.onAnnouncement === true) {
