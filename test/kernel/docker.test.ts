@@ -1,6 +1,8 @@
 /** What Docker asks of the agent, asked by the test, which does with interfaces what Docker does. */
 import assert from "node:assert/strict";
 import { request } from "node:http";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { createNetworks, inLab, inSync, testLab, theWholeFile, until } from "../support/cluster.ts";
 import { fileRequires } from "../support/kernel.ts";
@@ -185,6 +187,24 @@ test("an internal network gets no default route, and a layer-3 network routes to
     assert.equal(Gateway, isInternal ? undefined : route.NextHop);
     await ask("IpamDriver.ReleaseAddress", { PoolID: "10.8.0.0/16", Address: Address.split("/")[0] });
   }
+  await until(async () => assert.deepEqual((await lab.admin.list({ kind: "endpoint" })).resources, []));
+});
+
+test("what was there before the host began anew is given back", async () => {
+  const pool = "10.1.0.0/16";
+  const [before, after] = ["02:42:00:00:00:06", "02:42:00:00:00:07"];
+  await create("web1", pool, "before", before);
+  const { Address } = await create("web1", pool, "after", after);
+  await lab.stop("h1");
+  const database = new DatabaseSync(join(lab.names.directory, "h1", "agent.db"));
+  const owner = `docker ${before} before another-boot`;
+  const { changes } = database.prepare("UPDATE attachments SET owner = ? WHERE owner LIKE ?").run(owner, `%${before}%`);
+  database.close();
+  assert.equal(changes, 1);
+  await lab.startAgent("h1");
+  const macs = (await lab.agent("h1").getStatus({})).endpoints.map(({ endpoint }) => endpoint?.mac);
+  assert.deepEqual(macs, [after]);
+  await ask("IpamDriver.ReleaseAddress", { PoolID: pool, Address: Address.split("/")[0] });
   await until(async () => assert.deepEqual((await lab.admin.list({ kind: "endpoint" })).resources, []));
 });
 
