@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { agentClient, serverClient } from "../api/clients.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
@@ -14,6 +14,7 @@ import {
 import { preparePrivateDirectory } from "../linux/private-files.ts";
 import { type LabNames, labNames } from "./names.ts";
 import { isRunning, type LabProcess, pause, signalProcess, startProcess, stopProcesses, tailOf } from "./process.ts";
+import { type Migrated, QemuControl, qemu, qemuParameters } from "./qemu.ts";
 import {
   hostAddresses,
   makeHost,
@@ -39,6 +40,21 @@ export interface LabOptions {
 interface LabRecord {
   readonly hosts: readonly string[];
   readonly processes: readonly LabProcess[];
+  /** Absent: none was ever started. */
+  readonly machines?: readonly LabMachine[];
+}
+
+/** A virtual machine of QEMU's on a host, with a tap of its name. */
+export interface LabMachine {
+  readonly name: string;
+  readonly host: string;
+  readonly network: string;
+  /** Id of its endpoint. */
+  readonly endpoint: string;
+  readonly mac: string;
+  /** With their prefix lengths. */
+  readonly addresses: readonly string[];
+  readonly mtu: number;
 }
 
 export interface AttachedContainer {
@@ -126,9 +142,18 @@ export class Lab {
     return this.#record.hosts;
   }
 
-  /** The server, then the agents in the order of their hosts, whichever was quicker to start. */
+  get machines(): readonly LabMachine[] {
+    return this.#record.machines ?? [];
+  }
+
+  /** The socket of a machine's console. */
+  consoleSocket(machine: string): string {
+    return join(this.names.directory, `${machine}.console`);
+  }
+
+  /** The server, then the agents in the order of their hosts, whichever was quicker to start; then machines. */
   get processes(): readonly (LabProcess & { readonly running: boolean })[] {
-    return ["server", ...this.hosts].flatMap((name) =>
+    return ["server", ...this.hosts, ...this.machines.map(({ name }) => name)].flatMap((name) =>
       this.#record.processes
         .filter((each) => each.name === name)
         .map((each) => ({ ...each, running: isRunning(each) })),
@@ -247,6 +272,95 @@ export class Lab {
     });
   }
 
+  /** Starts a machine on a host, which boots meanwhile. What it boots from must be there: {@link imageScript}. */
+  async addMachine(name: string, host: string, network: string): Promise<LabMachine> {
+    this.#requireUp(`add machine ${name}`);
+    const { endpoint, addresses, mtu } = await this.agent(host).attach({
+      network,
+      device: name,
+      tap: { multiQueue: false },
+      movable: true,
+    });
+    if (endpoint === undefined) throw new TypeError("the agent's answer lacks the endpoint");
+    const machine = { name, host, network, endpoint: endpoint.id, mac: endpoint.mac, addresses, mtu };
+    this.#startMachine(machine, name);
+    this.#saveMachine(machine);
+    return machine;
+  }
+
+  /** Moves a machine, running, to another host: QEMU does, and weft follows by what the machine announces. */
+  async moveMachine(name: string, host: string): Promise<Migrated> {
+    const attempted = `move machine ${name} to ${host}`;
+    const machine = this.machines.find((each) => each.name === name);
+    const address = this.hosts.includes(host) ? hostAddresses(this.hosts.indexOf(host) + 1).ipv4 : undefined;
+    if (machine === undefined || address === undefined || machine.host === host)
+      throw new WeftError({
+        code: "not-found",
+        attempted,
+        reason:
+          machine === undefined
+            ? `the lab has no machine ${name}`
+            : address === undefined
+              ? `the lab has no host ${host}`
+              : "it is there already",
+        hint: "see weft lab status",
+      });
+    const place = { network: machine.network, device: name, tap: { multiQueue: false }, standby: machine.endpoint };
+    await this.agent(host).attach(place);
+    const moved = { ...machine, host };
+    const arriving = this.#startMachine(moved, `${name}-arriving`, true);
+    const at = `${address}:4444`;
+    try {
+      const waiting = await this.#control(`${name}-arriving`);
+      await waiting.await(at);
+      waiting.close();
+      const leaving = await this.#control(name);
+      const migrated = await leaving.migrate(at);
+      leaving.close();
+      await this.stop(name);
+      this.#rename(`${name}-arriving`, name);
+      this.#saveMachine(moved);
+      return migrated;
+    } catch (error) {
+      await stopProcesses([arriving]);
+      await this.agent(host).detach({ network: machine.network, device: name });
+      throw error;
+    }
+  }
+
+  #startMachine(machine: LabMachine, process: string, ...arriving: readonly true[]): LabProcess {
+    const { name, host, mac, addresses, mtu } = machine;
+    const socket = (kind: string): string => join(this.names.directory, `${process}.${kind}`);
+    const words = qemuParameters({
+      ...{ tap: name, mac, addresses, mtu, control: socket("control") },
+      console: `unix:${socket("console")},server=on,wait=off`,
+      ...(arriving.length === 0 ? {} : { isIncoming: true }),
+    });
+    return this.#start(process, this.names.host(host), words, qemu);
+  }
+
+  async #control(process: string): Promise<QemuControl> {
+    const path = join(this.names.directory, `${process}.control`);
+    for (let tries = 0; tries < 500 && !existsSync(path); tries++) await pause(20);
+    return QemuControl.open(path);
+  }
+
+  /** Its sockets go along: whoever has them open keeps them. */
+  #rename(from: string, to: string): void {
+    for (const kind of ["control", "console"])
+      renameSync(join(this.names.directory, `${from}.${kind}`), join(this.names.directory, `${to}.${kind}`));
+    const others = this.#record.processes.filter(({ name }) => name !== to);
+    const processes = others.map((each) => (each.name === from ? { ...each, name: to } : each));
+    this.#record = { ...this.#record, processes };
+    this.#save();
+  }
+
+  #saveMachine(machine: LabMachine): void {
+    const others = this.machines.filter(({ name }) => name !== machine.name);
+    this.#record = { ...this.#record, machines: [...others, machine] };
+    this.#save();
+  }
+
   /** The namespace of a host, a container, `server` or `switch`. */
   namespace(place: string): NetworkNamespace {
     // `server` and `switch` are named as hosts are.
@@ -274,9 +388,9 @@ export class Lab {
     throw new WeftError({ code: "failed-precondition", attempted, reason: `lab ${this.names.lab} has been removed` });
   }
 
-  #start(name: string, namespaceName: string, parameters: readonly string[]): LabProcess {
+  #start(name: string, namespaceName: string, parameters: readonly string[], program?: string): LabProcess {
     using namespace = NetworkNamespace.openNamed(namespaceName);
-    const started = startProcess(name, namespace, parameters, this.#logFile(name));
+    const started = startProcess(name, namespace, parameters, this.#logFile(name), program);
     this.#record = {
       ...this.#record,
       processes: [...this.#record.processes.filter((each) => each.name !== name), started],

@@ -15,19 +15,20 @@ export interface LabProcess {
   readonly startTime: string;
 }
 
-/** Starts `weft …` in a namespace, apart from this process, with its output in a log file. */
+/** Starts `weft …`, or another program, in a namespace, apart from this process, with its output in a log file. */
 export function startProcess(
   name: string,
   namespace: NetworkNamespace,
   parameters: readonly string[],
   logFile: string,
+  program = weftProgram,
 ): LabProcess {
   const log = openSync(logFile, "a", 0o600);
   try {
-    const child = namespace.spawn(weftProgram, parameters, { detached: true, stdio: ["ignore", log, log] });
+    const child = namespace.spawn(program, parameters, { detached: true, stdio: ["ignore", log, log] });
     child.unref();
     if (child.pid === undefined)
-      throw new WeftError({ code: "internal", attempted: `start ${name}`, reason: `${weftProgram} cannot be run` });
+      throw new WeftError({ code: "internal", attempted: `start ${name}`, reason: `${program} cannot be run` });
     return { name, pid: child.pid, startTime: startTimeOf(child.pid) ?? "" };
   } finally {
     closeSync(log);

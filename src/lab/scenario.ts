@@ -23,6 +23,12 @@ export const scenario = {
   ] satisfies ScenarioContainer[],
 } as const;
 
+/** Machines of the scenario, for those who want some. */
+export const machines = [
+  { name: "vm1", network: "blue-net", host: "h1" },
+  { name: "vm2", network: "blue-net", host: "h2" },
+] as const;
+
 /** Makes tenants, networks and containers, and attaches these. */
 export async function setScene(lab: Lab, progress: (step: string) => void): Promise<void> {
   progress(`tenants ${scenario.tenants.join(" and ")}, both with subnets ${scenario.subnets.join(" and ")}`);

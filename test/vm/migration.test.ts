@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { ping } from "../../src/lab/measure.ts";
+import type { Migrated } from "../../src/lab/qemu.ts";
 import {
   BackgroundProgram,
   createNetworks,
@@ -18,7 +19,7 @@ import {
   weft,
   weftJson,
 } from "../support/cluster.ts";
-import { Machine, type Migrated } from "./machine.ts";
+import { Machine } from "./machine.ts";
 
 const moves = Number(process.env.WEFT_MOVES ?? 20);
 const file = theWholeFile();

@@ -1,4 +1,7 @@
 import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { connect } from "node:net";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { WeftError } from "../../base/errors.ts";
 import { examples, outputOption, type WithOutput } from "../options.ts";
@@ -20,17 +23,25 @@ export function registerLab(program: Command): void {
     .description("bring up hosts, server, agents, two tenants and their containers, and leave them standing")
     .option("--name <name>", "the lab's name, for several beside each other", "lab")
     .addOption(new Option("--hosts <count>", "how many hosts; 3 to 20").default(3).argParser(hostCount))
-    .action(async (options: WithName & { readonly hosts: number }) => {
+    .option("--vm", "with two small virtual machines, which QEMU runs; installs what is missing")
+    .action(async ({ vm, ...options }: WithName & { readonly hosts: number; readonly vm?: true }) => {
       requireRoot("bring up a lab");
+      if (vm === true) await makeImage();
       const { Lab } = await import("../../lab/lab.ts");
-      const { setScene } = await import("../../lab/scenario.ts");
+      const { machines, setScene } = await import("../../lab/scenario.ts");
       const progress = (step: string): void => void print(`  ${step}\n`);
       const standing = await interruptible(
         () => Lab.up({ ...options, progress }),
         (made) => made?.down(),
       );
       await interruptible(
-        () => setScene(standing, progress),
+        async () => {
+          await setScene(standing, progress);
+          for (const { name, host, network } of vm === true ? machines : []) {
+            const { addresses } = await standing.addMachine(name, host, network);
+            progress(`machine ${name} on ${host}: ${addresses.join(", ")}`);
+          }
+        },
         () => standing.down(),
       );
       const name = options.name === "lab" ? "" : ` --name ${options.name}`;
@@ -40,10 +51,11 @@ export function registerLab(program: Command): void {
           `  weft lab run${name} h1 -- weft status\n` +
           `  weft lab run${name} h1 -- weft fdb\n` +
           `  weft lab run${name} server -- weft endpoint list\n` +
+          (vm === true ? `  weft lab console${name} vm1\n  weft lab move${name} vm1 h3\n` : "") +
           `  weft lab down${name}\n`,
       );
     });
-  examples(up, "weft lab up", "weft lab up --hosts 5 --name big");
+  examples(up, "weft lab up", "weft lab up --hosts 5 --name big", "weft lab up --vm");
 
   const run = lab
     .command("run <place> <command...>")
@@ -60,6 +72,27 @@ export function registerLab(program: Command): void {
     "weft lab run h2 -- tcpdump -ni eth0 udp port 4789",
   );
 
+  const console = lab
+    .command("console <machine>")
+    .description("the console of a machine; ends with Ctrl-]")
+    .option("--name <name>", "the lab's name", "lab")
+    .action(async (machine: string, options: WithName) => {
+      requireRoot("open a console");
+      await joinConsole((await openLab(options.name)).consoleSocket(machine), machine);
+    });
+  examples(console, "weft lab console vm1");
+
+  const move = lab
+    .command("move <machine> <host>")
+    .description("let QEMU move a machine, running, to another host, and weft follow it")
+    .option("--name <name>", "the lab's name", "lab")
+    .action(async (machine: string, host: string, options: WithName) => {
+      requireRoot("move a machine");
+      const { downtime, total } = await (await openLab(options.name)).moveMachine(machine, host);
+      print(`machine ${machine} is on ${host}: moved in ${total} ms, and stood still for ${downtime} ms\n`);
+    });
+  examples(move, "weft lab move vm1 h3");
+
   const status = lab
     .command("status")
     .description("what the lab consists of, and whether it runs")
@@ -69,10 +102,10 @@ export function registerLab(program: Command): void {
       const standing = await openLab(options.name);
       const rows = standing.processes.map(({ name, pid, running }) => ({
         name,
-        namespace: standing.names.host(name),
+        namespace: standing.names.host(standing.machines.find((machine) => machine.name === name)?.host ?? name),
         process: pid,
         state: running ? "running" : "ended",
-        socket: name === "server" ? standing.serverSocket : standing.agentSocket(name),
+        socket: socketOf(standing, name),
       }));
       await show(options.output, rows, (surface) =>
         renderTable(
@@ -118,6 +151,59 @@ export function registerLab(program: Command): void {
       if (findings.some((finding) => !finding.asPromised)) process.exitCode = 1;
     });
   examples(demo, "weft lab demo");
+}
+
+/** By which a process of the lab is spoken to. */
+function socketOf(lab: Awaited<ReturnType<typeof openLab>>, name: string): string {
+  if (name === "server") return lab.serverSocket;
+  return lab.machines.some((machine) => machine.name === name) ? lab.consoleSocket(name) : lab.agentSocket(name);
+}
+
+/** What machines boot from; done once. */
+async function makeImage(): Promise<void> {
+  const { imageScript } = await import("../../lab/qemu.ts");
+  const attempted = "make what virtual machines boot from";
+  if (!existsSync(imageScript))
+    throw new WeftError({
+      code: "not-found",
+      attempted,
+      reason: `there is no ${imageScript}`,
+      hint: "run it in a checkout of weft's sources",
+    });
+  const child = spawn(imageScript, { stdio: "inherit" });
+  const status = await new Promise<number>((resolve) => child.once("close", (code) => resolve(code ?? 1)));
+  if (status !== 0)
+    throw new WeftError({ code: "failed-precondition", attempted, reason: `${imageScript} ended with ${status}` });
+}
+
+/** Joins the terminal with a machine's console, until Ctrl-] or until the machine ends. */
+async function joinConsole(path: string, machine: string): Promise<void> {
+  const socket = connect(path);
+  await once(socket, "connect").catch((error: unknown) => {
+    throw new WeftError({
+      code: "not-found",
+      attempted: `open the console of ${machine}`,
+      reason: `no machine speaks at ${path}`,
+      hint: "see weft lab status; bring a lab with machines up with: weft lab up --vm",
+      cause: error,
+    });
+  });
+  const { stdin, stdout } = process;
+  const isTerminal = stdin.isTTY === true;
+  if (isTerminal) {
+    print(`The console of ${machine}; Ctrl-] ends.\r\n`);
+    stdin.setRawMode(true);
+    socket.write("\r");
+  }
+  socket.pipe(stdout, { end: false });
+  stdin.on("data", (typed: Buffer) => {
+    if (isTerminal && typed.includes(0x1d)) socket.end();
+    else socket.write(typed);
+  });
+  stdin.on("end", () => socket.end());
+  await once(socket, "close");
+  if (isTerminal) stdin.setRawMode(false);
+  stdin.pause();
 }
 
 function hostCount(text: string): number {
