@@ -148,7 +148,7 @@ export class Lab {
 
   /** The socket of a machine's console. */
   consoleSocket(machine: string): string {
-    return join(this.names.directory, `${machine}.console`);
+    return this.#socketOf(machine, "console");
   }
 
   /** The server, then the agents in the order of their hosts, whichever was quicker to start; then machines. */
@@ -311,10 +311,10 @@ export class Lab {
     const arriving = this.#startMachine(moved, `${name}-arriving`, true);
     const at = `${address}:4444`;
     try {
-      const waiting = await this.#control(`${name}-arriving`);
+      const waiting = await QemuControl.open(this.#socketOf(`${name}-arriving`, "control"));
       await waiting.await(at);
       waiting.close();
-      const leaving = await this.#control(name);
+      const leaving = await QemuControl.open(this.#socketOf(name, "control"));
       const migrated = await leaving.migrate(at);
       leaving.close();
       await this.stop(name);
@@ -330,25 +330,22 @@ export class Lab {
 
   #startMachine(machine: LabMachine, process: string, ...arriving: readonly true[]): LabProcess {
     const { name, host, mac, addresses, mtu } = machine;
-    const socket = (kind: string): string => join(this.names.directory, `${process}.${kind}`);
     const words = qemuParameters({
-      ...{ tap: name, mac, addresses, mtu, control: socket("control") },
-      console: `unix:${socket("console")},server=on,wait=off`,
+      ...{ tap: name, mac, addresses, mtu, control: this.#socketOf(process, "control") },
+      console: `unix:${this.#socketOf(process, "console")},server=on,wait=off`,
       ...(arriving.length === 0 ? {} : { isIncoming: true }),
     });
     return this.#start(process, this.names.host(host), words, qemu);
   }
 
-  async #control(process: string): Promise<QemuControl> {
-    const path = join(this.names.directory, `${process}.control`);
-    for (let tries = 0; tries < 500 && !existsSync(path); tries++) await pause(20);
-    return QemuControl.open(path);
+  #socketOf(process: string, kind: "control" | "console"): string {
+    return join(this.names.directory, `${process}.${kind}`);
   }
 
   /** Its sockets go along: whoever has them open keeps them. */
   #rename(from: string, to: string): void {
-    for (const kind of ["control", "console"])
-      renameSync(join(this.names.directory, `${from}.${kind}`), join(this.names.directory, `${to}.${kind}`));
+    for (const kind of ["control", "console"] as const)
+      renameSync(this.#socketOf(from, kind), this.#socketOf(to, kind));
     const others = this.#record.processes.filter(({ name }) => name !== to);
     const processes = others.map((each) => (each.name === from ? { ...each, name: to } : each));
     this.#record = { ...this.#record, processes };

@@ -8,6 +8,10 @@ import { pause } from "./process.ts";
 /** What scripts/vm-image.sh makes: a kernel, and a root of busybox. */
 const image = fileURLToPath(new URL("../../.runtime/vm/", import.meta.url));
 
+/** Until a QEMU listens, on a machine in which much starts at once: a minute; in milliseconds. */
+const betweenTries = 20;
+const mostTries = 3_000;
+
 export const qemu = "qemu-system-x86_64";
 
 /** Its script, of a checkout of weft's. */
@@ -67,12 +71,22 @@ export class QemuControl {
     });
   }
 
+  /** A QEMU that was started a moment ago listens in a moment. */
   static async open(path: string): Promise<QemuControl> {
-    const socket = connect(path);
-    await once(socket, "connect");
-    const control = new QemuControl(socket);
-    await control.#ask("qmp_capabilities");
-    return control;
+    for (let tries = 0; ; tries++) {
+      const socket = connect(path);
+      try {
+        await once(socket, "connect");
+        const control = new QemuControl(socket);
+        await control.#ask("qmp_capabilities");
+        return control;
+      } catch (error) {
+        socket.destroy();
+        const { code = "" } = error as NodeJS.ErrnoException;
+        if (!["ENOENT", "ECONNREFUSED"].includes(code) || tries === mostTries) throw error;
+        await pause(betweenTries);
+      }
+    }
   }
 
   /** Waits for its machine at this address of the host, `192.0.2.2:4444`. */

@@ -1,5 +1,3 @@
-import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Migrated, QemuControl, qemu, qemuParameters } from "../../src/lab/qemu.ts";
 import type { NetworkNamespace } from "../../src/linux/index.ts";
@@ -59,24 +57,19 @@ export class Machine {
 
   /** Waits for it at this address of its host, `192.0.2.2:4444`. */
   async await(at: string): Promise<void> {
-    const control = await this.#open();
+    const control = await QemuControl.open(this.#control);
     await control.await(at);
     control.close();
   }
 
   /** Moves it, running, to the QEMU that waits for it at this address. */
   async migrate(to: string): Promise<Migrated> {
-    const control = await this.#open();
+    const control = await QemuControl.open(this.#control);
     try {
       return await control.migrate(to);
     } finally {
       control.close();
     }
-  }
-
-  async #open(): Promise<QemuControl> {
-    await until(() => assert.ok(existsSync(this.#control)));
-    return QemuControl.open(this.#control);
   }
 
   /** As when somebody pulls the plug. */
