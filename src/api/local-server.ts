@@ -3,8 +3,14 @@ import { createServer, type RequestListener, type Server } from "node:http";
 import { connect } from "node:net";
 import { WeftError } from "../base/errors.ts";
 
+/**
+ * A connection without a request under way is kept for longer than a client pauses between two, on however slow a machine: one that is
+ * closed in the moment in which a request is sent cannot say whether that was heard.
+ */
+const keepAliveTimeout = 120_000;
+
 export function createHttpServer(handler: RequestListener): Server {
-  return createServer({ headersTimeout: 10_000, requestTimeout: 30_000 }, handler);
+  return createServer({ headersTimeout: 10_000, requestTimeout: 30_000, keepAliveTimeout }, handler);
 }
 
 /**
