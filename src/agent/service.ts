@@ -9,7 +9,7 @@ import { bridgeName, endpointPortName, namespaceName, tunnelPattern } from "../d
 import { noTunnel } from "../model/encapsulation.ts";
 import type { Endpoint } from "../model/resources.ts";
 import type { Agent } from "./agent.ts";
-import { interfaceOf, type PlaceRequest } from "./attach/kind.ts";
+import { interfaceOf, type PlaceRequest, tapOf } from "./attach/kind.ts";
 import { hasPort } from "./replica.ts";
 import { listFdb, listNeighbourRows, listRouteRows, type TableRow } from "./tables.ts";
 import { wayText } from "./ways.ts";
@@ -108,13 +108,7 @@ function placeOf(
       reason: `found ${netns === "" ? "neither a namespace nor" : "a namespace and"} an interface of the host; allowed: one of both`,
     });
   if (device === "") return { kind: "netns", netns, interface: name, routePriority };
-  if (tap === undefined) return { kind: "device", device };
-  const { owner, group, multiQueue: isMultiQueue } = tap;
-  return {
-    kind: "device",
-    device,
-    tap: { isMultiQueue, ...(owner === undefined ? {} : { owner }), ...(group === undefined ? {} : { group }) },
-  };
+  return tap === undefined ? { kind: "device", device } : tapOf(device, tap);
 }
 
 function statusOf(agent: Agent): Awaited<ReturnType<ServiceImpl<typeof AgentService>["getStatus"]>> {

@@ -12,6 +12,7 @@ import {
   theWholeFile,
   until,
   weft,
+  weftDone,
   weftJson,
 } from "../support/cluster.ts";
 import { fileRequires } from "../support/kernel.ts";
@@ -31,18 +32,12 @@ const a = lab.namespace("a");
 file.after(() => a.close());
 const server = ["--server", lab.serverSocket];
 
-async function done(...words: readonly string[]): Promise<string> {
-  const { status, output, complaints } = await weft(words);
-  assert.equal(status, 0, `weft ${words.join(" ")}: ${complaints}`);
-  return output;
-}
-
 test("endpoints of a node that died are had elsewhere with their addresses, or by who stood by for them", async () => {
   const refused = await weft(["node", "fail", "h3", ...server]);
   assert.equal(refused.status, 1);
   assert.match(refused.complaints, /it is connected\n {2}try: move its endpoints away with: weft node drain h3/);
-  await done("migrate", stood.id, "--to", "h1", "--on-announcement", ...server);
-  await done(
+  await weftDone("migrate", stood.id, "--to", "h1", "--on-announcement", ...server);
+  await weftDone(
     "attach",
     "web",
     "--netns",
@@ -53,9 +48,9 @@ test("endpoints of a node that died are had elsewhere with their addresses, or b
     lab.agentSocket("h1"),
   );
   lab.kill("h3");
-  await until(async () => assert.match(await done("node", "list", ...server), /h3 +disconnected/));
+  await until(async () => assert.match(await weftDone("node", "list", ...server), /h3 +disconnected/));
   assert.match(
-    await done("node", "fail", "h3", ...server),
+    await weftDone("node", "fail", "h3", ...server),
     /^node h3 is dead: 1 endpoints released, 1 taken over by nodes that stood by/,
   );
   lab.addContainer("m2");
@@ -76,7 +71,7 @@ test("the node that comes back never answers for what is no longer its own", asy
   assert.doesNotMatch(events.output, /eth0/);
   await events.end();
   m.close();
-  assert.doesNotMatch(await done("status", "--agent", lab.agentSocket("h3")), new RegExp(id));
+  assert.doesNotMatch(await weftDone("status", "--agent", lab.agentSocket("h3")), new RegExp(id));
   for (const ip of own.ips) assert.ok(await pings(a, ip), ip);
 });
 
@@ -94,7 +89,7 @@ test("after a start of the host without a server the endpoints are back by thems
 
 test("a node is drained: taps go to other nodes, and what cannot is named", async () => {
   for (const name of ["vm1", "vm2", "vm3"])
-    await done("attach", "web", "--tap", name, "--agent", lab.agentSocket("h3"));
+    await weftDone("attach", "web", "--tap", name, "--agent", lab.agentSocket("h3"));
   const drained = await weft(["node", "drain", "h3", ...server]);
   assert.equal(drained.status, 1, drained.complaints);
   assert.match(
@@ -102,14 +97,14 @@ test("a node is drained: taps go to other nodes, and what cannot is named", asyn
     /^node h3 gets no new endpoints; moved: (2 to h1, 1 to h2|2 to h2, 1 to h1|1 to h1, 2 to h2|1 to h2, 2 to h1); 1 stay:\n/,
   );
   assert.match(drained.output, /of network web, \S+, \S+: whoever attached it \(netns\) must attach it elsewhere\n$/);
-  assert.match(await done("node", "list", ...server), /h3 +connected, drained/);
+  assert.match(await weftDone("node", "list", ...server), /h3 +connected, drained/);
   await until(async () => assert.doesNotMatch(await inLab(lab, "h3", "ip", "-o", "link"), /vm\d/));
   const refused = await weft(["attach", "web", "--tap", "vm4", "--agent", lab.agentSocket("h3")]);
   assert.match(refused.complaints, /node h3 is drained: it gets no new endpoints\n {2}try: .*weft node undrain h3/);
   await lab.detach("m", "h3", "web");
-  assert.match(await done("node", "drain", "h3", ...server), /^node h3 gets no new endpoints; moved: none\n$/);
-  await done("node", "undrain", "h3", ...server);
-  await done("attach", "web", "--tap", "vm4", "--agent", lab.agentSocket("h3"));
+  assert.match(await weftDone("node", "drain", "h3", ...server), /^node h3 gets no new endpoints; moved: none\n$/);
+  await weftDone("node", "undrain", "h3", ...server);
+  await weftDone("attach", "web", "--tap", "vm4", "--agent", lab.agentSocket("h3"));
 });
 
 function removeTenants(host: string): void {

@@ -138,6 +138,13 @@ export function weft(words: readonly string[], namespace?: NetworkNamespace): Pr
   return runProgram(namespace, weftProgram, words);
 }
 
+/** Runs `weft …`, which must succeed; what it printed. */
+export async function weftDone(...words: readonly string[]): Promise<string> {
+  const { status, output, complaints } = await weft(words);
+  assert.equal(status, 0, `weft ${words.join(" ")}: ${complaints}`);
+  return output;
+}
+
 /** What a command of weft shows with `-o json`. */
 // biome-ignore lint/suspicious/noExplicitAny: the shape is that of whichever command it is, and the assertion checks it.
 export async function weftJson(words: readonly string[], namespace?: NetworkNamespace): Promise<any> {

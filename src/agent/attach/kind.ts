@@ -117,3 +117,16 @@ export function interfaceOf(place: PlaceRequest | AttachmentPlace): string {
       return "";
   }
 }
+
+/** A tap that is to be made, as messages have it. */
+export function tapOf(
+  device: string,
+  {
+    owner,
+    group,
+    multiQueue: isMultiQueue,
+  }: { owner?: number | undefined; group?: number | undefined; multiQueue: boolean },
+): DevicePlace {
+  const whose = { ...(owner === undefined ? {} : { owner }), ...(group === undefined ? {} : { group }) };
+  return { kind: "device", device, tap: { isMultiQueue, ...whose } };
+}

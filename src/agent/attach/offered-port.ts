@@ -2,7 +2,7 @@ import { err, ok, type Result } from "../../base/result.ts";
 import type { Endpoint } from "../../model/resources.ts";
 import type { OfferedPort, Standby } from "../../model/standby.ts";
 import { type Attachment, hasPort } from "../replica.ts";
-import type { AttachRequest, PlaceRequest } from "./kind.ts";
+import { type AttachRequest, type PlaceRequest, tapOf } from "./kind.ts";
 
 /** How an endpoint is attached here, for another node that attaches it the same way; or why none can by itself. */
 export function offerOf(attachment: Attachment | undefined): Result<OfferedPort, string> {
@@ -50,11 +50,5 @@ function placeOf({ routePriority, device, tap }: OfferedPort, wanted: Standby["p
     const { netns, interface: name, device: other } = wanted;
     return other === "" ? { kind: "netns", netns, interface: name, routePriority } : { kind: "device", device: other };
   }
-  if (tap === undefined) return undefined;
-  const { owner, group, multiQueue: isMultiQueue } = tap;
-  return {
-    kind: "device",
-    device,
-    tap: { isMultiQueue, ...(owner === undefined ? {} : { owner }), ...(group === undefined ? {} : { group }) },
-  };
+  return tap === undefined ? undefined : tapOf(device, tap);
 }

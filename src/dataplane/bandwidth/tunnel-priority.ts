@@ -1,14 +1,13 @@
 import { isErrno } from "../../linux/index.ts";
 import {
   type BpfFilter,
-  clsactQdisc,
-  createQdisc,
   deleteFilter,
   filterHook,
   listBpfFilters,
   type NetlinkSocket,
   replaceBpfFilter,
 } from "../../netlink/index.ts";
+import { ensureHooks } from "../hooks.ts";
 import type { KernelBpf } from "../kernel.ts";
 import { explainMissing } from "../missing-module.ts";
 import { priorityProgram, priorityProgramName } from "./class-program.ts";
@@ -44,9 +43,7 @@ export class TunnelPriority {
     const isRight = used?.name === name;
     used?.close();
     if (isRight) return;
-    await this.#socket.execute(createQdisc(clsactQdisc(index))).catch((error: unknown) => {
-      if (!isErrno(error, "EEXIST")) explainMissing("sch_ingress")(error);
-    });
+    await ensureHooks(this.#socket, index);
     const program = this.#bpf.loadProgram(name, priorityProgram(handle), []);
     try {
       const filter = { index, hook, priority, name: filterName, descriptor: program.fd };

@@ -4,9 +4,7 @@ import type { Rate } from "../../model/bandwidth.ts";
 import type { Vni } from "../../model/index.ts";
 import {
   changeLink,
-  clsactQdisc,
   createLink,
-  createQdisc,
   deleteFilter,
   deleteHtbClass,
   deleteLink,
@@ -27,6 +25,7 @@ import {
   replaceRedirectFilter,
   type Watch,
 } from "../../netlink/index.ts";
+import { ensureHooks } from "../hooks.ts";
 import type { KernelBpf } from "../kernel.ts";
 import { aliasOf, shareDevice, weftGroup } from "../kernel-names.ts";
 import { explainMissing } from "../missing-module.ts";
@@ -229,9 +228,7 @@ export class UnderlayShares implements Objects<typeof tree> {
     if (this.#led !== index) await this.#removeRedirections(to, index);
     const [present] = await this.#redirectionsAt(index, to);
     if (present !== undefined) return;
-    await socket.execute(createQdisc(clsactQdisc(index))).catch((error: unknown) => {
-      if (!isErrno(error, "EEXIST")) explainMissing("sch_ingress")(error);
-    });
+    await ensureHooks(socket, index);
     const program = bpf.loadProgram(shareProgramName, shareProgram, []);
     try {
       const filter = { index, hook, priority: filterPriority, to };

@@ -3,8 +3,6 @@ import { type MacAddress, macToBytes } from "../../base/mac.ts";
 import { type BpfObject, isErrno } from "../../linux/index.ts";
 import {
   type BpfFilter,
-  clsactQdisc,
-  createQdisc,
   deleteFilter,
   type FdbEntry,
   filterHook,
@@ -15,6 +13,7 @@ import {
   replaceFdbEntry,
 } from "../../netlink/index.ts";
 import type { DesiredNetwork } from "../desired.ts";
+import { ensureHooks } from "../hooks.ts";
 import type { KernelBpf, KernelBpfProgram } from "../kernel.ts";
 import { explainMissing, explainMissingBpf } from "../missing-module.ts";
 import { type MapNames, ProgramMaps, textOf } from "../programs/maps.ts";
@@ -156,9 +155,7 @@ export class Forwarding {
         return map === undefined ? [] : [[offset, map] as const];
       }),
     );
-    await socket.execute(createQdisc(clsactQdisc(index))).catch((error: unknown) => {
-      if (!isErrno(error, "EEXIST")) explainMissing("sch_ingress")(error);
-    });
+    await ensureHooks(socket, index);
     const filter = { index, hook, priority, name: filterName, descriptor: this.#program.fd };
     await socket.execute(replaceBpfFilter(filter)).catch(explainMissing("cls_bpf"));
     this.#tunnels.set(index, true);

@@ -3,7 +3,6 @@ import { isErrno, type TapSettings } from "../../linux/index.ts";
 import {
   changeLink,
   clsactQdisc,
-  createQdisc,
   deleteFilter,
   deleteLink,
   deleteQdisc,
@@ -19,6 +18,7 @@ import {
   replaceRedirectFilter,
   type Watch,
 } from "../../netlink/index.ts";
+import { ensureHooks } from "../hooks.ts";
 import type { KernelNamespace } from "../kernel.ts";
 import {
   aliasOf,
@@ -217,9 +217,7 @@ export class HostDevices {
   async #lead(from: number, to: number): Promise<boolean> {
     const { socket } = this.#options;
     if ((await this.#joinOf(from)).some((filter) => filter.to === to)) return false;
-    await socket.execute(createQdisc(clsactQdisc(from))).catch((error: unknown) => {
-      if (!isErrno(error, "EEXIST")) explainMissing("sch_ingress")(error);
-    });
+    await ensureHooks(socket, from);
     await socket.execute(replaceRedirectFilter({ ...joinAt(from), to })).catch(explainMissing("act_mirred"));
     return true;
   }

@@ -1,17 +1,16 @@
 import { join } from "node:path";
 import type { IpAddress } from "../../base/ip.ts";
 import type { MacAddress } from "../../base/mac.ts";
-import { type BpfObject, isErrno } from "../../linux/index.ts";
+import type { BpfObject } from "../../linux/index.ts";
 import type { Vni } from "../../model/index.ts";
 import {
   type BpfFilter,
-  clsactQdisc,
-  createQdisc,
   filterHook,
   listBpfFilters,
   type NetlinkSocket,
   replaceBpfFilter,
 } from "../../netlink/index.ts";
+import { ensureHooks } from "../hooks.ts";
 import type { KernelBpf, KernelBpfProgram } from "../kernel.ts";
 import { explainMissing, explainMissingBpf } from "../missing-module.ts";
 import { type MapNames, ProgramMaps, textOf } from "../programs/maps.ts";
@@ -117,9 +116,7 @@ export class Guard {
     const isWritten = this.#putRows(this.#maps, place, rows);
     if (present !== undefined && this.#isRight(place.tenant, present.programId, this.#maps)) return isWritten;
     const program = this.#programs.get(place.tenant) ?? this.#load(place.tenant, this.#maps);
-    await socket.execute(createQdisc(clsactQdisc(place.index))).catch((error: unknown) => {
-      if (!isErrno(error, "EEXIST")) explainMissing("sch_ingress")(error);
-    });
+    await ensureHooks(socket, place.index);
     const { index } = place;
     const hook = filterHook.ingress;
     const filter = { index, hook, priority, name: filterName, descriptor: program.fd };

@@ -2,14 +2,13 @@ import { join } from "node:path";
 import { type BpfObject, isErrno } from "../../linux/index.ts";
 import {
   type BpfFilter,
-  clsactQdisc,
-  createQdisc,
   deleteFilter,
   filterHook,
   listBpfFilters,
   type NetlinkSocket,
   replaceBpfFilter,
 } from "../../netlink/index.ts";
+import { ensureHooks } from "../hooks.ts";
 import type { KernelBpf, KernelBpfProgram } from "../kernel.ts";
 import { explainMissing, explainMissingBpf } from "../missing-module.ts";
 import { type MapNames, ProgramMaps } from "../programs/maps.ts";
@@ -95,9 +94,7 @@ export class PolicyPrograms {
         continue;
       }
       const program = this.#programs.get(place) ?? this.#load(place);
-      await this.#socket.execute(createQdisc(clsactQdisc(index))).catch((error: unknown) => {
-        if (!isErrno(error, "EEXIST")) explainMissing("sch_ingress")(error);
-      });
+      await ensureHooks(this.#socket, index);
       const filter = { index, hook: place.hook, priority, name: filterName, descriptor: program.fd };
       this.#attached.add(index);
       await this.#socket.execute(replaceBpfFilter(filter)).catch(explainMissing("cls_bpf"));
