@@ -74,7 +74,7 @@ function putNetwork(name: string, wish: Record<string, unknown> & { readonly eff
     ...fields,
   });
   assert.ok(network.ok, JSON.stringify(network));
-  desired.apply({ kind: "network", state: { network: network.value, effectiveMtu } });
+  desired.apply({ kind: "network", state: { network: network.value, effectiveMtu, placement: "own" } });
 }
 
 function putNode(name: string, ipv4: string, ipv6?: string): void {

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import type { NetworkState } from "../api/convert.ts";
-import { type Cidr, cidrContains, cidrOf, type InterfaceAddress, prefixLengthOf } from "../base/cidr.ts";
+import { type Cidr, cidrContains, cidrOf, hostPrefix, type InterfaceAddress, prefixLengthOf } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { isSameList } from "../base/lists.ts";
@@ -226,7 +226,7 @@ export class DesiredState {
 
   #putNetwork(state: NetworkState): void {
     this.#judgeMtu(state);
-    const settings = this.#settingsOf(state.network, waysNow(state));
+    const settings = this.#settingsOf(state, waysNow(state));
     if (settings === undefined) return;
     const { name } = settings;
     const known = this.#dataplane.networks.get(name);
@@ -267,7 +267,7 @@ export class DesiredState {
   }
 
   /** `undefined`: this node has no place for the network. */
-  #settingsOf(network: Network, now: WayNow): NetworkSettings | undefined {
+  #settingsOf({ network, placement }: NetworkState, now: WayNow): NetworkSettings | undefined {
     const { way, standby, mtu, deviceMtu } = now;
     const { vteps } = this.#underlay;
     const localVtep = vteps[network.underlay];
@@ -278,6 +278,7 @@ export class DesiredState {
     return {
       name: network.name,
       tenant: network.tenant,
+      placement,
       vni: network.vni,
       mode: network.mode,
       subnets: network.subnets,
@@ -423,7 +424,7 @@ export class DesiredState {
       network.putLocal({
         ...portOf(port),
         ...insideOf(endpoint, network.settings),
-        addresses: this.addressesOf(endpoint, declared),
+        addresses: withOwnLink(this.addressesOf(endpoint, declared), network.settings, port),
         ...(!belongsHere && endpoint.standby?.node === this.#node ? { standsBy: true } : {}),
       });
     network.setFloating(id, belongsHere ? floatingOf(endpoint) : []);
@@ -441,6 +442,19 @@ export class DesiredState {
     if (isLeaving || standsHere || leftHere || (hasPort && node !== this.#node)) this.#moving.set(id, endpoint);
     else this.#moving.delete(id);
   }
+}
+
+/**
+ * On the host everything passes the router, so that what its rules translate they translate back, also between two on one bridge: a
+ * container has nobody on its link but the gateway. An engine that gives addresses itself has its own way.
+ */
+function withOwnLink(
+  addresses: readonly InterfaceAddress[],
+  { placement }: NetworkSettings,
+  { place }: PortAttachment,
+): readonly InterfaceAddress[] {
+  if (placement !== "host" || place.kind !== "netns") return addresses;
+  return addresses.map(({ address }) => ({ address, prefixLength: prefixLengthOf(hostPrefix(address)) }));
 }
 
 /** What is kept of it here alone. */

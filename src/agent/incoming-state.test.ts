@@ -51,6 +51,7 @@ const member = (id: string): SessionChange => ({
 const large: NetworkState = {
   network: unwrap(parseNetwork({ name: "large", tenant: "acme", vni: 9 as Vni, subnets: ["10.0.0.0/8"] })),
   effectiveMtu: 1450,
+  placement: "own",
   change: undefined,
 };
 

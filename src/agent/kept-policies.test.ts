@@ -14,6 +14,7 @@ const network: ReplicaChange = {
   state: {
     network: unwrap(parseNetwork({ name: "web", tenant: "acme", vni: 7, subnets: ["10.0.0.0/24"] })),
     effectiveMtu: 1450,
+    placement: "own",
   },
 };
 const acme = new Set(["acme"]);

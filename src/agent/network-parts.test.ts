@@ -9,7 +9,7 @@ import { NetworkParts } from "./network-parts.ts";
 
 function following(name: string): FollowingNetwork {
   const network = unwrap(parseNetwork({ name, tenant: "acme", vni: 9 as Vni, subnets: ["10.0.0.0/8"] }));
-  return { state: { network, effectiveMtu: 1450, change: undefined }, told: new Set() };
+  return { state: { network, effectiveMtu: 1450, placement: "own", change: undefined }, told: new Set() };
 }
 
 /** A server that has so many parts of each network; `lost`: the number of the one that never comes. */

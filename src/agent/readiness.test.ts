@@ -48,7 +48,9 @@ function agent(settings: Partial<NetworkSettings> = {}, fields: object = {}) {
   const calls: string[] = [];
   let answer = async (): Promise<{ pause: number }> => ({ pause: 0 });
   const readiness = new Readiness({
-    desired: { networks: new Map([["blue", { network, effectiveMtu: 1450 }]]) } as unknown as DesiredState,
+    desired: {
+      networks: new Map([["blue", { network, effectiveMtu: 1450, placement: "own" }]]),
+    } as unknown as DesiredState,
     dataplane: {
       problems,
       networks: new Map([["blue", desired]]),
@@ -68,7 +70,7 @@ function agent(settings: Partial<NetworkSettings> = {}, fields: object = {}) {
   const told = (phase?: Phase): ReplicaChange => {
     const change =
       phase && ({ phase, since: 0, previous: [network], mtu: 1450, deviceMtu: 1450, leftBehind: [] } as NetworkChange);
-    return { kind: "network", state: { network, effectiveMtu: 1450, change } };
+    return { kind: "network", state: { network, effectiveMtu: 1450, placement: "own", change } };
   };
   const settled = async (): Promise<void> => {
     for (let turn = 0; turn < 10; turn++) {
@@ -144,7 +146,7 @@ it("what changes in a network touches its peers: each has an end to make", async
   const changed = (peers: readonly string[], revision: number): void => {
     const fields = { name: "far", tenant: "corp", vni: 101, subnets: ["10.1.0.0/16"], gateway, peers };
     const network = unwrap(parseNetwork(fields));
-    readiness.told([{ kind: "network", state: { network, effectiveMtu: 1450 } }], revision);
+    readiness.told([{ kind: "network", state: { network, effectiveMtu: 1450, placement: "own" } }], revision);
   };
   // What is not there whole comes with that.
   changed(["acme/blue"], 6);

@@ -183,7 +183,10 @@ test("what is of no network goes: a network that comes in parts is written last"
     kind: "block",
     block: { network: "large", node: "h2", cidr: cidr("10.8.0.0/26"), generation: 1 },
   };
-  const web: ReplicaChange = { kind: "network", state: { network, effectiveMtu: 1450, change: undefined } };
+  const web: ReplicaChange = {
+    kind: "network",
+    state: { network, effectiveMtu: 1450, placement: "own", change: undefined },
+  };
   replica.apply([web, endpoint("000000000001", "web"), endpoint("000000000002", "large"), block], 5);
   replica.forgetPartial();
   assert.deepEqual(

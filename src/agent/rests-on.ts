@@ -32,7 +32,7 @@ export function restsOn(network: DesiredNetwork, { kind, tenant, key }: KernelOb
 /** Whether an object of the network's own is one that all of its endpoints rest on: no tunnel that leads to one VTEP of many. */
 export function isOfAll({ settings }: DesiredNetwork, { kind, key = "" }: KernelObject): boolean {
   if (kind === "tunnel") return wantedTunnels(settings, []).has(key);
-  return kind === "network" || kind === "protection" || kind === "bridge";
+  return ["network", "subnet", "protection", "bridge"].includes(kind);
 }
 
 /** Its tunnels take packets from everybody: without the filter they stay down. */

@@ -27,12 +27,15 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
       const place = placeOf(`attach to network ${request.network}`, request);
       const endpoint = await agent.attachments.attach({ ...request, place });
       const state = agent.desired.networks.get(endpoint.network);
-      const addresses = state === undefined ? [] : agent.desired.addressesOf(endpoint, state.network);
+      const here = agent.dataplane.networks.get(endpoint.network);
+      const addresses =
+        here?.local(endpoint.id)?.addresses ??
+        (state === undefined ? [] : agent.desired.addressesOf(endpoint, state.network));
       return {
         endpoint: kinds.endpoint.toMessage(endpoint),
         interface: interfaceOf(place),
         // What it may send: while that changes, the device lets larger packets pass than anybody sends.
-        mtu: agent.dataplane.networks.get(endpoint.network)?.settings.mtu ?? 0,
+        mtu: here?.settings.mtu ?? 0,
         addresses: addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`),
         revision: BigInt(agent.revision),
       };

@@ -21,18 +21,24 @@ function brief(state: NetworkState): string {
 it("a network travels as it is told, and in a change as the phase says", () => {
   const before = network({ mode: "l3", encapsulation: "gre" });
   const after = network({ mode: "l3", encapsulation: "vxlan", crossSubnet: true });
-  assert.equal(brief({ network: before, effectiveMtu: 1472 }), "gre () 1472");
+  assert.equal(brief({ network: before, effectiveMtu: 1472, placement: "own" }), "gre () 1472");
   const change = beginChange({ ...before, mtu: 1472 }, undefined, { ...after, mtu: 1450 }, { mtu: 1472, now: 0 });
   assert.ok(change !== undefined);
-  assert.equal(brief({ network: after, effectiveMtu: 1450, change }), "gre (vxlan:4789 or direct) 1450 of 1472");
+  assert.equal(
+    brief({ network: after, effectiveMtu: 1450, placement: "own", change }),
+    "gre (vxlan:4789 or direct) 1450 of 1472",
+  );
   const send = nextPhase(change, 1, []);
-  assert.equal(brief({ network: after, effectiveMtu: 1450, change: send }), "vxlan:4789 or direct (gre) 1450 of 1472");
-  assert.equal(brief({ network: after, effectiveMtu: 1450 }), "vxlan:4789 or direct () 1450");
+  assert.equal(
+    brief({ network: after, effectiveMtu: 1450, placement: "own", change: send }),
+    "vxlan:4789 or direct (gre) 1450 of 1472",
+  );
+  assert.equal(brief({ network: after, effectiveMtu: 1450, placement: "own" }), "vxlan:4789 or direct () 1450");
 });
 
 it("an event of each phase, and of the end, names whom those before left behind", () => {
-  const before = { network: network({ mtu: 1400 }), effectiveMtu: 1400 };
-  const after = { network: network({ encapsulation: "geneve" }), effectiveMtu: 1450 };
+  const before = { network: network({ mtu: 1400 }), effectiveMtu: 1400, placement: "own" } as const;
+  const after = { network: network({ encapsulation: "geneve" }), effectiveMtu: 1450, placement: "own" } as const;
   const change = beginChange(
     { ...before.network, mtu: 1400 },
     undefined,
@@ -57,7 +63,7 @@ it("an event of each phase, and of the end, names whom those before left behind"
 
 it("direct is in no tunnel", () => {
   assert.equal(
-    brief({ network: network({ mode: "l3", encapsulation: "direct" }), effectiveMtu: 1500 }),
+    brief({ network: network({ mode: "l3", encapsulation: "direct" }), effectiveMtu: 1500, placement: "own" }),
     "direct () 1500",
   );
 });

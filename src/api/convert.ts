@@ -1,7 +1,7 @@
 import type { WeftError } from "../base/errors.ts";
 import { ok, type Result } from "../base/result.ts";
 import type { NetworkChange } from "../model/phase.ts";
-import type { Network, NodeSettings } from "../model/resources.ts";
+import type { Network, NodeSettings, Placement } from "../model/resources.ts";
 import { asFields, codec, wrong } from "./codec.ts";
 import { networkChange } from "./convert-change.ts";
 import { NetworkStateSchema } from "./generated/weft/v1/node_pb.js";
@@ -13,17 +13,25 @@ export interface NetworkState {
   readonly network: Network;
   /** Octets of the largest inner packet that endpoints send, on every node. */
   readonly effectiveMtu: number;
+  /** Of its tenant. */
+  readonly placement: Placement;
   /** The change of its way or MTU that is under way. */
   readonly change?: NetworkChange | undefined;
   /** Nodes that the last change was ended without. */
   readonly leftBehind?: readonly string[];
 }
 
+/** `undefined`: this version knows none of the name. */
+function placementOf(text: string): Placement | undefined {
+  return text === "" || text === "own" ? "own" : text === "host" ? "host" : undefined;
+}
+
 export const networkState = codec(
   NetworkStateSchema,
-  ({ network, effectiveMtu, change, leftBehind = [] }: NetworkState) => ({
+  ({ network, effectiveMtu, placement, change, leftBehind = [] }: NetworkState) => ({
     network: kinds.network.toMessage(network),
     effectiveMtu,
+    placement,
     leftBehind: [...leftBehind],
     ...(change === undefined ? {} : { change: networkChange.toMessage(change) }),
   }),
@@ -32,7 +40,15 @@ export const networkState = codec(
     const network = kinds.network.fromMessage(message.network);
     if (!network.ok) return network;
     const { effectiveMtu, leftBehind } = message;
-    const state = { network: network.value, effectiveMtu, ...(leftBehind.length === 0 ? {} : { leftBehind }) };
+    const placement = placementOf(message.placement);
+    if (placement === undefined)
+      return wrong("network state", network.value.name, `unknown placement "${message.placement}"`);
+    const state = {
+      network: network.value,
+      effectiveMtu,
+      placement,
+      ...(leftBehind.length === 0 ? {} : { leftBehind }),
+    };
     if (message.change === undefined) return ok(state);
     const change = networkChange.fromMessage(message.change);
     return change.ok ? ok({ ...state, change: change.value }) : change;

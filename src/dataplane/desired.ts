@@ -4,7 +4,7 @@ import type { MacAddress } from "../base/mac.ts";
 import type { TapSettings } from "../linux/index.ts";
 import type { Dscp } from "../model/dscp.ts";
 import { encapsulations, type TunnelTransport } from "../model/encapsulation.ts";
-import type { AllowedAddress, Bandwidth, Learning, NetworkMode, StormControl, Vni } from "../model/index.ts";
+import type { AllowedAddress, Bandwidth, Learning, NetworkMode, Placement, StormControl, Vni } from "../model/index.ts";
 import { minimumMtu } from "../model/mtu.ts";
 import type { Labels } from "../model/policy/index.ts";
 import { type EndpointsBy, type RemoteEndpoint, RemoteEndpoints, type RemotePlace } from "./remote-endpoints.ts";
@@ -29,6 +29,8 @@ export interface PeerNetwork {
 export interface NetworkSettings {
   readonly name: string;
   readonly tenant: string;
+  /** Of its tenant: where its devices and routes are. */
+  readonly placement: Placement;
   readonly vni: Vni;
   readonly mode: NetworkMode;
   readonly subnets: readonly Cidr[];

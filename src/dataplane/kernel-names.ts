@@ -58,12 +58,27 @@ function tunnelNameStart({ encapsulation, port }: TunnelTransport, vni: Vni): st
 
 /** Whether a device of weft's is a tunnel of this network, by whatever encapsulation, port and VTEP. */
 export function isTunnelOf(vni: Vni, name: string): boolean {
+  return tunnelNames(`${vni}`, vni.toString(36)).test(name);
+}
+
+/** What packets of endpoints are routed by: bridges and tunnels of all networks. */
+export function isRoutingDevice(name: string): boolean {
+  return /^br[0-9]+$/.test(name) || tunnelNames("[0-9]+", "[0-9a-z]+").test(name);
+}
+
+/** What networks have in the namespace of their tenant: those and the ports of endpoints, and what keeps these within limits. */
+export function isNetworkDevice(name: string): boolean {
+  return isRoutingDevice(name) || endpointOfPort(name) !== undefined || /^(sd|rc)[0-9]+$/.test(name);
+}
+
+/** `vni`, `shortVni`: patterns of it decimal and in base 36. */
+function tunnelNames(vni: string, shortVni: string): RegExp {
   const [shared, single] = (["shared", "per-vtep"] as const).map((kind) =>
     encapsulationsThat(({ devices }) => devices === kind)
       .map((each) => encapsulations[each].devicePrefix)
       .join("|"),
   );
-  return new RegExp(`^((${shared})${vni}(p[0-9a-f]{4})?|(${single})${vni.toString(36)}-[0-9a-z]{8})$`).test(name);
+  return new RegExp(`^((${shared})${vni}(p[0-9a-f]{4})?|(${single})${shortVni}-[0-9a-z]{8})$`);
 }
 
 /** FNV-1a of 64 bits, of which 41 fit eight digits of base 36. */
@@ -134,6 +149,11 @@ export function tapAliasOf(instance: string, endpoint: string): string {
 export function endpointOfTap(instance: string, alias: string | undefined): string | undefined {
   const start = tapAliasOf(instance, "");
   return alias?.startsWith(start) === true ? alias.slice(start.length) : undefined;
+}
+
+/** Whether an alias is one that this instance gives; one may have been taken off. */
+export function isAliasOf(instance: string, alias: string | undefined): boolean {
+  return alias === undefined || alias === aliasOf(instance) || alias.startsWith(`${aliasOf(instance)} `);
 }
 
 /** The alias of an endpoint's port: also of which namespace, by its inode number, the other end was put into. */
@@ -236,6 +256,24 @@ export function tenantOfHostTable(instance: string, table: string): string | und
  */
 export function routeMetric(identity: UplinkIdentity): number {
   return (digest(identity, "metric").readUInt32BE(0) | 0x8000_0000) >>> 0;
+}
+
+/** Whether a route with this metric on the host may be an uplink's. */
+export function isMetricOfUplink(metric = 0): boolean {
+  return metric >= 0x8000_0000;
+}
+
+const onHostPrefix = (instance: string): string => `weft-tenant-${instance}-`;
+
+/** The filter of a tenant whose networks are in the host's own namespace, and by its name the record that they are. */
+export function onHostTable({ instance, tenant }: UplinkIdentity): string {
+  return `${onHostPrefix(instance)}${tenant}`;
+}
+
+/** The tenant whose filter this is, or `undefined` when the table is none of this instance. */
+export function tenantOfOnHostTable(instance: string, table: string): string | undefined {
+  const prefix = onHostPrefix(instance);
+  return table.startsWith(prefix) ? table.slice(prefix.length) : undefined;
 }
 
 /** 40 bits that are this uplink's. */

@@ -4,7 +4,7 @@ import { messageOf } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { isSameList } from "../base/lists.ts";
 import type { TunnelTransport } from "../model/encapsulation.ts";
-import type { Rate, Vni } from "../model/index.ts";
+import type { Placement, Rate, Vni } from "../model/index.ts";
 import { type PolicyDirection, policyDirections } from "../model/policy/index.ts";
 import { getLink, NetlinkSocket, type Watch } from "../netlink/index.ts";
 import type { BandwidthUse } from "./bandwidth/use.ts";
@@ -14,7 +14,7 @@ import { DroppedReport } from "./guard/dropped-report.ts";
 import { Guard } from "./guard/guard.ts";
 import type { Dropped } from "./guard/rows.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
-import { aliasOf, tenantOfNamespace } from "./kernel-names.ts";
+import { aliasOf, tenantOfNamespace, tenantOfOnHostTable } from "./kernel-names.ts";
 import type { NetworkDataplane, PortTraffic } from "./network-dataplane.ts";
 import type { KernelObject } from "./objects.ts";
 import { DesiredPolicies } from "./policy/desired-policies.ts";
@@ -126,7 +126,7 @@ export class NodeDataplane {
     this.#namespaceNames = options.kernel.watchNamed(
       (name) => {
         const tenant = tenantOfNamespace(options.instance, name);
-        if (tenant !== undefined) this.#tenants.get(tenant)?.trigger();
+        if (tenant !== undefined) this.#tenants.get(queueKey(tenant, "own"))?.trigger();
       },
       (error) => this.#onNamesUnwatched(error),
     );
@@ -149,9 +149,10 @@ export class NodeDataplane {
     return this.#desired;
   }
 
-  /** Those of a tenant. */
-  networksOf(tenant: string): readonly DesiredNetwork[] {
-    return [...(this.#ofTenants.get(tenant)?.values() ?? [])];
+  /** Those of a tenant, and of these such as are where `placement` says. */
+  networksOf(tenant: string, placement?: Placement): readonly DesiredNetwork[] {
+    const all = [...(this.#ofTenants.get(tenant)?.values() ?? [])];
+    return placement === undefined ? all : all.filter(({ settings }) => settings.placement === placement);
   }
 
   /** The network as it shall be. One with another VNI, tenant or mode is another network, whose endpoints are yet to come. */
@@ -160,6 +161,7 @@ export class NodeDataplane {
     const isSame =
       present?.settings.vni === settings.vni &&
       present.settings.tenant === settings.tenant &&
+      present.settings.placement === settings.placement &&
       present.settings.mode === settings.mode;
     if (isSame) {
       present.setSettings(settings);
@@ -183,7 +185,7 @@ export class NodeDataplane {
     if (ofTenant?.size === 0) this.#ofTenants.delete(tenant);
     if (this.network(name)?.dataplane.desired === network) return;
     this.#isPruned = false;
-    this.#tenants.get(tenant)?.distrustLeftovers();
+    for (const queue of this.#queuesOf(tenant)) queue.distrustLeftovers();
   }
 
   /** The desired state is complete: from now on the kernel is made equal to it. */
@@ -217,7 +219,8 @@ export class NodeDataplane {
       const isJoined = dataplane.desired.settings.peers.every((peer) => tenant.isJoinedTo(peer.tenant));
       return { namespace, socket, dataplane, isJoined };
     };
-    const own = this.#tenants.get(this.#desired.get(name)?.settings.tenant ?? "");
+    const desired = this.#desired.get(name);
+    const own = desired && this.#queueThatHas(desired);
     // One that goes, or was another tenant's, is where it was.
     return (
       (own && placeIn(own)) ??
@@ -228,12 +231,12 @@ export class NodeDataplane {
     );
   }
 
-  /** Whether the port of an endpoint of this node is as it shall be. */
   /** Whether somebody has a tap of the host open. */
   isOpen(tap: string): Promise<boolean> {
     return this.#underlay.hostDevices.isOpen(tap);
   }
 
+  /** Whether the port of an endpoint of this node is as it shall be. */
   isPortInPlace(network: string, endpoint: string): boolean {
     const { desired, ports } = this.network(network)?.dataplane ?? {};
     if (desired === undefined || desired !== this.#desired.get(network)) return false;
@@ -262,7 +265,7 @@ export class NodeDataplane {
 
   /** Whether nothing is left to do. */
   get inSync(): boolean {
-    const hasQueues = [...this.#desired.values()].every(({ settings }) => this.#tenants.has(settings.tenant));
+    const hasQueues = [...this.#desired.values()].every((network) => this.#queueThatHas(network) !== undefined);
     const tenants = [...this.#tenants.values()];
     const isIdle = this.#started && this.#host.turns.isIdle && this.#problems.size === 0;
     return (
@@ -300,7 +303,9 @@ export class NodeDataplane {
   /** How often each rule of a policy decided here, or was met that only logs; `undefined`: nobody here is under it. */
   policyCounts(name: string): ReadonlyMap<string, number> | undefined {
     const policy = this.policies.find(name);
-    const kernel = policy === undefined ? undefined : this.#tenants.get(policy.tenant)?.dataplane?.policy;
+    const queue =
+      policy === undefined ? undefined : this.#queuesOf(policy.tenant).find(({ dataplane }) => dataplane !== undefined);
+    const kernel = queue?.dataplane?.policy;
     if (policy === undefined || kernel === undefined) return undefined;
     const counts = policy.rules.flatMap((rule) => {
       const count = kernel.countOf(ruleIdentifier({ policy, rule }));
@@ -348,10 +353,7 @@ export class NodeDataplane {
     if (this.#closed || !this.#started) return;
     await this.#host.run();
     if (this.#closed) return;
-    const queues =
-      tenant === undefined
-        ? [...this.#tenants.values()]
-        : [this.#tenants.get(tenant)].filter((queue) => queue !== undefined);
+    const queues = tenant === undefined ? [...this.#tenants.values()] : this.#queuesOf(tenant);
     if (tenant === undefined) await this.#freeVnis();
     await Promise.all(queues.map(work));
     if (this.#hasLeftoverNexthops) await this.#host.run();
@@ -381,7 +383,7 @@ export class NodeDataplane {
     problems.beginPass();
     if (this.#retryAll) problems.retryAll();
     this.#retryAll = false;
-    for (const { settings } of this.#desired.values()) this.#queueOf(settings.tenant);
+    for (const { settings } of this.#desired.values()) this.#queueOf(settings.tenant, settings.placement);
     if (!this.#isPruned) await problems.attempt({ kind: "leftovers" }, () => this.#prune());
     const { hostDevices } = this.#underlay;
     if (!hostDevices.isPruned)
@@ -466,18 +468,29 @@ export class NodeDataplane {
         }
   }
 
+  /** Those of a tenant that there are. It has two only if one of its name was elsewhere before, and is not gone yet. */
+  #queuesOf(tenant: string): TenantQueue[] {
+    const queues = placements.map((placement) => this.#tenants.get(queueKey(tenant, placement)));
+    return queues.filter((queue) => queue !== undefined);
+  }
+
+  #queueThatHas({ settings: { tenant, placement } }: DesiredNetwork): TenantQueue | undefined {
+    return this.#tenants.get(queueKey(tenant, placement));
+  }
+
   /** The queue of a tenant, from now on. */
-  #queueOf(name: string): TenantQueue {
-    const present = this.#tenants.get(name);
+  #queueOf(name: string, placement: Placement): TenantQueue {
+    const key = queueKey(name, placement);
+    const present = this.#tenants.get(key);
     if (present !== undefined) return present;
     const problems = new Problems(this.#report, this.#options.clock, this.#problems);
     const queue = new TenantQueue({
       name,
       clock: this.#options.clock,
       problems,
-      networks: () => this.networksOf(name),
+      networks: () => this.networksOf(name, placement),
       isWanted: (network) => this.#desired.get(network.settings.name) === network,
-      open: ({ trigger }) => this.#openTenant(name, problems, trigger),
+      open: (opening) => this.#openTenant(opening, placement),
       onPass: (moment) => {
         this.#options.onPass?.(moment, name);
         // Rows may have left nexthops that nobody needs any more.
@@ -489,40 +502,43 @@ export class NodeDataplane {
         this.#writesOfClosed += dataplane?.writes ?? 0;
         if (dataplane !== undefined) this.#guard.tenantGone(dataplane.namespace.inode);
         setImmediate(() => this.#triggerHost());
-        if (this.networksOf(name).length > 0) return false;
-        this.#tenants.delete(name);
+        if (this.networksOf(name, placement).length > 0) return false;
+        this.#tenants.delete(key);
         problems.close();
         return true;
       },
     });
-    this.#tenants.set(name, queue);
+    this.#tenants.set(key, queue);
     return queue;
   }
 
-  async #openTenant(name: string, problems: Problems, onDamage: () => void): Promise<TenantDataplane> {
+  async #openTenant(queue: TenantQueue, placement: Placement): Promise<TenantDataplane> {
+    const { name, problems, trigger: onDamage } = queue;
     const { kernel, clock, instance, onTraffic, onTrafficMissed } = this.#options;
     const opened = await TenantDataplane.open({
       kernel,
       clock,
       instance,
       tenant: name,
+      placement,
+      networksOnHost: () => [...this.#desired.values()].filter(({ settings }) => settings.placement === "host"),
       underlay: this.#underlay,
       guard: this.#guard,
       policies: this.policies.of(name),
       problems,
       report: this.#report,
       holderOf: (vni) => {
-        for (const queue of this.#tenants.values())
-          for (const network of queue.stale()) if (network.settings.vni === vni) return network;
+        for (const each of this.#tenants.values())
+          for (const network of each.stale()) if (network.settings.vni === vni) return network;
         return undefined;
       },
-      sideOf: (tenant) => this.#tenants.get(tenant)?.dataplane,
+      sideOf: (tenant) => this.#tenants.get(queueKey(tenant, "own"))?.dataplane,
       pairTurns: this.#pairTurns,
       onDamage,
       onOverrun: () => {
         this.#tellOverrun(`comparing everything of tenant ${name}`);
         onTrafficMissed?.();
-        this.#tenants.get(name)?.dataplane?.distrust();
+        queue.dataplane?.distrust();
         onDamage();
       },
       onTraffic: onTraffic ?? (() => {}),
@@ -541,10 +557,15 @@ export class NodeDataplane {
     try {
       for (const name of await this.#options.kernel.listNamed()) {
         const tenant = tenantOfNamespace(this.#options.instance, name);
-        if (tenant !== undefined && (await this.#isOwnNamespace(name))) this.#queueOf(tenant).found();
+        if (tenant !== undefined && (await this.#isOwnNamespace(name))) this.#queueOf(tenant, "own").found();
+      }
+      for (const table of await this.#underlay.nftables.tables("inet")) {
+        const tenant = tenantOfOnHostTable(this.#options.instance, table);
+        if (tenant !== undefined) this.#queueOf(tenant, "host").found();
       }
       const needsUplink = (tenant: string): boolean => TenantDataplane.needsUplink(this.networksOf(tenant));
-      await this.#underlay.removeUplinks(() => new Set([...this.#tenants.keys()].filter(needsUplink)));
+      const tenants = (): string[] => Array.from(this.#tenants.values(), ({ name }) => name);
+      await this.#underlay.removeUplinks(() => new Set(tenants().filter(needsUplink)));
     } catch (error) {
       this.#isPruned = false;
       throw error;
@@ -634,4 +655,11 @@ function reasonsOf(denied: Readonly<Record<PolicyDirection, number>> = { ingress
     ...(ingress === 0 ? {} : { "policy-ingress": ingress }),
     ...(egress === 0 ? {} : { "policy-egress": egress }),
   };
+}
+
+const placements = ["own", "host"] as const satisfies readonly Placement[];
+
+/** Names of tenants have no blanks. */
+function queueKey(tenant: string, placement: Placement): string {
+  return placement === "own" ? tenant : `${tenant} on the host`;
 }

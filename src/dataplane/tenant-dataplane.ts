@@ -2,7 +2,7 @@ import { prefixLengthOf } from "../base/cidr.ts";
 import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import { isErrno } from "../linux/index.ts";
-import type { Vni } from "../model/index.ts";
+import type { Placement, Vni } from "../model/index.ts";
 import {
   deleteLink,
   deleteRoute,
@@ -24,6 +24,9 @@ import type { Guard } from "./guard/guard.ts";
 import type { Kernel, KernelNamespace } from "./kernel.ts";
 import {
   endpointOfPort,
+  isAliasOf,
+  isMetricOfUplink,
+  isNetworkDevice,
   isOwnLink,
   leavingGroup,
   namespaceName,
@@ -33,6 +36,7 @@ import {
 } from "./kernel-names.ts";
 import { NetworkDataplane, type PortTraffic, removalKind } from "./network-dataplane.ts";
 import { Nftables } from "./nft/nftables.ts";
+import { OnHost, protectionOnHost } from "./on-host/on-host.ts";
 import { type PeerSide, TenantPeerings } from "./peering/tenant-peerings.ts";
 import { peeringsOf } from "./peering/wanted.ts";
 import type { TenantPolicies } from "./policy/desired-policies.ts";
@@ -42,7 +46,7 @@ import { ReconciledObjects } from "./reconcile/reconciled-objects.ts";
 import type { Problems, Report } from "./report.ts";
 import type { Turns } from "./rounds.ts";
 import { ensureNamespaceName, openTenantNamespace, removeTenantNamespace } from "./tenant-namespace.ts";
-import { TenantProtection } from "./tenant-protection.ts";
+import { protectionOfNamespace, TenantProtection } from "./tenant-protection.ts";
 import type { UnderlayDataplane } from "./underlay-dataplane.ts";
 import { requestOf } from "./uplink/networks-request.ts";
 import { isEmptyRequest, type UplinkRequest } from "./uplink/request.ts";
@@ -60,6 +64,7 @@ export interface TenantOptions {
   readonly clock: Clock;
   readonly instance: string;
   readonly tenant: string;
+  readonly placement: Placement;
   readonly underlay: UnderlayDataplane;
   readonly guard: Guard;
   /** Who may talk to whom. */
@@ -68,6 +73,8 @@ export interface TenantOptions {
   readonly report: Report;
   /** The network, of whichever tenant, that is to leave and has the VNI; `undefined`: there is none. */
   readonly holderOf: (vni: Vni) => DesiredNetwork | undefined;
+  /** All networks in the host's own namespace. */
+  readonly networksOnHost: () => readonly DesiredNetwork[];
   /** The namespace of another tenant; `undefined` until it is there. */
   readonly sideOf: (tenant: string) => PeerSide | undefined;
   /** Of all tenants, for what concerns two of them. */
@@ -106,6 +113,8 @@ export class TenantDataplane {
   readonly #watch: Watch;
   readonly #nftables: Nftables;
   readonly #protection: TenantProtection;
+  /** Absent: the tenant has a namespace of its own. */
+  readonly #onHost: OnHost | undefined;
   readonly #peerings: TenantPeerings;
   /** There from the first network on that needs it. */
   #uplink: Uplink | undefined;
@@ -125,22 +134,19 @@ export class TenantDataplane {
     this.policy = opened.policy;
     this.#watch = opened.watch;
     this.#nftables = opened.nftables;
-    this.#protection = new TenantProtection({ ...options, ...opened });
+    const isOnHost = options.placement === "host";
+    this.#onHost = isOnHost ? new OnHost(options) : undefined;
+    const plan = isOnHost ? protectionOnHost(options, opened.namespace) : protectionOfNamespace(opened.namespace);
+    this.#protection = opened.all.adopt(new TenantProtection({ ...options, ...opened, plan }), (each) => each.close());
     this.#peerings = new TenantPeerings({ ...options, ...opened, turns: options.pairTurns });
     this.#removals = new ReconciledObjects(this.#removing(), options.clock);
     this.#listen();
   }
 
-  /** Makes the tenant's namespace, or takes up the one that an earlier run made. */
+  /** Makes the tenant's namespace, or takes up the one that an earlier run made, or the host's own. */
   static async open(options: TenantOptions): Promise<TenantDataplane> {
-    const { namespace, socket } = await openTenantNamespace(
-      options.kernel,
-      namespaceName(options.instance, options.tenant),
-      options.instance,
-    );
     using stack = new DisposableStack();
-    stack.use(namespace);
-    stack.use(socket);
+    const { namespace, socket } = await openNamespace(options, stack);
     const watch = stack.use(
       new Watch({
         open: (socket) => namespace.openChannel(socket),
@@ -151,7 +157,7 @@ export class TenantDataplane {
     );
     const links = await socket.dump(listLinks());
     // An earlier run ended between two steps of deleting them. Those that are wanted again by now are made anew.
-    const leaving = links.filter(({ group }) => group === leavingGroup);
+    const leaving = links.filter(({ group, name }) => group === leavingGroup && isNetworkDevice(name));
     await deleteTogether(socket, leaving);
     const ports = links.filter((link) => isOwnLink(link) && endpointOfPort(link.name) !== undefined);
     const indexes = ports.map(({ index }) => index);
@@ -187,6 +193,7 @@ export class TenantDataplane {
   /** Whether something waits to be compared with the kernel. */
   get hasWork(): boolean {
     if (!this.#protection.isSettled || !this.#removals.isSettled || !this.policy.isSettled) return true;
+    if (this.#onHost?.hasWork === true) return true;
     if (!this.#peerings.isSettled) return true;
     return this.#uplink?.hasWork === true || [...this.networks.values()].some((network) => !network.isSettled);
   }
@@ -218,9 +225,12 @@ export class TenantDataplane {
   }
 
   /** Deletes what is weft's and belongs to none of the `wanted` networks: an earlier run left it. */
-  async prune(wanted: readonly DesiredNetwork[]): Promise<void> {
+  async prune(ofTenant: readonly DesiredNetwork[]): Promise<void> {
+    const isOnHost = this.#onHost !== undefined;
+    const wanted = isOnHost ? this.#options.networksOnHost() : ofTenant;
     await this.#pruneDevices(wanted);
     await this.#pruneRoutes(wanted);
+    if (isOnHost) return;
     if (this.#uplink === undefined && !TenantDataplane.needsUplink(wanted)) await this.#pruneUplinkFilter();
   }
 
@@ -234,12 +244,18 @@ export class TenantDataplane {
     this.#options.guard.keepPorts(this.namespace.inode, indexes);
     this.policy.keepPorts(indexes);
     this.#options.guard.keepNetworks(this.namespace.inode, new Set(wanted.map(({ settings }) => settings.vni)));
-    const leftovers = links.filter((link) => isOwnLink(link) && !kept.has(link.name));
+    const leftovers = links.filter((link) => this.#isOfTenant(link) && !kept.has(link.name));
     await this.#deleteTogether(leftovers.map((link) => async () => [link]));
     for (const { index } of leftovers)
       await this.socket.execute(deleteLink({ index })).catch((error: unknown) => {
         if (!isErrno(error, "ENODEV")) throw error;
       });
+  }
+
+  /** In a tenant's own namespace all that is weft's is the tenant's. */
+  #isOfTenant(link: Link): boolean {
+    if (!isOwnLink(link)) return false;
+    return this.#onHost === undefined || (isNetworkDevice(link.name) && isAliasOf(this.#options.instance, link.alias));
   }
 
   /** So many at a time that others do not wait long. What fails is left, and told by who deletes one after the other. */
@@ -259,8 +275,13 @@ export class TenantDataplane {
   async #pruneRoutes(wanted: readonly DesiredNetwork[]): Promise<void> {
     const routed = wanted.filter(({ settings }) => settings.mode === "l3");
     const peers = new Set(wanted.flatMap(({ settings }) => settings.peers.flatMap(({ subnets }) => subnets)));
-    for (const { destination, protocol, type, table = mainTable } of await this.socket.dump(listRoutes())) {
-      const isOfNetwork = protocol === weftProtocol && table === mainTable && prefixLengthOf(destination) > 0;
+    for (const { destination, protocol, type, priority, table = mainTable } of await this.socket.dump(listRoutes())) {
+      // On the host there are those of uplinks, too.
+      const isOfNetwork =
+        protocol === weftProtocol &&
+        table === mainTable &&
+        prefixLengthOf(destination) > 0 &&
+        (this.#onHost === undefined || !isMetricOfUplink(priority));
       if (!isOfNetwork || peers.has(destination) || routed.some((desired) => desired.owns(destination))) continue;
       const route = { destination, protocol, ...(type === undefined ? {} : { type }), nexthops: [] };
       await this.socket.execute(deleteRoute(route)).catch((error: unknown) => {
@@ -284,9 +305,14 @@ export class TenantDataplane {
     await this.#options.underlay.uplinks.take(async () => this.#uplink?.takeOff());
   }
 
-  /** Removes the namespace, unless somebody has put devices of his own into it. */
+  /** Removes the namespace, unless somebody has put devices of his own into it. Of the host's own what protected the networks goes. */
   async removeNamespace(): Promise<void> {
     const { kernel, instance, tenant, report } = this.#options;
+    if (this.#onHost !== undefined) {
+      await this.#onHost.takeOff();
+      await this.#protection.takeOff();
+      return;
+    }
     const name = namespaceName(instance, tenant);
     const foreign = await removeTenantNamespace(kernel, this.namespace, name, this.socket);
     if (foreign.length === 0) return;
@@ -315,7 +341,8 @@ export class TenantDataplane {
       if (this.networks.get(desired.settings.name)?.desired === desired || this.#mustWait(desired)) continue;
       this.networks.set(desired.settings.name, this.#makeNetwork(desired));
     }
-    await this.#protection.reconcile(wanted);
+    await this.#protection.reconcile(wanted, this.#options.underlay.tunnelPorts);
+    await this.#onHost?.provide(wanted);
     this.policy.setNetworks(wanted.map(({ settings }) => settings));
     const policy = { kind: "policy", tenant: this.#options.tenant };
     await problems.attempt(policy, () => this.policy.reconcile());
@@ -327,7 +354,7 @@ export class TenantDataplane {
     const links = new LinkTable(this.socket);
     for (const network of this.networks.values()) {
       if (network.isSettled) continue;
-      if (this.#isProtected(network)) await network.reconcile(links);
+      if (this.#isProtected(network) && (await this.#hasRoom(network))) await network.reconcile(links);
     }
     const ports = Array.from(this.networks.values(), (network) => network.ports);
     await problems.attempt(policy, () =>
@@ -378,6 +405,7 @@ export class TenantDataplane {
   }
 
   #ensureName(): void {
+    if (this.#onHost !== undefined) return;
     const { kernel, instance, tenant, report } = this.#options;
     if (!ensureNamespaceName(kernel, this.namespace, namespaceName(instance, tenant))) return;
     report({
@@ -408,6 +436,11 @@ export class TenantDataplane {
     return false;
   }
 
+  /** One that is there has taken its room. */
+  async #hasRoom({ bridge, desired }: NetworkDataplane): Promise<boolean> {
+    return this.#onHost === undefined || bridge.index !== 0 || (await this.#onHost.hasRoomFor(desired));
+  }
+
   /** A prefix that the host has itself leaves the other networks as they are. */
   async #ensureUplink(request: UplinkRequest): Promise<void> {
     const { underlay, problems, tenant } = this.#options;
@@ -436,6 +469,7 @@ export class TenantDataplane {
       namespace: this.namespace,
       socket: this.socket,
       underlay: underlay.socket,
+      isOnHost: this.#onHost !== undefined,
       underlayNamespace: underlay.namespace,
       underlayInode: underlay.inode,
       get offload() {
@@ -535,4 +569,16 @@ export class TenantDataplane {
       this.#isChangingDevices = false;
     }
   }
+}
+
+async function openNamespace(
+  { kernel, instance, tenant, placement, underlay }: TenantOptions,
+  stack: DisposableStack,
+): Promise<Pick<Opened, "namespace" | "socket">> {
+  if (placement === "own") {
+    const { namespace, socket } = await openTenantNamespace(kernel, namespaceName(instance, tenant), instance);
+    return { namespace: stack.use(namespace), socket: stack.use(socket) };
+  }
+  const { namespace } = underlay;
+  return { namespace, socket: stack.use(new NetlinkSocket({ channel: namespace.openChannel({}) })) };
 }

@@ -1,28 +1,35 @@
 import type { Clock } from "../base/clock.ts";
 import { isSameList } from "../base/lists.ts";
-import { listLinks, type NetlinkSocket } from "../netlink/index.ts";
+import { type Link, listLinks, type NetlinkSocket } from "../netlink/index.ts";
 import type { DesiredNetwork, NetworkSettings } from "./desired.ts";
 import type { KernelNamespace } from "./kernel.ts";
-import {
-  endpointPortName,
-  isOwnLink,
-  routingFilterName,
-  suppressionFilterName,
-  tunnelPattern,
-} from "./kernel-names.ts";
+import { endpointPortName, isOwnLink, routingFilterName, suppressionFilterName } from "./kernel-names.ts";
 import { KeptTable } from "./nft/kept-table.ts";
 import type { Nftables } from "./nft/nftables.ts";
-import { handedUpTable, routingFilterTable } from "./nft/routing-filter.ts";
+import { handedUpTable, routingFilterTable, tunnelPatterns } from "./nft/routing-filter.ts";
 import { suppressionFilterTable } from "./nft/suppression-filter.ts";
 import type { NftTable } from "./nft/table.ts";
 import type { Objects } from "./reconcile/objects.ts";
 import { ReconciledObjects } from "./reconcile/reconciled-objects.ts";
 import type { Report } from "./report.ts";
-import { ensureTenantSysctls } from "./tenant-sysctls.ts";
+import { ensureTenantSysctls, type SysctlChange } from "./tenant-sysctls.ts";
+
+/** What protects the networks of a tenant where they are. */
+export interface ProtectionPlan {
+  readonly filters: readonly ProtectionFilter[];
+  /** Filters name the ports of endpoints in any case; else only where frames may have tags. */
+  readonly knowsPorts: boolean;
+  /** Makes settings so that are not so; `devices`: those that packets of endpoints are routed by. */
+  ensureSettings(devices: readonly string[]): readonly SysctlChange[];
+}
+
+export interface ProtectionFilter extends Pick<NftTable, "family" | "name"> {
+  table(networks: readonly DesiredNetwork[], tunnelPorts: readonly number[]): NftTable;
+}
 
 export interface TenantProtectionOptions {
   readonly tenant: string;
-  readonly namespace: KernelNamespace;
+  readonly plan: ProtectionPlan;
   readonly socket: NetlinkSocket;
   readonly nftables: Nftables;
   readonly clock: Clock;
@@ -31,28 +38,31 @@ export interface TenantProtectionOptions {
   readonly onDamage: () => void;
 }
 
-const filters = ["handed up", "routing", "suppression"] as const;
-type Filter = (typeof filters)[number];
-const parts = ["settings", ...filters] as const;
-type Part = (typeof parts)[number];
+const settingsPart = "settings";
+/** The settings, and each filter by its family and name. */
+type Part = string;
 
-/** What a tenant's namespace has before any network comes up in it, since it routes whatever is sent to it: settings and filters. */
+/** What is there before any network of a tenant comes up, since whatever is sent there is routed: settings and filters. */
 export class TenantProtection implements Objects<Part> {
   readonly #options: TenantProtectionOptions;
   readonly #objects: ReconciledObjects<Part>;
-  readonly #filters: Readonly<Record<Filter, KeptTable>>;
+  readonly #filters: ReadonlyMap<Part, { readonly filter: ProtectionFilter; readonly kept: KeptTable }>;
+  readonly #parts: readonly Part[];
   #networks: readonly DesiredNetwork[] = [];
   #settings: readonly NetworkSettings[] | undefined;
+  #tunnelPorts: readonly number[] = [];
   #writes = 0;
 
   constructor(options: TenantProtectionOptions) {
     this.#options = options;
     this.#objects = new ReconciledObjects(this, options.clock);
-    this.#filters = {
-      "handed up": this.#keptTable("handed up", "bridge", routingFilterName),
-      routing: this.#keptTable("routing", "inet", routingFilterName),
-      suppression: this.#keptTable("suppression", "bridge", suppressionFilterName),
-    };
+    this.#filters = new Map(
+      options.plan.filters.map((filter) => {
+        const part = `${filter.family} ${filter.name}`;
+        return [part, { filter, kept: this.#keptTable(part, filter) }];
+      }),
+    );
+    this.#parts = [settingsPart, ...this.#filters.keys()];
   }
 
   /** Settings that were written. */
@@ -69,29 +79,33 @@ export class TenantProtection implements Objects<Part> {
     this.#objects.distrust();
   }
 
-  /** Somebody may have touched the namespace's settings. */
+  /** Somebody may have touched the settings. */
   damageSettings(): void {
-    this.#objects.damage("settings");
+    this.#objects.damage(settingsPart);
     this.#options.onDamage();
   }
 
-  /** Makes it so for these networks. Throws what the kernel refuses. */
-  async reconcile(networks: readonly DesiredNetwork[]): Promise<void> {
+  /** Makes it so for these networks. `tunnelPorts`: UDP ports of all tunnels of this node. Throws what the kernel refuses. */
+  async reconcile(networks: readonly DesiredNetwork[], tunnelPorts: readonly number[]): Promise<void> {
     const settings = networks.map((network) => network.settings);
-    // Ports are in a filter only where frames may have tags.
-    const isSame = this.#settings !== undefined && isSameList(settings, this.#settings);
-    if (!isSame || settings.some(({ vlanTags }) => vlanTags)) for (const filter of filters) this.#objects.mark(filter);
+    const isSame =
+      this.#settings !== undefined &&
+      isSameList(settings, this.#settings) &&
+      isSameList(tunnelPorts, this.#tunnelPorts);
+    const hasPorts = this.#options.plan.knowsPorts || settings.some(({ vlanTags }) => vlanTags);
+    if (!isSame || hasPorts) for (const part of this.#filters.keys()) this.#objects.mark(part);
     this.#networks = networks;
     this.#settings = settings;
+    this.#tunnelPorts = tunnelPorts;
     await this.#objects.settle();
   }
 
   keys(): readonly Part[] {
-    return parts;
+    return this.#parts;
   }
 
   rankOf(part: Part): number {
-    return parts.indexOf(part);
+    return this.#parts.indexOf(part);
   }
 
   isWanted(): boolean {
@@ -99,40 +113,40 @@ export class TenantProtection implements Objects<Part> {
   }
 
   async ensure(part: Part, isDamaged: boolean): Promise<void> {
-    if (part === "settings") await this.#ensureSettings();
-    else await this.#filters[part].ensure(this.#tableOf(part), isDamaged);
+    const { filter, kept } = this.#filters.get(part) ?? {};
+    if (filter === undefined) await this.#ensureSettings();
+    else await kept?.ensure(filter.table(this.#networks, this.#tunnelPorts), isDamaged);
   }
 
-  /** It goes with the namespace. */
+  /** It goes with the tenant: {@link takeOff}. */
   async remove(): Promise<void> {}
 
   /** Whoever calls {@link reconcile} hears of it. */
   onAttempt(): void {}
 
-  #tableOf(filter: Filter): NftTable {
-    const networks = this.#settings ?? [];
-    switch (filter) {
-      case "handed up":
-        return handedUpTable(networks);
-      case "routing":
-        return routingFilterTable(networks);
-      case "suppression":
-        return suppressionFilterOf(this.#networks);
+  /** Takes the filters off, the last first. */
+  async takeOff(): Promise<void> {
+    for (const { filter, kept } of [...this.#filters.values()].reverse()) {
+      await this.#options.nftables.remove(filter.family, filter.name);
+      kept.forget();
     }
   }
 
+  close(): void {
+    for (const { kept } of this.#filters.values()) kept.close();
+  }
+
   async #ensureSettings(): Promise<void> {
-    const { tenant, namespace, socket, report } = this.#options;
+    const { tenant, plan, socket, report } = this.#options;
     const links = await socket.dump(listLinks());
-    const routing = links.filter((link) => isOwnLink(link) && link.master === undefined).map(({ name }) => name);
-    for (const { name, found, wanted } of ensureTenantSysctls(namespace, routing)) {
+    for (const { name, found, wanted } of plan.ensureSettings(links.filter(isRouting).map((link) => link.name))) {
       this.#writes++;
       const message = `had been changed to ${found}; set to ${wanted} again`;
       report({ level: "warning", kind: "repaired", object: { kind: "sysctl", tenant, key: name }, message });
     }
   }
 
-  #keptTable(filter: Filter, family: NftTable["family"], name: string): KeptTable {
+  #keptTable(part: Part, { family, name }: ProtectionFilter): KeptTable {
     const { tenant, nftables, report, onDamage } = this.#options;
     return new KeptTable({
       nftables,
@@ -141,16 +155,36 @@ export class TenantProtection implements Objects<Part> {
       object: { kind: "nft table", tenant, key: `${family} ${name}` },
       report,
       onDamage: () => {
-        this.#objects.damage(filter);
+        this.#objects.damage(part);
         onDamage();
       },
     });
   }
 }
 
+function isRouting(link: Link): boolean {
+  return isOwnLink(link) && link.master === undefined;
+}
+
+/** Of a tenant that has a namespace of its own. */
+export function protectionOfNamespace(namespace: KernelNamespace): ProtectionPlan {
+  const settingsOf = (networks: readonly DesiredNetwork[]) => networks.map(({ settings }) => settings);
+  return {
+    filters: [
+      { family: "bridge", name: routingFilterName, table: (networks) => handedUpTable(settingsOf(networks)) },
+      { family: "inet", name: routingFilterName, table: (networks) => routingFilterTable(settingsOf(networks)) },
+      { family: "bridge", name: suppressionFilterName, table: suppressionFilterOf },
+    ],
+    knowsPorts: false,
+    ensureSettings: (devices) => ensureTenantSysctls(namespace, devices),
+  };
+}
+
 function suppressionFilterOf(wanted: readonly DesiredNetwork[]): NftTable {
   const tunnelsOf = (isMeant: (network: DesiredNetwork) => boolean): string[] =>
-    wanted.filter((network) => network.settings.mode === "l2" && isMeant(network)).flatMap(tunnelPatterns);
+    wanted
+      .filter((network) => network.settings.mode === "l2" && isMeant(network))
+      .flatMap(({ settings }) => tunnelPatterns(settings));
   return suppressionFilterTable({
     suppressed: tunnelsOf(({ settings }) => settings.arpSuppression && !settings.localLearning),
     own: tunnelsOf(({ settings }) => settings.gateways.length > 0),
@@ -161,9 +195,4 @@ function suppressionFilterOf(wanted: readonly DesiredNetwork[]): NftTable {
         .flatMap(({ locals }) => Array.from(locals.keys(), endpointPortName)),
     ],
   });
-}
-
-/** The tunnels of a network as the filter matches them. */
-function tunnelPatterns({ settings: { vni, transport, standby } }: DesiredNetwork): string[] {
-  return [...(transport === undefined ? [] : [transport]), ...standby].map((each) => tunnelPattern(each, vni));
 }

@@ -21,6 +21,7 @@ export interface TenantQueueOptions {
 
 /** One tenant's work in the kernel, which waits for no other tenant's. */
 export class TenantQueue {
+  readonly name: string;
   readonly rounds: Rounds;
   readonly problems: Problems;
   readonly #options: TenantQueueOptions;
@@ -37,6 +38,7 @@ export class TenantQueue {
 
   constructor(options: TenantQueueOptions) {
     this.#options = options;
+    this.name = options.name;
     this.problems = options.problems;
     this.rounds = new Rounds(() => this.#pass());
   }

@@ -47,10 +47,17 @@ export interface SysctlChange {
  * this kernel lacks do not matter, nor those of devices that went away.
  */
 export function ensureTenantSysctls(namespace: KernelNamespace, devices: readonly string[]): readonly SysctlChange[] {
-  const changes: SysctlChange[] = [];
   // Those of all devices come first: they set each device's, too.
-  const wantedOfAll = [sysctls, ...devices.map(ofDevice)].flatMap((settings) => Object.entries(settings));
-  for (const [key, wanted] of wantedOfAll) {
+  return ensureSysctls(namespace, [sysctls, ...devices.map(ofDevice)]);
+}
+
+/** Makes settings so if they are not so, one after the other. */
+export function ensureSysctls(
+  namespace: KernelNamespace,
+  settings: readonly Readonly<Record<string, string>>[],
+): readonly SysctlChange[] {
+  const changes: SysctlChange[] = [];
+  for (const [key, wanted] of settings.flatMap((each) => Object.entries(each))) {
     const found = namespace.readSysctl(key);
     if (found === undefined || found === wanted) continue;
     namespace.writeSysctl(key, wanted);

@@ -53,6 +53,7 @@ function declared(
   return {
     get: (kind, name) => (of[kind] as readonly { name: string }[]).find((each) => each.name === name) as never,
     rivalsOf: (draft) => index.rivals(draft),
+    tenantsOnHosts: () => [],
     networksOf: (tenant) => index.ofTenant(tenant),
     overlappingIn: (tenant, subnets) => index.overlappingIn(tenant, subnets),
     withPeers: (tenant) => index.withPeers(tenant),

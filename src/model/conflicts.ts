@@ -7,6 +7,7 @@ import { checkFloatingAddress, checkFloatingAddressesOf } from "./floating-addre
 import type { PlainKind, Resources } from "./kinds.ts";
 import { combinationProblems } from "./network-rules.ts";
 import { checkPeers } from "./peering.ts";
+import { checkNewPlacement, checkPlacementChange, checkPlacementOf } from "./placement.ts";
 import { isSubnetPeer, type Policy } from "./policy/index.ts";
 import { formatProblem } from "./problem.ts";
 import type { Block, Endpoint, FloatingAddress, Network, NetworkDraft, Tenant, Vni } from "./resources.ts";
@@ -48,7 +49,7 @@ export const plainRules: {
     deletion(name: string, declared: Declared): WeftError[];
   };
 } = {
-  tenant: { creation: checkNewTenant, change: () => [], deletion: checkTenantDeletion },
+  tenant: { creation: checkNewTenant, change: checkPlacementChange, deletion: checkTenantDeletion },
   policy: { creation: checkNewPolicy, change: checkPolicyChange, deletion: () => [] },
   "floating-address": {
     creation: checkNewFloatingAddress,
@@ -66,8 +67,10 @@ export function checkNewFloatingAddress(value: FloatingAddress, declared: Declar
 }
 
 /** Why the tenant cannot be created. */
-export function checkNewTenant({ name }: Tenant, declared: Declared): WeftError[] {
-  return declared.get("tenant", name) === undefined ? [] : [nameTaken("tenant", name)];
+export function checkNewTenant(tenant: Tenant, declared: Declared): WeftError[] {
+  const { name } = tenant;
+  const taken = declared.get("tenant", name) === undefined ? [] : [nameTaken("tenant", name)];
+  return [...taken, ...checkNewPlacement(tenant, declared)];
 }
 
 /** Why the policy cannot be created: the tenant is missing, the name is taken, or it names what is no network of the tenant. */
@@ -131,6 +134,7 @@ export function checkNewNetwork(network: NetworkDraft, declared: Declared): Weft
   }
   return [
     ...errors,
+    ...checkPlacementOf(network, attempted, declared),
     ...checkPeers(network, attempted, declared),
     ...checkFloatingAddressesOf(network, attempted, declared),
   ];
@@ -189,6 +193,7 @@ export function checkNetworkChange(
   }
   return [
     ...errors,
+    ...checkPlacementOf(after, attempted, declared),
     ...checkPeers(after, attempted, declared),
     ...checkFloatingAddressesOf(after, attempted, declared),
   ];

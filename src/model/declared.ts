@@ -2,13 +2,15 @@ import type { Cidr } from "../base/cidr.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { DeclaredKind, Resources } from "./kinds.ts";
 import type { Policy } from "./policy/index.ts";
-import type { FloatingAddress, Network, NetworkDraft, Node } from "./resources.ts";
+import type { FloatingAddress, Network, NetworkDraft, Node, Tenant } from "./resources.ts";
 
 /** All that is declared, and where nodes are, for rules to look at what they need of it. */
 export interface Declared {
   get<Kind extends DeclaredKind>(kind: Kind, name: string): Resources[Kind] | undefined;
   /** Networks that may contradict one: all that are alike in anything, each once, and never one of its name. */
   rivalsOf(network: NetworkDraft): Iterable<Network>;
+  /** Those with placement `host`. */
+  tenantsOnHosts(): Iterable<Tenant>;
   networksOf(tenant: string): Iterable<Network>;
   /** The networks of a tenant that have a subnet that overlaps one of these; some more than once. */
   overlappingIn(tenant: string, subnets: readonly Cidr[]): Iterable<Network>;

@@ -16,6 +16,15 @@ export function checkFloatingAddress(floating: FloatingAddress, attempted: strin
     return [new WeftError({ code: "not-found", attempted, reason, hint: "list the networks with: weft network list" })];
   }
   const errors = [...placeObstacles(floating, network, attempted)];
+  if (declared.get("tenant", network.tenant)?.placement === "host")
+    errors.push(
+      new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: `network ${network.name} is of tenant ${network.tenant}, whose networks are in the host's own namespace`,
+        hint: "let rules of the host lead there, as those of service load balancers do",
+      }),
+    );
   const taken = (reason: string, hint: string): void => {
     errors.push(new WeftError({ code: "already-exists", attempted, reason, hint }));
   };

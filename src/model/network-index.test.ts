@@ -35,6 +35,7 @@ function refusals(network: Network, rivals: Iterable<Network>): Set<string> {
   const errors = checkNewNetwork(network, {
     get: () => ({ name: network.tenant, placement: "own" }) as never,
     rivalsOf: () => rivals,
+    tenantsOnHosts: () => [],
     networksOf: () => [],
     overlappingIn: () => [],
     withPeers: () => [],

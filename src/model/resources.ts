@@ -16,11 +16,14 @@ export type Vni = number & { readonly [vniBrand]: true };
 /** The IP version of the underlay that carries a network. */
 export type UnderlayFamily = "ipv4" | "ipv6";
 
+/** Where the networks of a tenant are on each node: in a network namespace of its own, or in the host's. */
+export type Placement = "own" | "host";
+
 /** Whose networks they are. A tenant's networks share one network namespace on each node. */
 export interface Tenant {
   readonly name: string;
-  /** `own`: a network namespace of its own on each node. */
-  readonly placement: "own";
+  /** It stays as it was when the tenant was created. */
+  readonly placement: Placement;
   /** Which nodes may host the tenant's networks. Absent: every node. */
   readonly nodeSelector?: NodeSelector;
 }

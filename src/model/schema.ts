@@ -233,7 +233,7 @@ const nodeSelector = labels
 
 const tenantSchema = fields({
   name: text(parseTenantName),
-  placement: oneOf("own").default("own"),
+  placement: oneOf("own", "host").default("own"),
   nodeSelector,
 });
 

@@ -5,7 +5,7 @@ import { FloatingIndex } from "../model/floating-index.ts";
 import type { DeclaredKind, PlainKind, Resources } from "../model/kinds.ts";
 import { NetworkIndex } from "../model/network-index.ts";
 import type { Policy } from "../model/policy/index.ts";
-import type { FloatingAddress, Network, NetworkDraft, Node, Vni } from "../model/resources.ts";
+import type { FloatingAddress, Network, NetworkDraft, Node, Tenant, Vni } from "../model/resources.ts";
 import type { State, Versioned } from "./state.ts";
 
 /** What the state has, and before it what a transaction that is being made puts there. Neither is copied. */
@@ -59,6 +59,13 @@ export class DeclaredSoFar implements Declared {
     const isCurrent = ({ name }: Network): boolean => this.#networks.get(name) === undefined;
     yield* this.#state.networkIndex.rivals(network, isCurrent);
     yield* this.#networks.rivals(network);
+  }
+
+  *tenantsOnHosts(): Iterable<Tenant> {
+    for (const { value } of this.#state.plain.tenant.values())
+      if (value.placement === "host" && !this.#plain.has(`tenant ${value.name}`)) yield value;
+    for (const [key, value] of this.#plain)
+      if (key.startsWith("tenant ") && (value as Tenant).placement === "host") yield value as Tenant;
   }
 
   *networksOf(tenant: string): Iterable<Network> {

@@ -6,10 +6,10 @@ import type { Clock } from "../base/clock.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type {
+  HostedNetworks,
   Leaving,
   NetworkEntry,
   Part,
-  Placement,
   State,
   StateChange,
   StoredEndpoint,
@@ -247,7 +247,7 @@ export class Fanout {
   }
 
   /** Nodes host networks from now on. Those that share one with each other by that alone are told of each other first. */
-  #startHosting(starts: readonly Placement[]): void {
+  #startHosting(starts: readonly HostedNetworks[]): void {
     const begun = new Map(starts.map(({ node, entries }) => [node, new Set(entries)]));
     const told = new Pairs();
     for (const { node, entries } of starts) {
@@ -267,7 +267,7 @@ export class Fanout {
   }
 
   /** Nodes host networks no more. Those that share none with each other any more part. */
-  #stopHosting(leaves: readonly Placement[]): void {
+  #stopHosting(leaves: readonly HostedNetworks[]): void {
     for (const { node, entries } of leaves) {
       const watcher = this.#watchers.get(node);
       if (watcher !== undefined) this.#drop(watcher, entries);

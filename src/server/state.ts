@@ -24,6 +24,7 @@ import {
   type Network,
   type Node,
   type NodeSettings,
+  type Placement,
   passedNodes,
   type UnderlayFamily,
 } from "../model/resources.ts";
@@ -142,6 +143,8 @@ export class NetworkEntry {
   revision: number;
   /** Octets of the largest inner packet that endpoints send, on every node. */
   effectiveMtu = 0;
+  /** Of its tenant. */
+  placement: Placement = "own";
   /** The same that devices let pass: more while a change of it is under way. */
   deviceMtu = 0;
   /** Its nodes carry more than devices let pass: that shall go by phases, which are yet to begin. */
@@ -276,7 +279,11 @@ export type StateChange =
       readonly leaves: Leaving | undefined;
     }
   /** Networks are routed with each other from now on, or are not any more: nodes come to route into some of them, or cease to. */
-  | { readonly kind: "rerouted"; readonly starts: readonly Placement[]; readonly leaves: readonly Placement[] }
+  | {
+      readonly kind: "rerouted";
+      readonly starts: readonly HostedNetworks[];
+      readonly leaves: readonly HostedNetworks[];
+    }
   | { readonly kind: "network"; readonly entry: NetworkEntry }
   /** For the server alone: see {@link NetworkEntry.isMtuHeld}. */
   | { readonly kind: "mtu-held"; readonly entry: NetworkEntry }
@@ -296,13 +303,13 @@ export type StateChange =
   | { readonly kind: "identity"; readonly name: string; readonly identity: Identity };
 
 /** A node and networks that it hosts from now on, or no more. */
-export interface Placement {
+export interface HostedNetworks {
   readonly node: string;
   readonly entries: readonly NetworkEntry[];
 }
 
 /** A node that has nothing of a network any more, and what it hosts no more because of that, which may be nothing. */
-export interface Leaving extends Placement {
+export interface Leaving extends HostedNetworks {
   readonly tenant: string;
   /** It has nothing of the tenant any more. */
   readonly isLast: boolean;
@@ -435,14 +442,12 @@ export class State {
   #keepPlain(): { readonly [Kind in PlainKind]: Applier } {
     const appliers = plainKinds.map((kind) => [
       kind,
-      this.#keep<Resources[PlainKind]>(plainRecords[kind], this.plain[kind], (value) =>
-        "nodeSelector" in value ? value.nodeSelector : undefined,
-      ),
+      this.#keep<Resources[PlainKind]>(plainRecords[kind], this.plain[kind], selectionOf),
     ]);
     return Object.fromEntries(appliers);
   }
 
-  /** What is looked up by its name alone. `selection`: what of it decides which nodes count for a network. */
+  /** What is looked up by its name alone. `selection`: what follows from it for networks. */
   #keep<Value>(
     kind: Records<Value, [name: string]>,
     table: Map<string, Versioned<Value>>,
@@ -471,7 +476,7 @@ export class State {
     this.#mtuIsStale = false;
     for (const entry of this.networks.values()) {
       const wasHeld = entry.isMtuHeld;
-      if (this.#settleMtu(entry)) emit({ kind: "network", entry });
+      if (this.#settle(entry)) emit({ kind: "network", entry });
       else if (entry.isMtuHeld && !wasHeld) emit({ kind: "mtu-held", entry });
     }
   }
@@ -590,7 +595,7 @@ export class State {
   }
 
   #tellRerouted(emit: Emit): void {
-    const [starts, leaves] = [placements(this.#starts), placements(this.#leaves)];
+    const [starts, leaves] = [hostedNetworks(this.#starts), hostedNetworks(this.#leaves)];
     this.#starts.clear();
     this.#leaves.clear();
     if (starts.length > 0 || leaves.length > 0) emit({ kind: "rerouted", starts, leaves });
@@ -659,6 +664,12 @@ export class State {
     return node === undefined ? [] : [node];
   }
 
+  /** What follows from its tenant and from nodes. Answers whether its MTU is another now. */
+  #settle(entry: NetworkEntry): boolean {
+    entry.placement = this.tenants.get(entry.network.tenant)?.value.placement ?? "own";
+    return this.#settleMtu(entry);
+  }
+
   /**
    * Answers whether it is another now. It becomes smaller at once, since what is larger than the underlay carries is lost
    * already. It grows in a change alone.
@@ -700,7 +711,7 @@ export class State {
       const created = new NetworkEntry(network, change.revision, floor);
       // All of them are settled when all that counts is there.
       if (this.#loading) this.#mtuIsStale = true;
-      else this.#settleMtu(created);
+      else this.#settle(created);
       this.networks.set(name, created);
       this.#index(network);
       this.#reroute(created, emit);
@@ -1010,7 +1021,14 @@ function note(noted: Map<string, NetworkEntry[]>, node: string, entry: NetworkEn
   else entries.push(entry);
 }
 
-function placements(noted: ReadonlyMap<string, readonly NetworkEntry[]>): Placement[] {
+/** What networks have from their tenant: which nodes count for them, and where they are on these. */
+function selectionOf(value: Resources[PlainKind]): unknown {
+  if (!("placement" in value)) return undefined;
+  const { placement, nodeSelector } = value;
+  return placement === "own" ? nodeSelector : { placement, nodeSelector };
+}
+
+function hostedNetworks(noted: ReadonlyMap<string, readonly NetworkEntry[]>): HostedNetworks[] {
   return Array.from(noted, ([node, entries]) => ({ node, entries }));
 }
 

@@ -11,6 +11,7 @@ export function networkSettings(changes: Partial<NetworkSettings> = {}): Network
   return {
     name: "blue-net",
     tenant: "blue",
+    placement: "own",
     vni: 100 as Vni,
     mode: "l2",
     subnets: [cidr("10.0.0.0/24"), cidr("fd00::/64")],

@@ -53,6 +53,7 @@ test("a kernel without vxlan: the error names the module to load", async () => {
     socket,
     underlay,
     underlayNamespace: host.kernel,
+    isOnHost: false,
     offload: {},
   };
   const failures: (Error | undefined)[] = [];

@@ -13,6 +13,7 @@ import { Lab, type LabOptions } from "../../src/lab/lab.ts";
 import { labNames } from "../../src/lab/names.ts";
 import { runProgram, weftProgram } from "../../src/lab/process.ts";
 import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists, processesIn } from "../../src/linux/index.ts";
+import type { Placement } from "../../src/model/index.ts";
 import { makeTemporaryDirectory } from "../../src/testing/temporary-directory.ts";
 import { inPlaceOn } from "./in-place.ts";
 import { patience, untilNextLook } from "./patience.ts";
@@ -115,11 +116,15 @@ export type NetworkWish = Omit<MessageInitShape<typeof NetworkSchema>, "$typeNam
 };
 
 /** Tenants and networks as a manifest would make them. */
-export async function createNetworks(lab: Lab, networks: readonly NetworkWish[]): Promise<void> {
+export async function createNetworks(
+  lab: Lab,
+  networks: readonly NetworkWish[],
+  placement: Placement = "own",
+): Promise<void> {
   const tenants = new Set(networks.map(({ tenant = "acme" }) => tenant));
   await lab.admin.apply({
     resources: [
-      ...[...tenants].map((name) => ({ resource: { case: "tenant" as const, value: { name } } })),
+      ...[...tenants].map((name) => ({ resource: { case: "tenant" as const, value: { name, placement } } })),
       ...networks.map(({ tenant = "acme", subnets, ...rest }) => ({
         resource: { case: "network" as const, value: { tenant, subnets: [...subnets], ...rest } },
       })),

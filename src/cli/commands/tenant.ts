@@ -1,4 +1,5 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
+import type { Placement } from "../../model/resources.ts";
 import { UsageError } from "../errors.ts";
 import { examples, outputOption, serverOption, type WithOutput, type WithServer } from "../options.ts";
 import { show } from "../output.ts";
@@ -12,28 +13,49 @@ interface SelectorOptions {
   readonly nodeSelector?: Readonly<Record<string, string>> | false;
 }
 
+interface CreateOptions extends SelectorOptions {
+  readonly placement: Placement;
+}
+
 export function registerTenant(program: Command): void {
   const tenant = program.command("tenant").description("owners of networks");
 
   const create = tenant
     .command("create <name>")
     .description("create a tenant")
+    .addOption(
+      new Option(
+        "--placement <place>",
+        "where its networks are on a node: in a namespace of their own, or in the host's, as Kubernetes needs it",
+      )
+        .choices(["own", "host"])
+        .default("own"),
+    )
     .option("--node-selector <label>", "NAME=VALUE: which nodes may host its networks; repeat it", nodeSelector)
     .addOption(serverOption())
     .addOption(outputOption())
-    .action(async (name: string, options: SelectorOptions & WithServer & WithOutput) => {
+    .action(async (name: string, options: CreateOptions & WithServer & WithOutput) => {
       const [{ serverClient, declaration, ofKind }, { parseTenant, formatProblem }] = await Promise.all([
         import("../admin.ts"),
         import("../../model/index.ts"),
       ]);
-      const draft = parseTenant({ name, nodeSelector: options.nodeSelector || undefined });
+      const draft = parseTenant({
+        name,
+        placement: options.placement,
+        nodeSelector: options.nodeSelector || undefined,
+      });
       if (!draft.ok) throw new UsageError(`create tenant ${name}`, draft.error.map(formatProblem).join("; "));
       const answer = await serverClient(options.server).create({
         resources: [declaration({ kind: "tenant", ...draft.value })],
       });
       await show(options.output, ofKind("tenant", answer.resources)[0], () => `tenant ${name} created\n`);
     });
-  examples(create, "weft tenant create blue", "weft tenant create blue --node-selector zone=a");
+  examples(
+    create,
+    "weft tenant create blue",
+    "weft tenant create blue --node-selector zone=a",
+    "weft tenant create kube --placement host",
+  );
 
   const set = tenant
     .command("set <name>")

@@ -19,7 +19,7 @@ import { type DesiredNetwork, deviceMtuOf, type NetworkSettings } from "../desir
 import { aliasOf, bridgeName, weftGroup } from "../kernel-names.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
-import { applyChanges, type DeviceContext, isMarked, wrongKind } from "./device-changes.ts";
+import { applyChanges, type DeviceContext, isMarked, settleOnHost, wrongKind } from "./device-changes.ts";
 import type { LinkTable } from "./link-table.ts";
 
 export interface BridgeOptions {
@@ -71,6 +71,7 @@ export class Bridge implements Objects<string> {
       throw wrongKind(name, present, "bridge", context);
     const link = present ?? (await makeBridge(name, settings, context));
     this.#index = link.index;
+    await settleOnHost(link, context);
     if (present === undefined) {
       changes.push(`bridge ${name} had been removed; made again`);
       onMade();

@@ -2,7 +2,8 @@ import { WeftError } from "../../base/errors.ts";
 import { SystemError } from "../../linux/index.ts";
 import type { Link, NetlinkSocket, Request } from "../../netlink/index.ts";
 import type { KernelNamespace } from "../kernel.ts";
-import { aliasOf, isOwnLink } from "../kernel-names.ts";
+import { aliasOf, isOwnLink, isRoutingDevice } from "../kernel-names.ts";
+import { ensureRoutingSettings, keepWithoutAddresses } from "../on-host/device-settings.ts";
 
 export interface DeviceContext {
   readonly instance: string;
@@ -12,6 +13,8 @@ export interface DeviceContext {
   /** The underlay namespace, in which the outer packets of tunnels travel. */
   readonly underlay: NetlinkSocket;
   readonly underlayNamespace: KernelNamespace;
+  /** That is the host's own namespace, in which devices are as the host's settings have it. */
+  readonly isOnHost: boolean;
   /** Limits of the underlay interface, which a tunnel that is bound to none does not inherit. */
   readonly offload: OffloadLimits;
 }
@@ -20,6 +23,13 @@ export interface DeviceContext {
 export interface OffloadLimits {
   readonly gsoMaxSize?: number;
   readonly gsoMaxSegments?: number;
+}
+
+/** Makes a device quiet that is about to come up, and a router where packets of endpoints go through it. */
+export async function settleOnHost(link: Link, { isOnHost, namespace, socket }: DeviceContext): Promise<void> {
+  if (!isOnHost) return;
+  await keepWithoutAddresses(link, socket);
+  if (isRoutingDevice(link.name)) ensureRoutingSettings(namespace, [link.name]);
 }
 
 /** Sends what makes a device as it shall be; notes it where the device was there before. */

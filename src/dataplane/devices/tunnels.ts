@@ -26,7 +26,7 @@ import { aliasOf, isOwnLink, isTunnelOf, weftGroup } from "../kernel-names.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import { isPortAs, tunnelPort } from "./bridge-port.ts";
-import { applyChanges, type DeviceContext, isMarked, wrongKind } from "./device-changes.ts";
+import { applyChanges, type DeviceContext, isMarked, settleOnHost, wrongKind } from "./device-changes.ts";
 import type { LinkTable } from "./link-table.ts";
 
 /** A tunnel in the kernel. */
@@ -151,6 +151,7 @@ export class Tunnels implements Objects<string> {
     }
     this.#remember({ ...wanted, index: link.index });
     try {
+      await settleOnHost(link, context);
       await prioritise(link.index);
       const requests = [...tunnelChanges(settings, wanted, context.instance, link, this.#portAt(bridge(), wanted))];
       if (found !== undefined && requests.length > 0) onChange(isDamaged);
@@ -285,7 +286,7 @@ async function createTunnel(network: NetworkSettings, device: TunnelDevice, cont
     group: weftGroup,
     info: infoOf(device),
   };
-  if (device.byLinkNamespace) {
+  if (device.byLinkNamespace && !context.isOnHost) {
     // Made from the tenant's namespace: for these kinds the link namespace is the one that outer packets travel in.
     const linkNamespaceId = await namespaceIdOf(context.socket, context.underlayNamespace);
     await context.socket.execute(createLink(kind, { ...settings, linkNamespaceId }));

@@ -27,42 +27,49 @@ const unspecified = "::";
  * is handed up {@link handedUpTable} has seen.
  */
 export function routingFilterTable(networks: readonly NetworkSettings[]): NftTable {
-  const bound = networks.flatMap(({ vni, gateways }) => {
-    const prefixes = gateways.map(({ address, prefixLength }) => cidrOf(address, prefixLength));
-    return [...new Set(prefixes)].map((prefix) => ({ device: bridgeName(vni), prefix }));
-  });
   const layer3 = networks.filter(({ mode }) => mode === "l3");
-  const tunnels = layer3.flatMap(({ vni, transport, standby }) =>
-    [...standby, ...(transport === undefined ? [] : [transport])].map((each) => tunnelPattern(each, vni)),
-  );
-  const routed = [...layer3.flatMap(({ subnets }) => subnets), ...bound.map(({ prefix }) => prefix)];
   const peerings = peeringsOf(networks);
-  const ipv6 = bound.filter(({ prefix }) => cidrFamily(prefix) === 6).map(({ device }) => device);
   return {
     family: "inet",
     name: routingFilterName,
     sets: [
-      ...families.flatMap((family) => [
-        boundSet(family, bound),
-        nft.prefixSet("routed", family, routed),
-        ...peerSets(family, peerings, peeringsOf(layer3)),
-      ]),
+      ...entranceSets(networks),
+      ...families.flatMap((family) => peerSets(family, peerings, peeringsOf(layer3))),
       nft.set(
         "peerings",
         nftField.ifname,
         peerings.map(({ device }) => device),
       ),
-      nft.set("neighbours", nftField.ifname, ipv6),
-      nft.set(
-        "bridges",
-        nftField.ifname,
-        networks.map(({ vni }) => bridgeName(vni)),
-      ),
-      macSet(networks),
-      nft.rangeSet("tunnels", nftField.ifname, tunnels),
     ],
     rules: routingRules,
   };
+}
+
+/** The sets that {@link entranceRules} and {@link neighbourRules} look into. */
+export function entranceSets(networks: readonly NetworkSettings[]): FilledSet[] {
+  const bound = networks.flatMap(({ vni, gateways }) => {
+    const prefixes = gateways.map(({ address, prefixLength }) => cidrOf(address, prefixLength));
+    return [...new Set(prefixes)].map((prefix) => ({ device: bridgeName(vni), prefix }));
+  });
+  const layer3 = networks.filter(({ mode }) => mode === "l3");
+  const routed = [...layer3.flatMap(({ subnets }) => subnets), ...bound.map(({ prefix }) => prefix)];
+  const ipv6 = bound.filter(({ prefix }) => cidrFamily(prefix) === 6).map(({ device }) => device);
+  return [
+    ...families.flatMap((family) => [boundSet(family, bound), nft.prefixSet("routed", family, routed)]),
+    nft.set("neighbours", nftField.ifname, ipv6),
+    nft.set(
+      "bridges",
+      nftField.ifname,
+      networks.map(({ vni }) => bridgeName(vni)),
+    ),
+    macSet(networks),
+    nft.rangeSet("tunnels", nftField.ifname, layer3.flatMap(tunnelPatterns)),
+  ];
+}
+
+/** The tunnels of a network as sets of devices have them. */
+export function tunnelPatterns({ vni, transport, standby }: NetworkSettings): string[] {
+  return [...standby, ...(transport === undefined ? [] : [transport])].map((each) => tunnelPattern(each, vni));
 }
 
 /**
@@ -80,7 +87,8 @@ export function handedUpTable(networks: readonly NetworkSettings[]): NftTable {
 
 const receiver = { payload: { protocol: "ether", field: "daddr" } };
 
-function macSet(networks: readonly NetworkSettings[]): FilledSet {
+/** The MACs of their bridges. */
+export function macSet(networks: readonly NetworkSettings[]): FilledSet {
   return nft.set(
     "macs",
     nftField.ether_addr,
@@ -130,20 +138,47 @@ function ofFamily(family: IpFamily, prefixes: readonly Cidr[]): string[] {
 
 const outward = { meta: { key: "oifname" } };
 
+/** Of frames that a bridge switches, nothing is judged by addresses. */
+export const switchedRule = nft.rule(
+  "prerouting",
+  nft.match(nft.by, "@bridges"),
+  nft.match(receiver, "@macs", "!="),
+  nft.accept,
+);
+
+/** What may enter by bridges and tunnels, by its source. */
+export const entranceRules = (family: IpFamily): NftObject[] => [
+  nft.rule("prerouting", nft.match({ concat: [nft.by, nft.address(family, "saddr")] }, `@bound${family}`), nft.accept),
+  nft.rule("prerouting", nft.match(nft.by, "@tunnels"), nft.source(family, `@routed${family}`), nft.accept),
+  nft.rule("prerouting", nft.match(nft.by, "@tunnels"), nft.icmpErrors[family], nft.accept),
+];
+
+/** How endpoints ask for their gateway's MAC. */
+export const neighbourRules: readonly NftObject[] = [
+  nft.rule(
+    "prerouting",
+    nft.match(nft.by, "@neighbours"),
+    nft.source(6, nft.prefix(linkLocalPrefix)),
+    nft.match({ meta: { key: "l4proto" } }, icmpv6),
+    nft.accept,
+  ),
+  nft.rule(
+    "prerouting",
+    nft.match(nft.by, "@neighbours"),
+    nft.source(6, unspecified),
+    nft.match(nft.icmpType[6], "nd-neighbor-solicit"),
+    nft.accept,
+  ),
+];
+
 const routingRules: readonly NftObject[] = [
   nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
   nft.chain("forward", { type: "filter", hook: "forward", prio: nft.hookPriority.filter }),
   nft.chain("output", { type: "filter", hook: "output", prio: nft.hookPriority.filter }),
   nft.rule("prerouting", nft.match(nft.by, { set: ["lo", tenantDevice].sort() }), nft.accept),
-  nft.rule("prerouting", nft.match(nft.by, "@bridges"), nft.match(receiver, "@macs", "!="), nft.accept),
+  switchedRule,
   ...families.flatMap((family) => [
-    nft.rule(
-      "prerouting",
-      nft.match({ concat: [nft.by, nft.address(family, "saddr")] }, `@bound${family}`),
-      nft.accept,
-    ),
-    nft.rule("prerouting", nft.match(nft.by, "@tunnels"), nft.source(family, `@routed${family}`), nft.accept),
-    nft.rule("prerouting", nft.match(nft.by, "@tunnels"), nft.icmpErrors[family], nft.accept),
+    ...entranceRules(family),
     nft.rule(
       "prerouting",
       nft.match({ concat: [nft.by, nft.address(family, "saddr"), nft.address(family, "daddr")] }, `@peers${family}`),
@@ -162,20 +197,7 @@ const routingRules: readonly NftObject[] = [
       nft.accept,
     ),
   ]),
-  nft.rule(
-    "prerouting",
-    nft.match(nft.by, "@neighbours"),
-    nft.source(6, nft.prefix(linkLocalPrefix)),
-    nft.match({ meta: { key: "l4proto" } }, icmpv6),
-    nft.accept,
-  ),
-  nft.rule(
-    "prerouting",
-    nft.match(nft.by, "@neighbours"),
-    nft.source(6, unspecified),
-    nft.match(nft.icmpType[6], "nd-neighbor-solicit"),
-    nft.accept,
-  ),
+  ...neighbourRules,
   nft.rule("prerouting", nft.drop),
   ...families.map((family) =>
     nft.rule(
@@ -188,7 +210,8 @@ const routingRules: readonly NftObject[] = [
   ...families.map((family) => nft.rule("output", nft.redirect[family], nft.drop)),
 ];
 
-const handedUpRules: readonly NftObject[] = [
+/** What bridges may hand up, to be dropped else. */
+export const handedUpRules: readonly NftObject[] = [
   nft.chain("input", { type: "filter", hook: "input", prio: nft.bridgePriority.filter }),
   nft.rule("input", nft.match({ payload: { protocol: "ether", field: "type" } }, "arp"), nft.accept),
   nft.rule("input", nft.match(receiver, "@macs"), nft.accept),

@@ -1,7 +1,7 @@
 import type { IpFamily } from "../../base/ip.ts";
 import { type Link, listLinks, type NftSet, nftField } from "../../netlink/index.ts";
 import type { KernelNamespace } from "../kernel.ts";
-import { forwardingTable, hostDevicePattern, isOwnLink, weftGroup } from "../kernel-names.ts";
+import { forwardingTable, hostDevicePattern, isOwnLink, isRoutingDevice, weftGroup } from "../kernel-names.ts";
 import type { NftTable } from "../nft/table.ts";
 import * as nft from "../nft/words.ts";
 import type { Report } from "../report.ts";
@@ -78,7 +78,8 @@ export async function ensureForwarding(
 export async function releaseForwarding(underlay: Side): Promise<number> {
   const { namespace, socket, nftables } = underlay;
   const links = await socket.dump(listLinks());
-  if (links.some((link) => isOwnLink(link) && hostDevicePattern.test(link.name))) return 0;
+  if (links.some((link) => isOwnLink(link) && (hostDevicePattern.test(link.name) || isRoutingDevice(link.name))))
+    return 0;
   const recorded = await recordedDevices(underlay);
   if (recorded === undefined) return 0;
   let writes = 0;

@@ -50,7 +50,10 @@ export function planHostRoutes(input: HostRouteInput): HostRoutePlan {
   const { identity, request, device, addresses, routes, nameOf } = input;
   const metric = routeMetric(identity);
   const own = routes.filter((route) => isOwnRoute(route, metric));
-  const foreign = routes.filter((route) => !isOwnRoute(route, metric) && isTaken(route, device)).map(withSpan);
+  const leadsThere = ({ nexthops }: Route): boolean => nexthops.some(({ index }) => index === device);
+  const foreign = routes
+    .filter((route) => !isOwnRoute(route, metric) && !leadsThere(route) && isTaken(route))
+    .map(withSpan);
   const links = foreign.filter(({ route }) => route.table === mainTable && route.type === routeType.unicast);
   const wanted = new Map<Cidr, Route>();
   const refusals: WeftError[] = [];
@@ -105,6 +108,16 @@ export function planHostRoutes(input: HostRouteInput): HostRoutePlan {
   };
 }
 
+/** A route by which packets for the prefix go, or for a part of it, that `isOwn` does not know; `undefined`: none. */
+export function routeInTheWay(
+  prefix: Cidr,
+  routes: readonly Route[],
+  isOwn: (route: Route) => boolean,
+): Route | undefined {
+  const span = spanOf(prefix);
+  return routes.find((route) => !isOwn(route) && isTaken(route) && isConflict(withSpan(route), span, prefix));
+}
+
 interface SpannedRoute extends Span {
   readonly route: Route;
 }
@@ -119,8 +132,7 @@ function hasAddress({ type, destination }: Route, address: IpAddress): boolean {
 }
 
 /** Whether somebody else's packets take this route: the host's own addresses, and what it routes anywhere but by default. */
-function isTaken(route: Route, device: number): boolean {
-  if (route.nexthops.some(({ index }) => index === device)) return false;
+function isTaken(route: Route): boolean {
   if (route.table === localTable) return route.type === routeType.local;
   return route.table === mainTable && prefixLengthOf(route.destination) > widestDefault;
 }

@@ -3,8 +3,9 @@ import { familyOf } from "../../base/ip.ts";
 import type { DesiredNetwork } from "../desired.ts";
 import type { HostAccess, UplinkRequest } from "./request.ts";
 
-/** What the networks of a tenant ask of the host together. */
-export function requestOf(networks: readonly DesiredNetwork[]): UplinkRequest {
+/** What the networks of a tenant ask of the host together. Those in the host's own namespace are there already. */
+export function requestOf(all: readonly DesiredNetwork[]): UplinkRequest {
+  const networks = all.filter(({ settings }) => settings.placement === "own");
   const withEgress = networks.filter(({ settings }) => settings.egress);
   return {
     hostAccess: networks.flatMap(hostAccessOf),

@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import type { Agent } from "../../agent/agent.ts";
 import { type Attachment, isInPlace } from "../../agent/replica.ts";
-import { type Cidr, cidrContains, cidrOf } from "../../base/cidr.ts";
+import { type Cidr, cidrContains, cidrOf, hostPrefix } from "../../base/cidr.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import { wantedRoutes } from "../../dataplane/devices/port/container-routes.ts";
 import { endpointPortName } from "../../dataplane/kernel-names.ts";
@@ -98,7 +98,7 @@ async function attach(call: Call, { network, ips, mac, bandwidth, dns }: Wishes)
     ],
     ips: local.addresses.map(({ address, prefixLength }) => ({
       address: `${address}/${prefixLength}`,
-      ...gatewayAmong(gateways, cidrOf(address, prefixLength)),
+      ...gatewayAmong(gateways, linkOf(address, prefixLength)),
       interface: 1,
     })),
     routes,
@@ -252,6 +252,12 @@ function answerOf({ configuration: { version, prevResult } }: Call, result: CniR
 
 function dnsOf({ dns }: IpamAnswer): Pick<Wishes, "dns"> {
   return dns === undefined ? {} : { dns };
+}
+
+/** What of the address' family is on its link; of one that is alone there its gateway, whatever that is. */
+function linkOf(address: IpAddress, prefixLength: number): Cidr {
+  const own = cidrOf(address, prefixLength);
+  return own === hostPrefix(address) ? cidrOf(address, 0) : own;
 }
 
 function gatewayAmong(gateways: readonly IpAddress[], prefix: Cidr): Pick<ResultAddress, "gateway"> {

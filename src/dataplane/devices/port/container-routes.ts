@@ -102,13 +102,17 @@ export function* wantedRoutes(
     }
   // Of several blocks of an endpoint's addresses the first one's gateway serves.
   for (const gateway of endpoint.gateways ?? []) {
+    const isOnItsLink = endpoint.addresses.some(({ address, prefixLength }) =>
+      cidrContains(cidrOf(address, prefixLength), gateway),
+    );
+    const nexthops = [{ index, gateway, ...(isOnItsLink ? {} : { onLink: true }) }];
     const toAll = everything[familyOf(gateway)];
     const toSubnets = network.subnets.filter((subnet) => cidrContains(subnet, gateway) && !isOnLink(subnet));
     for (const destination of [...toSubnets, toAll]) {
       if (seen.has(destination)) continue;
       seen.add(destination);
       const bound = isBound ? boundOf(destination, network) : {};
-      const route = { destination, protocol: weftProtocol, nexthops: [{ index, gateway }], ...bound };
+      const route = { destination, protocol: weftProtocol, nexthops, ...bound };
       yield destination === toAll ? { ...route, priority } : route;
     }
   }

@@ -15,6 +15,7 @@ import {
 import { deviceMtuOf, type LocalEndpoint, type NetworkSettings } from "../../desired.ts";
 import type { KernelNamespace } from "../../kernel.ts";
 import { bridgeName, endpointPortName, portAliasOf, weftGroup, weftProtocol } from "../../kernel-names.ts";
+import { keepWithoutAddresses } from "../../on-host/device-settings.ts";
 import { endpointPort, isPortAs } from "../bridge-port.ts";
 import type { LinkTable } from "../link-table.ts";
 import { type ContainerContext, containerEnd } from "./container-end.ts";
@@ -30,6 +31,8 @@ export interface PortContext extends ContainerContext, DeviceEndContext {
   /** Opens a socket in a container's namespace; its writes are counted. */
   readonly openSocket: (namespace: KernelNamespace) => NetlinkSocket;
   readonly bridgeIndex: number;
+  /** The ports are in the host's own namespace. */
+  readonly isOnHost: boolean;
   /**
    * Lets the endpoint send from its port, and get there, what it may, and nothing else. Tells whether anything of the port had to be
    * written for that; what it shares with other ports does not count.
@@ -71,6 +74,7 @@ export async function ensureEndpointPort(
     if (end === undefined && other.settleMoved === undefined) throw movedAway(endpoint, other);
   }
   const { inode } = other.namespace;
+  if (context.isOnHost) await keepWithoutAddresses(port, context.socket);
   const beforeGuard = writes();
   const isGuardWritten = await context.guardPort(endpoint, port.index);
   const ofGuard = writes() - beforeGuard;

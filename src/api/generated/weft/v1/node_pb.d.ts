@@ -887,6 +887,13 @@ export declare type NetworkState = Message<"weft.v1.NetworkState"> & {
    * @generated from field: repeated string left_behind = 21;
    */
   leftBehind: string[];
+
+  /**
+   * Of its tenant; empty: own.
+   *
+   * @generated from field: string placement = 22;
+   */
+  placement: string;
 };
 
 /**
