@@ -360,8 +360,19 @@ function policy(draft: object): Policy {
 }
 
 /** `transport`: absent where nodes share a link and there is no tunnel. */
-function routed(name: string, family: IpFamily, transport: TunnelTransport | undefined): Scenario {
-  const { transport: _usual, ...plain } = networkSettings({ mode: "l3", localVtep: sceneVteps[family], subnets: [] });
+function routed(
+  name: string,
+  family: IpFamily,
+  transport: TunnelTransport | undefined,
+  changes: Partial<NetworkSettings> = {},
+  changed: Partial<NetworkSettings> = {},
+): Scenario {
+  const { transport: _usual, ...plain } = networkSettings({
+    mode: "l3",
+    localVtep: sceneVteps[family],
+    subnets: [],
+    ...changes,
+  });
   const settings = transport === undefined ? plain : { ...plain, transport };
   return {
     name,
@@ -377,7 +388,7 @@ function routed(name: string, family: IpFamily, transport: TunnelTransport | und
     },
     later(dataplane) {
       const network = dataplane.networks.get("blue-net") as DesiredNetwork;
-      set(network, { mtu: 1400 });
+      set(network, { mtu: 1400, ...changed });
       putBlock(network, "10.8.0.64/26", 4);
       network.removeBlock(cidr("10.8.0.128/26"));
       network.removeBlock(cidr("fd08:0:0:3::/64"));
@@ -473,6 +484,15 @@ export const specialScenarios: readonly Scenario[] = [
     4,
     { gateways, egress: true, hostAccess: true },
     { egressBlocked: [cidr("203.0.113.0/24")] },
+  ),
+  ...(["vxlan", "gre"] as const).map((encapsulation) =>
+    routed(
+      `in the host's own namespace, by ${encapsulation}`,
+      4,
+      transportOf(encapsulation),
+      { placement: "host", egress: true, hostAccess: true },
+      { egressBlocked: [cidr("203.0.113.0/24")] },
+    ),
   ),
   floating("floating addresses", 4),
   bridged("learning at ports, tags, no suppression", 4, { localLearning: true, vlanTags: true, arpSuppression: false }),

@@ -77,7 +77,31 @@ const fdb = (namespace: FakeNamespace, device: string, flags: number, address = 
   flags,
 });
 
+const onHost = "in the host's own namespace, by vxlan";
+const onTheHost =
+  (make: (namespace: FakeNamespace) => Request): Damage["act"] =>
+  (scene) =>
+    request(scene.machine.host, make(scene.machine.host));
+
 const damages: readonly Damage[] = [
+  {
+    what: "tunnel on the host deleted",
+    scenario: onHost,
+    repaired: /^tunnel vx100/,
+    act: onTheHost(() => deleteLink({ name: "vx100" })),
+  },
+  {
+    what: "bridge on the host deleted",
+    scenario: onHost,
+    repaired: /^bridge br100/,
+    act: onTheHost(() => deleteLink({ name: "br100" })),
+  },
+  {
+    what: "route of a block on the host",
+    scenario: onHost,
+    repaired: /^route to 10\.8\.0\.64\/26/,
+    act: onTheHost(() => deleteRoute({ destination: cidr("10.8.0.64/26"), protocol: 119, nexthops: [] })),
+  },
   {
     what: "tunnel deleted",
     scenario: l2,
