@@ -14,6 +14,7 @@ import {
   checkPolicyChange,
   checkTenantDeletion,
   chooseVni,
+  plainRules,
 } from "./conflicts.ts";
 import type { Declared } from "./declared.ts";
 import type { Encapsulation } from "./encapsulation.ts";
@@ -53,7 +54,7 @@ function declared(
   return {
     get: (kind, name) => (of[kind] as readonly { name: string }[]).find((each) => each.name === name) as never,
     rivalsOf: (draft) => index.rivals(draft),
-    tenantsOnHosts: () => [],
+    tenantsOnHosts: () => tenants.filter(({ placement }) => placement === "host"),
     networksOf: (tenant) => index.ofTenant(tenant),
     overlappingIn: (tenant, subnets) => index.overlappingIn(tenant, subnets),
     withPeers: (tenant) => index.withPeers(tenant),
@@ -95,6 +96,27 @@ const peerOf = (network: string) => ({
 const endpoints = [{ id: "0123456789ab", node: "h1", ips: [ip("10.0.0.2"), ip("fd00::2")] }];
 
 const given = declared(tenants, networks);
+const kube: Tenant = { name: "kube", placement: "host" };
+const withHost = declared([...tenants, kube], networks);
+/** A network in the host's own namespace. */
+const onHost = (fields: object = {}): NetworkDraft =>
+  draft({
+    ...{
+      name: "pods",
+      tenant: "kube",
+      vni: 200,
+      mode: "l3",
+      subnets: ["10.50.0.0/16"],
+      hostAccess: true,
+      egress: true,
+    },
+    ...fields,
+  });
+const notOnHost = (what: string, hint: string): ["failed-precondition", string, string] => [
+  "failed-precondition",
+  `create network pods: ${what} does not go with tenant kube, whose networks are in the host's own namespace`,
+  hint,
+];
 const withPolicy = declared(tenants, [...networks, network({ name: "red-net", tenant: "red", vni: 7 })], [policy()]);
 
 const openFields = { name: "open", vni: 101, subnets: ["10.1.0.0/24"], gateways: ["10.1.0.1"], egress: true };
@@ -128,6 +150,61 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
         "choose another name, or use the existing one: weft tenant show red",
       ],
     ],
+  ],
+  ["a tenant on hosts", checkNewTenant(kube, given), []],
+  [
+    "a second tenant on hosts",
+    checkNewTenant({ name: "other", placement: "host" }, withHost),
+    [
+      [
+        "already-exists",
+        "create tenant other: tenant kube has placement host, and those of two would not be apart in one namespace",
+        "give it placement own, or its networks to tenant kube",
+      ],
+    ],
+  ],
+  [
+    "a tenant that moves",
+    plainRules.tenant.change(kube, { ...kube, placement: "own" }, withHost),
+    [
+      [
+        "failed-precondition",
+        "change tenant kube: placement is host and cannot become own",
+        "keep placement: host, or create another tenant and move the endpoints there",
+      ],
+    ],
+  ],
+  [
+    "a tenant on hosts for other nodes",
+    plainRules.tenant.change(kube, { ...kube, nodeSelector: { a: "b" } }, withHost),
+    [],
+  ],
+  ["a network on hosts", checkNewNetwork(onHost(), withHost), []],
+  [
+    "a layer-2 network on hosts",
+    checkNewNetwork(onHost({ mode: "l2", gateways: ["10.50.0.1"] }), withHost),
+    [notOnHost("mode l2", "say mode: l3")],
+  ],
+  [
+    "a network on hosts that they do not reach",
+    checkNewNetwork(onHost({ hostAccess: false }), withHost),
+    [notOnHost("hostAccess: false", "say hostAccess: true: a host reaches what it routes to")],
+  ],
+  [
+    "networks on hosts without a tunnel",
+    [
+      ...checkNewNetwork(onHost({ encapsulation: "direct" }), withHost),
+      ...checkNewNetwork(onHost({ crossSubnet: true }), withHost),
+    ],
+    [
+      notOnHost("encapsulation direct", "choose an encapsulation, without crossSubnet"),
+      notOnHost("crossSubnet", "choose an encapsulation, without crossSubnet"),
+    ],
+  ],
+  [
+    "a network on hosts that answers DHCP",
+    checkNewNetwork(onHost({ dhcp: {} }), withHost),
+    [notOnHost("dhcp", "attach what asks for its address to a network of another tenant")],
   ],
   ["new network", checkNewNetwork(draft({ name: "n", vni: 101, subnets: ["10.0.1.0/24"] }), given), []],
   [
