@@ -127,7 +127,7 @@ class Scene {
       const { syn, fin, rst, destinationPort, sequence, acknowledgment } = transport.header;
       const flags = Object.entries({ syn, fin, rst }).flatMap(([name, isSet]) => (isSet ? [name] : []));
       const data = payload?.protocol === "payload" ? ` ${textOf(payload.header)}` : "";
-      return `${flags.join(" ")} to ${destinationPort}, ${sequence} ${acknowledgment}${data}`.trim();
+      return `${flags.join(" ")} to ${destinationPort}, ${sequence} ${acknowledgment}${data}`.trimStart();
     });
   }
 
