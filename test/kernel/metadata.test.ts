@@ -77,7 +77,14 @@ await attach("red1", "red", "10.1.0.11");
 await idle(lab, "h1", "h2");
 
 /** BusyBox's own limit of time makes it crash. */
-const wget = (document: string, limit = 20): string[] => [`${limit}`, "busybox", "wget", "-O", "-", `http://${server}/${document}`];
+const wget = (document: string, limit = 20): string[] => [
+  `${limit}`,
+  "busybox",
+  "wget",
+  "-O",
+  "-",
+  `http://${server}/${document}`,
+];
 
 async function ask(name: Name, document: string, limit?: number): Promise<Finished> {
   using namespace = lab.namespace(name);
