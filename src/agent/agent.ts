@@ -250,6 +250,7 @@ export class Agent {
       clock: options.clock,
       random: Math.random,
       report: this.#report,
+      userDataOf: (id) => this.attached.get(id)?.userData,
     });
     parts.replica.onRewritten = () =>
       this.#report({

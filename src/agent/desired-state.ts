@@ -296,6 +296,7 @@ export class DesiredState {
       antiSpoof: network.antiSpoof,
       stormControl: network.stormControl,
       answersDhcp: network.dhcp !== undefined,
+      answersMetadata: network.dhcp?.metadata === true,
       policyDefault: network.policyDefault,
       ...(network.bandwidth === undefined ? {} : { bandwidth: network.bandwidth }),
       ...(network.endpointBandwidth === undefined ? {} : { endpointBandwidth: network.endpointBandwidth }),

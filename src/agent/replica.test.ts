@@ -146,6 +146,18 @@ test("attachments of earlier versions get route priorities, each its own, and no
   );
 });
 
+test("user data is there again as it was given, and stays when an attachment is written again", (t) => {
+  const directory = temporaryDirectory(t);
+  const before = new Replica(directory);
+  const given = { ...attachment, id: "000000000001", userData: Uint8Array.of(0, 31, 139, 255) };
+  before.putAttachment(given);
+  before.putAttachment({ ...given, owner: "cni x" });
+  before.close();
+  const replica = new Replica(directory);
+  t.after(() => replica.close());
+  assert.deepEqual(replica.attachments(), [{ ...given, owner: "cni x" }]);
+});
+
 test("an attachment without a port of the version before keeps its addresses, and is known as such", (t) => {
   const directory = temporaryDirectory(t);
   const before = new Replica(directory);
@@ -154,7 +166,7 @@ test("an attachment without a port of the version before keeps its addresses, an
   before.putAttachment({ ...attachment, id: "000000000002", place: placeIn("", "eth0", 0), owner: "cni x" });
   before.close();
   const earlier = new DatabaseSync(join(directory, "agent.db"));
-  earlier.exec("PRAGMA user_version = 8;");
+  earlier.exec("ALTER TABLE attachments DROP COLUMN userData; PRAGMA user_version = 8;");
   earlier.close();
   const replica = new Replica(directory);
   t.after(() => replica.close());

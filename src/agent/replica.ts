@@ -30,6 +30,8 @@ export interface Attachment {
   readonly bandwidth?: Bandwidth;
   /** In its own words, the program that attached it and will detach it, such as a container runtime. Absent: an operator. */
   readonly owner?: string;
+  /** What it is told when it asks for metadata: as it was given, and known on this node alone. Absent: nothing. */
+  readonly userData?: Uint8Array;
 }
 
 export type AttachmentPlace = PortPlace | ExternalPlace;
@@ -128,7 +130,7 @@ export interface ReplicaOwner {
   readonly instance: string;
 }
 
-const schemaVersion = 9;
+const schemaVersion = 10;
 
 /**
  * What this node needs to bring its endpoints back without the server: the last complete state that the server told,
@@ -289,19 +291,23 @@ export class Replica {
   }
 
   attachments(): Attachment[] {
-    return this.#statements.listAttachments.all().map(({ place, allowedAddresses, bandwidth, owner, ...row }) => ({
-      ...(row as unknown as Pick<Attachment, "id" | "network" | "state">),
-      place: JSON.parse(String(place)),
-      allowedAddresses: JSON.parse(String(allowedAddresses)),
-      ...(bandwidth === null ? {} : { bandwidth: JSON.parse(String(bandwidth)) }),
-      ...(owner === null ? {} : { owner: String(owner) }),
-    }));
+    return this.#statements.listAttachments
+      .all()
+      .map(({ place, allowedAddresses, bandwidth, owner, userData, ...row }) => ({
+        ...(row as unknown as Pick<Attachment, "id" | "network" | "state">),
+        place: JSON.parse(String(place)),
+        allowedAddresses: JSON.parse(String(allowedAddresses)),
+        ...(bandwidth === null ? {} : { bandwidth: JSON.parse(String(bandwidth)) }),
+        ...(owner === null ? {} : { owner: String(owner) }),
+        ...(userData === null ? {} : { userData: userData as Uint8Array }),
+      }));
   }
 
-  putAttachment({ id, network, state, place, allowedAddresses, bandwidth, owner }: Attachment): void {
+  putAttachment({ id, network, state, place, allowedAddresses, bandwidth, owner, userData }: Attachment): void {
     const own = bandwidth === undefined ? null : JSON.stringify(bandwidth);
     const [where, allowed] = [JSON.stringify(place), JSON.stringify(allowedAddresses)];
-    this.#write(() => this.#statements.putAttachment.run(id, network, state, where, allowed, own, owner ?? null));
+    const more = [own, owner ?? null, userData ?? null];
+    this.#write(() => this.#statements.putAttachment.run(id, network, state, where, allowed, ...more));
   }
 
   deleteAttachment(id: string): void {
@@ -457,6 +463,7 @@ export class Replica {
       CREATE INDEX endpoints_by_network ON endpoints (network);
       ${attachmentTable}
       ${addOwner}
+      ${addUserData}
       ${blockTable}
       ${policyTables}
       PRAGMA user_version = ${schemaVersion};
@@ -512,6 +519,9 @@ DROP TABLE attachmentsBefore;`;
 /** Null: an operator. */
 const addOwner = `ALTER TABLE attachments ADD COLUMN owner TEXT;`;
 
+/** Null: none. */
+const addUserData = `ALTER TABLE attachments ADD COLUMN userData BLOB;`;
+
 /** They were in a namespace without a path. */
 const tellExternal = `UPDATE attachments SET place = json_object('kind', 'external', 'interface', json_extract(place, '$.interface'))
   WHERE json_extract(place, '$.kind') = 'netns' AND json_extract(place, '$.netns') = '';`;
@@ -526,6 +536,7 @@ const schemaSteps = [
   putPlacesTogether,
   addOwner,
   tellExternal,
+  addUserData,
 ];
 
 const sql = {
@@ -562,7 +573,7 @@ const sql = {
   deletePolicyMembersOf: "DELETE FROM policyMembers WHERE tenant = ?",
   listPolicyMembers: "SELECT member FROM policyMembers",
   putAttachment:
-    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state, place = excluded.place, owner = excluded.owner",
+    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state, place = excluded.place, owner = excluded.owner",
   deleteAttachment: "DELETE FROM attachments WHERE id = ?",
-  listAttachments: "SELECT id, network, state, place, allowedAddresses, bandwidth, owner FROM attachments",
+  listAttachments: "SELECT id, network, state, place, allowedAddresses, bandwidth, owner, userData FROM attachments",
 } as const;

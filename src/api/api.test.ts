@@ -92,6 +92,7 @@ const everyNetwork: Required<Omit<Network, "gateway">> = {
     leaseTime: 600,
     bootServer: ip("10.1.0.69") as Ipv4Address,
     bootFile: "pxelinux.0",
+    metadata: true,
   },
   discovery: "multicast",
   multicast: { group: ip("ff05::7"), ttl: 4, interface: "eth1" },

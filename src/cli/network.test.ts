@@ -78,13 +78,22 @@ const changes: [name: string, create: string, ...steps: [set: string, difference
   [
     "what DHCP tells",
     `${create} --subnet fd00:1::/64`,
-    ["--dhcp", "dhcp: none -> {dns: [], ntp: [], leaseTime: 86400}"],
+    ["--dhcp", "dhcp: none -> {dns: [], ntp: [], leaseTime: 86400, metadata: false}"],
     [
       "--dns 10.1.0.53 --dns fd00:1::53 --domain lab.example",
-      "dhcp: {dns: [], ntp: [], leaseTime: 86400} -> {dns: [10.1.0.53, fd00:1::53], domain: lab.example, ntp: [], leaseTime: 86400}",
+      "dhcp: {dns: [], ntp: [], leaseTime: 86400, metadata: false} -> {dns: [10.1.0.53, fd00:1::53], domain: lab.example, ntp: [], leaseTime: 86400, metadata: false}",
     ],
-    ["--no-dhcp", "dhcp: {dns: [10.1.0.53, fd00:1::53], domain: lab.example, ntp: [], leaseTime: 86400} -> none"],
-    ["--lease-time 600", "dhcp: none -> {dns: [], ntp: [], leaseTime: 600}"],
+    [
+      "--no-dhcp",
+      "dhcp: {dns: [10.1.0.53, fd00:1::53], domain: lab.example, ntp: [], leaseTime: 86400, metadata: false} -> none",
+    ],
+    ["--metadata", "dhcp: none -> {dns: [], ntp: [], leaseTime: 86400, metadata: true}"],
+    [
+      "--no-metadata",
+      "dhcp: {dns: [], ntp: [], leaseTime: 86400, metadata: true} -> {dns: [], ntp: [], leaseTime: 86400, metadata: false}",
+    ],
+    ["--no-dhcp", "dhcp: {dns: [], ntp: [], leaseTime: 86400, metadata: false} -> none"],
+    ["--lease-time 600", "dhcp: none -> {dns: [], ntp: [], leaseTime: 600, metadata: false}"],
   ],
   [
     "peers",

@@ -4,15 +4,19 @@ import { dhcpv6Port } from "../wire/dhcpv6.ts";
 import { etherType } from "../wire/ethernet.ts";
 import { icmpv6Type } from "../wire/icmpv6.ts";
 import { ipProtocol } from "../wire/ip-protocol.ts";
-import { assembleEthernetFilter, ipOffset, ipv6NextHeaderOffset, ipv6PayloadOffset } from "./ethernet-filter.ts";
+import {
+  arpTargetOffset,
+  assembleEthernetFilter,
+  ipOffset,
+  ipv4FragmentOffset,
+  ipv4ProtocolOffset,
+  ipv6NextHeaderOffset,
+  ipv6PayloadOffset,
+  plainIpv4,
+} from "./ethernet-filter.ts";
 
 /** Octets into an Ethernet frame without a VLAN tag. */
-const arpTargetOffset = ipOffset + 24;
-const ipv4FragmentOffset = ipOffset + 6;
-const ipv4ProtocolOffset = ipOffset + 9;
 const ipv4PortsOffset = ipOffset + 20;
-/** Version 4, and five words of header: without options. */
-const plainIpv4 = 0x45;
 const ports = ({ client, server }: { readonly client: number; readonly server: number }): number =>
   client * 0x1_0000 + server;
 

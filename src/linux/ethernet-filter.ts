@@ -4,8 +4,14 @@ import { packetType } from "./packet-socket.ts";
 /** Octets into an Ethernet frame without a VLAN tag. */
 const etherTypeOffset = 12;
 export const ipOffset = 14;
+export const arpTargetOffset = ipOffset + 24;
+export const ipv4FragmentOffset = ipOffset + 6;
+export const ipv4ProtocolOffset = ipOffset + 9;
+export const ipv4DestinationOffset = ipOffset + 16;
 export const ipv6NextHeaderOffset = ipOffset + 6;
 export const ipv6PayloadOffset = ipOffset + 40;
+/** The first octet of an IPv4 header of five words: without options. */
+export const plainIpv4 = 0x45;
 
 /**
  * A filter of frames that come in without a VLAN tag: nothing else gets through. `steps` begin with the EtherType loaded, and lead to the

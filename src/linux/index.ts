@@ -4,6 +4,7 @@ export { type BpfMapLayout, type BpfObject, readBpfObject } from "./bpf-object.t
 export { configurationRequestFilter } from "./configuration-requests.ts";
 export { BpfMap, BpfProgram } from "./ebpf.ts";
 export { memoryFile } from "./memory-file.ts";
+export { metadataRequestFilter } from "./metadata-requests.ts";
 export { listMulticastGroups } from "./multicast-groups.ts";
 export {
   canonicalNamespacePath,

@@ -17,6 +17,8 @@ export interface Dhcp {
   readonly bootServer?: Ipv4Address;
   /** Path on it, or a URL. */
   readonly bootFile?: string;
+  /** Nodes answer HTTP at {@link metadataAddress} as well: what cloud-init asks for. */
+  readonly metadata: boolean;
 }
 
 /**
@@ -24,6 +26,12 @@ export interface Dhcp {
  * clients renew by unicast, ask for it by ARP, and are answered at their port. The same in guard.c.
  */
 export const serverWithoutGateway = ip("169.254.0.1") as Ipv4Address;
+
+/** Where clouds answer for metadata, and with them nodes: of 169.254.0.0/16, which nobody routes. The same in guard.c. */
+export const metadataAddress = ip("169.254.169.254") as Ipv4Address;
+
+/** Octets: as much as clouds take. */
+export const longestUserData = 16_384;
 
 /** A day: endpoints keep their addresses while their node's agent is away for half of it. */
 export const defaultLeaseTime = 86_400;
@@ -60,6 +68,15 @@ export function* dhcpProblems(dhcp: Dhcp | undefined, subnets: readonly Cidr[]):
         subnet,
         `with dhcp a prefix without ${serverWithoutGateway}, which nodes answer DHCP from where they are no gateway`,
       );
+  for (const [index, subnet] of subnets.entries())
+    if (dhcp.metadata && cidrContains(subnet, metadataAddress))
+      yield fieldProblem(
+        ["subnets", index],
+        subnet,
+        `with dhcp.metadata a prefix without ${metadataAddress}, at which nodes answer`,
+      );
+  if (dhcp.metadata && !families.has(4))
+    yield fieldProblem(["dhcp", "metadata"], "true", "false where there is no IPv4 subnet: it is at an IPv4 address");
   if (dhcp.bootServer !== undefined && dhcp.bootFile === undefined)
     yield fieldProblem(["dhcp", "bootServer"], dhcp.bootServer, "a server with a file to boot, bootFile");
   if (dhcp.bootFile !== undefined && !families.has(4))

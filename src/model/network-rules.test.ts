@@ -38,10 +38,19 @@ const allowed: object[] = [
   { ...l3, egress: true, hostAccess: true },
   { ...l3, blockSize: 4, subnets: ["10.0.0.0/30"] },
   { dhcp: {}, subnets: ["169.254.1.0/24"] },
+  { dhcp: {}, subnets: ["169.254.169.0/24"] },
   { subnets: ["169.254.0.0/24"] },
 ];
 
 const refused: [fields: object, ...problems: string[]][] = [
+  [
+    { dhcp: { metadata: true }, subnets: ["169.254.169.0/24"] },
+    "subnets[0]: found 169.254.169.0/24; allowed: with dhcp.metadata a prefix without 169.254.169.254, at which nodes answer",
+  ],
+  [
+    { dhcp: { metadata: true }, subnets: ["fd00::/64"] },
+    "dhcp.metadata: found true; allowed: false where there is no IPv4 subnet: it is at an IPv4 address",
+  ],
   [
     { dhcp: {}, subnets: ["fd00::/64", "169.254.0.0/16"] },
     "subnets[1]: found 169.254.0.0/16; allowed: with dhcp a prefix without 169.254.0.1, which nodes answer DHCP from where they are no gateway",

@@ -222,6 +222,7 @@ const dhcp = fields({
   leaseTime: integer(shortestLeaseTime, longestLeaseTime, "seconds").default(defaultLeaseTime),
   bootServer: text(parseIpv4).optional(),
   bootFile: text(parseBootFile).optional(),
+  metadata: yesOrNo.default(false),
 })
   .transform(withoutUndefined)
   .optional();

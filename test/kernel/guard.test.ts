@@ -153,11 +153,11 @@ describe("an endpoint whose node answers what it asks for", requires("nft-inet")
     protocol: "ethernet",
     header: { source: attacker.mac, destination: broadcastMac, etherType },
   });
-  const over4 = (source: Ipv4Address): LayerDraft => ({
+  const over4 = (source: Ipv4Address, destination = "255.255.255.255", fragmentOffset = 0): LayerDraft => ({
     protocol: "ipv4",
     header: {
-      ...{ dscp: 0, ecn: 0, identification: 0, dontFragment: false, moreFragments: false, fragmentOffset: 0 },
-      ...{ timeToLive: 64, protocol: "udp", source, destination: ip("255.255.255.255") as Ipv4Address },
+      ...{ dscp: 0, ecn: 0, identification: 0, dontFragment: false, moreFragments: false, fragmentOffset },
+      ...{ timeToLive: 64, protocol: "udp", source, destination: ip(destination) as Ipv4Address },
       options: new Uint8Array(),
     },
   });
@@ -195,6 +195,12 @@ describe("an endpoint whose node answers what it asks for", requires("nft-inet")
     ["UDP of IPv6 to another port", [from("ipv6"), over6("udp"), udp(546, 548)]],
     ["ARP for another address", [from("arp"), asks("169.254.0.2")]],
   ];
+  const metadata = "169.254.169.254";
+  const forMetadata: readonly [string, LayerDraft[]][] = [
+    ["ARP for the address of metadata", [from("arp"), asks(metadata)]],
+    ["any port of it", [from("ipv4"), over4(attacker.ipv4, metadata), udp(9_999, 9_999)]],
+    ["a later fragment to it", [from("ipv4"), over4(attacker.ipv4, metadata, 9), udp(0, 0)]],
+  ];
   const deliver = async (layers: LayerDraft[]): Promise<boolean> => {
     const { delivered, dropped } = await stage.play({ frame: () => buildFrame(layers) }, 10);
     assert.deepEqual(dropped, {});
@@ -206,7 +212,10 @@ describe("an endpoint whose node answers what it asks for", requires("nft-inet")
       await change({ antiSpoof, answersDhcp: true });
       for (const [name, layers] of requests) assert.equal(await deliver(layers), false, name);
       for (const [name, layers] of others) assert.equal(await deliver(layers), true, name);
-      await change({ antiSpoof, answersDhcp: false });
-      for (const [name, layers] of requests) assert.equal(await deliver(layers), true, name);
+      for (const [name, layers] of forMetadata) assert.equal(await deliver(layers), true, name);
+      await change({ antiSpoof, answersDhcp: false, answersMetadata: true });
+      for (const [name, layers] of [...requests, ...others]) assert.equal(await deliver(layers), true, name);
+      for (const [name, layers] of forMetadata) assert.equal(await deliver(layers), false, name);
+      await change({ antiSpoof, answersMetadata: false });
     });
 });

@@ -149,6 +149,18 @@ test("what the kernel refuses is given back, and nothing is left of it", async (
   assert.equal(attachments.size, 0);
 });
 
+test("user data is kept with the attachment where the network has metadata; elsewhere nothing is left of the attempt", async () => {
+  const withData = { ...request, userData: Uint8Array.of(1, 2) };
+  await assert.rejects(flow.attach(withData), /nodes of this network do not answer for metadata/);
+  assert.deepEqual(steps.slice(1), ["claimed", "disk: releasing", "kernel", "given back", "disk: gone"]);
+  assert.equal(attachments.size, 0);
+  declared.set("web", { network: { dhcp: { metadata: true } } });
+  const { id } = await flow.attach(withData);
+  assert.deepEqual(attachments.get(id)?.userData, Uint8Array.of(1, 2));
+  const large = { ...withData, place: hook("other"), userData: new Uint8Array(16_385) };
+  await assert.rejects(flow.attach(large), /its user data has 16385 octets; allowed: at most 16384/);
+});
+
 const [vxlan, geneve, gre] = [
   { encapsulation: "vxlan", port: 4789 },
   { encapsulation: "geneve", port: 6081 },

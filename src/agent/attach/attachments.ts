@@ -11,6 +11,7 @@ import type { Logger } from "../../base/logger.ts";
 import { unwrap } from "../../base/result.ts";
 import type { DesiredNetwork, KernelObject, NodeDataplane, Problems } from "../../dataplane/index.ts";
 import type { Bandwidth } from "../../model/bandwidth.ts";
+import { longestUserData } from "../../model/dhcp.ts";
 import { formatProblem } from "../../model/problem.ts";
 import { declaredIps, type Endpoint } from "../../model/resources.ts";
 import { parseBandwidth } from "../../model/schema.ts";
@@ -73,7 +74,7 @@ const mostPasses = 10;
 /** What is to be attached, once its place has been found fit. */
 interface Claim
   extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "movable" | "owner" | "patience" | "signal">,
-    Pick<Attachment, "place" | "allowedAddresses" | "bandwidth">,
+    Pick<Attachment, "place" | "allowedAddresses" | "bandwidth" | "userData">,
     Pick<Endpoint, "attachment"> {
   readonly attempted: string;
   /** The endpoint is on another node, and this one stands by for it. */
@@ -206,6 +207,7 @@ export class Attachments {
     const kind = kindOf(this.#options.kinds, request.place);
     const allowedAddresses = parseAllowedAddresses(request.allowedAddresses, attempted);
     const bandwidth = bandwidthOf(request, attempted);
+    const userData = userDataOf(request, attempted);
     const spot = await kind.find(request.place, [...attachments.values()], attempted);
     const found = (): Pick<Claim, "place" | "attachment"> => {
       const place = spot.place([...attachments.values()]);
@@ -215,6 +217,7 @@ export class Attachments {
     return this.#make(spot.key, attempted, () => ({
       ...{ network, mac, ips, labels, movable, attempted, allowedAddresses, ...found() },
       ...(bandwidth === undefined ? {} : { bandwidth }),
+      ...(userData === undefined ? {} : { userData }),
       ...(owner === undefined ? {} : { owner }),
       ...(patience === undefined ? {} : { patience }),
       ...(signal === undefined ? {} : { signal }),
@@ -240,7 +243,7 @@ export class Attachments {
     if (this.#busy.has(key))
       throw new WeftError({ code: "already-exists", attempted, reason: "the same is being attached right now" });
     const request = claimOf();
-    const { network, place, allowedAddresses, bandwidth, owner, signal } = request;
+    const { network, place, allowedAddresses, bandwidth, owner, userData, signal } = request;
     this.#busy.add(key);
     const { prepared } = request;
     const id = prepared?.id ?? randomBytes(6).toString("hex");
@@ -259,6 +262,7 @@ export class Attachments {
       allowedAddresses,
       ...(bandwidth === undefined ? {} : { bandwidth }),
       ...(owner === undefined ? {} : { owner }),
+      ...(userData === undefined ? {} : { userData }),
       state: "pending",
     };
     let here: Endpoint | undefined;
@@ -269,6 +273,7 @@ export class Attachments {
         this.#options.desired.attachmentChanged(id);
       }
       const endpoint = prepared ?? here ?? (await this.#claim(request, attachment));
+      if (userData !== undefined) this.#requireMetadata(network, attempted);
       if (hasPort(attachment)) await this.#comeIntoPlace(endpoint, request);
       signal?.throwIfAborted();
       // It may have been released meanwhile.
@@ -293,6 +298,17 @@ export class Attachments {
       this.#busy.delete(key);
       this.#claimedHere.delete(id);
     }
+  }
+
+  /** What nobody can read is not what its giver wanted. */
+  #requireMetadata(network: string, attempted: string): void {
+    if (this.#options.desired.networks.get(network)?.network.dhcp?.metadata === true) return;
+    throw new WeftError({
+      code: "failed-precondition",
+      attempted,
+      reason: "it has user data, and nodes of this network do not answer for metadata",
+      hint: `weft network set ${network} --metadata`,
+    });
   }
 
   #connection(attempted: string): NodeConnection {
@@ -659,6 +675,17 @@ function bandwidthOf({ bandwidth }: AttachRequest, attempted: string): Bandwidth
   const parsed = parseBandwidth(given(bandwidth));
   if (parsed.ok) return parsed.value;
   throw new WeftError({ code: "invalid-argument", attempted, reason: parsed.error.map(formatProblem).join("; ") });
+}
+
+function userDataOf({ userData }: AttachRequest, attempted: string): Uint8Array | undefined {
+  if (userData === undefined || userData.length === 0) return undefined;
+  if (userData.length <= longestUserData) return userData;
+  throw new WeftError({
+    code: "invalid-argument",
+    attempted,
+    reason: `its user data has ${userData.length} octets; allowed: at most ${longestUserData}`,
+    hint: "compress it with gzip, which cloud-init reads, or let it fetch the rest: #include URL",
+  });
 }
 
 function claimObject({ id, network }: Pick<Attachment, "id" | "network">): KernelObject {

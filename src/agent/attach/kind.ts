@@ -44,6 +44,8 @@ export interface AttachRequest extends AttachTarget {
   readonly movable?: boolean;
   /** Id, MAC or address of an endpoint of another node, which this one makes ready to take over. Absent: the endpoint is new. */
   readonly standby?: string;
+  /** As {@link Attachment.userData}; empty: none. */
+  readonly userData?: Uint8Array;
   /** How long the server may take to answer. Absent: as long as calls do. */
   readonly patience?: Duration;
   /** Ends the attempt, which leaves nothing. */

@@ -67,6 +67,7 @@ it("what others attached, and what has no port, no other node attaches by itself
   for (const attachment of [
     undefined,
     { ...netns, owner: "cni x" },
+    { ...tap, userData: Uint8Array.of(1) },
     attached({ kind: "external", interface: "eth0" }),
   ]) {
     const offer = offerOf(attachment);

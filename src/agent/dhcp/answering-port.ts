@@ -2,17 +2,14 @@ import type { Clock } from "../../base/clock.ts";
 import { type Duration, milliseconds, seconds } from "../../base/duration.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { KernelNamespace } from "../../dataplane/kernel.ts";
-import { configurationRequestFilter, isErrno } from "../../linux/index.ts";
+import { configurationRequestFilter } from "../../linux/index.ts";
 import { serverWithoutGateway } from "../../model/dhcp.ts";
 import type { Configuration } from "./configuration.ts";
 import { advertisementFrame, answerFrame } from "./frames.ts";
+import { PacedSocket } from "./paced-socket.ts";
 import { advertisementOf, type Former, farewellOf, tellsOf } from "./router-advertisement.ts";
 
-/** Requests of one port that are read at once, and how often one more is after that: what a hostile guest can cost. */
-const atOnce = 16;
-const oneMoreEvery = milliseconds(250);
-/** Octets of requests that wait, with the kernel's own about them: some ten. Each port has its own, and nobody fills another's. */
-const receiveBuffer = 16 * 1024;
+const pace = { atOnce: 16, oneMoreEvery: milliseconds(250), receiveBuffer: 16 * 1024 };
 /** RFC 4861 §6.2.1: MaxRtrAdvInterval is 1800 s at most, and lifetimes are to outlast three of them. */
 const longestInterval = seconds(1_800);
 
@@ -34,28 +31,20 @@ export interface AnsweringPortOptions {
  * routers tell.
  */
 export class AnsweringPort {
-  readonly index: number;
   readonly #options: AnsweringPortOptions;
-  readonly #socket: ReturnType<KernelNamespace["openPacketSocket"]>;
+  readonly #socket: PacedSocket;
   #configuration: Configuration;
-  #left = atOnce;
-  #refilled: number;
-  #cancelPause: () => void = () => {};
   #cancelAdvertisement: () => void = () => {};
-  #closed = false;
 
   constructor(options: AnsweringPortOptions) {
-    this.index = options.index;
+    const { namespace, index, clock, configuration } = options;
     this.#options = options;
-    this.#configuration = options.configuration;
-    this.#refilled = options.clock.monotonic();
-    this.#socket = options.namespace.openPacketSocket({
+    this.#configuration = configuration;
+    this.#socket = new PacedSocket({
+      ...{ namespace, index, clock, ...pace },
       filter: configurationRequestFilter(serverWithoutGateway),
-      interfaceIndex: options.index,
-      withoutOutgoing: true,
-      receiveBuffer,
+      onFrame: (frame) => this.#onRequest(frame),
     });
-    this.#socket.onReadable(() => this.#read());
     this.#advertise();
   }
 
@@ -71,45 +60,18 @@ export class AnsweringPort {
   }
 
   close(): void {
-    this.#closed = true;
-    this.#cancelPause();
     this.#cancelAdvertisement();
     this.#socket.close();
   }
 
-  #read(): void {
-    this.#refill();
-    while (this.#left > 0 && !this.#closed) {
-      const request = this.#receive();
-      if (request === undefined) return;
-      this.#left--;
-      const { frame, declined } = answerFrame(request, this.#configuration);
-      this.#send(frame);
-      if (declined !== undefined) this.#options.onDeclined(declined);
-    }
-    if (this.#closed) return;
-    this.#socket.pause();
-    this.#cancelPause = this.#options.clock.after(oneMoreEvery, () => this.#socket.onReadable(() => this.#read()));
-  }
-
-  #refill(): void {
-    const gained = Math.floor((this.#options.clock.monotonic() - this.#refilled) / oneMoreEvery);
-    this.#refilled += gained * oneMoreEvery;
-    this.#left = Math.min(atOnce, this.#left + gained);
-  }
-
-  #receive(): Uint8Array | undefined {
-    try {
-      return this.#socket.receive()?.frame;
-    } catch (error) {
-      // The port is down or gone: whoever keeps ports in order brings it back, and this with it.
-      if (isErrno(error, "ENETDOWN")) return undefined;
-      throw error;
-    }
+  #onRequest(request: Uint8Array): void {
+    const { frame, declined } = answerFrame(request, this.#configuration);
+    this.#send(frame);
+    if (declined !== undefined) this.#options.onDeclined(declined);
   }
 
   #send(frame: Uint8Array | undefined): void {
-    if (frame !== undefined) this.#socket.send(this.index, frame);
+    if (frame !== undefined) this.#socket.send(frame);
   }
 
   #advertise(former?: Former): void {

@@ -49,6 +49,15 @@ describe("what an endpoint is told", () => {
     assert.equal(exampleConfiguration({}, without).hostName, exampleEndpoint.id);
   });
 
+  it("where there is metadata and no router: that its address is on the link", () => {
+    const { dhcp } = exampleNetwork();
+    assert.ok(dhcp);
+    const withMetadata = { dhcp: { ...dhcp, metadata: true } };
+    const { ipv4 } = exampleConfiguration(withMetadata, { ...exampleEndpoint, gateways: [] });
+    assert.deepEqual(ipv4?.routes, [{ destination: "169.254.169.254/32", router: "0.0.0.0" }]);
+    assert.deepEqual(exampleConfiguration(withMetadata).ipv4?.routes, []);
+  });
+
   it("is nothing in a network without it", () => {
     const { dhcp: _, ...network } = exampleNetwork();
     assert.equal(configurationOf(network, networkSettings(), exampleEndpoint), undefined);

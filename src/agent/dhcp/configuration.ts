@@ -1,9 +1,9 @@
 import { type Cidr, cidrContains, cidrFamily, type InterfaceAddress } from "../../base/cidr.ts";
-import { familyOf, type IpAddress, type IpFamily, type Ipv4Address, type Ipv6Address } from "../../base/ip.ts";
+import { familyOf, type IpAddress, type IpFamily, type Ipv4Address, type Ipv6Address, ip } from "../../base/ip.ts";
 import { linkLocalOf } from "../../base/link-local.ts";
 import type { MacAddress } from "../../base/mac.ts";
 import type { LocalEndpoint, NetworkSettings } from "../../dataplane/index.ts";
-import { type Dhcp, hostNameOf, serverWithoutGateway } from "../../model/dhcp.ts";
+import { type Dhcp, hostNameOf, metadataAddress, serverWithoutGateway } from "../../model/dhcp.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
 import { minimumMtu } from "../../model/mtu.ts";
 import type { Network } from "../../model/resources.ts";
@@ -12,6 +12,7 @@ import type { ClasslessRoute } from "../../wire/index.ts";
 /** What one endpoint is told, and in whose name. */
 export interface Configuration {
   /** Of the endpoint. */
+  readonly id: string;
   readonly mac: MacAddress;
   readonly hostName: string;
   /** Octets of the largest packet. */
@@ -55,6 +56,7 @@ export function configurationOf(
   const own4 = find(endpoint.addresses, 4);
   const own6 = settings.mtu < minimumMtu[6] ? undefined : find(endpoint.addresses, 6);
   return {
+    id: endpoint.id,
     mac: endpoint.mac,
     hostName: hostNameOf(endpoint),
     mtu: settings.mtu,
@@ -77,7 +79,10 @@ function ipv4Of(network: Network, { gateways = [] }: LocalEndpoint, own: Interfa
   const routes = [...beyond, ...(beyond.length === 0 ? [] : [everything])].flatMap((destination) =>
     here.map((router): ClasslessRoute => ({ destination, router })),
   );
-  return { address: own.address as Ipv4Address, prefixLength: own.prefixLength, server, routers, routes };
+  // Who has no router to send there finds the address on the link.
+  const onLink = network.dhcp?.metadata === true && routers.length === 0 ? [toMetadata] : [];
+  const address = own.address as Ipv4Address;
+  return { address, prefixLength: own.prefixLength, server, routers, routes: [...routes, ...onLink] };
 }
 
 function ipv6Of(network: Network, { gateways = [] }: LocalEndpoint, own: InterfaceAddress): Ipv6Configuration {
@@ -90,6 +95,11 @@ function ipv6Of(network: Network, { gateways = [] }: LocalEndpoint, own: Interfa
 }
 
 const everything = "0.0.0.0/0" as Cidr;
+/** RFC 3442: a router of zeros says that the destination is on the link. */
+const toMetadata: ClasslessRoute = {
+  destination: `${metadataAddress}/32` as Cidr,
+  router: ip("0.0.0.0") as Ipv4Address,
+};
 
 function find(addresses: readonly InterfaceAddress[], family: IpFamily): InterfaceAddress | undefined {
   return addresses.find(({ address }) => familyOf(address) === family);

@@ -29,6 +29,7 @@ export function exampleNetwork(changes: Partial<Network> = {}): Network {
       leaseTime: 1000,
       bootServer: ip("10.0.0.69") as Ipv4Address,
       bootFile: "pxe",
+      metadata: false,
     },
     ...changes,
   } as Network;

@@ -33,6 +33,7 @@ class Scene {
         clock: this.clock,
         random: () => 0.5,
         report: (event) => this.done.push(event.message),
+        userDataOf: () => undefined,
       },
       desired: { networks: { get: () => ({ network: this.declared }) } as never },
       dataplane: {
@@ -88,6 +89,20 @@ describe("the responder of a node", () => {
     scene.pass();
     scene.network.putLocal({ ...exampleEndpoint, gateways: [] });
     assert.deepEqual(scene.pass(), ["router 0 by 7"]);
+  });
+
+  it("hears at the ports for metadata as long as the network has it", () => {
+    const scene = new Scene();
+    scene.pass();
+    const { dhcp, ...declared } = scene.declared;
+    assert.ok(dhcp);
+    scene.declared = { ...declared, dhcp: { ...dhcp, metadata: true } };
+    assert.deepEqual(scene.pass(), ["close 7", "open 7", "router 1000 by 7", "open 7"]);
+    assert.deepEqual(scene.pass(), []);
+    scene.network.putLocal({ ...exampleEndpoint, gateways: [] });
+    assert.deepEqual(scene.pass(), ["router 0 by 7"]);
+    scene.declared = { ...declared, dhcp };
+    assert.deepEqual(scene.pass(), ["close 7", "close 7", "open 7", "router 0 by 7"]);
   });
 
   it("goes with the port: a new one, one in another namespace, and none", () => {

@@ -13,6 +13,7 @@ import type {
 import type { Network } from "../../model/resources.ts";
 import type { DesiredState } from "../desired-state.ts";
 import type { EventLog } from "../event-log.ts";
+import { MetadataPort } from "../metadata/metadata-port.ts";
 import { AnsweringPort } from "./answering-port.ts";
 import { configurationOf } from "./configuration.ts";
 
@@ -24,6 +25,8 @@ export interface DhcpResponderOptions {
   /** At least 0 and less than 1. */
   readonly random: () => number;
   readonly report: EventLog["add"];
+  /** What an endpoint of this node is to be told as its user data, by its id. */
+  readonly userDataOf: (id: string) => Uint8Array | undefined;
 }
 
 /** What a configuration follows from: as long as all three are the same objects it is the same. */
@@ -36,7 +39,11 @@ interface Sources {
 interface Answering {
   /** Of the namespace of the port. */
   readonly inode: number;
+  /** Of the port, in there. */
+  readonly index: number;
   readonly port: AnsweringPort;
+  /** Absent: the network has none. */
+  readonly metadata?: MetadataPort;
   sources: Sources;
 }
 
@@ -46,7 +53,7 @@ const declinedInterval = seconds(60);
 
 /**
  * Answers the endpoints of this node, in networks that want it, from what the agent knows: whether the server can be reached or not.
- * Nothing is kept but sockets, one for each port.
+ * Nothing is kept but sockets, one for each port, and one more where the network has metadata.
  */
 export class DhcpResponder {
   readonly #options: DhcpResponderOptions;
@@ -89,7 +96,7 @@ export class DhcpResponder {
   close(): void {
     this.#closed = true;
     this.#cancelRetry?.();
-    for (const ports of this.#ports.values()) for (const { port } of ports.values()) port.close();
+    for (const ports of this.#ports.values()) for (const answering of ports.values()) close(answering);
     this.#ports.clear();
   }
 
@@ -108,25 +115,33 @@ export class DhcpResponder {
     const { inode } = place.namespace;
     const sources: Sources = { network, settings, endpoint };
     const present = ports.get(id);
-    const isSamePort = present?.port.index === index && present.inode === inode;
+    const isSamePort =
+      present?.index === index &&
+      present.inode === inode &&
+      (present.metadata !== undefined) === (network.dhcp?.metadata === true);
     if (isSamePort && isSame(present.sources, sources)) return true;
     const configuration = configurationOf(network, settings, endpoint);
     if (configuration === undefined) return false;
     if (isSamePort) {
       present.sources = sources;
       present.port.setConfiguration(configuration);
+      present.metadata?.setConfiguration(configuration);
       return true;
     }
-    present?.port.close();
+    if (present !== undefined) close(present);
     ports.delete(id);
-    const { clock, random, problems } = this.#options;
+    const { clock, random, problems, userDataOf } = this.#options;
     const object = objectOf(id, settings);
+    const common = { namespace: place.namespace, index, clock, random, configuration };
     try {
       const port = new AnsweringPort({
-        ...{ namespace: place.namespace, index, clock, random, configuration },
+        ...common,
         onDeclined: (address) => this.#onDeclined(id, settings, address),
       });
-      ports.set(id, { inode, port, sources });
+      const answering = { inode, index, port, sources };
+      ports.set(id, answering);
+      if (configuration.told.metadata)
+        ports.set(id, { ...answering, metadata: new MetadataPort({ ...common, userData: () => userDataOf(id) }) });
       problems.cleared(object);
     } catch (error) {
       problems.failed(object, error instanceof Error ? error : new Error(String(error)));
@@ -145,11 +160,12 @@ export class DhcpResponder {
     });
   }
 
-  #end(ports: Map<string, Answering>, id: string, { inode, port, sources }: Answering): void {
+  #end(ports: Map<string, Answering>, id: string, answering: Answering): void {
+    const { inode, index, port, sources } = answering;
     const place = this.#options.dataplane.network(sources.settings.name);
     // The endpoint is still there, and its network tells nothing any more.
-    if (place?.namespace.inode === inode && place.dataplane.ports.indexOf(id) === port.index) port.sayFarewell();
-    port.close();
+    if (place?.namespace.inode === inode && place.dataplane.ports.indexOf(id) === index) port.sayFarewell();
+    close(answering);
     ports.delete(id);
     this.#declined.delete(id);
   }
@@ -164,6 +180,11 @@ export class DhcpResponder {
       message: `it declines ${address}, which DHCP gave it: somebody answered for that address when it asked`,
     });
   }
+}
+
+function close({ port, metadata }: Answering): void {
+  port.close();
+  metadata?.close();
 }
 
 function isSame(a: Sources, b: Sources): boolean {

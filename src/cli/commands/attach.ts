@@ -1,7 +1,10 @@
+import { readFile } from "node:fs/promises";
 import { type Command, InvalidArgumentError } from "commander";
+import { messageOf, WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { MacAddress } from "../../base/mac.ts";
 import type { Bandwidth } from "../../model/bandwidth.ts";
+import { longestUserData } from "../../model/dhcp.ts";
 import { bandwidthOption, endpointBandwidthHelp } from "../bandwidth-option.ts";
 import {
   address,
@@ -62,6 +65,10 @@ export function registerAttach(program: Command): void {
       "--standby <endpoint>",
       "make ready to take over this endpoint of another node, by id, MAC or address: as soon as it announces itself here, or by weft migrate",
     )
+    .option(
+      "--user-data <file>",
+      `what cloud-init on it reads, of at most ${longestUserData} octets: its network must answer for metadata`,
+    )
     .option("--movable", "other nodes may stand by for it, and take it over, without an administrator's word")
     .addOption(waitOption())
     .addOption(agentOption())
@@ -80,11 +87,13 @@ export function registerAttach(program: Command): void {
             readonly label?: Readonly<Record<string, string>>;
             readonly standby?: string;
             readonly movable?: true;
+            readonly userData?: string;
           },
       ) => {
         const place = placeOf(attach, options);
         const tap = await tapOf(attach, options);
         await requirePlace(place, network);
+        const userData = options.userData === undefined ? undefined : await readUserData(options.userData, network);
         const { agentClient } = await import("../../api/clients.ts");
         const answer = await agentClient(options.agent).attach({
           network,
@@ -97,6 +106,7 @@ export function registerAttach(program: Command): void {
           labels: { ...options.label },
           standby: options.standby ?? "",
           movable: options.movable === true,
+          ...(userData === undefined ? {} : { userData }),
           ...(options.bandwidth === undefined ? {} : { bandwidth: options.bandwidth }),
         });
         const { endpoint, mtu, addresses: given } = plain(answer);
@@ -124,6 +134,7 @@ export function registerAttach(program: Command): void {
     "weft attach web --tap vm1 --owner libvirt-qemu --mac 52:54:00:00:00:01",
     "weft attach web --tap vm1 --ip 10.1.0.9 --movable",
     "weft attach web --tap vm1 --standby 10.1.0.9",
+    "weft attach web --tap vm1 --label hostname=web-1 --user-data web-1.yaml",
     "weft attach web --interface vnet7 --ip 10.1.0.9",
     "weft attach web --netns /proc/4711/ns/net --interface net1 --ip 10.1.0.7 --mac 02:00:5e:10:00:01",
   );
@@ -144,6 +155,21 @@ export function registerAttach(program: Command): void {
       );
     });
   examples(detach, "weft detach web --netns red", "weft detach web --tap vm1");
+}
+
+async function readUserData(file: string, network: string): Promise<Uint8Array> {
+  try {
+    const content = await readFile(file);
+    if (content.length > 0) return content;
+    throw new Error("it is empty");
+  } catch (error) {
+    throw new WeftError({
+      code: "invalid-argument",
+      attempted: `attach to network ${network} with the user data in ${file}`,
+      reason: messageOf(error),
+      hint: "name a file with what cloud-init shall read",
+    });
+  }
 }
 
 interface AllowedAddressText {

@@ -86,6 +86,7 @@ interface NetworkOptions
   readonly leaseTime?: number;
   readonly bootServer?: IpAddress;
   readonly bootFile?: string;
+  readonly metadata?: boolean;
 }
 
 /** A network, and what its nodes make of it. */
@@ -255,6 +256,7 @@ export function registerNetwork(program: Command): void {
     .option("--no-egress", "they do not")
     .option("--host-access", "a node reaches the endpoints on it")
     .option("--no-host-access", "it does not")
+    .option("--no-metadata", "nodes do not answer for metadata")
     .option("--no-dhcp", "endpoints are told nothing by DHCP and router advertisements")
     .option("--no-node-selector", "every node may host it")
     .addOption(waitOption())
@@ -385,6 +387,7 @@ function changeOptions(command: Command): Command {
     )
     .option("--boot-server <address>", "TFTP server to boot from", address)
     .option("--boot-file <path>", "what to boot: a path on that server, or a URL", bootFile)
+    .option("--metadata", "nodes answer at 169.254.169.254 what cloud-init asks for")
     .option("--ageing <seconds>", "when what was learned is forgotten (default: 300)", integer(10, 86_400))
     .option(
       "--change-timeout <seconds>",
@@ -425,6 +428,7 @@ function fieldsOf(options: NetworkOptions): Record<string, unknown> {
     leaseTime,
     bootServer,
     bootFile,
+    metadata,
     ...named
   } = options;
   const { portStormLimit, networkStormLimit, ...rest } = named;
@@ -448,7 +452,7 @@ function fieldsOf(options: NetworkOptions): Record<string, unknown> {
     ...(selector === undefined ? {} : { nodeSelector: selector || {} }),
     ...(Object.keys(stormControl).length === 0 ? {} : { stormControl }),
     ...(Object.keys(multicast).length === 0 ? {} : { multicast }),
-    ...dhcpFields(dhcp, { dns, domain, ntp, leaseTime, bootServer, bootFile }),
+    ...dhcpFields(dhcp, { dns, domain, ntp, leaseTime, bootServer, bootFile, metadata }),
   };
 }
 
@@ -478,13 +482,14 @@ function merged(before: Network, changes: Record<string, unknown>): Record<strin
 
 function dhcpText(dhcp: Network["dhcp"]): readonly string[] | string {
   if (dhcp === undefined) return "off";
-  const { dns, domain, ntp, leaseTime, bootServer, bootFile } = dhcp;
+  const { dns, domain, ntp, leaseTime, bootServer, bootFile, metadata } = dhcp;
   return [
     `lease of ${leaseTime} s`,
     ...(dns.length === 0 ? [] : [`DNS ${dns.join(", ")}`]),
     ...(domain === undefined ? [] : [`domain ${domain}`]),
     ...(ntp.length === 0 ? [] : [`NTP ${ntp.join(", ")}`]),
     ...(bootFile === undefined ? [] : [`boots ${bootFile}${bootServer === undefined ? "" : ` from ${bootServer}`}`]),
+    ...(metadata ? ["metadata"] : []),
   ];
 }
 

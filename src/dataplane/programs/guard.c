@@ -70,6 +70,8 @@ enum port_flags {
 	PREFIXES = 8,
 	/* The node answers what asks for configuration. */
 	ANSWERED = 16,
+	/* The node answers at 169.254.169.254. */
+	METADATA = 32,
 };
 
 struct port {
@@ -341,30 +343,47 @@ INLINE int judge_ipv6(const struct frame *frame)
 	return next == UDP ? judge_udp(frame, offset, 547, 546) : PASS;
 }
 
+/* In 169.254.0.0/16. */
+INLINE int is_link_local(const __u8 *ip, __u8 third, __u8 fourth)
+{
+	return ip[0] == 169 && ip[1] == 254 && ip[2] == third && ip[3] == fourth;
+}
+
+INLINE int is_heard_arp(const struct frame *frame, __u32 flags)
+{
+	struct arp arp;
+	if (!LOAD(frame, ETH_HLEN, arp))
+		return 0;
+	return ((flags & ANSWERED) && is_link_local(arp.target_ip, 0, 1)) ||
+	       ((flags & METADATA) && is_link_local(arp.target_ip, 169, 254));
+}
+
 /*
- * Whether it asks for configuration: DHCP of a client, a router solicitation, or ARP for 169.254.0.1, the server where the network has
- * no gateway (agent/dhcp/configuration.ts). The agent's sockets at the port have it before this
- * program does, and nobody else is to have it.
+ * Whether it is for the node itself: DHCP of a client, a router solicitation, or ARP for 169.254.0.1, the server where the network has
+ * no gateway (agent/dhcp/configuration.ts); or whatever is for 169.254.169.254, where metadata is. The agent's sockets at the port
+ * have it before this program does, and nobody else is to have it.
  */
 INLINE int is_heard(const struct frame *frame)
 {
+	__u32 flags = frame->port->flags;
 	__u16 type = frame->ethernet.h_proto;
 	struct udp udp;
-	if (type == SWAPPED16(ETH_P_ARP)) {
-		struct arp arp;
-		return LOAD(frame, ETH_HLEN, arp) && arp.target_ip[0] == 169 && arp.target_ip[1] == 254 &&
-		       arp.target_ip[2] == 0 && arp.target_ip[3] == 1;
-	}
+	if (type == SWAPPED16(ETH_P_ARP))
+		return is_heard_arp(frame, flags);
 	if (type == SWAPPED16(ETH_P_IP)) {
 		struct ipv4 ip;
-		if (!LOAD(frame, ETH_HLEN, ip) || ip.protocol != UDP || (ip.fragment & SWAPPED16(0x1fff)))
+		if (!LOAD(frame, ETH_HLEN, ip))
+			return 0;
+		if ((flags & METADATA) && is_link_local(ip.destination, 169, 254))
+			return 1;
+		if (!(flags & ANSWERED) || ip.protocol != UDP || (ip.fragment & SWAPPED16(0x1fff)))
 			return 0;
 		return LOAD(frame, ETH_HLEN + (ip.version_and_length & 15) * 4, udp) &&
 		       udp.source == SWAPPED16(68) && udp.destination == SWAPPED16(67);
 	}
 	struct ipv6 ip;
 	__u8 message;
-	if (type != SWAPPED16(ETH_P_IPV6) || !LOAD(frame, ETH_HLEN, ip))
+	if (!(flags & ANSWERED) || type != SWAPPED16(ETH_P_IPV6) || !LOAD(frame, ETH_HLEN, ip))
 		return 0;
 	if (ip.next_header == ICMPV6)
 		return LOAD(frame, ETH_HLEN + sizeof(ip), message) && message == ROUTER_SOLICITATION;
@@ -407,10 +426,10 @@ INLINE int judge_source(const struct frame *frame)
 	if (is_tagged && !(frame->port->flags & TAGGED))
 		return VLAN_TAG;
 	if (frame->port->flags & TRUSTED)
-		return (frame->port->flags & ANSWERED) && !is_tagged && is_heard(frame) ? HEARD : PASS;
+		return !is_tagged && is_heard(frame) ? HEARD : PASS;
 	if (!may_have_mac(frame, frame->ethernet.h_source))
 		return MAC;
-	if ((frame->port->flags & ANSWERED) && !is_tagged && is_heard(frame))
+	if (!is_tagged && is_heard(frame))
 		return HEARD;
 	/* VID 0 is a priority alone: whoever gets the frame takes it for an untagged one. IEEE 802.1Q-2018 table 9-2. */
 	if (is_tagged && (vid != 0 || is_tag))

@@ -98,6 +98,13 @@ export declare type AttachRequest = Message<"weft.v1.AttachRequest"> & {
    * @generated from field: string standby = 100;
    */
   standby: string;
+
+  /**
+   * What the node answers the endpoint that asks for metadata with; it stays on the node. Empty: nothing.
+   *
+   * @generated from field: bytes user_data = 102;
+   */
+  userData: Uint8Array;
 };
 
 /**

@@ -297,6 +297,13 @@ export declare type Dhcp = Message<"weft.v1.Dhcp"> & {
    * @generated from field: string boot_file = 6;
    */
   bootFile: string;
+
+  /**
+   * They answer at 169.254.169.254, too.
+   *
+   * @generated from field: bool metadata = 7;
+   */
+  metadata: boolean;
 };
 
 /**
