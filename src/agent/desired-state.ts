@@ -463,8 +463,14 @@ function portOf({
   place,
   allowedAddresses,
   bandwidth,
-}: PortAttachment): Pick<LocalEndpoint, "place" | "allowedAddresses" | "bandwidth"> {
-  return { place, allowedAddresses, ...(bandwidth === undefined ? {} : { bandwidth }) };
+  published,
+}: PortAttachment): Pick<LocalEndpoint, "place" | "allowedAddresses" | "bandwidth" | "published"> {
+  return {
+    place,
+    allowedAddresses,
+    ...(bandwidth === undefined ? {} : { bandwidth }),
+    ...(published === undefined ? {} : { published }),
+  };
 }
 
 /** Whether a network is the same to its peers. */

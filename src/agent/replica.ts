@@ -11,6 +11,7 @@ import { FilesInPlace } from "../linux/file-in-place.ts";
 import { requirePrivate } from "../linux/private-files.ts";
 import type { AllowedAddress, Bandwidth, Block, Endpoint, Node } from "../model/index.ts";
 import type { Policy, PolicyMember } from "../model/policy/index.ts";
+import type { PublishedPort } from "../model/published-port.ts";
 import { resultCode, resultCodeOf } from "../store/sqlite/failure.ts";
 
 /** Where an endpoint of this node hangs. */
@@ -32,6 +33,8 @@ export interface Attachment {
   readonly owner?: string;
   /** What it is told when it asks for metadata: as it was given, and known on this node alone. Absent: nothing. */
   readonly userData?: Uint8Array;
+  /** Ports of this node that lead to it. Absent: none. */
+  readonly published?: readonly PublishedPort[];
 }
 
 export type AttachmentPlace = PortPlace | ExternalPlace;
@@ -130,7 +133,7 @@ export interface ReplicaOwner {
   readonly instance: string;
 }
 
-const schemaVersion = 10;
+const schemaVersion = 11;
 
 /**
  * What this node needs to bring its endpoints back without the server: the last complete state that the server told,
@@ -293,20 +296,32 @@ export class Replica {
   attachments(): Attachment[] {
     return this.#statements.listAttachments
       .all()
-      .map(({ place, allowedAddresses, bandwidth, owner, userData, ...row }) => ({
+      .map(({ place, allowedAddresses, bandwidth, owner, userData, published, ...row }) => ({
         ...(row as unknown as Pick<Attachment, "id" | "network" | "state">),
         place: JSON.parse(String(place)),
         allowedAddresses: JSON.parse(String(allowedAddresses)),
         ...(bandwidth === null ? {} : { bandwidth: JSON.parse(String(bandwidth)) }),
         ...(owner === null ? {} : { owner: String(owner) }),
         ...(userData === null ? {} : { userData: userData as Uint8Array }),
+        ...(published === null ? {} : { published: JSON.parse(String(published)) }),
       }));
   }
 
-  putAttachment({ id, network, state, place, allowedAddresses, bandwidth, owner, userData }: Attachment): void {
+  putAttachment({
+    id,
+    network,
+    state,
+    place,
+    allowedAddresses,
+    bandwidth,
+    owner,
+    userData,
+    published,
+  }: Attachment): void {
     const own = bandwidth === undefined ? null : JSON.stringify(bandwidth);
     const [where, allowed] = [JSON.stringify(place), JSON.stringify(allowedAddresses)];
-    const more = [own, owner ?? null, userData ?? null];
+    const ports = published === undefined ? null : JSON.stringify(published);
+    const more = [own, owner ?? null, userData ?? null, ports];
     this.#write(() => this.#statements.putAttachment.run(id, network, state, where, allowed, ...more));
   }
 
@@ -464,6 +479,7 @@ export class Replica {
       ${attachmentTable}
       ${addOwner}
       ${addUserData}
+      ${addPublished}
       ${blockTable}
       ${policyTables}
       PRAGMA user_version = ${schemaVersion};
@@ -522,6 +538,9 @@ const addOwner = `ALTER TABLE attachments ADD COLUMN owner TEXT;`;
 /** Null: none. */
 const addUserData = `ALTER TABLE attachments ADD COLUMN userData BLOB;`;
 
+/** JSON; null: none. */
+const addPublished = `ALTER TABLE attachments ADD COLUMN published TEXT;`;
+
 /** They were in a namespace without a path. */
 const tellExternal = `UPDATE attachments SET place = json_object('kind', 'external', 'interface', json_extract(place, '$.interface'))
   WHERE json_extract(place, '$.kind') = 'netns' AND json_extract(place, '$.netns') = '';`;
@@ -537,6 +556,7 @@ const schemaSteps = [
   addOwner,
   tellExternal,
   addUserData,
+  addPublished,
 ];
 
 const sql = {
@@ -573,7 +593,8 @@ const sql = {
   deletePolicyMembersOf: "DELETE FROM policyMembers WHERE tenant = ?",
   listPolicyMembers: "SELECT member FROM policyMembers",
   putAttachment:
-    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state, place = excluded.place, owner = excluded.owner",
+    "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state, place = excluded.place, owner = excluded.owner, published = excluded.published",
   deleteAttachment: "DELETE FROM attachments WHERE id = ?",
-  listAttachments: "SELECT id, network, state, place, allowedAddresses, bandwidth, owner, userData FROM attachments",
+  listAttachments:
+    "SELECT id, network, state, place, allowedAddresses, bandwidth, owner, userData, published FROM attachments",
 } as const;

@@ -7,6 +7,7 @@ import { encapsulations, type TunnelTransport } from "../model/encapsulation.ts"
 import type { AllowedAddress, Bandwidth, Learning, NetworkMode, Placement, StormControl, Vni } from "../model/index.ts";
 import { minimumMtu } from "../model/mtu.ts";
 import type { Labels } from "../model/policy/index.ts";
+import type { PublishedPort } from "../model/published-port.ts";
 import { type EndpointsBy, type RemoteEndpoint, RemoteEndpoints, type RemotePlace } from "./remote-endpoints.ts";
 import type { Floating } from "./uplink/request.ts";
 
@@ -135,6 +136,8 @@ export interface LocalEndpoint {
   readonly allowedAddresses?: readonly AllowedAddress[];
   /** In place of what the network says for each endpoint, in the directions that it has. */
   readonly bandwidth?: Bandwidth;
+  /** Ports of this node that lead to it. Absent: none. */
+  readonly published?: readonly PublishedPort[];
   /** What policies know it by. Absent: none. */
   readonly labels?: Labels;
   /** It is on another node yet: its port sends nothing, and gets nothing. */

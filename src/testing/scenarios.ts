@@ -16,6 +16,7 @@ import {
 import type { Rate, Vni } from "../model/index.ts";
 import { type Policy, type PolicyMember, parsePolicy } from "../model/policy/index.ts";
 import { formatProblem } from "../model/problem.ts";
+import type { PublishedPort } from "../model/published-port.ts";
 import { blockGateway } from "../model/subnet.ts";
 import { networkSettings, placeIn } from "./desired.ts";
 import { sceneDevice, sceneVteps } from "./scene.ts";
@@ -128,6 +129,29 @@ function floating(name: string, family: IpFamily): Scenario {
       const network = dataplane.networks.get("blue-net");
       network?.setFloating(endpointId(1), [of("192.0.2.51", "10.0.0.1"), of("2001:db8::50", "fd00::1", false)]);
       network?.removeHere(endpointId(2));
+    },
+  };
+}
+
+/** Ports of the host that lead to endpoints here: one comes, one goes, one leads elsewhere. */
+function publishing(name: string, changes: Partial<NetworkSettings>): Scenario {
+  const { first, later } = bridged(name, 4, { gateways, ...changes });
+  const web: PublishedPort = { protocol: "tcp", port: 8080, to: 80 };
+  return {
+    name,
+    first(dataplane) {
+      first(dataplane);
+      const network = dataplane.networks.get("blue-net");
+      network?.putLocal(local(1, { published: [web, { protocol: "udp", port: 53, to: 53, address: sceneVteps[4] }] }));
+      network?.putLocal(local(2, { published: [{ protocol: "sctp", port: 7000, to: 7001 }] }));
+    },
+    later(dataplane) {
+      later(dataplane);
+      const published: PublishedPort[] = [
+        { ...web, to: 8000 },
+        { protocol: "udp", port: 53, to: 53, address: sceneVteps[6] },
+      ];
+      dataplane.networks.get("blue-net")?.putLocal(local(1, { published }));
     },
   };
 }
@@ -495,6 +519,7 @@ export const specialScenarios: readonly Scenario[] = [
     ),
   ),
   floating("floating addresses", 4),
+  publishing("published ports", {}),
   bridged("learning at ports, tags, no suppression", 4, { localLearning: true, vlanTags: true, arpSuppression: false }),
   bridged(
     "flood and learn with listed peers",

@@ -51,7 +51,7 @@ export class DockerEngine {
     const at = (name: string): string => join(this.#folder, name);
     this.#mounts ??= await this.#makeMounts();
     const words = [
-      ...[`--mount=/proc/${this.#mounts.pid}/ns/mnt`, "dockerd", "--storage-driver=vfs", "--iptables=false"],
+      ...[`--mount=/proc/${this.#mounts.pid}/ns/mnt`, "dockerd", "--storage-driver=vfs"],
       ...[`--live-restore=${liveRestore}`, "--data-root", at("root"), "--exec-root", at("exec")],
       ...["-p", at("docker.pid"), "-H", `unix://${this.#socket}`],
     ];

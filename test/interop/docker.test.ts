@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { runProgram } from "../../src/lab/process.ts";
 import { createNetworks, inLab, pings, testLab, theWholeFile, until } from "../support/cluster.ts";
 import { busyboxRoot } from "./busybox.ts";
 import { DockerEngine } from "./docker-engine.ts";
@@ -117,6 +118,32 @@ test("an internal network has no way out", async () => {
   await one.docker("network", "rm", "inside");
 });
 
+test("published ports lead from outside to the container, past Docker's firewall as its documents say, and go with it", async () => {
+  const asked = async (address: string, port: number): Promise<string> => {
+    using outside = lab.namespace("server");
+    const { output } = await runProgram(outside, process.execPath, [
+      "-e",
+      `require("node:http").get({ host: "${address}", port: ${port}, timeout: 3000 }, ({ statusCode }) => console.log(statusCode))
+         .on("error", ({ code }) => console.log(code)).on("timeout", () => process.exit());`,
+    ]);
+    return output.trim();
+  };
+  for (const way of ["-i", "-o"]) await inLab(lab, "h1", "iptables", "-I", "DOCKER-USER", way, "up+", "-j", "ACCEPT");
+  const words = ["-p", "8080:80", "-p", "192.0.2.1:8443:80", "busybox", "/bin/httpd", "-f", "-p", "80", "-h", "/"];
+  await one.docker("run", "-d", "--name", "pp", "--network", "web", ...words);
+  await until(async () => assert.equal(await asked("192.0.2.1", 8080), "404"));
+  assert.equal(await asked("2001:db8::1", 8080), "404");
+  assert.equal(await asked("192.0.2.1", 8443), "404");
+  const { complaints } = await one.attempt("run", "--rm", "--network", "web", "-p", "8080:80", "busybox", "sh");
+  assert.match(complaints, /publishes port 8080\/tcp on this node/);
+  await one.docker("stop", "-t", "0", "pp");
+  assert.equal(await asked("192.0.2.1", 8080), "ECONNREFUSED");
+  await one.docker("start", "pp");
+  await until(async () => assert.equal(await asked("192.0.2.1", 8080), "404"));
+  await one.docker("rm", "-f", "pp");
+  assert.equal(await asked("192.0.2.1", 8443), "ECONNREFUSED");
+});
+
 test("what cannot be is refused with what to do", async () => {
   const create = ["network", "create", "-d", "weft"];
   const own = [...create, "--ipam-driver", "weft"];
@@ -129,7 +156,7 @@ test("what cannot be is refused with what to do", async () => {
     [[...own, "--subnet", "10.1.0.0/16", "-o", "weft.encapsulation=gre", "no"], /weft network create/],
     [[...own, "--subnet", "10.1.0.0/16", "--gateway", "10.1.0.9", "-o", "weft.network=web", "no"], /--gateway/],
     [[...own, "--subnet", "10.1.0.0/16", "--ip-range", "10.1.8.0/24", "-o", "weft.network=web", "no"], /--ip-range/],
-    [["run", "--rm", "--network", "web", "-p", "8080:80", "busybox", "sh"], /publish ports/],
+    [["run", "--rm", "--network", "web", "-p", "80", "busybox", "sh"], /name it: -p 8080:80/],
   ];
   for (const [words, pattern] of refusals) {
     const { status, complaints } = await one.attempt(...words);

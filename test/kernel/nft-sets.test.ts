@@ -24,7 +24,7 @@ import {
 import { requires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 
-const { ipv4_addr, ipv6_addr, ether_addr, inet_service, ifname } = nftField;
+const { ipv4_addr, ipv6_addr, ether_addr, inet_proto, inet_service, ifname } = nftField;
 const vni = packetNumber(96, 24);
 
 /** Each kind of set that weft has: its elements as weft has them, in order, and as nft shows them. */
@@ -58,7 +58,13 @@ const sets: readonly (readonly [name: string, Pick<NftSet, "key" | "isInterval" 
       ["fd00::1 . eth0"],
       /typeof @th,256,128 \. iifname elements = { 0xfd0{29}1 \. "eth0" }/,
     ],
-    ["nat", { key: [ipv4_addr], data: ipv4_addr }, ["10.0.0.1 : 10.0.0.2"], /{ 10.0.0.1 : 10.0.0.2 }/],
+    [
+      "lead",
+      { key: [inet_proto, inet_service], data: [ipv4_addr, inet_service] },
+      ["6 . 8080 : 10.0.0.2 . 80"],
+      /{ tcp \. 8080 : 10\.0\.0\.2 \. 80 }/,
+    ],
+    ["nat", { key: [ipv4_addr], data: [ipv4_addr] }, ["10.0.0.1 : 10.0.0.2"], /{ 10.0.0.1 : 10.0.0.2 }/],
   ];
 const all = sets.map(([name, fields]): NftSet => ({ family: "inet", table: "t", name, ...fields }));
 const named = (name: string): NftSet => all.find((each) => each.name === name) as NftSet;

@@ -34,6 +34,7 @@ const nothing: UplinkRequest = {
   direct: [],
   directInward: [],
   floating: [],
+  published: [],
 };
 
 /** The networks of a tenant on a node: one bridge with a container behind it. Weft's own bridges are not what is tested. */

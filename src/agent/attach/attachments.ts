@@ -13,6 +13,7 @@ import type { DesiredNetwork, KernelObject, NodeDataplane, Problems } from "../.
 import type { Bandwidth } from "../../model/bandwidth.ts";
 import { longestUserData } from "../../model/dhcp.ts";
 import { formatProblem } from "../../model/problem.ts";
+import { type PublishedPort, publishedPortText } from "../../model/published-port.ts";
 import { declaredIps, type Endpoint } from "../../model/resources.ts";
 import { parseBandwidth } from "../../model/schema.ts";
 import type { DesiredState } from "../desired-state.ts";
@@ -39,6 +40,7 @@ import {
   kindOf,
   placeText,
 } from "./kind.ts";
+import { parsePublished, requireFree, requirePublishable } from "./published.ts";
 
 export interface AttachmentsOptions {
   /** This node. */
@@ -74,7 +76,7 @@ const mostPasses = 10;
 /** What is to be attached, once its place has been found fit. */
 interface Claim
   extends Pick<AttachRequest, "network" | "mac" | "ips" | "labels" | "movable" | "owner" | "patience" | "signal">,
-    Pick<Attachment, "place" | "allowedAddresses" | "bandwidth" | "userData">,
+    Pick<Attachment, "place" | "allowedAddresses" | "bandwidth" | "userData" | "published">,
     Pick<Endpoint, "attachment"> {
   readonly attempted: string;
   /** The endpoint is on another node, and this one stands by for it. */
@@ -208,6 +210,8 @@ export class Attachments {
     const allowedAddresses = parseAllowedAddresses(request.allowedAddresses, attempted);
     const bandwidth = bandwidthOf(request, attempted);
     const userData = userDataOf(request, attempted);
+    const published = parsePublished(request.published ?? [], attempted);
+    await requireFree(published, attempted);
     const spot = await kind.find(request.place, [...attachments.values()], attempted);
     const found = (): Pick<Claim, "place" | "attachment"> => {
       const place = spot.place([...attachments.values()]);
@@ -218,6 +222,7 @@ export class Attachments {
       ...{ network, mac, ips, labels, movable, attempted, allowedAddresses, ...found() },
       ...(bandwidth === undefined ? {} : { bandwidth }),
       ...(userData === undefined ? {} : { userData }),
+      ...(published.length === 0 ? {} : { published }),
       ...(owner === undefined ? {} : { owner }),
       ...(patience === undefined ? {} : { patience }),
       ...(signal === undefined ? {} : { signal }),
@@ -243,7 +248,7 @@ export class Attachments {
     if (this.#busy.has(key))
       throw new WeftError({ code: "already-exists", attempted, reason: "the same is being attached right now" });
     const request = claimOf();
-    const { network, place, allowedAddresses, bandwidth, owner, userData, signal } = request;
+    const { network, place, allowedAddresses, bandwidth, owner, userData, published, signal } = request;
     this.#busy.add(key);
     const { prepared } = request;
     const id = prepared?.id ?? randomBytes(6).toString("hex");
@@ -263,10 +268,12 @@ export class Attachments {
       ...(bandwidth === undefined ? {} : { bandwidth }),
       ...(owner === undefined ? {} : { owner }),
       ...(userData === undefined ? {} : { userData }),
+      ...(published === undefined ? {} : { published }),
       state: "pending",
     };
     let here: Endpoint | undefined;
     try {
+      this.#requirePublishable(attachment, attempted);
       here = prepared === undefined ? this.#claimHere(request, attachment) : undefined;
       if (prepared !== undefined) {
         this.#writer.put(attachment);
@@ -274,7 +281,10 @@ export class Attachments {
       }
       const endpoint = prepared ?? here ?? (await this.#claim(request, attachment));
       if (userData !== undefined) this.#requireMetadata(network, attempted);
+      // Of one that the node did not carry nothing was known before.
+      this.#requirePublishable(attachment, attempted);
       if (hasPort(attachment)) await this.#comeIntoPlace(endpoint, request);
+      this.#requirePublished(attachment);
       signal?.throwIfAborted();
       // It may have been released meanwhile.
       if (this.#options.attachments.get(id)?.state !== "pending")
@@ -297,6 +307,48 @@ export class Attachments {
     } finally {
       this.#busy.delete(key);
       this.#claimedHere.delete(id);
+    }
+  }
+
+  #requirePublishable({ id, network, published = [] }: Attachment, attempted: string): void {
+    const { attachments, desired } = this.#options;
+    requirePublishable(published, desired.networks.get(network)?.network, id, attachments.values(), attempted);
+  }
+
+  /** Throws what keeps published ports from leading to the endpoint. */
+  #requirePublished({ network, published = [] }: Attachment): void {
+    const { dataplane } = this.#options;
+    const tenant = dataplane.networks.get(network)?.settings.tenant;
+    const problem =
+      tenant === undefined || published.length === 0 ? undefined : dataplane.problems.get({ kind: "uplink", tenant });
+    if (problem !== undefined) throw problem.error;
+  }
+
+  /** Lets these ports of the node, and no others, lead to an endpoint that is attached here. Leaves all as it was when it rejects. */
+  async publish(id: string, published: readonly PublishedPort[], attempted: string): Promise<void> {
+    const { attachments, desired, dataplane } = this.#options;
+    const before = attachments.get(id);
+    if (before === undefined || !hasPort(before))
+      throw new WeftError({ code: "not-found", attempted, reason: `endpoint ${id} is not attached on this node` });
+    const { published: former, ...rest } = before;
+    const ofFormer = new Set(former?.map(publishedPortText));
+    await requireFree(
+      published.filter((each) => !ofFormer.has(publishedPortText(each))),
+      attempted,
+    );
+    const put = async (attachment: Attachment): Promise<void> => {
+      this.#writer.put(attachment);
+      desired.attachmentChanged(id);
+      await dataplane.changed(dataplane.networks.get(attachment.network)?.settings.tenant);
+    };
+    const after = published.length === 0 ? rest : { ...rest, published };
+    this.#requirePublishable(after, attempted);
+    try {
+      await put(after);
+      this.#requirePublished(after);
+    } catch (error) {
+      if (attachments.has(id)) await put(before);
+      throw error;
     }
   }
 

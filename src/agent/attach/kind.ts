@@ -46,6 +46,8 @@ export interface AttachRequest extends AttachTarget {
   readonly standby?: string;
   /** As {@link Attachment.userData}; empty: none. */
   readonly userData?: Uint8Array;
+  /** Ports of this node that shall lead to it, as the operator gave them: {@link parsePublishedPort}. Absent: none. */
+  readonly published?: readonly string[];
   /** How long the server may take to answer. Absent: as long as calls do. */
   readonly patience?: Duration;
   /** Ends the attempt, which leaves nothing. */

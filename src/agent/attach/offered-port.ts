@@ -8,9 +8,11 @@ import { type AttachRequest, type PlaceRequest, tapOf } from "./kind.ts";
 export function offerOf(attachment: Attachment | undefined): Result<OfferedPort, string> {
   if (attachment === undefined || !hasPort(attachment))
     return err("nothing of it is attached here that could be elsewhere");
-  const { place, bandwidth, allowedAddresses, owner, userData } = attachment;
+  const { place, bandwidth, allowedAddresses, owner, userData, published } = attachment;
   if (userData !== undefined)
     return err("its user data is on this node alone: weft attach --standby … --user-data FILE on the other node");
+  if (published !== undefined)
+    return err("ports of this node lead to it: weft attach --standby … --publish PORT on the other node");
   if (owner !== undefined) return err(`${owner} attached it here, and must attach it on the other node`);
   const common = {
     ...(bandwidth === undefined ? {} : { bandwidth }),

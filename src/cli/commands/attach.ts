@@ -5,6 +5,7 @@ import type { IpAddress } from "../../base/ip.ts";
 import type { MacAddress } from "../../base/mac.ts";
 import type { Bandwidth } from "../../model/bandwidth.ts";
 import { longestUserData } from "../../model/dhcp.ts";
+import { parsePublishedPort, publishedPortText } from "../../model/published-port.ts";
 import { bandwidthOption, endpointBandwidthHelp } from "../bandwidth-option.ts";
 import {
   address,
@@ -69,6 +70,11 @@ export function registerAttach(program: Command): void {
       "--user-data <file>",
       `what cloud-init on it reads, of at most ${longestUserData} octets: its network must answer for metadata`,
     )
+    .option(
+      "--publish <port>",
+      "[ADDRESS:]PORT[:PORT][/PROTOCOL]: a port of this node that leads to one of the endpoint, tcp unless told; repeat it",
+      publishedPort,
+    )
     .option("--movable", "other nodes may stand by for it, and take it over, without an administrator's word")
     .addOption(waitOption())
     .addOption(agentOption())
@@ -88,6 +94,7 @@ export function registerAttach(program: Command): void {
             readonly standby?: string;
             readonly movable?: true;
             readonly userData?: string;
+            readonly publish?: readonly string[];
           },
       ) => {
         const place = placeOf(attach, options);
@@ -106,6 +113,7 @@ export function registerAttach(program: Command): void {
           labels: { ...options.label },
           standby: options.standby ?? "",
           movable: options.movable === true,
+          published: [...(options.publish ?? [])],
           ...(userData === undefined ? {} : { userData }),
           ...(options.bandwidth === undefined ? {} : { bandwidth: options.bandwidth }),
         });
@@ -170,6 +178,13 @@ async function readUserData(file: string, network: string): Promise<Uint8Array> 
       hint: "name a file with what cloud-init shall read",
     });
   }
+}
+
+/** As the agent takes it. */
+function publishedPort(text: string, previous: readonly string[] | undefined): readonly string[] {
+  const parsed = parsePublishedPort(text);
+  if (!parsed.ok) throw new InvalidArgumentError(`Allowed: ${parsed.error}`);
+  return [...(previous ?? []), publishedPortText(parsed.value)];
 }
 
 interface AllowedAddressText {

@@ -5,7 +5,7 @@ import { encapsulationNames, encapsulations } from "../../model/encapsulation.ts
 import { nftField } from "../../netlink/index.ts";
 import type { NetworkSettings } from "../desired.ts";
 import { bridgeName, onHostTable, type UplinkIdentity } from "../kernel-names.ts";
-import { families } from "../uplink/request.ts";
+import { families, type Published } from "../uplink/request.ts";
 import { snatPorts } from "../uplink/snat-ports.ts";
 import {
   entranceRules,
@@ -42,6 +42,7 @@ const refuse: readonly object[] = [{ counter: null }, { reject: { type: "icmpx",
 export function onHostFilterTable(
   identity: UplinkIdentity,
   networks: readonly NetworkSettings[],
+  published: readonly Published[],
   tunnelPorts: readonly number[],
 ): NftTable {
   const withEgress = networks.filter(({ egress }) => egress);
@@ -55,6 +56,8 @@ export function onHostFilterTable(
         ...networks.flatMap(tunnelPatterns),
       ]),
       nft.set("ports", nftField.inet_service, [...tunnelPorts]),
+      ...nft.publishedSets(published),
+      ...families.map((family) => nft.publishedMap(published, family)),
       ...families.flatMap((family) => [
         nft.prefixSet(
           "egress",
@@ -75,6 +78,8 @@ export function onHostFilterTable(
     ],
     rules: [
       nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
+      nft.chain("published", { type: "nat", hook: "prerouting", prio: nft.hookPriority.destinationNat }),
+      nft.chain("own", { type: "nat", hook: "output", prio: nft.hookPriority.destinationNat }),
       nft.chain("input", { type: "filter", hook: "input", prio: nft.hookPriority.filter }),
       nft.chain("forward", { type: "filter", hook: "forward", prio: nft.hookPriority.filter }),
       nft.chain("outward"),
@@ -82,6 +87,7 @@ export function onHostFilterTable(
       nft.chain("output", { type: "filter", hook: "output", prio: nft.hookPriority.filter }),
       nft.chain("postrouting", { type: "nat", hook: "postrouting", prio: sourceNatPriority }),
       ...arrival,
+      ...toPublishedPorts,
       ...toHost,
       ...passage,
       ...families.map((family) => nft.rule("output", nft.match(outward, "@bridges"), nft.redirect[family], nft.drop)),
@@ -119,6 +125,14 @@ const arrival: readonly NftObject[] = [
   ...families.flatMap(entranceRules),
   ...neighbourRules,
   nft.rule("prerouting", nft.drop),
+];
+
+/** At addresses that others than this host can answer. */
+const toPublishedPorts: readonly NftObject[] = [
+  ...nft.toPublished.map(({ family, isMeant }) => nft.rule("published", ...isMeant, nft.leadByPort(family))),
+  ...nft.toPublished.map(({ family, isMeant }) =>
+    nft.rule("own", nft.notToLoopback[family], ...isMeant, nft.leadByPort(family)),
+  ),
 ];
 
 /** Endpoints do not speak to tunnels, neither to this node's nor, with its address as their source, to those of others. */

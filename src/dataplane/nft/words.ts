@@ -1,5 +1,6 @@
 import {
   type Cidr,
+  cidr,
   cidrFamily,
   cidrsOverlap,
   cidrWithout,
@@ -7,8 +8,10 @@ import {
   networkAddress,
   prefixLengthOf,
 } from "../../base/cidr.ts";
-import type { IpAddress, IpFamily } from "../../base/ip.ts";
+import { familyOf, type IpAddress, type IpFamily } from "../../base/ip.ts";
+import { publishedProtocols } from "../../model/published-port.ts";
 import { type NftField, nftField } from "../../netlink/index.ts";
+import { families as addressFamilies, type Published } from "../uplink/request.ts";
 import type { FilledSet, NftObject } from "./table.ts";
 
 /** Words of nftables for all tables of weft: rules in the form in which `nft -j list` prints them (libnftables-json(5)), and sets. */
@@ -86,6 +89,65 @@ export const destinationNat = (family: IpFamily, by: string): object => ({
   dnat: { family: header(family), addr: { map: { key: address(family, "daddr"), data: by } } },
 });
 
+/** The protocol of a packet and the port that it goes to. */
+const protocolAndPort: readonly object[] = [
+  { meta: { key: "l4proto" } },
+  { payload: { protocol: "th", field: "dport" } },
+];
+/** To an address of the host itself. */
+export const toHost: object = match({ fib: { result: "type", flags: ["daddr"] } }, "local");
+
+/** RFC 1122 §3.2.1.3, RFC 4291 §2.5.3: whoever is asked elsewhere could not answer. */
+export const notToLoopback: Readonly<Record<IpFamily, object>> = {
+  4: destination(4, prefix(cidr("127.0.0.0/8")), "!="),
+  6: destination(6, "::1", "!="),
+};
+
+/** Ports of the host that lead elsewhere: at all of its addresses, and at one. Each with its protocol. */
+export function publishedSets(published: readonly Published[]): FilledSet[] {
+  return addressFamilies.flatMap((family) => {
+    const ofFamily = published.filter(({ inside }) => familyOf(inside) === family);
+    const port = ({ protocol, port }: Published): string => `${publishedProtocols[protocol]} . ${port}`;
+    const [anywhere, somewhere] = [false, true].map((isAt) =>
+      ofFamily.filter(({ outside }) => (outside !== undefined) === isAt),
+    );
+    return [
+      set(`published${family}`, [nftField.inet_proto, nftField.inet_service], (anywhere ?? []).map(port)),
+      set(
+        `publishedAt${family}`,
+        [addressField[family], nftField.inet_proto, nftField.inet_service],
+        (somewhere ?? []).map((each) => `${each.outside} . ${port(each)}`),
+      ),
+    ];
+  });
+}
+
+/** That a packet goes to a port of {@link publishedSets}, in either of two ways for each family. */
+export const toPublished: readonly { readonly family: IpFamily; readonly isMeant: readonly object[] }[] =
+  addressFamilies.flatMap((family) => [
+    { family, isMeant: [toHost, match({ concat: protocolAndPort }, `@published${family}`)] },
+    {
+      family,
+      isMeant: [match({ concat: [address(family, "daddr"), ...protocolAndPort] }, `@publishedAt${family}`)],
+    },
+  ]);
+
+/** Where such ports lead. */
+export function publishedMap(published: readonly Published[], family: IpFamily): FilledSet {
+  const elements = published
+    .filter(({ inside }) => familyOf(inside) === family)
+    .map(({ protocol, port, inside, to }) => `${publishedProtocols[protocol]} . ${port} : ${inside} . ${to}`);
+  return {
+    ...set(`leads${family}`, [nftField.inet_proto, nftField.inet_service], elements),
+    data: [addressField[family], nftField.inet_service],
+  };
+}
+
+/** By that map. */
+export const leadByPort = (family: IpFamily): object => ({
+  dnat: { family: header(family), addr: { map: { key: { concat: protocolAndPort }, data: `@leads${family}` } } },
+});
+
 /** Packets of the side that did not begin, and ICMP errors about what that side began. */
 export const isAnswer: readonly object[] = [
   match({ ct: { key: "direction" } }, "reply"),
@@ -125,7 +187,9 @@ export function prefix(value: Cidr): string | object {
   return isAddress(value) ? address : { prefix: { addr: address, len: length } };
 }
 
-const isAddress = (value: Cidr): boolean => prefixLengthOf(value) === (cidrFamily(value) === 4 ? 32 : 128);
+function isAddress(value: Cidr): boolean {
+  return prefixLengthOf(value) === (cidrFamily(value) === 4 ? 32 : 128);
+}
 /** As an element of a set. */
 export const element = (value: Cidr): string => (isAddress(value) ? networkAddress(value) : value);
 
@@ -160,7 +224,7 @@ export function addressMap(
     elements.push(...cidrWithout(prefix, done).map((part) => `${element(part)} : ${to}`));
     done.push(prefix);
   }
-  return { ...rangeSet(`${name}${family}`, addressField[family], elements), data: addressField[family] };
+  return { ...rangeSet(`${name}${family}`, addressField[family], elements), data: [addressField[family]] };
 }
 
 /** A set of sources, each with its destinations. Sources do not overlap. */

@@ -18,6 +18,7 @@ import type { ProtectionPlan } from "../tenant-protection.ts";
 import type { UnderlayDataplane } from "../underlay-dataplane.ts";
 import { releaseForwarding } from "../uplink/host-forwarding.ts";
 import { routeInTheWay } from "../uplink/host-routes.ts";
+import { publishedOf } from "../uplink/networks-request.ts";
 import { families } from "../uplink/request.ts";
 import { ensureRoutingSettings } from "./device-settings.ts";
 
@@ -85,7 +86,8 @@ export function protectionOnHost(identity: UplinkIdentity, namespace: KernelName
       {
         family: "inet",
         name,
-        table: (networks, tunnelPorts) => onHostFilterTable(identity, settingsOf(networks), tunnelPorts),
+        table: (networks, tunnelPorts) =>
+          onHostFilterTable(identity, settingsOf(networks), networks.flatMap(publishedOf), tunnelPorts),
       },
       {
         family: "bridge",

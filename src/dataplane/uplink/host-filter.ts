@@ -1,4 +1,5 @@
 import { hostPrefix } from "../../base/cidr.ts";
+import type { IpFamily } from "../../base/ip.ts";
 import { encapsulationNames, encapsulations } from "../../model/encapsulation.ts";
 import { nftField } from "../../netlink/index.ts";
 import { hostDevice, hostTable, type UplinkIdentity } from "../kernel-names.ts";
@@ -18,7 +19,7 @@ export function hostFilterTable(
   addresses: PairAddresses,
   tunnelPorts: readonly number[],
 ): NftTable {
-  const { hostAccess, direct, directInward, floating } = request;
+  const { hostAccess, direct, directInward, floating, published } = request;
   const device = hostDevice(identity);
   const sources = hostAccess.map(({ source }) => hostPrefix(source));
   const ports = [...new Set(tunnelPorts)].sort((a, b) => a - b);
@@ -27,6 +28,7 @@ export function hostFilterTable(
     name: hostTable(identity),
     sets: [
       nft.set("ports", nftField.inet_service, ports),
+      ...nft.publishedSets(published),
       ...families.flatMap((family) => [
         nft.prefixSet(
           "direct",
@@ -55,6 +57,8 @@ export function hostFilterTable(
     rules: [
       nft.chain("prerouting", { type: "filter", hook: "prerouting", prio: nft.hookPriority.raw }),
       nft.chain("arrival", { type: "filter", hook: "prerouting", prio: nft.hookPriority.mangle }),
+      nft.chain("published", { type: "nat", hook: "prerouting", prio: nft.hookPriority.destinationNat }),
+      nft.chain("own", { type: "nat", hook: "output", prio: nft.hookPriority.destinationNat }),
       nft.chain("tenant"),
       nft.chain("forward", { type: "filter", hook: "forward", prio: nft.hookPriority.filter }),
       nft.chain("inward"),
@@ -79,6 +83,7 @@ export function hostFilterTable(
         ),
       ]),
       nft.rule("arrival", nft.from(device), nft.goTo("tenant")),
+      ...toPublishedPorts(device, addresses),
       ...fromTenant(addresses),
       // Of the tenant's own there and back again.
       ...families.flatMap((family) =>
@@ -97,6 +102,9 @@ export function hostFilterTable(
         ),
       ),
       nft.rule("inward", nft.isAnswer, nft.accept),
+      ...families.map((family) =>
+        nft.rule("inward", nft.destination(family, addresses[family].tenant), nft.isTranslated, nft.accept),
+      ),
       // Inside, it goes to its endpoint or nowhere.
       ...families.map((family) => nft.rule("inward", nft.destination(family, `@floating${family}`), nft.accept)),
       ...families.map((family) =>
@@ -111,6 +119,24 @@ export function hostFilterTable(
       ...fromHostToBlocks(),
     ],
   };
+}
+
+/**
+ * Published ports lead to the tenant's end of the pair, whose namespace knows which endpoint is meant. What the tenant itself asks of the
+ * host would come back to it from its own address. What the host asks of its loopback addresses nobody else can answer.
+ */
+function toPublishedPorts(device: string, addresses: PairAddresses): NftObject[] {
+  const lead = (family: IpFamily): object => ({
+    dnat: { family: family === 4 ? "ip" : "ip6", addr: addresses[family].tenant },
+  });
+  return [
+    ...nft.toPublished.map(({ family, isMeant }) =>
+      nft.rule("published", nft.notFrom(device), ...isMeant, lead(family)),
+    ),
+    ...nft.toPublished.map(({ family, isMeant }) =>
+      nft.rule("own", nft.notToLoopback[family], ...isMeant, lead(family)),
+    ),
+  ];
 }
 
 /**

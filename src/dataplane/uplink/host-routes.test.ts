@@ -25,6 +25,7 @@ const nothing: UplinkRequest = {
   direct: [],
   directInward: [],
   floating: [],
+  published: [],
 };
 
 /** As `ip route` would say it: `10.0.0.0/24 via 192.0.2.1 dev eth0`. */

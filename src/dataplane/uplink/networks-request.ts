@@ -1,7 +1,7 @@
 import { cidrFamily, cidrOf } from "../../base/cidr.ts";
 import { familyOf } from "../../base/ip.ts";
 import type { DesiredNetwork } from "../desired.ts";
-import type { HostAccess, UplinkRequest } from "./request.ts";
+import { families, type HostAccess, type Published, type UplinkRequest } from "./request.ts";
 
 /** What the networks of a tenant ask of the host together. Those in the host's own namespace are there already. */
 export function requestOf(all: readonly DesiredNetwork[]): UplinkRequest {
@@ -20,7 +20,21 @@ export function requestOf(all: readonly DesiredNetwork[]): UplinkRequest {
       [...localBlocks.values()].filter((block) => block.isDirect).map(({ cidr }) => cidr),
     ),
     floating: networks.flatMap((network) => network.floating),
+    published: networks.flatMap(publishedOf),
   };
+}
+
+/** Ports lead to the first address that an endpoint has of each family. One that is on another node yet has none here. */
+export function publishedOf({ locals }: DesiredNetwork): Published[] {
+  return [...locals.values()].flatMap(({ published = [], addresses, standsBy }) =>
+    (standsBy ? [] : published).flatMap(({ protocol, address: outside, port, to }) =>
+      families.flatMap((family) => {
+        const inside = addresses.find(({ address }) => familyOf(address) === family)?.address;
+        if (inside === undefined || (outside !== undefined && familyOf(outside) !== family)) return [];
+        return [{ protocol, ...(outside === undefined ? {} : { outside }), port, inside, to }];
+      }),
+    ),
+  );
 }
 
 /**

@@ -1,5 +1,6 @@
 import { type Cidr, cidrFamily } from "../../base/cidr.ts";
 import { familyOf, type IpAddress, type IpFamily } from "../../base/ip.ts";
+import type { PublishedProtocol } from "../../model/published-port.ts";
 
 /** Host → endpoints. */
 export interface HostAccess {
@@ -34,6 +35,17 @@ export interface Floating {
   readonly isAnnounced: boolean;
 }
 
+/** A port of the host that leads to one of an endpoint here, for addresses of one family. */
+export interface Published {
+  readonly protocol: PublishedProtocol;
+  /** Absent: at all addresses of the host. */
+  readonly outside?: IpAddress;
+  readonly port: number;
+  /** The endpoint's own. */
+  readonly inside: IpAddress;
+  readonly to: number;
+}
+
 /** What the networks of one tenant ask of the host. Nothing: no uplink. */
 export interface UplinkRequest {
   readonly hostAccess: readonly HostAccess[];
@@ -45,19 +57,21 @@ export interface UplinkRequest {
   readonly directInward: readonly Cidr[];
   /** Of endpoints here. */
   readonly floating: readonly Floating[];
+  readonly published: readonly Published[];
 }
 
 export const families = [4, 6] as const satisfies readonly IpFamily[];
 
 export function isEmptyRequest(request: UplinkRequest): boolean {
-  const { hostAccess, egress, direct, directInward, floating } = request;
-  return hostAccess.length + egress.length + direct.length + directInward.length + floating.length === 0;
+  const { hostAccess, egress, direct, directInward, floating, published } = request;
+  return [hostAccess, egress, direct, directInward, floating, published].every(({ length }) => length === 0);
 }
 
 /** Whether packets of this family pass through the host; those of hostAccess alone begin and end there. */
 export function passesHost(request: UplinkRequest, family: IpFamily): boolean {
-  const { egress, direct, directInward, floating } = request;
+  const { egress, direct, directInward, floating, published } = request;
   return (
+    published.some(({ inside }) => familyOf(inside) === family) ||
     floating.some(({ outside }) => familyOf(outside) === family) ||
     [...egress, ...directInward, ...direct.map(({ prefix }) => prefix)].some((prefix) => cidrFamily(prefix) === family)
   );
@@ -68,6 +82,7 @@ export function needsDefaultRoute(request: UplinkRequest, family: IpFamily): boo
   return (
     request.egress.some((prefix) => cidrFamily(prefix) === family) ||
     request.floating.some(({ outside }) => familyOf(outside) === family) ||
+    request.published.some(({ inside }) => familyOf(inside) === family) ||
     request.hostAccess.some(({ source }) => familyOf(source) === family)
   );
 }

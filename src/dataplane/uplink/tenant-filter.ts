@@ -17,7 +17,7 @@ import { families, type UplinkRequest } from "./request.ts";
  * bridged would come from an address that nobody asked.
  */
 export function tenantFilterTable(request: UplinkRequest, addresses: PairAddresses): NftTable {
-  const { hostAccess, egress, egressBlocked, direct, directInward, floating } = request;
+  const { hostAccess, egress, egressBlocked, direct, directInward, floating, published } = request;
   const sets = families.flatMap((family) => [
     nft.prefixSet("egress", family, egress),
     nft.pairSet(
@@ -46,6 +46,7 @@ export function tenantFilterTable(request: UplinkRequest, addresses: PairAddress
       family,
       floating.map(({ outside, inside }) => [hostPrefix(outside), inside]),
     ),
+    nft.publishedMap(published, family),
     nft.addressMap(
       "outside",
       family,
@@ -71,6 +72,14 @@ export function tenantFilterTable(request: UplinkRequest, addresses: PairAddress
       ]),
       ...forEachFamily((family) =>
         nft.rule("arrival", nft.from(tenantDevice), nft.destinationNat(family, `@inside${family}`)),
+      ),
+      ...forEachFamily((family) =>
+        nft.rule(
+          "arrival",
+          nft.from(tenantDevice),
+          nft.destination(family, addresses[family].tenant),
+          nft.leadByPort(family),
+        ),
       ),
       nft.rule("forward", nft.from(tenantDevice), nft.to(tenantDevice), nft.drop),
       nft.rule("forward", nft.to(tenantDevice), nft.goTo("outward")),

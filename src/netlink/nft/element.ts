@@ -97,7 +97,7 @@ function partsOf(set: NftSet, element: string): Part[] {
   const start: Part = {
     key: { value: first },
     ...(isInterval && key.length > 1 ? { keyEnd: { value: last } } : {}),
-    ...(data === undefined || dataPart === undefined ? {} : { data: { value: data.parse(dataPart, false).first } }),
+    ...(data === undefined || dataPart === undefined ? {} : { data: { value: parseKey(data, dataPart, false).first } }),
   };
   const end = isInterval && key.length === 1 ? successor(last) : undefined;
   return end === undefined ? [start] : [start, { key: { value: end }, flags: NFT_SET_ELEM_INTERVAL_END }];
@@ -122,7 +122,7 @@ export function elementsOf(set: NftSet, parts: readonly Part[]): string[] {
     const range: OctetRange = { first: octets, last };
     const value = part.data?.value;
     const ending =
-      data === undefined || value === undefined ? "" : toData + keyText([data], { first: value, last: value });
+      data === undefined || value === undefined ? "" : toData + keyText(data, { first: value, last: value });
     return [keyText(key, range) + ending];
   });
 }

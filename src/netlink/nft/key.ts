@@ -125,6 +125,8 @@ export const nftField = {
   ipv4_addr: address(7, 4, typeOfPayload("ip saddr")),
   ipv6_addr: address(8, 16, typeOfPayload("ip6 saddr")),
   ether_addr: macAddress,
+  /** A protocol by its number. */
+  inet_proto: number(12, 1),
   inet_service: number(13, 2),
   ifname: deviceName,
 } as const satisfies Readonly<Record<string, NftField>>;

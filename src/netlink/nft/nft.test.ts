@@ -127,7 +127,7 @@ describe("bytes", () => {
     ],
     [
       "an entry of a map",
-      addNftElements(set("m", [inet_service], { data: ipv4_addr }), ["80 : 10.0.0.1"]),
+      addNftElements(set("m", [inet_service], { data: [ipv4_addr] }), ["80 : 10.0.0.1"]),
       0x0a0c,
       0x400,
       `01 00 0000
@@ -224,7 +224,7 @@ describe("listings", () => {
     for (const other of [
       set("p", [ipv4_addr]),
       set("p", [ipv6_addr], { isInterval: true }),
-      set("p", [ipv4_addr], { isInterval: true, data: ipv4_addr }),
+      set("p", [ipv4_addr], { isInterval: true, data: [ipv4_addr] }),
     ])
       assert.equal(isSameSet(other, layout), false);
   });

@@ -42,8 +42,8 @@ export interface NftSet {
   readonly key: readonly NftField[];
   /** Elements are ranges: `10.0.0.0/8`. Default: single values. */
   readonly isInterval?: boolean;
-  /** Of a map: what its elements have. */
-  readonly data?: NftField;
+  /** Of a map: what its elements have, one field or several together. */
+  readonly data?: readonly NftField[];
 }
 
 /** What the kernel tells of a set. */
@@ -58,11 +58,15 @@ function layoutOf({ key, isInterval = false, data }: NftSet): NftSetLayout {
       (isInterval ? nftSetFlag.interval : 0) |
       (data === undefined ? 0 : nftSetFlag.map) |
       (isInterval && key.length > 1 ? nftSetFlag.concatenation : 0),
-    // nftables/include/datatype.h: TYPE_BITS
-    keyType: key.reduce((type, { datatype }) => (type << 6) | datatype, 0),
+    keyType: typeOf(key),
     keyLength: keyLength(key),
-    ...(data === undefined ? {} : { dataType: data.datatype, dataLength: data.octets }),
+    ...(data === undefined ? {} : { dataType: typeOf(data), dataLength: keyLength(data) }),
   };
+}
+
+/** nftables/include/datatype.h: TYPE_BITS */
+function typeOf(fields: readonly NftField[]): number {
+  return fields.reduce((type, { datatype }) => (type << 6) | datatype, 0);
 }
 
 /** Whether the set that the kernel has under this name is made as this one. */

@@ -4,6 +4,7 @@ import { milliseconds } from "../../base/duration.ts";
 import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import { currentBoot } from "../../linux/boot.ts";
+import type { PublishedPort } from "../../model/published-port.ts";
 import type { Endpoint } from "../../model/resources.ts";
 import { type DockerOwner, ownerOf, ownerText } from "./owner.ts";
 
@@ -69,6 +70,11 @@ export class EngineEndpoints {
   name({ attachment, owner }: EngineEndpoint, endpoint: string, netns?: string): void {
     const text = ownerText({ ...owner, endpoint });
     this.#agent.attachments.amend(attachment.id, { owner: text, ...(netns === undefined ? {} : { netns }) });
+  }
+
+  /** Lets these ports of the host, and no others, lead to the one that Docker knows by this id. */
+  async publish(id: string, published: readonly PublishedPort[], attempted: string): Promise<void> {
+    await this.#agent.attachments.publish(this.get(id, attempted).attachment.id, published, attempted);
   }
 
   /** Sees whether this node may have endpoints in a network that it hosts none of, and makes its agent know the network for a moment. */

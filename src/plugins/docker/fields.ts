@@ -30,6 +30,12 @@ export class Fields {
     return typeof value === "string" ? value : "";
   }
 
+  /** 0: it is not set. */
+  number(name: string): number {
+    const value = this.#values[name];
+    return typeof value === "number" ? value : 0;
+  }
+
   flag(name: string): boolean {
     return this.#values[name] === true;
   }

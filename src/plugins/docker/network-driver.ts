@@ -9,6 +9,7 @@ import type { EngineEndpoint } from "./engine-endpoints.ts";
 import type { Fields } from "./fields.ts";
 import { createHint } from "./hints.ts";
 import { addressSpace, type Drivers } from "./ipam-driver.ts";
+import { publishedOf } from "./published.ts";
 
 const networkOption = "weft.network";
 const genericOptions = "com.docker.network.generic";
@@ -117,18 +118,21 @@ export class NetworkDriver {
     return {};
   }
 
-  programExternalConnectivity(request: Fields): object {
-    const [port] = request.within("Options").list(portsOption);
-    if (port === undefined) return {};
-    throw new WeftError({
-      code: "unsupported",
-      attempted: "publish ports of a container",
-      reason: "its way out is a network of weft's, whose driver publishes none",
-      hint: "leave out -p and reach it by its address (the network's hostAccess), or give it a network of Docker's own first and connect it to this one then",
-    });
+  /** Of a container's networks Docker asks the one that its way out is. */
+  async programExternalConnectivity(request: Fields): Promise<object> {
+    const id = request.text("EndpointID");
+    const attempted = `publish ports of endpoint ${id.slice(0, 12)} of Docker's`;
+    const published = publishedOf(request.within("Options").list(portsOption), attempted);
+    if (published.length > 0) await this.#drivers.endpoints.publish(id, published, attempted);
+    return {};
   }
 
-  revokeExternalConnectivity(): object {
+  /** One that is gone has none. */
+  async revokeExternalConnectivity(request: Fields): Promise<object> {
+    const id = request.text("EndpointID");
+    const { endpoints } = this.#drivers;
+    if (endpoints.find(({ owner }) => id !== "" && owner.endpoint === id) !== undefined)
+      await endpoints.publish(id, [], `take back ports of endpoint ${id.slice(0, 12)} of Docker's`);
     return {};
   }
 

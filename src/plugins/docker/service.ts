@@ -56,7 +56,7 @@ function callsOf(drivers: Drivers): ReadonlyMap<string, Call> {
     "NetworkDriver.Join": (request) => network.join(request),
     "NetworkDriver.Leave": () => network.leave(),
     "NetworkDriver.ProgramExternalConnectivity": (request) => network.programExternalConnectivity(request),
-    "NetworkDriver.RevokeExternalConnectivity": () => network.revokeExternalConnectivity(),
+    "NetworkDriver.RevokeExternalConnectivity": (request) => network.revokeExternalConnectivity(request),
     "NetworkDriver.DiscoverNew": () => network.discoverNew(),
     "NetworkDriver.DiscoverDelete": () => network.discoverDelete(),
     "IpamDriver.GetCapabilities": () => ipam.getCapabilities(),

@@ -226,6 +226,13 @@ const setMessage = ({ payload }: FakeSet): FakeMessage => ({
   write: (writer) => writer.bytes.set(payload, writer.reserve(payload.length)),
 });
 
+/** nftables/include/datatype.h: TYPE_BITS */
+function typesOf(together: number): number[] {
+  const types: number[] = [];
+  for (let rest = together; rest > 0; rest >>>= 6) types.unshift(rest & 0x3f);
+  return types;
+}
+
 /** What a set's elements are made of: datatypes, and octets of packets as nft notes them, `typeof @th,96,24`. */
 function fieldsOf(
   { flags = 0, keyType = 0, dataType }: NftSetLayout,
@@ -237,11 +244,9 @@ function fieldsOf(
     if (length === 32 || length === 128) return packetAddress(0, length === 32 ? "ipv4_addr" : "ipv6_addr");
     return packetNumber(0, length);
   });
-  const types: number[] = [];
-  for (let rest = keyType; rest > 0; rest >>>= 6) types.unshift(rest & 0x3f);
   const known = (type: number): NftField | undefined =>
     Object.values<NftField>(nftField).find(({ datatype }) => datatype === type);
-  const key = types.flatMap((type) => known(type) ?? inPackets.shift() ?? []);
-  const data = dataType === undefined ? undefined : known(dataType);
+  const key = typesOf(keyType).flatMap((type) => known(type) ?? inPackets.shift() ?? []);
+  const data = dataType === undefined ? undefined : typesOf(dataType).flatMap((type) => known(type) ?? []);
   return { key, isInterval: (flags & nftSetFlag.interval) !== 0, ...(data === undefined ? {} : { data }) };
 }

@@ -105,6 +105,13 @@ export declare type AttachRequest = Message<"weft.v1.AttachRequest"> & {
    * @generated from field: bytes user_data = 102;
    */
   userData: Uint8Array;
+
+  /**
+   * Ports of this node that lead to it: [ADDRESS:]PORT[:PORT][/PROTOCOL], the node's first.
+   *
+   * @generated from field: repeated string published = 103;
+   */
+  published: string[];
 };
 
 /**
