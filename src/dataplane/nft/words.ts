@@ -95,7 +95,7 @@ const protocolAndPort: readonly object[] = [
   { payload: { protocol: "th", field: "dport" } },
 ];
 /** To an address of the host itself. */
-export const toHost: object = match({ fib: { result: "type", flags: ["daddr"] } }, "local");
+const toHost: object = match({ fib: { result: "type", flags: ["daddr"] } }, "local");
 
 /** RFC 1122 §3.2.1.3, RFC 4291 §2.5.3: whoever is asked elsewhere could not answer. */
 export const notToLoopback: Readonly<Record<IpFamily, object>> = {
