@@ -26,6 +26,8 @@ const benches: Readonly<Record<string, string>> = {
   evacuation: "1,000 endpoints of a node move to ten others under traffic; takes three minutes",
   bandwidth: "rates beside the limits that were asked for, TCP and UDP; takes five minutes",
   datapath: "what protection, policy and bandwidth cost packets; beside the plain path; takes five minutes",
+  "beside-swarm":
+    "how soon a new container of Docker is reached, throughput and latency; beside an overlay network of Swarm; takes two minutes",
   "policy-change": "how soon a policy of 10,000 endpoints, or rules, is in a node's kernel",
   "agent-memory": "memory and time of agents and server with 100,000 endpoints; takes two minutes",
 };
