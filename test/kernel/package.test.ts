@@ -17,7 +17,9 @@ const file = theWholeFile();
 const folder = testDirectory(file);
 const installed = join(folder, "node_modules/weft");
 /** A host with the Node.js that runs this test first in its path. */
-const environment = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
+/** The package's own program is to run. */
+const { WEFT_TEST_BUNDLE: _bundle, ...inherited } = process.env;
+const environment = { ...inherited, PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
 
 async function run(command: string, ...words: readonly string[]): Promise<string> {
   const { stdout } = await promisify(execFile)(command, words, { cwd: folder, env: environment, maxBuffer: 1 << 26 });
@@ -34,7 +36,7 @@ before(async () => {
 
 test("the package holds what runs, and no test code", () => {
   const files = readdirSync(installed, { recursive: true, encoding: "utf8" });
-  assert.ok(files.includes("dist/cli/main.js"));
+  assert.ok(files.includes("bundle/main.js"));
   assert.deepEqual(
     files.filter((path) => /(^|\/)(test|testing|contract)\b|\.test\./.test(path) || path.startsWith("src/")),
     [],

@@ -5,6 +5,7 @@ import { closeSync, existsSync, openSync, readFileSync, readSync, rmSync } from 
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { makeTemporaryDirectory } from "../../src/testing/temporary-directory.ts";
+import { bundledProgram, compileCache } from "./bundle.ts";
 import type { ReportLine } from "./reporter.ts";
 import { type KernelRun, lacking, type TestResult, wholeFile } from "./results.ts";
 import { isPatient, needsQuickProcesses, slowness } from "./slow-kernel.ts";
@@ -111,8 +112,9 @@ async function runShare(
       env: {
         ...process.env,
         UML_TIMEOUT: String(longest),
-        // Sources kept compiled, as bin/weft has them: they load in a third of the time.
-        NODE_COMPILE_CACHE: join(root, "node_modules/.cache/weft"),
+        WEFT_TEST_BUNDLE: bundledProgram(),
+        // Sources kept compiled load in a third of the time.
+        NODE_COMPILE_CACHE: compileCache,
       },
     });
     let output = "";
