@@ -1,0 +1,40 @@
+/**
+ * A cgroup for each machine, in which its kubelet makes those of pods: kubelets that shared one would delete each other's. Version 1 of
+ * cgroups, which Kubernetes 1.20 is at home with.
+ */
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+const root = "/sys/fs/cgroup";
+
+export function writeCgroups(name: string): void {
+  assert.ok(
+    existsSync(join(root, "memory")),
+    `${root} has no memory hierarchy: the tests of Kubernetes need cgroups of version 1 (kernel command line systemd.unified_cgroup_hierarchy=0)`,
+  );
+  for (const hierarchy of hierarchies()) mkdirSync(join(root, hierarchy, name), { recursive: true });
+  // Without these no process may enter it or one below.
+  const cpuset = join(root, "cpuset", name);
+  for (const file of ["cpuset.cpus", "cpuset.mems"])
+    writeFileSync(join(cpuset, file), readFileSync(join(root, "cpuset", file)));
+  writeFileSync(join(cpuset, "cgroup.clone_children"), "1");
+}
+
+/** With all below. The processes in them must have ended. */
+export function removeCgroups(name: string): void {
+  for (const hierarchy of hierarchies()) removeWithAllBelow(join(root, hierarchy, name));
+}
+
+function removeWithAllBelow(path: string): void {
+  if (!existsSync(path)) return;
+  for (const entry of readdirSync(path, { withFileTypes: true }))
+    if (entry.isDirectory()) removeWithAllBelow(join(path, entry.name));
+  rmdirSync(path);
+}
+
+function hierarchies(): string[] {
+  return readdirSync(root, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && entry.name !== "unified")
+    .map(({ name }) => name);
+}
