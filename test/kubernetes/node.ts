@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ControlPlane, podSubnet } from "./control-plane.ts";
+import { type ControlPlane, podSubnet } from "./control-plane.ts";
 import type { Image } from "./images.ts";
 import type { Machine, MachineProgram } from "./machine.ts";
 import type { Pki } from "./pki.ts";

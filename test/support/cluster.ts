@@ -15,6 +15,7 @@ import { runProgram, weftProgram } from "../../src/lab/process.ts";
 import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists, processesIn } from "../../src/linux/index.ts";
 import type { Placement } from "../../src/model/index.ts";
 import { makeTemporaryDirectory } from "../../src/testing/temporary-directory.ts";
+import { atTheEnd } from "./end-of-process.ts";
 import { inPlaceOn } from "./in-place.ts";
 import { patience, untilNextLook } from "./patience.ts";
 
@@ -36,34 +37,16 @@ export function theWholeFile(): Owner {
   };
 }
 
-const cleanups = new Set<() => void>();
-
 /** Runs `action`, which must be synchronous, when `owner` ends or the process does, whichever comes first. */
 export function cleanUp(owner: Owner, action: () => void): void {
-  if (cleanups.size === 0) watchForTheEnd();
+  let isDone = false;
   const once = (): void => {
-    if (cleanups.delete(once)) action();
+    if (isDone) return;
+    isDone = true;
+    action();
   };
-  cleanups.add(once);
+  atTheEnd(once);
   owner.after(once);
-}
-
-let watching = false;
-
-function watchForTheEnd(): void {
-  if (watching) return;
-  watching = true;
-  const all = (): void => {
-    for (const cleanup of [...cleanups].reverse()) cleanup();
-  };
-  process.on("exit", all);
-  // Not `once`, which has the signal end the process when it comes again meanwhile, as it does to a whole group.
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-    process.on(signal, () => {
-      all();
-      process.removeAllListeners(signal);
-      process.kill(process.pid, signal);
-    });
 }
 
 /** Removes every namespace whose name `isOwn`, and the processes in them. */

@@ -6,6 +6,7 @@ import { execFileSync } from "node:child_process";
 import type { KernelNamespace } from "../../src/dataplane/kernel.ts";
 import { linuxNamespace } from "../../src/dataplane/linux-kernel.ts";
 import { createNamedNamespace, deleteNamedNamespace, NetworkNamespace, processesIn } from "../../src/linux/index.ts";
+import { atTheEnd } from "./end-of-process.ts";
 
 const living = new Set<TestNamespace>();
 let made = 0;
@@ -15,7 +16,10 @@ let made = 0;
  * `using host = testNamespace("host");`. With `t.after(() => host[Symbol.dispose]())` it lives as long as the test.
  */
 export function testNamespace(label = "test"): TestNamespace {
-  if (living.size === 0 && made === 0) removeAllWhenTheProcessEnds();
+  if (made === 0)
+    atTheEnd(() => {
+      for (const namespace of living) namespace[Symbol.dispose]();
+    });
   return new TestNamespace(`wt${process.pid}-${made++}-${label}`);
 }
 
@@ -66,18 +70,4 @@ export class TestNamespace {
     this.namespace.close();
     deleteNamedNamespace(this.name);
   }
-}
-
-function removeAllWhenTheProcessEnds(): void {
-  const removeAll = (): void => {
-    for (const namespace of living) namespace[Symbol.dispose]();
-  };
-  process.on("exit", removeAll);
-  // Not `once`, which has the signal end the process when it comes again meanwhile, as it does to a whole group.
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-    process.on(signal, () => {
-      removeAll();
-      process.removeAllListeners(signal);
-      process.kill(process.pid, signal);
-    });
 }
