@@ -24,12 +24,13 @@ export class KubernetesCluster {
     this.#plane = plane;
   }
 
-  get kubectl(): Kubectl {
-    return this.#plane.kubectl;
+  /** Where images are packed. */
+  get imageFolder(): string {
+    return join(this.folder, "images");
   }
 
-  get plane(): ControlPlane {
-    return this.#plane;
+  get kubectl(): Kubectl {
+    return this.#plane.kubectl;
   }
 
   /** Resolves when all nodes are known; they are not ready before there is a network. */
@@ -44,8 +45,9 @@ export class KubernetesCluster {
     const control = machine("control", 1);
     const pki = await Pki.make(join(folder, "pki"), ControlPlane.urlOn(control));
     const plane = new ControlPlane(control, pki);
-    mkdirSync(join(folder, "images"));
-    const busybox = busyboxImage(join(folder, "images"));
+    const images = join(folder, "images");
+    mkdirSync(images);
+    const busybox = busyboxImage(images);
     await control.boot();
     await plane.start();
     const nodes = Array.from(

@@ -1,8 +1,8 @@
 /** Images made of this machine's own files, in the form that `docker save` has and `ctr images import` reads: no registry is asked. */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 
 export interface Image {
   /** With a tag other than `latest`, which is fetched each time. */
@@ -10,7 +10,7 @@ export interface Image {
   readonly archive: string;
 }
 
-/** An image whose only layer is the folder `root`. */
+/** An image whose only layer is the folder `root`, which is used up. */
 export function packImage(
   folder: string,
   name: string,
@@ -33,22 +33,65 @@ export function packImage(
   writeFileSync(join(work, "manifest.json"), JSON.stringify(manifest));
   const archive = `${work}.tar`;
   execFileSync("tar", ["-C", work, "-cf", archive, "manifest.json", settingsFile, "layer.tar"]);
-  rmSync(work, { recursive: true });
+  for (const path of [work, root]) rmSync(path, { recursive: true });
   return { name, archive };
 }
 
-/** What pods run: Debian's busybox-static. Its name also serves as the container that holds a pod's namespaces. */
+/** What pods run: Debian's busybox-static. It also holds pods' namespaces, as the image `pause` does elsewhere. */
 export function busyboxImage(folder: string): Image {
   const root = join(folder, "busybox");
-  for (const name of ["bin", "etc", "tmp", "www"]) mkdirSync(join(root, name), { recursive: true });
+  for (const name of ["etc", "tmp", "www"]) mkdirSync(join(root, name), { recursive: true });
+  addBusybox(root);
+  const config = { Entrypoint: ["/bin/sleep", "infinity"], Env: ["PATH=/bin"] };
+  return packImage(folder, "localhost/busybox:1", root, config);
+}
+
+/** As deploy/Dockerfile makes it: the package as it is published, and the programs that it rests on, with their libraries. */
+export function weftImage(folder: string): Image {
+  const root = join(folder, "weft");
+  const project = join(import.meta.dirname, "../..");
+  const installed = join(root, "opt/weft");
+  for (const path of ["bin", "etc", "opt/weft", "proc", "sys", "tmp", "usr/local/bin", "var/lib"])
+    mkdirSync(join(root, path), { recursive: true });
+  // Namespaces have their names below either.
+  mkdirSync(join(root, "run"));
+  symlinkSync("/run", join(root, "var/run"));
+  const environment = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
+  const npm = (...words: readonly string[]): string =>
+    `${execFileSync("npm", words, { cwd: installed, env: environment, stdio: ["ignore", "pipe", "pipe"] })}`;
+  const packed = npm("pack", "--silent", "--pack-destination", folder, project).trim().split("\n").at(-1) ?? "";
+  const archive = join(folder, packed);
+  npm("install", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error", archive);
+  symlinkSync("/opt/weft/node_modules/weft/bin/weft", join(root, "usr/local/bin/weft"));
+  copyWithLibraries(process.execPath, root, "/usr/local/bin/node");
+  for (const name of ["curl", "nft"]) copyWithLibraries(programInPath(name), root, `/usr/local/bin/${name}`);
+  addBusybox(root);
+  return packImage(folder, "localhost/weft:test", root, { Env: ["PATH=/usr/local/bin:/bin"] });
+}
+
+/** Its shared libraries go to where it looks for them. */
+function copyWithLibraries(program: string, root: string, target: string): void {
+  const libraries = `${execFileSync("ldd", [program])}`.matchAll(/(\/\S+) \(0x/g);
+  for (const [from, to] of [
+    [program, target] as const,
+    ...[...libraries].map(([, path = ""]) => [path, path] as const),
+  ]) {
+    mkdirSync(dirname(join(root, to)), { recursive: true });
+    execFileSync("cp", ["--dereference", from, join(root, to)]);
+  }
+}
+
+function programInPath(name: string): string {
+  const found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map((folder) => join(folder, name)).find(existsSync);
+  if (found === undefined) throw new Error(`${name} is not installed`);
+  return found;
+}
+
+function addBusybox(root: string): void {
+  mkdirSync(join(root, "bin"), { recursive: true });
   execFileSync("cp", ["/bin/busybox", join(root, "bin/busybox")]);
   for (const name of `${execFileSync("/bin/busybox", ["--list"])}`.trim().split("\n"))
     if (name !== "busybox") symlinkSync("busybox", join(root, "bin", name));
-  const config = { Entrypoint: ["/bin/sleep", "infinity"], Env: ["PATH=/bin"] };
-  const { name, archive } = packImage(folder, "localhost/busybox:1", root, config);
-  rmSync(root, { recursive: true });
-  renameSync(archive, join(folder, "busybox.tar"));
-  return { name, archive: join(folder, "busybox.tar") };
 }
 
 function sha256(content: string | Uint8Array): string {

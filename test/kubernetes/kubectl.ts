@@ -12,16 +12,17 @@ export type Manifest = Record<string, any>;
 
 /** The command line of Kubernetes, as an administrator on a machine uses it. */
 export class Kubectl {
+  /** Path of the file that says where the cluster is, and with what it is entered. */
+  readonly kubeconfig: string;
   readonly #machine: Machine;
-  readonly #kubeconfig: string;
 
   constructor(machine: Machine, kubeconfig: string) {
     this.#machine = machine;
-    this.#kubeconfig = kubeconfig;
+    this.kubeconfig = kubeconfig;
   }
 
   attempt(...words: readonly string[]): Promise<Finished> {
-    return this.#machine.attempt(program("kubectl"), `--kubeconfig=${this.#kubeconfig}`, ...words);
+    return this.#machine.attempt(program("kubectl"), `--kubeconfig=${this.kubeconfig}`, ...words);
   }
 
   async run(...words: readonly string[]): Promise<string> {

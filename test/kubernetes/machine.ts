@@ -121,6 +121,11 @@ export class Machine {
     return new MachineProgram(name, join(this.folder, `${name}.log`), this.#inside(command, words));
   }
 
+  /** By which these tests reach a file, or socket, as the machine has it. */
+  path(path: string): string {
+    return `/proc/${this.#init}/root${path}`;
+  }
+
   get network(): NetworkNamespace {
     return NetworkNamespace.open(`/proc/${this.#init}/ns/net`);
   }

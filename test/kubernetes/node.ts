@@ -31,6 +31,9 @@ export class KubernetesNode {
     await pki.issueServer(`${this.name}-kubelet`, this.name, this.machine.address);
     writeFileSync(this.#file("containerd.toml"), this.#containerdSettings());
     writeFileSync(this.#file("kubelet.json"), JSON.stringify(this.#kubeletSettings()));
+    // Distributions bring these with the kubelet; containerd runs loopback itself.
+    for (const plugin of ["bridge", "host-local", "loopback", "portmap"])
+      await this.machine.run("cp", `/usr/lib/cni/${plugin}`, "/opt/cni/bin/");
     await this.#startContainerd();
     for (const { archive } of images) await this.import(archive);
     this.#startKubernetes();

@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import { until } from "../support/cluster.ts";
+import type { Kubectl, Manifest } from "./kubectl.ts";
+
+export interface PodWish {
+  readonly name: string;
+  readonly node?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Of the container. */
+  readonly fields?: Manifest;
+}
+
+/** A pod that answers HTTP on port 80 with its name. */
+export function webPod({ name, node, labels = {}, fields = {} }: PodWish): Manifest {
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name, labels },
+    spec: {
+      ...(node === undefined ? {} : { nodeName: node }),
+      terminationGracePeriodSeconds: 1,
+      containers: [webContainer(fields)],
+    },
+  };
+}
+
+export function webContainer(fields: Manifest = {}): Manifest {
+  return {
+    name: "web",
+    image: "localhost/busybox:1",
+    imagePullPolicy: "Never",
+    command: ["sh", "-c", "hostname >/www/index.html; exec httpd -f -p 80 -h /www"],
+    ...fields,
+  };
+}
+
+/** Waits until the pods, all of those with the labels, are ready. */
+export async function readyPods(kubectl: Kubectl, selector: string, count: number): Promise<Manifest[]> {
+  let pods: Manifest[] = [];
+  await until(async () => {
+    pods = await kubectl.list("pods", "--selector", selector);
+    const ready = pods.filter((pod) => isReady(pod));
+    assert.equal(
+      ready.length,
+      count,
+      pods.map((pod) => `${pod.metadata.name}: ${JSON.stringify(pod.status)}`).join("\n"),
+    );
+  });
+  return pods;
+}
+
+function isReady({ status }: Manifest): boolean {
+  return (status.conditions ?? []).some(({ type, status: value }: Manifest) => type === "Ready" && value === "True");
+}
+
+/** What a web server says to a pod. Throws when it says nothing. */
+export async function fetchFrom(kubectl: Kubectl, pod: string, address: string, port = 80): Promise<string> {
+  const script = `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | timeout 5 nc -w 3 ${address} ${port}`;
+  const answer = await kubectl.exec(pod, "sh", "-c", script);
+  return answer.trim().split("\n").at(-1) ?? "";
+}

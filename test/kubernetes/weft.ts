@@ -1,0 +1,73 @@
+/** weft as the network of a cluster's pods, installed as docs/kubernetes.md says. */
+import assert from "node:assert/strict";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { agentClient, serverClient } from "../../src/api/clients.ts";
+import { until } from "../support/cluster.ts";
+import type { KubernetesCluster } from "./cluster.ts";
+import { type Image, weftImage } from "./images.ts";
+import type { KubernetesNode } from "./node.ts";
+import { program } from "./programs.ts";
+
+const deploy = join(import.meta.dirname, "../../deploy");
+
+export class WeftNetwork {
+  readonly #cluster: KubernetesCluster;
+
+  private constructor(cluster: KubernetesCluster) {
+    this.#cluster = cluster;
+  }
+
+  /** Resolves when all nodes are ready. The server is on the first. */
+  static async up(cluster: KubernetesCluster): Promise<WeftNetwork> {
+    const weft = new WeftNetwork(cluster);
+    const { kubectl, nodes } = cluster;
+    const image = weftImage(cluster.imageFolder);
+    for (const node of nodes) await node.import(image.archive);
+    await kubectl.run("label", "node", nodes[0]?.name ?? "", "weft.dev/server=");
+    await kubectl.run("apply", "--kustomize", weft.#overlay(image));
+    await kubectl.run("--namespace=weft", "rollout", "status", "deployment/weft-server", "--timeout=120s");
+    const networks = join(deploy, "networks.yaml");
+    await weft.#administer(
+      `kubectl --namespace weft exec --stdin deployment/weft-server -- weft apply --file - <${networks}`,
+    );
+    await weft.#administer(join(deploy, "join.sh"));
+    await kubectl.run("--namespace=weft", "rollout", "status", "daemonset/weft-agent", "--timeout=120s");
+    await cluster.ready();
+    return weft;
+  }
+
+  get admin(): ReturnType<typeof serverClient> {
+    return serverClient(this.#cluster.nodes[0]?.machine.path("/var/lib/weft/server/server.sock") ?? "");
+  }
+
+  agent({ machine }: KubernetesNode): ReturnType<typeof agentClient> {
+    return agentClient(machine.path("/run/weft/agent.sock"));
+  }
+
+  /** Waits until the node's agent has nothing attached. */
+  async emptied(node: KubernetesNode): Promise<void> {
+    await until(async () => assert.deepEqual((await this.agent(node).getStatus({})).endpoints, []));
+  }
+
+  /** What an administrator types, with kubectl at hand. */
+  async #administer(line: string): Promise<void> {
+    const { control, kubectl } = this.#cluster;
+    const path = `PATH=${dirname(program("kubectl"))}:${process.env.PATH}`;
+    await control.run("env", path, `KUBECONFIG=${kubectl.kubeconfig}`, "sh", "-ec", line);
+  }
+
+  /** The image under its own name, as an installation would say where its registry is. */
+  #overlay({ name }: Image): string {
+    const folder = join(this.#cluster.folder, "overlay");
+    mkdirSync(folder);
+    const [newName, newTag] = name.split(":");
+    const overlay = {
+      // What `resources` names with a newer kubectl.
+      bases: [relative(folder, deploy)],
+      images: [{ name: "localhost/weft", newName, newTag }],
+    };
+    writeFileSync(join(folder, "kustomization.yaml"), JSON.stringify(overlay));
+    return folder;
+  }
+}
