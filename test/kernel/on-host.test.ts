@@ -114,17 +114,21 @@ test("endpoints reach the world and the nodes behind their host's address", asyn
 });
 
 test("what the host's rules lead to a service arrives, with the sender's address, and its answers come back", async (t) => {
-  const services = ["10.96.0.1", "10.96.0.2"];
-  const rules = services.map((service, index) => [
-    ...["prerouting", "output"].map(
-      (chain) => `add rule ip lead ${chain} ip daddr ${service} dnat to ${ipOf(index === 0 ? "b1" : "a2")}`,
-    ),
-  ]);
+  const services = [
+    ["10.96.0.1", "b1"],
+    ["10.96.0.2", "a2"],
+    ["10.96.0.3", "a1"],
+  ] as const;
+  const rules = services.map(([service, endpoint]) =>
+    ["prerouting", "output"].map((chain) => `add rule ip lead ${chain} ip daddr ${service} dnat to ${ipOf(endpoint)}`),
+  );
   for (const node of ["h1", "h2"]) {
     const text = [
       "add table ip lead",
       "add chain ip lead prerouting { type nat hook prerouting priority dstnat; }",
       "add chain ip lead output { type nat hook output priority -100; }",
+      "add chain ip lead postrouting { type nat hook postrouting priority srcnat; }",
+      `add rule ip lead postrouting ip saddr ${ipOf("a1")} ip daddr ${ipOf("a1")} masquerade`,
       `add rule ip lead prerouting ip daddr ${host.h1} tcp dport 30080 dnat to ${ipOf("b1")}:8080`,
       ...rules.flat(),
     ];
@@ -135,6 +139,7 @@ test("what the host's rules lead to a service arrives, with the sender's address
   }
   assert.equal(await asked("a1", "10.96.0.1"), ipOf("a1"), "to another node");
   assert.equal(await asked("a1", "10.96.0.2"), ipOf("a1"), "to the same bridge");
+  assert.equal(await asked("a1", "10.96.0.3"), "10.24.0.1", "to itself");
   assert.equal(await asked("h1", "10.96.0.1"), "10.24.0.1", "from the host");
   assert.equal(await asked("server", host.h1, 30080), "10.24.0.1", "from outside, by a port of a node to another node");
 });

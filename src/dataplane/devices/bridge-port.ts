@@ -24,14 +24,21 @@ export function tunnelPort(network: NetworkSettings, floods: boolean): BridgePor
  * An endpoint's port: what sits there is known, and frames from any other MAC teach the bridge nothing, unless the network learns. Of
  * one that stands by, for an endpoint that is on another node yet, the bridge takes nothing, and it gets nothing: its MAC leads to a
  * tunnel, and a locked port takes frames only of MACs that lead to it.
+ *
+ * In the host's own namespace what an endpoint sends to a service may be for itself. Where the host's rules see what bridges forward
+ * (`br_netfilter`, as Kubernetes asks for) such a frame is not routed back to it, but forwarded to the port that it came from.
  */
-export function endpointPort(network: NetworkSettings, standsBy: boolean): BridgePortSettings {
+export function endpointPort(
+  network: NetworkSettings,
+  { standsBy, isOnHost }: { readonly standsBy: boolean; readonly isOnHost: boolean },
+): BridgePortSettings {
   return {
     learning: network.learning === "data-plane" || network.localLearning,
     unicastFlood: network.floodsUnknown && !standsBy,
     multicastFlood: !standsBy,
     broadcastFlood: !standsBy,
     locked: standsBy,
+    hairpin: isOnHost,
   };
 }
 

@@ -175,6 +175,7 @@ export class Ports implements Objects<string> {
     const { desired, context, bridgeIndex } = this.#options;
     const here = {
       instance: context.instance,
+      isOnHost: context.isOnHost,
       bridgeIndex: bridgeIndex(),
       inode: this.#ports.get(id)?.inode ?? 0,
       standsBy: desired.local(id)?.standsBy === true,
@@ -194,9 +195,10 @@ export class Ports implements Objects<string> {
 
   /** The bridge now treats a port so. Tells whether there is something to restore. */
   judgeSettings(id: string, settings: BridgePortSettings): boolean {
-    const { desired } = this.#options;
+    const { desired, context } = this.#options;
+    const { isOnHost } = context;
     const standsBy = desired.local(id)?.standsBy === true;
-    if (isPortAs(endpointPort(desired.settingsOfPort(id), standsBy), settings)) return false;
+    if (isPortAs(endpointPort(desired.settingsOfPort(id), { standsBy, isOnHost }), settings)) return false;
     this.objects.damage(id);
     return true;
   }

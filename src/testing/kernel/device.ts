@@ -84,6 +84,7 @@ export const kinds: Readonly<Record<string, Kind>> = {
 /** A bridge's port before anybody has said how it is to be treated. net/bridge/br_if.c: `new_nbp` */
 export const newPort: BridgePortSettings = {
   state: 3,
+  hairpin: false,
   learning: true,
   unicastFlood: true,
   multicastFlood: true,

@@ -186,7 +186,7 @@ export function isPortSettled(port: Link, network: NetworkSettings, context: Set
 }
 
 /** What the settings of a port follow from beside the network's; `inode`: of the namespace that the other end is in. */
-type SettledContext = Pick<PortContext, "instance" | "bridgeIndex"> &
+type SettledContext = Pick<PortContext, "instance" | "bridgeIndex" | "isOnHost"> &
   Pick<EndpointPort, "inode"> & { readonly standsBy: boolean };
 
 function* portChanges(port: Link, network: NetworkSettings, context: SettledContext): Generator<Request> {
@@ -195,7 +195,7 @@ function* portChanges(port: Link, network: NetworkSettings, context: SettledCont
   if (port.alias !== alias) yield changeLink(reference, { alias });
   if (port.master !== context.bridgeIndex) yield changeLink(reference, { master: context.bridgeIndex });
   if (port.mtu !== deviceMtuOf(network)) yield changeLink(reference, { mtu: deviceMtuOf(network) });
-  const settings = endpointPort(network, context.standsBy);
+  const settings = endpointPort(network, context);
   if (!isPortAs(settings, port.info.bridgePort))
     yield changeLink(reference, { info: { portKind: "bridge", bridgePort: settings } });
   if (!port.up) yield changeLink(reference, { up: true });
