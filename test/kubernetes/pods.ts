@@ -54,8 +54,14 @@ function isReady({ status }: Manifest): boolean {
 }
 
 /** What a web server says to a pod. Throws when it says nothing. */
-export async function fetchFrom(kubectl: Kubectl, pod: string, address: string, port = 80): Promise<string> {
-  const script = `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | timeout 5 nc -w 3 ${address} ${port}`;
+export async function fetchFrom(
+  kubectl: Kubectl,
+  pod: string,
+  address: string,
+  port = 80,
+  path = "/",
+): Promise<string> {
+  const script = `printf 'GET ${path} HTTP/1.0\\r\\n\\r\\n' | timeout 5 nc -w 3 ${address} ${port}`;
   const answer = await kubectl.exec(pod, "sh", "-c", script);
   return answer.trim().split("\n").at(-1) ?? "";
 }

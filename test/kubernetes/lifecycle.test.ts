@@ -1,0 +1,154 @@
+/** Pods and nodes come and go, by the hundred and without warning. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { theWholeFile, until } from "../support/cluster.ts";
+import { KubernetesCluster } from "./cluster.ts";
+import type { Manifest } from "./kubectl.ts";
+import type { KubernetesNode } from "./node.ts";
+import { fetchFrom, readyPods, webContainer, webPod } from "./pods.ts";
+import { WeftNetwork } from "./weft.ts";
+
+const cluster = await KubernetesCluster.up(theWholeFile());
+const { kubectl, nodes } = cluster;
+const [, two] = nodes as [KubernetesNode, KubernetesNode];
+const weft = await WeftNetwork.up(cluster);
+
+/** What a node has in its kernel of weft's and of the runtime's, without what comes and goes on every host. */
+async function traces({ machine }: KubernetesNode): Promise<string[]> {
+  const lines = await machine.run(
+    "sh",
+    "-ec",
+    `ip -brief link | sed 's/ .*//'
+     ip route
+     ip netns
+     iptables-save | grep -e CNI -e KUBE-SEP || true`,
+  );
+  return lines.trim().split("\n").sort();
+}
+
+function deployment(name: string, replicas: number, spec: Manifest = {}): Manifest {
+  return {
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: { name },
+    spec: {
+      replicas,
+      selector: { matchLabels: { app: name } },
+      template: {
+        metadata: { labels: { app: name } },
+        spec: { terminationGracePeriodSeconds: 0, containers: [webContainer()], ...spec },
+      },
+    },
+  };
+}
+
+async function deletePods(...words: readonly string[]): Promise<void> {
+  await kubectl.delete(...words);
+  for (const node of nodes) await weft.emptied(node);
+}
+
+async function endpointsOnServer(): Promise<number> {
+  return (await weft.admin.list({ kind: "endpoint" })).resources.length;
+}
+
+test("pods that are deleted leave nothing on their nodes or the server", async () => {
+  // The first pods bring what stays for as long as the node hosts the network.
+  await kubectl.apply(webPod({ name: "first", node: "n1" }), webPod({ name: "second", node: "n2" }));
+  await kubectl.run("wait", "--for=condition=Ready", "pod/first", "pod/second", "--timeout=120s");
+  const before = await Promise.all(nodes.map(traces));
+  const ports = [{ containerPort: 80, hostPort: 8080 }];
+  await kubectl.apply(
+    ...nodes.flatMap(({ name }) => [
+      webPod({ name: `${name}-a`, node: name, labels: { app: "brief" }, fields: { ports } }),
+      webPod({ name: `${name}-b`, node: name, labels: { app: "brief" } }),
+    ]),
+  );
+  await readyPods(kubectl, "app=brief", 4);
+  await kubectl.delete("pods", "--selector", "app=brief");
+  await until(async () => {
+    assert.equal(await endpointsOnServer(), 2);
+    assert.deepEqual(await Promise.all(nodes.map(traces)), before);
+  });
+  await deletePods("pods", "first", "second");
+});
+
+test("200 pods come and go, each with an address of its own", async () => {
+  await kubectl.apply(deployment("many", 200));
+  const pods = await readyPods(kubectl, "app=many", 200);
+  assert.equal(new Set(pods.map(({ status }) => status.podIP)).size, 200);
+  assert.equal(await endpointsOnServer(), 200);
+  await deletePods("deployment", "many");
+  await until(async () => {
+    assert.deepEqual(await kubectl.list("pods"), []);
+    assert.equal(await endpointsOnServer(), 0);
+  });
+});
+
+test("while the agent of a node starts again, its pods work on, and what comes meanwhile comes up afterwards", async () => {
+  await kubectl.apply(webPod({ name: "old", node: "n1" }), webPod({ name: "other", node: "n2" }));
+  await kubectl.run("wait", "--for=condition=Ready", "pod/old", "pod/other", "--timeout=120s");
+  const before = await kubectl.json("pod", "old");
+  await kubectl.run("--namespace=weft", "delete", "pods", "--selector=app=weft-agent", "--wait=false");
+  await kubectl.apply(webPod({ name: "new", node: "n1" }));
+  assert.equal(await fetchFrom(kubectl, "other", before.status.podIP), "old");
+  await kubectl.run("wait", "--for=condition=Ready", "pod/new", "--timeout=120s");
+  const { status } = await kubectl.json("pod", "new");
+  assert.equal(await fetchFrom(kubectl, "other", status.podIP), "new");
+  assert.equal(await fetchFrom(kubectl, "other", before.status.podIP), "old");
+  assert.deepEqual(await kubectl.json("pod", "old").then((pod) => pod.status.podIP), before.status.podIP);
+  await deletePods("pods", "old", "other", "new");
+});
+
+/** Its pods leave a node as soon as that is given up. */
+const impatience = ["not-ready", "unreachable"].map((state) => ({
+  ...{ key: `node.kubernetes.io/${state}`, operator: "Exists", effect: "NoExecute", tolerationSeconds: 1 },
+}));
+
+test("a node that is switched off and on has its pods again, and nothing of those before", async () => {
+  await kubectl.apply(deployment("on-two", 3, { nodeName: "n2" }), webPod({ name: "other", node: "n1" }));
+  await readyPods(kubectl, "app=on-two", 3);
+  await kubectl.run("wait", "--for=condition=Ready", "pod/other", "--timeout=120s");
+  await two.machine.switchOff();
+  await two.machine.boot();
+  await two.start();
+  let addresses: string[] = [];
+  await until(async () => {
+    const pods = await kubectl.list("pods", "--selector", "app=on-two");
+    const again = pods.filter(({ status: { containerStatuses: [web] = [] } }) => web?.ready && web.restartCount > 0);
+    assert.equal(again.length, 3);
+    addresses = again.map(({ status }) => status.podIP).sort();
+  });
+  for (const address of addresses) await fetchFrom(kubectl, "other", address);
+  await until(async () => {
+    const { endpoints } = await weft.agent(two).getStatus({});
+    assert.deepEqual(endpoints.flatMap(({ ips }) => ips).sort(), addresses);
+    assert.equal(await endpointsOnServer(), 4);
+  });
+  await deletePods("deployment/on-two", "pod/other");
+});
+
+test("pods of a node that was switched off come up on another, and their service leads there", async () => {
+  await kubectl.apply(deployment("moves", 4, { tolerations: impatience }), webPod({ name: "other", node: "n1" }));
+  await kubectl.apply({
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: "moves" },
+    spec: { clusterIP: "10.96.0.81", selector: { app: "moves" }, ports: [{ port: 80 }] },
+  });
+  const before = await readyPods(kubectl, "app=moves", 4);
+  assert.ok(before.some(({ spec }) => spec.nodeName === "n2"));
+  await two.machine.switchOff();
+  let names: string[] = [];
+  await until(async () => {
+    const pods = await kubectl.list("pods", "--selector", "app=moves", "--field-selector", "spec.nodeName=n1");
+    const ready = pods.filter(({ status }) => status.containerStatuses?.[0]?.ready);
+    assert.equal(ready.length, 4);
+    names = ready.map(({ metadata }) => metadata.name).sort();
+  });
+  // All of them answer, and nobody else is asked any more.
+  const answered = new Set<string>();
+  await until(async () => {
+    answered.add(await fetchFrom(kubectl, "other", "10.96.0.81"));
+    assert.deepEqual([...answered].sort(), names);
+  });
+});
