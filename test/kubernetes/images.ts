@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { program } from "./programs.ts";
 
 export interface Image {
   /** With a tag other than `latest`, which is fetched each time. */
@@ -10,12 +11,12 @@ export interface Image {
   readonly archive: string;
 }
 
-/** An image whose only layer is the folder `root`, which is used up. */
-export function packImage(
+/** An image whose only layer is the folder `root`, which is used up. Of its names the first is told. */
+function packImage(
   folder: string,
-  name: string,
+  names: readonly [string, ...string[]],
   root: string,
-  config: { readonly Entrypoint?: readonly string[]; readonly Env?: readonly string[] },
+  config: { readonly [field in "Entrypoint" | "Cmd" | "Env"]?: readonly string[] },
 ): Image {
   const work = mkdtempSync(join(folder, "image-"));
   const layer = join(work, "layer.tar");
@@ -29,12 +30,12 @@ export function packImage(
   });
   const settingsFile = `${sha256(settings)}.json`;
   writeFileSync(join(work, settingsFile), settings);
-  const manifest = [{ Config: settingsFile, RepoTags: [name], Layers: ["layer.tar"] }];
+  const manifest = [{ Config: settingsFile, RepoTags: names, Layers: ["layer.tar"] }];
   writeFileSync(join(work, "manifest.json"), JSON.stringify(manifest));
   const archive = `${work}.tar`;
   execFileSync("tar", ["-C", work, "-cf", archive, "manifest.json", settingsFile, "layer.tar"]);
   for (const path of [work, root]) rmSync(path, { recursive: true });
-  return { name, archive };
+  return { name: names[0], archive };
 }
 
 /** What pods run: Debian's busybox-static. It also holds pods' namespaces, as the image `pause` does elsewhere. */
@@ -43,7 +44,12 @@ export function busyboxImage(folder: string): Image {
   for (const name of ["etc", "tmp", "www"]) mkdirSync(join(root, name), { recursive: true });
   addBusybox(root);
   const config = { Entrypoint: ["/bin/sleep", "infinity"], Env: ["PATH=/bin"] };
-  return packImage(folder, "localhost/busybox:1", root, config);
+  return packImage(
+    folder,
+    ["localhost/busybox:1", "docker.io/library/busybox:1.29", "k8s.gcr.io/pause:3.2"],
+    root,
+    config,
+  );
 }
 
 /** As deploy/Dockerfile makes it: the package as it is published, and the programs that it rests on, with their libraries. */
@@ -66,15 +72,28 @@ export function weftImage(folder: string): Image {
   copyWithLibraries(process.execPath, root, "/usr/local/bin/node");
   for (const name of ["curl", "nft"]) copyWithLibraries(programInPath(name), root, `/usr/local/bin/${name}`);
   addBusybox(root);
-  return packImage(folder, "localhost/weft:test", root, { Env: ["PATH=/usr/local/bin:/bin"] });
+  return packImage(folder, ["localhost/weft:test"], root, { Env: ["PATH=/usr/local/bin:/bin"] });
+}
+
+/** What the published cases of conformance run in pods, as far as those of the network need it. */
+export function agnhostImage(folder: string): Image {
+  const root = join(folder, "agnhost");
+  for (const name of ["etc", "tmp", "uploads"]) mkdirSync(join(root, name), { recursive: true });
+  addBusybox(root);
+  rmSync(join(root, "bin/nc"));
+  copyWithLibraries(programInPath("nc.openbsd"), root, "/bin/nc");
+  copyWithLibraries(programInPath("curl"), root, "/bin/curl");
+  execFileSync("cp", [program("agnhost"), join(root, "agnhost")]);
+  const config = { Entrypoint: ["/agnhost"], Cmd: ["pause"], Env: ["PATH=/bin"] };
+  return packImage(folder, ["k8s.gcr.io/e2e-test-images/agnhost:2.21"], root, config);
 }
 
 /** Its shared libraries go to where it looks for them. */
-function copyWithLibraries(program: string, root: string, target: string): void {
-  const libraries = `${execFileSync("ldd", [program])}`.matchAll(/(\/\S+) \(0x/g);
+function copyWithLibraries(path: string, root: string, target: string): void {
+  const libraries = `${execFileSync("ldd", [path])}`.matchAll(/(\/\S+) \(0x/g);
   for (const [from, to] of [
-    [program, target] as const,
-    ...[...libraries].map(([, path = ""]) => [path, path] as const),
+    [path, target] as const,
+    ...[...libraries].map(([, library = ""]) => [library, library] as const),
   ]) {
     mkdirSync(dirname(join(root, to)), { recursive: true });
     execFileSync("cp", ["--dereference", from, join(root, to)]);

@@ -34,19 +34,27 @@ export function webContainer(fields: Manifest = {}): Manifest {
   };
 }
 
-/** Waits until the pods, all of those with the labels, are ready. */
+/** Waits until so many pods with the labels are ready, as long as more of them become so. */
 export async function readyPods(kubectl: Kubectl, selector: string, count: number): Promise<Manifest[]> {
   let pods: Manifest[] = [];
-  await until(async () => {
+  await approached(count, async () => {
     pods = await kubectl.list("pods", "--selector", selector);
-    const ready = pods.filter((pod) => isReady(pod));
-    assert.equal(
-      ready.length,
-      count,
-      pods.map((pod) => `${pod.metadata.name}: ${JSON.stringify(pod.status)}`).join("\n"),
-    );
+    return pods.filter(isReady).length;
+  }).catch((error: unknown) => {
+    const states = pods.map((pod) => `${pod.metadata.name}: ${JSON.stringify(pod.status)}`);
+    throw new Error([`pods with ${selector}: ${(error as Error).message}`, ...states.slice(0, 5)].join("\n"));
   });
   return pods;
+}
+
+/** Waits until `count` has come to `goal`, as long as it comes nearer. */
+export async function approached(goal: number, count: () => Promise<number>): Promise<void> {
+  for (let distance = Number.POSITIVE_INFINITY; distance > 0; )
+    await until(async () => {
+      const now = await count();
+      assert.ok(Math.abs(goal - now) < distance, `${now}, not ${goal}`);
+      distance = Math.abs(goal - now);
+    });
 }
 
 function isReady({ status }: Manifest): boolean {

@@ -1,9 +1,7 @@
 /** weft as the network of a cluster's pods, installed as docs/kubernetes.md says. */
-import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { agentClient, serverClient } from "../../src/api/clients.ts";
-import { until } from "../support/cluster.ts";
 import type { KubernetesCluster } from "./cluster.ts";
 import { type Image, weftImage } from "./images.ts";
 import type { KubernetesNode } from "./node.ts";
@@ -43,11 +41,6 @@ export class WeftNetwork {
 
   agent({ machine }: KubernetesNode): ReturnType<typeof agentClient> {
     return agentClient(machine.path("/run/weft/agent.sock"));
-  }
-
-  /** Waits until the node's agent has nothing attached. */
-  async emptied(node: KubernetesNode): Promise<void> {
-    await until(async () => assert.deepEqual((await this.agent(node).getStatus({})).endpoints, []));
   }
 
   /** What an administrator types, with kubectl at hand. */
