@@ -198,6 +198,11 @@ export class MachineProgram {
     if (ended) assert.fail(`${this.name} ended:\n${tailOf(this.#log, 20)}`);
   }
 
+  /** Waits for it to end by itself. */
+  async ended(): Promise<void> {
+    if (this.running) await once(this.#child, "exit");
+  }
+
   /** Sends the signal and waits for the end. */
   async end(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
     if (!this.running) return;

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { clusterDomain } from "./cluster-dns.ts";
 import { type ControlPlane, podSubnet } from "./control-plane.ts";
 import type { Image } from "./images.ts";
-import type { Machine, MachineProgram } from "./machine.ts";
+import { type Machine, type MachineProgram, machineAddress } from "./machine.ts";
 import type { Pki } from "./pki.ts";
 import { program } from "./programs.ts";
 
@@ -121,8 +122,8 @@ oom_score = 0
         x509: { clientCAFile: this.#pki.authority },
       },
       authorization: { mode: "AlwaysAllow" },
-      clusterDNS: ["10.96.0.10"],
-      clusterDomain: "cluster.local",
+      clusterDNS: [machineAddress(1)],
+      clusterDomain,
       resolvConf: "/etc/resolv.conf",
       imageGCHighThresholdPercent: 100,
       evictionHard: { "memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%" },
