@@ -6,8 +6,8 @@
  */
 import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { ClusterDns } from "./cluster-dns.ts";
 import { KubernetesCluster } from "./cluster.ts";
+import { ClusterDns } from "./cluster-dns.ts";
 import { agnhostImage } from "./images.ts";
 import { program } from "./programs.ts";
 import { WeftNetwork } from "./weft.ts";

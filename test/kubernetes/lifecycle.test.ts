@@ -1,6 +1,6 @@
 /** Pods and nodes come and go, by the hundred and without warning. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { afterEach, test } from "node:test";
 import { theWholeFile, until } from "../support/cluster.ts";
 import { KubernetesCluster } from "./cluster.ts";
 import type { Manifest } from "./kubectl.ts";
@@ -51,6 +51,9 @@ async function endpointsOnServer(): Promise<number> {
   return (await weft.admin.list({ kind: "endpoint" })).resources.length;
 }
 
+// Whatever came of a test, the next begins with nothing.
+afterEach(() => kubectl.run("delete", "deployments,pods", "--all", "--wait=false"));
+
 test("pods that are deleted leave nothing on their nodes or the server", async () => {
   // The first pods bring what stays: devices while the node hosts the network, and the chains of portmap.
   const fields = { ports: [{ containerPort: 80, hostPort: 8081 }] };
@@ -77,7 +80,7 @@ test("200 pods come and go, each with an address of its own", async () => {
   await kubectl.apply(deployment("many", 200));
   const pods = await readyPods(kubectl, "app=many", 200);
   assert.equal(new Set(pods.map(({ status }) => status.podIP)).size, 200);
-  assert.equal(await endpointsOnServer(), 200);
+  await approached(200, endpointsOnServer);
   await deletePods("deployment", "many");
   await approached(0, async () => (await kubectl.list("pods")).length);
   await until(async () => assert.equal(await endpointsOnServer(), 0));
