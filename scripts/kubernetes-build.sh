@@ -1,6 +1,6 @@
 #!/bin/sh
 # Brings what test/kubernetes runs. Programs of Kubernetes 1.20.2 are built from Debian's own source of it with Debian's own Go, etcd is
-# unpacked from its package: both into the cache folder that is told at the end, neither is installed. Done once: a quarter of an hour, 300 MB
+# unpacked from its package: both into ~/.cache/weft-kubernetes, neither is installed. Done once: a quarter of an hour, 300 MB
 # to download. containerd and what else kubelet and kube-proxy call are installed if they are missing. Needs root and apt-get.
 set -eu
 
@@ -98,4 +98,3 @@ GO
   rm -rf "$work"
   echo "$wanted" >built-by
 fi
-echo "$target"
