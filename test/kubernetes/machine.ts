@@ -8,7 +8,6 @@ import { once } from "node:events";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { runProgram, tailOf } from "../../src/lab/process.ts";
-import { NetworkNamespace } from "../../src/linux/index.ts";
 import { cleanUp, type Finished, type Owner, until } from "../support/cluster.ts";
 import type { TestNamespace } from "../support/namespaces.ts";
 import { removeCgroups, writeCgroups } from "./cgroups.ts";
@@ -124,10 +123,6 @@ export class Machine {
   /** By which these tests reach a file, or socket, as the machine has it. */
   path(path: string): string {
     return `/proc/${this.#init}/root${path}`;
-  }
-
-  get network(): NetworkNamespace {
-    return NetworkNamespace.open(`/proc/${this.#init}/ns/net`);
   }
 
   #inside(command: string, words: readonly string[]): string[] {

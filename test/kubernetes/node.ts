@@ -13,7 +13,7 @@ export class KubernetesNode {
   readonly machine: Machine;
   readonly #pki: Pki;
   readonly #pauseImage: string;
-  #programs: MachineProgram[] = [];
+  #kubelet: MachineProgram | undefined;
 
   constructor(machine: Machine, pki: Pki, pauseImage: string) {
     this.machine = machine;
@@ -46,26 +46,19 @@ export class KubernetesNode {
     this.#startKubernetes();
   }
 
-  /** Everything that is not a pod: as for an upgrade. */
-  async stop(): Promise<void> {
-    for (const each of this.#programs.reverse()) await each.end();
-    this.#programs = [];
-  }
-
   async import(archive: string): Promise<void> {
     await this.machine.run("ctr", "--namespace", "k8s.io", "images", "import", archive);
   }
 
   async #startContainerd(): Promise<void> {
     const containerd = this.machine.start("containerd", "containerd", "--config", this.#file("containerd.toml"));
-    this.#programs.push(containerd);
     await containerd.until(async () => {
       await this.machine.run("ctr", "version");
     });
   }
 
   #startKubernetes(): void {
-    const kubelet = this.machine.start(
+    this.#kubelet = this.machine.start(
       ...["kubelet", program("kubelet"), `--config=${this.#file("kubelet.json")}`],
       ...[`--kubeconfig=${this.#pki.kubeconfigOf(this.name)}`, `--hostname-override=${this.name}`],
       ...[`--node-ip=${this.machine.address}`, "--container-runtime=remote"],
@@ -73,14 +66,13 @@ export class KubernetesNode {
       ...[`--pod-infra-container-image=${this.#pauseImage}`, "--root-dir=/var/lib/kubelet"],
       "--volume-plugin-dir=/var/lib/kubelet/volumeplugins",
     );
-    const proxy = this.machine.start(
+    this.machine.start(
       ...["kube-proxy", program("kube-proxy"), `--kubeconfig=${this.#pki.kubeconfigOf("proxy")}`],
       ...[`--hostname-override=${this.name}`, "--proxy-mode=iptables", `--cluster-cidr=${podSubnet}`],
       // These limits are the machine's, not those of a network namespace.
       ...["--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0"],
       "--conntrack-tcp-timeout-close-wait=0",
     );
-    this.#programs.push(kubelet, proxy);
   }
 
   /** containerd does not start where it may not lower a process's oom_score_adj, unless it is told so. */
@@ -140,7 +132,7 @@ oom_score = 0
 
   /** Waits until the API server has heard that containers can run here. */
   async ready(control: ControlPlane): Promise<void> {
-    await this.#programs[1]?.until(async () => {
+    await this.#kubelet?.until(async () => {
       const { status } = await control.kubectl.json("node", this.name);
       const ready = status.conditions.find(({ type }: { readonly type: string }) => type === "Ready");
       assert.equal(ready?.status, "True", ready?.message);

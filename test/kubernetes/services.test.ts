@@ -44,6 +44,18 @@ test("without a network nodes are not ready, with weft they are", async () => {
   await WeftNetwork.up(cluster);
 });
 
+test("a node without pods of its own leads to those of others", async () => {
+  const ports = [{ port: 80, nodePort: 30082 }];
+  await kubectl.apply(
+    webPod({ name: "lonely", node: "n1", labels: { app: "lonely" } }),
+    service("lonely", { app: "lonely" }, { type: "NodePort", ports }),
+  );
+  const [{ status }] = (await readyPods(kubectl, "app=lonely", 1)) as [Manifest];
+  await until(async () => assert.equal(await fetchOn(two, `http://${status.podIP}/`), "lonely"));
+  await until(async () => assert.equal(await fetchOn(control, `http://${two.address}:30082/`), "lonely"));
+  await kubectl.delete("pod/lonely", "service/lonely");
+});
+
 let pods: Manifest[] = [];
 
 test("pods talk under their own addresses, on one node and on two", async () => {
