@@ -1,6 +1,6 @@
 /** systemd-nspawn and LXC on the hosts of a lab, as documented: their containers are in networks of weft's. */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -27,6 +27,8 @@ await createNetworks(lab, [{ name: "web", subnets: ["10.1.0.0/24"], dhcp: {} }])
 lab.addContainer("other");
 const other = await lab.attach("other", "h2", "web");
 const folder = testDirectory(file);
+// LXC keeps them for the next container.
+file.after(() => void spawnSync("sh", ["-c", "rmdir /sys/fs/cgroup/*/lxc.pivot /sys/fs/cgroup/lxc.pivot"]));
 const bin = weftOfHost(folder, lab, "h1");
 const root = join(folder, "root");
 mkdirSync(root);
@@ -93,8 +95,8 @@ ${told}' >/tmp/told; chmod +x /tmp/told; ip link set host0 up; exec busybox udhc
   );
   await container.said(/^card \S+/m);
   const [, card = ""] = /^card (\S+)/m.exec(container.output) ?? [];
-  const given = await doneOnHost("weft", "attach", "web", "--interface", "ve-c2", "--mac", card);
-  const [, address = ""] = /interface ve-c2: ([\d.]+)\/24/.exec(given) ?? [];
+  const commands = documented("", "--interface ve-c1").replaceAll("ve-c1", "ve-c2").replace("MAC", card);
+  const [, address = ""] = /interface ve-c2: ([\d.]+)\/24/.exec(await doneOnHost("sh", "-ec", commands)) ?? [];
   await container.said(/^told/m);
   await assertReached(address);
   await container.end();
