@@ -9,7 +9,12 @@ const file = theWholeFile();
 const lab = await testLab(file, { hosts: 2 });
 await createNetworks(lab, [
   { name: "web", subnets: ["10.1.0.0/24", "fd01::/64"] },
-  { name: "told", subnets: ["10.2.0.0/24"], gateway: "distributed", dhcp: { dns: ["10.2.0.53"], leaseTime: 600 } },
+  {
+    name: "told",
+    subnets: ["10.2.0.0/24"],
+    gateway: "distributed",
+    dhcp: { dns: ["10.2.0.53"], leaseTime: 600, metadata: true },
+  },
 ]);
 lab.addContainer("c");
 const container = await lab.attach("c", "h2", "web");
@@ -100,4 +105,6 @@ test("a machine that nobody configured asks its node, and is told address, MTU, 
     /default via 10\.2\.0\.1 dev eth0(.|\s)*nameserver 10\.2\.0\.53/,
   );
   await assertReaches(machine, ["10.2.0.1"]);
+  const asked = await machine.run("busybox wget -q -O - http://169.254.169.254/network-config");
+  assert.match(asked, new RegExp(`macaddress: "${mac}"`));
 });
