@@ -66,7 +66,7 @@ test("an attachment is told the MTU of its device, also while the network's way 
       attach: async () => ({ id: "000000000001", network: "blue", ips: [], mac: "02:00:00:00:00:01", sequence: 0 }),
     },
     desired: { networks: new Map([["blue", { effectiveMtu: 1450 }]]), addressesOf: () => [] },
-    dataplane: { networks: new Map([["blue", { settings: { mtu: 1350 } }]]) },
+    dataplane: { networks: new Map([["blue", { settings: { mtu: 1350 }, local: () => undefined }]]) },
     revision: 7,
   } as unknown as Agent;
   const attach = (place: object) => agentService(agent).attach(place as never, {} as HandlerContext);

@@ -219,8 +219,8 @@ test("resources cross the wire unchanged, with all that they have", () => {
     [
       networkState,
       [
-        { network, effectiveMtu: 1400 },
-        { network, effectiveMtu: 1400, leftBehind: ["h9"] },
+        { network, effectiveMtu: 1400, placement: "own" },
+        { network, effectiveMtu: 1400, placement: "host", leftBehind: ["h9"] },
       ],
     ],
   ];
@@ -230,7 +230,10 @@ test("resources cross the wire unchanged, with all that they have", () => {
 
 test("messages that break the contract are refused, with the reason", () => {
   const cases: [{ ok: boolean; error?: WeftError }, RegExp][] = [
-    [kinds.tenant.fromMessage(create(TenantSchema, { placement: "moon" })), /placement: found "moon"; allowed: own/],
+    [
+      kinds.tenant.fromMessage(create(TenantSchema, { placement: "moon" })),
+      /placement: found "moon"; allowed: own or host/,
+    ],
     [
       kinds.network.fromMessage({ ...kinds.network.toMessage(network), mode: "l9" }),
       /mode: found "l9"; allowed: l2 or l3/,

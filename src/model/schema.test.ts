@@ -118,7 +118,7 @@ const refusals: Row[] = [
   [parseTenant({ name: "Blue" }), `name: found "Blue"; allowed: ${label(40)}`],
   [parseTenant({ name: 100 }), `name: found 100; allowed: ${label(40)}, in quotes`],
   [parseTenant({ name: "A".repeat(100) }), `name: found "${"A".repeat(80)}…"; allowed: ${label(40)}`],
-  [parseTenant({ name: "a", placement: "host" }), 'placement: found "host"; allowed: own'],
+  [parseTenant({ name: "a", placement: "moon" }), 'placement: found "moon"; allowed: own or host'],
   [
     parseTenant({ name: "a", colour: 1 }),
     "colour: found a field of this name; allowed: the fields name, placement, nodeSelector",
