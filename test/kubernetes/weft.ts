@@ -30,7 +30,8 @@ export class WeftNetwork {
       `kubectl --namespace weft exec --stdin deployment/weft-server -- weft apply --file - <${networks}`,
     );
     await weft.#administer(join(deploy, "join.sh"));
-    await kubectl.run("--namespace=weft", "rollout", "status", "daemonset/weft-agent", "--timeout=120s");
+    for (const name of ["weft-agent", "weft-presence"])
+      await kubectl.run("--namespace=weft", "rollout", "status", `daemonset/${name}`, "--timeout=120s");
     await cluster.ready();
     return weft;
   }

@@ -341,9 +341,37 @@ test("who waits for it as a runtime does has an address of the node's own at onc
   const { id } = await flow.attach({ ...request, owner: "a runtime" });
   assert.deepEqual(steps, ["kernel", "disk: unclaimed", "claim soon"]);
   assert.equal(attachments.get(id)?.owner, "a runtime");
+  await flow.claimAgain();
   steps = [];
   await flow.attach({ ...request, place: hook("another") });
   assert.ok(steps.includes("claimed"));
+});
+
+test("the server chooses when it has heard of all that the node chose, which chooses nothing meanwhile", async () => {
+  routed();
+  const { id } = await flow.attach({ ...request, owner: "a runtime" });
+  steps = [];
+  const operators = flow.attach({ ...request, place: hook("another") });
+  const runtimes = flow.attach({ ...request, place: hook("third"), owner: "a runtime" });
+  while (steps.length < 2) await new Promise(setImmediate);
+  assert.deepEqual(steps, ["claim soon", "claim soon"]);
+  await flow.claimAgain();
+  assert.equal(attachments.get(id)?.state, "attached");
+  assert.deepEqual((await operators).ips, ["10.0.0.1"]);
+  assert.deepEqual((await runtimes).ips, ["10.0.0.1"], "of the server's");
+  assert.deepEqual(steps.slice(2, 4), ["claimed", "disk: attached"]);
+  const next = await flow.attach({ ...request, place: hook("fourth"), owner: "a runtime" });
+  assert.deepEqual(next.ips, ["10.0.0.125"], "it is the node's turn again");
+});
+
+test("who waits for that in vain is told, and leaves nothing", async () => {
+  routed();
+  await flow.attach({ ...request, owner: "a runtime" });
+  const waiting = assert.rejects(flow.attach({ ...request, place: hook("another") }), /has not heard yet/);
+  while (steps.filter((step) => step === "claim soon").length < 2) await new Promise(setImmediate);
+  clock.advance(seconds(10));
+  await waiting;
+  assert.equal(attachments.size, 1);
 });
 
 test("what the node gave out by itself and took back, nobody has any more", async () => {

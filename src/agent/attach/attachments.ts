@@ -41,6 +41,7 @@ import {
   placeText,
 } from "./kind.ts";
 import { parsePublished, requireFree, requirePublishable } from "./published.ts";
+import { TurnTaking } from "./turn-taking.ts";
 
 export interface AttachmentsOptions {
   /** This node. */
@@ -91,6 +92,7 @@ export class Attachments {
   readonly #options: AttachmentsOptions;
   /** The addresses that were last chosen here, by subnet. */
   readonly #lastChosen = new Map<Cidr, IpAddress>();
+  readonly #turns = new TurnTaking();
   /** Keys of spots where something is being attached now. */
   readonly #busy = new Set<string>();
   /** Endpoints that are being attached with addresses of this node's blocks: the server has not heard of them. */
@@ -307,6 +309,7 @@ export class Attachments {
     } finally {
       this.#busy.delete(key);
       this.#claimedHere.delete(id);
+      this.#turns.changed();
     }
   }
 
@@ -377,25 +380,67 @@ export class Attachments {
   async #claim(request: Claim, attachment: Attachment): Promise<Endpoint> {
     const { mac, ips, labels, attempted, patience, signal } = request;
     const { id, network } = attachment;
-    const connection = this.#connection(attempted);
-    // On disk before the server hears of it: after a crash the claim is found and given back.
-    this.#writer.put(attachment);
-    const answer = await connection.client.createEndpoint(
-      {
-        id,
-        network,
-        attachment: request.attachment,
-        mac,
-        ips: [...ips],
-        labels: { ...labels },
-        movable: request.movable === true,
-      },
-      { timeoutMs: patience ?? requestTimeout, ...(signal === undefined ? {} : { signal }) },
-    );
+    const answer = await this.#inServersTurn(request, () => {
+      const connection = this.#connection(attempted);
+      // On disk before the server hears of it: after a crash the claim is found and given back.
+      this.#writer.put(attachment);
+      return connection.client.createEndpoint(
+        {
+          id,
+          network,
+          attachment: request.attachment,
+          mac,
+          ips: [...ips],
+          labels: { ...labels },
+          movable: request.movable === true,
+        },
+        { timeoutMs: patience ?? requestTimeout, ...(signal === undefined ? {} : { signal }) },
+      );
+    });
     if (answer.endpoint === undefined)
       throw new WeftError({ code: "internal", attempted, reason: "the server's answer lacks the endpoint" });
     await unlessAborted(this.#options.reached(network, Number(answer.revision)), signal);
     return unwrap(kinds.endpoint.fromMessage(answer.endpoint));
+  }
+
+  /** Asks when the server has heard of all that has addresses of the network here. */
+  async #inServersTurn<Answer>(
+    { network, attempted, patience, signal }: Claim,
+    ask: () => Promise<Answer>,
+  ): Promise<Answer> {
+    const { attachments, clock, claimSoon } = this.#options;
+    this.#connection(attempted);
+    const isUnheard = (each: Attachment): boolean =>
+      each.network === network && (each.state === "unclaimed" || this.#claimedHere.has(each.id));
+    const hasHeard = (): boolean => !attachments.values().some(isUnheard);
+    if (!hasHeard()) claimSoon();
+    let isLate = false;
+    const end = (): void => {
+      isLate = true;
+      this.#turns.changed();
+    };
+    const cancel = clock.after(patience ?? requestTimeout, end);
+    signal?.addEventListener("abort", end, { once: true });
+    try {
+      return await this.#turns.ask(
+        network,
+        () => isLate || hasHeard(),
+        () => {
+          signal?.throwIfAborted();
+          if (hasHeard()) return ask();
+          throw new WeftError({
+            code: "unavailable",
+            attempted,
+            reason:
+              "the server, which has to choose an address, has not heard yet of all that this node gave out by itself",
+            hint: "try again; see weft status for why it takes so long",
+          });
+        },
+      );
+    } finally {
+      cancel();
+      signal?.removeEventListener("abort", end);
+    }
   }
 
   /**
@@ -408,6 +453,7 @@ export class Attachments {
     const isAlone = this.#options.connection() === undefined;
     const network = desired.networks.get(request.network)?.network;
     if (network?.mode !== "l3" || (request.owner === undefined && !isAlone)) return undefined;
+    if (!isAlone && !this.#turns.isOwn(network.name)) return undefined;
     const part = {
       node,
       network,
@@ -598,6 +644,7 @@ export class Attachments {
         refused.push({ endpoint, reason: `the server does not know it and refuses it: ${error.reason}` });
       else logger.warn({ endpoint: id, error: error.message }, "could not claim an endpoint; trying again later");
       this.#tellClaim(endpoint, error);
+      this.#turns.changed();
     };
     const unclaimed = [...attachments.values()].filter(({ state }) => state === "unclaimed");
     for (let first = 0; first < unclaimed.length; first += claimsAtOnce)
@@ -632,6 +679,7 @@ export class Attachments {
     const attachment = this.#options.attachments.get(endpoint.id);
     if (attachment === undefined) return;
     this.#writer.remove(endpoint.id);
+    this.#turns.changed();
     this.#forgetClaim(attachment);
     const object = { kind: "endpoint", network: endpoint.network, key: endpoint.id };
     const message = `${endpoint.ips.join(", ")} was taken out of ${placeText(attachment.place)}: ${reason}`;
@@ -644,6 +692,7 @@ export class Attachments {
     const attachment = this.#options.attachments.get(id);
     if (attachment === undefined) return;
     this.#writer.remove(id);
+    this.#turns.changed();
     this.#forgetClaim(attachment);
     this.#options.desired.attachmentChanged(id);
     void this.#options.dataplane.changed(this.#options.dataplane.networks.get(network)?.settings.tenant);
@@ -668,6 +717,7 @@ export class Attachments {
     const attachment = attachments.get(id);
     if (attachment === undefined) return;
     this.#writer.keep({ ...attachment, state: "releasing" });
+    this.#turns.changed();
     this.#forgetClaim(attachment);
     // What the server does not know it will never say to be gone. Of what it knows the addresses stay taken until it says so.
     if (isUnknown && desired.own.has(id)) apply({ kind: "endpoint-removed", network: attachment.network, id });
