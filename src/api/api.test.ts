@@ -167,6 +167,7 @@ const everyPolicy: Required<Policy> = {
         { networks: [] },
         { endpoints: selector("tier!=db"), networks: ["red"] },
         { subnet: cidr("10.0.0.0/8"), except: [cidr("10.9.0.0/16")] },
+        { node: "own" },
       ],
       ports: [
         { protocol: "tcp", ports: ["0", "443", "8000-8100"], types: [] },
@@ -177,8 +178,9 @@ const everyPolicy: Required<Policy> = {
     { name: "egress-2", direction: "egress", action: "log", peers: [], ports: [] },
     { name: "egress-3", direction: "egress", action: "deny", peers: [{ subnet: cidr("::/0"), except: [] }], ports: [] },
   ],
+  managedBy: "kubernetes",
 };
-const { endpoints: _, ...ofAll } = everyPolicy;
+const { endpoints: _, managedBy: __, ...ofAll } = everyPolicy;
 const policyOfAll: Policy = { ...ofAll, priority: 1000, networks: [], isolates: ["ingress", "egress"], rules: [] };
 const member: PolicyMember = {
   id: "0123456789ab",

@@ -5,6 +5,7 @@ import { parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { isAttachmentKind } from "../model/attachment-kind.ts";
 import {
+  isNodePeer,
   isSubnetPeer,
   type Policy,
   type PolicyMember,
@@ -226,6 +227,7 @@ function ruleMessage({ peers, ports, ...rule }: PolicyRule): MessageInitShape<ty
 }
 
 function peerMessage(peer: PolicyPeer): MessageInitShape<typeof PolicyPeerSchema> {
+  if (isNodePeer(peer)) return peer;
   if (isSubnetPeer(peer)) return { subnet: peer.subnet, except: [...peer.except] };
   return { endpoints: peer.endpoints ?? "", networks: [...peer.networks] };
 }
@@ -235,8 +237,9 @@ function ruleFields({ peers, ports, ...rule }: PolicyRuleMessage): object {
 }
 
 /** One that says nothing is all endpoints of the tenant. */
-function peerFields({ endpoints, subnet, ...lists }: PolicyPeerMessage): object {
-  return { ...filled({ subnet, ...lists }), ...(subnet === "" || endpoints !== "" ? { endpoints } : {}) };
+function peerFields({ endpoints, subnet, node, ...lists }: PolicyPeerMessage): object {
+  const isOther = subnet !== "" || node !== "";
+  return { ...filled({ subnet, node, ...lists }), ...(isOther && endpoints === "" ? {} : { endpoints }) };
 }
 
 /** What is given, without empty lists: in a message a list cannot be absent. */

@@ -8,7 +8,7 @@ import type { PlainKind, Resources } from "./kinds.ts";
 import { combinationProblems } from "./network-rules.ts";
 import { checkPeers } from "./peering.ts";
 import { checkNewPlacement, checkPlacementChange, checkPlacementOf } from "./placement.ts";
-import { isSubnetPeer, type Policy } from "./policy/index.ts";
+import { isEndpointPeer, type Policy } from "./policy/index.ts";
 import { formatProblem } from "./problem.ts";
 import type { Block, Endpoint, FloatingAddress, Network, NetworkDraft, Tenant, Vni } from "./resources.ts";
 import { isRoutedByHost, routedByHost } from "./routed-by-host.ts";
@@ -95,7 +95,7 @@ export function checkPolicyChange(before: Policy, after: Policy, declared: Decla
 /** The networks that a policy names, each once. */
 function networksOfPolicy({ networks, rules }: Policy): ReadonlySet<string> {
   const peers = rules.flatMap((rule) => rule.peers);
-  return new Set([...networks, ...peers.flatMap((peer) => (isSubnetPeer(peer) ? [] : peer.networks))]);
+  return new Set([...networks, ...peers.flatMap((peer) => (isEndpointPeer(peer) ? peer.networks : []))]);
 }
 
 function strangeNetworks(attempted: string, policy: Policy, declared: Declared): WeftError[] {

@@ -234,6 +234,17 @@ describe("explain about addresses that no endpoint is known to have", () => {
       assert.deepEqual(reasons(ask(stateWith(denies), address, endpointId(of))), [`ingress ${of}: ${said}`]),
     );
 
+  it("the endpoint's node is what it has itself, and none of the others", () => {
+    const allowed = cases.filter(([, address, of]) => {
+      const state = stateWith({ rules: [allow({ peers: [{ node: "own" }] })] });
+      return ask(state, address, endpointId(of)).verdict === "allow";
+    });
+    assert.deepEqual(
+      allowed.map(([what]) => what),
+      ["the gateway that the nodes are", "the gateway of a block of its node"],
+    );
+  });
+
   it("what allows to endpoints does not allow to them, and a subnet means them", () => {
     const state = stateWith({
       endpoints: "app=web",

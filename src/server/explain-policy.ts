@@ -234,7 +234,8 @@ function identityOf(
   if (network === undefined) return {};
   if (endpoint !== undefined) return { identity: { network: network.name, labels: endpoint.labels ?? {} } };
   const entry = state.networks.get(network.name);
-  return entry?.hosts.has(node) === true && !isGatewayOf(entry, node, address) ? { identity: "unknown" } : {};
+  if (entry?.hosts.has(node) !== true) return {};
+  return { identity: isGatewayOf(entry, node, address) ? "node" : "unknown" };
 }
 
 function isGatewayOf(entry: NetworkEntry, node: string, address: IpAddress): boolean {

@@ -4,6 +4,7 @@ import { PrefixIndex } from "../../base/prefix-index.ts";
 import {
   type EndpointPeer,
   type Identity,
+  isNodePeer,
   isPeerOf,
   isSubnetPeer,
   type Policy,
@@ -26,6 +27,7 @@ const everybody: PeerClass = { id: 0n, peers: new Set(), isUnknown: false };
 
 /** What tells a peer of a rule from others. */
 export function peerKey(peer: PolicyPeer): string {
+  if (isNodePeer(peer)) return `node ${peer.node}`;
   if (isSubnetPeer(peer)) return ["subnet", peer.subnet, ...peer.except].join(" ");
   return ["endpoints", peer.endpoints ?? "", ...peer.networks].join(" ");
 }
@@ -37,6 +39,7 @@ export class PeerClasses {
   readonly #endpoints = new Map<string, EndpointPeer>();
   readonly #subnets = new Map<string, SubnetPeer>();
   readonly #subnetIndex = new PrefixIndex<string>();
+  readonly #nodePeers = new Set<string>();
   readonly #own = new PrefixIndex<Cidr>();
   readonly #gateways: ReadonlySet<Cidr>;
   /** Prefixes whose addresses may differ from those around them. */
@@ -56,7 +59,8 @@ export class PeerClasses {
       for (const { peers, action } of rules)
         for (const peer of peers) {
           const key = peerKey(peer);
-          if (isSubnetPeer(peer)) {
+          if (isNodePeer(peer)) this.#nodePeers.add(key);
+          else if (isSubnetPeer(peer)) {
             this.#subnets.set(key, peer);
             this.#subnetIndex.add(peer.subnet, key);
           } else {
@@ -64,9 +68,13 @@ export class PeerClasses {
             this.#judgesUnknown ||= action === "deny";
           }
         }
-    this.peers = new Set([...this.#endpoints.keys(), ...this.#subnets.keys()]);
+    this.peers = new Set([...this.#endpoints.keys(), ...this.#subnets.keys(), ...this.#nodePeers]);
     const subnets = Array.from(this.#subnets.values(), ({ subnet, except }) => [subnet, ...except]).flat();
-    this.#named = new Set([...subnets, ...(this.#judgesUnknown ? [...this.#own.values(), ...this.#gateways] : [])]);
+    this.#named = new Set([
+      ...subnets,
+      ...(this.#judgesUnknown ? this.#own.values() : []),
+      ...(this.#judgesUnknown || this.#nodePeers.size > 0 ? this.#gateways : []),
+    ]);
   }
 
   /** Of an endpoint's address. */
@@ -109,7 +117,8 @@ export class PeerClasses {
       this.#judgesUnknown &&
       !this.#gateways.has(prefix) &&
       [...this.#own.overlapping(prefix)].some((subnet) => contains(subnet, prefix));
-    return this.#intern(this.#subnetsAt(prefix), isUnknown);
+    const node = this.#gateways.has(prefix) ? this.#nodePeers : [];
+    return this.#intern([...this.#subnetsAt(prefix), ...node], isUnknown);
   }
 
   #subnetsAt(prefix: Cidr): string[] {

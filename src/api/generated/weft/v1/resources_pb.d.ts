@@ -886,6 +886,13 @@ export declare type Policy = Message<"weft.v1.Policy"> & {
    * @generated from field: repeated weft.v1.PolicyRule rules = 7;
    */
   rules: PolicyRule[];
+
+  /**
+   * The program that keeps it; empty: people do.
+   *
+   * @generated from field: string managed_by = 8;
+   */
+  managedBy: string;
 };
 
 /**
@@ -957,7 +964,7 @@ export declare type PolicyRule = Message<"weft.v1.PolicyRule"> & {
 export declare const PolicyRuleSchema: GenMessage<PolicyRule>;
 
 /**
- * Either endpoints of the tenant or a subnet.
+ * Endpoints of the tenant, a subnet, or the endpoint's node.
  *
  * @generated from message weft.v1.PolicyPeer
  */
@@ -981,6 +988,13 @@ export declare type PolicyPeer = Message<"weft.v1.PolicyPeer"> & {
    * @generated from field: repeated string except = 4;
    */
   except: string[];
+
+  /**
+   * `own`: the node that the endpoint is on.
+   *
+   * @generated from field: string node = 5;
+   */
+  node: string;
 };
 
 /**
