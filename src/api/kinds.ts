@@ -22,10 +22,11 @@ import type {
   Network,
   NetworkDraft,
   Node,
+  Pod,
   Tenant,
   VtepAddresses,
 } from "../model/resources.ts";
-import { parseFloatingAddress, parseNetwork, parseTenant } from "../model/schema.ts";
+import { parseFloatingAddress, parseNetwork, parsePod, parseTenant } from "../model/schema.ts";
 import { isTakeOverMoment, type OfferedPort, type Standby, type StandbyPlace } from "../model/standby.ts";
 import { asFields, type Codec, checked, codec, given, wrong } from "./codec.ts";
 import {
@@ -35,6 +36,7 @@ import {
   NetworkSchema,
   NodeSchema,
   type Place as PlaceMessage,
+  PodSchema,
   PolicyMemberSchema,
   type PolicyPeer as PolicyPeerMessage,
   type PolicyPeerSchema,
@@ -122,6 +124,13 @@ const floatingAddress: Declared<FloatingAddress, typeof FloatingAddressSchema> =
   ...codec(FloatingAddressSchema, asFields, (message) =>
     checked("floating-address", message.name, parseFloatingAddress(given(message))),
   ),
+};
+
+const pod: Declared<Pod, typeof PodSchema> = {
+  folder: "pods",
+  seenBy: () => "owner",
+  fieldsOf: given,
+  ...codec(PodSchema, asFields, (message) => checked("pod", message.name, parsePod(given(message)))),
 };
 
 /** Of an l3 network its node has it alone: the others have the block that it is in. */
@@ -271,7 +280,16 @@ const block: Omit<Kind<Block, typeof BlockSchema>, "folder"> = {
   }),
 };
 
-export const kinds = { tenant, network, policy, "floating-address": floatingAddress, node, endpoint, block } as const;
+export const kinds = {
+  tenant,
+  network,
+  policy,
+  "floating-address": floatingAddress,
+  pod,
+  node,
+  endpoint,
+  block,
+} as const;
 
 type Kinds = typeof kinds;
 type ValueOf<K extends keyof Kinds> = Parameters<Kinds[K]["toMessage"]>[0];

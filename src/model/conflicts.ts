@@ -10,7 +10,7 @@ import { checkPeers } from "./peering.ts";
 import { checkNewPlacement, checkPlacementChange, checkPlacementOf } from "./placement.ts";
 import { isEndpointPeer, type Policy } from "./policy/index.ts";
 import { formatProblem } from "./problem.ts";
-import type { Block, Endpoint, FloatingAddress, Network, NetworkDraft, Tenant, Vni } from "./resources.ts";
+import type { Block, Endpoint, FloatingAddress, Network, NetworkDraft, Pod, Tenant, Vni } from "./resources.ts";
 import { isRoutedByHost, routedByHost } from "./routed-by-host.ts";
 
 /**
@@ -57,7 +57,20 @@ export const plainRules: {
       checkFloatingAddress(value, `change floating-address ${value.name}`, declared),
     deletion: () => [],
   },
+  pod: {
+    creation: ({ name }, declared) => (declared.get("pod", name) === undefined ? [] : [nameTaken("pod", name)]),
+    change: checkPodChange,
+    deletion: () => [],
+  },
 };
+
+/** Why `before` cannot become `after`, a pod of the same name. */
+function checkPodChange(before: Pod, after: Pod): WeftError[] {
+  if (before.node === after.node) return [];
+  const attempted = `change pod ${before.name}`;
+  const reason = `it is on node ${before.node} and cannot come to ${after.node}`;
+  return [new WeftError({ code: "failed-precondition", attempted, reason, hint: "delete it first" })];
+}
 
 /** Why the floating address cannot be created. */
 export function checkNewFloatingAddress(value: FloatingAddress, declared: Declared): WeftError[] {

@@ -36,6 +36,9 @@ export function partsOfPeer(peer: string): { readonly tenant: string; readonly n
 /** Of a policy, and of a rule in it. */
 export const parsePolicyName: TextParser<string> = (text) => parseLabel(text, maxLabel);
 
+/** What a runtime calls a pod. */
+export const parsePodName: TextParser<string> = (text) => parseLabel(text, maxLabel);
+
 /** The id of an endpoint: 12 hexadecimal digits, lower case. */
 export const parseEndpointId: TextParser<string> = (text) =>
   endpointIdPattern.test(text) ? ok(text) : err("12 hexadecimal digits, lower case");
