@@ -131,7 +131,8 @@ export function isPeerOf(peer: PolicyPeer, { address, identity }: Party, action:
   return isOfNetwork && (peer.endpoints === undefined || selects(peer.endpoints, identity.labels));
 }
 
-function isSaidIn({ protocol, ports, types }: PolicyPort, said: Said): boolean {
+/** Whether what is said is meant by a port of a rule. */
+export function isSaidIn({ protocol, ports, types }: PolicyPort, said: Said): boolean {
   const number = protocolNumber(protocol);
   if (number !== said.protocol) return false;
   const { port } = said;
