@@ -293,7 +293,7 @@ test("what passes by weft's policies is what passes by Kubernetes'", () => {
             assert.equal(weftPasses(of, made, direction, one, other, what), expected);
           }
     }),
-    { numRuns: 1_500 },
+    { numRuns: 3_000 },
   );
   assert.ok(seen.true > 1_000 && seen.false > 1_000, JSON.stringify(seen));
 });
@@ -342,6 +342,30 @@ describe("a policy", () => {
       made?.rules.map(({ peers }) => peers.length),
       [1, 1_000, 1],
     );
+  });
+
+  it("takes a port's name for the number that each pod has for it", () => {
+    const http = (containerPort: number) => [{ name: "http", containerPort }];
+    const pods = [
+      pod("x", "a", "10.0.0.1", {}, http(80)),
+      pod("x", "b", "10.0.0.2", {}, http(8080)),
+      pod("x", "c", "10.0.0.3", {}),
+    ];
+    const of: Cluster = { ...small, pods };
+    const ports = [{ port: "http" }];
+    const made = weftPolicies(of, [
+      policy("x", { policyTypes: ["Ingress", "Egress"], ingress: [{ ports }], egress: [{ ports }] }),
+    ]);
+    const reached = (direction: "Ingress" | "Egress") =>
+      pods.flatMap((receiver) =>
+        [80, 8080].flatMap((port) => {
+          const [one, other] = direction === "Ingress" ? [receiver, pods[2] as Pod] : [pods[2] as Pod, receiver];
+          const passes = weftPasses(of, made, direction, one, other, { protocol: "TCP", port });
+          return passes ? `${receiver.metadata.name} ${port}` : [];
+        }),
+      );
+    assert.deepEqual(reached("Ingress"), ["a 80", "b 8080"]);
+    assert.deepEqual(reached("Egress"), ["a 80", "b 8080"]);
   });
 
   it("says which program keeps it", () =>
