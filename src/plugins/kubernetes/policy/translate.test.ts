@@ -136,11 +136,21 @@ const kubernetes = {
           ? spec.ingress.map(({ from, ports }) => ({ peers: from, ports }))
           : spec.egress.map(({ to, ports }) => ({ peers: to, ports }));
       const receiver = direction === "Ingress" ? of : other;
-      return rules.some(
-        ({ peers, ports }) =>
-          (peers.length === 0 || peers.some((peer) => this.isPeer(cluster, peer, metadata.namespace, other))) &&
-          (ports.length === 0 || ports.some((port) => this.isPort(port, receiver, said))),
-      );
+      return rules.some(({ peers, ports }) => {
+        const [blocks, others] = [
+          peers.filter(({ ipBlock }) => ipBlock != null),
+          peers.filter(({ ipBlock }) => ipBlock == null),
+        ];
+        const isAmong = (some: readonly PolicyPeer[]): boolean =>
+          some.some((peer) => this.isPeer(cluster, peer, metadata.namespace, other));
+        const isOther = peers.length === 0 || isAmong(others);
+        if (ports.length === 0) return isOther || isAmong(blocks);
+        return ports.some((port) => {
+          // The reference leaves open what a name is at addresses. Here only pods have names of ports.
+          const isNamed = direction === "Egress" && typeof port.port === "string";
+          return (isOther || (!isNamed && isAmong(blocks))) && this.isPort(port, receiver, said);
+        });
+      });
     });
   },
 };
