@@ -172,7 +172,7 @@ function weftPolicies(cluster: Cluster, policies: readonly NetworkPolicy[]): Pol
     labelsOf(each, namespaceOf(cluster, each)),
   );
   return policies.flatMap((each) => {
-    const { policies: made, remarks } = translate(each, tenant, { numbersOf, services });
+    const { policies: made, remarks } = translate(each, tenant, { numbersOf, services: () => services });
     assert.deepEqual(remarks, []);
     return made;
   });
@@ -316,7 +316,7 @@ describe("a policy", () => {
     const [of, other] = ["blue", "red"].map((each) => {
       const { policies: made } = translate(long, each, {
         numbersOf: () => [],
-        services: new ServiceIndex([], [], () => ({})),
+        services: () => new ServiceIndex([], [], () => ({})),
       });
       return made[0]?.name ?? "";
     });
@@ -328,7 +328,7 @@ describe("a policy", () => {
     const many = {
       matchExpressions: Array.from({ length: 65 }, (_, index) => ({ key: `l${index}`, operator: "Exists" })),
     };
-    const around = { numbersOf: () => [], services: new ServiceIndex([], [], () => ({})) };
+    const around = { numbersOf: () => [], services: () => new ServiceIndex([], [], () => ({})) };
     const peers = translate(policy("x", { ingress: [{ from: [{ podSelector: many }] }] }), tenant, around);
     assert.deepEqual(
       peers.policies[0]?.rules.map(({ peers: of }) => of),

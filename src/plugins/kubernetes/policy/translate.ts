@@ -13,7 +13,7 @@ import type { ServiceIndex } from "./services.ts";
 export interface Surroundings {
   /** The numbers that pods have for a named port. */
   numbersOf(protocol: Protocol, name: string): Iterable<number>;
-  readonly services: ServiceIndex;
+  services(): ServiceIndex;
 }
 
 export interface Translated {
@@ -70,7 +70,7 @@ export function translate({ metadata, spec }: NetworkPolicy, tenant: string, aro
     isolates: [],
     rules: each,
   }));
-  const drafts = [withServices({ ...main, endpoints: selector, rules }, around.services), ...ofNumbers];
+  const drafts = [withServices({ ...main, endpoints: selector, rules }, around), ...ofNumbers];
   return { policies: drafts.flatMap((draft) => parsed(draft, remark)), remarks };
 }
 
@@ -81,10 +81,10 @@ function isolatedBy({ policyTypes, egress }: NetworkPolicy["spec"]): PolicyDirec
 }
 
 /** What is sent to a service's address leaves a pod under that address: where its backends are allowed, so is that. */
-function withServices(draft: Draft, services: ServiceIndex): Draft {
-  const read = parsePolicy(draft);
-  if (!read.ok) return draft;
-  const reached = services.reachedBy(read.value.rules);
+function withServices(draft: Draft, { services }: Surroundings): Draft {
+  const read = draft.isolates.includes("egress") ? parsePolicy(draft) : undefined;
+  if (read?.ok !== true) return draft;
+  const reached = services().reachedBy(read.value.rules);
   const ofServices = reached.flatMap(({ subnets, ...port }) =>
     rulesOf(
       "egress",
