@@ -13,6 +13,7 @@ import type { Kernel, KernelNamespace } from "../dataplane/kernel.ts";
 import { tenantOfNamespace } from "../dataplane/kernel-names.ts";
 import { listMulticastGroups, NetworkNamespace } from "../linux/index.ts";
 import type { Rate } from "../model/bandwidth.ts";
+import type { Labels } from "../model/policy/index.ts";
 import type { Endpoint, Network, Node } from "../model/resources.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
@@ -345,6 +346,19 @@ export class Agent {
       reason: "the agent has no connection to the server, which knows",
       hint: "see weft status for why",
     });
+  }
+
+  /** What policies know an endpoint of this node by, in place of what they did. */
+  async setLabels(id: string, labels: Labels): Promise<void> {
+    const { connection } = this.#session;
+    if (this.#connected && connection !== undefined) await connection.client.setLabels({ id, labels });
+    else
+      throw new WeftError({
+        code: "unavailable",
+        attempted: `set labels of endpoint ${id}`,
+        reason: "the agent has no connection to the server",
+        hint: "see weft status for why",
+      });
   }
 
   /** The kernel stays as it is. */
