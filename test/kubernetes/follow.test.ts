@@ -242,6 +242,19 @@ test("what happened while nobody followed is made good", async () => {
   });
 });
 
+test("an API server that was away, and has forgotten what was followed, is followed again", async () => {
+  const words = (await control.run("sh", "-c", "cat /proc/$(pidof kube-apiserver)/cmdline")).split("\0").slice(0, -1);
+  await control.run("sh", "-c", "kill -KILL $(pidof kube-apiserver)");
+  const [path = "", ...rest] = words;
+  const again = control.start("kube-apiserver-again", path, ...rest);
+  await again.until(async () => assert.equal(await kubectl.get("--raw", "/readyz"), "ok"));
+  await kubectl.apply(pod("fourth"), networkPolicy("late", { podSelector: {} }));
+  await eventually(async () => {
+    assert.ok((await podsAtWeft()).has("shop/fourth"));
+    assert.equal((await policiesAtWeft()).length, 2);
+  });
+});
+
 test("a node that is deleted takes weft's with it, with all that it had; others stay", async () => {
   const joinAs = async (name: string, vtepIpv4: string): Promise<void> => {
     const url = `https://${server.address}`;
