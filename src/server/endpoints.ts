@@ -26,7 +26,7 @@ const chunkLimit = 100;
 const quarantineSweepInterval = seconds(5);
 
 /** What shall become of the labels of an endpoint; those that are not named stay. */
-interface LabelledEndpoint {
+export interface LabelledEndpoint {
   readonly endpoint: Endpoint;
   readonly revision: number;
 }

@@ -24,7 +24,7 @@ export interface CollectionOptions<Item extends Named> {
 }
 
 const shortestPause = milliseconds(500);
-const longestPause = seconds(30);
+const longestPause = seconds(5);
 
 /**
  * The objects of one collection, as the API server has them: listed, then followed from that version on. A watch that ends is begun
