@@ -171,6 +171,7 @@ test("an attachment without a port of the version before keeps its addresses, an
   );
   earlier.exec("ALTER TABLE attachments DROP COLUMN userData; PRAGMA user_version = 8;");
   earlier.exec("DROP TABLE pods; PRAGMA user_version = 8;");
+  earlier.exec("DROP TABLE pods; ALTER TABLE attachments DROP COLUMN userData; PRAGMA user_version = 8;");
   earlier.close();
   const replica = new Replica(directory);
   t.after(() => replica.close());
