@@ -271,6 +271,13 @@ test("a node that is deleted takes weft's with it, with all that it had; others 
   await joinAs("n1.example.org", "192.0.2.1");
   await joinAs("vm-host", "192.0.2.3");
   assert.deepEqual(await nodesAtWeft(), ["n1.example.org", "n2", "vm-host"]);
+  const marked = async (): Promise<string[]> =>
+    (await admin.list({ kind: "node" })).nodeSettings
+      .filter(({ labels }) => "kubernetes/node" in labels)
+      .map(({ name }) => name);
+  // As kubelets do all the time.
+  await kubectl.run("annotate", "node", "n2", "example.org/alive=1");
+  await eventually(async () => assert.deepEqual(await marked(), ["n1.example.org", "n2"]));
   await kubectl.delete("node", "n2");
   await eventually(async () => assert.deepEqual(await nodesAtWeft(), ["n1.example.org", "vm-host"]));
   await controller.end();

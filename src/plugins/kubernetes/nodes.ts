@@ -17,10 +17,11 @@ export async function keepNodes(
   logger: Logger,
 ): Promise<void> {
   const wanted = new Map(Array.from(nodes, ({ metadata }) => [metadata.name, metadata.uid]));
-  const { nodeSettings } = await client.list({ kind: "node" });
+  const { resources, nodeSettings } = await client.list({ kind: "node" });
+  const joined = new Set(resources.map(({ resource }) => (resource.case === "node" ? resource.value.name : "")));
   const marks = new Map(nodeSettings.map(({ name, labels }) => [name, labels[nodeLabel]]));
   for (const [name, uid] of wanted)
-    if (marks.get(name) !== uid)
+    if (joined.has(name) && marks.get(name) !== uid)
       await attempt(logger, name, () => client.setNode({ name, labels: { [nodeLabel]: uid } }));
   for (const [name, uid] of marks)
     if (uid !== undefined && !wanted.has(name))
