@@ -41,7 +41,7 @@ export class PeerClasses {
   readonly #subnetIndex = new PrefixIndex<string>();
   readonly #nodePeers = new Set<string>();
   readonly #own = new PrefixIndex<Cidr>();
-  readonly #gateways: ReadonlySet<Cidr>;
+  readonly #node: ReadonlySet<Cidr>;
   /** Prefixes whose addresses may differ from those around them. */
   readonly #named: ReadonlySet<Cidr>;
   #ofNamed: readonly (readonly [Cidr, PeerClass])[] | undefined;
@@ -51,10 +51,10 @@ export class PeerClasses {
   /** Of endpoints with the same network and labels. */
   readonly #ofIdentity = new Map<string, readonly string[]>();
 
-  /** `own`: the tenant's subnets. `gateways`: addresses there that are the node's, and so no endpoint's. */
-  constructor(policies: Iterable<Policy>, own: Iterable<Cidr>, gateways: Iterable<IpAddress> = []) {
+  /** `own`: the tenant's subnets. `node`: the node's addresses, which are no endpoint's. */
+  constructor(policies: Iterable<Policy>, own: Iterable<Cidr>, node: Iterable<IpAddress> = []) {
     for (const subnet of own) this.#own.add(subnet, subnet);
-    this.#gateways = new Set(Array.from(gateways, hostPrefix));
+    this.#node = new Set(Array.from(node, hostPrefix));
     for (const { rules } of policies)
       for (const { peers, action } of rules)
         for (const peer of peers) {
@@ -73,7 +73,7 @@ export class PeerClasses {
     this.#named = new Set([
       ...subnets,
       ...(this.#judgesUnknown ? this.#own.values() : []),
-      ...(this.#judgesUnknown || this.#nodePeers.size > 0 ? this.#gateways : []),
+      ...(this.#judgesUnknown || this.#nodePeers.size > 0 ? this.#node : []),
     ]);
   }
 
@@ -115,10 +115,10 @@ export class PeerClasses {
   #ofPrefix(prefix: Cidr): PeerClass {
     const isUnknown =
       this.#judgesUnknown &&
-      !this.#gateways.has(prefix) &&
+      !this.#node.has(prefix) &&
       [...this.#own.overlapping(prefix)].some((subnet) => contains(subnet, prefix));
-    const node = this.#gateways.has(prefix) ? this.#nodePeers : [];
-    return this.#intern([...this.#subnetsAt(prefix), ...node], isUnknown);
+    const ofNode = this.#node.has(prefix) ? this.#nodePeers : [];
+    return this.#intern([...this.#subnetsAt(prefix), ...ofNode], isUnknown);
   }
 
   #subnetsAt(prefix: Cidr): string[] {

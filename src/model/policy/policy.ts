@@ -58,7 +58,7 @@ export interface SubnetPeer {
   readonly except: readonly Cidr[];
 }
 
-/** The node that the endpoint is on, by the addresses that it has itself in the tenant's networks. */
+/** The node that the endpoint is on, by the addresses that it has itself in the tenant's networks and by its VTEP address. */
 export interface NodePeer {
   readonly node: "own";
 }
