@@ -5,7 +5,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { Node } from "./objects.ts";
 
 /** A label of weft's nodes: it is, or was, a node of Kubernetes of this UID. */
-export const nodeLabel = "kubernetes/node";
+const nodeLabel = "kubernetes/node";
 
 /**
  * Weft's nodes go with those of Kubernetes: one that was deleted there is dead, and its endpoints and addresses come free. That it is not

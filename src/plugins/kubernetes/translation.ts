@@ -7,7 +7,6 @@ import { namedPorts } from "./pod-labels.ts";
 import { isAttached, podDraft } from "./pods.ts";
 import { ServiceIndex } from "./policy/services.ts";
 import { type Surroundings, type Translated, translate } from "./policy/translate.ts";
-import type { Wanted } from "./weft-resources.ts";
 
 /** Kubernetes' objects as of one moment, by namespace and name. */
 export interface Observed {
@@ -43,13 +42,19 @@ export class Translation {
     );
   }
 
-  /** `tenantOf`: whose network it is; `undefined`: there is no such network. */
-  wanted(observed: Observed, tenantOf: (network: string) => string | undefined): Wanted {
+  pods(observed: Observed): ReadonlyMap<string, PodDraft> {
     const pods = new Map<string, PodDraft>();
     for (const pod of observed.pods.values()) {
-      const draft = isAttached(pod) ? this.#draftOf(pod, observed) : undefined;
+      // Its namespace, which comes by another watch, is there before the pod, and decides about it.
+      const isKnown = namespaceOf(observed, pod.metadata.namespace) !== undefined;
+      const draft = isKnown && isAttached(pod) ? this.#draftOf(pod, observed) : undefined;
       if (draft !== undefined) pods.set(draft.name, draft);
     }
+    return pods;
+  }
+
+  /** `tenantOf`: whose network it is; `undefined`: there is no such network. */
+  policies(observed: Observed, tenantOf: (network: string) => string | undefined): ReadonlyMap<string, Policy> {
     const around = this.#surroundings(observed);
     const policies = new Map<string, Policy>();
     for (const [key, policy] of observed.policies) {
@@ -63,7 +68,7 @@ export class Translation {
       }
     }
     for (const key of this.#remarks.keys()) if (!observed.policies.has(key)) this.#remarks.delete(key);
-    return { pod: pods, policy: policies };
+    return policies;
   }
 
   #draftOf(pod: Pod, observed: Observed): PodDraft | undefined {

@@ -9,10 +9,7 @@ import type { Policy } from "../../model/policy/index.ts";
 import type { Pod } from "../../model/resources.ts";
 import { managedBy } from "./managed-by.ts";
 
-/** What is kept at weft's server: one kind of resource, by name. */
-type Kept = { readonly policy: Policy; readonly pod: Pod };
-export type KeptKind = keyof Kept;
-export type Wanted = { readonly [Kind in KeptKind]: ReadonlyMap<string, Kept[Kind]> };
+export type KeptKind = "policy" | "pod";
 
 /** Resources in one request. */
 const mostAtOnce = 500;
@@ -32,10 +29,6 @@ export class WeftResources {
     this.#logger = logger;
   }
 
-  get client(): Client<typeof AdminService> {
-    return this.#client;
-  }
-
   /** Asks the server what there is. */
   async load(): Promise<void> {
     for (const kind of keptKinds) {
@@ -51,18 +44,11 @@ export class WeftResources {
     this.#refused.clear();
   }
 
-  /** Makes the server's so. Policies come before pods, that a pod has those that are for it when it begins, and go after. Throws when the server cannot be asked. */
-  async keep(wanted: Wanted): Promise<void> {
-    for (const kind of keptKinds) await this.#put(kind, wanted[kind]);
-    for (const kind of keptKinds.toReversed()) await this.#removeOthers(kind, wanted[kind]);
-  }
-
-  async #put(kind: KeptKind, wanted: ReadonlyMap<string, Policy | Pod>): Promise<void> {
-    const present: ReadonlyMap<string, Policy | Pod> = this.#present[kind];
+  /** The server has these as they are, whatever else it has. Throws when it cannot be asked. */
+  async put(kind: KeptKind, wanted: ReadonlyMap<string, Policy | Pod>): Promise<void> {
     const different = [...wanted.values()].filter((value) => {
-      const before = present.get(value.name);
-      if (isDeepStrictEqual(before, value) || isDeepStrictEqual(this.#refused.get(keyOf(kind, value)), value))
-        return false;
+      if (this.#isPresent(kind, value) || isDeepStrictEqual(this.#refused.get(keyOf(kind, value)), value)) return false;
+      const before = this.#present[kind].get(value.name);
       if (before === undefined || before.managedBy === managedBy) return true;
       this.#refuse(kind, value, `there is a ${kind} of this name that is not Kubernetes'`);
       return false;
@@ -73,6 +59,16 @@ export class WeftResources {
       // All or none: whatever is wrong with one keeps no other from being made.
       for (const one of some) await this.#apply(kind, [one]);
     }
+  }
+
+  #isPresent(kind: KeptKind, value: Policy | Pod): boolean {
+    const present: Map<string, Policy | Pod> = this.#present[kind];
+    const before = present.get(value.name);
+    if (before === value) return true;
+    if (!isDeepStrictEqual(before, value)) return false;
+    // The next look is quicker.
+    present.set(value.name, value);
+    return true;
   }
 
   /** False: the server does not take them. */
@@ -98,7 +94,8 @@ export class WeftResources {
     this.#logger.error({ [kind]: value.name, error }, "the server does not take what Kubernetes asks for");
   }
 
-  async #removeOthers(kind: KeptKind, wanted: ReadonlyMap<string, unknown>): Promise<void> {
+  /** The server has no others of what is marked. The same. */
+  async removeOthers(kind: KeptKind, wanted: ReadonlyMap<string, unknown>): Promise<void> {
     const present: Map<string, Policy | Pod> = this.#present[kind];
     const others = [...present.values()].filter(({ name, managedBy: by }) => by === managedBy && !wanted.has(name));
     for (let start = 0; start < others.length; start += mostAtOnce) {

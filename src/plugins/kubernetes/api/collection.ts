@@ -6,7 +6,8 @@ import type { Logger } from "../../../base/logger.ts";
 import { sleep } from "../sleep.ts";
 import { type ApiClient, ApiError, isGone } from "./client.ts";
 
-interface Named {
+/** As all objects of Kubernetes are. */
+export interface Named {
   readonly metadata: { readonly name: string; readonly namespace: string };
 }
 

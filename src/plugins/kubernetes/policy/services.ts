@@ -34,6 +34,8 @@ export interface ReachedPort {
 /** The services that lead to pods. */
 export class ServiceIndex {
   readonly #ports: readonly ServicePort[];
+  /** By what a rule says: many policies have the same. */
+  readonly #reached = new Map<string, ReadonlySet<ServicePort>>();
 
   /** `labelsOf`: those of the pod's endpoints. */
   constructor(services: Iterable<Service>, pods: Iterable<Pod>, labelsOf: (pod: Pod) => Labels) {
@@ -50,14 +52,24 @@ export class ServiceIndex {
       { readonly protocol: Protocol; readonly number: number; readonly subnets: Cidr[] }
     >();
     const egress = rules.filter(({ direction }) => direction === "egress");
-    for (const { subnet, protocol, number, backends } of this.#ports) {
-      if (!egress.some((rule) => backends.every((backend) => allows(rule, protocol, backend)))) continue;
+    for (const { subnet, protocol, number } of new Set(egress.flatMap((rule) => [...this.#reachedBy(rule)]))) {
       const key = `${protocol} ${number}`;
       const known = reached.get(key) ?? { protocol, number, subnets: [] };
       reached.set(key, known);
       known.subnets.push(subnet);
     }
     return [...reached.values()];
+  }
+
+  #reachedBy(rule: PolicyRule): ReadonlySet<ServicePort> {
+    const key = JSON.stringify([rule.peers, rule.ports]);
+    const known = this.#reached.get(key);
+    if (known !== undefined) return known;
+    const reached = new Set(
+      this.#ports.filter(({ protocol, backends }) => backends.every((backend) => allows(rule, protocol, backend))),
+    );
+    this.#reached.set(key, reached);
+    return reached;
   }
 }
 
