@@ -166,12 +166,8 @@ test("an attachment without a port of the version before keeps its addresses, an
   before.putAttachment({ ...attachment, id: "000000000002", place: placeIn("", "eth0", 0), owner: "cni x" });
   before.close();
   const earlier = new DatabaseSync(join(directory, "agent.db"));
-  earlier.exec(
-    "ALTER TABLE attachments DROP COLUMN userData; ALTER TABLE attachments DROP COLUMN published; PRAGMA user_version = 8;",
-  );
-  earlier.exec("ALTER TABLE attachments DROP COLUMN userData; PRAGMA user_version = 8;");
-  earlier.exec("DROP TABLE pods; PRAGMA user_version = 8;");
-  earlier.exec("DROP TABLE pods; ALTER TABLE attachments DROP COLUMN userData; PRAGMA user_version = 8;");
+  earlier.exec(`DROP TABLE pods; ALTER TABLE attachments DROP COLUMN userData;
+    ALTER TABLE attachments DROP COLUMN published; PRAGMA user_version = 8;`);
   earlier.close();
   const replica = new Replica(directory);
   t.after(() => replica.close());

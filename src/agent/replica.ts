@@ -145,7 +145,7 @@ export interface ReplicaOwner {
   readonly instance: string;
 }
 
-const schemaVersion = 11;
+const schemaVersion = 12;
 
 /**
  * What this node needs to bring its endpoints back without the server: the last complete state that the server told,
