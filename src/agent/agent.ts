@@ -13,6 +13,7 @@ import type { Kernel, KernelNamespace } from "../dataplane/kernel.ts";
 import { tenantOfNamespace } from "../dataplane/kernel-names.ts";
 import { listMulticastGroups, NetworkNamespace } from "../linux/index.ts";
 import type { Rate } from "../model/bandwidth.ts";
+import type { Labels } from "../model/policy/index.ts";
 import type { Endpoint, Network, Node } from "../model/resources.ts";
 import type { UnderlaySelector } from "../model/underlay-selector.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
@@ -30,8 +31,17 @@ import { IncomingState } from "./incoming-state.ts";
 import { KeptPolicies } from "./kept-policies.ts";
 import { LocalLearning } from "./learning/local-learning.ts";
 import { NetworkParts } from "./network-parts.ts";
+import { Pods } from "./pods.ts";
 import { Readiness } from "./readiness.ts";
-import { type Attachment, isInPlace, networkOf, policyTenantOf, Replica, type ReplicaChange } from "./replica.ts";
+import {
+  type Attachment,
+  isInPlace,
+  isPodChange,
+  networkOf,
+  policyTenantOf,
+  Replica,
+  type ReplicaChange,
+} from "./replica.ts";
 import { agentDatabase, ReplicaWriter } from "./replica-writer.ts";
 import { type Registration, Session, type SessionChange, type SessionHandlers } from "./session.ts";
 import { followUnderlay, readUnderlay, type UnderlayState } from "./underlay.ts";
@@ -80,6 +90,7 @@ export class Agent {
   readonly learning: LocalLearning;
   readonly dhcp: DhcpResponder;
   readonly readiness: Readiness;
+  readonly pods = new Pods();
   readonly attached = new Map<string, Attachment>();
   /** By the clock that never goes back. */
   readonly startedAt: number;
@@ -337,6 +348,19 @@ export class Agent {
     });
   }
 
+  /** What policies know an endpoint of this node by, in place of what they did. */
+  async setLabels(id: string, labels: Labels): Promise<void> {
+    const { connection } = this.#session;
+    if (this.#connected && connection !== undefined) await connection.client.setLabels({ id, labels });
+    else
+      throw new WeftError({
+        code: "unavailable",
+        attempted: `set labels of endpoint ${id}`,
+        reason: "the agent has no connection to the server",
+        hint: "see weft status for why",
+      });
+  }
+
   /** The kernel stays as it is. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -419,6 +443,7 @@ export class Agent {
     for (const endpoint of this.#replica.endpoints()) this.desired.apply({ kind: "endpoint", endpoint });
     for (const policy of this.#replica.policies()) this.desired.apply({ kind: "policy", policy });
     for (const member of this.#replica.policyMembers()) this.desired.apply({ kind: "policy-member", member });
+    for (const pod of this.#replica.pods()) this.pods.apply({ kind: "pod", pod });
     if (this.#replica.damagedRows === 0) return true;
     // What is missing must not be taken for what is not wanted: the kernel stays as it is until the server has spoken.
     this.options.logger.error(
@@ -449,6 +474,7 @@ export class Agent {
       endpointIdsOf: (network) => this.#replica.endpointIdsOf(network),
       blockCidrsOf: (network) => this.#replica.blockCidrsOf(network),
       nodeNames: () => this.desired.nodes.keys(),
+      podNames: () => this.pods.names,
       policiesOf: (tenant) => this.desired.policiesOf(tenant),
     });
     const changes = this.#keptPolicies.settle(told);
@@ -534,7 +560,8 @@ export class Agent {
   #apply(changes: readonly ReplicaChange[], revision: number, isDurable = true): void {
     for (const change of changes) {
       if (change.kind === "network") this.#noteWay(change.state);
-      this.desired.apply(change);
+      if (isPodChange(change)) this.pods.apply(change);
+      else this.desired.apply(change);
     }
     const { partial } = this.#incoming;
     const isWhole = (change: ReplicaChange): boolean => !partial.has(networkOf(change) ?? "");
@@ -543,7 +570,12 @@ export class Agent {
     if (changes.some(({ kind }) => kind.startsWith("node") || kind === "network")) this.#underlayChanged();
     // Whole it is only once the server has said so: what this node gives out by itself starts nothing.
     const isFirst = this.revision === 0 && revision > 0;
-    const kernel = isFirst ? this.dataplane.start() : this.dataplane.changed(this.#onlyTenantOf(changes));
+    const isOfPods = changes.length > 0 && changes.every(isPodChange);
+    const kernel = isFirst
+      ? this.dataplane.start()
+      : isOfPods
+        ? Promise.resolve()
+        : this.dataplane.changed(this.#onlyTenantOf(changes.filter((change) => !isPodChange(change))));
     // The kernel is under way; the disk follows in the same turn. Whoever starts again holds what has a network there.
     const saved = changes.filter((change) => change.kind !== "network" || isWhole(change));
     this.#writer.save(saved, revision, isDurable && (saved.length === 0 || saved.some(isWhole)));

@@ -16,6 +16,7 @@ const held: HeldState = {
   endpointIdsOf: (network) => (network === "blue" ? ["e1", "e2"] : ["r1"]),
   blockCidrsOf: (network) => (network === "blue" ? [cidr("10.0.0.0/26"), cidr("10.0.0.64/26")] : []),
   nodeNames: () => ["h1", "h2"],
+  podNames: () => [],
   policiesOf: (tenant) => (tenant === "acme" ? { policies: ["p1", "p2"], members: ["e1", "e2"] } : nothing),
 };
 const endpoint = (id: string, network = "blue"): SessionChange => ({
@@ -69,6 +70,8 @@ function brief(changes: readonly SessionChange[]): string[] {
     if (change.kind === "policy-member") return `policy-member ${change.member.id}`;
     if (change.kind === "policy-member-removed") return `policy-member-removed ${change.tenant} ${change.id}`;
     if (change.kind === "policies-removed") return `policies-removed ${change.tenant}`;
+    if (change.kind === "pod") return `pod ${change.pod.name}`;
+    if (change.kind === "pod-removed") return `pod-removed ${change.name}`;
     if (change.kind === "node") return `node ${change.node.name}`;
     return change.kind === "node-removed" ? `node-removed ${change.name}` : change.kind;
   });
@@ -190,6 +193,20 @@ test("policies of a tenant that are sent whole void the others, and members that
     "policy-removed acme p1",
     "policy-removed acme p2",
   ]);
+});
+
+test("pods that are told anew void the others; those that come later void none", () => {
+  const incoming = new IncomingState();
+  const pod = (name: string): SessionChange => ({
+    kind: "pod",
+    pod: { name, node: "h1", title: "", networks: ["web"], ips: [] },
+  });
+  const known = { ...held, nodeNames: () => [], podNames: () => ["p1", "p2"] };
+  incoming.begin();
+  incoming.add([{ kind: "nodes-begin" }, pod("p2"), pod("p3")]);
+  assert.deepEqual(brief(incoming.complete(known)), ["pod p2", "pod p3", "pod-removed p1"]);
+  incoming.add([pod("p4"), { kind: "pod-removed", name: "p2" }]);
+  assert.deepEqual(brief(incoming.complete(known)), ["pod p4", "pod-removed p2"]);
 });
 
 test("of policies that come and go before the state is complete nothing is void by itself", () => {

@@ -8,6 +8,7 @@ export interface HeldState {
   endpointIdsOf(network: string): readonly string[];
   blockCidrsOf(network: string): readonly Cidr[];
   nodeNames(): Iterable<string>;
+  podNames(): Iterable<string>;
   /** Names of its policies, and ids of whom they speak of. */
   policiesOf(tenant: string): { readonly policies: Iterable<string>; readonly members: Iterable<string> };
 }
@@ -26,6 +27,7 @@ export class IncomingState {
   /** Networks that are being sent whole: the endpoints and blocks named so far. */
   readonly #renewedNetworks = new Map<string, Set<string>>();
   #renewedNodes: Set<string> | undefined;
+  #renewedPods: Set<string> | undefined;
   /** Tenants whose policies are being sent whole: those named so far, and the members, unless these are continued. */
   readonly #renewedPolicies = new Map<string, { readonly policies: Set<string>; readonly members?: Set<string> }>();
   readonly #following = new Map<string, FollowingNetwork>();
@@ -88,6 +90,8 @@ export class IncomingState {
     if (this.#renewedNodes !== undefined)
       for (const name of held.nodeNames())
         if (!this.#renewedNodes.has(name)) changes.push({ kind: "node-removed", name });
+    if (this.#renewedPods !== undefined)
+      for (const name of held.podNames()) if (!this.#renewedPods.has(name)) changes.push({ kind: "pod-removed", name });
     for (const [tenant, named] of this.#renewedPolicies) {
       const known = held.policiesOf(tenant);
       for (const name of known.policies)
@@ -103,6 +107,7 @@ export class IncomingState {
     switch (change.kind) {
       case "nodes-begin":
         this.#renewedNodes = new Set();
+        this.#renewedPods = new Set();
         return;
       case "network-begin":
         this.#renewedNetworks.set(change.name, new Set());
@@ -139,6 +144,9 @@ export class IncomingState {
       case "node":
         this.#renewedNodes?.add(change.node.name);
         break;
+      case "pod":
+        this.#renewedPods?.add(change.pod.name);
+        break;
       case "endpoint":
         this.#tell(change.endpoint.network, change.endpoint.id);
         break;
@@ -173,6 +181,7 @@ export class IncomingState {
     this.#changes = [];
     this.#renewedNetworks.clear();
     this.#renewedNodes = undefined;
+    this.#renewedPods = undefined;
     this.#renewedPolicies.clear();
   }
 }

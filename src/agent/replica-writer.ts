@@ -111,6 +111,10 @@ function keyOf(change: ReplicaChange): string {
       return `policy member ${change.id}`;
     case "policies-removed":
       return `no policies ${change.tenant}`;
+    case "pod":
+      return `pod ${change.pod.name}`;
+    case "pod-removed":
+      return `pod ${change.name}`;
   }
 }
 

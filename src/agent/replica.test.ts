@@ -9,7 +9,7 @@ import { ip } from "../base/ip.ts";
 import { mac } from "../base/mac.ts";
 import { unwrap } from "../base/result.ts";
 import { parsePolicy } from "../model/policy/index.ts";
-import type { Vni } from "../model/resources.ts";
+import type { Pod, Vni } from "../model/resources.ts";
 import { parseNetwork } from "../model/schema.ts";
 import { placeIn } from "../testing/desired.ts";
 import { temporaryDirectory } from "../testing/temporary-directory.ts";
@@ -127,7 +127,7 @@ test("attachments of earlier versions get route priorities, each its own, and no
   const path = join(directory, "agent.db");
   new Replica(directory).close();
   const earlier = new DatabaseSync(path);
-  earlier.exec(`DROP TABLE policies; DROP TABLE policyMembers; DROP TABLE attachments;
+  earlier.exec(`DROP TABLE pods; DROP TABLE policies; DROP TABLE policyMembers; DROP TABLE attachments;
     CREATE TABLE attachments (
       id TEXT PRIMARY KEY, network TEXT NOT NULL, netns TEXT NOT NULL, interface TEXT NOT NULL, state TEXT NOT NULL, inode INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
@@ -166,9 +166,8 @@ test("an attachment without a port of the version before keeps its addresses, an
   before.putAttachment({ ...attachment, id: "000000000002", place: placeIn("", "eth0", 0), owner: "cni x" });
   before.close();
   const earlier = new DatabaseSync(join(directory, "agent.db"));
-  earlier.exec(
-    "ALTER TABLE attachments DROP COLUMN userData; ALTER TABLE attachments DROP COLUMN published; PRAGMA user_version = 8;",
-  );
+  earlier.exec(`DROP TABLE pods; ALTER TABLE attachments DROP COLUMN userData;
+    ALTER TABLE attachments DROP COLUMN published; PRAGMA user_version = 8;`);
   earlier.close();
   const replica = new Replica(directory);
   t.after(() => replica.close());
@@ -208,6 +207,37 @@ test("what is of no network goes: a network that comes in parts is written last"
     ["000000000001"],
   );
   assert.deepEqual([...replica.blocks()], []);
+});
+
+test("pods are found again, as they were told last", (t) => {
+  const directory = temporaryDirectory(t);
+  const pod = (name: string): Pod => ({
+    name,
+    node: "h1",
+    title: `shop/${name}`,
+    networks: ["web"],
+    ips: [],
+    labels: { app: name },
+  });
+  const first = new Replica(directory);
+  first.apply(
+    [
+      { kind: "pod", pod: pod("p1") },
+      { kind: "pod", pod: { ...pod("p2"), labels: { app: "db" } } },
+    ],
+    5,
+  );
+  first.apply(
+    [
+      { kind: "pod", pod: pod("p2") },
+      { kind: "pod-removed", name: "p1" },
+    ],
+    6,
+  );
+  first.close();
+  const again = new Replica(directory);
+  t.after(() => again.close());
+  assert.deepEqual([...again.pods()], [pod("p2")]);
 });
 
 test("policies and members of a tenant are found again, and go with it", (t) => {

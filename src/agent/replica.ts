@@ -9,7 +9,7 @@ import { err, type Result } from "../base/result.ts";
 import type { PortPlace } from "../dataplane/index.ts";
 import { FilesInPlace } from "../linux/file-in-place.ts";
 import { requirePrivate } from "../linux/private-files.ts";
-import type { AllowedAddress, Bandwidth, Block, Endpoint, Node } from "../model/index.ts";
+import type { AllowedAddress, Bandwidth, Block, Endpoint, Node, Pod } from "../model/index.ts";
 import type { Policy, PolicyMember } from "../model/policy/index.ts";
 import type { PublishedPort } from "../model/published-port.ts";
 import { resultCode, resultCodeOf } from "../store/sqlite/failure.ts";
@@ -81,7 +81,17 @@ export type ReplicaChange =
       readonly id: string;
     }
   /** All of the tenant's policies, and all whom these speak of. */
-  | { readonly kind: "policies-removed"; readonly tenant: string };
+  | { readonly kind: "policies-removed"; readonly tenant: string }
+  | PodChange;
+
+/** Nothing of it is in the kernel. */
+export type PodChange =
+  | { readonly kind: "pod"; readonly pod: Pod }
+  | { readonly kind: "pod-removed"; readonly name: string };
+
+export function isPodChange(change: ReplicaChange): change is PodChange {
+  return change.kind === "pod" || change.kind === "pod-removed";
+}
 
 /** The tenant whose policies a change is about; `undefined`: it is none of policies. */
 export function policyTenantOf(change: ReplicaChange): string | undefined {
@@ -99,7 +109,7 @@ export function policyTenantOf(change: ReplicaChange): string | undefined {
   }
 }
 
-/** The network that a change is of; `undefined`: it is of a node, or of a tenant's policies. */
+/** The network that a change is of; `undefined`: it is of a node, of a tenant's policies, or of a pod. */
 export function networkOf(change: ReplicaChange): string | undefined {
   switch (change.kind) {
     case "network":
@@ -120,6 +130,8 @@ export function networkOf(change: ReplicaChange): string | undefined {
     case "policy-member":
     case "policy-member-removed":
     case "policies-removed":
+    case "pod":
+    case "pod-removed":
       return undefined;
   }
 }
@@ -133,7 +145,7 @@ export interface ReplicaOwner {
   readonly instance: string;
 }
 
-const schemaVersion = 11;
+const schemaVersion = 12;
 
 /**
  * What this node needs to bring its endpoints back without the server: the last complete state that the server told,
@@ -281,6 +293,11 @@ export class Replica {
   *policyMembers(): Generator<PolicyMember> {
     for (const row of this.#statements.listPolicyMembers.iterate())
       yield* this.#readable(() => policyMember.decode(row.member as Uint8Array));
+  }
+
+  *pods(): Generator<Pod> {
+    for (const row of this.#statements.listPods.iterate())
+      yield* this.#readable(() => kinds.pod.decode(row.pod as Uint8Array));
   }
 
   /** The blocks of a network. */
@@ -451,6 +468,12 @@ export class Replica {
         run.deletePoliciesOf.run(change.tenant);
         run.deletePolicyMembersOf.run(change.tenant);
         break;
+      case "pod":
+        run.putPod.run(change.pod.name, kinds.pod.encode(change.pod));
+        break;
+      case "pod-removed":
+        run.deletePod.run(change.name);
+        break;
     }
   }
 
@@ -482,6 +505,7 @@ export class Replica {
       ${addPublished}
       ${blockTable}
       ${policyTables}
+      ${podTable}
       PRAGMA user_version = ${schemaVersion};
       COMMIT;`);
   }
@@ -509,6 +533,8 @@ const blockTable = `CREATE TABLE blocks (
 const policyTables = `CREATE TABLE policies (name TEXT PRIMARY KEY, tenant TEXT NOT NULL, policy BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE policyMembers (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, member BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX policyMembersByTenant ON policyMembers (tenant);`;
+
+const podTable = `CREATE TABLE pods (name TEXT PRIMARY KEY, pod BLOB NOT NULL) STRICT, WITHOUT ROWID;`;
 
 /** In which order they were attached is not known any more; each gets a number of its own. */
 const addRoutePriority = `ALTER TABLE attachments ADD COLUMN routePriority INTEGER NOT NULL DEFAULT 1;
@@ -557,6 +583,7 @@ const schemaSteps = [
   tellExternal,
   addUserData,
   addPublished,
+  podTable,
 ];
 
 const sql = {
@@ -592,6 +619,9 @@ const sql = {
   deletePolicyMember: "DELETE FROM policyMembers WHERE id = ?",
   deletePolicyMembersOf: "DELETE FROM policyMembers WHERE tenant = ?",
   listPolicyMembers: "SELECT member FROM policyMembers",
+  putPod: "INSERT INTO pods VALUES (?, ?) ON CONFLICT DO UPDATE SET pod = excluded.pod",
+  deletePod: "DELETE FROM pods WHERE name = ?",
+  listPods: "SELECT pod FROM pods",
   putAttachment:
     "INSERT INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state, place = excluded.place, owner = excluded.owner, published = excluded.published",
   deleteAttachment: "DELETE FROM attachments WHERE id = ?",

@@ -22,7 +22,7 @@ export type SessionChange =
   | { readonly kind: "network-begin"; readonly name: string }
   /** This node hosts it from now on; what is in it comes in parts. */
   | { readonly kind: "network-follows"; readonly state: NetworkState }
-  /** All nodes known are void unless they follow. */
+  /** All nodes and pods known are void unless they follow. */
   | { readonly kind: "nodes-begin" }
   /** All policies of this tenant that are known are void unless they follow, and with them, but for `resumed` ones, their members. */
   | { readonly kind: "policies-begin" | "policies-resumed"; readonly tenant: string };
@@ -356,6 +356,10 @@ export class Session {
         const { tenant, network, id } = change.value;
         return [{ kind: "policy-member-removed", tenant, network, id }];
       }
+      case "pod":
+        return this.#accept(kinds.pod.fromMessage(change.value), (pod) => [{ kind: "pod", pod }]);
+      case "podRemoved":
+        return [{ kind: "pod-removed", name: change.value }];
       case "agentRefused":
         this.#handlers.onOtherRefused(change.value);
         return [];

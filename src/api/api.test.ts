@@ -10,7 +10,7 @@ import { unwrap } from "../base/result.ts";
 import type { Rate } from "../model/bandwidth.ts";
 import { defaultEgressBlocked } from "../model/egress-blocked.ts";
 import { type Policy, type PolicyMember, parseLabelSelector } from "../model/policy/index.ts";
-import type { Block, Endpoint, FloatingAddress, Network, Node, Tenant, Vni } from "../model/resources.ts";
+import type { Block, Endpoint, FloatingAddress, Network, Node, Pod, Tenant, Vni } from "../model/resources.ts";
 import { parseServerUrl } from "./clients.ts";
 import type { Codec } from "./codec.ts";
 import { networkState } from "./convert.ts";
@@ -151,6 +151,18 @@ const everyEndpoint: Required<Endpoint> = {
   formerNodes: ["h3"],
   movable: true,
 };
+const everyPod: Required<Pod> = {
+  name: "0a1b2c3d-0000-4000-8000-000000000001",
+  node: "h1",
+  title: "shop/web-0",
+  networks: ["blue", "red"],
+  ips: [ip("10.0.0.2"), ip("fd00::2")],
+  mac: mac("02:00:00:00:00:02"),
+  labels: { app: "web", "kubernetes/namespace/example.org/team": "" },
+  refusal: "weft.dev/mac: found nothing",
+  managedBy: "kubernetes",
+};
+const podOfDefaults: Pod = { name: "p", node: "h1", title: "", networks: ["blue"], ips: [] };
 const everyPolicy: Required<Policy> = {
   name: "shop",
   tenant: "acme",
@@ -167,6 +179,7 @@ const everyPolicy: Required<Policy> = {
         { networks: [] },
         { endpoints: selector("tier!=db"), networks: ["red"] },
         { subnet: cidr("10.0.0.0/8"), except: [cidr("10.9.0.0/16")] },
+        { node: "own" },
       ],
       ports: [
         { protocol: "tcp", ports: ["0", "443", "8000-8100"], types: [] },
@@ -177,8 +190,9 @@ const everyPolicy: Required<Policy> = {
     { name: "egress-2", direction: "egress", action: "log", peers: [], ports: [] },
     { name: "egress-3", direction: "egress", action: "deny", peers: [{ subnet: cidr("::/0"), except: [] }], ports: [] },
   ],
+  managedBy: "kubernetes",
 };
-const { endpoints: _, ...ofAll } = everyPolicy;
+const { endpoints: _, managedBy: __, ...ofAll } = everyPolicy;
 const policyOfAll: Policy = { ...ofAll, priority: 1000, networks: [], isolates: ["ingress", "egress"], rules: [] };
 const member: PolicyMember = {
   id: "0123456789ab",
@@ -212,6 +226,7 @@ test("resources cross the wire unchanged, with all that they have", () => {
     [kinds.network, [network, computed, routed, flooded, everyNetwork, inheriting, multicastDefaults, listed, between]],
     [kinds.block, [block]],
     [kinds["floating-address"], [floatingAddress]],
+    [kinds.pod, [everyPod, podOfDefaults]],
     [kinds.node, [node, { ...node, vtepAddresses: { ipv4 } }, { ...node, vtepAddresses: {} }]],
     [kinds.endpoint, [endpoint, everyEndpoint]],
     [kinds.policy, [everyPolicy, policyOfAll]],

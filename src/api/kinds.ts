@@ -5,6 +5,7 @@ import { parseMac } from "../base/mac.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { isAttachmentKind } from "../model/attachment-kind.ts";
 import {
+  isNodePeer,
   isSubnetPeer,
   type Policy,
   type PolicyMember,
@@ -21,10 +22,11 @@ import type {
   Network,
   NetworkDraft,
   Node,
+  Pod,
   Tenant,
   VtepAddresses,
 } from "../model/resources.ts";
-import { parseFloatingAddress, parseNetwork, parseTenant } from "../model/schema.ts";
+import { parseFloatingAddress, parseNetwork, parsePod, parseTenant } from "../model/schema.ts";
 import { isTakeOverMoment, type OfferedPort, type Standby, type StandbyPlace } from "../model/standby.ts";
 import { asFields, type Codec, checked, codec, given, wrong } from "./codec.ts";
 import {
@@ -34,6 +36,7 @@ import {
   NetworkSchema,
   NodeSchema,
   type Place as PlaceMessage,
+  PodSchema,
   PolicyMemberSchema,
   type PolicyPeer as PolicyPeerMessage,
   type PolicyPeerSchema,
@@ -121,6 +124,13 @@ const floatingAddress: Declared<FloatingAddress, typeof FloatingAddressSchema> =
   ...codec(FloatingAddressSchema, asFields, (message) =>
     checked("floating-address", message.name, parseFloatingAddress(given(message))),
   ),
+};
+
+const pod: Declared<Pod, typeof PodSchema> = {
+  folder: "pods",
+  seenBy: () => "owner",
+  fieldsOf: given,
+  ...codec(PodSchema, asFields, (message) => checked("pod", message.name, parsePod(given(message)))),
 };
 
 /** Of an l3 network its node has it alone: the others have the block that it is in. */
@@ -226,6 +236,7 @@ function ruleMessage({ peers, ports, ...rule }: PolicyRule): MessageInitShape<ty
 }
 
 function peerMessage(peer: PolicyPeer): MessageInitShape<typeof PolicyPeerSchema> {
+  if (isNodePeer(peer)) return peer;
   if (isSubnetPeer(peer)) return { subnet: peer.subnet, except: [...peer.except] };
   return { endpoints: peer.endpoints ?? "", networks: [...peer.networks] };
 }
@@ -235,8 +246,9 @@ function ruleFields({ peers, ports, ...rule }: PolicyRuleMessage): object {
 }
 
 /** One that says nothing is all endpoints of the tenant. */
-function peerFields({ endpoints, subnet, ...lists }: PolicyPeerMessage): object {
-  return { ...filled({ subnet, ...lists }), ...(subnet === "" || endpoints !== "" ? { endpoints } : {}) };
+function peerFields({ endpoints, subnet, node, ...lists }: PolicyPeerMessage): object {
+  const isOther = subnet !== "" || node !== "";
+  return { ...filled({ subnet, node, ...lists }), ...(isOther && endpoints === "" ? {} : { endpoints }) };
 }
 
 /** What is given, without empty lists: in a message a list cannot be absent. */
@@ -268,7 +280,16 @@ const block: Omit<Kind<Block, typeof BlockSchema>, "folder"> = {
   }),
 };
 
-export const kinds = { tenant, network, policy, "floating-address": floatingAddress, node, endpoint, block } as const;
+export const kinds = {
+  tenant,
+  network,
+  policy,
+  "floating-address": floatingAddress,
+  pod,
+  node,
+  endpoint,
+  block,
+} as const;
 
 type Kinds = typeof kinds;
 type ValueOf<K extends keyof Kinds> = Parameters<Kinds[K]["toMessage"]>[0];

@@ -15,7 +15,7 @@ export function nodeUri(identity: NodeIdentity): string {
 
 /** The node that a certificate is for; `undefined`: it is for none. Its signature must have been verified, or be one's own. */
 export function nodeOfCertificate(certificate: X509Certificate): NodeIdentity | undefined {
-  const match = /^URI:weft:\/\/node\/([a-z0-9-]+)\/(\d{1,10})$/.exec(certificate.subjectAltName ?? "");
+  const match = /^URI:weft:\/\/node\/([a-z0-9.-]+)\/(\d{1,10})$/.exec(certificate.subjectAltName ?? "");
   if (match === null || !parseNodeName(match[1] as string).ok) return undefined;
   return { name: match[1] as string, generation: Number(match[2]) };
 }

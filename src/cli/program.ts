@@ -7,6 +7,7 @@ import { registerDocker } from "./commands/docker.ts";
 import { registerEndpoint } from "./commands/endpoint.ts";
 import { registerEvents } from "./commands/events.ts";
 import { registerFloatingAddress } from "./commands/floating-address.ts";
+import { registerKubernetes } from "./commands/kubernetes.ts";
 import { registerLab } from "./commands/lab.ts";
 import { registerManifest } from "./commands/manifest.ts";
 import { registerMigrate } from "./commands/migrate.ts";
@@ -37,6 +38,7 @@ export function createProgram(): Command {
   program.commandsGroup("Run:");
   registerServer(program);
   registerAgent(program);
+  registerKubernetes(program);
   program.commandsGroup("Administer (asks the server):");
   registerToken(program);
   registerTenant(program);

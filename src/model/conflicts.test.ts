@@ -50,7 +50,7 @@ function declared(
   for (const each of networks) index.put(each);
   const floatingIndex = new FloatingIndex();
   for (const each of floating) floatingIndex.put(each);
-  const of = { tenant: tenants, network: networks, policy: policies, "floating-address": floating };
+  const of = { tenant: tenants, network: networks, policy: policies, "floating-address": floating, pod: [] };
   return {
     get: (kind, name) => (of[kind] as readonly { name: string }[]).find((each) => each.name === name) as never,
     rivalsOf: (draft) => index.rivals(draft),

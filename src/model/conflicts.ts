@@ -8,9 +8,9 @@ import type { PlainKind, Resources } from "./kinds.ts";
 import { combinationProblems } from "./network-rules.ts";
 import { checkPeers } from "./peering.ts";
 import { checkNewPlacement, checkPlacementChange, checkPlacementOf } from "./placement.ts";
-import { isSubnetPeer, type Policy } from "./policy/index.ts";
+import { isEndpointPeer, type Policy } from "./policy/index.ts";
 import { formatProblem } from "./problem.ts";
-import type { Block, Endpoint, FloatingAddress, Network, NetworkDraft, Tenant, Vni } from "./resources.ts";
+import type { Block, Endpoint, FloatingAddress, Network, NetworkDraft, Pod, Tenant, Vni } from "./resources.ts";
 import { isRoutedByHost, routedByHost } from "./routed-by-host.ts";
 
 /**
@@ -57,7 +57,20 @@ export const plainRules: {
       checkFloatingAddress(value, `change floating-address ${value.name}`, declared),
     deletion: () => [],
   },
+  pod: {
+    creation: ({ name }, declared) => (declared.get("pod", name) === undefined ? [] : [nameTaken("pod", name)]),
+    change: checkPodChange,
+    deletion: () => [],
+  },
 };
+
+/** Why `before` cannot become `after`, a pod of the same name. */
+function checkPodChange(before: Pod, after: Pod): WeftError[] {
+  if (before.node === after.node) return [];
+  const attempted = `change pod ${before.name}`;
+  const reason = `it is on node ${before.node} and cannot come to ${after.node}`;
+  return [new WeftError({ code: "failed-precondition", attempted, reason, hint: "delete it first" })];
+}
 
 /** Why the floating address cannot be created. */
 export function checkNewFloatingAddress(value: FloatingAddress, declared: Declared): WeftError[] {
@@ -95,7 +108,7 @@ export function checkPolicyChange(before: Policy, after: Policy, declared: Decla
 /** The networks that a policy names, each once. */
 function networksOfPolicy({ networks, rules }: Policy): ReadonlySet<string> {
   const peers = rules.flatMap((rule) => rule.peers);
-  return new Set([...networks, ...peers.flatMap((peer) => (isSubnetPeer(peer) ? [] : peer.networks))]);
+  return new Set([...networks, ...peers.flatMap((peer) => (isEndpointPeer(peer) ? peer.networks : []))]);
 }
 
 function strangeNetworks(attempted: string, policy: Policy, declared: Declared): WeftError[] {

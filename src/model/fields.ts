@@ -39,9 +39,9 @@ export const parseAddress: TextParser<IpAddress> = (input) => {
 };
 
 export const parseLabelName: TextParser<string> = (input) =>
-  input.length <= 128 && /^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$/.test(input) ? ok(input) : err(labelAllowed);
+  input.length <= 350 && /^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$/.test(input) ? ok(input) : err(labelAllowed);
 const labelAllowed =
-  "labels, each a name of 1 to 128 letters, digits, dots, slashes, hyphens and underscores with a text of at most 255 characters";
+  "labels, each a name of 1 to 350 letters, digits, dots, slashes, hyphens and underscores with a text of at most 255 characters";
 const parseLabelValue: TextParser<string> = (input) =>
   input.length <= 255 && !/\p{Cc}/u.test(input) ? ok(input) : err("at most 255 characters without control characters");
 

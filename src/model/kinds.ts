@@ -1,6 +1,6 @@
 import { parsePolicy, policyFields } from "./policy/index.ts";
 import type { Endpoint, Network, Node } from "./resources.ts";
-import { parseFloatingAddress, parseNetworkDraft, parseTenant } from "./schema.ts";
+import { parseFloatingAddress, parseNetworkDraft, parsePod, parseTenant } from "./schema.ts";
 
 /** How what operators declare is read, in the order in which it comes into being: each kind may rest on those before it. */
 export const declarable = {
@@ -8,6 +8,7 @@ export const declarable = {
   network: parseNetworkDraft,
   policy: parsePolicy,
   "floating-address": parseFloatingAddress,
+  pod: parsePod,
 };
 /** How the other kinds come into being. */
 export const undeclarable = {

@@ -5,6 +5,7 @@ import {
   parseInstanceName,
   parseInterfaceName,
   parseNetworkName,
+  parseNodeName,
   parseTenantName,
   type TextParser,
 } from "./names.ts";
@@ -15,6 +16,12 @@ const tables: [string, TextParser<string>, accepted: string[], refused: string[]
     parseTenantName,
     ["a", "0", "blue", "b-1", "a".repeat(40)],
     ["", "-a", "a-", "Blue", "a_b", "a.b", "ä", "a\n", "a".repeat(41)],
+  ],
+  [
+    "node name",
+    parseNodeName,
+    ["h1", "ip-10-0-0-1.ec2.internal", "a".repeat(253)],
+    ["", "-a", "a.", ".a", "a..b", "a.-b", "A", "a/b", "a".repeat(254)],
   ],
   ["network name", parseNetworkName, ["a".repeat(63)], ["a".repeat(64)]],
   [

@@ -2,7 +2,9 @@ import { err, ok, type Result } from "../base/result.ts";
 
 /** Longest name of a tenant: it also names a network namespace, together with the instance. */
 const maxTenantName = 40;
-/** Longest name of a network or node: one RFC 1123 label. */
+/** Longest name of a node, with dots in it. */
+const maxNodeName = 253;
+/** Longest name of a network: one RFC 1123 label. */
 const maxLabel = 63;
 
 /** Label of RFC 1123 §2.1 (RFC 952 with a leading digit allowed), lower case only so that `===` compares names. */
@@ -15,7 +17,13 @@ export type TextParser<Value> = (text: string) => Result<Value, string>;
 
 export const parseTenantName: TextParser<string> = (text) => parseLabel(text, maxTenantName);
 export const parseNetworkName: TextParser<string> = (text) => parseLabel(text, maxLabel);
-export const parseNodeName: TextParser<string> = (text) => parseLabel(text, maxLabel);
+/** Labels with dots between, as host names are and the nodes of Kubernetes: RFC 1123 §2.1. */
+export const parseNodeName: TextParser<string> = (text) =>
+  text.length <= maxNodeName && text.split(".").every((label) => labelPattern.test(label))
+    ? ok(text)
+    : err(
+        `a name of 1 to ${maxNodeName} lower-case letters, digits, hyphens and dots, of which each part begins and ends with a letter or digit`,
+      );
 /** A network as those of other tenants name it: with its tenant, so that no other's network is meant once the name is free again. */
 export const parsePeerName: TextParser<string> = (text) => {
   const { tenant, network } = partsOfPeer(text);
@@ -35,6 +43,9 @@ export function partsOfPeer(peer: string): { readonly tenant: string; readonly n
 
 /** Of a policy, and of a rule in it. */
 export const parsePolicyName: TextParser<string> = (text) => parseLabel(text, maxLabel);
+
+/** What a runtime calls a pod. */
+export const parsePodName: TextParser<string> = (text) => parseLabel(text, maxLabel);
 
 /** The id of an endpoint: 12 hexadecimal digits, lower case. */
 export const parseEndpointId: TextParser<string> = (text) =>

@@ -211,6 +211,27 @@ export interface NodeSettings {
   readonly drained?: true;
 }
 
+/** A pod that an orchestrator has put on a node: what its interfaces there get. Nobody but that node is told. */
+export interface Pod {
+  /** What its runtime calls it, unique over all namespaces: with Kubernetes its UID. */
+  readonly name: string;
+  readonly node: string;
+  /** Its namespace and name there, for people: `shop/web-0`. */
+  readonly title: string;
+  /** Networks that its interfaces may be in. The first is that of an interface for which the runtime names none. */
+  readonly networks: readonly string[];
+  /** Of that interface; none: they are chosen. */
+  readonly ips: readonly IpAddress[];
+  /** The same. */
+  readonly mac?: MacAddress;
+  /** Of all its interfaces, for policies. */
+  readonly labels?: Labels;
+  /** Why it cannot have any. Absent: it can. */
+  readonly refusal?: string;
+  /** As of a policy. */
+  readonly managedBy?: string;
+}
+
 /** One interface of a container, pod or VM. */
 export interface Endpoint {
   /** 12 hexadecimal digits, chosen at random by the node that made it. */

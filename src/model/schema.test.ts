@@ -103,7 +103,7 @@ const ipv4Subnet = "an IPv4 prefix of unicast addresses, /8 to /31, such as 10.0
 const ipv6Subnet = "an IPv6 prefix of global unicast (2000::/3) or unique local (fc00::/7) addresses, /48 to /127";
 const subnetList = "a list of one IPv4 prefix, one IPv6 prefix, or one of each";
 const labels =
-  "labels, each a name of 1 to 128 letters, digits, dots, slashes, hyphens and underscores with a text of at most 255 characters";
+  "labels, each a name of 1 to 350 letters, digits, dots, slashes, hyphens and underscores with a text of at most 255 characters";
 const network = (fields: object) => parseNetwork({ ...networkBase, ...fields });
 const node = (fields: object) => parseNode({ ...nodeBase, ...fields });
 const settings = (fields: object) => parseNodeSettings({ labels: {}, approved: {}, ...fields });

@@ -39,13 +39,25 @@ import {
   parseNetworkName,
   parseNodeName,
   parsePeerName,
+  parsePodName,
+  parsePolicyName,
   parseTenantName,
   type TextParser,
 } from "./names.ts";
 import { combinationProblems, isUnicastFirstOctet, limitProblems } from "./network-rules.ts";
 import { endpointLabels } from "./policy/index.ts";
 import { type FieldProblem, fieldProblem } from "./problem.ts";
-import type { Endpoint, FloatingAddress, Network, NetworkDraft, Node, NodeSettings, Tenant, Vni } from "./resources.ts";
+import type {
+  Endpoint,
+  FloatingAddress,
+  Network,
+  NetworkDraft,
+  Node,
+  NodeSettings,
+  Pod,
+  Tenant,
+  Vni,
+} from "./resources.ts";
 import { defaultStormControl, sharedStormControl } from "./storm-control.ts";
 import { firstUsable, reservedReason } from "./subnet.ts";
 import { vtepObstacle } from "./vtep-address.ts";
@@ -286,11 +298,26 @@ const networkDraftSchema = declaredNetworkSchema.extend({
 });
 const networkSchema = declaredNetworkSchema.extend({ vni });
 
+const podTitle = "at most 400 characters";
+const podNetworks = "a list of networks, one at least";
+
 const floatingAddressSchema = fields({
   name: text(parseFloating),
   network: text(parseNetworkName),
   endpoint: text(parseAddress),
   announce: oneOf("link", "none").default("link"),
+});
+
+const podSchema = fields({
+  name: text(parsePodName),
+  node: text(parseNodeName),
+  title: z.string({ error: podTitle }).max(400, { error: podTitle }).default(""),
+  networks: z.array(text(parseNetworkName), { error: podNetworks }).min(1, { error: podNetworks }),
+  ips: addresses.default([]),
+  mac: text(parseUnicastMac).optional(),
+  labels: endpointLabels,
+  refusal: z.string().max(1_000, { error: "at most 1000 characters" }).optional(),
+  managedBy: text(parsePolicyName).optional(),
 });
 
 const vtepAddresses = fields({
@@ -397,6 +424,11 @@ export function parseNetworkDraft(input: unknown): Result<NetworkDraft, FieldPro
 /** Reads a floating address from untrusted input. */
 export function parseFloatingAddress(input: unknown): Result<FloatingAddress, FieldProblem[]> {
   return parseWith(floatingAddressSchema, input, floatingAddressProblems);
+}
+
+/** Reads a pod from untrusted input. */
+export function parsePod(input: unknown): Result<Pod, FieldProblem[]> {
+  return parseWith(podSchema, input);
 }
 
 /** The defaults that follow from other fields, and whether all fields go together. */

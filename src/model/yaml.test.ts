@@ -66,26 +66,26 @@ for (const text of ["", "# nothing\n", "---\n---\n", "\ufeff"])
 const refusals: [name: string, text: string, ...problems: string[]][] = [
   ["a scalar", "5", `f:1:1: found 5; allowed: ${resourceMap}`],
   ["a list", "\n- a", `f:2:1: found a list of 1; allowed: ${resourceMap}`],
-  ["no kind", "name: a", "f:1:1: kind: found nothing; allowed: tenant or network or policy or floating-address"],
+  ["no kind", "name: a", "f:1:1: kind: found nothing; allowed: tenant or network or policy or floating-address or pod"],
   [
     "an unknown kind",
     "name: a\nkind: Tenant",
-    'f:2:7: kind: found "Tenant"; allowed: tenant or network or policy or floating-address',
+    'f:2:7: kind: found "Tenant"; allowed: tenant or network or policy or floating-address or pod',
   ],
   [
     "a kind that every object has",
     "kind: constructor",
-    'f:1:7: kind: found "constructor"; allowed: tenant or network or policy or floating-address',
+    'f:1:7: kind: found "constructor"; allowed: tenant or network or policy or floating-address or pod',
   ],
   [
     "a node",
     "kind: node\nname: h1",
-    'f:1:7: kind: found "node"; allowed: tenant or network or policy or floating-address; a node comes into being when its agent joins',
+    'f:1:7: kind: found "node"; allowed: tenant or network or policy or floating-address or pod; a node comes into being when its agent joins',
   ],
   [
     "an endpoint",
     "kind: endpoint",
-    'f:1:7: kind: found "endpoint"; allowed: tenant or network or policy or floating-address; an endpoint comes into being when it is attached on its node',
+    'f:1:7: kind: found "endpoint"; allowed: tenant or network or policy or floating-address or pod; an endpoint comes into being when it is attached on its node',
   ],
   ["a missing field", "\nkind: tenant", `f:2:1: name: found nothing; allowed: ${name40}`],
   ["an empty field", "kind: tenant\nname:", `f:2:6: name: found null; allowed: ${name40}`],

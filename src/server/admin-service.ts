@@ -208,7 +208,7 @@ function frozenMessage({ address, duration }: { readonly address: string; readon
 
 function wantedKinds(request: ListRequest): readonly ResourceKind[] {
   if (request.kind !== "") return [requireKind(request.kind, "list")];
-  return resourceKinds.filter((kind) => kind !== "endpoint");
+  return resourceKinds.filter((kind) => kind !== "endpoint" && kind !== "pod");
 }
 
 function requireKind(kind: string, verb: string): ResourceKind {

@@ -26,6 +26,11 @@ const chunkLimit = 100;
 const quarantineSweepInterval = seconds(5);
 
 /** What shall become of the labels of an endpoint; those that are not named stay. */
+export interface LabelledEndpoint {
+  readonly endpoint: Endpoint;
+  readonly revision: number;
+}
+
 export interface LabelChange {
   readonly labels: Labels;
   readonly removedLabels: readonly string[];
@@ -110,17 +115,32 @@ export class Endpoints {
   }
 
   /** Takes over what an administrator says of an endpoint, whoever owns it. */
-  async setLabels(
+  setLabels(id: string, { labels, removedLabels }: LabelChange): Promise<LabelledEndpoint> {
+    return this.#changeLabels(id, `set endpoint ${id}`, (endpoint) => {
+      const kept = Object.entries(endpoint.labels ?? {}).filter(([label]) => !removedLabels.includes(label));
+      return { ...Object.fromEntries(kept), ...labels };
+    });
+  }
+
+  /** These are the labels of an endpoint of the caller, and no others. */
+  setOwnLabels(caller: NodeIdentity, id: string, labels: Labels): Promise<LabelledEndpoint> {
+    const attempted = `set labels of endpoint ${id}`;
+    return this.#changeLabels(id, attempted, ({ node }) => {
+      if (node === caller.name) return labels;
+      throw new WeftError({ code: "permission-denied", attempted, reason: `it is on node ${node}` });
+    });
+  }
+
+  async #changeLabels(
     id: string,
-    change: LabelChange,
-  ): Promise<{ readonly endpoint: Endpoint; readonly revision: number }> {
-    const attempted = `set endpoint ${id}`;
+    attempted: string,
+    labelsOf: (endpoint: Endpoint) => Labels,
+  ): Promise<LabelledEndpoint> {
     let set: Endpoint | undefined;
     const revision = await this.#ledger.commit(attempted, () => {
       const known = requireEndpoint(this.#ledger.state, id, attempted);
       const { revision: before, labels = {}, ...rest } = known;
-      const kept = Object.entries(labels).filter(([label]) => !change.removedLabels.includes(label));
-      const wanted = parseEndpointLabels({ ...Object.fromEntries(kept), ...change.labels });
+      const wanted = parseEndpointLabels(labelsOf(known));
       if (!wanted.ok)
         throw new WeftError({
           code: "invalid-argument",

@@ -4,7 +4,7 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 import { endpointId, refusal } from "../../test/support/server.ts";
 import { cidr } from "../base/cidr.ts";
-import { familyOf, type IpAddress, ip } from "../base/ip.ts";
+import { familyOf, type IpAddress, type Ipv4Address, ip } from "../base/ip.ts";
 import { unwrap } from "../base/result.ts";
 import {
   decide,
@@ -14,7 +14,7 @@ import {
   parsePolicy,
   policyDirections,
 } from "../model/policy/index.ts";
-import type { Network } from "../model/resources.ts";
+import type { Network, Node } from "../model/resources.ts";
 import { parseNetwork } from "../model/schema.ts";
 import { serverState } from "../testing/server-state.ts";
 import { explainPolicy } from "./explain-policy.ts";
@@ -57,8 +57,14 @@ const blocks = [
   { network: "pods", cidr: cidr("10.3.0.64/26"), node: "h2" },
 ];
 
+const node = (name: string, ipv4: string): Node => ({
+  ...{ name, underlayMtu: 1500, generation: 1 },
+  vtepAddresses: { ipv4: ip(ipv4) as Ipv4Address },
+});
+const nodes = [node("h1", "192.0.2.1"), node("h2", "192.0.2.2")];
+
 const stateWith = (...policies: readonly object[]): State =>
-  serverState({ networks, endpoints, blocks, policies: policies.map(policy) });
+  serverState({ networks, endpoints, blocks, nodes, policies: policies.map(policy) });
 
 interface Question {
   readonly protocol?: string;
@@ -228,11 +234,24 @@ describe("explain about addresses that no endpoint is known to have", () => {
     ["a gateway that a router of the tenant's is", "10.2.0.1", 3, "deny by rule p0 evil"],
     ["the gateway of a block of its node", "10.3.0.1", 4, "allow by default"],
     ["the gateway of a block of another node", "10.3.0.65", 4, "deny by rule p0 evil"],
+    ["the VTEP of its node", "192.0.2.1", 1, "allow by default"],
+    ["the VTEP of another node", "192.0.2.2", 1, "allow by default"],
   ];
   for (const [what, address, of, said] of cases)
     it(what, () =>
       assert.deepEqual(reasons(ask(stateWith(denies), address, endpointId(of))), [`ingress ${of}: ${said}`]),
     );
+
+  it("the endpoint's node is what that has itself, and none of the others", () => {
+    const allowed = cases.filter(([, address, of]) => {
+      const state = stateWith({ rules: [allow({ peers: [{ node: "own" }] })] });
+      return ask(state, address, endpointId(of)).verdict === "allow";
+    });
+    assert.deepEqual(
+      allowed.map(([what]) => what),
+      ["the gateway that the nodes are", "the gateway of a block of its node", "the VTEP of its node"],
+    );
+  });
 
   it("what allows to endpoints does not allow to them, and a subnet means them", () => {
     const state = stateWith({

@@ -205,7 +205,13 @@ function decisionOf(
   const policies = [...(state.policies.get(network.tenant)?.policies.values() ?? [])];
   // Nobody of another tenant is anybody but an address.
   const isOwn = peer.network?.tenant === network.tenant;
-  const party: Party = { address, ...(isOwn ? identityOf(state, peer, address, endpoint.node) : {}) };
+  const isNode = peer.network === undefined && isVtepOf(state, endpoint.node, network.tenant, address);
+  const identity = isNode
+    ? { identity: "node" as const }
+    : isOwn
+      ? identityOf(state, peer, address, endpoint.node)
+      : {};
+  const party: Party = { address, ...identity };
   const own: Identity = { network: network.name, labels: endpoint.labels ?? {} };
   const { verdict, by, isolatedBy, logged } = decide(policies, own, direction, party, said, network.policyDefault);
   const decided =
@@ -234,7 +240,16 @@ function identityOf(
   if (network === undefined) return {};
   if (endpoint !== undefined) return { identity: { network: network.name, labels: endpoint.labels ?? {} } };
   const entry = state.networks.get(network.name);
-  return entry?.hosts.has(node) === true && !isGatewayOf(entry, node, address) ? { identity: "unknown" } : {};
+  if (entry?.hosts.has(node) !== true) return {};
+  return { identity: isGatewayOf(entry, node, address) ? "node" : "unknown" };
+}
+
+/** Whether the node has the address for tunnels of the tenant's networks. */
+function isVtepOf(state: State, node: string, tenant: string, address: IpAddress): boolean {
+  const vteps = state.nodes.get(node)?.value.vtepAddresses;
+  return Array.from(state.networksOf(tenant)).some(
+    (entry) => entry.hosts.has(node) && vteps?.[entry.network.underlay] === address,
+  );
 }
 
 function isGatewayOf(entry: NetworkEntry, node: string, address: IpAddress): boolean {

@@ -165,6 +165,9 @@ export class Fanout {
       case "policy":
         this.#tellPolicy(change);
         break;
+      case "pod":
+        for (const watcher of this.#watchersOf(kinds.pod.seenBy(), change.node)) this.#push(watcher, podChange(change));
+        break;
       case "network-removed":
         this.#removeNetwork(change.entry);
         break;
@@ -214,6 +217,7 @@ export class Fanout {
       const node = state.nodes.get(name);
       if (node !== undefined) watcher.push(nodeChange(node.value));
     }
+    for (const [name, pod] of state.pods.get(watcher.node) ?? []) watcher.push(podChange({ name, pod }));
     for (const tenant of new Set(Array.from(hosted, ({ network }) => network.tenant))) {
       const policies = state.policies.get(tenant);
       if (policies === undefined || state.tenantHosts.countOf(tenant, watcher.node) === 0) continue;
@@ -487,6 +491,10 @@ function hostsOf(entries: readonly NetworkEntry[]): ReadonlySet<string> {
 
 function policiesOf({ policies }: TenantPolicies): WatchChangeInit[] {
   return Array.from(policies.values(), (policy) => ({ change: asCase("policy", policy) }));
+}
+
+function podChange({ name, pod }: Pick<Extract<StateChange, { kind: "pod" }>, "name" | "pod">): WatchChangeInit {
+  return { change: pod === undefined ? { case: "podRemoved", value: name } : asCase("pod", pod) };
 }
 
 function policiesRemoved(tenant: string): WatchChangeInit {

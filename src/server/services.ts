@@ -180,6 +180,11 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
       return {};
     },
 
+    async setLabels({ id, labels }, context) {
+      const peer = writer(context, "set labels of an endpoint");
+      return { revision: BigInt((await endpoints.setOwnLabels(peer, id, labels)).revision) };
+    },
+
     async publishLearned(request, context) {
       const attempted = "publish learned addresses";
       const peer = writer(context, attempted);

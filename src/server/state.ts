@@ -25,6 +25,7 @@ import {
   type Node,
   type NodeSettings,
   type Placement,
+  type Pod,
   passedNodes,
   type UnderlayFamily,
 } from "../model/resources.ts";
@@ -298,6 +299,8 @@ export type StateChange =
       /** The tenant had none before. */
       readonly isFirst: boolean;
     }
+  /** `pod` absent: it is gone. */
+  | { readonly kind: "pod"; readonly node: string; readonly name: string; readonly pod?: Pod }
   | { readonly kind: "node"; readonly node: Node }
   | { readonly kind: "node-removed"; readonly name: string }
   | { readonly kind: "identity"; readonly name: string; readonly identity: Identity };
@@ -353,6 +356,8 @@ export class State {
   readonly tenantHosts = new TenantHosts();
   /** Of the tenants that have policies. */
   readonly policies = new Map<string, TenantPolicies>();
+  /** Those of each node, by name. */
+  readonly pods = new Map<string, Map<string, Pod>>();
   /** Which nodes route into networks because of what they have in others. */
   readonly #routing = new RoutedNodes((network, node, routes) => this.#routerChanged(network, node, routes));
   /** What the change under way has made nodes host, and no more, by node. */
@@ -377,6 +382,7 @@ export class State {
     nodeSettings: this.#keep(records.nodeSettings, this.nodeSettings, ({ labels }) => labels),
     ...this.#keepPlain(),
     policy: ([name = ""], change, emit) => this.#applyPolicy(name, change, emit),
+    pod: ([name = ""], change, emit) => this.#applyPod(name, change, emit),
     "floating-address": ([name = ""], change, emit) => this.#applyFloating(name as IpAddress, change, emit),
     network: ([name = ""], change, emit) => this.#applyNetwork(name, change, emit),
     change: ([name = ""], change, emit) => this.#applyChange(name, change, emit),
@@ -766,6 +772,27 @@ export class State {
     table.set(name, { value: policy, revision });
     this.#policiesOf(policy.tenant, revision).policies.set(name, policy);
     emit({ kind: "policy", tenant: policy.tenant, name, policy, isFirst });
+  }
+
+  /** It stays on its node. */
+  #applyPod(name: string, { value, revision }: Change, emit: Emit): void {
+    const { pod: table } = this.plain;
+    const before = table.get(name);
+    if (before !== undefined && before.revision >= revision) return;
+    const pod = value === undefined ? undefined : (plainRecords.pod.decode(value) as Pod);
+    const node = (pod ?? before?.value)?.node;
+    if (node === undefined) return;
+    const ofNode = this.pods.get(node) ?? new Map<string, Pod>();
+    if (pod === undefined) {
+      table.delete(name);
+      ofNode.delete(name);
+      if (ofNode.size === 0) this.pods.delete(node);
+      emit({ kind: "pod", node, name });
+      return;
+    }
+    table.set(name, { value: pod, revision });
+    this.pods.set(node, ofNode.set(name, pod));
+    emit({ kind: "pod", node, name, pod });
   }
 
   #policiesOf(tenant: string, revision: number): TenantPolicies {

@@ -3,7 +3,7 @@ import { ManualClock } from "../base/clock.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { type MacAddress, macFromBytes } from "../base/mac.ts";
 import type { Labels, Policy } from "../model/policy/index.ts";
-import type { Network } from "../model/resources.ts";
+import type { Network, Node } from "../model/resources.ts";
 import { plainRecords, records } from "../server/records.ts";
 import { State } from "../server/state.ts";
 import type { Operation } from "../store/store.ts";
@@ -21,16 +21,18 @@ export interface Declared {
   /** Of l3 networks. */
   readonly blocks?: readonly { readonly network: string; readonly cidr: Cidr; readonly node: string }[];
   readonly policies?: readonly Policy[];
+  readonly nodes?: readonly Node[];
 }
 
 /** The state of a server that holds these, without a store. */
-export function serverState({ networks, endpoints = [], blocks = [], policies = [] }: Declared): State {
+export function serverState({ networks, endpoints = [], blocks = [], policies = [], nodes = [] }: Declared): State {
   const state = new State(new ManualClock());
   const put = (operation: Operation): void => {
     const revision = state.revision + 1;
     state.apply({ ...operation, revision }, () => {});
     state.settle(revision, () => {});
   };
+  for (const node of nodes) put(records.node.put(node, node.name));
   for (const network of networks) put(records.network.put(network, network.name));
   for (const { network, cidr, node } of blocks)
     put(records.block.put({ node, generation: 1, closing: false, released: 0 }, network, cidr));

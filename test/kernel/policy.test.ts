@@ -230,14 +230,14 @@ describe("policies", () => {
     await stage.setLabels("far", labels);
   });
 
-  it("know that a gateway of theirs is no endpoint, and explain says so", async () => {
+  it("know that a gateway of theirs is no endpoint but the node, and explain says so", async () => {
     const gateways = [
       { address: ip("10.0.0.254"), prefixLength: 24 },
       { address: ip("fd00::fe"), prefixLength: 64 },
     ] as const;
     await stage.setSettings({ gateways });
     const denyEvil = (direction: string) => ({ direction, action: "deny", peers: [{ endpoints: "app=evil" }] });
-    await stage.setPolicies({ ...server, rules: [denyEvil("ingress"), denyEvil("egress")] });
+    const allowNode = (direction: string) => ({ direction, action: "allow", peers: [{ node: "own" }] });
     const { ipv4, ipv6 } = stage.party("server");
     // Beside the gateway, an address of which nobody knows whose it is.
     const others = ["10.0.0.253", "fd00::fd"] as const;
@@ -246,20 +246,23 @@ describe("policies", () => {
     const pingFrom = (from: string, to: string): boolean =>
       isAnswered(inTenant(`ping -c1 -W1 -I ${from} ${to} || true`));
     const pingTo = (to: string): boolean => isAnswered(stage.container("server").shell(`ping -c1 -W1 ${to} || true`));
-    for (const [index, family, protocol, own] of [
-      [0, 4, "icmp", ipv4],
-      [1, 6, "icmpv6", ipv6],
-    ] as const)
-      for (const [address, isAllowed] of [
-        [gateways[index].address, true],
-        [others[index], false],
+    for (const rule of [denyEvil, allowNode])
+      for (const [index, family, protocol, own] of [
+        [0, 4, "icmp", ipv4],
+        [1, 6, "icmpv6", ipv6],
       ] as const) {
-        assert.equal(stage.explains(address, "server", { protocol }, family), isAllowed, `from ${address}`);
-        assert.equal(stage.explains("server", address, { protocol }, family), isAllowed, `to ${address}`);
-        const before = stage.denied("server");
-        assert.equal(pingFrom(address, own), isAllowed, `from ${address}`);
-        assert.equal(pingTo(address), isAllowed, `to ${address}`);
-        assert.equal(stage.denied("server") > before, !isAllowed, `${address} is denied`);
+        await stage.setPolicies({ ...server, rules: [rule("ingress"), rule("egress")] });
+        for (const [address, isAllowed] of [
+          [gateways[index].address, true],
+          [others[index], false],
+        ] as const) {
+          assert.equal(stage.explains(address, "server", { protocol }, family), isAllowed, `from ${address}`);
+          assert.equal(stage.explains("server", address, { protocol }, family), isAllowed, `to ${address}`);
+          const before = stage.denied("server");
+          assert.equal(pingFrom(address, own), isAllowed, `from ${address}`);
+          assert.equal(pingTo(address), isAllowed, `to ${address}`);
+          assert.equal(stage.denied("server") > before, !isAllowed, `${address} is denied`);
+        }
       }
     inTenant(`ip addr del ${others[0]}/32 dev br4244; ip addr del ${others[1]}/128 dev br4244`);
     await stage.setSettings({ gateways: [] });

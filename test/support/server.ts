@@ -179,6 +179,10 @@ function lineOf(change: WatchResponse["changes"][number]["change"]): string {
       return `refused ${change.value}`;
     case "blockRemoved":
       return `no block ${change.value.network} ${change.value.cidr}`;
+    case "pod":
+      return `pod ${change.value.title} ${change.value.networks} ${JSON.stringify(change.value.labels)}`;
+    case "podRemoved":
+      return `no pod ${change.value}`;
     case "policiesBegin":
       return `policies of ${change.value}:`;
     case "policiesResumed":

@@ -17,6 +17,7 @@ interface AgentCommandOptions {
   readonly dataDir: string;
   readonly runDir: string;
   readonly instance: string;
+  readonly kubernetes: boolean;
 }
 
 export function registerAgent(program: Command): void {
@@ -70,6 +71,14 @@ export function registerAgent(program: Command): void {
         .default("weft")
         .argParser(instanceName),
     )
+    .addOption(
+      new Option(
+        "--kubernetes",
+        "pods come by the word of weft kubernetes alone, which says what networks they may be in and what policies know them by",
+      )
+        .env("WEFT_KUBERNETES")
+        .default(false),
+    )
     .action(async (options: AgentCommandOptions) => {
       requireRoot("run the agent");
       // What the agent starts, such as nft, shall not inherit it.
@@ -85,7 +94,7 @@ export function registerAgent(program: Command): void {
         defaultName: nameOfHost,
         isTokenExposed,
         underlay: options.underlay ?? [],
-        plugins: [cniPlugin, dockerPlugin],
+        plugins: [cniPlugin({ ofPods: options.kubernetes }), dockerPlugin],
       });
     });
   examples(

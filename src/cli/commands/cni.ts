@@ -1,6 +1,7 @@
 import { type Command, Option } from "commander";
 import type { CniFolders } from "../../plugins/cni/install.ts";
 import { parseAgentSocket, parseCniName } from "../../plugins/cni/texts.ts";
+import { UsageError } from "../errors.ts";
 import { showInstalled } from "../installed.ts";
 import {
   agentOption,
@@ -26,26 +27,51 @@ export function registerCni(program: Command): void {
       .command("install")
       .description("put the CNI plugin and a configuration where runtimes find them; may be repeated"),
   )
-    .requiredOption("--network <network>", "the network of weft that containers come into", networkName)
-    .option("--name <name>", "what the runtime calls it (default: the network's name)", configurationName)
+    .addOption(
+      new Option("--network <network>", "the network of weft that containers come into").argParser(networkName),
+    )
+    .addOption(
+      new Option("--kubernetes", "pods come into networks as Kubernetes says: weft agent --kubernetes").conflicts(
+        "network",
+      ),
+    )
+    .option(
+      "--name <name>",
+      "what the runtime calls it (default: the network's name, with --kubernetes weft)",
+      configurationName,
+    )
     .option("--port-mappings", "ports of the host lead to containers, by the reference plugin portmap", false)
     .addOption(agentOption().argParser(agentSocket))
     .addOption(outputOption())
     .action(
       async (
         options: FolderOptions &
-          WithAgent & { readonly network: string; readonly name?: string; readonly portMappings: boolean },
+          WithAgent & {
+            readonly network?: string;
+            readonly kubernetes?: true;
+            readonly name?: string;
+            readonly portMappings: boolean;
+          },
       ) => {
+        const { network, kubernetes, agent, portMappings } = options;
+        const name = options.name ?? network ?? "weft";
+        if (network === undefined && kubernetes === undefined)
+          throw new UsageError(
+            "install the CNI plugin",
+            "neither --network nor --kubernetes was given",
+            "weft cni install --help",
+          );
         requireRoot("install the CNI plugin");
         const { installCni } = await import("../../plugins/cni/install.ts");
-        const { network, name = network, agent, portMappings } = options;
-        await showInstalled(options, installCni(options, { name, network, agentSocket: agent, portMappings }));
+        const configuration = { name, agentSocket: agent, portMappings, ...(network === undefined ? {} : { network }) };
+        await showInstalled(options, installCni(options, configuration));
       },
     );
   examples(
     install,
     "weft cni install --network web",
     "weft cni install --network web --name podman-web --port-mappings --bin-dir /usr/lib/cni",
+    "weft cni install --kubernetes --port-mappings",
   );
 
   const uninstall = folderOptions(

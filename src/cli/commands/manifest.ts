@@ -41,7 +41,9 @@ export function registerManifest(program: Command): void {
 
   const exported = program
     .command("export")
-    .description("write all tenants, networks, policies and floating addresses as YAML that apply reads")
+    .description(
+      "write all tenants, networks, policies and floating addresses as YAML that apply reads, but for what weft kubernetes keeps",
+    )
     .option("-f, --file <file>", "where to; - is standard output", "-")
     .addOption(serverOption())
     .action(async ({ file, server }: WithServer & { readonly file: string }) => {
@@ -50,7 +52,9 @@ export function registerManifest(program: Command): void {
         import("../../model/index.ts"),
       ]);
       const { resources } = await serverClient(server).list({});
-      const declared = resources.map(resourceFromMessage).filter(({ kind }) => isDeclared(kind));
+      // What programs keep, they make again.
+      const isKept = (resource: object): boolean => "managedBy" in resource;
+      const declared = resources.map(resourceFromMessage).filter((each) => isDeclared(each.kind) && !isKept(each));
       const yaml = stringifyResources(declared);
       if (file === "-") process.stdout.write(yaml);
       else await writeFile(file, yaml).catch((error) => refuse(`write ${file}`, error));

@@ -92,6 +92,7 @@ export function registerPolicy(program: Command): void {
               ["networks", found.networks.length === 0 ? "all" : found.networks],
               ["endpoints", found.endpoints ?? "all"],
               ["isolates", found.isolates.length === 0 ? "nothing" : found.isolates.join(", ")],
+              ["managed by", found.managedBy],
             ],
             surface,
           );
@@ -164,6 +165,7 @@ const ruleColumns = (decided: Readonly<Record<string, number>> | undefined) => [
 ];
 
 function peerText(peer: PolicyPeer): string {
+  if ("node" in peer) return "the endpoint's node";
   if ("subnet" in peer) return `${peer.subnet}${peer.except.length === 0 ? "" : ` except ${peer.except.join(", ")}`}`;
   const networks = peer.networks.length === 0 ? "" : ` in ${peer.networks.join(", ")}`;
   return `${peer.endpoints ?? "endpoints"}${networks || (peer.endpoints === undefined ? " of the tenant" : "")}`;

@@ -4,6 +4,7 @@ import { PrefixIndex } from "../../base/prefix-index.ts";
 import {
   type EndpointPeer,
   type Identity,
+  isNodePeer,
   isPeerOf,
   isSubnetPeer,
   type Policy,
@@ -26,6 +27,7 @@ const everybody: PeerClass = { id: 0n, peers: new Set(), isUnknown: false };
 
 /** What tells a peer of a rule from others. */
 export function peerKey(peer: PolicyPeer): string {
+  if (isNodePeer(peer)) return `node ${peer.node}`;
   if (isSubnetPeer(peer)) return ["subnet", peer.subnet, ...peer.except].join(" ");
   return ["endpoints", peer.endpoints ?? "", ...peer.networks].join(" ");
 }
@@ -37,8 +39,9 @@ export class PeerClasses {
   readonly #endpoints = new Map<string, EndpointPeer>();
   readonly #subnets = new Map<string, SubnetPeer>();
   readonly #subnetIndex = new PrefixIndex<string>();
+  readonly #nodePeers = new Set<string>();
   readonly #own = new PrefixIndex<Cidr>();
-  readonly #gateways: ReadonlySet<Cidr>;
+  readonly #node: ReadonlySet<Cidr>;
   /** Prefixes whose addresses may differ from those around them. */
   readonly #named: ReadonlySet<Cidr>;
   #ofNamed: readonly (readonly [Cidr, PeerClass])[] | undefined;
@@ -48,15 +51,16 @@ export class PeerClasses {
   /** Of endpoints with the same network and labels. */
   readonly #ofIdentity = new Map<string, readonly string[]>();
 
-  /** `own`: the tenant's subnets. `gateways`: addresses there that are the node's, and so no endpoint's. */
-  constructor(policies: Iterable<Policy>, own: Iterable<Cidr>, gateways: Iterable<IpAddress> = []) {
+  /** `own`: the tenant's subnets. `node`: the node's addresses, which are no endpoint's. */
+  constructor(policies: Iterable<Policy>, own: Iterable<Cidr>, node: Iterable<IpAddress> = []) {
     for (const subnet of own) this.#own.add(subnet, subnet);
-    this.#gateways = new Set(Array.from(gateways, hostPrefix));
+    this.#node = new Set(Array.from(node, hostPrefix));
     for (const { rules } of policies)
       for (const { peers, action } of rules)
         for (const peer of peers) {
           const key = peerKey(peer);
-          if (isSubnetPeer(peer)) {
+          if (isNodePeer(peer)) this.#nodePeers.add(key);
+          else if (isSubnetPeer(peer)) {
             this.#subnets.set(key, peer);
             this.#subnetIndex.add(peer.subnet, key);
           } else {
@@ -64,9 +68,13 @@ export class PeerClasses {
             this.#judgesUnknown ||= action === "deny";
           }
         }
-    this.peers = new Set([...this.#endpoints.keys(), ...this.#subnets.keys()]);
+    this.peers = new Set([...this.#endpoints.keys(), ...this.#subnets.keys(), ...this.#nodePeers]);
     const subnets = Array.from(this.#subnets.values(), ({ subnet, except }) => [subnet, ...except]).flat();
-    this.#named = new Set([...subnets, ...(this.#judgesUnknown ? [...this.#own.values(), ...this.#gateways] : [])]);
+    this.#named = new Set([
+      ...subnets,
+      ...(this.#judgesUnknown ? this.#own.values() : []),
+      ...(this.#judgesUnknown || this.#nodePeers.size > 0 ? this.#node : []),
+    ]);
   }
 
   /** Of an endpoint's address. */
@@ -107,9 +115,10 @@ export class PeerClasses {
   #ofPrefix(prefix: Cidr): PeerClass {
     const isUnknown =
       this.#judgesUnknown &&
-      !this.#gateways.has(prefix) &&
+      !this.#node.has(prefix) &&
       [...this.#own.overlapping(prefix)].some((subnet) => contains(subnet, prefix));
-    return this.#intern(this.#subnetsAt(prefix), isUnknown);
+    const ofNode = this.#node.has(prefix) ? this.#nodePeers : [];
+    return this.#intern([...this.#subnetsAt(prefix), ...ofNode], isUnknown);
   }
 
   #subnetsAt(prefix: Cidr): string[] {

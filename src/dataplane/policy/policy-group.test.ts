@@ -56,6 +56,7 @@ const inside: Readonly<Record<string, readonly string[]>> = {
 const peer = fc.oneof(
   fc.record({ endpoints: selector, networks: fc.array(network, { minLength: 1, maxLength: 1 }) }),
   fc.record({ endpoints: selector }),
+  fc.constant({ node: "own" }),
   subnet.chain((of) => fc.record({ subnet: fc.constant(of), except: fc.subarray([...(inside[of] ?? [])]) })),
 );
 const ports = fc.oneof(
@@ -105,7 +106,7 @@ test("what goes to the kernel says what policies say", () => {
     peer: identity,
     address,
     said,
-    who: fc.constantFrom("member", "nobody", "unknown"),
+    who: fc.constantFrom("member" as const, "nobody" as const, "node" as const, "unknown" as const),
     otherwise: fc.constantFrom("allow" as const, "deny" as const),
     direction: fc.constantFrom(...policyDirections),
   });
@@ -114,12 +115,13 @@ test("what goes to the kernel says what policies say", () => {
       const policies = drafts.map((each, index) => policy({ ...each, name: `p${index}`, tenant: "blue" }));
       const applying = policies.filter((each) => appliesTo(each, of));
       const group = new PolicyGroup(applying, direction, otherwise);
-      const own = who === "unknown" ? [cidr("0.0.0.0/0"), cidr("::/0")] : [];
-      const classes = new PeerClasses(policies, own);
+      const isInside = who === "unknown" || who === "node";
+      const own = isInside ? [cidr("0.0.0.0/0"), cidr("::/0")] : [];
+      const classes = new PeerClasses(policies, own, who === "node" ? [address] : []);
       const is = who === "member" ? classes.ofMember(peer, address) : classes.ofNobody(address);
       const party: Party = {
         address,
-        ...(who === "member" ? { identity: peer } : who === "unknown" ? { identity: "unknown" as const } : {}),
+        ...(who === "member" ? { identity: peer } : isInside ? { identity: who } : {}),
       };
       const { protocol } = said;
       const port =
@@ -144,7 +146,7 @@ test("an address is of the class of the longest prefix that holds it", () => {
   fc.assert(
     fc.property(fc.array(draft, { maxLength: 4 }), addresses, (drafts, all) => {
       const policies = drafts.map((each, index) => policy({ ...each, name: `p${index}`, tenant: "blue" }));
-      const classes = new PeerClasses(policies, [cidr("10.0.0.0/24")]);
+      const classes = new PeerClasses(policies, [cidr("10.0.0.0/24")], [ip("10.0.0.1")]);
       const prefixes = [...classes.prefixes()];
       for (const each of all) assert.equal(longest(prefixes, each) ?? 0n, classes.ofNobody(each).id);
     }),

@@ -1,6 +1,6 @@
 import {
+  isEndpointPeer,
   isolating,
-  isSubnetPeer,
   type Policy,
   type PolicyDirection,
   type RankedRule,
@@ -54,7 +54,7 @@ export class PolicyGroup {
         if (places === undefined) this.#ofPeer.set(key, [place]);
         else places.push(place);
       }
-      if (action === "deny" && peers.some((peer) => !isSubnetPeer(peer))) denying.push(place);
+      if (action === "deny" && peers.some((peer) => isEndpointPeer(peer))) denying.push(place);
     });
     this.#general = general;
     this.#denying = denying;

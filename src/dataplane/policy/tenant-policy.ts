@@ -1,6 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
-import { type Cidr, hostPrefix, networkAddress } from "../../base/cidr.ts";
+import { type Cidr, cidrContains, hostPrefix, networkAddress } from "../../base/cidr.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { Vni } from "../../model/index.ts";
 import {
@@ -82,9 +82,9 @@ export class TenantPolicy {
   #classes = new PeerClasses([], []);
   #policies: readonly Policy[] = [];
   /** By the network's name, those that are here. */
-  #networks: ReadonlyMap<string, Pick<NetworkSettings, "vni" | "subnets" | "gateways">> = new Map();
+  #networks: ReadonlyMap<string, Pick<NetworkSettings, "vni" | "subnets" | "gateways" | "localVtep">> = new Map();
   #subnets: readonly Cidr[] = [];
-  #gateways: readonly IpAddress[] = [];
+  #nodeAddresses: readonly IpAddress[] = [];
   /** Classes that peers are of, or were. */
   readonly #present = new Map<Identifier, PeerClass>();
   #newClasses = 0;
@@ -144,14 +144,20 @@ export class TenantPolicy {
   setNetworks(networks: readonly NetworkSettings[]): void {
     const isSame =
       networks.length === this.#networks.size &&
-      networks.every(({ name, vni, subnets, gateways }) => {
+      networks.every(({ name, vni, subnets, gateways, localVtep }) => {
         const known = this.#networks.get(name);
-        return known?.vni === vni && known.subnets === subnets && isDeepStrictEqual(known.gateways, gateways);
+        const isOfNetwork = known?.vni === vni && known.subnets === subnets && known.localVtep === localVtep;
+        return isOfNetwork && isDeepStrictEqual(known.gateways, gateways);
       });
     if (isSame) return;
     this.#networks = new Map(networks.map((network) => [network.name, network]));
     this.#subnets = [...new Set(networks.flatMap(({ subnets }) => subnets))];
-    this.#gateways = networks.flatMap(({ gateways }) => gateways.map(({ address }) => address));
+    // Where the tenant has the node's address itself, it is not the node's there.
+    const isOwn = (ip: IpAddress): boolean => this.#subnets.some((subnet) => cidrContains(subnet, ip));
+    this.#nodeAddresses = networks.flatMap(({ gateways, localVtep }) => [
+      ...gateways.map(({ address }) => address),
+      ...(isOwn(localVtep) ? [] : [localVtep]),
+    ]);
     this.#isMarkedWhole = true;
   }
 
@@ -248,9 +254,9 @@ export class TenantPolicy {
     for (const port of this.#ports.values())
       for (const group of Object.values(this.#groupsOf(port, policies)))
         if (group.id !== 0n) groups.set(group.id, group);
-    const after = new PeerClasses(policies, this.#subnets, this.#gateways);
+    const after = new PeerClasses(policies, this.#subnets, this.#nodeAddresses);
     const keepsAll = this.#classes.peers.isSubsetOf(after.peers);
-    const meanwhile = keepsAll ? after : new PeerClasses([...before, ...policies], this.#subnets, this.#gateways);
+    const meanwhile = keepsAll ? after : new PeerClasses([...before, ...policies], this.#subnets, this.#nodeAddresses);
     if (groups.size > 0 || this.#isInUse) {
       const { maps } = this.#programs;
       const { writes } = maps;

@@ -3,6 +3,7 @@ import type { IpAddress } from "../../base/ip.ts";
 import { type Labels, selects } from "./label-selector.ts";
 import {
   hasPorts,
+  isNodePeer,
   isSubnetPeer,
   type Policy,
   type PolicyAction,
@@ -21,12 +22,12 @@ export interface Identity {
 }
 
 /**
- * Who is at the other end of what an endpoint sends or gets: an endpoint of the tenant (`identity`), an address of which it is not
- * known yet whose it is (`unknown`), or anybody else.
+ * Who is at the other end of what an endpoint sends or gets: an endpoint of the tenant (`identity`), its own node (`node`), an address
+ * of which it is not known yet whose it is (`unknown`), or anybody else.
  */
 export interface Party {
   readonly address: IpAddress;
-  readonly identity?: Identity | "unknown";
+  readonly identity?: Identity | "node" | "unknown";
 }
 
 /** What is said. */
@@ -123,13 +124,15 @@ export function decide(
 export function isPeerOf(peer: PolicyPeer, { address, identity }: Party, action: PolicyAction): boolean {
   if (isSubnetPeer(peer))
     return cidrContains(peer.subnet, address) && !peer.except.some((hole) => cidrContains(hole, address));
-  if (identity === undefined) return false;
+  if (isNodePeer(peer)) return identity === "node";
+  if (identity === undefined || identity === "node") return false;
   if (identity === "unknown") return action === "deny";
   const isOfNetwork = peer.networks.length === 0 || peer.networks.includes(identity.network);
   return isOfNetwork && (peer.endpoints === undefined || selects(peer.endpoints, identity.labels));
 }
 
-function isSaidIn({ protocol, ports, types }: PolicyPort, said: Said): boolean {
+/** Whether what is said is meant by a port of a rule. */
+export function isSaidIn({ protocol, ports, types }: PolicyPort, said: Said): boolean {
   const number = protocolNumber(protocol);
   if (number !== said.protocol) return false;
   const { port } = said;

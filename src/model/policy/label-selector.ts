@@ -16,13 +16,14 @@ interface Requirement {
   readonly values: readonly string[];
 }
 
-const name = "[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?";
+const name = "[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,348}[A-Za-z0-9])?";
 const value = "(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?";
 const valuePattern = new RegExp(`^${value}$`);
 const exists = new RegExp(`^(!?)\\s*(${name})$`);
 const equals = new RegExp(`^(${name})\\s*(!=|==?)\\s*(${value})$`);
 const among = new RegExp(`^(${name})\\s+(in|notin)\\s+\\(([^()]*)\\)$`);
 const most = 64;
+const longest = 32_768;
 
 export const labelSelectorAllowed =
   "at most 64 requirements, such as app=web,env in (prod,test),tier!=db,!legacy, of label names and of values of at most 63 letters, digits, dots, hyphens and underscores";
@@ -34,7 +35,7 @@ export function isLabelValue(text: string): boolean {
 
 /** The error says what is allowed. */
 export function parseLabelSelector(text: string): Result<LabelSelector, string> {
-  if (text.length > 4_096) return err(labelSelectorAllowed);
+  if (text.length > longest) return err(labelSelectorAllowed);
   if (text.trim() === "") return ok("" as LabelSelector);
   const parts = splitOutside(text);
   if (parts.length > most) return err(labelSelectorAllowed);

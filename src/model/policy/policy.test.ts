@@ -57,7 +57,8 @@ describe("label selectors", () => {
     "!app=web",
     `app=${"a".repeat(64)}`,
     Array.from({ length: 65 }, (_, index) => `l${index}`).join(),
-    "x".repeat(5_000),
+    "x".repeat(351),
+    "x".repeat(40_000),
   ];
   for (const text of refused)
     it(`${JSON.stringify(text.slice(0, 40))} is none`, () =>
@@ -153,11 +154,17 @@ describe("policies are read", () => {
       isolates: [],
       rules: [
         rule({
-          peers: [{ endpoints: "" }, { networks: ["a"] }, { subnet: "10.0.0.0/8", except: ["10.1.0.0/16"] }],
+          peers: [
+            { endpoints: "" },
+            { networks: ["a"] },
+            { subnet: "10.0.0.0/8", except: ["10.1.0.0/16"] },
+            { node: "own" },
+          ],
           ports: [{ protocol: "icmp", types: [0] }, { protocol: "udp" }],
         }),
         rule({ action: "log" }),
       ],
+      managedBy: "kubernetes",
     });
     const fields = policyFields(written);
     assert.deepEqual(unwrap(parsePolicy(fields)), written);
@@ -189,7 +196,7 @@ describe("policies are read", () => {
     [{ rules: [rule({ name: "ingress-2" }), rule()] }, /^rules\[1\]\.name: found ingress-2/],
     [inRule({ peers: [] }), /^rules\[0\]\.peers: found an empty list; allowed: a list of 1 to 1000 peers/],
     [inRule({ ports: [] }), /^rules\[0\]\.ports: found an empty list/],
-    [withPeer({}), /^rules\[0\]\.peers\[0\]: found neither; allowed: endpoints, networks or subnet/],
+    [withPeer({}), /^rules\[0\]\.peers\[0\]: found neither; allowed: endpoints, networks, subnet or node/],
     [
       withPeer({ endpoints: "a", subnet: "10.0.0.0/8" }),
       /^rules\[0\]\.peers\[0\]: found endpoints and a subnet; allowed: either/,
@@ -198,6 +205,9 @@ describe("policies are read", () => {
       withPeer({ endpoints: "a", except: ["10.0.0.0/8"] }),
       /peers\[0\]\.except: found prefixes; allowed: beside subnet/,
     ],
+    [withPeer({ node: "h1" }), /peers\[0\]\.node: found "h1"; allowed: own$/],
+    [withPeer({ node: "own", endpoints: "a" }), /peers\[0\]: found a node and others; allowed: either of them$/],
+    [{ managedBy: "A" }, /^managedBy: found "A"/],
     [withPeer({ networks: [] }), /peers\[0\]\.networks: found an empty list/],
     [
       withPeer({ subnet: "10.0.0.1/8" }),
@@ -237,7 +247,7 @@ describe("policies are read", () => {
 it("labels of endpoints are names with values that selectors can ask for", () => {
   assert.deepEqual(parseEndpointLabels({ app: "web", legacy: "" }), { ok: true, value: { app: "web", legacy: "" } });
   assert.deepEqual(parseEndpointLabels({}), { ok: true, value: undefined });
-  const many = Object.fromEntries(Array.from({ length: 65 }, (_, index) => [`l${index}`, ""]));
+  const many = Object.fromEntries(Array.from({ length: 257 }, (_, index) => [`l${index}`, ""]));
   for (const labels of [{ "a b": "" }, { a: "b c" }, { a: "x".repeat(64) }, { a: 1 }, many, ["a"]])
     assert.equal(parseEndpointLabels(labels).ok, false, JSON.stringify(labels).slice(0, 80));
 });
@@ -325,6 +335,12 @@ describe("what is decided", () => {
     assert.equal(decided(only({ endpoints: "app=db", networks: ["front"] })), "deny p");
     assert.equal(decided(only({ endpoints: "" })), "allow p/ingress-1");
     assert.equal(decided(only({ endpoints: "" }), outside), "deny p");
+    const node = party("10.2.0.254", "node");
+    assert.equal(decided(only({ node: "own" }), node), "allow p/ingress-1");
+    assert.equal(decided(only({ node: "own" })), "deny p");
+    assert.equal(decided(only({ node: "own" }), outside), "deny p");
+    assert.equal(decided(only({ endpoints: "" }), node), "deny p");
+    assert.equal(decided(only({ subnet: "10.2.0.0/16" }), node), "allow p/ingress-1");
   });
 
   it("against those of whom nothing is known yet", () => {

@@ -27,6 +27,8 @@ export interface Policy {
   readonly isolates: readonly PolicyDirection[];
   /** Of those that match, the first that allows or denies decides. */
   readonly rules: readonly PolicyRule[];
+  /** The program that keeps it as it is, such as `kubernetes`. Absent: people do. */
+  readonly managedBy?: string;
 }
 
 export interface PolicyRule {
@@ -40,7 +42,7 @@ export interface PolicyRule {
   readonly ports: readonly PolicyPort[];
 }
 
-export type PolicyPeer = EndpointPeer | SubnetPeer;
+export type PolicyPeer = EndpointPeer | SubnetPeer | NodePeer;
 
 /** Endpoints of the tenant. */
 export interface EndpointPeer {
@@ -54,6 +56,19 @@ export interface EndpointPeer {
 export interface SubnetPeer {
   readonly subnet: Cidr;
   readonly except: readonly Cidr[];
+}
+
+/** The node that the endpoint is on, by the addresses that it has itself in the tenant's networks and by its VTEP address. */
+export interface NodePeer {
+  readonly node: "own";
+}
+
+export function isNodePeer(peer: PolicyPeer): peer is NodePeer {
+  return "node" in peer;
+}
+
+export function isEndpointPeer(peer: PolicyPeer): peer is EndpointPeer {
+  return !isSubnetPeer(peer) && !isNodePeer(peer);
 }
 
 export function isSubnetPeer(peer: PolicyPeer): peer is SubnetPeer {

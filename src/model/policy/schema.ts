@@ -8,6 +8,7 @@ import { isLabelValue, type Labels, parseLabelSelector } from "./label-selector.
 import {
   hasPorts,
   hasTypes,
+  isNodePeer,
   isSubnetPeer,
   type Policy,
   type PolicyPeer,
@@ -60,7 +61,13 @@ function listOf<Item extends z.ZodType>(item: Item, most: number, what: string) 
 const selector = text(parseLabelSelector).optional();
 const networks = listOf(text(parseNetworkName), mostNetworks, "networks");
 const except = z.array(text(parsePrefix), { error: "a list of prefixes" }).default([]);
-const peer = fields({ endpoints: selector, networks, subnet: text(parsePrefix).optional(), except });
+const peer = fields({
+  endpoints: selector,
+  networks,
+  subnet: text(parsePrefix).optional(),
+  except,
+  node: oneOf("own").optional(),
+});
 const port = fields({
   protocol: numberOrText(parseProtocol),
   ports: listOf(numberOrText(parsePorts), mostOfRule, "ports"),
@@ -84,6 +91,7 @@ const policySchema = fields({
   endpoints: selector,
   isolates: z.array(direction, { error: "a list of ingress, egress" }).optional(),
   rules: z.array(rule, { error: rulesError }).max(mostRules, { error: rulesError }).default([]),
+  managedBy: text(parsePolicyName).optional(),
 });
 
 type ReadPolicy = z.output<typeof policySchema>;
@@ -118,7 +126,8 @@ export function ruleFields({ peers, ports, ...rule }: PolicyRule): Record<string
   return { ...rule, ...unlessEmpty({ peers: peers.map(peerFields), ports: ports.map(portFields) }) };
 }
 
-function peerFields(peer: PolicyPeer): Record<string, unknown> {
+function peerFields(peer: PolicyPeer): object {
+  if (isNodePeer(peer)) return peer;
   if (isSubnetPeer(peer)) return { subnet: peer.subnet, ...unlessEmpty({ except: peer.except }) };
   const { endpoints, networks } = peer;
   // All endpoints of the tenant.
@@ -147,10 +156,15 @@ function ruleOf(read: ReadPolicy["rules"][number], index: number, problems: Fiel
 }
 
 function peerOf(read: z.output<typeof peer>, path: (string | number)[], problems: FieldProblem[]): PolicyPeer {
-  const { subnet, except: holes, networks: of, endpoints } = read;
+  const { subnet, except: holes, networks: of, endpoints, node } = read;
+  if (node !== undefined) {
+    if (of !== undefined || endpoints !== undefined || subnet !== undefined || holes.length > 0)
+      problems.push(fieldProblem(path, "a node and others", "either of them"));
+    return { node };
+  }
   if (subnet === undefined) {
     if (of === undefined && endpoints === undefined)
-      problems.push(fieldProblem(path, "neither", "endpoints, networks or subnet; leave peers out for all"));
+      problems.push(fieldProblem(path, "neither", "endpoints, networks, subnet or node; leave peers out for all"));
     if (holes.length > 0) problems.push(fieldProblem([...path, "except"], "prefixes", "beside subnet alone"));
     return selecting({ endpoints, networks: of ?? [] });
   }
@@ -182,7 +196,7 @@ function selecting<Value extends { readonly endpoints?: unknown }>(value: Value)
   > & { readonly endpoints?: Exclude<Value["endpoints"], undefined> };
 }
 
-const mostLabels = 64;
+const mostLabels = 256;
 const labelsAllowed = `at most ${mostLabels} labels, each a name of letters, digits, dots, slashes, hyphens and underscores with a value of at most 63 letters, digits, dots, hyphens and underscores`;
 const labelValue: TextParser<string> = (input) => (isLabelValue(input) ? ok(input) : err(labelsAllowed));
 /** Of an endpoint: what policies ask for. */

@@ -4,6 +4,8 @@ import { parseIp } from "../../base/ip.ts";
 import { parseMac } from "../../base/mac.ts";
 import { type Bandwidth, type RateLimits, smallestBurst } from "../../model/bandwidth.ts";
 import { parseNetworkName } from "../../model/names.ts";
+import type { Labels } from "../../model/policy/index.ts";
+import type { Pod } from "../../model/resources.ts";
 import type { Parameters } from "./environment.ts";
 import { CniError, errorCode } from "./error.ts";
 import { parseCniName } from "./texts.ts";
@@ -35,6 +37,7 @@ export interface Wishes {
   /** Empty: none in particular. */
   readonly mac: string;
   readonly bandwidth?: Bandwidth;
+  readonly labels: Labels;
   readonly dns?: Readonly<Record<string, unknown>>;
 }
 
@@ -112,13 +115,17 @@ export function parseConfiguration(text: string): Configuration {
   };
 }
 
-/** The network, and what the runtime wants of it: what is about one container precedes what is in the configuration of all. */
-export function parseWishes({ fields, isIpam, delegate }: Configuration, args: Parameters["args"]): Wishes {
+/**
+ * The network, and what the runtime wants of it: what is about one container precedes what is in the configuration of all. A pod's own
+ * interface is one for which the runtime names no network; for others it may name those that the pod may be in.
+ */
+export function parseWishes({ fields, isIpam, delegate }: Configuration, args: Parameters["args"], pod?: Pod): Wishes {
   requireKnown(isIpam ? {} : fields, knownFields);
+  const named = namedNetwork({ fields, isIpam }, args);
   if (delegate === undefined) requireKnown(fields.ipam ?? {}, knownIpamFields, "ipam.");
   const { runtimeConfig = {}, args: { cni = {} } = {} } = fields;
-  const network =
-    args.get("WEFT_NETWORK") ?? cni.network ?? fields.ipam?.network ?? (isIpam ? undefined : fields.network) ?? "";
+  const own = named === undefined ? pod : undefined;
+  const network = named ?? own?.networks[0] ?? "";
   const name = parseNetworkName(network);
   if (!name.ok)
     throw invalid(
@@ -126,8 +133,10 @@ export function parseWishes({ fields, isIpam, delegate }: Configuration, args: P
       network,
       `the name of a network of weft, ${name.error}; or WEFT_NETWORK in CNI_ARGS`,
     );
-  const ips = runtimeConfig.ips ?? cni.ips ?? args.get("IP")?.split(",") ?? [];
-  const mac = runtimeConfig.mac ?? cni.mac ?? args.get("MAC") ?? "";
+  if (pod?.networks.includes(network) === false)
+    throw invalid("network", network, `${pod.networks.join(", ")}, which are those of pod ${pod.title}`);
+  const ips = runtimeConfig.ips ?? cni.ips ?? args.get("IP")?.split(",") ?? own?.ips ?? [];
+  const mac = runtimeConfig.mac ?? cni.mac ?? args.get("MAC") ?? own?.mac ?? "";
   if (mac !== "" && !parseMac(mac).ok) throw invalid("mac", mac, "a MAC address");
   const bandwidth = bandwidthOf(runtimeConfig.bandwidth ?? cni.bandwidth ?? {});
   return {
@@ -135,8 +144,18 @@ export function parseWishes({ fields, isIpam, delegate }: Configuration, args: P
     ips: ips.map(addressOf),
     mac,
     ...(bandwidth === undefined ? {} : { bandwidth }),
+    labels: pod?.labels ?? {},
     ...(fields.dns === undefined ? {} : { dns: fields.dns }),
   };
+}
+
+/** `undefined`: neither the runtime nor the configuration names one. */
+export function namedNetwork(
+  { fields, isIpam }: Pick<Configuration, "fields" | "isIpam">,
+  args: Parameters["args"],
+): string | undefined {
+  const { args: { cni = {} } = {}, ipam, network } = fields;
+  return args.get("WEFT_NETWORK") ?? cni.network ?? ipam?.network ?? (isIpam ? undefined : network);
 }
 
 /** With the length of its subnet or without: that is the network's. */

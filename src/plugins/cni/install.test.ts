@@ -44,6 +44,24 @@ test("the plugin and a configuration are written, once, and taken away again", (
   assert.deepEqual([readdirSync(folders.binDir), readdirSync(folders.confDir)], [[], []]);
 });
 
+test("a configuration for pods names no network", (t) => {
+  const top = temporaryDirectory(t);
+  const folders = { binDir: top, confDir: top };
+  const { network: _, ...pods } = { ...web, name: "weft" };
+  assert.deepEqual(
+    [1, 2].map(() => installCni(folders, pods).map(({ done }) => done)),
+    [
+      ["written", "written"],
+      ["unchanged", "unchanged"],
+    ],
+  );
+  assert.equal("network" in JSON.parse(readFileSync(join(top, "10-weft.conflist"), "utf8")).plugins[0], false);
+  assert.deepEqual(
+    uninstallCni(folders).map(({ done }) => done),
+    ["removed", "removed"],
+  );
+});
+
 test("what is not weft's, or was changed, is neither replaced nor taken away", (t) => {
   const top = temporaryDirectory(t);
   const folders = { binDir: top, confDir: top };

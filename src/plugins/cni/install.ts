@@ -15,7 +15,8 @@ export interface CniFolders {
 export interface NetworkConfiguration {
   /** What the runtime calls it. */
   readonly name: string;
-  readonly network: string;
+  /** Absent: each pod's own, as Kubernetes has it. */
+  readonly network?: string;
   readonly agentSocket: string;
   /** Ports of the host lead to containers, by the reference plugin `portmap`. */
   readonly portMappings: boolean;
@@ -34,7 +35,7 @@ const confSuffix = ".conflist";
 
 /** Puts the plugin and a configuration where the runtimes of this host find them; may be repeated. Nothing that is not weft's is replaced. */
 export function installCni({ binDir, confDir }: CniFolders, configuration: NetworkConfiguration): readonly Installed[] {
-  const attempted = `install the CNI plugin for network ${configuration.network}`;
+  const attempted = `install the CNI plugin for ${configuration.network === undefined ? "pods" : `network ${configuration.network}`}`;
   const plugin = { path: pluginPath(binDir), content: readFileSync(pluginProgram(process.arch)), mode: 0o755 };
   const list = { path: join(confDir, fileOf(configuration)), content: Buffer.from(textOf(configuration)), mode: 0o644 };
   for (const [{ path }, isOwn, what] of [
@@ -110,7 +111,8 @@ function fileOf({ name }: NetworkConfiguration): string {
 
 /** Runtimes that know of them choose the newest of the versions; 1.0.0 is what the others have known longest of those in use. */
 function textOf({ name, network, agentSocket, portMappings }: NetworkConfiguration): string {
-  const weft = { type: pluginType, network, agentSocket, capabilities: { ips: true, mac: true, bandwidth: true } };
+  const capabilities = { ips: true, mac: true, bandwidth: true };
+  const weft = { type: pluginType, ...(network === undefined ? {} : { network }), agentSocket, capabilities };
   const portmap = { type: "portmap", capabilities: { portMappings: true } };
   const list = {
     cniVersion: "1.0.0",

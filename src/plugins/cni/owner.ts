@@ -8,18 +8,20 @@ export interface CniOwner {
   readonly interface: string;
   /** The boot that it was made in: no container outlives its host. */
   readonly boot: string;
+  /** What the runtime calls the pod that it is of. Absent: it is of none. */
+  readonly pod?: string;
 }
 
 const prefix = "cni ";
 
-export function ownerText({ configuration, container, interface: name, boot }: CniOwner): string {
-  return `${prefix}${[configuration, container, name, boot].join(" ")}`;
+export function ownerText({ configuration, container, interface: name, boot, pod }: CniOwner): string {
+  return `${prefix}${[configuration, container, name, boot, ...(pod === undefined ? [] : [pod])].join(" ")}`;
 }
 
 /** `undefined`: it is not CNI's. */
 export function ownerOf({ owner = "" }: Pick<Attachment, "owner">): CniOwner | undefined {
   if (!owner.startsWith(prefix)) return undefined;
   // None of them has a blank in it.
-  const [configuration = "", container = "", name = "", boot = ""] = owner.slice(prefix.length).split(" ");
-  return { configuration, container, interface: name, boot };
+  const [configuration = "", container = "", name = "", boot = "", pod] = owner.slice(prefix.length).split(" ");
+  return { configuration, container, interface: name, boot, ...(pod === undefined ? {} : { pod }) };
 }

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { ip } from "../../base/ip.ts";
+import { mac } from "../../base/mac.ts";
+import type { Pod } from "../../model/resources.ts";
 import { parseConfiguration, parseWishes } from "./configuration.ts";
 import { parseEnvironment } from "./environment.ts";
 import { asCniError, CniError, errorText } from "./error.ts";
@@ -60,14 +63,43 @@ test("what is about one container precedes what is in the configuration of all",
     ["IP", "10.0.0.1"],
     ["MAC", "02:00:00:00:00:01"],
   ] as const;
-  assert.deepEqual(wishes({}), { network: "web", ips: [], mac: "" });
-  assert.deepEqual(wishes({}, args), { network: "args", ips: ["10.0.0.1"], mac: "02:00:00:00:00:01" });
-  assert.deepEqual(wishes({ args: { cni } }, args), { ...cni, network: "args" });
+  assert.deepEqual(wishes({}), { network: "web", ips: [], mac: "", labels: {} });
+  assert.deepEqual(wishes({}, args), { network: "args", ips: ["10.0.0.1"], mac: "02:00:00:00:00:01", labels: {} });
+  assert.deepEqual(wishes({ args: { cni } }, args), { ...cni, network: "args", labels: {} });
   assert.deepEqual(wishes({ args: { cni }, runtimeConfig }), {
     network: "cni",
     ips: ["10.0.0.3"],
     mac: runtimeConfig.mac,
+    labels: {},
   });
+});
+
+test("a pod's own interface is one for which no network is named; others are in networks that the pod may be in", () => {
+  const pod: Pod = {
+    ...{ name: "u1", node: "h1", title: "shop/web-0", networks: ["front", "back"], labels: { app: "web" } },
+    ips: [ip("10.1.0.9")],
+    mac: mac("02:00:00:00:00:09"),
+  };
+  const wishes = (fields: object) => {
+    const { network, ips, mac, labels } = parseWishes(parseConfiguration(text(fields)), new Map(), pod);
+    return [network, ips.join(), mac, labels];
+  };
+  const own = ["front", "10.1.0.9", "02:00:00:00:00:09", { app: "web" }];
+  assert.deepEqual(wishes({ network: undefined }), own);
+  assert.deepEqual(wishes({ network: undefined, runtimeConfig: { ips: ["10.1.0.8/24"] } }), [
+    own[0],
+    "10.1.0.8",
+    ...own.slice(2),
+  ]);
+  assert.deepEqual(wishes({ network: "back" }), ["back", "", "", { app: "web" }]);
+  assert.throws(
+    () => wishes({ network: "web" }),
+    code(7, /network: found "web"; allowed: front, back, which are those of pod shop\/web-0/),
+  );
+  assert.throws(
+    () => parseWishes(parseConfiguration(text({ network: undefined })), new Map()),
+    code(7, /network: found ""/),
+  );
 });
 
 test("rates of the bandwidth capability are bits, and what a container receives is ingress", () => {

@@ -7,6 +7,7 @@ import { parseConfiguration } from "./configuration.ts";
 import { type Begun, DeletedMeanwhile } from "./deleted.ts";
 import { type Parameters, parseEnvironment } from "./environment.ts";
 import { asCniError, CniError, errorCode, errorText } from "./error.ts";
+import { LabelFollower } from "./label-follower.ts";
 import { ownerOf } from "./owner.ts";
 import { type PluginRequest, parseRequest } from "./request.ts";
 import { Sequences } from "./sequence.ts";
@@ -16,21 +17,34 @@ import { supportedVersions } from "./version.ts";
 /** As plugin.c has it. */
 const largestRequest = 4 << 20;
 
+export interface CniOptions {
+  /** Of Kubernetes' pods the server tells which networks they may be in, and what policies know them by: none comes without. */
+  readonly ofPods: boolean;
+}
+
 /** What plugin.c asks the agent. The answer is what it prints: with status 200 the result, with any other an error. */
-export const cniPlugin: MakeAgentPlugin = (agent, runDirectory): AgentPlugin => {
+export function cniPlugin(options: CniOptions): MakeAgentPlugin {
+  return (agent, runDirectory) => pluginOf(options, agent, runDirectory);
+}
+
+function pluginOf({ ofPods }: CniOptions, agent: Agent, runDirectory: string): AgentPlugin {
   const sequences = new Sequences();
+  const follower = new LabelFollower(agent);
   const boot = currentBoot();
   /** Throws when it cannot be read. */
   const callOf = ({ environment, configuration }: PluginRequest, signal: AbortSignal): Call => {
     const parameters = parseEnvironment(environment);
-    return { agent, boot, parameters, configuration: parseConfiguration(configuration), signal };
+    return { agent, boot, ofPods, parameters, configuration: parseConfiguration(configuration), signal };
   };
   const inTurn = (call: Call, before?: Promise<CniError | undefined>): Promise<string> => {
     const { command } = call.parameters;
     const act = async (signal: AbortSignal): Promise<string> => {
       const obstacle = await before;
       if (obstacle !== undefined) throw obstacle;
-      return verbs[command]({ ...call, signal });
+      const answer = await verbs[command]({ ...call, signal });
+      // They may have changed meanwhile.
+      if (command === "ADD") follower.look();
+      return answer;
     };
     return sequences.run(keyOf(call.parameters), command === "DEL", act, call.signal);
   };
@@ -57,9 +71,11 @@ export const cniPlugin: MakeAgentPlugin = (agent, runDirectory): AgentPlugin => 
       });
       for (const attachment of earlier) await agent.attachments.releaseOwned(attachment);
       deleted.catchUp();
+      follower.look();
     },
+    close: () => follower.close(),
   };
-};
+}
 
 /** Calls about the same attachment have the same. */
 function keyOf({ container, interface: name }: Parameters): string {

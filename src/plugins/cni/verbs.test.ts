@@ -17,6 +17,7 @@ function status(obstacle: Error | undefined): Promise<string> {
     parameters: parseEnvironment({ CNI_COMMAND: "STATUS" }),
     configuration: parseConfiguration('{"cniVersion":"1.1.0","name":"web","type":"weft","network":"web"}'),
     boot: "",
+    ofPods: false,
     signal: new AbortController().signal,
   });
 }

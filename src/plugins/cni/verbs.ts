@@ -6,14 +6,15 @@ import type { IpAddress } from "../../base/ip.ts";
 import { wantedRoutes } from "../../dataplane/devices/port/container-routes.ts";
 import { endpointPortName } from "../../dataplane/kernel-names.ts";
 import { hasAnycastGateway } from "../../model/anycast-gateway.ts";
-import type { Endpoint } from "../../model/resources.ts";
+import type { Endpoint, Pod } from "../../model/resources.ts";
 import { blockGateway } from "../../model/subnet.ts";
 import { checkContainer } from "./check.ts";
-import { type Configuration, parseWishes, type Wishes } from "./configuration.ts";
+import { type Configuration, namedNetwork, parseWishes, type Wishes } from "./configuration.ts";
 import { type DelegateCall, type IpamAnswer, parseIpamAnswer, runDelegate } from "./delegate.ts";
 import type { Parameters } from "./environment.ts";
 import { CniError, errorCode } from "./error.ts";
 import { type CniOwner, ownerOf, ownerText } from "./owner.ts";
+import { podOf } from "./pod.ts";
 import { type CniResult, type ResultAddress, resultOf } from "./result.ts";
 import { isAtLeast } from "./version.ts";
 
@@ -22,6 +23,8 @@ export interface Call {
   readonly parameters: Parameters;
   readonly configuration: Configuration;
   readonly boot: string;
+  /** Pods of Kubernetes' come by the server's word. */
+  readonly ofPods: boolean;
   /** Nobody waits for the answer any more. */
   readonly signal: AbortSignal;
 }
@@ -37,7 +40,8 @@ export const verbs: Readonly<Record<Parameters["command"], (call: Call) => Promi
 
 async function add(call: Call): Promise<string> {
   const { agent, parameters, configuration, signal } = call;
-  const wishes = parseWishes(configuration, parameters.args);
+  const pod = call.ofPods ? await podOf(agent, parameters, signal) : undefined;
+  const wishes = parseWishes(configuration, parameters.args, pod);
   const { container, interface: name, netns } = parameters;
   const present = attachmentsOf(agent, container, name)[0];
   if (present !== undefined)
@@ -46,16 +50,16 @@ async function add(call: Call): Promise<string> {
       `add ${name} to container ${container}: it was added already, as endpoint ${present.id} of network ${present.network}`,
       "a runtime has to delete it before it adds it again",
     );
-  if (configuration.isIpam) return answerOf(call, await ipamResult(call, wishes));
+  if (configuration.isIpam) return answerOf(call, await ipamResult(call, wishes, pod));
   requireNamespace(netns, container);
-  if (configuration.delegate === undefined) return answerOf(call, await attach(call, wishes));
+  if (configuration.delegate === undefined) return answerOf(call, await attach(call, wishes, pod));
   const { delegate } = configuration;
   const delegated = delegatedOf(call, delegate);
   try {
     const ipam = parseIpamAnswer(delegate, await runDelegate({ ...delegated, command: "ADD" }));
     signal.throwIfAborted();
     const ips = ipam.ips.map(({ address }) => address.split("/")[0] ?? "");
-    return answerOf(call, await attach(call, { ...dnsOf(ipam), ...wishes, ips }));
+    return answerOf(call, await attach(call, { ...dnsOf(ipam), ...wishes, ips }, pod));
   } catch (error) {
     // What it gave, or was about to give when it failed, is nobody's.
     await runDelegate({ ...delegated, command: "DEL" }).catch(() => {});
@@ -63,7 +67,11 @@ async function add(call: Call): Promise<string> {
   }
 }
 
-async function attach(call: Call, { network, ips, mac, bandwidth, dns }: Wishes): Promise<CniResult> {
+async function attach(
+  call: Call,
+  { network, ips, mac, bandwidth, labels, dns }: Wishes,
+  pod?: Pod,
+): Promise<CniResult> {
   const { agent, parameters, signal } = call;
   const { netns, interface: name } = parameters;
   const endpoint = await agent.attachments.attach({
@@ -73,8 +81,8 @@ async function attach(call: Call, { network, ips, mac, bandwidth, dns }: Wishes)
     ips,
     ...(bandwidth === undefined ? {} : { bandwidth }),
     allowedAddresses: [],
-    labels: {},
-    owner: ownerText(ownerFor(call)),
+    labels,
+    owner: ownerText(ownerFor(call, pod)),
     signal,
   });
   const desired = agent.dataplane.networks.get(network);
@@ -107,15 +115,15 @@ async function attach(call: Call, { network, ips, mac, bandwidth, dns }: Wishes)
 }
 
 /** Addresses for an interface that another plugin makes. */
-async function ipamResult(call: Call, { network, ips, mac, dns }: Wishes): Promise<CniResult> {
+async function ipamResult(call: Call, { network, ips, mac, labels, dns }: Wishes, pod?: Pod): Promise<CniResult> {
   const { agent, parameters, signal } = call;
   const endpoint = await agent.attachments.hold({
     network,
     interface: parameters.interface,
     mac,
     ips,
-    labels: {},
-    owner: ownerText(ownerFor(call)),
+    labels,
+    owner: ownerText(ownerFor(call, pod)),
     signal,
   });
   const addresses = addressesOf(agent, endpoint);
@@ -209,6 +217,8 @@ async function collect(call: Call): Promise<string> {
 async function status(call: Call): Promise<string> {
   const { agent, parameters, configuration } = call;
   requireVersion(call, "1.1.0");
+  // Which networks pods will be in, it is yet to be told: whatever it was told holds while the server is away.
+  if (call.ofPods && namedNetwork(configuration, parameters.args) === undefined) return requireTold(agent);
   const { network } = parseWishes(configuration, parameters.args);
   const { state, error } = agent.serverState;
   const obstacle = agent.attachments.obstacle(network);
@@ -224,6 +234,12 @@ async function status(call: Call): Promise<string> {
   const { delegate } = configuration;
   if (delegate !== undefined) await runDelegate({ ...delegatedOf(call, delegate), command: "STATUS" });
   return "";
+}
+
+function requireTold(agent: Agent): string {
+  if (agent.revision > 0) return "";
+  const { error } = agent.serverState;
+  throw new CniError(errorCode.notAvailable, "the server has not told this node of its pods yet", error);
 }
 
 /** What CNI has attached to the container under this name and has not released. */
@@ -242,8 +258,12 @@ function delegatedOf(
   return { type, parameters, configuration: text, clock: agent.options.clock };
 }
 
-function ownerFor({ configuration, parameters, boot }: Call): CniOwner {
-  return { configuration: configuration.name, container: parameters.container, interface: parameters.interface, boot };
+function ownerFor({ configuration, parameters, boot }: Call, pod: Pod | undefined): CniOwner {
+  const { container, interface: name } = parameters;
+  return {
+    ...{ configuration: configuration.name, container, interface: name, boot },
+    ...(pod === undefined ? {} : { pod: pod.name }),
+  };
 }
 
 function answerOf({ configuration: { version, prevResult } }: Call, result: CniResult): string {

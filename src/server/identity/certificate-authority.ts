@@ -122,7 +122,8 @@ export class CertificateAuthority {
     const now = this.#clock.now();
     return x509.X509CertificateGenerator.create({
       serialNumber: serialNumber(),
-      subject: [{ CN: [commonName] }],
+      // For people, and no longer than RFC 5280 allows (ub-common-name); the alternative names say who it is for.
+      subject: [{ CN: [commonName.slice(0, 64)] }],
       issuer: new x509.X509Certificate(this.certificate).subject,
       notBefore: new Date(now - backdated),
       notAfter: new Date(now + lifetime),

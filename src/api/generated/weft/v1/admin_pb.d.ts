@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Block, Endpoint, FloatingAddress, Network, Node, NodeSettings, Place, Policy, Tenant, VtepAddresses } from "./resources_pb.js";
+import type { Block, Endpoint, FloatingAddress, Network, Node, NodeSettings, Place, Pod, Policy, Tenant, VtepAddresses } from "./resources_pb.js";
 import type { InPlaceProgressSchema, NetworkReadiness, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
@@ -57,6 +57,12 @@ export declare type Resource = Message<"weft.v1.Resource"> & {
      */
     value: FloatingAddress;
     case: "floatingAddress";
+  } | {
+    /**
+     * @generated from field: weft.v1.Pod pod = 110;
+     */
+    value: Pod;
+    case: "pod";
   } | { case: undefined; value?: undefined };
 };
 
@@ -67,7 +73,7 @@ export declare type Resource = Message<"weft.v1.Resource"> & {
 export declare const ResourceSchema: GenMessage<Resource>;
 
 /**
- * tenant, network, policy, floating-address, node or endpoint.
+ * tenant, network, policy, floating-address, pod, node or endpoint.
  *
  * @generated from message weft.v1.ResourceReference
  */
@@ -207,7 +213,7 @@ export declare const AppliedResourceSchema: GenMessage<AppliedResource>;
  */
 export declare type ListRequest = Message<"weft.v1.ListRequest"> & {
   /**
-   * Empty: all kinds but endpoints.
+   * Empty: all kinds but pods and endpoints.
    *
    * @generated from field: string kind = 1;
    */

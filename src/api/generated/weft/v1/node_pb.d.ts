@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Block, Endpoint, Network, Node, Policy, PolicyMember, Port } from "./resources_pb.js";
+import type { Block, Endpoint, Network, Node, Pod, Policy, PolicyMember, Port } from "./resources_pb.js";
 import type { InPlaceProgressSchema, NetworkChange, ReportInPlaceRequestSchema, ReportInPlaceResponseSchema, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
@@ -569,6 +569,43 @@ export declare type DeleteEndpointsResponse = Message<"weft.v1.DeleteEndpointsRe
 export declare const DeleteEndpointsResponseSchema: GenMessage<DeleteEndpointsResponse>;
 
 /**
+ * @generated from message weft.v1.SetLabelsRequest
+ */
+export declare type SetLabelsRequest = Message<"weft.v1.SetLabelsRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: map<string, string> labels = 2;
+   */
+  labels: { [key: string]: string };
+};
+
+/**
+ * Describes the message weft.v1.SetLabelsRequest.
+ * Use `create(SetLabelsRequestSchema)` to create a new message.
+ */
+export declare const SetLabelsRequestSchema: GenMessage<SetLabelsRequest>;
+
+/**
+ * @generated from message weft.v1.SetLabelsResponse
+ */
+export declare type SetLabelsResponse = Message<"weft.v1.SetLabelsResponse"> & {
+  /**
+   * @generated from field: uint64 revision = 1;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message weft.v1.SetLabelsResponse.
+ * Use `create(SetLabelsResponseSchema)` to create a new message.
+ */
+export declare const SetLabelsResponseSchema: GenMessage<SetLabelsResponse>;
+
+/**
  * @generated from message weft.v1.WatchRequest
  */
 export declare type WatchRequest = Message<"weft.v1.WatchRequest"> & {
@@ -712,7 +749,7 @@ export declare type WatchChange = Message<"weft.v1.WatchChange"> & {
     case: "nodeRemoved";
   } | {
     /**
-     * All nodes known are void, the nodes follow. First message of each stream.
+     * All nodes and pods known are void, they follow. First message of each stream.
      *
      * @generated from field: bool nodes_begin = 8;
      */
@@ -806,6 +843,20 @@ export declare type WatchChange = Message<"weft.v1.WatchChange"> & {
      */
     value: PolicyMemberReference;
     case: "policyMemberRemoved";
+  } | {
+    /**
+     * Of this node.
+     *
+     * @generated from field: weft.v1.Pod pod = 110;
+     */
+    value: Pod;
+    case: "pod";
+  } | {
+    /**
+     * @generated from field: string pod_removed = 111;
+     */
+    value: string;
+    case: "podRemoved";
   } | { case: undefined; value?: undefined };
 };
 
@@ -1096,6 +1147,16 @@ export declare const NodeService: GenService<{
     methodKind: "unary";
     input: typeof DeleteEndpointsRequestSchema;
     output: typeof DeleteEndpointsResponseSchema;
+  },
+  /**
+   * What policies know an endpoint of this node by, in place of what they did.
+   *
+   * @generated from rpc weft.v1.NodeService.SetLabels
+   */
+  setLabels: {
+    methodKind: "unary";
+    input: typeof SetLabelsRequestSchema;
+    output: typeof SetLabelsResponseSchema;
   },
   /**
    * Addresses found behind ports of this node that nobody declared: makes endpoints of them, gives known ones more

@@ -886,6 +886,13 @@ export declare type Policy = Message<"weft.v1.Policy"> & {
    * @generated from field: repeated weft.v1.PolicyRule rules = 7;
    */
   rules: PolicyRule[];
+
+  /**
+   * The program that keeps it; empty: people do.
+   *
+   * @generated from field: string managed_by = 8;
+   */
+  managedBy: string;
 };
 
 /**
@@ -957,7 +964,7 @@ export declare type PolicyRule = Message<"weft.v1.PolicyRule"> & {
 export declare const PolicyRuleSchema: GenMessage<PolicyRule>;
 
 /**
- * Either endpoints of the tenant or a subnet.
+ * Endpoints of the tenant, a subnet, or the endpoint's node.
  *
  * @generated from message weft.v1.PolicyPeer
  */
@@ -981,6 +988,13 @@ export declare type PolicyPeer = Message<"weft.v1.PolicyPeer"> & {
    * @generated from field: repeated string except = 4;
    */
   except: string[];
+
+  /**
+   * `own`: the node that the endpoint is on.
+   *
+   * @generated from field: string node = 5;
+   */
+  node: string;
 };
 
 /**
@@ -1014,6 +1028,76 @@ export declare type PolicyPort = Message<"weft.v1.PolicyPort"> & {
  * Use `create(PolicyPortSchema)` to create a new message.
  */
 export declare const PolicyPortSchema: GenMessage<PolicyPort>;
+
+/**
+ * A pod that an orchestrator has put on a node: what its interfaces there get.
+ *
+ * @generated from message weft.v1.Pod
+ */
+export declare type Pod = Message<"weft.v1.Pod"> & {
+  /**
+   * What its runtime calls it.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string node = 2;
+   */
+  node: string;
+
+  /**
+   * For people.
+   *
+   * @generated from field: string title = 3;
+   */
+  title: string;
+
+  /**
+   * Those that its interfaces may be in; the first is that of an interface for which the runtime names none.
+   *
+   * @generated from field: repeated string networks = 4;
+   */
+  networks: string[];
+
+  /**
+   * Of that interface; empty: they are chosen.
+   *
+   * @generated from field: repeated string ips = 5;
+   */
+  ips: string[];
+
+  /**
+   * @generated from field: string mac = 6;
+   */
+  mac: string;
+
+  /**
+   * @generated from field: map<string, string> labels = 7;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * Why it cannot have any; empty: it can.
+   *
+   * @generated from field: string refusal = 8;
+   */
+  refusal: string;
+
+  /**
+   * The program that keeps it; empty: people do.
+   *
+   * @generated from field: string managed_by = 9;
+   */
+  managedBy: string;
+};
+
+/**
+ * Describes the message weft.v1.Pod.
+ * Use `create(PodSchema)` to create a new message.
+ */
+export declare const PodSchema: GenMessage<Pod>;
 
 /**
  * What policies know an endpoint of a tenant by, wherever it is.
