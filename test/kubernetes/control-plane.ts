@@ -5,7 +5,7 @@ import type { Machine, MachineProgram } from "./machine.ts";
 import type { Pki } from "./pki.ts";
 import { program } from "./programs.ts";
 
-export const serviceSubnet = "10.96.0.0/16";
+const serviceSubnet = "10.96.0.0/16";
 export const podSubnet = "10.244.0.0/16";
 
 /** etcd, API server, controllers and scheduler, on a machine that is no node. */
