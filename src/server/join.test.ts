@@ -90,7 +90,7 @@ test("a name that is no name is refused", async (t) => {
   const server = await startTestServer(t);
   await assert.rejects(
     joinServer({ url: server.url, token: await createToken(server), node: "a/../b" }),
-    refusal("invalid-argument", /the name is not a name of 1 to 63/),
+    refusal("invalid-argument", /the name is not a name of 1 to 253/),
   );
 });
 
