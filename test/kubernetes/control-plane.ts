@@ -78,8 +78,6 @@ export class ControlPlane {
       ...["--allocate-node-cidrs=false", "--controllers=*,-nodeipam,-attachdetach,-horizontalpodautoscaling,-cronjob"],
       ...[`--cluster-cidr=${podSubnet}`, `--service-cluster-ip-range=${serviceSubnet}`, "--leader-elect=false"],
       ...["--bind-address=127.0.0.1", "--port=0", `--flex-volume-plugin-dir=${join(this.#machine.folder, "flex")}`],
-      // A node that was switched off is given up after seconds, not after 40 and five minutes.
-      ...["--node-monitor-period=1s", "--node-monitor-grace-period=10s"],
     );
   }
 

@@ -80,7 +80,9 @@ export function agnhostImage(folder: string): Image {
   const root = join(folder, "agnhost");
   for (const name of ["etc", "tmp", "uploads"]) mkdirSync(join(root, name), { recursive: true });
   addBusybox(root);
-  rmSync(join(root, "bin/nc"));
+  // The shell of busybox-static runs its own programs whatever others of their names there are.
+  for (const name of ["nc", "sh"]) rmSync(join(root, "bin", name));
+  copyWithLibraries(programInPath("dash"), root, "/bin/sh");
   copyWithLibraries(programInPath("nc.openbsd"), root, "/bin/nc");
   copyWithLibraries(programInPath("curl"), root, "/bin/curl");
   execFileSync("cp", [program("agnhost"), join(root, "agnhost")]);
