@@ -282,7 +282,8 @@ export class NetworkDataplane implements DeviceMarks {
 
   /** An address of one of this network's devices came or went. Tells whether there is something to restore. */
   onAddressChanged({ index, address }: Pick<InterfaceAddressEntry, "index" | "address">, isGone: boolean): boolean {
-    return index === this.bridge.index && this.bridge.judgeAddress(address, isGone);
+    if (index === this.bridge.index) return this.bridge.judgeAddress(address, isGone);
+    return this.tunnels.judgeAddress(index, address, isGone);
   }
 
   /** Everything will be compared with the kernel at the next opportunity; what differs by then was damaged. */

@@ -129,7 +129,8 @@ test("what the host's rules lead to a service arrives, with the sender's address
       "add chain ip lead output { type nat hook output priority -100; }",
       "add chain ip lead postrouting { type nat hook postrouting priority srcnat; }",
       `add rule ip lead postrouting ip saddr ${ipOf("a1")} ip daddr ${ipOf("a1")} masquerade`,
-      `add rule ip lead prerouting ip daddr ${host.h1} tcp dport 30080 dnat to ${ipOf("b1")}:8080`,
+      `add rule ip lead prerouting ip daddr ${host.h1} tcp dport 30080 mark set 0x4000 dnat to ${ipOf("b1")}:8080`,
+      "add rule ip lead postrouting mark 0x4000 masquerade",
       ...rules.flat(),
     ];
     // A packet of the host's own is routed before it is translated.
@@ -141,6 +142,11 @@ test("what the host's rules lead to a service arrives, with the sender's address
   assert.equal(await asked("a1", "10.96.0.2"), ipOf("a1"), "to the same bridge");
   assert.equal(await asked("a1", "10.96.0.3"), "10.24.0.1", "to itself");
   assert.equal(await asked("h1", "10.96.0.1"), "10.24.0.1", "from the host");
+  assert.equal(
+    await asked("a1", host.h1, 30080),
+    "10.24.0.1",
+    "from an endpoint, by a port of its own node to another node",
+  );
   assert.equal(await asked("server", host.h1, 30080), "10.24.0.1", "from outside, by a port of a node to another node");
 });
 

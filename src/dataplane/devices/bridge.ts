@@ -4,22 +4,19 @@ import { familyOf, type IpAddress } from "../../base/ip.ts";
 import { linkLocalOf } from "../../base/link-local.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
 import { maximumMtu } from "../../model/mtu.ts";
-import {
-  type BridgeSettings,
-  changeLink,
-  createLink,
-  deleteAddress,
-  getLink,
-  type Link,
-  listAddresses,
-  type Request,
-  replaceAddress,
-} from "../../netlink/index.ts";
+import { type BridgeSettings, changeLink, createLink, getLink, type Link, type Request } from "../../netlink/index.ts";
 import { type DesiredNetwork, deviceMtuOf, type NetworkSettings } from "../desired.ts";
 import { aliasOf, bridgeName, weftGroup } from "../kernel-names.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
-import { applyChanges, type DeviceContext, isMarked, settleOnHost, wrongKind } from "./device-changes.ts";
+import {
+  addressChanges,
+  applyChanges,
+  type DeviceContext,
+  isMarked,
+  settleOnHost,
+  wrongKind,
+} from "./device-changes.ts";
 import type { LinkTable } from "./link-table.ts";
 
 export interface BridgeOptions {
@@ -78,7 +75,7 @@ export class Bridge implements Objects<string> {
     }
     const requests = [
       ...bridgeChanges(settings, context.instance, link),
-      ...(await addressChanges(settings, context, link)),
+      ...(await addressChanges(bridgeAddresses(settings), link, context.socket)),
     ];
     if (present !== undefined && requests.length > 0) onChange(isDamaged);
     await applyChanges(name, context.socket, requests, present !== undefined, changes);
@@ -171,22 +168,4 @@ function bridgeAddresses({ gateways, vni }: NetworkSettings): readonly Interface
   return gateways.some(({ address }) => familyOf(address) === 6)
     ? [...gateways, { address: linkLocalOf(networkMac(vni)), prefixLength: 64 }]
     : gateways;
-}
-
-/** Addresses that the bridge lacks are added first, then others are taken away: the bridge is weft's alone. */
-async function addressChanges(network: NetworkSettings, context: DeviceContext, link: Link): Promise<Request[]> {
-  const present = await context.socket.dump(listAddresses({ index: link.index }));
-  const wanted = bridgeAddresses(network);
-  const isIn = (list: readonly InterfaceAddress[], { address, prefixLength }: InterfaceAddress): boolean =>
-    list.some((other) => other.address === address && other.prefixLength === prefixLength);
-  return [
-    ...wanted
-      .filter((address) => !isIn(present, address))
-      .map(({ address, prefixLength }) =>
-        replaceAddress({ index: link.index, address, prefixLength, withoutDad: true }),
-      ),
-    ...present
-      .filter((address) => !isIn(wanted, address))
-      .map(({ address, prefixLength }) => deleteAddress({ index: link.index, address, prefixLength })),
-  ];
 }

@@ -1,6 +1,14 @@
+import type { InterfaceAddress } from "../../base/cidr.ts";
 import { WeftError } from "../../base/errors.ts";
 import { SystemError } from "../../linux/index.ts";
-import type { Link, NetlinkSocket, Request } from "../../netlink/index.ts";
+import {
+  deleteAddress,
+  type Link,
+  listAddresses,
+  type NetlinkSocket,
+  type Request,
+  replaceAddress,
+} from "../../netlink/index.ts";
 import type { KernelNamespace } from "../kernel.ts";
 import { aliasOf, isOwnLink, isRoutingDevice } from "../kernel-names.ts";
 import { ensureRoutingSettings, keepWithoutAddresses } from "../on-host/device-settings.ts";
@@ -49,6 +57,25 @@ export async function applyChanges(
 /** The kernel is told the number of a device; people know it by its name. */
 function naming(name: string, error: Error): Error {
   return error instanceof SystemError ? error.with({ operation: `set up ${name}: ${error.attempted}` }) : error;
+}
+
+/** Addresses that a device of weft's alone lacks are added first, then others are taken away. */
+export async function addressChanges(
+  wanted: readonly InterfaceAddress[],
+  { index }: Link,
+  socket: NetlinkSocket,
+): Promise<Request[]> {
+  const present = await socket.dump(listAddresses({ index }));
+  const isIn = (list: readonly InterfaceAddress[], { address, prefixLength }: InterfaceAddress): boolean =>
+    list.some((other) => other.address === address && other.prefixLength === prefixLength);
+  return [
+    ...wanted
+      .filter((address) => !isIn(present, address))
+      .map(({ address, prefixLength }) => replaceAddress({ index, address, prefixLength, withoutDad: true })),
+    ...present
+      .filter((address) => !isIn(wanted, address))
+      .map(({ address, prefixLength }) => deleteAddress({ index, address, prefixLength })),
+  ];
 }
 
 /** Whether weft made the device; one of its two marks may have been taken off. */

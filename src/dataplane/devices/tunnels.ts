@@ -1,3 +1,4 @@
+import { hostPrefix, type InterfaceAddress, prefixLengthOf } from "../../base/cidr.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import { isErrno, SystemError } from "../../linux/index.ts";
@@ -26,7 +27,14 @@ import { aliasOf, isOwnLink, isTunnelOf, weftGroup } from "../kernel-names.ts";
 import type { Objects } from "../reconcile/objects.ts";
 import { ReconciledObjects } from "../reconcile/reconciled-objects.ts";
 import { isPortAs, tunnelPort } from "./bridge-port.ts";
-import { applyChanges, type DeviceContext, isMarked, settleOnHost, wrongKind } from "./device-changes.ts";
+import {
+  addressChanges,
+  applyChanges,
+  type DeviceContext,
+  isMarked,
+  settleOnHost,
+  wrongKind,
+} from "./device-changes.ts";
 import type { LinkTable } from "./link-table.ts";
 
 /** A tunnel in the kernel. */
@@ -153,7 +161,10 @@ export class Tunnels implements Objects<string> {
     try {
       await settleOnHost(link, context);
       await prioritise(link.index);
-      const requests = [...tunnelChanges(settings, wanted, context.instance, link, this.#portAt(bridge(), wanted))];
+      const requests = [
+        ...(context.isOnHost ? await addressChanges(tunnelAddresses(settings), link, context.socket) : []),
+        ...tunnelChanges(settings, wanted, context.instance, link, this.#portAt(bridge(), wanted)),
+      ];
       if (found !== undefined && requests.length > 0) onChange(isDamaged);
       await applyChanges(name, context.socket, requests, found !== undefined, changes);
     } catch (error) {
@@ -188,6 +199,17 @@ export class Tunnels implements Objects<string> {
       const changes = tunnelChanges(desired.settings, tunnel, context.instance, link, port);
       if (changes.next().done === true) return false;
     }
+    this.objects.damage(tunnel.device.name);
+    return true;
+  }
+
+  /** An address of a tunnel came or went. Tells whether there is something to restore. */
+  judgeAddress(index: number, address: IpAddress, isGone: boolean): boolean {
+    const { desired, context } = this.#options;
+    const tunnel = this.#byIndex.get(index);
+    if (tunnel === undefined || !context.isOnHost) return false;
+    const isWanted = tunnelAddresses(desired.settings).some((wanted) => wanted.address === address);
+    if (isWanted !== isGone) return false;
     this.objects.damage(tunnel.device.name);
     return true;
   }
@@ -238,6 +260,14 @@ export class Tunnels implements Objects<string> {
     if (this.#byIndex.get(tunnel.index) === tunnel) this.#byIndex.delete(tunnel.index);
     if (this.#sending.get(tunnel.peer) === tunnel) this.#sending.delete(tunnel.peer);
   }
+}
+
+/**
+ * In the host's own namespace a rule that masquerades what leaves by a tunnel, such as kube-proxy's, takes an address of the tunnel. One of
+ * the underlay would be refused by the other node.
+ */
+function tunnelAddresses({ gateways }: NetworkSettings): readonly InterfaceAddress[] {
+  return gateways.map(({ address }) => ({ address, prefixLength: prefixLengthOf(hostPrefix(address)) }));
 }
 
 async function findOwn(name: string, { socket }: DeviceContext): Promise<number | undefined> {

@@ -97,6 +97,14 @@ const damages: readonly Damage[] = [
     act: onTheHost(() => deleteLink({ name: "br100" })),
   },
   {
+    what: "tunnel's address on the host",
+    scenario: onHost,
+    repaired: /^tunnel vx100/,
+    act: onTheHost((namespace) =>
+      deleteAddress({ index: indexOf(namespace, "vx100"), address: ip("10.8.0.1"), prefixLength: 32 }),
+    ),
+  },
+  {
     what: "route of a block on the host",
     scenario: onHost,
     repaired: /^route to 10\.8\.0\.64\/26/,
