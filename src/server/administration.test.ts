@@ -236,7 +236,7 @@ test("lists are ordered, and filtered by network, node and name", async (t) => {
   assert.deepEqual(await ids({ name: endpointId(3) }), ["3"]);
   await assert.rejects(ids({ network: "none" }), refusal("not-found", /no such network/));
   await assert.rejects(server.admin.list({ kind: "node", name: "h9" }), refusal("not-found", /none of this name/));
-  await assert.rejects(server.admin.list({ kind: "pod" }), refusal("invalid-argument", /allowed: tenant, network/));
+  await assert.rejects(server.admin.list({ kind: "planet" }), refusal("invalid-argument", /allowed: tenant, network/));
 });
 
 test("nodes and endpoints are not declared", async (t) => {
