@@ -88,11 +88,12 @@ test("a service leads pods, itself among them, and nodes to its pods", async () 
   for (const machine of [one, two]) await answeredBy(() => fetchOn(machine, "http://10.96.0.80/"), "a", "b", "c");
 });
 
-test("a node port of each node leads there from outside", async () => {
+test("a node port of each node leads there from outside, and from pods", async () => {
   const ports = [{ port: 80, nodePort: 30080 }];
   await kubectl.apply(service("ports", { app: "web" }, { type: "NodePort", ports }));
   for (const { address } of [one, two])
     await answeredBy(() => fetchOn(control, `http://${address}:30080/`), "a", "b", "c");
+  for (const { address } of [one, two]) await answeredBy(() => fetchFrom(kubectl, "a", address, 30_080), "a", "b", "c");
 });
 
 test("with externalTrafficPolicy Local a node port leads to pods of the node alone, which see who asks", async () => {
