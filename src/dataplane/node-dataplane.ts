@@ -243,6 +243,12 @@ export class NodeDataplane {
     return ports?.isWanted(endpoint) === true && !ports.objects.isPending(endpoint);
   }
 
+  /** Whether ports of this node lead to endpoints of the network that publish them. */
+  leadsPorts(network: string): boolean {
+    const desired = this.#desired.get(network);
+    return desired !== undefined && this.#queueThatHas(desired)?.dataplane?.leadsPorts === true;
+  }
+
   /** Whether the namespace is the underlay's or a tenant's of this node: nothing is attached there. */
   isOwnNamespace(inode: number): boolean {
     if (inode === this.#underlay.inode) return true;

@@ -300,6 +300,11 @@ export class TenantDataplane {
     return !isEmptyRequest(requestOf(wanted));
   }
 
+  /** Whether published ports lead to endpoints. */
+  get leadsPorts(): boolean {
+    return this.#onHost === undefined ? this.#uplink?.isOpen === true : this.#protection.isSettled;
+  }
+
   /** Takes the uplink off, with what it has on the host. */
   async removeUplink(): Promise<void> {
     await this.#options.underlay.uplinks.take(async () => this.#uplink?.takeOff());

@@ -12,7 +12,8 @@ import type { NftTable } from "./nft/table.ts";
 import type { Objects } from "./reconcile/objects.ts";
 import { ReconciledObjects } from "./reconcile/reconciled-objects.ts";
 import type { Report } from "./report.ts";
-import { ensureTenantSysctls, type SysctlChange } from "./tenant-sysctls.ts";
+import type { SysctlChange } from "./sysctls.ts";
+import { ensureTenantSysctls } from "./tenant-sysctls.ts";
 
 /** What protects the networks of a tenant where they are. */
 export interface ProtectionPlan {

@@ -1,4 +1,5 @@
 import type { KernelNamespace } from "./kernel.ts";
+import { ensureSysctls, type SysctlChange } from "./sysctls.ts";
 
 /**
  * Every device that appears in a tenant's namespace is quiet from its first moment: no addresses, no router discovery.
@@ -34,14 +35,6 @@ const ofDevice = (device: string): Readonly<Record<string, string>> => ({
   [`ipv6/conf/${device}/forwarding`]: "1",
 });
 
-/** A setting that was not as it must be, and is now. */
-export interface SysctlChange {
-  /** `net.ipv4.ip_forward` */
-  readonly name: string;
-  readonly found: string;
-  readonly wanted: string;
-}
-
 /**
  * Makes the settings of a tenant's namespace so if they are not so, and those of devices in it that route. Those that
  * this kernel lacks do not matter, nor those of devices that went away.
@@ -49,19 +42,4 @@ export interface SysctlChange {
 export function ensureTenantSysctls(namespace: KernelNamespace, devices: readonly string[]): readonly SysctlChange[] {
   // Those of all devices come first: they set each device's, too.
   return ensureSysctls(namespace, [sysctls, ...devices.map(ofDevice)]);
-}
-
-/** Makes settings so if they are not so, one after the other. */
-export function ensureSysctls(
-  namespace: KernelNamespace,
-  settings: readonly Readonly<Record<string, string>>[],
-): readonly SysctlChange[] {
-  const changes: SysctlChange[] = [];
-  for (const [key, wanted] of settings.flatMap((each) => Object.entries(each))) {
-    const found = namespace.readSysctl(key);
-    if (found === undefined || found === wanted) continue;
-    namespace.writeSysctl(key, wanted);
-    changes.push({ name: `net.${key.replaceAll("/", ".")}`, found, wanted });
-  }
-  return changes;
 }

@@ -25,12 +25,13 @@ const attemptLimit = 10;
 const chunkLimit = 100;
 const quarantineSweepInterval = seconds(5);
 
-/** What shall become of the labels of an endpoint; those that are not named stay. */
+/** An endpoint as a change left it, and the revision of that. */
 export interface LabelledEndpoint {
   readonly endpoint: Endpoint;
   readonly revision: number;
 }
 
+/** What shall become of the labels of an endpoint; those that are not named stay. */
 export interface LabelChange {
   readonly labels: Labels;
   readonly removedLabels: readonly string[];

@@ -1,9 +1,8 @@
 /** Networks of a tenant in the hosts' own namespaces: beside what the host has, and by its rules. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { runProgram } from "../../src/lab/process.ts";
+import { answerCallers, call } from "../support/callers.ts";
 import {
-  BackgroundProgram,
   createNetworks,
   idle,
   inLab,
@@ -50,27 +49,12 @@ for (const [name, host, network] of [
 }
 await idle(lab, "h1", "h2");
 
-/** Who takes connections, on port 8080, and answers with the address that the caller has there. */
-async function serve(place: string): Promise<void> {
-  const program = new BackgroundProgram(file, lab.namespace(place), process.execPath, [
-    "-e",
-    `require("node:net").createServer((socket) => socket.end(socket.remoteAddress.replace("::ffff:", "")))
-       .listen(8080, "::", () => console.log("ready"));`,
-  ]);
-  await program.said(/ready/);
-}
-for (const place of ["a1", "a2", "b1", "h1", "server"]) await serve(place);
+for (const place of ["a1", "a2", "b1", "h1", "server"]) await answerCallers(file, lab, place, 8080);
 
-/** What the server says of who connects from there; else why it could not. */
+/** The address under which who answers sees whoever connects from there; else why nobody does. */
 async function asked(from: string, address: string, port = 8080): Promise<string> {
-  using namespace = lab.namespace(from);
-  const { output } = await runProgram(namespace, process.execPath, [
-    "-e",
-    `const socket = require("node:net").connect({ port: ${port}, host: "${address}", timeout: 3000 });
-     socket.on("error", ({ code }) => console.log(code)).on("timeout", () => { console.log("silence"); socket.destroy(); });
-     socket.pipe(process.stdout);`,
-  ]);
-  return output.trim();
+  const answer = await call(lab, from, address, port);
+  return answer.split(" ").at(-1) ?? "";
 }
 
 function ipOf(name: string, family: 4 | 6 = 4): string {

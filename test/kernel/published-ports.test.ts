@@ -1,10 +1,9 @@
 /** Ports of a node that lead to endpoints on it, with real connections from outside, from the node and from other tenants. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { runProgram } from "../../src/lab/process.ts";
 import { namedNamespacePath } from "../../src/linux/index.ts";
+import { answerCallers, call, callByDatagram } from "../support/callers.ts";
 import {
-  BackgroundProgram,
   createNetworks,
   idle,
   inLab,
@@ -49,42 +48,10 @@ const attach = async (name: string, network: string, ...more: readonly string[])
   return endpoint.id;
 };
 
-/** Who takes connections and datagrams on port 80, and answers with its own name and with the address that the caller has there. */
-async function serve(place: string, port = 80): Promise<void> {
-  const program = new BackgroundProgram(file, lab.namespace(place), process.execPath, [
-    "-e",
-    `const say = (address) => "${place} " + address.replace("::ffff:", "");
-     const udp = require("node:dgram").createSocket("udp6");
-     udp.on("message", (_, { address, port }) => udp.send(say(address), port, address));
-     require("node:net").createServer((socket) => socket.end(say(socket.remoteAddress)))
-       .listen(${port}, "::", () => udp.bind(${port}, "::", () => console.log("ready")));`,
-  ]);
-  await program.said(/ready/);
-}
-
-/** What is said to who connects from there; else why it could not. */
-async function asked(from: string, address: string, port: number): Promise<string> {
-  using namespace = lab.namespace(from);
-  const { output } = await runProgram(namespace, process.execPath, [
-    "-e",
-    `const socket = require("node:net").connect({ port: ${port}, host: "${address}", timeout: 3000 });
-     socket.on("error", ({ code }) => console.log(code)).on("timeout", () => { console.log("silence"); socket.destroy(); });
-     socket.pipe(process.stdout);`,
-  ]);
-  return output.trim();
-}
-
-async function askedByDatagram(from: string, address: string, port: number): Promise<string> {
-  using namespace = lab.namespace(from);
-  const { output } = await runProgram(namespace, process.execPath, [
-    "-e",
-    `const socket = require("node:dgram").createSocket("udp4");
-     const ask = setInterval(() => socket.send("?", ${port}, "${address}"), 100);
-     setTimeout(() => { console.log("silence"); process.exit(); }, 5000);
-     socket.on("message", (text) => { console.log(String(text)); process.exit(); });`,
-  ]);
-  return output.trim();
-}
+const serve = (place: string, port = 80): Promise<void> => answerCallers(file, lab, place, port);
+const asked = (from: string, address: string, port: number): Promise<string> => call(lab, from, address, port);
+const askedByDatagram = (from: string, address: string, port: number): Promise<string> =>
+  callByDatagram(lab, from, address, port);
 
 const shop = await attach("shop1", "shop", "--publish", "8080:80", "--publish", `${h1[4]}:53:80/udp`);
 const twin = await attach("twin1", "twin", "--publish", "8081:80");

@@ -286,7 +286,7 @@ export class Attachments {
       // Of one that the node did not carry nothing was known before.
       this.#requirePublishable(attachment, attempted);
       if (hasPort(attachment)) await this.#comeIntoPlace(endpoint, request);
-      this.#requirePublished(attachment);
+      await this.#leadPorts(attachment, attempted);
       signal?.throwIfAborted();
       // It may have been released meanwhile.
       if (this.#options.attachments.get(id)?.state !== "pending")
@@ -318,13 +318,22 @@ export class Attachments {
     requirePublishable(published, desired.networks.get(network)?.network, id, attachments.values(), attempted);
   }
 
-  /** Throws what keeps published ports from leading to the endpoint. */
-  #requirePublished({ network, published = [] }: Attachment): void {
+  /** Throws what keeps published ports from leading to the endpoint. An event of the kernel within a pass asks for another look. */
+  async #leadPorts({ network, published = [] }: Attachment, attempted: string): Promise<void> {
     const { dataplane } = this.#options;
-    const tenant = dataplane.networks.get(network)?.settings.tenant;
-    const problem =
-      tenant === undefined || published.length === 0 ? undefined : dataplane.problems.get({ kind: "uplink", tenant });
-    if (problem !== undefined) throw problem.error;
+    for (let pass = 0; pass < mostPasses; pass++) {
+      if (published.length === 0 || dataplane.leadsPorts(network)) return;
+      const tenant = dataplane.networks.get(network)?.settings.tenant;
+      await dataplane.changed(tenant);
+      const problem = tenant === undefined ? undefined : dataplane.problems.get({ kind: "uplink", tenant });
+      if (problem !== undefined && !dataplane.leadsPorts(network)) throw problem.error;
+    }
+    throw new WeftError({
+      code: "internal",
+      attempted,
+      reason: "its ports did not come into place in time",
+      hint: "see weft status for what is wrong on this node",
+    });
   }
 
   /** Lets these ports of the node, and no others, lead to an endpoint that is attached here. Leaves all as it was when it rejects. */
@@ -348,7 +357,7 @@ export class Attachments {
     this.#requirePublishable(after, attempted);
     try {
       await put(after);
-      this.#requirePublished(after);
+      await this.#leadPorts(after, attempted);
     } catch (error) {
       if (attachments.has(id)) await put(before);
       throw error;

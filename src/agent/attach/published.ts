@@ -90,35 +90,33 @@ function nameOf({ protocol, port }: PublishedPort): string {
 async function tryPort({ protocol, address, port }: PublishedPort): Promise<NodeJS.ErrnoException | undefined> {
   if (protocol === "sctp") return undefined;
   for (const host of address === undefined ? ["::", "0.0.0.0"] : [address]) {
-    const failure = await (protocol === "tcp" ? tryTcp(host, port) : tryUdp(host, port));
+    const failure = await tryListening(protocol, host, port);
     // A kernel without IPv6 has IPv4.
     if (failure !== undefined && !(host === "::" && failure.code !== "EADDRINUSE")) return failure;
   }
   return undefined;
 }
 
-async function tryTcp(host: string, port: number): Promise<NodeJS.ErrnoException | undefined> {
-  const server = createServer();
+async function tryListening(
+  protocol: "tcp" | "udp",
+  host: string,
+  port: number,
+): Promise<NodeJS.ErrnoException | undefined> {
+  const isIpv6 = host.includes(":");
+  const listener =
+    protocol === "tcp"
+      ? createServer().listen({ host, port, exclusive: true, ipv6Only: isIpv6 })
+      : (isIpv6 ? createSocket({ type: "udp6", ipv6Only: true }) : createSocket("udp4")).bind({
+          address: host,
+          port,
+          exclusive: true,
+        });
   try {
-    server.listen({ host, port, exclusive: true, ipv6Only: true });
-    await once(server, "listening");
+    await once(listener, "listening");
     return undefined;
   } catch (error) {
     return error as NodeJS.ErrnoException;
   } finally {
-    server.close();
-  }
-}
-
-async function tryUdp(host: string, port: number): Promise<NodeJS.ErrnoException | undefined> {
-  const socket = host.includes(":") ? createSocket({ type: "udp6", ipv6Only: true }) : createSocket("udp4");
-  try {
-    socket.bind({ address: host, port, exclusive: true });
-    await once(socket, "listening");
-    return undefined;
-  } catch (error) {
-    return error as NodeJS.ErrnoException;
-  } finally {
-    socket.close();
+    listener.close();
   }
 }

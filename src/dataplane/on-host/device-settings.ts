@@ -1,6 +1,6 @@
 import { changeLink, type Link, type NetlinkSocket } from "../../netlink/index.ts";
 import type { KernelNamespace } from "../kernel.ts";
-import { ensureSysctls, type SysctlChange } from "../tenant-sysctls.ts";
+import { ensureSysctls, quietSysctls, type SysctlChange } from "../sysctls.ts";
 import { forwardingOf } from "../uplink/pair.ts";
 
 /** `in6_addr_gen_mode` of linux/if_link.h: IN6_ADDR_GEN_MODE_NONE. */
@@ -20,12 +20,7 @@ export function ensureRoutingSettings(namespace: KernelNamespace, devices: reado
   return ensureSysctls(
     namespace,
     devices.map((device) => ({
-      [`ipv6/conf/${device}/disable_ipv6`]: "0",
-      [`ipv6/conf/${device}/accept_ra`]: "0",
-      [`ipv6/conf/${device}/accept_dad`]: "0",
-      [`ipv6/conf/${device}/accept_redirects`]: "0",
-      [`ipv4/conf/${device}/accept_redirects`]: "0",
-      [`ipv4/conf/${device}/send_redirects`]: "0",
+      ...quietSysctls(device),
       // Answers may come another way than questions went, while a network changes its tunnels. The filter judges sources.
       [`ipv4/conf/${device}/rp_filter`]: "2",
       [forwardingOf(4, device)]: "1",

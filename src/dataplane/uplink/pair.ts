@@ -17,6 +17,7 @@ import {
 import type { KernelNamespace } from "../kernel.ts";
 import { aliasOf, hostDevice, isOwnLink, tenantDevice, type UplinkIdentity, weftGroup } from "../kernel-names.ts";
 import type { Nftables } from "../nft/nftables.ts";
+import { ensureSysctls, quietSysctls } from "../sysctls.ts";
 import { type AddressPair, linkLocal, type PairAddresses, pairPrefixLength } from "./addresses.ts";
 
 /** A namespace and how to speak with its kernel. */
@@ -82,9 +83,9 @@ export async function ensurePair(
   for (const end of ends) {
     const side = sideOf(context, end);
     const link = end === "host" ? host : tenant;
-    const written = ensureSysctls(side.namespace, sysctlsOf(end, link.name, forwarded));
+    const written = ensureSysctls(side.namespace, [sysctlsOf(end, link.name, forwarded)]);
     sysctlWrites += written.length;
-    changes.push(...written);
+    changes.push(...written.map(({ name, wanted }) => `${name} = ${wanted}`));
     const requests = [
       ...missingAddresses(link.index, end, addresses, await side.socket.dump(listAddresses({ index: link.index }))),
       ...endChanges(link, context.identity.instance, mtu),
@@ -119,27 +120,10 @@ export async function removeEnds(context: PairContext, present: Ends): Promise<v
   }
 }
 
-/** Writes those that are not so; those that this kernel lacks do not matter. Returns what was written. */
-function ensureSysctls(namespace: KernelNamespace, settings: Readonly<Record<string, string>>): string[] {
-  const written: string[] = [];
-  for (const [key, value] of Object.entries(settings)) {
-    const present = namespace.readSysctl(key);
-    if (present === undefined || present === value) continue;
-    namespace.writeSysctl(key, value);
-    written.push(`net.${key.replaceAll("/", ".")} = ${value}`);
-  }
-  return written;
-}
-
 /** Those of the devices go with them. */
 function sysctlsOf(end: End, device: string, forwarded: readonly IpFamily[]): Readonly<Record<string, string>> {
   return {
-    [`ipv6/conf/${device}/disable_ipv6`]: "0",
-    [`ipv6/conf/${device}/accept_ra`]: "0",
-    [`ipv6/conf/${device}/accept_dad`]: "0",
-    [`ipv6/conf/${device}/accept_redirects`]: "0",
-    [`ipv4/conf/${device}/accept_redirects`]: "0",
-    [`ipv4/conf/${device}/send_redirects`]: "0",
+    ...quietSysctls(device),
     ...(end === "host"
       ? // Loose: blocks may be reached one way and answer another while nodes change.
         {

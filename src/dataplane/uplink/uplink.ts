@@ -160,6 +160,11 @@ export class Uplink implements Objects<Part> {
     return this.#ownWrites;
   }
 
+  /** Whether the pair and its filters are as asked for, whatever is the matter with single routes. */
+  get isOpen(): boolean {
+    return this.#pair !== undefined && !this.objects.isPending("filters") && !this.objects.isPending("devices");
+  }
+
   /** Everything will be compared with the kernel at the next opportunity; what differs by then was damaged. */
   distrust(): void {
     this.objects.damage("filters");
