@@ -329,6 +329,8 @@ export class NetworkDataplane implements DeviceMarks {
       await this.#context.problems.attempt(this.#object("leftovers"), () => this.#findLeftovers());
     await this.tunnels.objects.ensure();
     this.#followDevices();
+    // The first that a new endpoint does is to ask for its peers, and it asks again a second later.
+    if (this.#devices.isBridgeNew) await this.#programRows();
     await this.shapers.objects.ensure();
     await this.ports.objects.remove();
     await this.ports.objects.ensure();
