@@ -26,6 +26,7 @@ import { sandboxAttachment } from "./attach/sandbox.ts";
 import { CredentialsWriter } from "./credentials-writer.ts";
 import { DesiredState } from "./desired-state.ts";
 import { DhcpResponder } from "./dhcp/responder.ts";
+import { Diagnosis } from "./diagnosis.ts";
 import { EventLog } from "./event-log.ts";
 import { IncomingState } from "./incoming-state.ts";
 import { KeptPolicies } from "./kept-policies.ts";
@@ -90,6 +91,7 @@ export class Agent {
   readonly learning: LocalLearning;
   readonly dhcp: DhcpResponder;
   readonly readiness: Readiness;
+  readonly diagnosis: Diagnosis;
   readonly pods = new Pods();
   readonly attached = new Map<string, Attachment>();
   /** By the clock that never goes back. */
@@ -209,6 +211,7 @@ export class Agent {
         onRenewed: (renewed) => this.#credentialsWriter.save(renewed),
         onOtherRefused: (address) => this.#onOtherRefused(address),
         onReportWanted: () => this.readiness.hasten(),
+        onAsked: (asked) => this.diagnosis.asked(asked),
       },
     });
     this.attachments = new Attachments({
@@ -262,6 +265,11 @@ export class Agent {
       random: Math.random,
       report: this.#report,
       userDataOf: (id) => this.attached.get(id)?.userData,
+    });
+    this.diagnosis = new Diagnosis({
+      agent: this,
+      host: parts.namespace,
+      connection: () => (this.#connected ? this.#session.connection : undefined),
     });
     parts.replica.onRewritten = () =>
       this.#report({
@@ -372,6 +380,7 @@ export class Agent {
     this.moves.close();
     this.learning.close();
     this.dhcp.close();
+    this.diagnosis.close();
     this.readiness.close();
     await this.dataplane.close();
     this.attachments.close();

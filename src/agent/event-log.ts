@@ -50,6 +50,11 @@ export class EventLog {
     this.#wake();
   }
 
+  /** Those that are kept, oldest first. */
+  get recent(): readonly AgentEvent[] {
+    return this.#events;
+  }
+
   /** The events that are kept and, if they are followed, those to come until `signal`. One who reads too slowly is told of how many he misses. */
   async *read(isFollowed: boolean, signal: AbortSignal): AsyncGenerator<AgentEvent> {
     let next = this.#count - this.#events.length;

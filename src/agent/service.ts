@@ -6,12 +6,12 @@ import { weftVersion } from "../api/version.ts";
 import { WeftError } from "../base/errors.ts";
 import { nameOfObject } from "../dataplane/index.ts";
 import { bridgeName, endpointPortName, namespaceName, tunnelPattern } from "../dataplane/kernel-names.ts";
+import { listFdb, listNeighbourRows, listRouteRows, type TableRow } from "../diagnose/tables.ts";
 import { noTunnel } from "../model/encapsulation.ts";
 import type { Endpoint } from "../model/resources.ts";
 import type { Agent } from "./agent.ts";
 import { interfaceOf, type PlaceRequest, tapOf } from "./attach/kind.ts";
 import { hasPort } from "./replica.ts";
-import { listFdb, listNeighbourRows, listRouteRows, type TableRow } from "./tables.ts";
 import { wayText } from "./ways.ts";
 
 const tables = new Map([
@@ -89,6 +89,9 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
           waiting: BigInt(waiting),
         })),
       };
+    },
+    examine(request) {
+      return agent.diagnosis.examineAsMessages(request);
     },
     async *watchEvents(request, context) {
       for await (const event of agent.events.read(request.follow, context.signal))

@@ -46,6 +46,7 @@ async function converse(t: TestContext, server: TestServer, credentials: Credent
       onDisconnected: (error) => state.errors.push(error.message),
       onRenewed: (renewed) => state.renewed.push(renewed),
       onOtherRefused: () => state.refused++,
+      onAsked: () => {},
       onReportWanted: () => {},
     },
   });

@@ -3,6 +3,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { type Credentials, connectNode, type NodeConnection } from "../api/clients.ts";
 import { type NetworkState, networkState } from "../api/convert.ts";
+import type { AskedQuestion } from "../api/generated/weft/v1/diagnosis_pb.js";
 import type { WatchChange, WatchResponse } from "../api/generated/weft/v1/node_pb.js";
 import { certificateValidity, renewCertificate } from "../api/join.ts";
 import { kinds, policyMember } from "../api/kinds.ts";
@@ -58,6 +59,8 @@ export interface SessionHandlers {
   onOtherRefused(address: string): void;
   /** Somebody waits for what this node has to report. */
   onReportWanted(): void;
+  /** Somebody asks this node something, by way of the server. */
+  onAsked(asked: AskedQuestion): void;
 }
 
 const shortestPause = milliseconds(200);
@@ -366,6 +369,9 @@ export class Session {
       case "reportNow":
         this.#handlers.onReportWanted();
         return [];
+      case "asked":
+        this.#handlers.onAsked(change.value);
+        return [];
       default:
         return [];
     }
@@ -393,7 +399,7 @@ export class Session {
 
 /** Says nothing of the state, and makes no revision of it. */
 function isAside({ change }: WatchChange): boolean {
-  return change.case === "agentRefused" || change.case === "reportNow";
+  return change.case === "agentRefused" || change.case === "reportNow" || change.case === "asked";
 }
 
 function closedError(attempted: string): WeftError {

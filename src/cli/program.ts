@@ -4,6 +4,7 @@ import { registerAttach } from "./commands/attach.ts";
 import { registerCni } from "./commands/cni.ts";
 import { registerCompletion } from "./commands/completion.ts";
 import { registerDocker } from "./commands/docker.ts";
+import { registerDoctor } from "./commands/doctor.ts";
 import { registerEndpoint } from "./commands/endpoint.ts";
 import { registerEvents } from "./commands/events.ts";
 import { registerFloatingAddress } from "./commands/floating-address.ts";
@@ -56,6 +57,8 @@ export function createProgram(): Command {
   registerTables(program);
   registerCni(program);
   registerDocker(program);
+  program.commandsGroup("Find out what is wrong:");
+  registerDoctor(program);
   program.commandsGroup("Learn and try:");
   registerLab(program);
   program.commandsGroup("Other:");

@@ -106,6 +106,11 @@ export function renderFields(
   return lines.map((line) => `${line}\n`).join("");
 }
 
+/** A word that says how something is, such as `failed`, in its colour. */
+export function paintState(word: string, surface: Surface): string {
+  return paint(word, tones.get(word), surface);
+}
+
 function paint(text: string, tone: Tone | undefined, surface: Surface): string {
   return tone === undefined || !surface.colour || text === "" ? text : `\u001b[${codes[tone]}m${text}\u001b[0m`;
 }

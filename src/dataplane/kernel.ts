@@ -3,6 +3,8 @@ import type {
   BpfMapLayout,
   BpfObject,
   BpfProgram,
+  DatagramSocket,
+  DatagramSocketOptions,
   NewTap,
   PacketSender,
   PacketSocket,
@@ -31,7 +33,10 @@ export interface KernelNamespace {
   openPacketSender(): Pick<PacketSender, "send" | typeof Symbol.dispose>;
   openPacketSocket(
     options: Omit<PacketSocketOptions, "namespace">,
-  ): Pick<PacketSocket, "receive" | "send" | "onReadable" | "pause" | "close">;
+  ): Pick<PacketSocket, "receive" | "readLost" | "send" | "onReadable" | "pause" | "close">;
+  openDatagramSocket(
+    options: Omit<DatagramSocketOptions, "namespace">,
+  ): Pick<DatagramSocket, "send" | "readRefusal" | typeof Symbol.dispose>;
   close(): void;
   [Symbol.dispose](): void;
 }

@@ -7,6 +7,7 @@ import {
   BpfMap,
   BpfProgram,
   createNamedNamespace,
+  DatagramSocket,
   deleteNamedNamespace,
   listNamedNamespaces,
   makeTap,
@@ -68,6 +69,7 @@ export function linuxNamespace(namespace: NetworkNamespace): KernelNamespace {
     makeTap: (name, settings) => makeTap(namespace, name, settings),
     openPacketSender: () => new PacketSender(namespace),
     openPacketSocket: (options) => new PacketSocket({ ...options, namespace }),
+    openDatagramSocket: (options) => new DatagramSocket({ ...options, namespace }),
     close: () => namespace.close(),
     [Symbol.dispose]: () => namespace.close(),
   };

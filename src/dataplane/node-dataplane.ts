@@ -81,6 +81,7 @@ export class NodeDataplane {
   readonly #namespaceNames: { close(): void };
   readonly #problems: Problems;
   readonly #report: Report;
+  readonly #droppedReport: DroppedReport;
   readonly #stopClocks: () => void;
   #writesOfClosed = 0;
   /** By policies of tenants that are gone. */
@@ -107,6 +108,7 @@ export class NodeDataplane {
       options.report(event);
     };
     this.#problems = new Problems(this.#report, options.clock);
+    this.#droppedReport = new DroppedReport(this.#report);
     this.#guard = new Guard(options.kernel.bpf);
     this.#underlay = new UnderlayDataplane({
       instance: options.instance,
@@ -130,10 +132,9 @@ export class NodeDataplane {
       },
       (error) => this.#onNamesUnwatched(error),
     );
-    const dropped = new DroppedReport(this.#report);
     const stops = [
       this.#every(auditInterval, () => this.audit()),
-      this.#every(droppedInterval, () => dropped.tell(this.#droppedByEndpoint())),
+      this.#every(droppedInterval, () => this.tellDropped()),
     ];
     this.#stopClocks = () => {
       for (const stop of stops) stop();
@@ -298,6 +299,11 @@ export class NodeDataplane {
     for (const { dataplane } of this.#tenants.values())
       for (const direction of policyDirections) denied[direction] += dataplane?.policy.denied[direction] ?? 0;
     return new Map(Object.entries({ ...this.#guard.dropped, ...reasonsOf(denied) }));
+  }
+
+  /** Tells of what endpoints tried to send since it was last told. */
+  tellDropped(): void {
+    this.#droppedReport.tell(this.#droppedByEndpoint());
   }
 
   /** The same of one endpoint since it is here. */

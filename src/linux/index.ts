@@ -1,7 +1,8 @@
 export { addressResolutionFilter, announcementFilter } from "./address-resolution.ts";
-export { assembleBpf } from "./bpf.ts";
+export { assembleBpf, type BpfStep } from "./bpf.ts";
 export { type BpfMapLayout, type BpfObject, readBpfObject } from "./bpf-object.ts";
 export { configurationRequestFilter } from "./configuration-requests.ts";
+export { DatagramSocket, type DatagramSocketOptions } from "./datagram-socket.ts";
 export { BpfMap, BpfProgram } from "./ebpf.ts";
 export { memoryFile } from "./memory-file.ts";
 export { metadataRequestFilter } from "./metadata-requests.ts";

@@ -22,6 +22,7 @@ export const libc = {
   recvfrom: library.func(
     "intptr_t recvfrom(int fd, _Out_ void *bytes, size_t length, int flags, _Out_ void *address, _Inout_ unsigned int *addressLength)",
   ),
+  recvmsg: library.func("intptr_t recvmsg(int fd, _Inout_ void *message, int flags)"),
   close: library.func("int close(int fd)"),
   ioctl: library.func("int ioctl(int fd, unsigned long request)"),
   ioctlOn: library.func("int ioctl(int fd, unsigned long request, _Inout_ void *argument)"),

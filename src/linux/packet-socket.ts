@@ -14,6 +14,7 @@ const SOL_SOCKET = 1;
 const SO_RCVBUFFORCE = 33;
 const SOL_PACKET = 263;
 /** linux/if_packet.h */
+const PACKET_STATISTICS = 6;
 const PACKET_QDISC_BYPASS = 20;
 const PACKET_IGNORE_OUTGOING = 23;
 const MSG_DONTWAIT = 0x40;
@@ -111,6 +112,16 @@ export class PacketSocket {
       if (errno === EAGAIN) return undefined;
       if (errno !== EINTR) throw new SystemError({ operation: "receive frames", errno });
     }
+  }
+
+  /** How many frames there was no room for since the last call. linux/if_packet.h: `struct tpacket_stats`. */
+  readLost(): number {
+    const statistics = new Uint8Array(8);
+    checked(
+      libc.getsockopt(this.#fd, SOL_PACKET, PACKET_STATISTICS, statistics, [8]),
+      "read what a packet socket lost",
+    );
+    return new DataView(statistics.buffer).getUint32(4, true);
   }
 
   /**

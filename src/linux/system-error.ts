@@ -71,7 +71,7 @@ export class SystemError extends WeftError {
   readonly kernelMessage: string | undefined;
 
   constructor(failure: SystemFailure) {
-    const name = nameByErrno.get(failure.errno) ?? `errno ${failure.errno}`;
+    const name = errnoName(failure.errno);
     const words = failure.kernelMessage ?? explanations[name];
     super({
       code: codes[name] ?? "internal",
@@ -89,6 +89,11 @@ export class SystemError extends WeftError {
     const { attempted: operation, errno, kernelMessage, hint } = this;
     return new SystemError({ operation, errno, kernelMessage, hint, ...more });
   }
+}
+
+/** `EEXIST`. */
+export function errnoName(errno: number): string {
+  return nameByErrno.get(errno) ?? `errno ${errno}`;
 }
 
 export function isErrno(thrown: unknown, ...names: readonly string[]): thrown is SystemError {

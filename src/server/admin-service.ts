@@ -1,3 +1,4 @@
+import { create } from "@bufbuild/protobuf";
 import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
 import { nodeSettings } from "../api/convert.ts";
 import {
@@ -6,6 +7,7 @@ import {
   type Resource,
   type SetNodeRequest,
 } from "../api/generated/weft/v1/admin_pb.js";
+import { ExamineRequestSchema } from "../api/generated/weft/v1/diagnosis_pb.js";
 import { asCase, kindOfCase, kinds, standbyPlace } from "../api/kinds.ts";
 import { compareCidr } from "../base/cidr.ts";
 import { hours, milliseconds } from "../base/duration.ts";
@@ -24,6 +26,7 @@ import { peeringObstacle } from "../model/peering.ts";
 import type { Endpoint, Node, NodeSettings } from "../model/resources.ts";
 import { parseNodeSettings } from "../model/schema.ts";
 import type { Administration, Declaration } from "./administration.ts";
+import { examineNodes } from "./examinations.ts";
 import { explainPolicy } from "./explain-policy.ts";
 import type { NodeSettingsChange } from "./nodes.ts";
 import { readinessToMessage, waitFor } from "./readiness-service.ts";
@@ -38,7 +41,7 @@ export function adminRoutes(
   router: ConnectRouter,
   control: Control & { readonly administration: Administration; readonly version: string },
 ): void {
-  const { ledger, identities, administration, migrations } = control;
+  const { ledger, identities, administration, migrations, questions } = control;
   const { state, clock } = ledger;
   const started = clock.monotonic();
   const service: ServiceImpl<typeof AdminService> = {
@@ -58,6 +61,14 @@ export function adminRoutes(
         differences: [...differences],
       }));
       return { results, revision: BigInt(revision) };
+    },
+
+    examineNodes({ nodes, request }) {
+      return examineNodes(
+        nodes.length > 0 ? nodes : [...state.nodes.keys()].sort(),
+        questions,
+        request ?? create(ExamineRequestSchema),
+      );
     },
 
     list(request) {

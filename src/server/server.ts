@@ -26,6 +26,7 @@ import { formatListenAddress, listenTcp, requireListenAddress } from "./listener
 import { Metrics } from "./metrics.ts";
 import { Migrations } from "./migrations.ts";
 import { Nodes } from "./nodes.ts";
+import { Questions } from "./questions.ts";
 import { Repetition } from "./repetition.ts";
 import { type Control, nodeRoutes, observe } from "./services.ts";
 import { requestLimit, startTlsListener } from "./tls-listener.ts";
@@ -109,7 +110,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const conversations = new Conversations(ledger, (node, address) =>
       ledger.fanout.tell(node, { change: { case: "agentRefused", value: address } }),
     );
-    const control: Control = { ledger, identities, conversations, endpoints, learned, migrations, nodes };
+    const questions = new Questions(ledger);
+    cleanup.push(async () => questions.close());
+    const control: Control = { ledger, identities, conversations, endpoints, learned, migrations, nodes, questions };
     const administration = new Administration(ledger, endpoints, nodes);
     const changes = new Changes(ledger);
     cleanup.push(async () => changes.close());

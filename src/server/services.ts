@@ -30,6 +30,7 @@ import type { Ledger } from "./ledger.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Migrations } from "./migrations.ts";
 import type { Nodes } from "./nodes.ts";
+import type { Questions } from "./questions.ts";
 import { readinessService } from "./readiness-service.ts";
 
 /** What a node may send in one request, at most. */
@@ -62,11 +63,12 @@ export interface Control {
   readonly learned: Learned;
   readonly migrations: Migrations;
   readonly nodes: Nodes;
+  readonly questions: Questions;
 }
 
 /** The API for nodes. Who calls is known from the certificate alone, never from a message. */
 export function nodeRoutes(router: ConnectRouter, control: Control): void {
-  const { ledger, identities, conversations, endpoints, learned, migrations, nodes } = control;
+  const { ledger, identities, conversations, endpoints, learned, migrations, nodes, questions } = control;
   const caller = (context: HandlerContext, attempted: string): PeerCertificate =>
     requireValid(context.values.get(peerKey), attempted, ledger.clock);
   const claimOf = (
@@ -217,6 +219,20 @@ export function nodeRoutes(router: ConnectRouter, control: Control): void {
     },
 
     ...readinessService(ledger, writer),
+
+    async askNode({ node, question }, context) {
+      const attempted = "ask another node";
+      const peer = writer(context, attempted);
+      if (question === undefined)
+        throw new WeftError({ code: "invalid-argument", attempted, reason: "the question is missing" });
+      return questions.askAsNode(peer.name, node, question);
+    },
+
+    answerQuestion({ id, answer }, context) {
+      const peer = writer(context, "answer a question");
+      if (answer !== undefined) questions.answer(peer.name, id, answer);
+      return {};
+    },
 
     async *watch(request, context) {
       const attempted = "watch the networks of a node";

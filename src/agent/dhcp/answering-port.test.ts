@@ -42,6 +42,7 @@ class Scene {
         if (frame instanceof Error) throw frame;
         return frame && { frame, interfaceIndex: 7, packetType: 0 };
       },
+      readLost: () => 0,
       send: (index, frame) => {
         assert.equal(index, 7);
         this.sent.push(frame);

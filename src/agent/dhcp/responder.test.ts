@@ -55,6 +55,7 @@ class Scene {
     this.done.push(`open ${index}`);
     return {
       receive: () => undefined,
+      readLost: () => 0,
       send: (at, frame) => {
         const message = decodeFrame(frame).layers[2];
         const isAdvertisement = message?.protocol === "icmpv6" && message.header.type === "router-advertisement";

@@ -82,6 +82,7 @@ class Scene {
         const frame = this.#waiting.shift();
         return frame && { frame, interfaceIndex: 7, packetType: 0 };
       },
+      readLost: () => 0,
       send: (index, frame) => {
         assert.equal(index, 7);
         this.#sent.push(frame);

@@ -147,10 +147,17 @@ export class FakeNamespace {
       openPacketSocket: () =>
         this.#do("open a packet socket", () => ({
           receive: () => undefined,
+          readLost: () => 0,
           send() {},
           onReadable: () => () => {},
           pause() {},
           close() {},
+        })),
+      openDatagramSocket: () =>
+        this.#do("open a datagram socket", () => ({
+          send: () => undefined,
+          readRefusal: () => undefined,
+          [Symbol.dispose]() {},
         })),
       close,
       [Symbol.dispose]: close,

@@ -8,6 +8,7 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import type { Message } from "@bufbuild/protobuf";
 import type { Block, Endpoint, FloatingAddress, Network, Node, NodeSettings, Place, Pod, Policy, Tenant, VtepAddresses } from "./resources_pb.js";
 import type { InPlaceProgressSchema, NetworkReadiness, WaitInPlaceRequestSchema } from "./readiness_pb.js";
+import type { ExamineRequest, Finding } from "./diagnosis_pb.js";
 
 /**
  * Describes the file weft/v1/admin.proto.
@@ -1167,6 +1168,57 @@ export declare type CancelMigrationResponse = Message<"weft.v1.CancelMigrationRe
 export declare const CancelMigrationResponseSchema: GenMessage<CancelMigrationResponse>;
 
 /**
+ * @generated from message weft.v1.ExamineNodesRequest
+ */
+export declare type ExamineNodesRequest = Message<"weft.v1.ExamineNodesRequest"> & {
+  /**
+   * None: all.
+   *
+   * @generated from field: repeated string nodes = 1;
+   */
+  nodes: string[];
+
+  /**
+   * @generated from field: weft.v1.ExamineRequest request = 2;
+   */
+  request?: ExamineRequest | undefined;
+};
+
+/**
+ * Describes the message weft.v1.ExamineNodesRequest.
+ * Use `create(ExamineNodesRequestSchema)` to create a new message.
+ */
+export declare const ExamineNodesRequestSchema: GenMessage<ExamineNodesRequest>;
+
+/**
+ * @generated from message weft.v1.NodeExamination
+ */
+export declare type NodeExamination = Message<"weft.v1.NodeExamination"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * Why it was not examined; empty: it was.
+   *
+   * @generated from field: string failure = 2;
+   */
+  failure: string;
+
+  /**
+   * @generated from field: repeated weft.v1.Finding findings = 3;
+   */
+  findings: Finding[];
+};
+
+/**
+ * Describes the message weft.v1.NodeExamination.
+ * Use `create(NodeExaminationSchema)` to create a new message.
+ */
+export declare const NodeExaminationSchema: GenMessage<NodeExamination>;
+
+/**
  * @generated from service weft.v1.AdminService
  */
 export declare const AdminService: GenService<{
@@ -1301,6 +1353,16 @@ export declare const AdminService: GenService<{
     methodKind: "unary";
     input: typeof ExplainPolicyRequestSchema;
     output: typeof ExplainPolicyResponseSchema;
+  },
+  /**
+   * Has nodes look at all of themselves. Tells of each when it has answered, whichever is first.
+   *
+   * @generated from rpc weft.v1.AdminService.ExamineNodes
+   */
+  examineNodes: {
+    methodKind: "server_streaming";
+    input: typeof ExamineNodesRequestSchema;
+    output: typeof NodeExaminationSchema;
   },
 }>;
 

@@ -7,6 +7,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { AllowedAddress, Bandwidth, Endpoint, Tap } from "./resources_pb.js";
+import type { ExamineRequestSchema, ExamineResponseSchema, KernelObject } from "./diagnosis_pb.js";
 import type { InPlaceProgressSchema, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
@@ -515,45 +516,6 @@ export declare type EndpointStatus = Message<"weft.v1.EndpointStatus"> & {
 export declare const EndpointStatusSchema: GenMessage<EndpointStatus>;
 
 /**
- * An object of the kernel, or of what weft does there, for programs.
- *
- * @generated from message weft.v1.KernelObject
- */
-export declare type KernelObject = Message<"weft.v1.KernelObject"> & {
-  /**
-   * FDB entry, tunnel, nft table, …; network and tenant: these themselves.
-   *
-   * @generated from field: string kind = 1;
-   */
-  kind: string;
-
-  /**
-   * Empty: it is of the whole node.
-   *
-   * @generated from field: string tenant = 2;
-   */
-  tenant: string;
-
-  /**
-   * @generated from field: string network = 3;
-   */
-  network: string;
-
-  /**
-   * Which of its kind: a MAC, an address, the name of a device.
-   *
-   * @generated from field: string key = 4;
-   */
-  key: string;
-};
-
-/**
- * Describes the message weft.v1.KernelObject.
- * Use `create(KernelObjectSchema)` to create a new message.
- */
-export declare const KernelObjectSchema: GenMessage<KernelObject>;
-
-/**
  * An object of the kernel that is not as it should be.
  *
  * @generated from message weft.v1.ObjectStatus
@@ -980,6 +942,16 @@ export declare const AgentService: GenService<{
     methodKind: "unary";
     input: typeof GetBandwidthUseRequestSchema;
     output: typeof GetBandwidthUseResponseSchema;
+  },
+  /**
+   * Looks at all of this node, and of the ways to others, and changes nothing.
+   *
+   * @generated from rpc weft.v1.AgentService.Examine
+   */
+  examine: {
+    methodKind: "server_streaming";
+    input: typeof ExamineRequestSchema;
+    output: typeof ExamineResponseSchema;
   },
 }>;
 

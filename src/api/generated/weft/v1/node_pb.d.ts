@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { Answer, AnswerSchema, AskedQuestion, Question } from "./diagnosis_pb.js";
 import type { Block, Endpoint, Network, Node, Pod, Policy, PolicyMember, Port } from "./resources_pb.js";
 import type { InPlaceProgressSchema, NetworkChange, ReportInPlaceRequestSchema, ReportInPlaceResponseSchema, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
@@ -13,6 +14,60 @@ import type { InPlaceProgressSchema, NetworkChange, ReportInPlaceRequestSchema, 
  * Describes the file weft/v1/node.proto.
  */
 export declare const file_weft_v1_node: GenFile;
+
+/**
+ * @generated from message weft.v1.AskNodeRequest
+ */
+export declare type AskNodeRequest = Message<"weft.v1.AskNodeRequest"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: weft.v1.Question question = 2;
+   */
+  question?: Question | undefined;
+};
+
+/**
+ * Describes the message weft.v1.AskNodeRequest.
+ * Use `create(AskNodeRequestSchema)` to create a new message.
+ */
+export declare const AskNodeRequestSchema: GenMessage<AskNodeRequest>;
+
+/**
+ * @generated from message weft.v1.AnswerQuestionRequest
+ */
+export declare type AnswerQuestionRequest = Message<"weft.v1.AnswerQuestionRequest"> & {
+  /**
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * @generated from field: weft.v1.Answer answer = 2;
+   */
+  answer?: Answer | undefined;
+};
+
+/**
+ * Describes the message weft.v1.AnswerQuestionRequest.
+ * Use `create(AnswerQuestionRequestSchema)` to create a new message.
+ */
+export declare const AnswerQuestionRequestSchema: GenMessage<AnswerQuestionRequest>;
+
+/**
+ * @generated from message weft.v1.AnswerQuestionResponse
+ */
+export declare type AnswerQuestionResponse = Message<"weft.v1.AnswerQuestionResponse"> & {
+};
+
+/**
+ * Describes the message weft.v1.AnswerQuestionResponse.
+ * Use `create(AnswerQuestionResponseSchema)` to create a new message.
+ */
+export declare const AnswerQuestionResponseSchema: GenMessage<AnswerQuestionResponse>;
 
 /**
  * @generated from message weft.v1.JoinRequest
@@ -857,6 +912,14 @@ export declare type WatchChange = Message<"weft.v1.WatchChange"> & {
      */
     value: string;
     case: "podRemoved";
+  } | {
+    /**
+     * Somebody asks this node something. Says nothing of the state.
+     *
+     * @generated from field: weft.v1.AskedQuestion asked = 120;
+     */
+    value: AskedQuestion;
+    case: "asked";
   } | { case: undefined; value?: undefined };
 };
 
@@ -1208,6 +1271,26 @@ export declare const NodeService: GenService<{
     methodKind: "server_streaming";
     input: typeof WaitInPlaceRequestSchema;
     output: typeof InPlaceProgressSchema;
+  },
+  /**
+   * Asks another node, which hosts the network in question, too. Answers when that one has.
+   *
+   * @generated from rpc weft.v1.NodeService.AskNode
+   */
+  askNode: {
+    methodKind: "unary";
+    input: typeof AskNodeRequestSchema;
+    output: typeof AnswerSchema;
+  },
+  /**
+   * To a question that the watch of this node has told.
+   *
+   * @generated from rpc weft.v1.NodeService.AnswerQuestion
+   */
+  answerQuestion: {
+    methodKind: "unary";
+    input: typeof AnswerQuestionRequestSchema;
+    output: typeof AnswerQuestionResponseSchema;
   },
 }>;
 

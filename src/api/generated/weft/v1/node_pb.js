@@ -5,6 +5,7 @@
 /* eslint-disable */
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import { file_weft_v1_diagnosis } from "./diagnosis_pb.js";
 import { file_weft_v1_readiness } from "./readiness_pb.js";
 import { file_weft_v1_resources } from "./resources_pb.js";
 
@@ -12,259 +13,280 @@ import { file_weft_v1_resources } from "./resources_pb.js";
  * Describes the file weft/v1/node.proto.
  */
 export const file_weft_v1_node = /*@__PURE__*/
-  fileDesc("ChJ3ZWZ0L3YxL25vZGUucHJvdG8SB3dlZnQudjEiRwoLSm9pblJlcXVlc3QSDQoFdG9rZW4YASABKAkSDAoEbm9kZRgCIAEoCRIbChNjZXJ0aWZpY2F0ZV9yZXF1ZXN0GAMgASgMIjsKDEpvaW5SZXNwb25zZRITCgtjZXJ0aWZpY2F0ZRgBIAEoCRIWCg5jYV9jZXJ0aWZpY2F0ZRgCIAEoCSI2ChdSZW5ld0NlcnRpZmljYXRlUmVxdWVzdBIbChNjZXJ0aWZpY2F0ZV9yZXF1ZXN0GAEgASgMIkcKGFJlbmV3Q2VydGlmaWNhdGVSZXNwb25zZRITCgtjZXJ0aWZpY2F0ZRgBIAEoCRIWCg5jYV9jZXJ0aWZpY2F0ZRgCIAEoCSKFAQoPUmVnaXN0ZXJSZXF1ZXN0EhEKCXZ0ZXBfaXB2NBgBIAEoCRIRCgl2dGVwX2lwdjYYAiABKAkSFAoMdW5kZXJsYXlfbXR1GAMgASgNEhMKC2luY2FybmF0aW9uGAggASgMEhMKC3dhc19yZWZ1c2VkGAkgASgISgQIBBAFUgZsYWJlbHMiLwoQUmVnaXN0ZXJSZXNwb25zZRIbCgRub2RlGAEgASgLMg0ud2VmdC52MS5Ob2RlIt4BChVDcmVhdGVFbmRwb2ludFJlcXVlc3QSCgoCaWQYASABKAkSDwoHbmV0d29yaxgCIAEoCRISCgphdHRhY2htZW50GAMgASgJEgsKA21hYxgEIAEoCRILCgNpcHMYBSADKAkSOgoGbGFiZWxzGFAgAygLMioud2VmdC52MS5DcmVhdGVFbmRwb2ludFJlcXVlc3QuTGFiZWxzRW50cnkSDwoHbW92YWJsZRhmIAEoCBotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjsKFlByZXBhcmVFbmRwb2ludFJlcXVlc3QSDwoHbmV0d29yaxgBIAEoCRIQCghlbmRwb2ludBgCIAEoCSJQChdQcmVwYXJlRW5kcG9pbnRSZXNwb25zZRIjCghlbmRwb2ludBgBIAEoCzIRLndlZnQudjEuRW5kcG9pbnQSEAoIcmV2aXNpb24YAiABKAQiSwoQT2ZmZXJQb3J0UmVxdWVzdBIKCgJpZBgBIAEoCRIbCgRwb3J0GAIgASgLMg0ud2VmdC52MS5Qb3J0Eg4KBnJlYXNvbhgDIAEoCSITChFPZmZlclBvcnRSZXNwb25zZSIhChNBd2FpdFN0YW5kYnlSZXF1ZXN0EgoKAmlkGAEgASgJIhYKFEF3YWl0U3RhbmRieVJlc3BvbnNlIjkKF1Rha2VPdmVyRW5kcG9pbnRSZXF1ZXN0EgoKAmlkGAEgASgJEhIKCmF0dGFjaG1lbnQYAiABKAkiLAoYVGFrZU92ZXJFbmRwb2ludFJlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgEIjQKFkRlY2xpbmVFbmRwb2ludFJlcXVlc3QSCgoCaWQYASABKAkSDgoGcmVhc29uGAIgASgJIhkKF0RlY2xpbmVFbmRwb2ludFJlc3BvbnNlIncKFkNyZWF0ZUVuZHBvaW50UmVzcG9uc2USIwoIZW5kcG9pbnQYASABKAsyES53ZWZ0LnYxLkVuZHBvaW50EiYKB25ldHdvcmsYAiABKAsyFS53ZWZ0LnYxLk5ldHdvcmtTdGF0ZRIQCghyZXZpc2lvbhgDIAEoBCJUChVQdWJsaXNoTGVhcm5lZFJlcXVlc3QSDwoHbmV0d29yaxgBIAEoCRIqCglhZGRyZXNzZXMYAiADKAsyFy53ZWZ0LnYxLkxlYXJuZWRBZGRyZXNzIjYKDkxlYXJuZWRBZGRyZXNzEgoKAmlkGAEgASgJEgsKA21hYxgCIAEoCRILCgNpcHMYAyADKAkiVQoWUHVibGlzaExlYXJuZWRSZXNwb25zZRIpCghvdXRjb21lcxgBIAMoCzIXLndlZnQudjEuTGVhcm5lZE91dGNvbWUSEAoIcmV2aXNpb24YAiABKAQiWgoOTGVhcm5lZE91dGNvbWUSIwoIZW5kcG9pbnQYASABKAsyES53ZWZ0LnYxLkVuZHBvaW50Eg4KBnJlYXNvbhgCIAEoCRITCgtyZXRyeV9hZnRlchgDIAEoDSIlChZEZWxldGVFbmRwb2ludHNSZXF1ZXN0EgsKA2lkcxgBIAMoCSIrChdEZWxldGVFbmRwb2ludHNSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoBCKEAQoQU2V0TGFiZWxzUmVxdWVzdBIKCgJpZBgBIAEoCRI1CgZsYWJlbHMYAiADKAsyJS53ZWZ0LnYxLlNldExhYmVsc1JlcXVlc3QuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIlChFTZXRMYWJlbHNSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoBCKXAQoMV2F0Y2hSZXF1ZXN0EhAKCHJldmlzaW9uGAEgASgEEhAKCG5ldHdvcmtzGAIgAygJEhMKC2luY2FybmF0aW9uGAggASgMEhMKC3dhc19yZWZ1c2VkGAkgASgIEg8KB3JlcG9ydHMYFCABKAgSEAoIaW5fcGFydHMYFSABKAgSFgoOcG9saWN5X3RlbmFudHMYUCADKAkiWgoNV2F0Y2hSZXNwb25zZRIlCgdjaGFuZ2VzGAEgAygLMhQud2VmdC52MS5XYXRjaENoYW5nZRIQCghyZXZpc2lvbhgCIAEoBBIQCghjb21wbGV0ZRgDIAEoCCK7BgoLV2F0Y2hDaGFuZ2USLgoNbmV0d29ya19iZWdpbhgBIAEoCzIVLndlZnQudjEuTmV0d29ya1N0YXRlSAASKAoHbmV0d29yaxgCIAEoCzIVLndlZnQudjEuTmV0d29ya1N0YXRlSAASGQoPbmV0d29ya19yZW1vdmVkGAMgASgJSAASJQoIZW5kcG9pbnQYBCABKAsyES53ZWZ0LnYxLkVuZHBvaW50SAASNgoQZW5kcG9pbnRfcmVtb3ZlZBgFIAEoCzIaLndlZnQudjEuRW5kcG9pbnRSZWZlcmVuY2VIABIdCgRub2RlGAYgASgLMg0ud2VmdC52MS5Ob2RlSAASFgoMbm9kZV9yZW1vdmVkGAcgASgJSAASFQoLbm9kZXNfYmVnaW4YCCABKAhIABIfCgVibG9jaxgJIAEoCzIOLndlZnQudjEuQmxvY2tIABIwCg1ibG9ja19yZW1vdmVkGAogASgLMhcud2VmdC52MS5CbG9ja1JlZmVyZW5jZUgAEhcKDWFnZW50X3JlZnVzZWQYDyABKAlIABIUCgpyZXBvcnRfbm93GBEgASgISAASMAoPbmV0d29ya19mb2xsb3dzGBAgASgLMhUud2VmdC52MS5OZXR3b3JrU3RhdGVIABIYCg5wb2xpY2llc19iZWdpbhhQIAEoCUgAEhoKEHBvbGljaWVzX3Jlc3VtZWQYUSABKAlIABIaChBwb2xpY2llc19yZW1vdmVkGFIgASgJSAASIQoGcG9saWN5GFMgASgLMg8ud2VmdC52MS5Qb2xpY3lIABIyCg5wb2xpY3lfcmVtb3ZlZBhUIAEoCzIYLndlZnQudjEuUG9saWN5UmVmZXJlbmNlSAASLgoNcG9saWN5X21lbWJlchhVIAEoCzIVLndlZnQudjEuUG9saWN5TWVtYmVySAASPwoVcG9saWN5X21lbWJlcl9yZW1vdmVkGFYgASgLMh4ud2VmdC52MS5Qb2xpY3lNZW1iZXJSZWZlcmVuY2VIABIbCgNwb2QYbiABKAsyDC53ZWZ0LnYxLlBvZEgAEhUKC3BvZF9yZW1vdmVkGG8gASgJSABCCAoGY2hhbmdlIigKFUdldE5ldHdvcmtQYXJ0UmVxdWVzdBIPCgduZXR3b3JrGAEgASgJIlEKFkdldE5ldHdvcmtQYXJ0UmVzcG9uc2USJQoHY2hhbmdlcxgBIAMoCzIULndlZnQudjEuV2F0Y2hDaGFuZ2USEAoIY29tcGxldGUYAiABKAgimAEKDE5ldHdvcmtTdGF0ZRIhCgduZXR3b3JrGAEgASgLMhAud2VmdC52MS5OZXR3b3JrEhUKDWVmZmVjdGl2ZV9tdHUYAiABKA0SJgoGY2hhbmdlGBQgASgLMhYud2VmdC52MS5OZXR3b3JrQ2hhbmdlEhMKC2xlZnRfYmVoaW5kGBUgAygJEhEKCXBsYWNlbWVudBgWIAEoCSIvCg5CbG9ja1JlZmVyZW5jZRIPCgduZXR3b3JrGAEgASgJEgwKBGNpZHIYAiABKAkiLwoPUG9saWN5UmVmZXJlbmNlEg4KBnRlbmFudBgBIAEoCRIMCgRuYW1lGAIgASgJIkQKFVBvbGljeU1lbWJlclJlZmVyZW5jZRIOCgZ0ZW5hbnQYASABKAkSDwoHbmV0d29yaxgCIAEoCRIKCgJpZBgDIAEoCSIwChFFbmRwb2ludFJlZmVyZW5jZRIPCgduZXR3b3JrGAEgASgJEgoKAmlkGAIgASgJMtcJCgtOb2RlU2VydmljZRIzCgRKb2luEhQud2VmdC52MS5Kb2luUmVxdWVzdBoVLndlZnQudjEuSm9pblJlc3BvbnNlElcKEFJlbmV3Q2VydGlmaWNhdGUSIC53ZWZ0LnYxLlJlbmV3Q2VydGlmaWNhdGVSZXF1ZXN0GiEud2VmdC52MS5SZW5ld0NlcnRpZmljYXRlUmVzcG9uc2USPwoIUmVnaXN0ZXISGC53ZWZ0LnYxLlJlZ2lzdGVyUmVxdWVzdBoZLndlZnQudjEuUmVnaXN0ZXJSZXNwb25zZRJRCg5DcmVhdGVFbmRwb2ludBIeLndlZnQudjEuQ3JlYXRlRW5kcG9pbnRSZXF1ZXN0Gh8ud2VmdC52MS5DcmVhdGVFbmRwb2ludFJlc3BvbnNlElQKD1ByZXBhcmVFbmRwb2ludBIfLndlZnQudjEuUHJlcGFyZUVuZHBvaW50UmVxdWVzdBogLndlZnQudjEuUHJlcGFyZUVuZHBvaW50UmVzcG9uc2USQgoJT2ZmZXJQb3J0Ehkud2VmdC52MS5PZmZlclBvcnRSZXF1ZXN0Ghoud2VmdC52MS5PZmZlclBvcnRSZXNwb25zZRJLCgxBd2FpdFN0YW5kYnkSHC53ZWZ0LnYxLkF3YWl0U3RhbmRieVJlcXVlc3QaHS53ZWZ0LnYxLkF3YWl0U3RhbmRieVJlc3BvbnNlElcKEFRha2VPdmVyRW5kcG9pbnQSIC53ZWZ0LnYxLlRha2VPdmVyRW5kcG9pbnRSZXF1ZXN0GiEud2VmdC52MS5UYWtlT3ZlckVuZHBvaW50UmVzcG9uc2USVAoPRGVjbGluZUVuZHBvaW50Eh8ud2VmdC52MS5EZWNsaW5lRW5kcG9pbnRSZXF1ZXN0GiAud2VmdC52MS5EZWNsaW5lRW5kcG9pbnRSZXNwb25zZRJUCg9EZWxldGVFbmRwb2ludHMSHy53ZWZ0LnYxLkRlbGV0ZUVuZHBvaW50c1JlcXVlc3QaIC53ZWZ0LnYxLkRlbGV0ZUVuZHBvaW50c1Jlc3BvbnNlEkIKCVNldExhYmVscxIZLndlZnQudjEuU2V0TGFiZWxzUmVxdWVzdBoaLndlZnQudjEuU2V0TGFiZWxzUmVzcG9uc2USUQoOUHVibGlzaExlYXJuZWQSHi53ZWZ0LnYxLlB1Ymxpc2hMZWFybmVkUmVxdWVzdBofLndlZnQudjEuUHVibGlzaExlYXJuZWRSZXNwb25zZRI4CgVXYXRjaBIVLndlZnQudjEuV2F0Y2hSZXF1ZXN0GhYud2VmdC52MS5XYXRjaFJlc3BvbnNlMAESUQoOR2V0TmV0d29ya1BhcnQSHi53ZWZ0LnYxLkdldE5ldHdvcmtQYXJ0UmVxdWVzdBofLndlZnQudjEuR2V0TmV0d29ya1BhcnRSZXNwb25zZRJOCg1SZXBvcnRJblBsYWNlEh0ud2VmdC52MS5SZXBvcnRJblBsYWNlUmVxdWVzdBoeLndlZnQudjEuUmVwb3J0SW5QbGFjZVJlc3BvbnNlEkYKC1dhaXRJblBsYWNlEhsud2VmdC52MS5XYWl0SW5QbGFjZVJlcXVlc3QaGC53ZWZ0LnYxLkluUGxhY2VQcm9ncmVzczABYgZwcm90bzM", [file_weft_v1_readiness, file_weft_v1_resources]);
+  fileDesc("ChJ3ZWZ0L3YxL25vZGUucHJvdG8SB3dlZnQudjEiQwoOQXNrTm9kZVJlcXVlc3QSDAoEbm9kZRgBIAEoCRIjCghxdWVzdGlvbhgCIAEoCzIRLndlZnQudjEuUXVlc3Rpb24iRAoVQW5zd2VyUXVlc3Rpb25SZXF1ZXN0EgoKAmlkGAEgASgEEh8KBmFuc3dlchgCIAEoCzIPLndlZnQudjEuQW5zd2VyIhgKFkFuc3dlclF1ZXN0aW9uUmVzcG9uc2UiRwoLSm9pblJlcXVlc3QSDQoFdG9rZW4YASABKAkSDAoEbm9kZRgCIAEoCRIbChNjZXJ0aWZpY2F0ZV9yZXF1ZXN0GAMgASgMIjsKDEpvaW5SZXNwb25zZRITCgtjZXJ0aWZpY2F0ZRgBIAEoCRIWCg5jYV9jZXJ0aWZpY2F0ZRgCIAEoCSI2ChdSZW5ld0NlcnRpZmljYXRlUmVxdWVzdBIbChNjZXJ0aWZpY2F0ZV9yZXF1ZXN0GAEgASgMIkcKGFJlbmV3Q2VydGlmaWNhdGVSZXNwb25zZRITCgtjZXJ0aWZpY2F0ZRgBIAEoCRIWCg5jYV9jZXJ0aWZpY2F0ZRgCIAEoCSKFAQoPUmVnaXN0ZXJSZXF1ZXN0EhEKCXZ0ZXBfaXB2NBgBIAEoCRIRCgl2dGVwX2lwdjYYAiABKAkSFAoMdW5kZXJsYXlfbXR1GAMgASgNEhMKC2luY2FybmF0aW9uGAggASgMEhMKC3dhc19yZWZ1c2VkGAkgASgISgQIBBAFUgZsYWJlbHMiLwoQUmVnaXN0ZXJSZXNwb25zZRIbCgRub2RlGAEgASgLMg0ud2VmdC52MS5Ob2RlIt4BChVDcmVhdGVFbmRwb2ludFJlcXVlc3QSCgoCaWQYASABKAkSDwoHbmV0d29yaxgCIAEoCRISCgphdHRhY2htZW50GAMgASgJEgsKA21hYxgEIAEoCRILCgNpcHMYBSADKAkSOgoGbGFiZWxzGFAgAygLMioud2VmdC52MS5DcmVhdGVFbmRwb2ludFJlcXVlc3QuTGFiZWxzRW50cnkSDwoHbW92YWJsZRhmIAEoCBotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjsKFlByZXBhcmVFbmRwb2ludFJlcXVlc3QSDwoHbmV0d29yaxgBIAEoCRIQCghlbmRwb2ludBgCIAEoCSJQChdQcmVwYXJlRW5kcG9pbnRSZXNwb25zZRIjCghlbmRwb2ludBgBIAEoCzIRLndlZnQudjEuRW5kcG9pbnQSEAoIcmV2aXNpb24YAiABKAQiSwoQT2ZmZXJQb3J0UmVxdWVzdBIKCgJpZBgBIAEoCRIbCgRwb3J0GAIgASgLMg0ud2VmdC52MS5Qb3J0Eg4KBnJlYXNvbhgDIAEoCSITChFPZmZlclBvcnRSZXNwb25zZSIhChNBd2FpdFN0YW5kYnlSZXF1ZXN0EgoKAmlkGAEgASgJIhYKFEF3YWl0U3RhbmRieVJlc3BvbnNlIjkKF1Rha2VPdmVyRW5kcG9pbnRSZXF1ZXN0EgoKAmlkGAEgASgJEhIKCmF0dGFjaG1lbnQYAiABKAkiLAoYVGFrZU92ZXJFbmRwb2ludFJlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgEIjQKFkRlY2xpbmVFbmRwb2ludFJlcXVlc3QSCgoCaWQYASABKAkSDgoGcmVhc29uGAIgASgJIhkKF0RlY2xpbmVFbmRwb2ludFJlc3BvbnNlIncKFkNyZWF0ZUVuZHBvaW50UmVzcG9uc2USIwoIZW5kcG9pbnQYASABKAsyES53ZWZ0LnYxLkVuZHBvaW50EiYKB25ldHdvcmsYAiABKAsyFS53ZWZ0LnYxLk5ldHdvcmtTdGF0ZRIQCghyZXZpc2lvbhgDIAEoBCJUChVQdWJsaXNoTGVhcm5lZFJlcXVlc3QSDwoHbmV0d29yaxgBIAEoCRIqCglhZGRyZXNzZXMYAiADKAsyFy53ZWZ0LnYxLkxlYXJuZWRBZGRyZXNzIjYKDkxlYXJuZWRBZGRyZXNzEgoKAmlkGAEgASgJEgsKA21hYxgCIAEoCRILCgNpcHMYAyADKAkiVQoWUHVibGlzaExlYXJuZWRSZXNwb25zZRIpCghvdXRjb21lcxgBIAMoCzIXLndlZnQudjEuTGVhcm5lZE91dGNvbWUSEAoIcmV2aXNpb24YAiABKAQiWgoOTGVhcm5lZE91dGNvbWUSIwoIZW5kcG9pbnQYASABKAsyES53ZWZ0LnYxLkVuZHBvaW50Eg4KBnJlYXNvbhgCIAEoCRITCgtyZXRyeV9hZnRlchgDIAEoDSIlChZEZWxldGVFbmRwb2ludHNSZXF1ZXN0EgsKA2lkcxgBIAMoCSIrChdEZWxldGVFbmRwb2ludHNSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoBCKEAQoQU2V0TGFiZWxzUmVxdWVzdBIKCgJpZBgBIAEoCRI1CgZsYWJlbHMYAiADKAsyJS53ZWZ0LnYxLlNldExhYmVsc1JlcXVlc3QuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIlChFTZXRMYWJlbHNSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoBCKXAQoMV2F0Y2hSZXF1ZXN0EhAKCHJldmlzaW9uGAEgASgEEhAKCG5ldHdvcmtzGAIgAygJEhMKC2luY2FybmF0aW9uGAggASgMEhMKC3dhc19yZWZ1c2VkGAkgASgIEg8KB3JlcG9ydHMYFCABKAgSEAoIaW5fcGFydHMYFSABKAgSFgoOcG9saWN5X3RlbmFudHMYUCADKAkiWgoNV2F0Y2hSZXNwb25zZRIlCgdjaGFuZ2VzGAEgAygLMhQud2VmdC52MS5XYXRjaENoYW5nZRIQCghyZXZpc2lvbhgCIAEoBBIQCghjb21wbGV0ZRgDIAEoCCLkBgoLV2F0Y2hDaGFuZ2USLgoNbmV0d29ya19iZWdpbhgBIAEoCzIVLndlZnQudjEuTmV0d29ya1N0YXRlSAASKAoHbmV0d29yaxgCIAEoCzIVLndlZnQudjEuTmV0d29ya1N0YXRlSAASGQoPbmV0d29ya19yZW1vdmVkGAMgASgJSAASJQoIZW5kcG9pbnQYBCABKAsyES53ZWZ0LnYxLkVuZHBvaW50SAASNgoQZW5kcG9pbnRfcmVtb3ZlZBgFIAEoCzIaLndlZnQudjEuRW5kcG9pbnRSZWZlcmVuY2VIABIdCgRub2RlGAYgASgLMg0ud2VmdC52MS5Ob2RlSAASFgoMbm9kZV9yZW1vdmVkGAcgASgJSAASFQoLbm9kZXNfYmVnaW4YCCABKAhIABIfCgVibG9jaxgJIAEoCzIOLndlZnQudjEuQmxvY2tIABIwCg1ibG9ja19yZW1vdmVkGAogASgLMhcud2VmdC52MS5CbG9ja1JlZmVyZW5jZUgAEhcKDWFnZW50X3JlZnVzZWQYDyABKAlIABIUCgpyZXBvcnRfbm93GBEgASgISAASMAoPbmV0d29ya19mb2xsb3dzGBAgASgLMhUud2VmdC52MS5OZXR3b3JrU3RhdGVIABIYCg5wb2xpY2llc19iZWdpbhhQIAEoCUgAEhoKEHBvbGljaWVzX3Jlc3VtZWQYUSABKAlIABIaChBwb2xpY2llc19yZW1vdmVkGFIgASgJSAASIQoGcG9saWN5GFMgASgLMg8ud2VmdC52MS5Qb2xpY3lIABIyCg5wb2xpY3lfcmVtb3ZlZBhUIAEoCzIYLndlZnQudjEuUG9saWN5UmVmZXJlbmNlSAASLgoNcG9saWN5X21lbWJlchhVIAEoCzIVLndlZnQudjEuUG9saWN5TWVtYmVySAASPwoVcG9saWN5X21lbWJlcl9yZW1vdmVkGFYgASgLMh4ud2VmdC52MS5Qb2xpY3lNZW1iZXJSZWZlcmVuY2VIABIbCgNwb2QYbiABKAsyDC53ZWZ0LnYxLlBvZEgAEhUKC3BvZF9yZW1vdmVkGG8gASgJSAASJwoFYXNrZWQYeCABKAsyFi53ZWZ0LnYxLkFza2VkUXVlc3Rpb25IAEIICgZjaGFuZ2UiKAoVR2V0TmV0d29ya1BhcnRSZXF1ZXN0Eg8KB25ldHdvcmsYASABKAkiUQoWR2V0TmV0d29ya1BhcnRSZXNwb25zZRIlCgdjaGFuZ2VzGAEgAygLMhQud2VmdC52MS5XYXRjaENoYW5nZRIQCghjb21wbGV0ZRgCIAEoCCKYAQoMTmV0d29ya1N0YXRlEiEKB25ldHdvcmsYASABKAsyEC53ZWZ0LnYxLk5ldHdvcmsSFQoNZWZmZWN0aXZlX210dRgCIAEoDRImCgZjaGFuZ2UYFCABKAsyFi53ZWZ0LnYxLk5ldHdvcmtDaGFuZ2USEwoLbGVmdF9iZWhpbmQYFSADKAkSEQoJcGxhY2VtZW50GBYgASgJIi8KDkJsb2NrUmVmZXJlbmNlEg8KB25ldHdvcmsYASABKAkSDAoEY2lkchgCIAEoCSIvCg9Qb2xpY3lSZWZlcmVuY2USDgoGdGVuYW50GAEgASgJEgwKBG5hbWUYAiABKAkiRAoVUG9saWN5TWVtYmVyUmVmZXJlbmNlEg4KBnRlbmFudBgBIAEoCRIPCgduZXR3b3JrGAIgASgJEgoKAmlkGAMgASgJIjAKEUVuZHBvaW50UmVmZXJlbmNlEg8KB25ldHdvcmsYASABKAkSCgoCaWQYAiABKAky3woKC05vZGVTZXJ2aWNlEjMKBEpvaW4SFC53ZWZ0LnYxLkpvaW5SZXF1ZXN0GhUud2VmdC52MS5Kb2luUmVzcG9uc2USVwoQUmVuZXdDZXJ0aWZpY2F0ZRIgLndlZnQudjEuUmVuZXdDZXJ0aWZpY2F0ZVJlcXVlc3QaIS53ZWZ0LnYxLlJlbmV3Q2VydGlmaWNhdGVSZXNwb25zZRI/CghSZWdpc3RlchIYLndlZnQudjEuUmVnaXN0ZXJSZXF1ZXN0Ghkud2VmdC52MS5SZWdpc3RlclJlc3BvbnNlElEKDkNyZWF0ZUVuZHBvaW50Eh4ud2VmdC52MS5DcmVhdGVFbmRwb2ludFJlcXVlc3QaHy53ZWZ0LnYxLkNyZWF0ZUVuZHBvaW50UmVzcG9uc2USVAoPUHJlcGFyZUVuZHBvaW50Eh8ud2VmdC52MS5QcmVwYXJlRW5kcG9pbnRSZXF1ZXN0GiAud2VmdC52MS5QcmVwYXJlRW5kcG9pbnRSZXNwb25zZRJCCglPZmZlclBvcnQSGS53ZWZ0LnYxLk9mZmVyUG9ydFJlcXVlc3QaGi53ZWZ0LnYxLk9mZmVyUG9ydFJlc3BvbnNlEksKDEF3YWl0U3RhbmRieRIcLndlZnQudjEuQXdhaXRTdGFuZGJ5UmVxdWVzdBodLndlZnQudjEuQXdhaXRTdGFuZGJ5UmVzcG9uc2USVwoQVGFrZU92ZXJFbmRwb2ludBIgLndlZnQudjEuVGFrZU92ZXJFbmRwb2ludFJlcXVlc3QaIS53ZWZ0LnYxLlRha2VPdmVyRW5kcG9pbnRSZXNwb25zZRJUCg9EZWNsaW5lRW5kcG9pbnQSHy53ZWZ0LnYxLkRlY2xpbmVFbmRwb2ludFJlcXVlc3QaIC53ZWZ0LnYxLkRlY2xpbmVFbmRwb2ludFJlc3BvbnNlElQKD0RlbGV0ZUVuZHBvaW50cxIfLndlZnQudjEuRGVsZXRlRW5kcG9pbnRzUmVxdWVzdBogLndlZnQudjEuRGVsZXRlRW5kcG9pbnRzUmVzcG9uc2USQgoJU2V0TGFiZWxzEhkud2VmdC52MS5TZXRMYWJlbHNSZXF1ZXN0Ghoud2VmdC52MS5TZXRMYWJlbHNSZXNwb25zZRJRCg5QdWJsaXNoTGVhcm5lZBIeLndlZnQudjEuUHVibGlzaExlYXJuZWRSZXF1ZXN0Gh8ud2VmdC52MS5QdWJsaXNoTGVhcm5lZFJlc3BvbnNlEjgKBVdhdGNoEhUud2VmdC52MS5XYXRjaFJlcXVlc3QaFi53ZWZ0LnYxLldhdGNoUmVzcG9uc2UwARJRCg5HZXROZXR3b3JrUGFydBIeLndlZnQudjEuR2V0TmV0d29ya1BhcnRSZXF1ZXN0Gh8ud2VmdC52MS5HZXROZXR3b3JrUGFydFJlc3BvbnNlEk4KDVJlcG9ydEluUGxhY2USHS53ZWZ0LnYxLlJlcG9ydEluUGxhY2VSZXF1ZXN0Gh4ud2VmdC52MS5SZXBvcnRJblBsYWNlUmVzcG9uc2USRgoLV2FpdEluUGxhY2USGy53ZWZ0LnYxLldhaXRJblBsYWNlUmVxdWVzdBoYLndlZnQudjEuSW5QbGFjZVByb2dyZXNzMAESMwoHQXNrTm9kZRIXLndlZnQudjEuQXNrTm9kZVJlcXVlc3QaDy53ZWZ0LnYxLkFuc3dlchJRCg5BbnN3ZXJRdWVzdGlvbhIeLndlZnQudjEuQW5zd2VyUXVlc3Rpb25SZXF1ZXN0Gh8ud2VmdC52MS5BbnN3ZXJRdWVzdGlvblJlc3BvbnNlYgZwcm90bzM", [file_weft_v1_diagnosis, file_weft_v1_readiness, file_weft_v1_resources]);
+
+/**
+ * Describes the message weft.v1.AskNodeRequest.
+ * Use `create(AskNodeRequestSchema)` to create a new message.
+ */
+export const AskNodeRequestSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 0);
+
+/**
+ * Describes the message weft.v1.AnswerQuestionRequest.
+ * Use `create(AnswerQuestionRequestSchema)` to create a new message.
+ */
+export const AnswerQuestionRequestSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 1);
+
+/**
+ * Describes the message weft.v1.AnswerQuestionResponse.
+ * Use `create(AnswerQuestionResponseSchema)` to create a new message.
+ */
+export const AnswerQuestionResponseSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_node, 2);
 
 /**
  * Describes the message weft.v1.JoinRequest.
  * Use `create(JoinRequestSchema)` to create a new message.
  */
 export const JoinRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 0);
+  messageDesc(file_weft_v1_node, 3);
 
 /**
  * Describes the message weft.v1.JoinResponse.
  * Use `create(JoinResponseSchema)` to create a new message.
  */
 export const JoinResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 1);
+  messageDesc(file_weft_v1_node, 4);
 
 /**
  * Describes the message weft.v1.RenewCertificateRequest.
  * Use `create(RenewCertificateRequestSchema)` to create a new message.
  */
 export const RenewCertificateRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 2);
+  messageDesc(file_weft_v1_node, 5);
 
 /**
  * Describes the message weft.v1.RenewCertificateResponse.
  * Use `create(RenewCertificateResponseSchema)` to create a new message.
  */
 export const RenewCertificateResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 3);
+  messageDesc(file_weft_v1_node, 6);
 
 /**
  * Describes the message weft.v1.RegisterRequest.
  * Use `create(RegisterRequestSchema)` to create a new message.
  */
 export const RegisterRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 4);
+  messageDesc(file_weft_v1_node, 7);
 
 /**
  * Describes the message weft.v1.RegisterResponse.
  * Use `create(RegisterResponseSchema)` to create a new message.
  */
 export const RegisterResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 5);
+  messageDesc(file_weft_v1_node, 8);
 
 /**
  * Describes the message weft.v1.CreateEndpointRequest.
  * Use `create(CreateEndpointRequestSchema)` to create a new message.
  */
 export const CreateEndpointRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 6);
+  messageDesc(file_weft_v1_node, 9);
 
 /**
  * Describes the message weft.v1.PrepareEndpointRequest.
  * Use `create(PrepareEndpointRequestSchema)` to create a new message.
  */
 export const PrepareEndpointRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 7);
+  messageDesc(file_weft_v1_node, 10);
 
 /**
  * Describes the message weft.v1.PrepareEndpointResponse.
  * Use `create(PrepareEndpointResponseSchema)` to create a new message.
  */
 export const PrepareEndpointResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 8);
+  messageDesc(file_weft_v1_node, 11);
 
 /**
  * Describes the message weft.v1.OfferPortRequest.
  * Use `create(OfferPortRequestSchema)` to create a new message.
  */
 export const OfferPortRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 9);
+  messageDesc(file_weft_v1_node, 12);
 
 /**
  * Describes the message weft.v1.OfferPortResponse.
  * Use `create(OfferPortResponseSchema)` to create a new message.
  */
 export const OfferPortResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 10);
+  messageDesc(file_weft_v1_node, 13);
 
 /**
  * Describes the message weft.v1.AwaitStandbyRequest.
  * Use `create(AwaitStandbyRequestSchema)` to create a new message.
  */
 export const AwaitStandbyRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 11);
+  messageDesc(file_weft_v1_node, 14);
 
 /**
  * Describes the message weft.v1.AwaitStandbyResponse.
  * Use `create(AwaitStandbyResponseSchema)` to create a new message.
  */
 export const AwaitStandbyResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 12);
+  messageDesc(file_weft_v1_node, 15);
 
 /**
  * Describes the message weft.v1.TakeOverEndpointRequest.
  * Use `create(TakeOverEndpointRequestSchema)` to create a new message.
  */
 export const TakeOverEndpointRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 13);
+  messageDesc(file_weft_v1_node, 16);
 
 /**
  * Describes the message weft.v1.TakeOverEndpointResponse.
  * Use `create(TakeOverEndpointResponseSchema)` to create a new message.
  */
 export const TakeOverEndpointResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 14);
+  messageDesc(file_weft_v1_node, 17);
 
 /**
  * Describes the message weft.v1.DeclineEndpointRequest.
  * Use `create(DeclineEndpointRequestSchema)` to create a new message.
  */
 export const DeclineEndpointRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 15);
+  messageDesc(file_weft_v1_node, 18);
 
 /**
  * Describes the message weft.v1.DeclineEndpointResponse.
  * Use `create(DeclineEndpointResponseSchema)` to create a new message.
  */
 export const DeclineEndpointResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 16);
+  messageDesc(file_weft_v1_node, 19);
 
 /**
  * Describes the message weft.v1.CreateEndpointResponse.
  * Use `create(CreateEndpointResponseSchema)` to create a new message.
  */
 export const CreateEndpointResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 17);
+  messageDesc(file_weft_v1_node, 20);
 
 /**
  * Describes the message weft.v1.PublishLearnedRequest.
  * Use `create(PublishLearnedRequestSchema)` to create a new message.
  */
 export const PublishLearnedRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 18);
+  messageDesc(file_weft_v1_node, 21);
 
 /**
  * Describes the message weft.v1.LearnedAddress.
  * Use `create(LearnedAddressSchema)` to create a new message.
  */
 export const LearnedAddressSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 19);
+  messageDesc(file_weft_v1_node, 22);
 
 /**
  * Describes the message weft.v1.PublishLearnedResponse.
  * Use `create(PublishLearnedResponseSchema)` to create a new message.
  */
 export const PublishLearnedResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 20);
+  messageDesc(file_weft_v1_node, 23);
 
 /**
  * Describes the message weft.v1.LearnedOutcome.
  * Use `create(LearnedOutcomeSchema)` to create a new message.
  */
 export const LearnedOutcomeSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 21);
+  messageDesc(file_weft_v1_node, 24);
 
 /**
  * Describes the message weft.v1.DeleteEndpointsRequest.
  * Use `create(DeleteEndpointsRequestSchema)` to create a new message.
  */
 export const DeleteEndpointsRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 22);
+  messageDesc(file_weft_v1_node, 25);
 
 /**
  * Describes the message weft.v1.DeleteEndpointsResponse.
  * Use `create(DeleteEndpointsResponseSchema)` to create a new message.
  */
 export const DeleteEndpointsResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 23);
+  messageDesc(file_weft_v1_node, 26);
 
 /**
  * Describes the message weft.v1.SetLabelsRequest.
  * Use `create(SetLabelsRequestSchema)` to create a new message.
  */
 export const SetLabelsRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 24);
+  messageDesc(file_weft_v1_node, 27);
 
 /**
  * Describes the message weft.v1.SetLabelsResponse.
  * Use `create(SetLabelsResponseSchema)` to create a new message.
  */
 export const SetLabelsResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 25);
+  messageDesc(file_weft_v1_node, 28);
 
 /**
  * Describes the message weft.v1.WatchRequest.
  * Use `create(WatchRequestSchema)` to create a new message.
  */
 export const WatchRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 26);
+  messageDesc(file_weft_v1_node, 29);
 
 /**
  * Describes the message weft.v1.WatchResponse.
  * Use `create(WatchResponseSchema)` to create a new message.
  */
 export const WatchResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 27);
+  messageDesc(file_weft_v1_node, 30);
 
 /**
  * Describes the message weft.v1.WatchChange.
  * Use `create(WatchChangeSchema)` to create a new message.
  */
 export const WatchChangeSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 28);
+  messageDesc(file_weft_v1_node, 31);
 
 /**
  * Describes the message weft.v1.GetNetworkPartRequest.
  * Use `create(GetNetworkPartRequestSchema)` to create a new message.
  */
 export const GetNetworkPartRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 29);
+  messageDesc(file_weft_v1_node, 32);
 
 /**
  * Describes the message weft.v1.GetNetworkPartResponse.
  * Use `create(GetNetworkPartResponseSchema)` to create a new message.
  */
 export const GetNetworkPartResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 30);
+  messageDesc(file_weft_v1_node, 33);
 
 /**
  * Describes the message weft.v1.NetworkState.
  * Use `create(NetworkStateSchema)` to create a new message.
  */
 export const NetworkStateSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 31);
+  messageDesc(file_weft_v1_node, 34);
 
 /**
  * Describes the message weft.v1.BlockReference.
  * Use `create(BlockReferenceSchema)` to create a new message.
  */
 export const BlockReferenceSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 32);
+  messageDesc(file_weft_v1_node, 35);
 
 /**
  * Describes the message weft.v1.PolicyReference.
  * Use `create(PolicyReferenceSchema)` to create a new message.
  */
 export const PolicyReferenceSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 33);
+  messageDesc(file_weft_v1_node, 36);
 
 /**
  * Describes the message weft.v1.PolicyMemberReference.
  * Use `create(PolicyMemberReferenceSchema)` to create a new message.
  */
 export const PolicyMemberReferenceSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 34);
+  messageDesc(file_weft_v1_node, 37);
 
 /**
  * Describes the message weft.v1.EndpointReference.
  * Use `create(EndpointReferenceSchema)` to create a new message.
  */
 export const EndpointReferenceSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_node, 35);
+  messageDesc(file_weft_v1_node, 38);
 
 /**
  * @generated from service weft.v1.NodeService

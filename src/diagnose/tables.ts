@@ -31,15 +31,22 @@ export type TableRow = MessageInitShape<typeof TableRowSchema>;
  */
 type Origin = "declared" | "learned" | "control-plane" | "flood" | "gateway" | "kernel" | "foreign";
 
+/** Which rows are asked for; a table may have hundreds of thousands. */
+export type RowFilter = (row: TableRow) => boolean;
+
+const all: RowFilter = () => true;
+
 /** Collects the rows of one table of one network. */
 class Table {
   readonly rows: TableRow[] = [];
   readonly #network: string;
   readonly #namespace: string;
+  readonly #isAskedFor: RowFilter;
 
-  constructor(network: DesiredNetwork, { namespace }: ProgrammedNetwork) {
+  constructor(network: DesiredNetwork, { namespace }: ProgrammedNetwork, isAskedFor: RowFilter) {
     this.#network = network.settings.name;
     this.#namespace = namespace.label;
+    this.#isAskedFor = isAskedFor;
   }
 
   /** What is wanted, beside what the kernel has; `isSame`: as the dataplane judges it. */
@@ -53,12 +60,17 @@ class Table {
   }
 
   #add(device: string, key: string, desired: string, actual: string, origin: Origin, state: string): void {
-    this.rows.push({ network: this.#network, namespace: this.#namespace, device, key, desired, actual, origin, state });
+    const row = { network: this.#network, namespace: this.#namespace, device, key, desired, actual, origin, state };
+    if (this.#isAskedFor(row)) this.rows.push(row);
   }
 }
 
 /** What is desired beside what the kernel has now, for people who look for the difference. */
-export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork): Promise<TableRow[]> {
+export async function listFdb(
+  dataplane: NodeDataplane,
+  network: DesiredNetwork,
+  isAskedFor: RowFilter = all,
+): Promise<TableRow[]> {
   const programmed = dataplane.network(network.settings.name);
   if (programmed === undefined) return [];
   const entries = await programmed.socket.dump(listFdbEntries());
@@ -78,7 +90,7 @@ export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork)
       if ((entry.state & neighbourState.permanent) === 0) bridgeEntries.set(entry.mac, entry);
     } else tunnelEntries.set(entry.mac, entry);
   }
-  const table = new Table(network, programmed);
+  const table = new Table(network, programmed, isAskedFor);
   const vtepOf = (entry: FdbEntry | undefined): string => (entry === undefined ? "" : fdbWay(entry, names));
   for (const [mac, endpoint] of network.remotesByMac) {
     const inBridge = bridgeEntries.get(mac);
@@ -131,7 +143,11 @@ export async function listFdb(dataplane: NodeDataplane, network: DesiredNetwork)
   return table.rows;
 }
 
-export async function listNeighbourRows(dataplane: NodeDataplane, network: DesiredNetwork): Promise<TableRow[]> {
+export async function listNeighbourRows(
+  dataplane: NodeDataplane,
+  network: DesiredNetwork,
+  isAskedFor: RowFilter = all,
+): Promise<TableRow[]> {
   const programmed = dataplane.network(network.settings.name);
   if (programmed === undefined) return [];
   const { tunnels } = programmed.dataplane;
@@ -144,7 +160,7 @@ export async function listNeighbourRows(dataplane: NodeDataplane, network: Desir
       )
       .map((entry) => [`${entry.index} ${entry.ip}`, entry]),
   );
-  const table = new Table(network, programmed);
+  const table = new Table(network, programmed, isAskedFor);
   const { neighbours, layer3 } = programmed.dataplane.rows;
   const add = <Key>(rows: ReconciledTable<Key, Neighbour> | undefined, origin: (ip: IpAddress) => Origin): void => {
     for (const key of rows?.table.keys() ?? []) {
@@ -174,7 +190,11 @@ export async function listNeighbourRows(dataplane: NodeDataplane, network: Desir
 }
 
 /** Routes to the network's subnets and out of them; what else a tenant's namespace has is nobody's of this network. */
-export async function listRouteRows(dataplane: NodeDataplane, network: DesiredNetwork): Promise<TableRow[]> {
+export async function listRouteRows(
+  dataplane: NodeDataplane,
+  network: DesiredNetwork,
+  isAskedFor: RowFilter = all,
+): Promise<TableRow[]> {
   const programmed = dataplane.network(network.settings.name);
   if (programmed === undefined) return [];
   const names = await namesIn(programmed, dataplane);
@@ -184,7 +204,7 @@ export async function listRouteRows(dataplane: NodeDataplane, network: DesiredNe
       .filter((route) => route.table === mainTable && isOfNetwork(route, network))
       .map((route) => [route.destination, route]),
   );
-  const table = new Table(network, programmed);
+  const table = new Table(network, programmed, isAskedFor);
   const deviceOf = (route: Route): string => routeWay(route, names).device;
   const wayOf = (route: Route): string => {
     const { kind, gateway, device } = routeWay(route, names);

@@ -1,0 +1,207 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import type { NodeConnection } from "../api/clients.ts";
+import {
+  type Answer,
+  AnswerSchema,
+  type AskedQuestion,
+  type ExamineRequest,
+  type ExamineResponseSchema,
+  type Question,
+  type QuestionSchema,
+} from "../api/generated/weft/v1/diagnosis_pb.js";
+import { certificateValidity } from "../api/join.ts";
+import { minutes } from "../base/duration.ts";
+import { messageOf, WeftError } from "../base/errors.ts";
+import type { IpAddress } from "../base/ip.ts";
+import type { KernelObject } from "../dataplane/index.ts";
+import type { KernelNamespace } from "../dataplane/kernel.ts";
+import { type Examined, examine } from "../diagnose/doctor.ts";
+import type { Finding } from "../diagnose/finding.ts";
+import {
+  arrivalsFromMessage,
+  arrivalsToMessage,
+  departuresFromMessage,
+  departuresToMessage,
+  findingToMessage,
+  trainFromMessage,
+  trainToMessage,
+} from "../diagnose/messages.ts";
+import type { Correspondence } from "../diagnose/probe/correspondence.ts";
+import { ProbeResponder } from "../diagnose/probe/responder.ts";
+import type { ExaminedPeer, Subject } from "../diagnose/subject.ts";
+import { NetlinkSocket } from "../netlink/index.ts";
+import type { Agent } from "./agent.ts";
+
+/** How long what an endpoint tried to send counts as new. */
+const lately = minutes(10);
+/** What another node is given to answer, beside what it takes to get there; milliseconds. */
+const askTimeout = 30_000;
+/** Peers that ways are examined to when an administrator has all nodes look at themselves, at most. */
+const peersAtMost = 100;
+
+/** Looks at this node when it is asked to, and helps others to look at the ways between them and it. */
+export class Diagnosis {
+  readonly #agent: Agent;
+  readonly #host: KernelNamespace;
+  readonly #responder: ProbeResponder;
+  readonly #connection: () => NodeConnection | undefined;
+
+  constructor(options: {
+    readonly agent: Agent;
+    readonly host: KernelNamespace;
+    /** To the server, while there is one. */
+    readonly connection: () => NodeConnection | undefined;
+  }) {
+    this.#agent = options.agent;
+    this.#host = options.host;
+    this.#connection = options.connection;
+    this.#responder = new ProbeResponder({
+      host: options.host,
+      dataplane: options.agent.dataplane,
+      clock: options.agent.options.clock,
+      vtepsOf: (node) => this.#vtepsOf(node),
+    });
+  }
+
+  /** What is not as it should be, as it is found. */
+  async *examine({ peers }: Pick<ExamineRequest, "peers">): AsyncGenerator<Examined> {
+    using socket = new NetlinkSocket({ channel: this.#host.openChannel({}) });
+    yield* examine(this.#subject(socket, Math.min(peers, peersAtMost)));
+  }
+
+  async *examineAsMessages(
+    request: Pick<ExamineRequest, "peers">,
+  ): AsyncGenerator<MessageInitShape<typeof ExamineResponseSchema>> {
+    for await (const examined of this.examine(request))
+      yield "check" in examined
+        ? { examined: { case: "check", value: examined.check } }
+        : { examined: { case: "finding", value: findingToMessage(examined.finding) } };
+  }
+
+  /** Answers a question that came by way of the server. */
+  asked({ id, from, question }: AskedQuestion): void {
+    this.#answerTo(from, question)
+      .catch((error: unknown) => create(AnswerSchema, { failure: messageOf(error) }))
+      // Whoever asked waits no longer if it does not get there.
+      .then((answer) => this.#connection()?.client.answerQuestion({ id, answer }))
+      .catch(() => {});
+  }
+
+  close(): void {
+    this.#responder.close();
+  }
+
+  async #answerTo(from: string, asked: Question | undefined): Promise<Answer> {
+    const question = asked?.question;
+    switch (question?.case) {
+      case "expectTrain":
+        this.#responder.expect(from, trainFromMessage(question.value));
+        return create(AnswerSchema);
+      case "countTrain":
+        return create(AnswerSchema, { arrivals: arrivalsToMessage(this.#responder.count(from, question.value.id)) });
+      case "sendTrain": {
+        const departures = await this.#responder.send(from, trainFromMessage(question.value));
+        return create(AnswerSchema, { departures: departuresToMessage(departures) });
+      }
+      case "examine": {
+        const findings: Finding[] = [];
+        for await (const examined of this.examine(question.value))
+          if ("finding" in examined) findings.push(examined.finding);
+        return create(AnswerSchema, { findings: findings.map(findingToMessage) });
+      }
+      default:
+        throw new WeftError({
+          code: "unsupported",
+          attempted: "answer a question",
+          reason: "this version of weft does not know it",
+        });
+    }
+  }
+
+  #subject(socket: NetlinkSocket, pathsTo: number): Subject {
+    const agent = this.#agent;
+    const { options, dataplane, underlay, serverState } = agent;
+    const connection = this.#connection();
+    dataplane.tellDropped();
+    return {
+      node: options.node,
+      instance: options.instance,
+      kernel: options.kernel,
+      clock: options.clock,
+      host: this.#host,
+      socket,
+      dataplane,
+      underlay: {
+        vteps: [underlay.vteps.ipv4, underlay.vteps.ipv6].filter((vtep) => vtep !== undefined),
+        interfaceName: underlay.interfaceName,
+        mtu: underlay.mtu,
+      },
+      peers: this.#peers(),
+      endpoints: () => this.#endpoints(),
+      server: {
+        url: options.server,
+        isConnected: serverState.state !== "disconnected",
+        error: serverState.error,
+      },
+      certificate: certificateValidity(agent.credentials.certificate),
+      dataDirectory: options.dataDirectory,
+      droppedLately: (object) => this.#droppedLately(object),
+      pathsTo,
+      ...(connection === undefined ? {} : { correspondence: correspondenceBy(connection) }),
+    };
+  }
+
+  #peers(): readonly ExaminedPeer[] {
+    const { desired, options } = this.#agent;
+    return [...desired.nodes.keys()]
+      .filter((name) => name !== options.node)
+      .sort()
+      .map((name) => ({ name, vteps: this.#vtepsOf(name) }));
+  }
+
+  #vtepsOf(node: string): readonly IpAddress[] {
+    const { ipv4, ipv6 } = this.#agent.desired.nodes.get(node)?.vtepAddresses ?? {};
+    return [ipv4, ipv6].filter((vtep) => vtep !== undefined);
+  }
+
+  *#endpoints() {
+    const { attached, desired } = this.#agent;
+    for (const endpoint of desired.own.values()) {
+      const place = attached.get(endpoint.id)?.place;
+      if (place?.kind === "netns") yield { endpoint, place };
+    }
+  }
+
+  #droppedLately({ network, key }: KernelObject): boolean {
+    const since = this.#agent.options.clock.now() - lately;
+    return this.#agent.events.recent.some(
+      ({ kind, object, time }) =>
+        kind === "dropped" && time >= since && object.network === network && object.key === key,
+    );
+  }
+}
+
+function correspondenceBy({ client }: NodeConnection): Correspondence {
+  const ask = async (node: string, question: MessageInitShape<typeof QuestionSchema>): Promise<Answer> => {
+    const answer = await client.askNode({ node, question }, { timeoutMs: askTimeout });
+    if (answer.failure === "") return answer;
+    throw new WeftError({ code: "unavailable", attempted: `ask node ${node}`, reason: answer.failure });
+  };
+  const networks = new Map<bigint, string>();
+  return {
+    async expectTrain(node, train) {
+      networks.set(train.id, train.network);
+      await ask(node, { question: { case: "expectTrain", value: trainToMessage(train) } });
+    },
+    async countTrain(node, id) {
+      const network = networks.get(id) ?? "";
+      networks.delete(id);
+      const { arrivals } = await ask(node, { question: { case: "countTrain", value: { id, network } } });
+      return arrivals === undefined ? { atInterface: [], atTunnel: [], missed: 0 } : arrivalsFromMessage(arrivals);
+    },
+    async sendTrain(node, train) {
+      const { departures } = await ask(node, { question: { case: "sendTrain", value: trainToMessage(train) } });
+      return departures === undefined ? { sequences: [], refusals: [] } : departuresFromMessage(departures);
+    },
+  };
+}
