@@ -436,23 +436,11 @@ export class Agent {
 
   /** Takes up the last state that the server told, if it is whole. */
   #load(): boolean {
-    for (const state of this.#replica.networks()) {
-      const { name, underlay } = state.network;
-      if (this.#underlay.vteps[underlay] === undefined)
-        throw new WeftError({
-          code: "failed-precondition",
-          attempted: "start the agent",
-          reason: `network ${name}, which has endpoints on this node, runs over ${underlay}, and --underlay has no such address`,
-          hint: "give an address of that family, too: --underlay IPV4,IPV6",
-        });
-      this.desired.apply({ kind: "network", state });
+    for (const change of this.#replica.state()) {
+      if (change.kind === "network") this.#requireVtepFor(change.state.network);
+      if (isPodChange(change)) this.pods.apply(change);
+      else this.desired.apply(change);
     }
-    for (const node of this.#replica.nodes()) this.desired.apply({ kind: "node", node });
-    for (const block of this.#replica.blocks()) this.desired.apply({ kind: "block", block });
-    for (const endpoint of this.#replica.endpoints()) this.desired.apply({ kind: "endpoint", endpoint });
-    for (const policy of this.#replica.policies()) this.desired.apply({ kind: "policy", policy });
-    for (const member of this.#replica.policyMembers()) this.desired.apply({ kind: "policy-member", member });
-    for (const pod of this.#replica.pods()) this.pods.apply({ kind: "pod", pod });
     if (this.#replica.damagedRows === 0) return true;
     // What is missing must not be taken for what is not wanted: the kernel stays as it is until the server has spoken.
     this.options.logger.error(
@@ -461,6 +449,16 @@ export class Agent {
     );
     this.#writer.distrust();
     return false;
+  }
+
+  #requireVtepFor({ name, underlay }: Network): void {
+    if (this.#underlay.vteps[underlay] !== undefined) return;
+    throw new WeftError({
+      code: "failed-precondition",
+      attempted: "start the agent",
+      reason: `network ${name}, which has endpoints on this node, runs over ${underlay}, and --underlay has no such address`,
+      hint: "give an address of that family, too: --underlay IPV4,IPV6",
+    });
   }
 
   #resume(): ReturnType<SessionHandlers["resume"]> {
@@ -793,7 +791,11 @@ function placeOf({ vteps, mtu, interfaceIndex, interfaceName }: UnderlayState): 
 }
 
 /** The VTEP addresses that this node sends to, or may. */
-function peersOf(self: string, nodes: Iterable<Node>, networks: readonly Pick<Network, "vteps">[]): Set<IpAddress> {
+export function peersOf(
+  self: string,
+  nodes: Iterable<Node>,
+  networks: readonly Pick<Network, "vteps">[],
+): Set<IpAddress> {
   const peers = new Set<IpAddress>(networks.flatMap(({ vteps }) => vteps));
   for (const { name, vtepAddresses } of nodes) {
     if (name === self) continue;

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { pino } from "pino";
 import { generatePrivateKey } from "../api/certificate-request.ts";
 import { type Credentials, parseServerUrl } from "../api/clients.ts";
@@ -20,6 +20,7 @@ import { Agent } from "./agent.ts";
 import { defaultVtep } from "./default-vtep.ts";
 import { loadCredentials, loadPrivateKey, saveCredentials, savePrivateKey } from "./identity-files.ts";
 import type { AgentPlugin, MakeAgentPlugin } from "./plugin.ts";
+import { rememberRun } from "./run.ts";
 import { serveAgent } from "./socket.ts";
 import { readUnderlay, type UnderlayState } from "./underlay.ts";
 
@@ -94,6 +95,13 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
     logger,
   });
   const socketPath = join(options.runDir, "agent.sock");
+  rememberRun(options.runDir, {
+    node: name,
+    instance: options.instance,
+    server: options.server,
+    dataDirectory: resolve(options.dataDir),
+    underlay: selectors,
+  });
   const { promise: stopped, resolve: stop } = Promise.withResolvers<number>();
   let server: Awaited<ReturnType<typeof serveAgent>>;
   let plugins: readonly AgentPlugin[] = [];

@@ -310,6 +310,17 @@ export class Replica {
     return this.#statements.listEndpointIds.all(network).map((row) => row.id as string);
   }
 
+  /** The last complete state, as changes of one that is empty. */
+  *state(): Generator<ReplicaChange> {
+    for (const state of this.networks()) yield { kind: "network", state };
+    for (const node of this.nodes()) yield { kind: "node", node };
+    for (const block of this.blocks()) yield { kind: "block", block };
+    for (const endpoint of this.endpoints()) yield { kind: "endpoint", endpoint };
+    for (const policy of this.policies()) yield { kind: "policy", policy };
+    for (const member of this.policyMembers()) yield { kind: "policy-member", member };
+    for (const pod of this.pods()) yield { kind: "pod", pod };
+  }
+
   attachments(): Attachment[] {
     return this.#statements.listAttachments
       .all()

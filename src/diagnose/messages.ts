@@ -62,6 +62,10 @@ export interface ShownFinding extends Omit<Finding, "code" | "object"> {
   readonly object: string;
 }
 
+export function showFinding({ object, ...finding }: Finding): ShownFinding {
+  return { ...finding, object: nameOfObject(object) };
+}
+
 export function findingFromMessage(message: FindingMessage): ShownFinding {
   const { code, node, object, expected, found, cause, cure } = message;
   return { code, severity: severityOf(message.severity), node, object, expected, found, cause, cure };

@@ -21,6 +21,7 @@ const explanations: Readonly<Record<string, string>> = {
   EADDRINUSE: "the address or port is in use",
   EADDRNOTAVAIL: "the address is not on this host",
   EBUSY: "it is in use",
+  EROFS: "it is looked at alone, and not changed",
   ENOBUFS: "no buffer space",
   ENOMEM: "out of memory",
   ENETDOWN: "the network is down",

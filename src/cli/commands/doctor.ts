@@ -63,7 +63,10 @@ async function examineHere({ agent, peers, output }: DoctorOptions): Promise<Rep
   } catch (error) {
     if (!(error instanceof WeftError) || error.code !== "unavailable") throw error;
     const { examineWithoutAgent } = await import("../../agent/examine-without-agent.ts");
-    return { ...(await examineWithoutAgent(agent, error)), unexamined: [] };
+    const { linuxKernel } = await import("../../dataplane/linux-kernel.ts");
+    const { showFinding } = await import("../../diagnose/messages.ts");
+    const examined = await examineWithoutAgent(agent, error, linuxKernel);
+    return { findings: examined.findings.map(showFinding), unexamined: [], nodes: [examined.node] };
   }
   const findings: ShownFinding[] = [];
   const progress = progressLine(output);

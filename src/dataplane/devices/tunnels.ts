@@ -1,5 +1,6 @@
 import { hostPrefix, type InterfaceAddress, prefixLengthOf } from "../../base/cidr.ts";
 import type { Clock } from "../../base/clock.ts";
+import { messageOf, WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import { isErrno, SystemError } from "../../linux/index.ts";
 import {
@@ -287,7 +288,14 @@ async function findTunnel(
   const conflict = link === undefined ? undefined : tunnelConflict(device, link);
   if (link === undefined || conflict === undefined) return link;
   onDelete();
-  await context.socket.execute(deleteLink({ index: link.index }));
+  await context.socket.execute(deleteLink({ index: link.index })).catch((error: unknown) => {
+    throw new WeftError({
+      code: error instanceof WeftError ? error.code : "internal",
+      attempted: `make tunnel ${device.name} anew, because ${conflict}`,
+      reason: messageOf(error),
+      cause: error,
+    });
+  });
   changes.push(`deleted tunnel ${device.name}: ${conflict}`);
   return undefined;
 }

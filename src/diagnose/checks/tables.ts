@@ -79,7 +79,12 @@ function findingOf(table: Compared, row: TableRow, tenant: string): FindingDraft
       network,
       key: isFlood ? (desired ?? "") : key,
     },
-    expected: desired === undefined || desired === "" ? "none" : `${desired} by ${device}`,
-    found: actual === undefined || actual === "" ? "none" : `${actual} by ${device}`,
+    expected: wayText(desired, device),
+    found: wayText(actual, device),
   };
+}
+
+function wayText(way = "", device = ""): string {
+  if (way === "") return "none";
+  return device === "" || device === way ? way : `${way} by ${device}`;
 }

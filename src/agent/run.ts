@@ -1,0 +1,55 @@
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { unwrap } from "../base/result.ts";
+import { readPrivateFile } from "../linux/private-files.ts";
+import { parseUnderlaySelectors, type UnderlaySelector } from "../model/underlay-selector.ts";
+
+/** What an agent was started with, for who looks for it when it runs no more. */
+export interface Run {
+  readonly node: string;
+  readonly instance: string;
+  readonly server: string;
+  readonly dataDirectory: string;
+  readonly underlay: readonly UnderlaySelector[];
+}
+
+const schema = z.object({
+  node: z.string(),
+  instance: z.string(),
+  server: z.string(),
+  dataDirectory: z.string(),
+  /** As `--underlay` has it. */
+  underlay: z.string().transform((text) => unwrap(parseUnderlaySelectors(text))),
+});
+
+/** Replaces what an earlier agent left in the run directory. Nothing else depends on it: where it cannot be written, it is not there. */
+export function rememberRun(runDirectory: string, run: Run): void {
+  const file = join(runDirectory, "agent.json");
+  try {
+    rmSync(file, { force: true });
+    writeFileSync(file, `${JSON.stringify({ ...run, underlay: run.underlay.map(selectorText).join(",") })}\n`, {
+      mode: 0o600,
+      flag: "wx",
+    });
+  } catch {
+    // A disk that is full is no reason not to run.
+  }
+}
+
+/** What the last agent of this run directory was started with; `undefined`: there was none since the host was started. */
+export function lastRun(runDirectory: string): Run | undefined {
+  const text = readPrivateFile(join(runDirectory, "agent.json"));
+  return text === undefined ? undefined : schema.parse(JSON.parse(text));
+}
+
+function selectorText(selector: UnderlaySelector): string {
+  switch (selector.kind) {
+    case "address":
+      return selector.address;
+    case "prefix":
+      return selector.prefix;
+    case "interface":
+      return selector.name;
+  }
+}
