@@ -10,6 +10,7 @@ import {
   type QuestionSchema,
 } from "../api/generated/weft/v1/diagnosis_pb.js";
 import { certificateValidity } from "../api/join.ts";
+import { weftVersion } from "../api/version.ts";
 import { minutes } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
@@ -107,7 +108,7 @@ export class Diagnosis {
         const findings: Finding[] = [];
         for await (const examined of this.examine(question.value))
           if ("finding" in examined) findings.push(examined.finding);
-        return create(AnswerSchema, { findings: findings.map(findingToMessage) });
+        return create(AnswerSchema, { findings: findings.map(findingToMessage), version: weftVersion() });
       }
       default:
         throw new WeftError({

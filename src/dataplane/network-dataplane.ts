@@ -253,6 +253,12 @@ export class NetworkDataplane implements DeviceMarks {
     ];
   }
 
+  /** A device of this network is, or was for a moment, as told. */
+  noteLink(index: number, link: Link): void {
+    const endpoint = this.ports.endpointAt(index);
+    if (endpoint !== undefined) this.ports.noteCarrier(endpoint, link);
+  }
+
   /** A device of this network is now as told, or gone (`undefined`). Tells whether there is something to restore. */
   judgeLink(index: number, link: Link | undefined): boolean {
     if (index === this.bridge.index) return this.bridge.judgeLink(link);

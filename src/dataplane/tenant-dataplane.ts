@@ -512,7 +512,9 @@ export class TenantDataplane {
     watch.subscribe("netconf", (netconf) => this.#onNetconf(netconf));
     watch.subscribe("route", (event) => this.#judgeRoute(event));
     watch.subscribe("link", ({ index, link }) => {
-      if (this.#networkOf(index) === undefined) return;
+      const network = this.#networkOf(index);
+      if (network === undefined) return;
+      if (link !== undefined) network.noteLink(index, link);
       if (this.#linkEvents.size === 0) setImmediate(() => this.#judgeLinks());
       this.#linkEvents.set(index, link);
     });

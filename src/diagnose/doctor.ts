@@ -1,21 +1,24 @@
 import { messageOf } from "../base/errors.ts";
+import { duplicateCheck } from "./checks/duplicates.ts";
 import { endpointChecks } from "./checks/endpoints.ts";
 import { hostChecks } from "./checks/host.ts";
 import { limitChecks } from "./checks/limits.ts";
+import { machineChecks } from "./checks/machine.ts";
 import { pathChecks } from "./checks/paths.ts";
 import { problemCheck } from "./checks/problems.ts";
 import { serverChecks } from "./checks/server.ts";
 import { tableChecks } from "./checks/tables.ts";
 import { underlayChecks } from "./checks/underlay.ts";
-import { findingCodes } from "./codes.ts";
-import type { Finding, FindingDraft } from "./finding.ts";
+import { complete, type Finding, type FindingDraft } from "./finding.ts";
 import type { Check, Subject } from "./subject.ts";
 
 /** In the order in which people read them: what others rest on comes first. */
 const checks: readonly Check[] = [
   ...hostChecks,
+  ...machineChecks,
   ...serverChecks,
   ...underlayChecks,
+  duplicateCheck,
   ...limitChecks,
   problemCheck,
   ...tableChecks,
@@ -43,9 +46,4 @@ export async function* examine(subject: Subject): AsyncGenerator<Examined> {
       yield { finding: complete(failed, subject.node) };
     }
   }
-}
-
-export function complete(draft: FindingDraft, node: string): Finding {
-  const { severity, cause, cure } = findingCodes[draft.code];
-  return { severity, cause, cure, node, ...draft };
 }

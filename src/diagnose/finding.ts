@@ -1,5 +1,5 @@
 import type { KernelObject } from "../dataplane/index.ts";
-import type { FindingCode } from "./codes.ts";
+import { type FindingCode, findingCodes } from "./codes.ts";
 
 /**
  * `error`: something does not work because of it. `warning`: it works, and will not for long or not for all. `notice`: it is meant
@@ -25,3 +25,9 @@ export interface Finding {
 /** What a check knows of it; the rest follows from its code. */
 export type FindingDraft = Pick<Finding, "code" | "object" | "expected" | "found"> &
   Partial<Pick<Finding, "severity" | "cause" | "cure">>;
+
+/** With what is the same in all findings of its code. */
+export function complete(draft: FindingDraft, node: string): Finding {
+  const { severity, cause, cure } = findingCodes[draft.code];
+  return { severity, cause, cure, node, ...draft };
+}

@@ -32,9 +32,9 @@ export async function* examineNodes(
 async function examineNode(node: string, questions: Pick<Questions, "askAsAdministrator">, request: ExamineRequest) {
   try {
     const question = create(QuestionSchema, { question: { case: "examine", value: request } });
-    const { failure, findings } = await questions.askAsAdministrator(node, question);
-    return { node, failure, findings };
+    const { failure, findings, version } = await questions.askAsAdministrator(node, question);
+    return { node, failure, findings, version };
   } catch (error) {
-    return { node, failure: messageOf(error), findings: [] };
+    return { node, failure: messageOf(error), findings: [], version: "" };
   }
 }

@@ -17,6 +17,7 @@ import {
 } from "../../src/linux/index.ts";
 import type { Vni } from "../../src/model/index.ts";
 import { networkSettings, placeIn } from "../../src/testing/desired.ts";
+import { until } from "../support/cluster.ts";
 import { requires } from "../support/kernel.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
 import { makeUnderlay, settled, type Underlay } from "../support/underlay.ts";
@@ -106,6 +107,14 @@ describe("an interface in a container", requires("nft-inet"), () => {
       assert.match(container.shell("ip route"), /172\.31\.0\.0\/16/);
       assert.deepEqual(messages("repaired"), ["MAC address of eth0 had been changed to 02:bb:00:00:00:07; set back"]);
     }
+  });
+
+  it("has its IPv6 addresses again after it was down, which takes them away", async () => {
+    const addresses = (): string => container.shell("ip -o -6 address show dev eth0 scope global");
+    const before = addresses();
+    assert.match(before, /fd00::1\/64/);
+    container.shell("ip link set eth0 down; ip link set eth0 up");
+    await until(() => assert.equal(addresses(), before));
   });
 
   it("keeps a new name, which is told once and shown, also to an agent that starts again", async () => {

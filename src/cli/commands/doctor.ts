@@ -83,20 +83,25 @@ async function examineHere({ agent, peers, output }: DoctorOptions): Promise<Rep
 async function examineNodes({ server, node = [], peers, output }: DoctorOptions): Promise<Report> {
   const { serverClient } = await import("../../api/clients.ts");
   const { findingFromMessage } = await import("../../diagnose/messages.ts");
+  const { skewedVersions } = await import("../../diagnose/versions.ts");
   const findings: ShownFinding[] = [];
   const unexamined: { node: string; reason: string }[] = [];
   const nodes: string[] = [];
+  const versions = new Map<string, string>();
   const progress = progressLine(output);
   try {
     for await (const answer of serverClient(server).examineNodes({ nodes: [...node], request: { peers } })) {
-      if (answer.failure === "") nodes.push(answer.node);
-      else unexamined.push({ node: answer.node, reason: answer.failure });
+      if (answer.failure === "") {
+        nodes.push(answer.node);
+        versions.set(answer.node, answer.version);
+      } else unexamined.push({ node: answer.node, reason: answer.failure });
       progress.tell(`${nodes.length + unexamined.length} nodes, last ${answer.node}`);
       findings.push(...answer.findings.map(findingFromMessage));
     }
   } finally {
     progress.end();
   }
+  findings.push(...skewedVersions(versions));
   return { findings: findings.sort(bySeverity), unexamined, nodes: nodes.sort() };
 }
 

@@ -59,6 +59,8 @@ export class Ports implements Objects<string> {
   readonly #backlog: ReceiveBacklog;
   readonly #ports = new Map<string, Port>();
   readonly #byIndex = new Map<number, string>();
+  /** Ports that had no carrier for a moment at least since they were looked at: the other end is down, or was. */
+  readonly #withoutCarrier = new Set<string>();
   /** What is otherwise than asked for in containers, and is left so. */
   readonly #notes = new Map<string, string>();
 
@@ -170,8 +172,17 @@ export class Ports implements Objects<string> {
     }
   }
 
-  /** A port is now as told, or gone (`undefined`). Tells whether there is something to restore. */
+  /** A port is, or was for a moment, as told. */
+  noteCarrier(id: string, { carrier }: Link): void {
+    if (!carrier) this.#withoutCarrier.add(id);
+  }
+
+  /**
+   * A port is now as told, or gone (`undefined`). Tells whether there is something to restore: an end that was down has lost its IPv6
+   * addresses and its routes.
+   */
   judgeLink(id: string, link: Link | undefined): boolean {
+    const cameBack = link?.carrier === true && this.#withoutCarrier.delete(id);
     const { desired, context, bridgeIndex } = this.#options;
     const here = {
       instance: context.instance,
@@ -180,7 +191,7 @@ export class Ports implements Objects<string> {
       inode: this.#ports.get(id)?.inode ?? 0,
       standsBy: desired.local(id)?.standsBy === true,
     };
-    if (link !== undefined && isPortSettled(link, desired.settingsOfPort(id), here)) return false;
+    if (!cameBack && link !== undefined && isPortSettled(link, desired.settingsOfPort(id), here)) return false;
     if (!this.isWanted(id)) return false;
     this.objects.damage(id);
     return true;
@@ -220,6 +231,7 @@ export class Ports implements Objects<string> {
     const port = this.#ports.get(id);
     if (port !== undefined) this.#byIndex.delete(port.index);
     this.#ports.delete(id);
+    this.#withoutCarrier.delete(id);
   }
 
   /** Told once, and again when it changes. */

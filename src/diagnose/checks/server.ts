@@ -1,4 +1,5 @@
 import { lookup } from "node:dns/promises";
+import { request } from "node:https";
 import { isIP } from "node:net";
 import type { Duration } from "../../base/duration.ts";
 import { formatDuration, hours } from "../../base/duration.ts";
@@ -34,6 +35,46 @@ const connectionCheck: Check = {
   },
 };
 
+/** Milliseconds that the clocks of two hosts may differ by: certificates, events and leases bear more, people do not. */
+const toleratedSkew = 10_000;
+
+const clockCheck: Check = {
+  name: "the clock of this host",
+  async *run({ server, clock }) {
+    const asked = clock.now();
+    const there = await timeOf(server.url);
+    const skew = there === undefined ? 0 : asked - there;
+    if (Math.abs(skew) < toleratedSkew) return;
+    yield {
+      code: "clock-skew",
+      object: { kind: "clock" },
+      expected: `within ${toleratedSkew / 1_000} s of the server's`,
+      found: `${formatDuration(Math.abs(skew) as Duration)} ${skew > 0 ? "ahead of" : "behind"} it`,
+    };
+  },
+};
+
+const dateTimeout = 3_000;
+
+/**
+ * What the server's clock says, to the second; `undefined`: it does not answer. With a clock that is wrong here its certificate is
+ * none that is valid: nothing but this is asked, and nothing done by the answer.
+ */
+function timeOf(url: string): Promise<number | undefined> {
+  return new Promise((resolve) => {
+    const asked = request(url, { method: "HEAD", rejectUnauthorized: false, timeout: dateTimeout, agent: false });
+    asked.on("response", ({ headers }) => {
+      const time = Date.parse(headers.date ?? "");
+      resolve(Number.isNaN(time) ? undefined : time);
+      asked.destroy();
+    });
+    asked.on("timeout", () => asked.destroy());
+    asked.on("error", () => resolve(undefined));
+    asked.on("close", () => resolve(undefined));
+    asked.end();
+  });
+}
+
 const certificateCheck: Check = {
   name: "the certificate of this node",
   *run({ certificate, clock, node }) {
@@ -57,4 +98,4 @@ function timeText(time: number): string {
   return new Date(time).toISOString();
 }
 
-export const serverChecks: readonly Check[] = [connectionCheck, certificateCheck];
+export const serverChecks: readonly Check[] = [connectionCheck, clockCheck, certificateCheck];

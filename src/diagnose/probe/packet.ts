@@ -1,3 +1,4 @@
+import { crc32 } from "node:zlib";
 import { familyOf, type IpAddress, ip } from "../../base/ip.ts";
 import { type MacAddress, mac } from "../../base/mac.ts";
 import { encapsulations, type TunnelEncapsulation } from "../../model/encapsulation.ts";
@@ -16,8 +17,9 @@ export interface ProbeWay {
 
 /** By which a probe is known from all other packets: `weftprob`. */
 export const probeMagic = new TextEncoder().encode("weftprob");
-/** Octets of magic, train, sequence number and moment of sending, which come first in what a tunnel carries. */
-export const leadLength = 8 + 8 + 4 + 8;
+/** Octets of magic, train, sequence number, moment of sending and a checksum of these, which come first in what a tunnel carries. */
+const leadLength = 8 + 8 + 4 + 8 + 4;
+const checksumOffset = leadLength - 4;
 
 /** What a probe says of itself. */
 export interface ProbeLead {
@@ -68,16 +70,20 @@ export function probePayload(way: ProbeWay, lead: ProbeLead, size: number): Uint
   view.setBigUint64(8, lead.train);
   view.setUint32(16, lead.sequence);
   view.setBigUint64(20, BigInt(Math.round(lead.sentAt)));
+  view.setUint32(checksumOffset, crc32(content.subarray(0, checksumOffset)));
   for (let offset = leadLength; offset < content.length; offset++) content[offset] = patternAt(offset);
   return tunnelled(way, content);
 }
 
-/** The probe in `packet`, and whether all of it is as it was sent; `undefined`: there is none. */
+/**
+ * The probe in `packet`, and whether all of it is as it was sent; `undefined`: there is none. Of one that was changed in what it says of
+ * itself, nothing that it says can be relied on.
+ */
 export function readProbe(packet: Uint8Array): (ProbeLead & { readonly isChanged: boolean }) | undefined {
   const bytes = Buffer.from(packet.buffer, packet.byteOffset, packet.length);
   const start = bytes.indexOf(probeMagic);
   if (start < 0 || start + leadLength > bytes.length) return undefined;
-  let isChanged = false;
+  let isChanged = crc32(bytes.subarray(start, start + checksumOffset)) !== bytes.readUInt32BE(start + checksumOffset);
   for (let offset = start + leadLength; offset < bytes.length && !isChanged; offset++)
     isChanged = bytes[offset] !== patternAt(offset - start);
   return {

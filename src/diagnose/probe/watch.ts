@@ -57,7 +57,8 @@ export class ProbeWatch {
       for (let received = this.#socket.receive(); received !== undefined; received = this.#socket.receive()) {
         const arrived = now();
         const probe = readProbe(received.frame);
-        if (probe === undefined || probe.train !== this.#train) continue;
+        // One that was changed may name no train any more, or another.
+        if (probe === undefined || (probe.train !== this.#train && !probe.isChanged)) continue;
         const { sequence, isChanged, sentAt } = probe;
         const isOutgoing = received.packetType === packetType.outgoing;
         this.seen.push({ sequence, isChanged, delay: arrived - sentAt, isOutgoing });

@@ -1210,6 +1210,13 @@ export declare type NodeExamination = Message<"weft.v1.NodeExamination"> & {
    * @generated from field: repeated weft.v1.Finding findings = 3;
    */
   findings: Finding[];
+
+  /**
+   * Of weft.
+   *
+   * @generated from field: string version = 4;
+   */
+  version: string;
 };
 
 /**

@@ -147,6 +147,13 @@ export declare type Answer = Message<"weft.v1.Answer"> & {
    * @generated from field: repeated weft.v1.Finding findings = 4;
    */
   findings: Finding[];
+
+  /**
+   * Of weft, with findings.
+   *
+   * @generated from field: string version = 5;
+   */
+  version: string;
 };
 
 /**
