@@ -14,10 +14,11 @@ import { weftVersion } from "../api/version.ts";
 import { minutes } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
-import type { KernelObject } from "../dataplane/index.ts";
+import { type KernelObject, nameOfObject } from "../dataplane/index.ts";
 import type { KernelNamespace } from "../dataplane/kernel.ts";
 import { type Examined, examine } from "../diagnose/doctor.ts";
 import type { Finding } from "../diagnose/finding.ts";
+import { fix } from "../diagnose/fixes.ts";
 import {
   arrivalsFromMessage,
   arrivalsToMessage,
@@ -64,19 +65,42 @@ export class Diagnosis {
     });
   }
 
-  /** What is not as it should be, as it is found. */
-  async *examine({ peers }: Pick<ExamineRequest, "peers">): AsyncGenerator<Examined> {
+  /** What is not as it should be, as it is found. With `fix` what is safe is mended then, and all is looked at again. */
+  async *examine({
+    peers,
+    fix: isToFix,
+  }: Pick<ExamineRequest, "peers" | "fix">): AsyncGenerator<Examined | { readonly fixed: Finding }> {
     using socket = new NetlinkSocket({ channel: this.#host.openChannel({}) });
-    yield* examine(this.#subject(socket, Math.min(peers, peersAtMost)));
+    const subject = (): Subject => this.#subject(socket, Math.min(peers, peersAtMost));
+    if (!isToFix) {
+      yield* examine(subject());
+      return;
+    }
+    const before: Finding[] = [];
+    for await (const examined of examine(subject()))
+      if ("finding" in examined) before.push(examined.finding);
+      else yield examined;
+    if (!(await fix(subject(), before))) {
+      for (const finding of before) yield { finding };
+      return;
+    }
+    const left = new Set<string>();
+    for await (const examined of examine(subject())) {
+      if ("finding" in examined) left.add(keyOf(examined.finding));
+      yield examined;
+    }
+    for (const finding of before) if (!left.has(keyOf(finding))) yield { fixed: finding };
   }
 
   async *examineAsMessages(
-    request: Pick<ExamineRequest, "peers">,
+    request: Pick<ExamineRequest, "peers" | "fix">,
   ): AsyncGenerator<MessageInitShape<typeof ExamineResponseSchema>> {
     for await (const examined of this.examine(request))
       yield "check" in examined
         ? { examined: { case: "check", value: examined.check } }
-        : { examined: { case: "finding", value: findingToMessage(examined.finding) } };
+        : "fixed" in examined
+          ? { examined: { case: "fixed", value: findingToMessage(examined.fixed) } }
+          : { examined: { case: "finding", value: findingToMessage(examined.finding) } };
   }
 
   /** Answers a question that came by way of the server. */
@@ -106,7 +130,8 @@ export class Diagnosis {
       }
       case "examine": {
         const findings: Finding[] = [];
-        for await (const examined of this.examine(question.value))
+        // What an administrator mends he mends on the node itself.
+        for await (const examined of this.examine({ ...question.value, fix: false }))
           if ("finding" in examined) findings.push(examined.finding);
         return create(AnswerSchema, { findings: findings.map(findingToMessage), version: weftVersion() });
       }
@@ -180,6 +205,10 @@ export class Diagnosis {
         kind === "dropped" && time >= since && object.network === network && object.key === key,
     );
   }
+}
+
+function keyOf({ code, object }: Finding): string {
+  return `${code} ${nameOfObject(object)}`;
 }
 
 function correspondenceBy({ client }: NodeConnection): Correspondence {

@@ -36,6 +36,7 @@ const tones: ReadonlyMap<string, Tone> = new Map([
   ["warning", "changing"],
   ["changed", "changing"],
   ["created", "good"],
+  ["fixed", "good"],
   ["missing", "bad"],
   ["failed", "bad"],
   ["disconnected", "bad"],

@@ -59,7 +59,7 @@ async function while_(broken: () => Promise<unknown>, mended: () => Promise<unkn
 test("a healthy node has nothing, and neither has a healthy cluster", async () => {
   assert.deepEqual(told(await doctor(lab, "h1")), []);
   const { output, status } = await weft(["doctor", "--all-nodes", "--server", lab.serverSocket, "-o", "json"]);
-  assert.deepEqual(JSON.parse(output), { findings: [], unexamined: [], nodes: ["h1", "h2"] });
+  assert.deepEqual(JSON.parse(output), { findings: [], unexamined: [], nodes: ["h1", "h2"], fixed: [] });
   assert.equal(status, 0);
 });
 
@@ -122,6 +122,27 @@ test("a container whose interface was changed inside is told of", async () => {
   );
   // IPv6 addresses go with the link; the agent sets them again.
   await until(async () => assert.deepEqual(told(await doctor(lab, "h1")), []));
+});
+
+test("what is safe to mend is mended when it is asked for", async () => {
+  const namespace = lab.namespace("a");
+  // No event tells of it: it would be found with everything else, every five minutes.
+  await inLab(lab, "a", "ip", "address", "del", "10.1.0.1/24", "dev", "eth0");
+  assert.deepEqual(
+    (await doctor(lab, "h1")).map(({ code }) => code),
+    ["endpoint-address-missing"],
+  );
+  using host = lab.namespace("h1");
+  const { output, status } = await weft(["doctor", "--fix", "--agent", lab.agentSocket("h1"), "-o", "json"], host);
+  const { findings, fixed } = JSON.parse(output);
+  assert.deepEqual(findings, []);
+  assert.deepEqual(
+    fixed.map(({ code }: ShownFinding) => code),
+    ["endpoint-address-missing"],
+  );
+  assert.equal(status, 0);
+  assert.equal(await pings(namespace, "10.1.0.2"), true);
+  namespace.close();
 });
 
 test("without an agent the doctor tells what it would change, and changes nothing", async () => {

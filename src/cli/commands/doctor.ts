@@ -19,6 +19,7 @@ interface DoctorOptions extends WithAgent, WithServer, WithOutput {
   readonly allNodes?: true;
   readonly node?: readonly string[];
   readonly peers: number;
+  readonly fix?: boolean;
 }
 
 /** What was examined, for programs. */
@@ -27,6 +28,8 @@ interface Report {
   /** Nodes that did not answer. */
   readonly unexamined: readonly { readonly node: string; readonly reason: string }[];
   readonly nodes: readonly string[];
+  /** What was found, and mended by `--fix`. */
+  readonly fixed: readonly ShownFinding[];
 }
 
 export function registerDoctor(program: Command): void {
@@ -40,20 +43,37 @@ export function registerDoctor(program: Command): void {
       (text: string, before: readonly string[] = []) => [...before, nodeName(text)],
     )
     .option("--peers <count>", "nodes that ways are examined to, by packets; 0: none", integer(0, 100), 20)
+    .option(
+      "--fix",
+      "mend what is safe on this node, and look again: what weft keeps by itself, and the reverse path filter",
+    )
     .addOption(agentOption())
     .addOption(serverOption())
     .addOption(outputOption())
     .action(async (options: DoctorOptions) => {
       const isByServer = options.allNodes === true || options.node !== undefined;
+      if (isByServer && options.fix === true)
+        throw new WeftError({
+          code: "invalid-argument",
+          attempted: "mend other nodes",
+          reason: "--fix mends this node alone",
+          hint: "run weft doctor --fix on each",
+        });
       const report = await (isByServer ? examineNodes(options) : examineHere(options));
       await show(options.output, report, (surface) => reportText(report, surface));
       const isIll = report.findings.some(({ severity }) => severity === "error") || report.unexamined.length > 0;
       if (isIll) process.exitCode = 1;
     });
-  examples(doctor, "weft doctor", "weft doctor --all-nodes", "weft doctor --node h2 -o json | jq '.findings[].code'");
+  examples(
+    doctor,
+    "weft doctor",
+    "weft doctor --fix",
+    "weft doctor --all-nodes",
+    "weft doctor --node h2 -o json | jq '.findings[].code'",
+  );
 }
 
-async function examineHere({ agent, peers, output }: DoctorOptions): Promise<Report> {
+async function examineHere({ agent, peers, output, fix = false }: DoctorOptions): Promise<Report> {
   const { agentClient } = await import("../../api/clients.ts");
   const { findingFromMessage } = await import("../../diagnose/messages.ts");
   const client = agentClient(agent);
@@ -66,18 +86,20 @@ async function examineHere({ agent, peers, output }: DoctorOptions): Promise<Rep
     const { linuxKernel } = await import("../../dataplane/linux-kernel.ts");
     const { showFinding } = await import("../../diagnose/messages.ts");
     const examined = await examineWithoutAgent(agent, error, linuxKernel);
-    return { findings: examined.findings.map(showFinding), unexamined: [], nodes: [examined.node] };
+    return { findings: examined.findings.map(showFinding), unexamined: [], nodes: [examined.node], fixed: [] };
   }
   const findings: ShownFinding[] = [];
+  const fixed: ShownFinding[] = [];
   const progress = progressLine(output);
   try {
-    for await (const { examined } of client.examine({ peers }))
+    for await (const { examined } of client.examine({ peers, fix }))
       if (examined.case === "check") progress.tell(examined.value);
       else if (examined.case === "finding") findings.push(findingFromMessage(examined.value));
+      else if (examined.case === "fixed") fixed.push(findingFromMessage(examined.value));
   } finally {
     progress.end();
   }
-  return { findings, unexamined: [], nodes: [node] };
+  return { findings, unexamined: [], nodes: [node], fixed };
 }
 
 async function examineNodes({ server, node = [], peers, output }: DoctorOptions): Promise<Report> {
@@ -102,7 +124,7 @@ async function examineNodes({ server, node = [], peers, output }: DoctorOptions)
     progress.end();
   }
   findings.push(...skewedVersions(versions));
-  return { findings: findings.sort(bySeverity), unexamined, nodes: nodes.sort() };
+  return { findings: findings.sort(bySeverity), unexamined, nodes: nodes.sort(), fixed: [] };
 }
 
 const order = ["error", "warning", "notice"];
@@ -121,7 +143,7 @@ function progressLine(output: OutputFormat): { tell(text: string): void; end(): 
   };
 }
 
-function reportText({ findings, unexamined, nodes }: Report, surface: Surface): string {
+function reportText({ findings, unexamined, nodes, fixed }: Report, surface: Surface): string {
   const several = nodes.length + unexamined.length > 1;
   const blocks = [...findings].sort(bySeverity).map((finding) => {
     const where = several ? `node ${finding.node}: ` : "";
@@ -135,6 +157,8 @@ function reportText({ findings, unexamined, nodes }: Report, surface: Surface): 
   });
   for (const { node, reason } of unexamined)
     blocks.push(`${paintState("error", surface)}  node ${node} was not examined: ${reason}\n`);
+  for (const { code, object, found } of fixed)
+    blocks.push(`${paintState("fixed", surface)}  ${code}  ${object}\n  was       ${found}\n`);
   const counts = order.flatMap((severity) => {
     const count = findings.filter((finding) => finding.severity === severity).length;
     return count === 0 ? [] : [`${count} ${severity}${count === 1 ? "" : "s"}`];

@@ -335,6 +335,13 @@ export declare type ExamineRequest = Message<"weft.v1.ExamineRequest"> & {
    * @generated from field: uint32 peers = 1;
    */
   peers: number;
+
+  /**
+   * Mend what can be mended safely, and look again.
+   *
+   * @generated from field: bool fix = 2;
+   */
+  fix: boolean;
 };
 
 /**
@@ -364,6 +371,14 @@ export declare type ExamineResponse = Message<"weft.v1.ExamineResponse"> & {
      */
     value: Finding;
     case: "finding";
+  } | {
+    /**
+     * It was found, and is not found any more since what is safe was mended.
+     *
+     * @generated from field: weft.v1.Finding fixed = 3;
+     */
+    value: Finding;
+    case: "fixed";
   } | { case: undefined; value?: undefined };
 };
 
