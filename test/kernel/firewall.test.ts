@@ -314,7 +314,7 @@ describe("what a firewall does to a packet", requires("nft-inet", "quick process
   const chainIn = (family: string, chain: string, more = ""): string =>
     `table ${family} t {\n${more}\nchain c {\n${chain}\n}\n}`;
 
-  it("is what is said of it where it comes in, before all other hooks", async () => {
+  it("is what is said of it where it comes in, before all other hooks", requires("nft-netdev"), async () => {
     const rules = 'type filter hook ingress device "eth0" priority 0; policy accept;\nudp dport 53 drop';
     assert.equal(await reset(chainIn("netdev", rules)), true);
     const [dropped, passed] = packets().filter(({ hooks }) => hooks === toHost);
