@@ -1,3 +1,4 @@
+import type { IpFamily } from "../base/ip.ts";
 import type {
   BpfMap,
   BpfMapLayout,
@@ -28,6 +29,13 @@ export interface KernelNamespace {
   writeSysctl(key: string, value: string): void;
   /** Runs nft(8) in it and resolves to what it printed; rejects with what it complained of. */
   nft(attempted: string, parameters: readonly string[], input: string): Promise<string>;
+  /**
+   * The tables that iptables-legacy or ip6tables-legacy has in it, which nft(8) does not show, and what `iptables-legacy-save`
+   * prints of them; `undefined`: there are none, or that program is not installed.
+   */
+  readLegacyIptables(
+    family: IpFamily,
+  ): Promise<{ readonly tables: readonly string[]; readonly saved: string | undefined }>;
   /** {@link makeTap} */
   makeTap(name: string, settings: TapSettings): NewTap;
   openPacketSender(): Pick<PacketSender, "send" | typeof Symbol.dispose>;

@@ -3,6 +3,8 @@ import { once } from "node:events";
 import { closeSync, mkdirSync, watch } from "node:fs";
 import { text } from "node:stream/consumers";
 import { WeftError } from "../base/errors.ts";
+import type { IpFamily } from "../base/ip.ts";
+import { err, ok, type Result } from "../base/result.ts";
 import {
   BpfMap,
   BpfProgram,
@@ -20,6 +22,7 @@ import {
   PacketSender,
   PacketSocket,
   readBpfObject,
+  readNetworkFile,
   readNetworkSysctl,
   writeNetworkSysctl,
 } from "../linux/index.ts";
@@ -66,6 +69,7 @@ export function linuxNamespace(namespace: NetworkNamespace): KernelNamespace {
     readSysctl: (key) => readNetworkSysctl(namespace, key),
     writeSysctl: (key, value) => writeNetworkSysctl(namespace, key, value),
     nft: (attempted, parameters, input) => runNft(namespace, `${attempted} in ${label}`, parameters, input),
+    readLegacyIptables: (family) => readLegacyIptables(namespace, family),
     makeTap: (name, settings) => makeTap(namespace, name, settings),
     openPacketSender: () => new PacketSender(namespace),
     openPacketSocket: (options) => new PacketSocket({ ...options, namespace }),
@@ -97,15 +101,56 @@ async function runNft(
   parameters: readonly string[],
   input: string,
 ): Promise<string> {
+  const result = await run(namespace, "nft", parameters, input);
+  if (result.ok) return result.value;
+  const { isMissing, complaint } = result.error;
+  throw new WeftError({
+    code: isMissing ? "failed-precondition" : "internal",
+    attempted,
+    reason: isMissing ? "the program nft is not installed" : complaint,
+    ...(isMissing ? { hint: "install the Debian package nftables" } : {}),
+  });
+}
+
+async function readLegacyIptables(
+  namespace: NetworkNamespace,
+  family: IpFamily,
+): Promise<{ readonly tables: readonly string[]; readonly saved: string | undefined }> {
+  const names = readNetworkFile(namespace, family === 4 ? "ip_tables_names" : "ip6_tables_names") ?? "";
+  const tables = names.split("\n").filter((name) => name !== "");
+  if (tables.length === 0) return { tables, saved: undefined };
+  const program = family === 4 ? "iptables-legacy-save" : "ip6tables-legacy-save";
+  const result = await run(namespace, program, [], "");
+  if (result.ok) return { tables, saved: result.value };
+  if (result.error.isMissing) return { tables, saved: undefined };
+  throw new WeftError({
+    code: "internal",
+    attempted: `run ${program} in ${namespace.label}`,
+    reason: result.error.complaint,
+  });
+}
+
+interface Failure {
+  readonly isMissing: boolean;
+  readonly complaint: string;
+}
+
+/** Runs a program inside and resolves to what it printed. */
+async function run(
+  namespace: NetworkNamespace,
+  program: string,
+  parameters: readonly string[],
+  input: string,
+): Promise<Result<string, Failure>> {
   // nft opens its standard input anew, which works for files and not for the sockets that Node makes.
-  const inputFile = memoryFile("nft-input", input);
+  const inputFile = memoryFile(`${program}-input`, input);
   let child: ChildProcess;
   try {
-    child = namespace.spawn("nft", parameters, { stdio: [inputFile, "pipe", "pipe"] });
+    child = namespace.spawn(program, parameters, { stdio: [inputFile, "pipe", "pipe"] });
   } finally {
     closeSync(inputFile);
   }
-  if (child.stdout === null || child.stderr === null) throw new TypeError("nft has no pipes");
+  if (child.stdout === null || child.stderr === null) throw new TypeError(`${program} has no pipes`);
   const [output, complaints, failure] = await Promise.all([
     text(child.stdout),
     text(child.stderr),
@@ -114,13 +159,8 @@ async function runNft(
       ({ message, code }: NodeJS.ErrnoException) => ({ message, code }),
     ),
   ]);
-  if (failure === undefined) return output;
-  const missing = failure.code === "ENOENT";
-  throw new WeftError({
-    code: missing ? "failed-precondition" : "internal",
-    attempted,
-    // What follows the first complaint follows from it.
-    reason: missing ? "the program nft is not installed" : complaints.trim().split("\n")[0] || failure.message,
-    ...(missing ? { hint: "install the Debian package nftables" } : {}),
-  });
+  if (failure === undefined) return ok(output);
+  // What follows the first complaint follows from it.
+  const complaint = complaints.trim().split("\n")[0] || failure.message;
+  return err({ isMissing: failure.code === "ENOENT", complaint });
 }

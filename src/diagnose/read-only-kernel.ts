@@ -52,9 +52,11 @@ function readOnlyNamespace(namespace: KernelNamespace): KernelNamespace {
       throw refusal(`set sysctl net.${key.replaceAll("/", ".")} = ${value}, which is ${namespace.readSysctl(key)},`);
     },
     async nft(attempted, parameters, input) {
-      if (parameters.includes("list") && input === "") return namespace.nft(attempted, parameters, input);
+      const asks = parameters.some((word) => word === "list" || word === "get");
+      if (asks && input === "") return namespace.nft(attempted, parameters, input);
       throw refusal(attempted);
     },
+    readLegacyIptables: (family) => namespace.readLegacyIptables(family),
     makeTap(name) {
       throw refusal(`make tap ${name}`);
     },

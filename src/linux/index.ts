@@ -23,6 +23,6 @@ export {
 export { netlinkProtocol, RawNetlinkSocket } from "./netlink-socket.ts";
 export { PacketSender, PacketSocket, type PacketSocketOptions, packetType } from "./packet-socket.ts";
 export { watchReadable } from "./readiness.ts";
-export { readNetworkSysctl, writeNetworkSysctl } from "./sysctl.ts";
+export { readNetworkFile, readNetworkSysctl, writeNetworkSysctl } from "./sysctl.ts";
 export { isErrno, SystemError } from "./system-error.ts";
 export { makeTap, type NewTap, type TapSettings } from "./tap.ts";

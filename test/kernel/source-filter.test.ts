@@ -6,6 +6,8 @@ import { ip, ipToBytes } from "../../src/base/ip.ts";
 import { mac } from "../../src/base/mac.ts";
 import { type DataplaneEvent, NodeDataplane } from "../../src/dataplane/index.ts";
 import { linuxKernel } from "../../src/dataplane/linux-kernel.ts";
+import { toHost } from "../../src/diagnose/firewall/packet.ts";
+import { judgeIn, readRuleset } from "../../src/diagnose/firewall/read-ruleset.ts";
 import type { Vni } from "../../src/model/index.ts";
 import { networkSettings, placeIn } from "../../src/testing/desired.ts";
 import { internetChecksum, pseudoHeaderSum } from "../../src/wire/checksum.ts";
@@ -216,6 +218,27 @@ describe("what a node believes about tunnels", requires("nft-inet", "vxlan"), ()
         ip link del vx`);
       assert.equal(echoes(), count);
     });
+
+  it("is what its rules are judged to be, with sets asked for what they have", async () => {
+    const ruleset = await readRuleset(host().kernel);
+    const verdict = async (source: string, destination: string, vni: number): Promise<string> => {
+      const payload = [8, 0, 0, 0, vni >> 16, (vni >> 8) & 255, vni & 255, 0];
+      const ends = { source: ip(source), destination: ip(destination), protocol: UDP, destinationPort: 4789 };
+      const judgement = await judgeIn(host().kernel, ruleset, { ...ends, payload, conntrack: "new" }, toHost);
+      return judgement.verdict;
+    };
+    assert.deepEqual(
+      [
+        await verdict("10.99.0.2", "10.99.0.1", vni),
+        await verdict("10.99.0.77", "10.99.0.1", vni),
+        await verdict("10.99.0.2", "10.99.0.101", vni),
+        await verdict("10.99.0.77", "10.99.0.1", 99),
+        await verdict("fd99::2", "fd99::1", 4243),
+        await verdict("fd99::2", "fd99::1", vni),
+      ],
+      ["accept", "drop", "drop", "accept", "accept", "drop"],
+    );
+  });
 
   it("takes frames from VTEPs of the network, and from those of another on the same port none", async () => {
     const places = [

@@ -31,6 +31,9 @@ const probes = {
   flower: `${bridge}; tc qdisc add dev p clsact; tc filter add dev p ingress protocol ip flower action pass`,
   "nft-bridge": "nft add table bridge p",
   "nft-inet": "nft add table inet p",
+  "nft-netdev": "nft add table netdev p",
+  "iptables-nft": "iptables-nft -A INPUT -m conntrack --ctstate NEW -j ACCEPT",
+  "iptables-legacy": "iptables-legacy -A INPUT -m conntrack --ctstate NEW -j ACCEPT",
   "nft-nat":
     "nft 'add table ip p; add chain ip p c { type nat hook postrouting priority 100; }; add rule ip p c masquerade'",
   /**

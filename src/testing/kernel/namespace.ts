@@ -142,6 +142,7 @@ export class FakeNamespace {
             throw new WeftError({ code: "internal", attempted: `${attempted} in ${label}`, reason: String(error) });
           }
         }),
+      readLegacyIptables: async () => ({ tables: [], saved: undefined }),
       makeTap: (name) => this.#do(`open a tap ${name} that is new in ${label}`, () => this.#makeTap(name)),
       openPacketSender: () => this.#do("open a packet socket", () => this.#packetSender()),
       openPacketSocket: () =>
