@@ -1,5 +1,5 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type { NodeConnection } from "../api/clients.ts";
+import type { Credentials, NodeConnection } from "../api/clients.ts";
 import {
   type Answer,
   AnswerSchema,
@@ -14,7 +14,7 @@ import { weftVersion } from "../api/version.ts";
 import { minutes } from "../base/duration.ts";
 import { messageOf, WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
-import { type KernelObject, nameOfObject } from "../dataplane/index.ts";
+import { type KernelObject, type NodeDataplane, nameOfObject } from "../dataplane/index.ts";
 import type { KernelNamespace } from "../dataplane/kernel.ts";
 import { type Examined, examine } from "../diagnose/doctor.ts";
 import type { Finding } from "../diagnose/finding.ts";
@@ -32,7 +32,10 @@ import type { Correspondence } from "../diagnose/probe/correspondence.ts";
 import { ProbeResponder } from "../diagnose/probe/responder.ts";
 import type { ExaminedPeer, Subject } from "../diagnose/subject.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
-import type { Agent } from "./agent.ts";
+import type { DesiredState } from "./desired-state.ts";
+import type { EventLog } from "./event-log.ts";
+import type { Attachment } from "./replica.ts";
+import type { UnderlayState } from "./underlay.ts";
 
 /** How long what an endpoint tried to send counts as new. */
 const lately = minutes(10);
@@ -41,15 +44,29 @@ const askTimeout = 30_000;
 /** Peers that ways are examined to when an administrator has all nodes look at themselves, at most. */
 const peersAtMost = 100;
 
+/** What is examined of an agent. */
+interface ExaminedAgent {
+  readonly options: Pick<Subject, "node" | "instance" | "kernel" | "clock" | "dataDirectory"> & {
+    readonly server: string;
+  };
+  readonly dataplane: NodeDataplane;
+  readonly desired: Pick<DesiredState, "nodes" | "own">;
+  readonly attached: ReadonlyMap<string, Attachment>;
+  readonly events: Pick<EventLog, "recent">;
+  readonly underlay: UnderlayState;
+  readonly serverState: { readonly state: string; readonly error: string };
+  readonly credentials: Pick<Credentials, "certificate">;
+}
+
 /** Looks at this node when it is asked to, and helps others to look at the ways between them and it. */
 export class Diagnosis {
-  readonly #agent: Agent;
+  readonly #agent: ExaminedAgent;
   readonly #host: KernelNamespace;
   readonly #responder: ProbeResponder;
   readonly #connection: () => NodeConnection | undefined;
 
   constructor(options: {
-    readonly agent: Agent;
+    readonly agent: ExaminedAgent;
     readonly host: KernelNamespace;
     /** To the server, while there is one. */
     readonly connection: () => NodeConnection | undefined;

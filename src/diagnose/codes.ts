@@ -1,4 +1,8 @@
-import type { Severity } from "./finding.ts";
+/**
+ * `error`: something does not work because of it. `warning`: it works, and will not for long or not for all. `notice`: it is meant
+ * to be so, and explains what people see.
+ */
+export type Severity = "error" | "warning" | "notice";
 
 /** What is the same in all findings of a code. */
 interface Entry {

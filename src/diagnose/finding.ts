@@ -1,11 +1,5 @@
 import type { KernelObject } from "../dataplane/index.ts";
-import { type FindingCode, findingCodes } from "./codes.ts";
-
-/**
- * `error`: something does not work because of it. `warning`: it works, and will not for long or not for all. `notice`: it is meant
- * to be so, and explains what people see.
- */
-export type Severity = "error" | "warning" | "notice";
+import { type FindingCode, findingCodes, type Severity } from "./codes.ts";
 
 /** Something on a node that is not as it should be, and what to do about it. */
 export interface Finding {

@@ -10,10 +10,9 @@ import type {
   ProbeTrainSchema,
 } from "../api/generated/weft/v1/diagnosis_pb.js";
 import { nameOfObject } from "../dataplane/index.ts";
-import { findingCodes } from "./codes.ts";
-import type { Finding, Severity } from "./finding.ts";
-import type { Arrivals, Departures } from "./probe/correspondence.ts";
-import type { Train } from "./probe/train.ts";
+import type { Severity } from "./codes.ts";
+import type { Finding } from "./finding.ts";
+import type { Arrivals, Departures, Train } from "./probe/correspondence.ts";
 
 /** What crosses the API of trains and findings. What comes from other nodes is checked by who uses it. */
 
@@ -73,9 +72,4 @@ export function findingFromMessage(message: FindingMessage): ShownFinding {
 
 function severityOf(text: string): Severity {
   return text === "warning" || text === "notice" ? text : "error";
-}
-
-/** What a code means in a few words; empty: this version does not know it. */
-export function titleOf(code: string): string {
-  return Object.hasOwn(findingCodes, code) ? findingCodes[code as keyof typeof findingCodes].title : "";
 }

@@ -47,7 +47,7 @@ function namesWeft(directory: string): boolean {
   }
 }
 
-/** Endpoints elsewhere from which on the fault is felt: each packet goes through a list of that many in 256. */
+/** Endpoints elsewhere from which on the fault is felt (drivers/net/vxlan before 6.16): each packet goes through a list of that many in 256. */
 const manyEntries = 20_000;
 
 const kernelCheck: Check = {
@@ -63,8 +63,8 @@ const kernelCheck: Check = {
         code: "kernel-trouble",
         object: { kind: "network", network: settings.name },
         expected: "Linux 6.16 or later where a network has as many endpoints elsewhere",
-        found: `Linux ${release()}, whose VXLAN devices keep all forwarding entries in 256 lists; ${remotes.size} are here`,
-        cause: "each packet searches one of the lists (drivers/net/vxlan: the table grows since 6.16)",
+        found: `Linux ${release()}, whose tunnel devices keep all forwarding entries in 256 lists; ${remotes.size} are here`,
+        cause: "each packet searches one of the lists; the table grows with its entries since 6.16",
         cure: "upgrade the kernel; or divide the network, or make it layer 3",
       };
     }

@@ -1,4 +1,21 @@
-import type { Train } from "./train.ts";
+/** A row of probes of one network, from one node to another. */
+export interface Train {
+  /** Random, 64 bits. */
+  readonly id: bigint;
+  readonly network: string;
+  /** Octets of each probe's outer IP packet, in the order in which they are sent. */
+  readonly sizes: readonly number[];
+  /** Microseconds from one to the next. */
+  readonly interval: number;
+}
+
+export const trainLimits = {
+  probes: 1_000,
+  /** Microseconds. */
+  interval: 20_000,
+  /** Octets of the largest IP packet. */
+  size: 65_535,
+} as const;
 
 /** A probe that arrived. */
 export interface Arrival {

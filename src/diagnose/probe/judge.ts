@@ -67,7 +67,7 @@ export function described({
 }
 
 /** As firewalls name it: `UDP port 4789 (vxlan)`. */
-export function protocolOf({ encapsulation, port }: ProbeWay): string {
+function protocolOf({ encapsulation, port }: ProbeWay): string {
   return port > 0 ? `${encapsulation} (UDP port ${port})` : encapsulation;
 }
 

@@ -1,9 +1,10 @@
 import { crc32 } from "node:zlib";
 import { familyOf, type IpAddress, ip } from "../../base/ip.ts";
 import { type MacAddress, mac } from "../../base/mac.ts";
+import { tunnelHeader } from "../../dataplane/encapsulation/tunnel-header.ts";
 import { encapsulations, type TunnelEncapsulation } from "../../model/encapsulation.ts";
 import type { Vni } from "../../model/index.ts";
-import { buildFrame, type LayerDraft, nvgreHeader } from "../../wire/index.ts";
+import { buildFrame, type LayerDraft } from "../../wire/index.ts";
 
 /** How packets of a network travel between two VTEPs. */
 export interface ProbeWay {
@@ -41,6 +42,20 @@ const frameHeader = {
 /** All hosts on the link, which nobody forwards to (RFC 1112 §4), and a protocol for experiments (RFC 3692 §2.1). */
 const innerDestination = ip("224.0.0.1");
 const experimentalProtocol = 253;
+const innerHeader = {
+  dscp: 0,
+  ecn: 0,
+  identification: 0,
+  dontFragment: true,
+  moreFragments: false,
+  fragmentOffset: 0,
+  timeToLive: 1,
+  protocol: { unknown: experimentalProtocol },
+  /** An address that nobody has (RFC 7600 §4.5). */
+  source: ip("192.0.0.8"),
+  destination: innerDestination,
+  options: new Uint8Array(0),
+} as Extract<LayerDraft, { protocol: "ipv4" }>["header"];
 
 /** Octets of the outer IP header without options. */
 function outerHeader({ to }: ProbeWay): number {
@@ -100,49 +115,8 @@ function patternAt(offset: number): number {
 }
 
 function tunnelled({ encapsulation, vni }: ProbeWay, content: Uint8Array): Uint8Array {
-  const payload: LayerDraft = { protocol: "payload", header: content };
-  const frame: readonly LayerDraft[] = [{ protocol: "ethernet", header: frameHeader }, payload];
-  const packet: readonly LayerDraft[] = [
-    {
-      protocol: "ipv4",
-      header: {
-        dscp: 0,
-        ecn: 0,
-        identification: 0,
-        dontFragment: true,
-        moreFragments: false,
-        fragmentOffset: 0,
-        timeToLive: 1,
-        protocol: { unknown: experimentalProtocol },
-        source: ip("192.0.0.8"),
-        destination: innerDestination,
-        options: new Uint8Array(0),
-      } as Extract<LayerDraft, { protocol: "ipv4" }>["header"],
-    },
-    payload,
-  ];
-  switch (encapsulation) {
-    case "vxlan":
-      return buildFrame([{ protocol: "vxlan", header: { vni } }, ...frame]);
-    case "geneve":
-      return buildFrame([
-        {
-          protocol: "geneve",
-          header: {
-            control: false,
-            criticalOptions: false,
-            protocolType: "transparent-ethernet-bridging",
-            vni,
-            options: [],
-          } as Extract<LayerDraft, { protocol: "geneve" }>["header"],
-        },
-        ...frame,
-      ]);
-    case "nvgre":
-      return buildFrame([{ protocol: "gre", header: nvgreHeader({ vsid: vni, flowId: 0 }) }, ...frame]);
-    case "gre":
-      return buildFrame([{ protocol: "gre", header: { protocolType: "ipv4", key: vni } }, ...packet]);
-    case "ipip":
-      return buildFrame(packet);
-  }
+  const carried: LayerDraft = encapsulations[encapsulation].carriesEthernet
+    ? { protocol: "ethernet", header: frameHeader }
+    : { protocol: "ipv4", header: innerHeader };
+  return buildFrame([...tunnelHeader(encapsulation, vni), carried, { protocol: "payload", header: content }]);
 }

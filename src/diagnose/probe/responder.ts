@@ -4,8 +4,8 @@ import { WeftError } from "../../base/errors.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import type { NodeDataplane } from "../../dataplane/index.ts";
 import type { KernelNamespace } from "../../dataplane/kernel.ts";
-import type { Arrivals, Departures } from "./correspondence.ts";
-import { sendTrain, type Train, TrainWatch, trainLimits, wayOf } from "./train.ts";
+import { type Arrivals, type Departures, type Train, trainLimits } from "./correspondence.ts";
+import { sendTrain, TrainWatch, wayOf } from "./train.ts";
 
 /** Trains watched for at a time, whoever asks, and for how long at most. */
 const watchedAtMost = 16;

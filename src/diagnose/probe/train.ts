@@ -3,28 +3,10 @@ import { WeftError } from "../../base/errors.ts";
 import { familyOf, type IpAddress } from "../../base/ip.ts";
 import type { NodeDataplane } from "../../dataplane/index.ts";
 import type { KernelNamespace } from "../../dataplane/kernel.ts";
-import type { Arrival, Arrivals, Departures, ProbeRefusal } from "./correspondence.ts";
+import type { Arrival, Arrivals, Departures, ProbeRefusal, Train } from "./correspondence.ts";
 import { outerProtocol, type ProbeWay, probePayload, readProbe, smallestProbe } from "./packet.ts";
+import { now } from "./time.ts";
 import { ProbeWatch } from "./watch.ts";
-
-/** A row of probes of one network, from one node to another. */
-export interface Train {
-  /** Random, 64 bits. */
-  readonly id: bigint;
-  readonly network: string;
-  /** Octets of each probe's outer IP packet, in the order in which they are sent. */
-  readonly sizes: readonly number[];
-  /** Microseconds from one to the next. */
-  readonly interval: number;
-}
-
-export const trainLimits = {
-  probes: 1_000,
-  /** Microseconds. */
-  interval: 20_000,
-  /** Octets of the largest IP packet. */
-  size: 65_535,
-} as const;
 
 /** The way of a network's packets from this node to a VTEP; `undefined`: it has none by a tunnel, or does not lead there. */
 export function wayOf(dataplane: NodeDataplane, network: string, to: IpAddress): ProbeWay | undefined {
@@ -123,9 +105,4 @@ export class TrainWatch {
     this.#host[Symbol.dispose]();
     this.#tunnel?.[Symbol.dispose]();
   }
-}
-
-/** Microseconds since 1970, as fine as the clock has it. */
-export function now(): number {
-  return (performance.timeOrigin + performance.now()) * 1_000;
 }

@@ -1,7 +1,7 @@
 import type { KernelNamespace } from "../../dataplane/kernel.ts";
 import { assembleBpf, type BpfStep, isErrno, packetType } from "../../linux/index.ts";
 import { probeMagic, readProbe } from "./packet.ts";
-import { now } from "./train.ts";
+import { now } from "./time.ts";
 
 /** linux/filter.h: SKF_NET_OFF, from where the network header begins, whatever is in front of it. */
 const networkHeader = 0xfff0_0000;
