@@ -1,6 +1,7 @@
 import { messageOf } from "../base/errors.ts";
 import { duplicateCheck } from "./checks/duplicates.ts";
 import { endpointChecks } from "./checks/endpoints.ts";
+import { firewallChecks } from "./checks/firewall.ts";
 import { hostChecks } from "./checks/host.ts";
 import { limitChecks } from "./checks/limits.ts";
 import { machineChecks } from "./checks/machine.ts";
@@ -23,6 +24,7 @@ const checks: readonly Check[] = [
   problemCheck,
   ...tableChecks,
   ...endpointChecks,
+  ...firewallChecks,
   ...pathChecks,
 ];
 

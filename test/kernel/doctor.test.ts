@@ -80,6 +80,31 @@ test("a firewall that drops the tunnel's port is told with its side", async () =
   assert.ok(!told(findings).includes("path-blocked: way h2 to h1 of network web"));
 });
 
+test("a rule of the host's own firewall is named, whichever way it drops, and so is one inside a container", async () => {
+  const drop = (host: string, hook: string, ...words: readonly string[]) => ({
+    broken: async () => {
+      await rule(host, "add table ip broken");
+      await rule(host, `add chain ip broken c { type filter hook ${hook} priority 0; }`);
+      await rule(host, `add rule ip broken c ${words.join(" ")} drop`);
+    },
+    mended: () => rule(host, "delete table ip broken"),
+  });
+  for (const hook of ["input", "output"]) {
+    const { broken, mended } = drop("h1", hook, "udp dport 4000-5000");
+    const findings = await while_(broken, mended);
+    const named = findings.find(({ code }) => code === "firewall-drops-tunnel");
+    assert.match(named?.cause ?? "", /^rule "udp dport 4000-5000 drop" of chain ip broken c, handle \d+$/, hook);
+    assert.match(named?.cure ?? "", /nft insert rule ip broken c .*accept; or nft delete rule ip broken c handle \d+/);
+    assert.ok(
+      findings.some(({ code }) => code === "path-blocked"),
+      told(findings).join("\n"),
+    );
+  }
+  const inside = drop("a", "input", "icmp type echo-request");
+  const findings = await while_(inside.broken, inside.mended);
+  assert.deepEqual([...new Set(findings.map(({ code }) => code))], ["endpoint-firewall"], told(findings).join("\n"));
+});
+
 test("what lies between the nodes is told as such, and the largest packet to the octet", async () => {
   await rule("switch", "add table bridge broken");
   await rule("switch", "add chain bridge broken in { type filter hook forward priority 0; }");

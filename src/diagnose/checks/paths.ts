@@ -68,7 +68,7 @@ async function* toPeer(
 }
 
 /** The different ways that networks of both nodes take, and of each a network that takes it. */
-function sharedWays(
+export function sharedWays(
   subject: Subject,
   peer: ExaminedPeer,
 ): readonly { readonly network: string; readonly way: ProbeWay }[] {

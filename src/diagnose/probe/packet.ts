@@ -69,6 +69,14 @@ export function outerProtocol({ port, encapsulation }: ProbeWay): "udp" | number
   return port > 0 ? "udp" : (encapsulations[encapsulation].ipProtocols[0] ?? 0);
 }
 
+const udpProtocol = 17;
+
+/** The same as a number. IANA "Protocol Numbers". */
+export function protocolNumber(way: ProbeWay): number {
+  const protocol = outerProtocol(way);
+  return protocol === "udp" ? udpProtocol : protocol;
+}
+
 /** Octets of the smallest probe's outer IP packet. */
 export function smallestProbe(way: ProbeWay): number {
   return outerHeader(way) + (way.port > 0 ? udpHeader : 0) + tunnelled(way, new Uint8Array(leadLength)).length;

@@ -12,12 +12,13 @@ export const NFNL_MSG_BATCH_BEGIN = 16;
 export const NFNL_MSG_BATCH_END = 17;
 
 /** What a table looks at. `inet`: IPv4 and IPv6. */
-export type NftFamily = "inet" | "bridge";
+export type NftFamily = "inet" | "ip" | "ip6" | "bridge";
 /** linux/netfilter.h: NFPROTO_* */
-const families: Readonly<Record<NftFamily, number>> = { inet: 1, bridge: 7 };
+const families: Readonly<Record<NftFamily, number>> = { inet: 1, ip: 2, ip6: 10, bridge: 7 };
 
 export function readFamily(view: DataView, start: number, end: number): NftFamily {
-  return header.read(view, start, end).family === families.bridge ? "bridge" : "inet";
+  const { family } = header.read(view, start, end);
+  return (Object.keys(families) as NftFamily[]).find((name) => families[name] === family) ?? "inet";
 }
 
 /** linux/netfilter/nfnetlink.h: `struct nfgenmsg`. Its last field is in network byte order, and small. */
