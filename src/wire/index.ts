@@ -82,6 +82,16 @@ export {
   readPcap,
   writePcap,
 } from "./pcap.ts";
+export {
+  type PcapngInterface,
+  type PcapngPacket,
+  type PcapngSection,
+  type PcapngStatistics,
+  pcapngInterface,
+  pcapngPacket,
+  pcapngSection,
+  pcapngStatistics,
+} from "./pcapng.ts";
 export { type TcpHeader, type TcpOption, tcp, tcpOptions } from "./tcp.ts";
 export { udp } from "./udp.ts";
 export { vlan } from "./vlan.ts";
