@@ -35,6 +35,10 @@ export const libc = {
   ),
   bpf: library.func("intptr_t syscall(long number, int command, _Inout_ void *attributes, unsigned int size)"),
   umount2: library.func("int umount2(const char *target, int flags)"),
+  mmap: library.func(
+    "intptr_t mmap(void *address, size_t length, int protection, int flags, int fd, intptr_t offset)",
+  ),
+  munmap: library.func("int munmap(intptr_t address, size_t length)"),
 } as const;
 
 /** A callback's type must be known before the functions that take it. */
@@ -69,6 +73,11 @@ export function allocateMemory(size: number): unknown {
 
 export function freeMemory(pointer: unknown): void {
   koffi.free(pointer);
+}
+
+/** The memory at an address, as it is; nobody may touch it any more when it is no longer there. */
+export function viewMemory(address: bigint, length: number): ArrayBuffer {
+  return koffi.view(address, length);
 }
 
 /** `errno` of the last call on this thread. */

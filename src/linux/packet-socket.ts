@@ -73,9 +73,7 @@ export class PacketSocket {
     const { namespace, interfaceIndex = 0, protocol = ETH_P_ALL } = options;
     const operation = `open a packet socket in ${namespace.label}${interfaceIndex === 0 ? "" : ` on interface ${interfaceIndex}`}`;
     // Without a protocol it receives nothing: not before the filter is there.
-    this.#fd = namespace.run(() =>
-      checked(libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), operation),
-    );
+    this.#fd = openPacketDescriptor(namespace, operation);
     try {
       attachFilter(this.#fd, options.filter, operation);
       const octets = Int32Array.of(options.receiveBuffer ?? 256 * 1024);
@@ -83,8 +81,7 @@ export class PacketSocket {
       if (options.withoutOutgoing === true)
         checked(libc.setsockopt(this.#fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, Int32Array.of(1), 4), operation);
       checked(libc.setsockopt(this.#fd, SOL_PACKET, PACKET_QDISC_BYPASS, Int32Array.of(1), 4), operation);
-      writeAddress(this.#address, interfaceIndex, protocol);
-      checked(libc.bind(this.#fd, this.#address, addressLength), operation);
+      bindToInterface(this.#fd, interfaceIndex, protocol, operation);
     } catch (error) {
       closeDescriptor(this.#fd);
       throw error;
@@ -162,12 +159,7 @@ export class PacketSender {
   readonly #address = new Uint8Array(addressLength);
 
   constructor(namespace: NetworkNamespace) {
-    this.#fd = namespace.run(() =>
-      checked(
-        libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
-        `open a packet socket in ${namespace.label}`,
-      ),
-    );
+    this.#fd = openPacketDescriptor(namespace, `open a packet socket in ${namespace.label}`);
   }
 
   /** Sends a frame. It is lost, as frames are, where the interface is down or gone, or its queue full. */
@@ -178,6 +170,20 @@ export class PacketSender {
   [Symbol.dispose](): void {
     closeDescriptor(this.#fd);
   }
+}
+
+/** A packet socket of a namespace that receives nothing before {@link bindToInterface}. */
+export function openPacketDescriptor(namespace: NetworkNamespace, operation: string): number {
+  return namespace.run(() =>
+    checked(libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), operation),
+  );
+}
+
+/** From now on the socket receives frames of an interface, 0: of all, and of an EtherType. */
+export function bindToInterface(fd: number, interfaceIndex: number, protocol: number, operation: string): void {
+  const address = new Uint8Array(addressLength);
+  writeAddress(address, interfaceIndex, protocol);
+  checked(libc.bind(fd, address, addressLength), operation);
 }
 
 function sendFrame(fd: number, address: Uint8Array, interfaceIndex: number, frame: Uint8Array): void {
