@@ -12,6 +12,9 @@ interface Key {
   readonly name: string;
   readonly first: number;
   readonly last: number;
+  /** Where it stands: a word of 32 bits, octets behind the outer IP header, and the number of bits below it in that word. */
+  readonly word: number;
+  readonly shift: number;
   /** What says so. */
   readonly source: string;
 }
@@ -53,7 +56,7 @@ const records = {
     carriesEthernet: true,
     port: 4789,
     ipProtocols: [],
-    key: { name: "VNI", first: 1, last: maxVni, source: "RFC 7348 §5" },
+    key: { name: "VNI", first: 1, last: maxVni, word: udp + 4, shift: 8, source: "RFC 7348 §5" },
     devices: "shared",
     devicePrefix: "vx",
     joinsGroups: true,
@@ -65,7 +68,7 @@ const records = {
     carriesEthernet: true,
     port: 6081,
     ipProtocols: [],
-    key: { name: "VNI", first: 1, last: maxVni, source: "RFC 8926 §3.4" },
+    key: { name: "VNI", first: 1, last: maxVni, word: udp + 4, shift: 8, source: "RFC 8926 §3.4" },
     devices: "per-vtep",
     devicePrefix: "g",
     joinsGroups: false,
@@ -77,7 +80,7 @@ const records = {
     port: 0,
     ipProtocols: [47],
     // VSIDs 0 to 0xfff are reserved, and so is the highest.
-    key: { name: "VSID", first: 0x1000, last: 0xfffffe, source: "RFC 7637 §3" },
+    key: { name: "VSID", first: 0x1000, last: 0xfffffe, word: 4, shift: 8, source: "RFC 7637 §3" },
     devices: "per-vtep",
     devicePrefix: "n",
     joinsGroups: false,
@@ -89,7 +92,7 @@ const records = {
     port: 0,
     ipProtocols: [47],
     // Of the key's 32 bits 24 are used.
-    key: { name: "VNI", first: 1, last: maxVni, source: "RFC 2890 §2" },
+    key: { name: "VNI", first: 1, last: maxVni, word: 4, shift: 0, source: "RFC 2890 §2" },
     devices: "per-vtep",
     devicePrefix: "r",
     joinsGroups: false,

@@ -13,6 +13,8 @@ export interface Frame {
 }
 
 export interface DecodeFrameOptions {
+  /** What it begins with. `ip`: an IPv4 or IPv6 header, as on interfaces without Ethernet. Default: `ethernet`. */
+  readonly link?: "ethernet" | "ip";
   /** UDP destination ports that carry VXLAN. Default: 4789. */
   readonly vxlanPorts?: ReadonlySet<number>;
   /** UDP destination ports that carry Geneve. Default: 6081. A port of both sets carries VXLAN. */
@@ -42,7 +44,7 @@ export function decodeFrame(bytes: Uint8Array, options: DecodeFrameOptions = {})
   };
   const layers: Layer[] = [];
   let offset = 0;
-  let next: LayerName = "ethernet";
+  let next: LayerName = options.link === "ip" ? ipVersion(walk.bytes) : "ethernet";
   while (next !== "payload" || offset < walk.bytes.length) {
     if (layers.length === maximumLayers)
       return { layers, error: malformed(next, `it would be layer ${maximumLayers + 1} of the frame`, offset).error };
@@ -57,6 +59,25 @@ export function decodeFrame(bytes: Uint8Array, options: DecodeFrameOptions = {})
     next = following;
   }
   return { layers: [...layers, ...walk.trailers.reverse()] };
+}
+
+/** The UDP ports of tunnels by the names of their encapsulations, beside those that IANA gave them. Other encapsulations have none. */
+export function tunnelPorts(
+  transports: Iterable<{ readonly encapsulation: string; readonly port: number }>,
+): Required<Pick<DecodeFrameOptions, "vxlanPorts" | "genevePorts">> {
+  const all = [...transports];
+  const portsOf = (name: string): number[] =>
+    all.filter(({ encapsulation }) => encapsulation === name).map(({ port }) => port);
+  return {
+    vxlanPorts: new Set([...defaultVxlanPorts, ...portsOf("vxlan")]),
+    genevePorts: new Set([...defaultGenevePorts, ...portsOf("geneve")]),
+  };
+}
+
+/** By its first four bits. */
+function ipVersion(bytes: Uint8Array): LayerName {
+  const version = (bytes[0] ?? 0) >> 4;
+  return version === 4 ? "ipv4" : version === 6 ? "ipv6" : "payload";
 }
 
 interface Walk {

@@ -14,7 +14,7 @@ export {
 export { type ClasslessRoute, classlessRoutes } from "./classless-routes.ts";
 export { type Codec, octets, type ValueOf } from "./codec.ts";
 export { type DecodeError, formatDecodeError } from "./decode-error.ts";
-export { type DecodeFrameOptions, decodeFrame, type Frame, maximumLayers } from "./decode-frame.ts";
+export { type DecodeFrameOptions, decodeFrame, type Frame, maximumLayers, tunnelPorts } from "./decode-frame.ts";
 export { describeFrame } from "./describe-frame.ts";
 export {
   type Dhcpv4Message,
@@ -93,6 +93,7 @@ export {
   pcapngStatistics,
 } from "./pcapng.ts";
 export { type TcpHeader, type TcpOption, tcp, tcpOptions } from "./tcp.ts";
+export { type Tunnelled, tunnelledPacket } from "./tunnelled.ts";
 export { udp } from "./udp.ts";
 export { vlan } from "./vlan.ts";
 export { vxlan, vxlanPort } from "./vxlan.ts";
