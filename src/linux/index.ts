@@ -1,10 +1,10 @@
 export { addressResolutionFilter, announcementFilter } from "./address-resolution.ts";
 export { assembleBpf, type BpfStep } from "./bpf.ts";
 export { type BpfMapLayout, type BpfObject, readBpfObject } from "./bpf-object.ts";
+export { type CapturedFrame, CaptureSocket, type CaptureSocketOptions } from "./capture-socket.ts";
 export { configurationRequestFilter } from "./configuration-requests.ts";
 export { DatagramSocket, type DatagramSocketOptions } from "./datagram-socket.ts";
 export { BpfMap, BpfProgram } from "./ebpf.ts";
-export { type CapturedFrame, CaptureSocket, type CaptureSocketOptions } from "./capture-socket.ts";
 export { memoryFile } from "./memory-file.ts";
 export { metadataRequestFilter } from "./metadata-requests.ts";
 export { listMulticastGroups } from "./multicast-groups.ts";

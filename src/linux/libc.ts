@@ -35,9 +35,7 @@ export const libc = {
   ),
   bpf: library.func("intptr_t syscall(long number, int command, _Inout_ void *attributes, unsigned int size)"),
   umount2: library.func("int umount2(const char *target, int flags)"),
-  mmap: library.func(
-    "intptr_t mmap(void *address, size_t length, int protection, int flags, int fd, intptr_t offset)",
-  ),
+  mmap: library.func("intptr_t mmap(void *address, size_t length, int protection, int flags, int fd, intptr_t offset)"),
   munmap: library.func("int munmap(intptr_t address, size_t length)"),
 } as const;
 

@@ -174,9 +174,7 @@ export class PacketSender {
 
 /** A packet socket of a namespace that receives nothing before {@link bindToInterface}. */
 export function openPacketDescriptor(namespace: NetworkNamespace, operation: string): number {
-  return namespace.run(() =>
-    checked(libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), operation),
-  );
+  return namespace.run(() => checked(libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), operation));
 }
 
 /** From now on the socket receives frames of an interface, 0: of all, and of an EtherType. */

@@ -64,7 +64,8 @@ const blocks = [
 ];
 
 describe("pcapng", () => {
-  for (const { name, written, bytes } of blocks) test(name, () => assert.equal(toHex(written), toHex(annotated(bytes))));
+  for (const { name, written, bytes } of blocks)
+    test(name, () => assert.equal(toHex(written), toHex(annotated(bytes))));
 
   test("a text that is too long is cut at a character", () => {
     const packet = { interfaceId: 0, timestamp: 0n, originalLength: 0, bytes: new Uint8Array() };

@@ -41,7 +41,6 @@ function innerOf(
   if (first === undefined || outer === undefined) return {};
   const link = first.protocol === "ethernet" ? first.protocol : "ip";
   if (link === "ip" && first.protocol !== "ipv4" && first.protocol !== "ipv6") return {};
-  const length =
-    outer.protocol === "ipv4" ? outer.header.totalLength : outer.length + outer.header.payloadLength;
+  const length = outer.protocol === "ipv4" ? outer.header.totalLength : outer.length + outer.header.payloadLength;
   return { inner: { start: first.offset, end: outer.offset + length, link } };
 }

@@ -29,6 +29,8 @@ const fromAccumulator = 0x10;
 /** BPF_TXA: from index to accumulator. */
 const toAccumulator = 0x80;
 const jumpAlways = 0x00;
+/** Where the kernel has whom a packet is for, as the interface sees it. linux/filter.h: `SKF_AD_OFF + SKF_AD_PKTTYPE`. */
+export const packetTypeOffset = 0xffff_f000 + 4;
 
 /** Words of scratch memory. linux/filter.h: BPF_MEMWORDS. */
 const memoryWords = 16;
@@ -62,15 +64,19 @@ export function encodeBpf(program: readonly BpfInstruction[]): Uint8Array {
   return octets;
 }
 
+/** What is known of a packet beside its octets. */
+export interface KnownOfPacket {
+  /** Octets that it had before it was cut. */
+  readonly originalLength?: number;
+  /** As linux/if_packet.h has it: 4 goes out. Absent: nobody knows, and a program that asks for it keeps nothing. */
+  readonly packetType?: number;
+}
+
 /**
  * How many octets of the packet the program keeps; 0: it is not meant. Does what the kernel does: a load from outside of the packet and a
- * division by zero end it with 0. `originalLength`: what the program takes for the packet's length.
+ * division by zero end it with 0.
  */
-export function runBpf(
-  program: readonly BpfInstruction[],
-  packet: Uint8Array,
-  originalLength: number = packet.length,
-): number {
+export function runBpf(program: readonly BpfInstruction[], packet: Uint8Array, known: KnownOfPacket = {}): number {
   const view = new DataView(packet.buffer, packet.byteOffset, packet.length);
   const memory = new Uint32Array(memoryWords);
   let accumulator = 0;
@@ -79,7 +85,7 @@ export function runBpf(
     const { code, ifTrue, ifFalse, operand } = program[at] as BpfInstruction;
     switch (code & classMask) {
       case instructionClass.ld: {
-        const loaded = load(view, originalLength, code, operand, index, memory);
+        const loaded = load(view, known, code, operand, index, memory);
         if (loaded === undefined) return 0;
         accumulator = loaded;
         break;
@@ -87,9 +93,7 @@ export function runBpf(
       case instructionClass.ldx: {
         // The length of an IPv4 header is loaded like this alone: BPF_MSH.
         const loaded =
-          (code & modeMask) === mode.header
-            ? shifted(view, operand)
-            : load(view, originalLength, code, operand, index, memory);
+          (code & modeMask) === mode.header ? shifted(view, operand) : load(view, known, code, operand, index, memory);
         if (loaded === undefined) return 0;
         index = loaded;
         break;
@@ -125,7 +129,7 @@ export function runBpf(
 
 function load(
   view: DataView,
-  originalLength: number,
+  known: KnownOfPacket,
   code: number,
   operand: number,
   index: number,
@@ -135,13 +139,13 @@ function load(
     case mode.immediate:
       return operand;
     case mode.absolute:
-      return read(view, code & sizeMask, operand);
+      return operand === packetTypeOffset ? known.packetType : read(view, code & sizeMask, operand);
     case mode.indirect:
       return read(view, code & sizeMask, (index + operand) >>> 0);
     case mode.memory:
       return memory[operand];
     case mode.length:
-      return originalLength;
+      return known.originalLength ?? view.byteLength;
     default:
       return undefined;
   }

@@ -1,16 +1,29 @@
 import { execFile } from "node:child_process";
 import { WeftError } from "../../base/errors.ts";
+import {
+  type BpfInstruction,
+  encodeBpf,
+  type KnownOfPacket,
+  longestProgram,
+  packetTypeOffset,
+  parseBpf,
+  runBpf,
+} from "./bpf.ts";
 import type { Link } from "./packet.ts";
-import { type BpfInstruction, encodeBpf, longestProgram, parseBpf, runBpf } from "./bpf.ts";
 
 /** A filter in pcap's syntax, pcap-filter(7), compiled for packets that begin with a header of this kind. */
 export interface Filter {
   readonly text: string;
   readonly program: readonly BpfInstruction[];
+  /** No packet can be so. */
+  readonly isImpossible: boolean;
 }
 
 /** Names of link types as tcpdump has them. */
 const linkTypeNames: Readonly<Record<Link, string>> = { ethernet: "EN10MB", ip: "RAW" };
+
+/** What tcpdump says of such a filter. */
+const impossible = "expression rejects all packets";
 
 /** The longest that a command line takes on each kernel. linux/binfmts.h: MAX_ARG_STRLEN. */
 const longestText = 131_071;
@@ -32,21 +45,35 @@ export async function compileFilter(text: string, link: Link): Promise<Filter> {
       reason: "the program tcpdump is not installed",
       hint: "install the Debian package tcpdump",
     });
-  if (failure !== undefined)
+  const reason = failure === undefined ? undefined : (reasonOf(complaints) ?? failure.message);
+  if (reason === impossible) return { text, program: [step(returnOperand, 0)], isImpossible: true };
+  if (reason !== undefined)
     throw new WeftError({
       code: "invalid-argument",
       attempted,
-      reason: reasonOf(complaints) ?? failure.message,
+      reason,
       hint: "its syntax is that of pcap-filter(7)",
     });
   const program = parseBpf(output);
   if (!program.ok) throw new WeftError({ code: "internal", attempted, reason: program.error });
-  return { text, program: program.value };
+  if (program.value.some(({ code, operand }) => code === jump && operand >= longestProgram))
+    throw new WeftError({
+      code: "invalid-argument",
+      attempted,
+      reason: "it goes through headers one by one, which the kernel's filters cannot",
+      hint: "name the header at its place, for example ip6[40] = 47, in place of protochain",
+    });
+  return { text, program: program.value, isImpossible: false };
 }
 
 /** Whether a packet passes; as if it had been filtered on the wire. */
-export function passes({ program }: Filter, packet: Uint8Array, originalLength?: number): boolean {
-  return runBpf(program, packet, originalLength) > 0;
+export function passes({ program }: Filter, packet: Uint8Array, known?: KnownOfPacket): boolean {
+  return runBpf(program, packet, known) > 0;
+}
+
+/** Whether it asks which way a packet goes, which nobody knows of what is in a tunnel. */
+export function asksDirection({ program }: Filter): boolean {
+  return program.some(({ operand }) => operand === packetTypeOffset);
 }
 
 /** All of these hold. Those that are empty hold always. */
@@ -67,24 +94,23 @@ const loadWord = 0x20;
 const jumpEqual = 0x15;
 const jump = 0x05;
 const returnOperand = 0x06;
+/** More than any packet has. */
+const wholePacket = 0xffff_ffff;
 
 /**
  * What a socket's own filter is: of the interfaces alone, `undefined`: of all, and of packets that the filter lets through so many octets. A
  * packet whose VLAN tag the kernel has taken out passes, as the program would look for the tag where it is not any more: such packets
- * are judged when they are whole again. Whoever reads the socket therefore judges all once more.
+ * are judged when they are whole again, and come whole for that.
  */
 export function socketProgram(
   filter: Filter,
   snapLength: number,
   interfaces: readonly number[] | undefined,
 ): Uint8Array {
-  const step = (code: number, operand: number, ifTrue = 0, ifFalse = 0): BpfInstruction => ({
-    ...{ code, operand, ifTrue, ifFalse },
-  });
   const body = [
     step(loadWord, vlanTagOffset),
     step(jumpEqual, 1, 0, 1),
-    step(returnOperand, snapLength),
+    step(returnOperand, wholePacket),
     ...filter.program.map((each) =>
       each.code === returnOperand && each.operand > 0 ? { ...each, operand: snapLength } : each,
     ),
@@ -97,6 +123,10 @@ export function socketProgram(
     step(jump, 2 * (interfaces.length - position) - 1),
   ]);
   return encodeBpf([step(loadWord, interfaceIndexOffset), ...chosen, step(returnOperand, 0), ...body]);
+}
+
+function step(code: number, operand: number, ifTrue = 0, ifFalse = 0): BpfInstruction {
+  return { code, operand, ifTrue, ifFalse };
 }
 
 /** The last line: others warn that root runs it. */
