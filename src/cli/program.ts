@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { registerAgent } from "./commands/agent.ts";
 import { registerAttach } from "./commands/attach.ts";
+import { registerCapture } from "./commands/capture.ts";
 import { registerCni } from "./commands/cni.ts";
 import { registerCompletion } from "./commands/completion.ts";
 import { registerDocker } from "./commands/docker.ts";
@@ -59,6 +60,7 @@ export function createProgram(): Command {
   registerDocker(program);
   program.commandsGroup("Find out what is wrong:");
   registerDoctor(program);
+  registerCapture(program);
   program.commandsGroup("Learn and try:");
   registerLab(program);
   program.commandsGroup("Other:");

@@ -18,7 +18,7 @@ export interface Surface {
   readonly width?: number;
 }
 
-type Tone = "dim" | "good" | "changing" | "bad";
+export type Tone = "dim" | "good" | "changing" | "bad";
 
 const codes: Readonly<Record<Tone, string>> = { dim: "2", good: "32", changing: "33", bad: "31" };
 
@@ -112,7 +112,8 @@ export function paintState(word: string, surface: Surface): string {
   return paint(word, tones.get(word), surface);
 }
 
-function paint(text: string, tone: Tone | undefined, surface: Surface): string {
+/** Text in the colour of a tone, where there is colour. */
+export function paint(text: string, tone: Tone | undefined, surface: Surface): string {
   return tone === undefined || !surface.colour || text === "" ? text : `\u001b[${codes[tone]}m${text}\u001b[0m`;
 }
 

@@ -64,6 +64,8 @@ export interface CapturedFrame {
   /** Octets that it had before it was cut. */
   readonly originalLength: number;
   readonly link: "ethernet" | "ip";
+  /** Its first VLAN tag, which is in `bytes`, was not there when the filter looked. */
+  readonly isTagged: boolean;
   /** `not-ready`: the innermost checksum is to be computed yet. `valid`: the kernel has looked. */
   readonly checksum?: "not-ready" | "valid";
   /** Its TCP segments were put together, or are to be cut yet; kernels before 6.4 never say so. */
@@ -223,6 +225,7 @@ function readFrame(view: DataView, at: number): CapturedFrame {
       : captured.slice(),
     originalLength: view.getUint32(at + packetHeader.original, true) + (isTagged ? tagLength : 0),
     link: isEthernet ? "ethernet" : "ip",
+    isTagged,
     ...(notReady ? { checksum: "not-ready" } : valid ? { checksum: "valid" } : {}),
     isSegmented: (status & TP_STATUS_GSO_TCP) !== 0,
   };

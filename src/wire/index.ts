@@ -75,6 +75,7 @@ export { type NeighbourOption, neighbourOptions } from "./neighbour-options.ts";
 export { type NvgreKey, nvgreHeader, nvgreKey, readNvgreKey } from "./nvgre.ts";
 export {
   linkTypeEthernet,
+  linkTypeIp,
   type Pcap,
   type PcapPacket,
   pcapFileHeader,

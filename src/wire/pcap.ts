@@ -33,6 +33,8 @@ import { cutShort, type DecodeError, malformed } from "./decode-error.ts";
 
 /** The link type of Ethernet frames. IANA "PCAP LINKTYPE List". */
 export const linkTypeEthernet = 1;
+/** The link type of packets that begin with an IPv4 or IPv6 header. */
+export const linkTypeIp = 101;
 
 export interface PcapPacket {
   /** Nanoseconds since 1970 (UTC), up to 2106. */
