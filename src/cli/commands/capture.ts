@@ -108,9 +108,10 @@ interface Tally {
 }
 
 async function run(filter: string, options: CaptureOptions): Promise<void> {
-  const [{ agentClient }, { openCapture, Reader }] = await Promise.all([
+  const [{ agentClient }, { openCapture, placeName, Reader }, { NetworkNamespace }] = await Promise.all([
     import("../../api/clients.ts"),
     import("../../diagnose/capture/index.ts"),
+    import("../../linux/index.ts"),
   ]);
   const view = await agentClient(options.agent).getStatus({});
   const inner = options.inner ?? "";
@@ -122,6 +123,7 @@ async function run(filter: string, options: CaptureOptions): Promise<void> {
       ...(options.vtep === undefined ? {} : { vteps: options.vtep }),
       ...(options.at === undefined ? {} : { at: options.at }),
     },
+    host: () => NetworkNamespace.current(),
     ...{ filter, inner, snapLength: options.snapLength },
     onNote: (note) => printError(`weft: ${note}\n`),
   });
@@ -136,9 +138,10 @@ async function run(filter: string, options: CaptureOptions): Promise<void> {
   const timer = options.for === undefined ? undefined : setTimeout(endBy("--for"), Math.min(options.for, longestTimer));
   const began = performance.now();
   try {
-    using sink = await openSink(options, capture, filter, inner);
+    const names = new Map(capture.places.map((place) => [place, placeName(place)]));
+    using sink = await openSink(options, capture, names, filter, inner);
     const reader = new Reader(view, capture.decode);
-    printError(`weft: capturing at ${placesText(capture)}; Ctrl-C ends it\n`);
+    printError(`weft: capturing at ${listed([...new Set(names.values())])}; Ctrl-C ends it\n`);
     for await (const packets of capture.packets(abort.signal)) {
       for (const packet of packets) {
         await sink.add(packet, reader.read(packet));
@@ -162,6 +165,8 @@ async function run(filter: string, options: CaptureOptions): Promise<void> {
   }
 }
 
+type PlaceNames = ReadonlyMap<CapturedPacket["place"], string>;
+
 /** Where packets go. */
 interface Sink {
   add(packet: CapturedPacket, reading: Reading): Promise<void> | void;
@@ -171,8 +176,14 @@ interface Sink {
   [Symbol.dispose](): void;
 }
 
-async function openSink(options: CaptureOptions, capture: Capture, filter: string, inner: string): Promise<Sink> {
-  if (options.write === undefined) return lines(options, capture);
+async function openSink(
+  options: CaptureOptions,
+  capture: Capture,
+  names: PlaceNames,
+  filter: string,
+  inner: string,
+): Promise<Sink> {
+  if (options.write === undefined) return lines(options, names);
   const [{ CaptureFile }, { weftVersion }] = await Promise.all([
     import("../../diagnose/capture/index.ts"),
     import("../../api/version.ts"),
@@ -247,11 +258,13 @@ function openTarget(path: string): { write(octets: Uint8Array): void; close(): v
   };
 }
 
-function lines({ output }: CaptureOptions, { places }: Capture): Sink {
-  const width = Math.max(...places.map((place) => place.interface.length));
+function lines({ output }: CaptureOptions, names: PlaceNames): Sink {
+  const width = Math.max(...Array.from(names.values(), (name) => name.length));
   return {
     add: (packet, reading) =>
-      showNext(output, recordOf(packet, reading), (surface) => lineOf(packet, reading, width, surface)),
+      showNext(output, recordOf(packet, reading), (surface) =>
+        lineOf(packet, (names.get(packet.place) ?? "").padEnd(width), reading, surface),
+      ),
     flush() {},
     isFull: false,
     finish() {},
@@ -260,7 +273,7 @@ function lines({ output }: CaptureOptions, { places }: Capture): Sink {
 }
 
 /** `13:28:43.123456 ve49ba1784b07b in  IP 10.1.0.1 > 10.1.0.2: ICMP echo request, id 1, seq 1, length 64 {web 49ba1784b07b > -}` */
-function lineOf({ time, place, direction }: CapturedPacket, reading: Reading, width: number, surface: Surface): string {
+function lineOf({ time, direction }: CapturedPacket, place: string, reading: Reading, surface: Surface): string {
   const { text, network, from, to, notes } = reading;
   const moment = instantOf(time).slice(11, -4);
   const ends = from === undefined && to === undefined ? "" : ` ${from ?? "-"} > ${to ?? "-"}`;
@@ -268,7 +281,7 @@ function lineOf({ time, place, direction }: CapturedPacket, reading: Reading, wi
   const remarks = notes.map((note) => paint(`[${note}]`, note.startsWith("wrong") ? "bad" : "dim", surface));
   const words = [
     paint(moment, "dim", surface),
-    place.interface.padEnd(width),
+    place,
     direction.padEnd(3),
     text,
     ...remarks,
@@ -294,8 +307,7 @@ function instantOf(time: bigint): string {
 /** More names than this do not help. */
 const mostNames = 5;
 
-function placesText({ places }: Capture): string {
-  const names = [...new Set(places.map((place) => place.interface))];
+function listed(names: readonly string[]): string {
   const more = names.length > mostNames ? ` and ${names.length - mostNames} more` : "";
   return `${names.slice(0, mostNames).join(", ")}${more}`;
 }

@@ -6,7 +6,7 @@ import {
   pcapngSection,
   pcapngStatistics,
 } from "../../wire/index.ts";
-import type { CapturedPacket, Place, SourceCounts } from "./packet.ts";
+import { type CapturedPacket, type Place, placeName, type SourceCounts } from "./packet.ts";
 import type { Reading } from "./reading.ts";
 
 export interface CaptureFileOptions {
@@ -55,7 +55,7 @@ export class CaptureFile {
     for (const { places, dropped } of counts)
       for (const [position, place] of places.entries()) {
         const lost = position === 0 ? dropped : 0;
-        const together = places.map((each) => each.interface).join(", ");
+        const together = places.map(placeName).join(", ");
         this.#write(
           pcapngStatistics({
             interfaceId: this.#idOf(place),
@@ -78,7 +78,7 @@ export class CaptureFile {
       pcapngInterface({
         linkType: place.link === "ethernet" ? linkTypeEthernet : linkTypeIp,
         snapLength,
-        name: place.kind === "container" ? `${place.interface}@${place.namespace}` : place.interface,
+        name: placeName(place),
         description: descriptionOf(place),
         ...(filter === "" ? {} : { filter }),
       }),
@@ -93,7 +93,7 @@ export class CaptureFile {
 }
 
 /** `port of endpoint 49ba1784b07b of network web, in weft-blue on h1`. */
-export function descriptionOf({ kind, endpoint, network, namespace, node }: Place): string {
+function descriptionOf({ kind, endpoint, network, namespace, node }: Place): string {
   const whose = [
     ...(endpoint === undefined ? [] : [` of endpoint ${endpoint}`]),
     ...(network === undefined ? [] : [` of network ${network}`]),

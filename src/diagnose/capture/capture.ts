@@ -1,6 +1,7 @@
 import { systemClock } from "../../base/clock.ts";
 import { milliseconds } from "../../base/duration.ts";
 import { WeftError } from "../../base/errors.ts";
+import type { NetworkNamespace } from "../../linux/index.ts";
 import { type DecodeFrameOptions, tunnelPorts } from "../../wire/index.ts";
 import { allOf, asksDirection, compileFilter, type Filter } from "./filter.ts";
 import { mergeByTime } from "./merge.ts";
@@ -13,6 +14,8 @@ import { transportsOf } from "./texts.ts";
 export interface CaptureOptions {
   readonly view: NodeView;
   readonly selection: Selection;
+  /** Opens the namespace that the node's agent is in. */
+  readonly host: () => NetworkNamespace;
   /** In pcap's syntax: what packets must be like as they are at the interface. Empty: like anything. */
   readonly filter: string;
   /** The same of the tenant's packet: on the underlay that in the tunnel. */
@@ -46,7 +49,7 @@ export async function openCapture(options: CaptureOptions): Promise<Capture> {
   const { view, selection } = options;
   const points = planPoints(view, selection);
   const decode = tunnelPorts(view.networks.flatMap(transportsOf));
-  const { located, close } = await locate(view, points);
+  const { located, close } = await locate(view, points, options.host);
   const sources: CaptureSource[] = [];
   try {
     const groups = await groupsOf(located, options);

@@ -2,8 +2,7 @@
 export type Link = "ethernet" | "ip";
 
 /** Parts of a node's network that packets are captured at. */
-export const pointKinds = ["port", "container", "bridge", "tunnel", "underlay"] as const;
-export type PointKind = (typeof pointKinds)[number];
+export type PointKind = "port" | "container" | "bridge" | "tunnel" | "underlay";
 
 /** An interface that packets are captured at. */
 export interface Place {
@@ -19,6 +18,11 @@ export interface Place {
   readonly network?: string;
   /** Id of the endpoint that it leads to. */
   readonly endpoint?: string;
+}
+
+/** `vx4096`; what is in a container has the usual names, so that its namespace is told, too: `eth0@red`. */
+export function placeName({ kind, interface: name, namespace }: Place): string {
+  return kind === "container" ? `${name}@${namespace}` : name;
 }
 
 export interface CapturedPacket {

@@ -17,6 +17,7 @@ export interface Located {
 export async function locate(
   view: NodeView,
   points: readonly WantedPoint[],
+  host: () => NetworkNamespace,
 ): Promise<{ readonly located: readonly Located[]; close(): void }> {
   const opened = new Map<string, Promise<Opened>>();
   const close = async (): Promise<void> => {
@@ -27,7 +28,7 @@ export async function locate(
     const located: Located[] = [];
     for (const point of points) {
       const key = point.where === "host" ? "" : "tenant" in point.where ? point.where.tenant : point.where.path;
-      const there = opened.get(key) ?? open(point.where);
+      const there = opened.get(key) ?? open(point.where, host);
       opened.set(key, there);
       located.push(await locateIn(view, point, await there));
     }
@@ -46,8 +47,8 @@ interface Opened {
   readonly addresses: ReadonlyMap<string, number>;
 }
 
-async function open(where: WantedPoint["where"]): Promise<Opened> {
-  const namespace = namespaceAt(where);
+async function open(where: WantedPoint["where"], host: () => NetworkNamespace): Promise<Opened> {
+  const namespace = isHostsOwn(where) ? host() : namespaceAt(where);
   try {
     using socket = new NetlinkSocket({ namespace });
     const links = await socket.dump(listLinks());
@@ -60,13 +61,12 @@ async function open(where: WantedPoint["where"]): Promise<Opened> {
   }
 }
 
-function namespaceAt(where: WantedPoint["where"]): NetworkNamespace {
-  if (isHostsOwn(where)) return NetworkNamespace.current();
+function namespaceAt(where: Exclude<WantedPoint["where"], "host">): NetworkNamespace {
   return "path" in where ? NetworkNamespace.open(where.path) : NetworkNamespace.openNamed(where.tenant);
 }
 
 /** A tenant whose networks are in the host's own namespace has none of its name. */
-function isHostsOwn(where: WantedPoint["where"]): where is Exclude<WantedPoint["where"], object> {
+function isHostsOwn(where: WantedPoint["where"]): where is "host" {
   return where === "host" || ("tenant" in where && !namedNamespaceExists(where.tenant));
 }
 

@@ -1,7 +1,14 @@
 import { type CapturedFrame, CaptureSocket, isErrno, type NetworkNamespace, packetType } from "../../linux/index.ts";
 import { type DecodeFrameOptions, decodeFrame, tunnelledPacket } from "../../wire/index.ts";
 import { type Filter, passes, socketProgram } from "./filter.ts";
-import type { CapturedPacket, CaptureSource, Link, Place, SourceCounts } from "./packet.ts";
+import {
+  type CapturedPacket,
+  type CaptureSource,
+  type Link,
+  type Place,
+  placeName,
+  type SourceCounts,
+} from "./packet.ts";
 
 export interface LocalSourceOptions {
   readonly namespace: NetworkNamespace;
@@ -100,8 +107,8 @@ export class LocalSource implements CaptureSource {
   #noteError(): void {
     const errno = this.#socket.takeError();
     if (errno !== ENETDOWN) return;
-    const names = [...this.#options.places.values()].map((place) => place.interface).join(", ");
-    this.#options.onNote(`${names} in ${this.#options.namespace.label} went down or away`);
+    const names = [...this.#options.places.values()].map(placeName).join(", ");
+    this.#options.onNote(`${names} went down or away`);
   }
 
   /** `undefined`: it is not meant. */
