@@ -20,6 +20,8 @@ const MAP_SHARED = 1;
 
 /** linux/if_packet.h: `tp_status` of a packet, and of a block that the program may read. */
 const TP_STATUS_USER = 1 << 0;
+/** Of a block: packets were lost before it. */
+const TP_STATUS_LOSING = 1 << 2;
 const TP_STATUS_CSUMNOTREADY = 1 << 3;
 const TP_STATUS_VLAN_VALID = 1 << 4;
 const TP_STATUS_VLAN_TPID_VALID = 1 << 6;
@@ -97,8 +99,8 @@ export class CaptureSocket {
   #status: Int32Array | undefined;
   #block = 0;
   #stopWatching: StopWatching | undefined;
-  #read = 0;
-  #seen = 0;
+  #received = 0;
+  #passed = 0;
   #dropped = 0;
 
   constructor(options: CaptureSocketOptions) {
@@ -133,7 +135,9 @@ export class CaptureSocket {
     if (view === undefined || status === undefined) return [];
     const block = this.#block * blockLength;
     // Not before the kernel has given the block away may anything in it be read, and not after it was given back.
-    if ((Atomics.load(status, (block + blockStatus) / 4) & TP_STATUS_USER) === 0) return [];
+    const blockState = Atomics.load(status, (block + blockStatus) / 4);
+    if ((blockState & TP_STATUS_USER) === 0) return [];
+    if ((blockState & TP_STATUS_LOSING) !== 0) this.#readStatistics();
     const frames: CapturedFrame[] = [];
     let offset = block + view.getUint32(block + blockFirstPacket, true);
     for (let left = view.getUint32(block + blockPackets, true); left > 0; left--) {
@@ -142,7 +146,7 @@ export class CaptureSocket {
     }
     Atomics.store(status, (block + blockStatus) / 4, 0);
     this.#block = (this.#block + 1) % (this.#length / blockLength);
-    this.#read += frames.length;
+    this.#received += frames.length;
     return frames;
   }
 
@@ -171,19 +175,27 @@ export class CaptureSocket {
 
   /** Whether all that passed the filter was read, but for what was lost. */
   get isDrained(): boolean {
-    const { seen, dropped } = this.statistics();
-    return this.#read >= seen - dropped;
+    this.#readStatistics();
+    return this.#received >= this.#passed - this.#dropped;
   }
 
-  /** Packets that passed the filter, and those of them that there was no room for. */
-  statistics(): { readonly seen: number; readonly dropped: number } {
+  /** Packets that were read. */
+  get received(): number {
+    return this.#received;
+  }
+
+  /** Packets that there was no room for: known to be missing before the last that was read, or at the end when it {@link isDrained}. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  #readStatistics(): void {
     /** `struct tpacket_stats_v3`; reading begins it anew. */
     const counts = new Uint32Array(3);
     const attempted = "read what a packet socket counted";
     checked(libc.getsockopt(this.#fd, SOL_PACKET, PACKET_STATISTICS, counts, [counts.byteLength]), attempted);
-    this.#seen += counts[0] ?? 0;
+    this.#passed += counts[0] ?? 0;
     this.#dropped += counts[1] ?? 0;
-    return { seen: this.#seen, dropped: this.#dropped };
   }
 
   close(): void {

@@ -175,9 +175,12 @@ function comments(texts: readonly string[] = []): Option[] {
 /** UTF-8; what does not fit is cut at a character. */
 function text(optionCode: number, value: string | undefined): Option[] {
   if (value === undefined) return [];
-  const room = new Uint8Array(longestOption);
-  const { written } = encoder.encodeInto(value, room);
-  return [[optionCode, room.subarray(0, written)]];
+  const octets = encoder.encode(value);
+  if (octets.length <= longestOption) return [[optionCode, octets]];
+  let end = longestOption;
+  // RFC 3629 §3: octets of a character but its first begin with the bits 10.
+  while (((octets[end] ?? 0) & 0xc0) === 0x80) end--;
+  return [[optionCode, octets.subarray(0, end)]];
 }
 
 function count(value: bigint): Uint8Array {

@@ -119,16 +119,14 @@ async function capturing(
   }
 }
 
-const ping = (side: Side, address: string, words = ""): string =>
-  side.container.shell(`ping -q -c 1 -w 20 ${words} ${address}`);
+const ping = (side: Side, address: string): string => side.container.shell(`ping -q -c 1 -w 20 ${address}`);
 
 const everywhere: readonly PointKind[] = ["port", "container", "tunnel", "underlay"];
 
 /** What an echo request and its reply look like at all points of the sender's node, in the order in which they come by. */
-function expectedEcho(outer: RegExp, [from, to]: readonly [string, string], bare = "Ethernet"): readonly RegExp[] {
+function expectedEcho(outer: RegExp, [from, to]: readonly [string, string]): readonly RegExp[] {
   const request = `IP ${from} > ${to}: ICMP echo request, id \\d+, seq 1, length 64`;
   const reply = `IP ${to} > ${from}: ICMP echo reply, id \\d+, seq 1, length 64`;
-  assert.ok(bare);
   return [
     new RegExp(`^container out ${request} \\| web 1 -$`),
     new RegExp(`^port in ${request} \\| web 1 -$`),
@@ -296,7 +294,7 @@ test(
 );
 
 test("checksums that are not computed yet are not told as wrong, and wrong ones are", requires("vxlan"), async (t) => {
-  const [left, right] = twoNodes(t, vxlan, vxlanTunnel);
+  const [left] = twoNodes(t, vxlan, vxlanTunnel);
   ping(left, "10.1.0.2");
   const sendUdp = (script: string): void => {
     left.container.shell(`python3 -c '${script}'`);
@@ -329,7 +327,6 @@ s.send(bytes.fromhex("020000000002 020000000001 0800 4500001d00010000401166cd 0a
   );
   assert.equal(wrong.packets.length, 1);
   assert.match(wrong.lines[0] ?? "", /wrong checksum: (ipv4, )?udp/);
-  assert.ok(right.view.node === "h2");
 });
 
 test("what is not there is refused with what there is", requires("vxlan"), async (t) => {

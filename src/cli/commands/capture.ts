@@ -314,7 +314,7 @@ function listed(names: readonly string[]): string {
 
 /** Says what it came to. Throws when something is missing in it. */
 function tell({ packets, cut, end }: Tally, took: Duration, counts: readonly SourceCounts[]): void {
-  const seen = counts.reduce((sum, each) => sum + each.seen, 0);
+  const received = counts.reduce((sum, each) => sum + each.received, 0);
   const dropped = counts.reduce((sum, each) => sum + each.dropped, 0);
   const cutText = cut === 0 ? "" : `, ${cut} of them cut`;
   printError(`weft: ${packets} packets in ${formatDuration(took)}${cutText}; ended by ${end}\n`);
@@ -322,7 +322,7 @@ function tell({ packets, cut, end }: Tally, took: Duration, counts: readonly Sou
   throw new WeftError({
     code: "exhausted",
     attempted: "capture all packets",
-    reason: `there was no room for ${dropped} of ${seen}`,
+    reason: `there was no room for ${dropped} of ${received + dropped}`,
     hint: "let less through by a filter, or write them to a file and keep less of each, by --snap-length",
   });
 }

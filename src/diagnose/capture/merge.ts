@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Clock } from "../../base/clock.ts";
 import { type Duration, milliseconds } from "../../base/duration.ts";
 import type { CapturedPacket } from "./packet.ts";
@@ -10,6 +11,8 @@ interface Held {
 
 /** Octets that are held back at most; then all is given on before its time, and sources wait until it is taken. */
 const mostOctets = 16 << 20;
+/** Turns of the event loop in which it asks which sockets can be read, and reads them. */
+const turnsToRead = 2;
 /** What a packet takes beside its octets. */
 const packetOverhead = 300;
 
@@ -83,8 +86,12 @@ class Merge {
       if (this.#held.length === 0 && this.#running === 0) return undefined;
       const now = this.#clock.monotonic();
       const isLast = this.#running === 0 || this.#isTooMuch;
-      const due = isLast ? this.#held : this.#held.filter(({ arrived }) => arrived + this.#lag <= now);
-      if (due.length > 0) return this.#takeUntil(latestOf(due));
+      if (isLast) return this.#takeUntil(latestOf(this.#held));
+      if (this.#held.some(({ arrived }) => arrived + this.#lag <= now)) {
+        // However late this process is: what has come at other sources meanwhile is read first.
+        for (let turn = 0; turn < turnsToRead; turn++) await nextTurn();
+        return this.#takeUntil(latestOf(this.#held.filter(({ arrived }) => arrived + this.#lag <= now)));
+      }
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#onArrival = resolve;
       const [oldest] = this.#held;

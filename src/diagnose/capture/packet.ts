@@ -43,11 +43,12 @@ export interface CapturedPacket {
   readonly isSegmented: boolean;
 }
 
-/** What became of the packets that a source had to watch over, at these places together. */
+/** What a source came to so far, at these places together. */
 export interface SourceCounts {
   readonly places: readonly Place[];
-  /** Packets that its filter let through, and those of them that there was no room for. */
-  readonly seen: number;
+  /** Packets that its filter let through. */
+  readonly received: number;
+  /** Those that there was no room for, up to the last that was received. */
   readonly dropped: number;
 }
 

@@ -12,7 +12,7 @@ import type { NodeView } from "./points.ts";
 
 /** A packet in words. */
 export interface Reading {
-  /** Both layers, in the manner of tcpdump. */
+  /** Both layers, in the manner of tcpdump; made when it is asked for, as files do without. */
   readonly text: string;
   /** Absent: not known. */
   readonly network?: string;
@@ -57,7 +57,9 @@ export class Reader {
             frame.layers.filter(({ offset }) => offset >= start),
           );
     return {
-      text: describeFrame(frame),
+      get text() {
+        return describeFrame(frame);
+      },
       ...(network === undefined ? {} : { network }),
       ...ends,
       notes: notesOf(packet, frame),

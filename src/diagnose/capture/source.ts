@@ -85,7 +85,8 @@ export class LocalSource implements CaptureSource {
   }
 
   counts(): SourceCounts {
-    return { places: [...this.#options.places.values()], ...this.#socket.statistics() };
+    const { received, dropped } = this.#socket;
+    return { places: [...this.#options.places.values()], received, dropped };
   }
 
   close(): void {
