@@ -175,7 +175,7 @@ test("to a program that reads from standard input, and that ends before it", asy
 test("the file has a bound, and so has the time", async (t) => {
   const file = join(testDirectory(t), "much.pcapng");
   const capture = await begin(t, "--network", "web", "-w", file, "--size", "1");
-  const stream = new BackgroundProgram(t, container, "ping", ["-q", "-f", "-s", "1400", address]);
+  const stream = new BackgroundProgram(t, container, "ping", ["-q", "-i", "0.005", "-s", "1400", address]);
   assert.equal(await capture.ended(), 0, capture.complaints);
   await stream.end("SIGINT");
   assert.match(capture.complaints, /ended by --size\n$/);

@@ -38,7 +38,7 @@ export interface Capture {
 
 /** Octets of packets that wait to be read, of all sources together, and of one at least and at most. */
 const roomOfAll = 64 << 20;
-const roomOfOne = { least: 256 << 10, most: 8 << 20 } as const;
+const roomOfOne = { least: 256 << 10, most: 16 << 20 } as const;
 /** Namespaces and kinds of packets that are captured at once. */
 const mostSources = 128;
 /** The kernel hands packets over within 20 ms. */
