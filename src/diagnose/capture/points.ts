@@ -203,7 +203,7 @@ function findEndpoint(view: NodeView, { endpoint: text = "", network }: Selectio
     each.id === text ||
     (mac.ok && each.mac === mac.value) ||
     (ip.ok && each.ips.includes(ip.value)) ||
-    [text, `/run/netns/${text}`].includes(each.view.netns);
+    (text !== "" && [text, `/run/netns/${text}`].includes(each.view.netns));
   const inNetwork = known(view).filter((each) => network === undefined || each.network === network);
   const meant = inNetwork.filter(isMeant);
   const [first] = meant;
