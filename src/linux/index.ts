@@ -1,7 +1,7 @@
 export { addressResolutionFilter, announcementFilter } from "./address-resolution.ts";
 export { assembleBpf, type BpfStep } from "./bpf.ts";
 export { type BpfMapLayout, type BpfObject, readBpfObject } from "./bpf-object.ts";
-export { type CapturedFrame, CaptureSocket, type CaptureSocketOptions } from "./capture-socket.ts";
+export { type CapturedFrame, CaptureSocket } from "./capture-socket.ts";
 export { configurationRequestFilter } from "./configuration-requests.ts";
 export { DatagramSocket, type DatagramSocketOptions } from "./datagram-socket.ts";
 export { BpfMap, BpfProgram } from "./ebpf.ts";

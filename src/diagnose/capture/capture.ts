@@ -7,9 +7,10 @@ import { allOf, asksDirection, compileFilter, type Filter } from "./filter.ts";
 import { mergeByTime } from "./merge.ts";
 import type { CapturedPacket, CaptureSource, Link, Place } from "./packet.ts";
 import { type Located, locate } from "./places.ts";
-import { type NodeView, planPoints, type Selection } from "./points.ts";
+import { planPoints, type Selection } from "./points.ts";
 import { LocalSource } from "./source.ts";
 import { transportsOf } from "./texts.ts";
+import type { NodeView } from "./view.ts";
 
 export interface CaptureOptions {
   readonly view: NodeView;

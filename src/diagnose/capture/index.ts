@@ -2,5 +2,4 @@
 export { type Capture, openCapture } from "./capture.ts";
 export { CaptureFile } from "./capture-file.ts";
 export { type CapturedPacket, type PointKind, placeName, type SourceCounts } from "./packet.ts";
-export type { NodeView, Selection } from "./points.ts";
 export { Reader, type Reading } from "./reading.ts";

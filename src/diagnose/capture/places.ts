@@ -3,7 +3,8 @@ import { isOwnLink } from "../../dataplane/kernel-names.ts";
 import { NetworkNamespace, namedNamespaceExists } from "../../linux/index.ts";
 import { type Link as KernelLink, listAddresses, listLinks, NetlinkSocket } from "../../netlink/index.ts";
 import type { Place } from "./packet.ts";
-import type { NodeView, WantedPoint } from "./points.ts";
+import type { WantedPoint } from "./points.ts";
+import type { NodeView } from "./view.ts";
 
 /** Interfaces of one namespace that packets are captured at in the same way. */
 export interface Located {

@@ -5,8 +5,9 @@ import { describe, test } from "node:test";
 import { unwrap } from "../../base/result.ts";
 import { readPcap } from "../../wire/index.ts";
 import { compileFilter, passes } from "./filter.ts";
-import { type NetworkView, type NodeView, planPoints, type Selection } from "./points.ts";
+import { planPoints, type Selection } from "./points.ts";
 import { carriedText, ofAddresses, transportsOf, tunnelText, wayOf } from "./texts.ts";
+import type { NetworkView, NodeView } from "./view.ts";
 
 const web: NetworkView = {
   ...{ name: "web", tenant: "blue", vni: 4096, namespace: "weft-blue", bridge: "br4096" },

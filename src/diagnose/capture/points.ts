@@ -1,4 +1,3 @@
-import type { EndpointStatus, NetworkStatus } from "../../api/generated/weft/v1/agent_pb.js";
 import { WeftError } from "../../base/errors.ts";
 import { familyOf, type IpAddress, parseIp } from "../../base/ip.ts";
 import { parseMac } from "../../base/mac.ts";
@@ -8,21 +7,7 @@ import type { Vni } from "../../model/resources.ts";
 import { allOf } from "./filter.ts";
 import type { Link, PointKind } from "./packet.ts";
 import { carriedText, ofAddresses, ofHosts, tunnelText, wayOf } from "./texts.ts";
-
-/** What the agent of a node says of it. */
-export interface NodeView {
-  readonly node: string;
-  readonly vteps: readonly string[];
-  readonly networks: readonly NetworkView[];
-  readonly endpoints: readonly EndpointView[];
-}
-export type NetworkView = Pick<
-  NetworkStatus,
-  "name" | "tenant" | "vni" | "namespace" | "bridge" | "encapsulation" | "port" | "standby" | "subnets"
->;
-export type EndpointView = Pick<EndpointStatus, "netns" | "interface" | "port"> & {
-  readonly endpoint?: Pick<NonNullable<EndpointStatus["endpoint"]>, "id" | "network" | "mac" | "ips"> | undefined;
-};
+import type { EndpointView, NetworkView, NodeView } from "./view.ts";
 
 /** What is to be captured, in an operator's words. Nothing: what is in the node's tunnels. */
 export interface Selection {

@@ -8,8 +8,8 @@ import { makeTemporaryDirectory } from "../../testing/temporary-directory.ts";
 import { decodeFrame, readPcap, tunnelPorts } from "../../wire/index.ts";
 import { CaptureFile } from "./capture-file.ts";
 import type { CapturedPacket, Place } from "./packet.ts";
-import type { NetworkView, NodeView } from "./points.ts";
 import { Reader } from "./reading.ts";
+import type { NetworkView, NodeView } from "./view.ts";
 
 const network = (name: string, vni: number): NetworkView => ({
   ...{ name, vni, tenant: "blue", namespace: "weft-blue", bridge: `br${vni}` },

@@ -8,7 +8,7 @@ import {
   verifyChecksums,
 } from "../../wire/index.ts";
 import type { CapturedPacket } from "./packet.ts";
-import type { NodeView } from "./points.ts";
+import type { NodeView } from "./view.ts";
 
 /** A packet in words. */
 export interface Reading {

@@ -8,7 +8,7 @@ import {
 } from "../../model/encapsulation.ts";
 import { allOf, oneOf } from "./filter.ts";
 import type { Link } from "./packet.ts";
-import type { NetworkView } from "./points.ts";
+import type { NetworkView } from "./view.ts";
 
 /** Filters in pcap's syntax for what weft sends: pcap-filter(7). */
 
