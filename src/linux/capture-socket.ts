@@ -152,6 +152,7 @@ export class CaptureSocket {
 
   /** Calls back from the event loop whenever there is something to {@link read} or {@link takeError}, until {@link pause} or {@link close}. */
   onReadable(callback: () => void): void {
+    if (this.#isClosed) throw new TypeError("the capture socket is closed");
     this.pause();
     this.#stopWatching = watchReadable(this.#fd, callback, true);
   }
@@ -163,6 +164,7 @@ export class CaptureSocket {
 
   /** The number of an error that the kernel has for the socket, once; 0: none. ENETDOWN: its interface went down or away. */
   takeError(): number {
+    if (this.#isClosed) return 0;
     const error = new Int32Array(1);
     checked(libc.getsockopt(this.#fd, SOL_SOCKET, SO_ERROR, error, [4]), "look for an error of a packet socket");
     return error[0] ?? 0;
@@ -170,11 +172,12 @@ export class CaptureSocket {
 
   /** From now on nothing new comes; what waits can be read. */
   stop(): void {
-    attachFilter(this.#fd, nothing, "end a capture");
+    if (!this.#isClosed) attachFilter(this.#fd, nothing, "end a capture");
   }
 
-  /** Whether all that passed the filter was read, but for what was lost. */
+  /** Whether all that passed the filter was read, but for what was lost; a closed socket has nothing more. */
   get isDrained(): boolean {
+    if (this.#isClosed) return true;
     this.#readStatistics();
     return this.#received >= this.#passed - this.#dropped;
   }
@@ -198,8 +201,13 @@ export class CaptureSocket {
     this.#dropped += counts[1] ?? 0;
   }
 
+  /** Its descriptor may be somebody else's by now. */
+  get #isClosed(): boolean {
+    return this.#view === undefined;
+  }
+
   close(): void {
-    if (this.#view === undefined) return;
+    if (this.#isClosed) return;
     this.pause();
     this.#view = undefined;
     this.#status = undefined;

@@ -30,6 +30,13 @@ const c1 = await lab.attach("c1", "h1", "web");
 const c2 = await lab.attach("c2", "h2", "web");
 await idle(lab, "h1", "h2");
 const [address = ""] = c2.ips;
+// One without tunnels, and one whose devices are in the host's own namespace.
+await createNetworks(lab, [{ name: "plain", mode: "l3", encapsulation: "direct", subnets: ["10.8.0.0/16"] }]);
+await createNetworks(
+  lab,
+  [{ name: "pods", tenant: "kube", mode: "l3", egress: true, hostAccess: true, subnets: ["10.9.0.0/16"], vni: 900 }],
+  "host",
+);
 
 const host = lab.namespace("h1");
 const container = lab.namespace("c1");
@@ -201,7 +208,7 @@ test("what there was no room for is told, in words, in the file and by the exit 
   assert.match(read, /Frames/);
 });
 
-test("an interface that goes away is told, and the others go on", async (t) => {
+test("an interface that goes away is told, and Ctrl-C ends what waits for it", async (t) => {
   lab.addContainer("c3");
   await lab.attach("c3", "h1", "db");
   const capture = await begin(t, "--endpoint", lab.names.container("c3"));
@@ -211,10 +218,62 @@ test("an interface that goes away is told, and the others go on", async (t) => {
   assert.equal(await capture.end("SIGINT"), 0);
 });
 
+/** The points of an echo from one node to another, and back. */
+const routes = [
+  {
+    network: "plain",
+    at: "port,underlay",
+    expected: ["port in", "underlay out", "underlay in", "port out"],
+  },
+  {
+    network: "pods",
+    at: "port,tunnel,underlay",
+    expected: ["port in", "tunnel out", "underlay out", "underlay in", "tunnel in", "port out"],
+  },
+];
+
+for (const { network, at, expected } of routes)
+  test(`a routed network: ${network}`, async (t) => {
+    const addresses: string[] = [];
+    for (const [name, place] of [
+      [`${network}1`, "h1"],
+      [`${network}2`, "h2"],
+    ] as const) {
+      lab.addContainer(name);
+      const { ips } = await lab.attach(name, place, network);
+      addresses.push(...ips);
+      t.after(async () => {
+        await lab.detach(name, place, network);
+        lab.removeContainer(name);
+      });
+    }
+    await idle(lab, "h1", "h2");
+    const [own = "", other = ""] = addresses;
+    using namespace = lab.namespace(`${network}1`);
+    assert.ok(await pings(namespace, other));
+    const count = `${expected.length}`;
+    const capture = await begin(t, "--network", network, "--at", at, "--inner", "icmp", "--count", count, "-o", "json");
+    await inLab(lab, `${network}1`, "ping", "-c", "1", "-w", "20", other);
+    assert.equal(await capture.ended(), 0);
+    const packets = capture.output
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    assert.deepEqual(
+      packets.map(({ point, direction }) => `${point} ${direction}`),
+      expected,
+    );
+    for (const packet of packets) {
+      assert.match(packet.text, new RegExp(`IP (${own} > ${other}|${other} > ${own}): ICMP echo re\\w+, id`));
+      assert.equal(packet.network, network);
+      if (network === "pods") assert.equal(packet.namespace, "the host");
+    }
+  });
+
 test("what cannot be captured is refused with what there is", async () => {
   const cases: readonly (readonly [words: readonly string[], status: number, complaint: RegExp])[] = [
     [["--endpoint", "nobody"], 1, new RegExp(`it is not on node h1; there are ${c1.id} \\(web 10\\.1\\.0\\.1 `)],
-    [["--network", "nowhere"], 1, /node h1 does not host it; it hosts web\n/],
+    [["--network", "nowhere"], 1, /node h1 does not host it; it hosts web/],
     [["--vtep", "192.0.2.8,192.0.2.9"], 1, /neither is a VTEP address of node h1, which has 192\.0\.2\.1/],
     [["--vtep", "192.0.2.1,2001:db8::2"], 1, /one is of IPv4, the other of IPv6/],
     [["--at", "port"], 1, /captured at the underlay, not at "port"/],

@@ -134,7 +134,8 @@ async function run(filter: string, options: CaptureOptions): Promise<void> {
     abort.abort();
   };
   const onSignal = endBy("a signal");
-  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  // A second one ends it at once.
+  process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
   const timer = options.for === undefined ? undefined : setTimeout(endBy("--for"), Math.min(options.for, longestTimer));
   const began = performance.now();
   try {
