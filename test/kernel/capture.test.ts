@@ -262,6 +262,7 @@ for (const { network, at, expected } of routes)
     assert.deepEqual(
       packets.map(({ point, direction }) => `${point} ${direction}`),
       expected,
+      capture.output,
     );
     for (const packet of packets) {
       assert.match(packet.text, new RegExp(`IP (${own} > ${other}|${other} > ${own}): ICMP echo re\\w+, id`));

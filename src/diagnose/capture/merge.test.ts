@@ -129,6 +129,23 @@ describe("packets of several sources", () => {
     assert.equal(count, 100);
   });
 
+  test("a packet that has one time at several points goes inwards", async () => {
+    const clock = new ManualClock();
+    const sources = [new Source(), new Source(), new Source()] as const;
+    const kinds: string[] = [];
+    const ended = (async () => {
+      for await (const packets of mergeByTime(sources, lag, clock))
+        kinds.push(...packets.map((each) => each.place.kind));
+    })();
+    const at = (kind: Place["kind"]): CapturedPacket => ({ ...packet(7), place: { ...place, kind } });
+    for (const [index, kind] of (["bridge", "underlay", "tunnel"] as const).entries()) {
+      sources[index]?.giveAll([at(kind)]);
+      sources[index]?.end();
+    }
+    await ended;
+    assert.deepEqual(kinds, ["underlay", "tunnel", "bridge"]);
+  });
+
   test("a source that fails ends it", async () => {
     const clock = new ManualClock();
     const [a, b] = [new Source(), new Source()];

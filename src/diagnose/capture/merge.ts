@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Clock } from "../../base/clock.ts";
 import { type Duration, milliseconds } from "../../base/duration.ts";
-import type { CapturedPacket } from "./packet.ts";
+import type { CapturedPacket, PointKind } from "./packet.ts";
 
 /** Packets that came together, and when: milliseconds of a clock that never goes back. */
 interface Held {
@@ -111,7 +111,7 @@ class Merge {
     return this.#octets > mostOctets;
   }
 
-  /** In the order of their times; of the same time in the order in which they arrived. */
+  /** In the order of their times; of the same time as a packet goes inwards, else in the order in which they arrived. */
   #takeUntil(time: bigint): readonly CapturedPacket[] {
     const taken: CapturedPacket[] = [];
     const kept: Held[] = [];
@@ -127,8 +127,21 @@ class Merge {
     this.#held = kept;
     this.#room.resolve();
     this.#room = Promise.withResolvers();
-    return taken.sort((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : 0));
+    return taken.sort((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : depthOf(a) - depthOf(b)));
   }
+}
+
+/**
+ * A packet that was received keeps its time on its way inwards, if any socket of the machine wants the times of packets: in the bridge
+ * it is as old as at the port or on the underlay.
+ */
+const depths = { underlay: 0, tunnel: 1, container: 2, port: 3, bridge: 4 } as const satisfies Record<
+  PointKind,
+  number
+>;
+
+function depthOf({ place }: CapturedPacket): number {
+  return depths[place.kind];
 }
 
 function latestOf(held: readonly Held[]): bigint {
