@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { globSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
@@ -33,12 +33,12 @@ before(() => {
 
 /** The numbers of the frames that tcpdump takes. */
 function takenByTcpdump(text: string): number[] {
-  // It refuses to begin with such a filter.
-  if (spawnSync("tcpdump", ["-d", "--", text], { encoding: "utf8" }).stderr.includes("rejects all packets")) return [];
-  const file = execFileSync("tcpdump", ["-r", everything, "-w", "-", "--", text], {
-    stdio: ["ignore", "pipe", "ignore"],
-  });
-  return unwrap(readPcap(new Uint8Array(file))).packets.map(({ timestamp }) => Number(timestamp / 1_000_000_000n));
+  const { status, stdout, stderr } = spawnSync("tcpdump", ["-r", everything, "-w", "-", "--", text]);
+  // It refuses to begin with a filter that nothing can pass.
+  if (stderr.toString().includes("rejects all packets")) return [];
+  assert.equal(status, 0, stderr.toString());
+  const { packets } = unwrap(readPcap(new Uint8Array(stdout)));
+  return packets.map(({ timestamp }) => Number(timestamp / 1_000_000_000n));
 }
 
 async function takenHere(text: string): Promise<number[]> {
@@ -88,7 +88,7 @@ describe("filters", () => {
     const property = fc.asyncProperty(expressions, async (text) => {
       assert.deepEqual(await takenHere(text), takenByTcpdump(text));
     });
-    await fc.assert(property, { numRuns: 40 });
+    await fc.assert(property, { numRuns: 30 });
   });
 
   test("an empty filter lets everything through", async () => {
