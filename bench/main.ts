@@ -29,6 +29,7 @@ const benches: Readonly<Record<string, string>> = {
   "beside-swarm":
     "how soon a new container of Docker is reached, throughput and latency; beside an overlay network of Swarm; takes two minutes",
   "policy-change": "how soon a policy of 10,000 endpoints, or rules, is in a node's kernel",
+  doctor: "what weft doctor takes on a node with 100,000 endpoints elsewhere; takes two minutes",
   "agent-memory": "memory and time of agents and server with 100,000 endpoints; takes two minutes",
 };
 

@@ -27,6 +27,7 @@ import { CredentialsWriter } from "./credentials-writer.ts";
 import { DesiredState } from "./desired-state.ts";
 import { DhcpResponder } from "./dhcp/responder.ts";
 import { Diagnosis } from "./diagnosis.ts";
+import { EventHistory } from "./event-history.ts";
 import { EventLog } from "./event-log.ts";
 import { IncomingState } from "./incoming-state.ts";
 import { KeptPolicies } from "./kept-policies.ts";
@@ -97,6 +98,7 @@ export class Agent {
   /** By the clock that never goes back. */
   readonly startedAt: number;
   readonly #report: Report;
+  readonly #history: EventHistory;
   readonly #replica: Replica;
   readonly #writer: ReplicaWriter;
   readonly #credentialsWriter: CredentialsWriter;
@@ -144,7 +146,8 @@ export class Agent {
   ) {
     this.options = options;
     this.startedAt = options.clock.monotonic();
-    this.events = new EventLog(options.clock);
+    this.#history = new EventHistory(options.dataDirectory);
+    this.events = new EventLog(options.clock, this.#history);
     this.#replica = parts.replica;
     this.#underlayNamespace = parts.namespace;
     this.#underlaySocket = parts.socket;
@@ -387,6 +390,7 @@ export class Agent {
     this.#replica.close();
     this.#underlaySocket.close();
     this.#underlayNamespace.close();
+    this.#history.close();
   }
 
   async #begin(): Promise<void> {

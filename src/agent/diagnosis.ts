@@ -33,7 +33,7 @@ import { ProbeResponder } from "../diagnose/probe/responder.ts";
 import type { ExaminedPeer, Subject } from "../diagnose/subject.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import type { DesiredState } from "./desired-state.ts";
-import type { EventLog } from "./event-log.ts";
+import { type EventLog, eventToMessage } from "./event-log.ts";
 import type { Attachment } from "./replica.ts";
 import type { UnderlayState } from "./underlay.ts";
 
@@ -151,6 +151,11 @@ export class Diagnosis {
         for await (const examined of this.examine({ ...question.value, fix: false }))
           if ("finding" in examined) findings.push(examined.finding);
         return create(AnswerSchema, { findings: findings.map(findingToMessage), version: weftVersion() });
+      }
+      case "events": {
+        const since = Number(question.value.since);
+        const events = this.#agent.events.recent.filter(({ time }) => time >= since);
+        return create(AnswerSchema, { events: events.map(eventToMessage) });
       }
       default:
         throw new WeftError({

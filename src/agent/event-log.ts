@@ -1,5 +1,7 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { EventSchema } from "../api/generated/weft/v1/diagnosis_pb.js";
 import type { Clock } from "../base/clock.ts";
-import type { KernelObject } from "../dataplane/index.ts";
+import { type KernelObject, nameOfObject } from "../dataplane/index.ts";
 
 export interface AgentEvent {
   /** Milliseconds since 1970. */
@@ -29,22 +31,40 @@ export interface AgentEvent {
 /** How many events of the past are kept. */
 const kept = 1_000;
 
-/** What the agent did and found, for `weft events`: the recent past, and whatever comes. */
+/** As it crosses the API. */
+export function eventToMessage(event: AgentEvent): MessageInitShape<typeof EventSchema> {
+  return { ...event, object: nameOfObject(event.object), reference: event.object, time: BigInt(event.time) };
+}
+
+/** Where events outlive the agent. */
+interface History {
+  /** The last ones, oldest first. */
+  read(count: number): AgentEvent[];
+  add(event: AgentEvent): void;
+}
+
+/** What the agent did and found, for `weft events`: the recent past, that of earlier agents of this node among it, and whatever comes. */
 export class EventLog {
   readonly #clock: Clock;
+  readonly #history: History | undefined;
   /** The last ones, oldest first. */
-  readonly #events: AgentEvent[] = [];
+  readonly #events: AgentEvent[];
   /** How many there were. */
-  #count = 0;
+  #count: number;
   /** Whoever reads has something to look at. */
   #woken = Promise.withResolvers<void>();
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, history?: History) {
     this.#clock = clock;
+    this.#history = history;
+    this.#events = history?.read(kept) ?? [];
+    this.#count = this.#events.length;
   }
 
   add(event: Omit<AgentEvent, "time">): void {
-    this.#events.push({ time: this.#clock.now(), ...event });
+    const added = { time: this.#clock.now(), ...event };
+    this.#events.push(added);
+    this.#history?.add(added);
     if (this.#events.length > kept) this.#events.shift();
     this.#count++;
     this.#wake();

@@ -11,6 +11,7 @@ import { noTunnel } from "../model/encapsulation.ts";
 import type { Endpoint } from "../model/resources.ts";
 import type { Agent } from "./agent.ts";
 import { interfaceOf, type PlaceRequest, tapOf } from "./attach/kind.ts";
+import { eventToMessage } from "./event-log.ts";
 import { hasPort } from "./replica.ts";
 import { wayText } from "./ways.ts";
 
@@ -94,8 +95,7 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
       return agent.diagnosis.examineAsMessages(request);
     },
     async *watchEvents(request, context) {
-      for await (const event of agent.events.read(request.follow, context.signal))
-        yield { ...event, object: nameOfObject(event.object), reference: event.object, time: BigInt(event.time) };
+      for await (const event of agent.events.read(request.follow, context.signal)) yield eventToMessage(event);
     },
   };
 }

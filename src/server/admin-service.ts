@@ -1,4 +1,3 @@
-import { create } from "@bufbuild/protobuf";
 import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
 import { nodeSettings } from "../api/convert.ts";
 import {
@@ -7,7 +6,6 @@ import {
   type Resource,
   type SetNodeRequest,
 } from "../api/generated/weft/v1/admin_pb.js";
-import { ExamineRequestSchema } from "../api/generated/weft/v1/diagnosis_pb.js";
 import { asCase, kindOfCase, kinds, standbyPlace } from "../api/kinds.ts";
 import { compareCidr } from "../base/cidr.ts";
 import { hours, milliseconds } from "../base/duration.ts";
@@ -26,7 +24,7 @@ import { peeringObstacle } from "../model/peering.ts";
 import type { Endpoint, Node, NodeSettings } from "../model/resources.ts";
 import { parseNodeSettings } from "../model/schema.ts";
 import type { Administration, Declaration } from "./administration.ts";
-import { examineNodes } from "./examinations.ts";
+import { askNodes } from "./asked-nodes.ts";
 import { explainPolicy } from "./explain-policy.ts";
 import type { NodeSettingsChange } from "./nodes.ts";
 import { readinessToMessage, waitFor } from "./readiness-service.ts";
@@ -63,12 +61,18 @@ export function adminRoutes(
       return { results, revision: BigInt(revision) };
     },
 
-    examineNodes({ nodes, request }) {
-      return examineNodes(
-        nodes.length > 0 ? nodes : [...state.nodes.keys()].sort(),
-        questions,
-        request ?? create(ExamineRequestSchema),
-      );
+    async *examineNodes({ nodes, request }) {
+      const asked = nodes.length > 0 ? nodes : [...state.nodes.keys()].sort();
+      const question = { question: { case: "examine" as const, value: request ?? {} } };
+      for await (const { node, failure, findings, version } of askNodes(asked, questions, question))
+        yield { node, failure, findings, version };
+    },
+
+    async *listNodeEvents({ request }) {
+      const asked = [...state.nodes.keys()].sort();
+      const question = { question: { case: "events" as const, value: request ?? {} } };
+      for await (const { node, failure, events } of askNodes(asked, questions, question))
+        yield { node, failure, events };
     },
 
     list(request) {

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Event as AgentEvent } from "../../src/api/generated/weft/v1/agent_pb.js";
+import type { Event as AgentEvent } from "../../src/api/generated/weft/v1/diagnosis_pb.js";
 import { type Ipv4Address, ip } from "../../src/base/ip.ts";
 import { broadcastMac, type MacAddress, mac, zeroMac } from "../../src/base/mac.ts";
 import { endpointPortName, namespaceName } from "../../src/dataplane/kernel-names.ts";

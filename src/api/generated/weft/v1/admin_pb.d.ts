@@ -8,7 +8,7 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import type { Message } from "@bufbuild/protobuf";
 import type { Block, Endpoint, FloatingAddress, Network, Node, NodeSettings, Place, Pod, Policy, Tenant, VtepAddresses } from "./resources_pb.js";
 import type { InPlaceProgressSchema, NetworkReadiness, WaitInPlaceRequestSchema } from "./readiness_pb.js";
-import type { ExamineRequest, Finding } from "./diagnosis_pb.js";
+import type { Event, EventsRequest, ExamineRequest, Finding } from "./diagnosis_pb.js";
 
 /**
  * Describes the file weft/v1/admin.proto.
@@ -1226,6 +1226,50 @@ export declare type NodeExamination = Message<"weft.v1.NodeExamination"> & {
 export declare const NodeExaminationSchema: GenMessage<NodeExamination>;
 
 /**
+ * @generated from message weft.v1.ListNodeEventsRequest
+ */
+export declare type ListNodeEventsRequest = Message<"weft.v1.ListNodeEventsRequest"> & {
+  /**
+   * @generated from field: weft.v1.EventsRequest request = 1;
+   */
+  request?: EventsRequest | undefined;
+};
+
+/**
+ * Describes the message weft.v1.ListNodeEventsRequest.
+ * Use `create(ListNodeEventsRequestSchema)` to create a new message.
+ */
+export declare const ListNodeEventsRequestSchema: GenMessage<ListNodeEventsRequest>;
+
+/**
+ * @generated from message weft.v1.NodeEvents
+ */
+export declare type NodeEvents = Message<"weft.v1.NodeEvents"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * Why there are none; empty: there are.
+   *
+   * @generated from field: string failure = 2;
+   */
+  failure: string;
+
+  /**
+   * @generated from field: repeated weft.v1.Event events = 3;
+   */
+  events: Event[];
+};
+
+/**
+ * Describes the message weft.v1.NodeEvents.
+ * Use `create(NodeEventsSchema)` to create a new message.
+ */
+export declare const NodeEventsSchema: GenMessage<NodeEvents>;
+
+/**
  * @generated from service weft.v1.AdminService
  */
 export declare const AdminService: GenService<{
@@ -1370,6 +1414,16 @@ export declare const AdminService: GenService<{
     methodKind: "server_streaming";
     input: typeof ExamineNodesRequestSchema;
     output: typeof NodeExaminationSchema;
+  },
+  /**
+   * What happened of late on all nodes that are connected. Tells of each when it has answered.
+   *
+   * @generated from rpc weft.v1.AdminService.ListNodeEvents
+   */
+  listNodeEvents: {
+    methodKind: "server_streaming";
+    input: typeof ListNodeEventsRequestSchema;
+    output: typeof NodeEventsSchema;
   },
 }>;
 

@@ -7,7 +7,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { AllowedAddress, Bandwidth, Endpoint, Tap } from "./resources_pb.js";
-import type { ExamineRequestSchema, ExamineResponseSchema, KernelObject } from "./diagnosis_pb.js";
+import type { EventSchema, ExamineRequestSchema, ExamineResponseSchema, KernelObject } from "./diagnosis_pb.js";
 import type { InPlaceProgressSchema, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
@@ -713,56 +713,6 @@ export declare type WatchEventsRequest = Message<"weft.v1.WatchEventsRequest"> &
  * Use `create(WatchEventsRequestSchema)` to create a new message.
  */
 export declare const WatchEventsRequestSchema: GenMessage<WatchEventsRequest>;
-
-/**
- * @generated from message weft.v1.Event
- */
-export declare type Event = Message<"weft.v1.Event"> & {
-  /**
-   * Milliseconds since 1970.
-   *
-   * @generated from field: uint64 time = 1;
-   */
-  time: bigint;
-
-  /**
-   * info, warning, error.
-   *
-   * @generated from field: string level = 2;
-   */
-  level: string;
-
-  /**
-   * For programs: adjusted, attached, changing, connected, detached, disconnected, failed, learned, limited, moved, recovered,
-   * refused, repaired, resynchronised, withdrawn.
-   *
-   * @generated from field: string kind = 3;
-   */
-  kind: string;
-
-  /**
-   * @generated from field: string object = 4;
-   */
-  object: string;
-
-  /**
-   * @generated from field: string message = 5;
-   */
-  message: string;
-
-  /**
-   * The object again.
-   *
-   * @generated from field: weft.v1.KernelObject reference = 6;
-   */
-  reference?: KernelObject | undefined;
-};
-
-/**
- * Describes the message weft.v1.Event.
- * Use `create(EventSchema)` to create a new message.
- */
-export declare const EventSchema: GenMessage<Event>;
 
 /**
  * @generated from message weft.v1.GetBandwidthUseRequest

@@ -92,6 +92,14 @@ export declare type Question = Message<"weft.v1.Question"> & {
      */
     value: ExamineRequest;
     case: "examine";
+  } | {
+    /**
+     * What happened of late; for administrators.
+     *
+     * @generated from field: weft.v1.EventsRequest events = 5;
+     */
+    value: EventsRequest;
+    case: "events";
   } | { case: undefined; value?: undefined };
 };
 
@@ -154,6 +162,11 @@ export declare type Answer = Message<"weft.v1.Answer"> & {
    * @generated from field: string version = 5;
    */
   version: string;
+
+  /**
+   * @generated from field: repeated weft.v1.Event events = 6;
+   */
+  events: Event[];
 };
 
 /**
@@ -161,6 +174,24 @@ export declare type Answer = Message<"weft.v1.Answer"> & {
  * Use `create(AnswerSchema)` to create a new message.
  */
 export declare const AnswerSchema: GenMessage<Answer>;
+
+/**
+ * @generated from message weft.v1.EventsRequest
+ */
+export declare type EventsRequest = Message<"weft.v1.EventsRequest"> & {
+  /**
+   * Not before this moment, in milliseconds since 1970.
+   *
+   * @generated from field: uint64 since = 1;
+   */
+  since: bigint;
+};
+
+/**
+ * Describes the message weft.v1.EventsRequest.
+ * Use `create(EventsRequestSchema)` to create a new message.
+ */
+export declare const EventsRequestSchema: GenMessage<EventsRequest>;
 
 /**
  * @generated from message weft.v1.ProbeArrivals
@@ -473,4 +504,54 @@ export declare type AskedQuestion = Message<"weft.v1.AskedQuestion"> & {
  * Use `create(AskedQuestionSchema)` to create a new message.
  */
 export declare const AskedQuestionSchema: GenMessage<AskedQuestion>;
+
+/**
+ * @generated from message weft.v1.Event
+ */
+export declare type Event = Message<"weft.v1.Event"> & {
+  /**
+   * Milliseconds since 1970.
+   *
+   * @generated from field: uint64 time = 1;
+   */
+  time: bigint;
+
+  /**
+   * info, warning, error.
+   *
+   * @generated from field: string level = 2;
+   */
+  level: string;
+
+  /**
+   * For programs: adjusted, attached, changing, connected, detached, disconnected, failed, learned, limited, moved, recovered,
+   * refused, repaired, resynchronised, withdrawn.
+   *
+   * @generated from field: string kind = 3;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: string object = 4;
+   */
+  object: string;
+
+  /**
+   * @generated from field: string message = 5;
+   */
+  message: string;
+
+  /**
+   * The object again.
+   *
+   * @generated from field: weft.v1.KernelObject reference = 6;
+   */
+  reference?: KernelObject | undefined;
+};
+
+/**
+ * Describes the message weft.v1.Event.
+ * Use `create(EventSchema)` to create a new message.
+ */
+export declare const EventSchema: GenMessage<Event>;
 

@@ -10,7 +10,7 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file weft/v1/diagnosis.proto.
  */
 export const file_weft_v1_diagnosis = /*@__PURE__*/
-  fileDesc("Chd3ZWZ0L3YxL2RpYWdub3Npcy5wcm90bxIHd2VmdC52MSJKCgpQcm9iZVRyYWluEgoKAmlkGAEgASgGEg8KB25ldHdvcmsYAiABKAkSDQoFc2l6ZXMYAyADKA0SEAoIaW50ZXJ2YWwYBCABKA0ixgEKCFF1ZXN0aW9uEisKDGV4cGVjdF90cmFpbhgBIAEoCzITLndlZnQudjEuUHJvYmVUcmFpbkgAEioKC2NvdW50X3RyYWluGAIgASgLMhMud2VmdC52MS5Db3VudFRyYWluSAASKQoKc2VuZF90cmFpbhgDIAEoCzITLndlZnQudjEuUHJvYmVUcmFpbkgAEioKB2V4YW1pbmUYBCABKAsyFy53ZWZ0LnYxLkV4YW1pbmVSZXF1ZXN0SABCCgoIcXVlc3Rpb24iKQoKQ291bnRUcmFpbhIKCgJpZBgBIAEoBhIPCgduZXR3b3JrGAIgASgJIqYBCgZBbnN3ZXISDwoHZmFpbHVyZRgBIAEoCRIoCghhcnJpdmFscxgCIAEoCzIWLndlZnQudjEuUHJvYmVBcnJpdmFscxIsCgpkZXBhcnR1cmVzGAMgASgLMhgud2VmdC52MS5Qcm9iZURlcGFydHVyZXMSIgoIZmluZGluZ3MYBCADKAsyEC53ZWZ0LnYxLkZpbmRpbmcSDwoHdmVyc2lvbhgFIAEoCSJ2Cg1Qcm9iZUFycml2YWxzEisKDGF0X2ludGVyZmFjZRgBIAMoCzIVLndlZnQudjEuUHJvYmVBcnJpdmFsEigKCWF0X3R1bm5lbBgCIAMoCzIVLndlZnQudjEuUHJvYmVBcnJpdmFsEg4KBm1pc3NlZBgDIAEoDSJACgxQcm9iZUFycml2YWwSEAoIc2VxdWVuY2UYASABKA0SDQoFZGVsYXkYAiABKBISDwoHY2hhbmdlZBgDIAEoCCJNCg9Qcm9iZURlcGFydHVyZXMSEQoJc2VxdWVuY2VzGAEgAygNEicKCHJlZnVzYWxzGAIgAygLMhUud2VmdC52MS5Qcm9iZVJlZnVzYWwiSAoMUHJvYmVSZWZ1c2FsEhAKCHNlcXVlbmNlGAEgASgNEg0KBWVycm9yGAIgASgJEgoKAmJ5GAMgASgJEgsKA210dRgEIAEoDSJKCgxLZXJuZWxPYmplY3QSDAoEa2luZBgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSDwoHbmV0d29yaxgDIAEoCRILCgNrZXkYBCABKAkiLAoORXhhbWluZVJlcXVlc3QSDQoFcGVlcnMYASABKA0SCwoDZml4GAIgASgIInYKD0V4YW1pbmVSZXNwb25zZRIPCgVjaGVjaxgBIAEoCUgAEiMKB2ZpbmRpbmcYAiABKAsyEC53ZWZ0LnYxLkZpbmRpbmdIABIhCgVmaXhlZBgDIAEoCzIQLndlZnQudjEuRmluZGluZ0gAQgoKCGV4YW1pbmVkIq8BCgdGaW5kaW5nEgwKBGNvZGUYASABKAkSEAoIc2V2ZXJpdHkYAiABKAkSDAoEbm9kZRgDIAEoCRIOCgZvYmplY3QYBCABKAkSKAoJcmVmZXJlbmNlGAUgASgLMhUud2VmdC52MS5LZXJuZWxPYmplY3QSEAoIZXhwZWN0ZWQYBiABKAkSDQoFZm91bmQYByABKAkSDQoFY2F1c2UYCCABKAkSDAoEY3VyZRgJIAEoCSJOCg1Bc2tlZFF1ZXN0aW9uEgoKAmlkGAEgASgEEgwKBGZyb20YAiABKAkSIwoIcXVlc3Rpb24YAyABKAsyES53ZWZ0LnYxLlF1ZXN0aW9uYgZwcm90bzM");
+  fileDesc("Chd3ZWZ0L3YxL2RpYWdub3Npcy5wcm90bxIHd2VmdC52MSJKCgpQcm9iZVRyYWluEgoKAmlkGAEgASgGEg8KB25ldHdvcmsYAiABKAkSDQoFc2l6ZXMYAyADKA0SEAoIaW50ZXJ2YWwYBCABKA0i8AEKCFF1ZXN0aW9uEisKDGV4cGVjdF90cmFpbhgBIAEoCzITLndlZnQudjEuUHJvYmVUcmFpbkgAEioKC2NvdW50X3RyYWluGAIgASgLMhMud2VmdC52MS5Db3VudFRyYWluSAASKQoKc2VuZF90cmFpbhgDIAEoCzITLndlZnQudjEuUHJvYmVUcmFpbkgAEioKB2V4YW1pbmUYBCABKAsyFy53ZWZ0LnYxLkV4YW1pbmVSZXF1ZXN0SAASKAoGZXZlbnRzGAUgASgLMhYud2VmdC52MS5FdmVudHNSZXF1ZXN0SABCCgoIcXVlc3Rpb24iKQoKQ291bnRUcmFpbhIKCgJpZBgBIAEoBhIPCgduZXR3b3JrGAIgASgJIsYBCgZBbnN3ZXISDwoHZmFpbHVyZRgBIAEoCRIoCghhcnJpdmFscxgCIAEoCzIWLndlZnQudjEuUHJvYmVBcnJpdmFscxIsCgpkZXBhcnR1cmVzGAMgASgLMhgud2VmdC52MS5Qcm9iZURlcGFydHVyZXMSIgoIZmluZGluZ3MYBCADKAsyEC53ZWZ0LnYxLkZpbmRpbmcSDwoHdmVyc2lvbhgFIAEoCRIeCgZldmVudHMYBiADKAsyDi53ZWZ0LnYxLkV2ZW50Ih4KDUV2ZW50c1JlcXVlc3QSDQoFc2luY2UYASABKAQidgoNUHJvYmVBcnJpdmFscxIrCgxhdF9pbnRlcmZhY2UYASADKAsyFS53ZWZ0LnYxLlByb2JlQXJyaXZhbBIoCglhdF90dW5uZWwYAiADKAsyFS53ZWZ0LnYxLlByb2JlQXJyaXZhbBIOCgZtaXNzZWQYAyABKA0iQAoMUHJvYmVBcnJpdmFsEhAKCHNlcXVlbmNlGAEgASgNEg0KBWRlbGF5GAIgASgSEg8KB2NoYW5nZWQYAyABKAgiTQoPUHJvYmVEZXBhcnR1cmVzEhEKCXNlcXVlbmNlcxgBIAMoDRInCghyZWZ1c2FscxgCIAMoCzIVLndlZnQudjEuUHJvYmVSZWZ1c2FsIkgKDFByb2JlUmVmdXNhbBIQCghzZXF1ZW5jZRgBIAEoDRINCgVlcnJvchgCIAEoCRIKCgJieRgDIAEoCRILCgNtdHUYBCABKA0iSgoMS2VybmVsT2JqZWN0EgwKBGtpbmQYASABKAkSDgoGdGVuYW50GAIgASgJEg8KB25ldHdvcmsYAyABKAkSCwoDa2V5GAQgASgJIiwKDkV4YW1pbmVSZXF1ZXN0Eg0KBXBlZXJzGAEgASgNEgsKA2ZpeBgCIAEoCCJ2Cg9FeGFtaW5lUmVzcG9uc2USDwoFY2hlY2sYASABKAlIABIjCgdmaW5kaW5nGAIgASgLMhAud2VmdC52MS5GaW5kaW5nSAASIQoFZml4ZWQYAyABKAsyEC53ZWZ0LnYxLkZpbmRpbmdIAEIKCghleGFtaW5lZCKvAQoHRmluZGluZxIMCgRjb2RlGAEgASgJEhAKCHNldmVyaXR5GAIgASgJEgwKBG5vZGUYAyABKAkSDgoGb2JqZWN0GAQgASgJEigKCXJlZmVyZW5jZRgFIAEoCzIVLndlZnQudjEuS2VybmVsT2JqZWN0EhAKCGV4cGVjdGVkGAYgASgJEg0KBWZvdW5kGAcgASgJEg0KBWNhdXNlGAggASgJEgwKBGN1cmUYCSABKAkiTgoNQXNrZWRRdWVzdGlvbhIKCgJpZBgBIAEoBBIMCgRmcm9tGAIgASgJEiMKCHF1ZXN0aW9uGAMgASgLMhEud2VmdC52MS5RdWVzdGlvbiJ9CgVFdmVudBIMCgR0aW1lGAEgASgEEg0KBWxldmVsGAIgASgJEgwKBGtpbmQYAyABKAkSDgoGb2JqZWN0GAQgASgJEg8KB21lc3NhZ2UYBSABKAkSKAoJcmVmZXJlbmNlGAYgASgLMhUud2VmdC52MS5LZXJuZWxPYmplY3RiBnByb3RvMw");
 
 /**
  * Describes the message weft.v1.ProbeTrain.
@@ -41,65 +41,79 @@ export const AnswerSchema = /*@__PURE__*/
   messageDesc(file_weft_v1_diagnosis, 3);
 
 /**
+ * Describes the message weft.v1.EventsRequest.
+ * Use `create(EventsRequestSchema)` to create a new message.
+ */
+export const EventsRequestSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_diagnosis, 4);
+
+/**
  * Describes the message weft.v1.ProbeArrivals.
  * Use `create(ProbeArrivalsSchema)` to create a new message.
  */
 export const ProbeArrivalsSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 4);
+  messageDesc(file_weft_v1_diagnosis, 5);
 
 /**
  * Describes the message weft.v1.ProbeArrival.
  * Use `create(ProbeArrivalSchema)` to create a new message.
  */
 export const ProbeArrivalSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 5);
+  messageDesc(file_weft_v1_diagnosis, 6);
 
 /**
  * Describes the message weft.v1.ProbeDepartures.
  * Use `create(ProbeDeparturesSchema)` to create a new message.
  */
 export const ProbeDeparturesSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 6);
+  messageDesc(file_weft_v1_diagnosis, 7);
 
 /**
  * Describes the message weft.v1.ProbeRefusal.
  * Use `create(ProbeRefusalSchema)` to create a new message.
  */
 export const ProbeRefusalSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 7);
+  messageDesc(file_weft_v1_diagnosis, 8);
 
 /**
  * Describes the message weft.v1.KernelObject.
  * Use `create(KernelObjectSchema)` to create a new message.
  */
 export const KernelObjectSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 8);
+  messageDesc(file_weft_v1_diagnosis, 9);
 
 /**
  * Describes the message weft.v1.ExamineRequest.
  * Use `create(ExamineRequestSchema)` to create a new message.
  */
 export const ExamineRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 9);
+  messageDesc(file_weft_v1_diagnosis, 10);
 
 /**
  * Describes the message weft.v1.ExamineResponse.
  * Use `create(ExamineResponseSchema)` to create a new message.
  */
 export const ExamineResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 10);
+  messageDesc(file_weft_v1_diagnosis, 11);
 
 /**
  * Describes the message weft.v1.Finding.
  * Use `create(FindingSchema)` to create a new message.
  */
 export const FindingSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 11);
+  messageDesc(file_weft_v1_diagnosis, 12);
 
 /**
  * Describes the message weft.v1.AskedQuestion.
  * Use `create(AskedQuestionSchema)` to create a new message.
  */
 export const AskedQuestionSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 12);
+  messageDesc(file_weft_v1_diagnosis, 13);
+
+/**
+ * Describes the message weft.v1.Event.
+ * Use `create(EventSchema)` to create a new message.
+ */
+export const EventSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_diagnosis, 14);
 
