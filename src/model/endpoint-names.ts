@@ -17,6 +17,10 @@ export function nameFrom(text: string): string | undefined {
   return pattern.test(name) ? name : undefined;
 }
 
+export function isNameLabel(label: string): boolean {
+  return label === hostNameLabel || label.startsWith(aliasPrefix);
+}
+
 /** What an endpoint with these labels is called in its network, each name once. */
 export function namesOf(labels: Labels = {}): string[] {
   const names: string[] = [];

@@ -23,7 +23,7 @@ export class DockerEngine {
     this.#lab = lab;
     this.#host = host;
     this.#folder = join(folder, host);
-    this.#socket = join(this.#folder, "docker.sock");
+    this.#socket = lab.dockerSocket(host);
     for (const name of ["etc/plugins", "run"]) mkdirSync(join(this.#folder, name), { recursive: true });
     for (const path of ["/etc/docker", "/run/docker"]) mkdirSync(path, { recursive: true });
     cleanUp(owner, () => this.#killAll());

@@ -50,6 +50,12 @@ export class Fields {
     return Array.isArray(value) ? value.filter(isObject).map((each) => new Fields(each)) : [];
   }
 
+  /** Those of a list that are texts. */
+  texts(name: string): readonly string[] {
+    const value = this.#values[name];
+    return Array.isArray(value) ? value.filter((each) => typeof each === "string") : [];
+  }
+
   get names(): readonly string[] {
     return Object.keys(this.#values);
   }
