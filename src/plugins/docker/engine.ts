@@ -31,14 +31,14 @@ export class Engine {
   /** Containers that run in one of these networks of Docker's. */
   async containersOf(networks: readonly string[]): Promise<string[]> {
     const found = await this.#get(`/containers/json?filters=${filters({ network: networks })}`);
-    return new Fields({ list: found }).list("list").map((each) => each.text("Id"));
+    return Fields.parseList(found ?? "[]").map((each) => each.text("Id"));
   }
 
   /** `undefined`: it is gone. */
   async container(id: string): Promise<EngineContainer | undefined> {
     const found = await this.#get(`/containers/${encodeURIComponent(id)}/json`);
     if (found === undefined) return undefined;
-    const fields = new Fields({ found }).within("found");
+    const fields = Fields.parse(found);
     const networks = fields.within("NetworkSettings").within("Networks");
     return {
       id,
@@ -73,7 +73,7 @@ export class Engine {
   }
 
   /** `undefined`: there is none. */
-  async #get(path: string): Promise<unknown> {
+  async #get(path: string): Promise<string | undefined> {
     const response = await this.#answer(path);
     let text = "";
     for await (const chunk of response.setEncoding("utf8") as AsyncIterable<string>) {
@@ -82,7 +82,7 @@ export class Engine {
     }
     if (response.statusCode === 404) return undefined;
     requireOk(response, `read ${path}`);
-    return JSON.parse(text);
+    return text;
   }
 
   #answer(path: string, signal?: AbortSignal): Promise<IncomingMessage> {

@@ -24,6 +24,11 @@ export class Fields {
     });
   }
 
+  /** Of a list of objects. */
+  static parseList(text: string): readonly Fields[] {
+    return Fields.parse(`{"list":${text}}`).list("list");
+  }
+
   /** Empty: it is not set. */
   text(name: string): string {
     const value = this.#values[name];
