@@ -41,7 +41,7 @@ export class DockerNetworks {
   }
 
   /** All of them. */
-  list(): Iterable<DockerNetwork> {
+  list(): IteratorObject<DockerNetwork> {
     return this.#networks.values();
   }
 

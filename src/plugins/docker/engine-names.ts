@@ -40,8 +40,8 @@ export class EngineNames {
   /** Looks whether there is something to be followed, and again from time to time: networks come to have names, and servers come back. */
   begin(): void {
     this.#cancel = this.#options.agent.options.clock.after(lookAgain, () => this.begin());
-    const wanted = [...this.#networks()];
-    if (wanted.length === 0) {
+    const isAnyNamed = this.#options.networks.list().some(({ network }) => this.#hasNames(network));
+    if (!isAnyNamed) {
       this.#following?.abort();
       this.#options.agent.problems.cleared(problem);
       return;
@@ -56,20 +56,18 @@ export class EngineNames {
     this.#following?.abort();
   }
 
-  /** Networks of Docker's that lead to one with names. */
-  *#networks(): Generator<string> {
-    const { agent, networks } = this.#options;
-    for (const { id, network } of networks.list())
-      if (agent.desired.networks.get(network)?.network.names === true) yield id;
+  /** Of a network of weft's. */
+  #hasNames(network: string): boolean {
+    return this.#options.agent.desired.networks.get(network)?.network.names === true;
   }
 
   async #follow(): Promise<void> {
     const { agent, engine } = this.#options;
     const following = new AbortController();
     this.#following = following;
+    const begun = Promise.withResolvers<void>();
+    const events = engine.events(following.signal, begun.resolve);
     try {
-      const begun = Promise.withResolvers<void>();
-      const events = engine.events(following.signal, begun.resolve);
       const first = events.next();
       first.catch(begun.reject);
       await begun.promise;
@@ -81,12 +79,16 @@ export class EngineNames {
       if (!following.signal.aborted)
         agent.problems.failed(problem, error instanceof Error ? error : new Error(messageOf(error)));
     }
+    following.abort();
+    await events.return(undefined).catch(() => {});
     this.#following = undefined;
   }
 
   async #readAll(): Promise<void> {
+    const { engine, networks } = this.#options;
+    const ids = Array.from(networks.list(), ({ id }) => id);
     this.#names.clear();
-    for (const id of await this.#options.engine.containersOf([...this.#networks()])) await this.#read(id);
+    for (const id of await engine.containersOf(ids)) await this.#read(id);
   }
 
   async #read(id: string): Promise<void> {
@@ -108,11 +110,9 @@ export class EngineNames {
     this.#isSetting = true;
     while (this.#isWanted) {
       this.#isWanted = false;
-      const known = new Set<string>();
       for (const { owner, endpoint } of [...endpoints.list()]) {
-        known.add(owner.endpoint);
         const names = this.#names.get(owner.endpoint);
-        if (names === undefined) continue;
+        if (names === undefined || !this.#hasNames(endpoint.network)) continue;
         const labels = withNames(endpoint.labels, names);
         if (isDeepStrictEqual(labels, endpoint.labels ?? {})) continue;
         await agent
@@ -121,6 +121,7 @@ export class EngineNames {
             agent.options.logger.info({ endpoint: endpoint.id, error: messageOf(error) }, "its names are set later"),
           );
       }
+      const known = new Set(endpoints.list().map(({ owner }) => owner.endpoint));
       for (const id of this.#names.keys()) if (!known.has(id)) this.#names.delete(id);
     }
     this.#isSetting = false;

@@ -2,9 +2,8 @@ import { type IncomingMessage, request } from "node:http";
 import { messageOf, WeftError } from "../../base/errors.ts";
 import { Fields } from "./fields.ts";
 
-/** What a network of Docker's, or a container's name, has come to be. */
+/** A container has come into a network, or is called otherwise. */
 export interface EngineEvent {
-  /** The container that it is about. */
   readonly container: string;
 }
 
@@ -54,7 +53,8 @@ export class Engine {
 
   /** What happens from now on, until the engine or `signal` ends it. `onBegin`: from here on nothing is missed. */
   async *events(signal: AbortSignal, onBegin: () => void): AsyncGenerator<EngineEvent> {
-    const wanted = filters({ type: ["network", "container"], event: ["connect", "rename"] });
+    // A container that is starting is connected before it is listed as running: its start is told last.
+    const wanted = filters({ type: ["network", "container"], event: ["connect", "start", "rename"] });
     const response = await this.#answer(`/events?filters=${wanted}`, signal);
     requireOk(response, "follow what happens to its containers");
     onBegin();
