@@ -9,7 +9,7 @@ import { textOf } from "./text.ts";
 export const dnsPort = 53;
 
 /** RFC 1035 §4.1.1. */
-export const dnsResponseCode = codes(4, {
+const dnsResponseCode = codes(4, {
   "no-error": 0,
   "format-error": 1,
   "server-failure": 2,
@@ -19,10 +19,10 @@ export const dnsResponseCode = codes(4, {
 });
 
 /** RFC 1035 §3.2.2 and §3.2.3, RFC 3596 §2.1. */
-export const dnsType = codes(16, { a: 1, ptr: 12, aaaa: 28, any: 255 });
+const dnsType = codes(16, { a: 1, ptr: 12, aaaa: 28, any: 255 });
 
 /** RFC 1035 §3.2.4. */
-export const dnsClass = codes(16, { internet: 1, any: 255 });
+const dnsClass = codes(16, { internet: 1, any: 255 });
 
 /**
  * Header of a DNS message, 12 octets. RFC 1035 §4.1.1. Bits that later RFCs gave a meaning (AD, CD) count as reserved.
