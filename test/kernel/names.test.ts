@@ -8,7 +8,7 @@ import { type Ipv4Address, ip } from "../../src/base/ip.ts";
 import { mac } from "../../src/base/mac.ts";
 import { runProgram } from "../../src/lab/process.ts";
 import { buildFrame, decodeFrame } from "../../src/wire/index.ts";
-import { createNetworks, idle, testLab, theWholeFile, until, weftDone, weftJson } from "../support/cluster.ts";
+import { createNetworks, idle, inLab, testLab, theWholeFile, until, weftDone, weftJson } from "../support/cluster.ts";
 import { fileRequires } from "../support/kernel.ts";
 import { RawInterface } from "../support/raw-frames.ts";
 
@@ -102,8 +102,10 @@ test("names follow labels, and go with their endpoints", async () => {
 test("a network that comes to have names has those of all that are there, and loses them", async () => {
   await weftDone("network", "set", "mute", "--names", "--wait", "60s", "--server", lab.serverSocket);
   assert.equal(await ask("mute1", "two"), first("mute2"));
+  assert.match(await inLab(lab, "mute1", "ip", "route"), /^169\.254\.169\.254 dev eth0 proto 119 scope link/m);
   await weftDone("network", "set", "mute", "--no-names", "--wait", "60s", "--server", lab.serverSocket);
   assert.match(await ask("mute1", "two"), /ECONNREFUSED|ETIMEOUT/);
+  assert.doesNotMatch(await inLab(lab, "mute1", "ip", "route"), /169\.254/);
 });
 
 test("who floods it holds nobody up, and is answered at a bounded rate", async () => {
