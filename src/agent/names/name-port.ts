@@ -16,7 +16,7 @@ import type { EndpointNames } from "./endpoint-names.ts";
 import { requestOf, responseFrame } from "./frames.ts";
 
 /** Programs that keep nothing ask twice for each connection: for both families. */
-const pace = { atOnce: 500, oneMoreEvery: milliseconds(2), receiveBuffer: 128 * 1024 };
+const pace = { atOnce: 500, oneMoreEvery: milliseconds(4), receiveBuffer: 128 * 1024 };
 
 export interface NameAnswersOptions extends Pick<PortAnswersOptions, "desired" | "dataplane" | "problems" | "clock"> {
   readonly names: EndpointNames;
