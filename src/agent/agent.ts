@@ -25,15 +25,18 @@ import { NamespaceAttachment } from "./attach/netns.ts";
 import { sandboxAttachment } from "./attach/sandbox.ts";
 import { CredentialsWriter } from "./credentials-writer.ts";
 import { DesiredState } from "./desired-state.ts";
-import { DhcpResponder } from "./dhcp/responder.ts";
+import { dhcpAnswers } from "./dhcp/responder.ts";
 import { Diagnosis } from "./diagnosis.ts";
 import { EventHistory } from "./event-history.ts";
 import { EventLog } from "./event-log.ts";
 import { IncomingState } from "./incoming-state.ts";
 import { KeptPolicies } from "./kept-policies.ts";
 import { LocalLearning } from "./learning/local-learning.ts";
+import { metadataAnswers } from "./metadata/metadata-port.ts";
+import { nameAnswers } from "./names/name-port.ts";
 import { NetworkParts } from "./network-parts.ts";
 import { Pods } from "./pods.ts";
+import type { PortAnswers } from "./port-answers.ts";
 import { Readiness } from "./readiness.ts";
 import {
   type Attachment,
@@ -90,7 +93,8 @@ export class Agent {
   readonly attachments: Attachments;
   readonly moves: Moves;
   readonly learning: LocalLearning;
-  readonly dhcp: DhcpResponder;
+  /** What endpoints are answered at their ports. */
+  readonly answers: readonly PortAnswers[];
   readonly readiness: Readiness;
   readonly diagnosis: Diagnosis;
   readonly pods = new Pods();
@@ -172,7 +176,7 @@ export class Agent {
       onTrafficMissed: () => this.learning.onTrafficMissed(),
       onPass: (moment, tenant) => {
         this.readiness.onPass(moment, tenant);
-        if (moment === "ended" && tenant !== undefined) this.dhcp.portsChanged(tenant);
+        if (moment === "ended" && tenant !== undefined) for (const each of this.answers) each.portsChanged(tenant);
       },
     });
     this.#writer = new ReplicaWriter(parts.replica, this.dataplane.problems, options.clock);
@@ -260,15 +264,12 @@ export class Agent {
       connection: () => (this.#connected ? this.#session.connection : undefined),
       revision: () => this.revision,
     });
-    this.dhcp = new DhcpResponder({
-      desired: this.desired,
-      dataplane: this.dataplane,
-      problems: this.problems,
-      clock: options.clock,
-      random: Math.random,
-      report: this.#report,
-      userDataOf: (id) => this.attached.get(id)?.userData,
-    });
+    const ports = { desired: this.desired, dataplane: this.dataplane, problems: this.problems, clock: options.clock };
+    this.answers = [
+      dhcpAnswers({ ...ports, random: Math.random, report: this.#report }),
+      metadataAnswers({ ...ports, random: Math.random, userDataOf: (id) => this.attached.get(id)?.userData }),
+      nameAnswers({ ...ports, names: this.desired.names, random: Math.random }),
+    ];
     this.diagnosis = new Diagnosis({
       agent: this,
       host: parts.namespace,
@@ -382,7 +383,7 @@ export class Agent {
     this.#cancelUnderlayRetry();
     this.moves.close();
     this.learning.close();
-    this.dhcp.close();
+    for (const each of this.answers) each.close();
     this.diagnosis.close();
     this.readiness.close();
     await this.dataplane.close();

@@ -17,9 +17,11 @@ import type { Endpoint, Network, Node } from "../model/index.ts";
 import { effectiveMtu as effectiveMtuOf, maximumMtu } from "../model/mtu.ts";
 import { partsOfPeer } from "../model/names.ts";
 import { defaultGroup } from "../model/network-rules.ts";
+import { isAnsweredThere } from "../model/node-address.ts";
 import { peersInForce } from "../model/peering.ts";
 import { declaredIps } from "../model/resources.ts";
 import { blockGateway } from "../model/subnet.ts";
+import { EndpointNames } from "./names/endpoint-names.ts";
 import { type Attachment, hasPort, type PortAttachment, type ReplicaChange } from "./replica.ts";
 import { Fold, type WayTo } from "./sources/fold.ts";
 import { type CarriedNetwork, ServerSource } from "./sources/server.ts";
@@ -50,6 +52,8 @@ export class DesiredState {
   /** Endpoints about whose place on, to or from this node something is to be done, or goes on. */
   readonly #moving = new Map<string, Endpoint>();
   readonly #policyTenants = new Set<string>();
+  /** What endpoints are called. */
+  readonly names = new EndpointNames();
   #underlay: UnderlayContext = {
     vteps: {},
     mtu: maximumMtu,
@@ -133,6 +137,7 @@ export class DesiredState {
         const before = this.#networks.get(change.name)?.network;
         this.#networks.delete(change.name);
         this.#carried.delete(change.name);
+        this.names.removeNetwork(change.name);
         this.#server.removeNetwork(change.name);
         this.#dataplane.problems.forget(({ kind, network }) => kind === "MTU" && network === change.name);
         for (const endpoints of [this.#own, this.#moving])
@@ -153,10 +158,10 @@ export class DesiredState {
         for (const state of this.#networks.values()) this.#judgeMtu(state);
         break;
       case "endpoint":
-        this.#server.putEndpoint(change.endpoint);
-        this.#placeHere(change.endpoint);
+        this.#putEndpoint(change.endpoint);
         break;
       case "endpoint-removed":
+        this.names.remove(change.network, change.id);
         this.#server.removeEndpoint(change.network, change.id);
         this.#dataplane.networks.get(change.network)?.removeHere(change.id);
         this.#dataplane.networks.get(change.network)?.setForwarded(change.id, undefined);
@@ -208,6 +213,16 @@ export class DesiredState {
   attachmentChanged(id: string): void {
     const endpoint = this.#own.get(id) ?? this.#moving.get(id);
     if (endpoint !== undefined) this.#placeHere(endpoint);
+  }
+
+  /** Of an l3 network what is elsewhere is in the block of its node; it is told for its name alone. */
+  #putEndpoint(endpoint: Endpoint): void {
+    const { id, network, node } = endpoint;
+    this.names.put(endpoint);
+    const isInBlock = this.#networks.get(network)?.network.mode === "l3" && node !== this.#node;
+    if (isInBlock) this.#server.removeEndpoint(network, id);
+    else this.#server.putEndpoint(endpoint);
+    this.#placeHere(endpoint);
   }
 
   /** A network that asks for more than the underlay carries is set to less, or loses what is larger: that is told. */
@@ -296,7 +311,7 @@ export class DesiredState {
       antiSpoof: network.antiSpoof,
       stormControl: network.stormControl,
       answersDhcp: network.dhcp !== undefined,
-      answersMetadata: network.dhcp?.metadata === true,
+      answersAtNodeAddress: isAnsweredThere(network),
       policyDefault: network.policyDefault,
       ...(network.bandwidth === undefined ? {} : { bandwidth: network.bandwidth }),
       ...(network.endpointBandwidth === undefined ? {} : { endpointBandwidth: network.endpointBandwidth }),

@@ -111,6 +111,7 @@ export class IncomingState {
         return;
       case "network-begin":
         this.#renewedNetworks.set(change.name, new Set());
+        this.#following.delete(change.name);
         return;
       case "policies-begin":
         this.#renewedPolicies.set(change.tenant, { policies: new Set(), members: new Set() });

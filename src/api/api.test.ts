@@ -44,6 +44,7 @@ const network: Network = {
   changeTimeout: 45,
   learningLimit: 8,
   ageing: 60,
+  names: false,
   crossSubnet: false,
   egress: false,
   egressBlocked: [],
@@ -94,6 +95,7 @@ const everyNetwork: Required<Omit<Network, "gateway">> = {
     bootFile: "pxelinux.0",
     metadata: true,
   },
+  names: true,
   discovery: "multicast",
   multicast: { group: ip("ff05::7"), ttl: 4, interface: "eth1" },
 };

@@ -133,10 +133,10 @@ const pod: Declared<Pod, typeof PodSchema> = {
   ...codec(PodSchema, asFields, (message) => checked("pod", message.name, parsePod(given(message)))),
 };
 
-/** Of an l3 network its node has it alone: the others have the block that it is in. */
+/** Of an l3 network its node has it alone, the others have the block that it is in; unless all are to know its name. */
 const endpoint: Kind<Endpoint, typeof EndpointSchema> = {
   folder: "endpoints",
-  seenBy: (of) => (of?.mode === "l3" ? "owner" : "hosts"),
+  seenBy: (of) => (of?.mode === "l3" && !of.names ? "owner" : "hosts"),
   ...codec(
     EndpointSchema,
     (value) => asFields({ ...value, sequence: BigInt(value.sequence) }),

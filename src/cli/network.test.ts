@@ -95,6 +95,7 @@ const changes: [name: string, create: string, ...steps: [set: string, difference
     ["--no-dhcp", "dhcp: {dns: [], ntp: [], leaseTime: 86400, metadata: false} -> none"],
     ["--lease-time 600", "dhcp: none -> {dns: [], ntp: [], leaseTime: 600, metadata: false}"],
   ],
+  ["names", `${create} --names`, ["--no-names", "names: true -> false"], ["--names", "names: false -> true"]],
   [
     "peers",
     `${create} --gateway distributed --peer red/db`,

@@ -60,8 +60,8 @@ export interface NetworkSettings {
   readonly stormControl: StormControl;
   /** Whether this node answers DHCP and router solicitations of its endpoints, which go no further then. */
   readonly answersDhcp: boolean;
-  /** Whether it answers them at the address of metadata, from which nothing goes further then. */
-  readonly answersMetadata: boolean;
+  /** Whether it answers them at {@link nodeAddress}, from which nothing goes further then. */
+  readonly answersAtNodeAddress: boolean;
   /** What becomes of packets of its endpoints of which no policy says anything. */
   readonly policyDefault: "allow" | "deny";
   /** Of all endpoints here together. */

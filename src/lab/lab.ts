@@ -168,6 +168,11 @@ export class Lab {
     return join(this.names.directory, host, "run", "agent.sock");
   }
 
+  /** Of an engine in the host, if there is one: the machine's own is none of the lab's. */
+  dockerSocket(host: string): string {
+    return join(this.names.directory, host, "docker.sock");
+  }
+
   get admin(): ReturnType<typeof serverClient> {
     return serverClient(this.serverSocket);
   }
@@ -220,6 +225,8 @@ export class Lab {
       join(directory, "run"),
       "--instance",
       this.names.instance(host),
+      "--docker-socket",
+      this.dockerSocket(host),
     ]);
     await this.#answering(host, started, async () => {
       const status = await this.agent(host).getStatus({});

@@ -8,6 +8,7 @@ export { BpfMap, BpfProgram } from "./ebpf.ts";
 export { memoryFile } from "./memory-file.ts";
 export { metadataRequestFilter } from "./metadata-requests.ts";
 export { listMulticastGroups } from "./multicast-groups.ts";
+export { nameRequestFilter } from "./name-requests.ts";
 export {
   canonicalNamespacePath,
   createNamedNamespace,

@@ -1,7 +1,9 @@
 import { type Cidr, cidrContains, cidrFamily } from "../base/cidr.ts";
 import { familyOf, type IpAddress, type Ipv4Address, ip } from "../base/ip.ts";
 import { err, ok } from "../base/result.ts";
+import { hostNameLabel } from "./endpoint-names.ts";
 import type { TextParser } from "./names.ts";
+
 import { type FieldProblem, fieldProblem } from "./problem.ts";
 
 /** What a network's nodes tell its endpoints by DHCPv4, DHCPv6 and router advertisements, beside addresses, routes and the MTU. */
@@ -17,7 +19,7 @@ export interface Dhcp {
   readonly bootServer?: Ipv4Address;
   /** Path on it, or a URL. */
   readonly bootFile?: string;
-  /** Nodes answer HTTP at {@link metadataAddress} as well: what cloud-init asks for. */
+  /** Nodes answer HTTP at {@link nodeAddress} as well: what cloud-init asks for. */
   readonly metadata: boolean;
 }
 
@@ -26,9 +28,6 @@ export interface Dhcp {
  * clients renew by unicast, ask for it by ARP, and are answered at their port. The same in guard.c.
  */
 export const serverWithoutGateway = ip("169.254.0.1") as Ipv4Address;
-
-/** Where clouds answer for metadata, and with them nodes: of 169.254.0.0/16, which nobody routes. The same in guard.c. */
-export const metadataAddress = ip("169.254.169.254") as Ipv4Address;
 
 /** Octets: as much as clouds take. */
 export const longestUserData = 16_384;
@@ -68,23 +67,11 @@ export function* dhcpProblems(dhcp: Dhcp | undefined, subnets: readonly Cidr[]):
         subnet,
         `with dhcp a prefix without ${serverWithoutGateway}, which nodes answer DHCP from where they are no gateway`,
       );
-  for (const [index, subnet] of subnets.entries())
-    if (dhcp.metadata && cidrContains(subnet, metadataAddress))
-      yield fieldProblem(
-        ["subnets", index],
-        subnet,
-        `with dhcp.metadata a prefix without ${metadataAddress}, at which nodes answer`,
-      );
-  if (dhcp.metadata && !families.has(4))
-    yield fieldProblem(["dhcp", "metadata"], "true", "false where there is no IPv4 subnet: it is at an IPv4 address");
   if (dhcp.bootServer !== undefined && dhcp.bootFile === undefined)
     yield fieldProblem(["dhcp", "bootServer"], dhcp.bootServer, "a server with a file to boot, bootFile");
   if (dhcp.bootFile !== undefined && !families.has(4))
     yield fieldProblem(["dhcp", "bootFile"], dhcp.bootFile, "none but with an IPv4 subnet: it is told by DHCPv4");
 }
-
-/** The label of an endpoint that names it to itself. */
-const hostNameLabel = "hostname";
 
 /** What the endpoint is told as its host name: what its label `hostname` says if that is one label of RFC 1123, else its id. */
 export function hostNameOf({

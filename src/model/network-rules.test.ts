@@ -49,7 +49,7 @@ const refused: [fields: object, ...problems: string[]][] = [
   ],
   [
     { dhcp: { metadata: true }, subnets: ["fd00::/64"] },
-    "dhcp.metadata: found true; allowed: false where there is no IPv4 subnet: it is at an IPv4 address",
+    "dhcp.metadata: found true; allowed: false where there is no IPv4 subnet: nodes answer at an IPv4 address",
   ],
   [
     { dhcp: {}, subnets: ["fd00::/64", "169.254.0.0/16"] },

@@ -4,6 +4,7 @@ import { type Bandwidth, bitsOf, directions } from "./bandwidth.ts";
 import { dhcpProblems } from "./dhcp.ts";
 import { encapsulations, encapsulationsThat, noTunnel } from "./encapsulation.ts";
 import { partsOfPeer } from "./names.ts";
+import { nodeAddressProblems } from "./node-address.ts";
 import { type FieldProblem, fieldProblem } from "./problem.ts";
 import type { NetworkDraft, UnderlayFamily, Vni } from "./resources.ts";
 
@@ -52,6 +53,7 @@ export function combinationProblems(network: NetworkDraft): FieldProblem[] {
     ...routingProblems(network),
     ...bandwidthProblems(network),
     ...dhcpProblems(network.dhcp, network.subnets),
+    ...nodeAddressProblems(network),
   ];
 }
 

@@ -30,6 +30,11 @@ export function parsePublishedPort(text: string): Result<PublishedPort, string> 
   return address.ok ? ok({ ...ports, address: address.value }) : allowed;
 }
 
+/** Whether who publishes at this address means all that the node has. */
+export function isEveryAddress(address: IpAddress): boolean {
+  return address === "0.0.0.0" || address === "::";
+}
+
 function isPort(text: string): boolean {
   return text !== "" && Number(text) >= 1 && Number(text) <= 65_535;
 }

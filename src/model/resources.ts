@@ -125,6 +125,8 @@ export interface Network {
   readonly policyDefault: "allow" | "deny";
   /** Nodes answer DHCP and router solicitations of their endpoints themselves, and say this. Absent: they do not. */
   readonly dhcp?: Dhcp;
+  /** Nodes answer DNS at {@link nodeAddress} for the names of its endpoints, and tell each other these. Default false. */
+  readonly names: boolean;
   /** l3: nodes that share a link route to each other without a tunnel. Default false. */
   readonly crossSubnet: boolean;
   /** Endpoints reach the world outside through their node, behind an address of it (SNAT). Default false. */

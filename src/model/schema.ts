@@ -279,6 +279,7 @@ const declaredNetworkSchema = fields({
   stormControl,
   policyDefault: oneOf("allow", "deny").default("allow"),
   dhcp,
+  names: yesOrNo.default(false),
   crossSubnet: yesOrNo.default(false),
   egress: yesOrNo.default(false),
   egressBlocked,

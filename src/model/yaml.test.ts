@@ -48,6 +48,7 @@ subnets: [10.0.0.0/24, fd00::/64]
         antiSpoof: true,
         stormControl: { port: 1000, network: 5000 },
         policyDefault: "allow",
+        names: false,
         crossSubnet: false,
         egress: false,
         egressBlocked: ["169.254.0.0/16", "fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32"],

@@ -30,7 +30,7 @@ import {
 /**
  * Tells each watching node what concerns it: the networks that it hosts and the nodes that it shares them with.
  * The cost of a change is the number of nodes that host its network, however many networks and nodes there are. A change
- * of an endpoint in an l3 network is told to its node alone. Of a tenant that has policies, nodes that have something in any network of it
+ * of an endpoint in an l3 network is told to its node alone, unless the network has names. Of a tenant that has policies, nodes that have something in any network of it
  * are told these and what they know endpoints by, wherever those are.
  */
 export class Fanout {
@@ -160,7 +160,8 @@ export class Fanout {
         break;
       case "network":
         for (const watcher of this.#watchersOf(kinds.network.seenBy(), "", change.entry))
-          this.#push(watcher, { change: { case: "network", value: networkState.toMessage(change.entry) } });
+          if (change.isToldAnew === true) this.#tellAnew(watcher, change.entry);
+          else this.#push(watcher, { change: { case: "network", value: networkState.toMessage(change.entry) } });
         break;
       case "policy":
         this.#tellPolicy(change);
@@ -436,6 +437,13 @@ export class Fanout {
     const [name, fewer] = networks.size < more.size ? [other, networks] : [one, more];
     for (const entry of fewer) if (entry.hosts.has(name) && except?.has(entry) !== true) return true;
     return false;
+  }
+
+  /** All of a network that the node hosts already. */
+  #tellAnew(watcher: Watcher, entry: NetworkEntry): void {
+    watcher.dropNetwork(entry.network.name);
+    watcher.pushNetwork(entry);
+    this.#touched.add(watcher);
   }
 
   #pushPolicies(watcher: Watcher, policies: PolicySnapshot): void {

@@ -285,7 +285,8 @@ export type StateChange =
       readonly starts: readonly HostedNetworks[];
       readonly leaves: readonly HostedNetworks[];
     }
-  | { readonly kind: "network"; readonly entry: NetworkEntry }
+  /** `isToldAnew`: nodes are told of more, or less, of what is in it than before. */
+  | { readonly kind: "network"; readonly entry: NetworkEntry; readonly isToldAnew?: boolean }
   /** For the server alone: see {@link NetworkEntry.isMtuHeld}. */
   | { readonly kind: "mtu-held"; readonly entry: NetworkEntry }
   /** Only with blocks are there hosts left to be told. */
@@ -725,12 +726,13 @@ export class State {
     }
     if (entry.isUsed) entry.pool.setGateways(network.gateways, this.#clock.monotonic());
     const isRerouted = entry.network.gateway !== network.gateway || entry.network.peers.join() !== network.peers.join();
+    const isToldAnew = kinds.endpoint.seenBy(entry.network) !== kinds.endpoint.seenBy(network);
     entry.network = network;
     entry.revision = change.revision;
     this.#index(network);
     this.#settleMtu(entry);
     if (isRerouted) this.#reroute(entry, emit);
-    emit({ kind: "network", entry });
+    emit({ kind: "network", entry, isToldAnew });
   }
 
   #index(network: Network): void {

@@ -365,3 +365,35 @@ test("100,000 endpoints take at most 60 MB", () => {
   assert.equal(state.endpoints.size, 100_000);
   assert.ok(used < 60e6, `${used} octets`);
 });
+
+test("of a layer-3 network with names its nodes are told of all endpoints, from when it has them until it has none", async (t) => {
+  const server = await startTestServer(t);
+  const one = await joinTestNode(t, server, 1);
+  const two = await joinTestNode(t, server, 2);
+  const apply = async (names: boolean): Promise<bigint> => {
+    const value = { name: "blue", tenant: "acme", mode: "l3", subnets: ["10.0.0.0/24"], names };
+    const { revision } = await server.admin.apply({ resources: [{ resource: { case: "network", value } }] });
+    return revision;
+  };
+  await createNetwork(server, "blue", "10.0.0.0/24", { mode: "l3" });
+  await attach(two, 2);
+  const watch = await new TestWatch(t, one.client).reached(await attach(one, 1));
+  const parts = ["block blue 10.0.0.0/26 of h2, generation 1", "block blue 10.0.0.64/26 of h1, generation 1"];
+  const own = "endpoint blue/000000000001 10.0.0.66 on h1";
+  assert.deepEqual(watch.take().slice(-3), [...parts, own]);
+  await watch.reached(await apply(true));
+  const other = "endpoint blue/000000000002 10.0.0.2 on h2";
+  assert.deepEqual(watch.take(), ["network blue, MTU 1450:", ...parts, other, own]);
+  await watch.reached(await attach(two, 3));
+  assert.deepEqual(watch.take(), ["endpoint blue/000000000003 10.0.0.3 on h2"]);
+  await watch.reached(await detach(two, 3));
+  assert.deepEqual(watch.take(), ["no endpoint blue/000000000003"]);
+  // Who comes again hears all of it.
+  const again = await new TestWatch(t, one.client).reached((await server.admin.getStatus({})).revision);
+  assert.deepEqual(again.take().slice(-4), [...parts, other, own]);
+  await again.reached(await apply(false));
+  assert.deepEqual(again.take(), ["network blue, MTU 1450:", ...parts, own]);
+  await attach(two, 4);
+  await again.reached(await attach(one, 5));
+  assert.deepEqual(again.take(), ["endpoint blue/000000000005 10.0.0.67 on h1"]);
+});

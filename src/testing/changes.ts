@@ -101,7 +101,7 @@ const ofBridges: Changes = {
   "learning at ports": setting({ localLearning: true }),
   "tags, and faster ageing": setting({ vlanTags: true, ageing: 60 }),
   "the node answers DHCP": setting({ answersDhcp: true }),
-  "the node answers at the address of metadata, too": setting({ answersMetadata: true }),
+  "the node answers at its own address, too": setting({ answersAtNodeAddress: true }),
   "listed VTEPs": (network) => network.setListed(placesOf(network, 3, 9)),
   "only those get what is flooded": setting({ flood: "listed" }),
   "other listed VTEPs": (network) => network.setListed(placesOf(network, 8, 9)),

@@ -28,7 +28,7 @@ export function networkSettings(changes: Partial<NetworkSettings> = {}): Network
     antiSpoof: true,
     stormControl: { port: 0, network: 0 },
     answersDhcp: false,
-    answersMetadata: false,
+    answersAtNodeAddress: false,
     policyDefault: "allow",
     ageing: 300,
     gateways: [],

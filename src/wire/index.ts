@@ -34,6 +34,14 @@ export {
   dhcpv6Port,
   dhcpv6Status,
 } from "./dhcpv6.ts";
+export {
+  type DnsQuestion,
+  type DnsRecord,
+  dnsHeader,
+  dnsPort,
+  readDnsQuestion,
+  writeDnsResponse,
+} from "./dns.ts";
 export { ethernet, etherType } from "./ethernet.ts";
 export { type LayerChecksum, verifyChecksums } from "./frame-checksums.ts";
 export {

@@ -12,7 +12,7 @@ const client = "/usr/bin/docker";
 export class DockerEngine {
   readonly #owner: Owner;
   readonly #lab: Lab;
-  readonly #host: string;
+  readonly host: string;
   readonly #folder: string;
   readonly #socket: string;
   #mounts: BackgroundProgram | undefined;
@@ -21,9 +21,9 @@ export class DockerEngine {
   constructor(owner: Owner, lab: Lab, host: string, folder: string) {
     this.#owner = owner;
     this.#lab = lab;
-    this.#host = host;
+    this.host = host;
     this.#folder = join(folder, host);
-    this.#socket = join(this.#folder, "docker.sock");
+    this.#socket = lab.dockerSocket(host);
     for (const name of ["etc/plugins", "run"]) mkdirSync(join(this.#folder, name), { recursive: true });
     for (const path of ["/etc/docker", "/run/docker"]) mkdirSync(path, { recursive: true });
     cleanUp(owner, () => this.#killAll());
@@ -31,7 +31,7 @@ export class DockerEngine {
 
   /** Tells the engine where the host's agent is. */
   async install(): Promise<void> {
-    const words = ["docker", "install", "--agent", this.#lab.agentSocket(this.#host), "--plugin-dir", this.#plugins];
+    const words = ["docker", "install", "--agent", this.#lab.agentSocket(this.host), "--plugin-dir", this.#plugins];
     const { status, complaints } = await runProgram(undefined, weftProgram, words);
     assert.equal(status, 0, complaints);
   }
@@ -47,7 +47,7 @@ export class DockerEngine {
 
   /** `liveRestore`: its containers run on when it ends. */
   async start(liveRestore = false): Promise<void> {
-    using namespace = this.#lab.namespace(this.#host);
+    using namespace = this.#lab.namespace(this.host);
     const at = (name: string): string => join(this.#folder, name);
     this.#mounts ??= await this.#makeMounts();
     const words = [
@@ -67,7 +67,7 @@ export class DockerEngine {
 
   /** A process whose mounts are those of the engine, however often that begins anew: sandboxes are mounts. */
   async #makeMounts(): Promise<BackgroundProgram> {
-    using namespace = this.#lab.namespace(this.#host);
+    using namespace = this.#lab.namespace(this.host);
     const folders = [`${this.#folder}/etc /etc/docker`, `${this.#folder}/run /run/docker`];
     const script = [...folders.map((each) => `mount --bind ${each}`), "echo mounted", "exec sleep infinity"].join(
       " && ",
@@ -116,6 +116,13 @@ export class DockerEngine {
   async pings(name: string, address: string): Promise<void> {
     await until(async () =>
       assert.match(await this.docker("exec", name, "ping", "-c", "1", "-W", "2", address), / 0% packet loss/),
+    );
+  }
+
+  /** Nobody is called so. */
+  async misses(name: string, host: string): Promise<void> {
+    await until(async () =>
+      assert.match((await this.attempt("exec", name, "ping", "-c", "1", "-W", "2", host)).complaints, /bad address/),
     );
   }
 

@@ -4,9 +4,21 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { runProgram } from "../../src/lab/process.ts";
-import { createNetworks, inLab, pings, testLab, theWholeFile, until } from "../support/cluster.ts";
+import {
+  BackgroundProgram,
+  createNetworks,
+  inLab,
+  pings,
+  testLab,
+  theWholeFile,
+  until,
+  weftDone,
+} from "../support/cluster.ts";
 import { busyboxRoot } from "./busybox.ts";
 import { DockerEngine } from "./docker-engine.ts";
+
+/** What a container is told that is to ask its node. */
+const names = ["--dns", "169.254.169.254"];
 
 const file = theWholeFile();
 const lab = await testLab(file, { hosts: 2 });
@@ -18,8 +30,9 @@ await createNetworks(lab, [
     gateways: ["10.1.0.1", "fd01::1"],
     egress: true,
     hostAccess: true,
+    names: true,
   },
-  { name: "other", subnets: ["10.2.0.0/16"], vni: 200 },
+  { name: "other", subnets: ["10.2.0.0/16"], vni: 200, names: true },
   { name: "routed", subnets: ["10.8.0.0/16"], vni: 300, mode: "l3" },
 ]);
 const folder = join(lab.names.directory, "docker");
@@ -30,6 +43,9 @@ for (const engine of [one, two]) {
   await engine.install();
   await engine.start();
   await engine.docker("import", image, "busybox");
+  // Past Docker's firewall, as its documents say.
+  for (const way of ["-i", "-o"])
+    await inLab(lab, engine.host, "iptables", "-I", "DOCKER-USER", way, "up+", "-j", "ACCEPT");
   await engine.create("web", "web", "--subnet", "10.1.0.0/16");
   await engine.create("other", "other", "--subnet", "10.2.0.0/16");
   await engine.create("routed", "routed", "--subnet", "10.8.0.0/16");
@@ -118,7 +134,73 @@ test("an internal network has no way out", async () => {
   await one.docker("network", "rm", "inside");
 });
 
-test("published ports lead from outside to the container, past Docker's firewall as its documents say, and go with it", async () => {
+test("containers find each other by name across engines: at first, by aliases, renamed, started anew, and no more when removed", async () => {
+  await two.run("named", "web", "--network-alias", "db", "--network-alias", "DB-2");
+  await one.run("asks", "web", ...names);
+  for (const name of ["named", "db", "db-2.web", "named.web.acme.weft"]) await one.pings("asks", name);
+  const [, address = ""] = /\((.+)\)/.exec(await one.docker("exec", "asks", "ping", "-c", "1", "db")) ?? [];
+  assert.ok((await two.addresses("named")).includes(address));
+  await two.docker("restart", "-t", "0", "named");
+  await one.pings("asks", "named");
+  await two.docker("rename", "named", "renamed");
+  await one.pings("asks", "renamed");
+  await one.misses("asks", "named");
+  // Those of its own engine Docker knows itself.
+  await one.pings("asks", "aa");
+  await two.docker("rm", "-f", "renamed");
+  for (const name of ["renamed", "db", "renamed.web.acme.weft"]) await one.misses("asks", name);
+  await one.docker("rm", "-f", "asks");
+});
+
+test("names are found without a way out, and in a second network as well", async () => {
+  await two.run("far", "other");
+  await one.run("near", "other", ...names);
+  await one.pings("near", "far");
+  await one.docker("rm", "-f", "near");
+  await one.run("between", "web", ...names);
+  await one.docker("network", "connect", "other", "between");
+  await one.pings("between", "bb");
+  await one.docker("rm", "-f", "between");
+  await two.docker("rm", "-f", "far");
+});
+
+test("a network that comes to have names has those of containers that run", async () => {
+  await two.run("late", "routed");
+  await weftDone("network", "set", "routed", "--names", "--wait", "60s", "--server", lab.serverSocket);
+  await one.run("asks", "routed", ...names);
+  await one.pings("asks", "late");
+  await two.docker("rm", "-f", "late");
+  await one.docker("rm", "-f", "asks");
+});
+
+test("what weft does not know Docker asks of the next server", async (t) => {
+  using outside = lab.namespace("server");
+  // It knows one name, and says of all others that they are not there.
+  const script = `
+    const socket = require("node:dgram").createSocket("udp4");
+    socket.on("message", (message, { address, port }) => {
+      const end = message.indexOf(0, 12) + 5;
+      const isKnown = message.includes("example") && message[end - 3] === 1;
+      const head = Buffer.from([0x81, message.includes("example") ? 0x80 : 0x83, 0, 1, 0, isKnown ? 1 : 0, 0, 0, 0, 0]);
+      const answer = isKnown ? Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 192, 0, 2, 1]) : Buffer.alloc(0);
+      socket.send(Buffer.concat([message.subarray(0, 2), head, message.subarray(12, end), answer]), port, address);
+    });
+    socket.bind(53, () => console.log("bound"));`;
+  const next = new BackgroundProgram(t, outside, process.execPath, ["-e", script]);
+  await next.said(/bound/);
+  const address = /inet ([\d.]+)/.exec(
+    await inLab(lab, "server", "ip", "-4", "-o", "address", "show", "scope", "global"),
+  )?.[1];
+  assert.ok(address);
+  await one.run("out", "web", ...names, "--dns", address);
+  await one.pings("out", "www.example");
+  await one.pings("out", "bb");
+  await one.misses("out", "nobody");
+  await one.docker("rm", "-f", "out");
+  await next.end();
+});
+
+test("published ports lead from outside to the container, and go with it", async () => {
   const asked = async (address: string, port: number): Promise<string> => {
     using outside = lab.namespace("server");
     const { output } = await runProgram(outside, process.execPath, [
@@ -128,7 +210,6 @@ test("published ports lead from outside to the container, past Docker's firewall
     ]);
     return output.trim();
   };
-  for (const way of ["-i", "-o"]) await inLab(lab, "h1", "iptables", "-I", "DOCKER-USER", way, "up+", "-j", "ACCEPT");
   const words = ["-p", "8080:80", "-p", "192.0.2.1:8443:80", "busybox", "/bin/httpd", "-f", "-p", "80", "-h", "/"];
   await one.docker("run", "-d", "--name", "pp", "--network", "web", ...words);
   await until(async () => assert.equal(await asked("192.0.2.1", 8080), "404"));

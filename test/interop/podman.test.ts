@@ -2,11 +2,13 @@
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { createNetworks, inLab, testLab, theWholeFile, until, weft } from "../support/cluster.ts";
 import { busyboxRoot } from "./busybox.ts";
+import { DockerEngine } from "./docker-engine.ts";
 
-const lab = await testLab(theWholeFile(), { hosts: 2 });
+const file = theWholeFile();
+const lab = await testLab(file, { hosts: 2 });
 await createNetworks(lab, [
   {
     name: "web",
@@ -14,7 +16,7 @@ await createNetworks(lab, [
     vni: 100,
     gateways: ["10.1.0.1", "fd01::1"],
     egress: true,
-    hostAccess: true,
+    names: true,
   },
   { name: "other", subnets: ["10.2.0.0/16"], vni: 200 },
 ]);
@@ -68,27 +70,26 @@ network_config_dir = "${this.folder}/net.d"
   async install(network: string): Promise<void> {
     const folders = ["--bin-dir", join(this.folder, "bin"), "--conf-dir", join(this.folder, "net.d")];
     const agent = ["--agent", lab.agentSocket(this.#host)];
-    const { status, complaints } = await weft([
-      "cni",
-      "install",
-      "--network",
-      network,
-      "--port-mappings",
-      ...agent,
-      ...folders,
-    ]);
+    const { status, complaints } = await weft(["cni", "install", "--network", network, ...agent, ...folders]);
     assert.equal(status, 0, complaints);
   }
 
   /** Runs a container that waits; its addresses. */
   async run(name: string, network: string, ...words: readonly string[]): Promise<string[]> {
     await this.podman("run", "-d", "--name", name, "--network", network, ...words, "busybox", "/bin/sleep", "3600");
+    return this.addresses(name);
+  }
+
+  /** Of the container's interface, link-local ones left out. */
+  async addresses(name: string): Promise<string[]> {
     const lines = await this.podman("exec", name, "ip", "-o", "address", "show", "dev", "eth0", "scope", "global");
     return [...lines.matchAll(/inet6? ([^/]+)\//g)].map(([, address = ""]) => address);
   }
 }
 
 const [one, two] = [new Engine("h1"), new Engine("h2")];
+const docker = new DockerEngine(file, lab, "h2", join(folder, "docker"));
+after(() => docker.stop());
 for (const engine of [one, two]) {
   for (const network of ["web", "other"]) await engine.install(network);
   await engine.podman("import", image, "busybox");
@@ -108,6 +109,15 @@ test("containers of two engines ping each other, and are apart by network", asyn
   const [apart = ""] =
     (await two.podman("exec", "c", "ip", "-4", "-o", "address", "show", "dev", "eth0")).match(/10\.2\.[\d.]+/) ?? [];
   await assert.rejects(one.podman("exec", "a", "ping", "-c", "1", "-W", "1", apart));
+});
+
+test("containers find each other by what podman calls them, across engines", async () => {
+  await two.run("named", "web", "--network-alias", "db");
+  await one.run("asks", "web", "--dns", "169.254.169.254");
+  for (const name of ["named", "db", "named.web.acme.weft"])
+    await until(async () =>
+      assert.match(await one.podman("exec", "asks", "ping", "-c", "1", "-W", "2", name), / 0% packet loss/),
+    );
 });
 
 const ask = "exec 3<>/dev/tcp/192.0.2.2/8080; printf 'GET /none HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
@@ -130,6 +140,23 @@ test("a container that is stopped and started again is on its network again", as
   await until(async () =>
     assert.match(await one.podman("exec", "a", "ping", "-c", "1", "-W", "2", address), / 0% packet loss/),
   );
+});
+
+// Last, since Docker has its host drop what is forwarded.
+test("a container of podman's and one of Docker's on another host talk, by address and name", async () => {
+  await docker.install();
+  await docker.start();
+  await docker.docker("import", image, "busybox");
+  await docker.create("web", "web", "--subnet", "10.1.0.0/16");
+  await docker.run("whale", "web", "--dns", "169.254.169.254");
+  await one.run("seal", "web", "--dns", "169.254.169.254");
+  for (const address of [...(await docker.addresses("whale")), "whale"])
+    await until(async () =>
+      assert.match(await one.podman("exec", "seal", "ping", "-c", "1", "-W", "2", address), / 0% packet loss/),
+    );
+  for (const address of [...(await one.addresses("seal")), "seal"]) await docker.pings("whale", address);
+  await docker.docker("rm", "-f", "whale");
+  await docker.docker("network", "rm", "web");
 });
 
 test("what is removed leaves nothing", async () => {

@@ -213,9 +213,9 @@ describe("an endpoint whose node answers what it asks for", requires("nft-inet")
       for (const [name, layers] of requests) assert.equal(await deliver(layers), false, name);
       for (const [name, layers] of others) assert.equal(await deliver(layers), true, name);
       for (const [name, layers] of forMetadata) assert.equal(await deliver(layers), true, name);
-      await change({ antiSpoof, answersDhcp: false, answersMetadata: true });
+      await change({ antiSpoof, answersDhcp: false, answersAtNodeAddress: true });
       for (const [name, layers] of [...requests, ...others]) assert.equal(await deliver(layers), true, name);
       for (const [name, layers] of forMetadata) assert.equal(await deliver(layers), false, name);
-      await change({ antiSpoof, answersMetadata: false });
+      await change({ antiSpoof, answersAtNodeAddress: false });
     });
 });

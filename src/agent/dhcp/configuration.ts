@@ -3,11 +3,13 @@ import { familyOf, type IpAddress, type IpFamily, type Ipv4Address, type Ipv6Add
 import { linkLocalOf } from "../../base/link-local.ts";
 import type { MacAddress } from "../../base/mac.ts";
 import type { LocalEndpoint, NetworkSettings } from "../../dataplane/index.ts";
-import { type Dhcp, hostNameOf, metadataAddress, serverWithoutGateway } from "../../model/dhcp.ts";
+import { type Dhcp, hostNameOf, serverWithoutGateway } from "../../model/dhcp.ts";
 import { networkMac } from "../../model/endpoint-mac.ts";
 import { minimumMtu } from "../../model/mtu.ts";
+import { isAnsweredThere, toNodeAddress } from "../../model/node-address.ts";
 import type { Network } from "../../model/resources.ts";
 import type { ClasslessRoute } from "../../wire/index.ts";
+import type { Sources } from "../port-answers.ts";
 
 /** What one endpoint is told, and in whose name. */
 export interface Configuration {
@@ -68,6 +70,13 @@ export function configurationOf(
   };
 }
 
+/** Of a network whose nodes tell something. */
+export function configurationFrom({ network, settings, endpoint }: Sources): Configuration {
+  const configuration = configurationOf(network, settings, endpoint);
+  if (configuration === undefined) throw new TypeError(`nodes tell endpoints of network ${network.name} nothing`);
+  return configuration;
+}
+
 function ipv4Of(network: Network, { gateways = [] }: LocalEndpoint, own: InterfaceAddress): Ipv4Configuration {
   const here = addressesOf(gateways, 4) as Ipv4Address[];
   const [server = serverWithoutGateway] = here;
@@ -80,7 +89,7 @@ function ipv4Of(network: Network, { gateways = [] }: LocalEndpoint, own: Interfa
     here.map((router): ClasslessRoute => ({ destination, router })),
   );
   // Who has no router to send there finds the address on the link.
-  const onLink = network.dhcp?.metadata === true && routers.length === 0 ? [toMetadata] : [];
+  const onLink = isAnsweredThere(network) && routers.length === 0 ? [onLinkRoute] : [];
   const address = own.address as Ipv4Address;
   return { address, prefixLength: own.prefixLength, server, routers, routes: [...routes, ...onLink] };
 }
@@ -96,8 +105,8 @@ function ipv6Of(network: Network, { gateways = [] }: LocalEndpoint, own: Interfa
 
 const everything = "0.0.0.0/0" as Cidr;
 /** RFC 3442: a router of zeros says that the destination is on the link. */
-const toMetadata: ClasslessRoute = {
-  destination: `${metadataAddress}/32` as Cidr,
+const onLinkRoute: ClasslessRoute = {
+  destination: toNodeAddress,
   router: ip("0.0.0.0") as Ipv4Address,
 };
 

@@ -7,8 +7,12 @@ import { type DataplaneEvent, Problems, type ProgrammedNetwork } from "../../dat
 import type { KernelNamespace } from "../../dataplane/kernel.ts";
 import { networkSettings } from "../../testing/desired.ts";
 import { decodeFrame } from "../../wire/index.ts";
+import { metadataAnswers } from "../metadata/metadata-port.ts";
+import { EndpointNames } from "../names/endpoint-names.ts";
+import { nameAnswers } from "../names/name-port.ts";
+import type { PortAnswers } from "../port-answers.ts";
 import { exampleEndpoint, exampleNetwork } from "./example.test.ts";
-import { DhcpResponder } from "./responder.ts";
+import { dhcpAnswers } from "./responder.ts";
 
 /** A node with one network, one endpoint, and the port of it. */
 class Scene {
@@ -23,24 +27,24 @@ class Scene {
   index: number | undefined = 7;
   inode = 1;
   failure: Error | undefined;
-  readonly responder: DhcpResponder;
+  readonly answers: readonly PortAnswers[];
 
   constructor() {
     this.network.putLocal(exampleEndpoint);
-    this.responder = new DhcpResponder({
-      ...{
-        problems: this.problems,
-        clock: this.clock,
-        random: () => 0.5,
-        report: (event) => this.done.push(event.message),
-        userDataOf: () => undefined,
-      },
+    const options: Parameters<typeof dhcpAnswers>[0] = {
+      ...{ problems: this.problems, clock: this.clock, random: () => 0.5 },
+      report: (event) => this.done.push(event.message),
       desired: { networks: { get: () => ({ network: this.declared }) } as never },
       dataplane: {
         networksOf: (tenant) => (tenant === this.network.settings.tenant ? [this.network] : []),
         network: () => this.#place(),
       },
-    });
+    };
+    this.answers = [
+      dhcpAnswers(options),
+      metadataAnswers({ ...options, userDataOf: () => undefined }),
+      nameAnswers({ ...options, names: new EndpointNames() }),
+    ];
   }
 
   #place(): ProgrammedNetwork {
@@ -68,12 +72,12 @@ class Scene {
   }
 
   pass(tenant = "blue"): string[] {
-    this.responder.portsChanged(tenant);
+    for (const each of this.answers) each.portsChanged(tenant);
     return this.done.splice(0);
   }
 }
 
-describe("the responder of a node", () => {
+describe("what a node answers at ports", () => {
   it("hears at the ports of networks that want it, once", () => {
     const scene = new Scene();
     assert.deepEqual(scene.pass("other"), []);
@@ -98,12 +102,22 @@ describe("the responder of a node", () => {
     const { dhcp, ...declared } = scene.declared;
     assert.ok(dhcp);
     scene.declared = { ...declared, dhcp: { ...dhcp, metadata: true } };
-    assert.deepEqual(scene.pass(), ["close 7", "open 7", "router 1000 by 7", "open 7"]);
+    assert.deepEqual(scene.pass(), ["router 1000 by 7", "open 7"]);
     assert.deepEqual(scene.pass(), []);
     scene.network.putLocal({ ...exampleEndpoint, gateways: [] });
     assert.deepEqual(scene.pass(), ["router 0 by 7"]);
     scene.declared = { ...declared, dhcp };
-    assert.deepEqual(scene.pass(), ["close 7", "close 7", "open 7", "router 0 by 7"]);
+    assert.deepEqual(scene.pass(), ["router 0 by 7", "close 7"]);
+  });
+
+  it("hears at the ports for names as long as the network has them, whatever else it tells", () => {
+    const scene = new Scene();
+    const { dhcp: _, ...declared } = scene.declared;
+    scene.declared = { ...declared, names: true };
+    assert.deepEqual(scene.pass(), ["open 7"]);
+    assert.deepEqual(scene.pass(), []);
+    scene.declared = { ...declared, names: false };
+    assert.deepEqual(scene.pass(), ["close 7"]);
   });
 
   it("goes with the port: a new one, one in another namespace, and none", () => {
@@ -126,7 +140,7 @@ describe("the responder of a node", () => {
     assert.ok(dhcp);
     scene.declared = { ...declared, dhcp };
     scene.pass();
-    scene.responder.close();
+    for (const each of scene.answers) each.close();
     assert.deepEqual(scene.done.splice(0), ["close 7"]);
     assert.deepEqual(scene.pass(), []);
   });

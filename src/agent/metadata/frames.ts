@@ -1,5 +1,5 @@
 import type { Ipv4Address } from "../../base/ip.ts";
-import { metadataAddress } from "../../model/dhcp.ts";
+import { nodeAddress } from "../../model/node-address.ts";
 import { buildFrame, decodeFrame } from "../../wire/index.ts";
 import type { Configuration } from "../dhcp/configuration.ts";
 import type { Segment } from "./tcp-connection.ts";
@@ -29,10 +29,10 @@ export function requestOf(bytes: Uint8Array, { mac, own }: Ends): Request | unde
   if (network?.protocol === "arp") {
     const { operation, senderMac, senderIp, targetIp } = network.header;
     const isOwn = operation === "request" && senderMac === mac && senderIp === own;
-    return isOwn && targetIp === metadataAddress ? { kind: "arp" } : undefined;
+    return isOwn && targetIp === nodeAddress ? { kind: "arp" } : undefined;
   }
   if (network?.protocol !== "ipv4" || transport?.protocol !== "tcp") return undefined;
-  if (network.header.source !== own || network.header.destination !== metadataAddress) return undefined;
+  if (network.header.source !== own || network.header.destination !== nodeAddress) return undefined;
   const { sourcePort: client, destinationPort: server, ...header } = transport.header;
   const data = payload?.protocol === "payload" ? payload.header : new Uint8Array();
   return { kind: "segment", ports: { client, server }, segment: { header, data } };
@@ -46,7 +46,7 @@ export function arpReply({ mac, serverMac, own }: Ends): Uint8Array {
       header: {
         operation: "reply",
         senderMac: serverMac,
-        senderIp: metadataAddress,
+        senderIp: nodeAddress,
         targetMac: mac,
         targetIp: own,
       },
@@ -62,7 +62,7 @@ export function segmentFrame(ports: Ports, { header, data }: Segment, { mac, ser
       header: {
         ...{ dscp: 0, ecn: 0, identification: 0, dontFragment: true, moreFragments: false, fragmentOffset: 0 },
         ...{ timeToLive: 64, protocol: "tcp", options: new Uint8Array() },
-        source: metadataAddress,
+        source: nodeAddress,
         destination: own,
       },
     },

@@ -2,9 +2,10 @@ import type { Clock } from "../../base/clock.ts";
 import { milliseconds } from "../../base/duration.ts";
 import type { KernelNamespace } from "../../dataplane/kernel.ts";
 import { metadataRequestFilter } from "../../linux/index.ts";
-import { metadataAddress } from "../../model/dhcp.ts";
-import type { Configuration } from "../dhcp/configuration.ts";
+import { nodeAddress } from "../../model/node-address.ts";
+import { type Configuration, configurationFrom } from "../dhcp/configuration.ts";
 import { PacedSocket } from "../dhcp/paced-socket.ts";
+import { PortAnswers, type PortAnswersOptions } from "../port-answers.ts";
 import { documentsOf } from "./documents.ts";
 import { arpReply, type Ends, type Ports, requestOf, segmentFrame } from "./frames.ts";
 import { longestRequest, respond } from "./http.ts";
@@ -31,6 +32,33 @@ export interface MetadataPortOptions {
   readonly userData: () => Uint8Array | undefined;
 }
 
+export interface MetadataAnswersOptions
+  extends Pick<PortAnswersOptions, "desired" | "dataplane" | "problems" | "clock"> {
+  /** At least 0 and less than 1. */
+  readonly random: () => number;
+  /** What an endpoint of this node is to be told as its user data, by its id. */
+  readonly userDataOf: (id: string) => Uint8Array | undefined;
+}
+
+/** What answers endpoints of networks with `dhcp.metadata` at the node's address. */
+export function metadataAnswers(options: MetadataAnswersOptions): PortAnswers {
+  const { clock, random, userDataOf } = options;
+  return new PortAnswers({
+    ...options,
+    problemKind: "metadata of endpoint",
+    isWanted: ({ dhcp }) => dhcp?.metadata === true,
+    open(port, sources) {
+      const { id } = sources.endpoint;
+      const configuration = configurationFrom(sources);
+      const metadata = new MetadataPort({ ...port, clock, random, configuration, userData: () => userDataOf(id) });
+      return {
+        setSources: (changed) => metadata.setConfiguration(configurationFrom(changed)),
+        close: () => metadata.close(),
+      };
+    },
+  });
+}
+
 /**
  * Answers an endpoint at the address of metadata, at its port and at that port alone: whose the documents are follows from where the
  * frames come from, and no socket of the kernel's listens for any.
@@ -48,7 +76,7 @@ export class MetadataPort {
     this.#configuration = configuration;
     this.#socket = new PacedSocket({
       ...{ namespace, index, clock, ...pace },
-      filter: metadataRequestFilter(metadataAddress),
+      filter: metadataRequestFilter(nodeAddress),
       onFrame: (frame) => this.#onFrame(frame),
     });
   }

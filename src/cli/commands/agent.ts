@@ -18,6 +18,7 @@ interface AgentCommandOptions {
   readonly runDir: string;
   readonly instance: string;
   readonly kubernetes: boolean;
+  readonly dockerSocket: string;
 }
 
 export function registerAgent(program: Command): void {
@@ -79,6 +80,14 @@ export function registerAgent(program: Command): void {
         .env("WEFT_KUBERNETES")
         .default(false),
     )
+    .addOption(
+      new Option(
+        "--docker-socket <path>",
+        "Docker's own socket, where its containers' names are read for networks with names",
+      )
+        .env("WEFT_DOCKER_SOCKET")
+        .default("/run/docker.sock"),
+    )
     .action(async (options: AgentCommandOptions) => {
       requireRoot("run the agent");
       // What the agent starts, such as nft, shall not inherit it.
@@ -94,7 +103,7 @@ export function registerAgent(program: Command): void {
         defaultName: nameOfHost,
         isTokenExposed,
         underlay: options.underlay ?? [],
-        plugins: [cniPlugin({ ofPods: options.kubernetes }), dockerPlugin],
+        plugins: [cniPlugin({ ofPods: options.kubernetes }), dockerPlugin({ socket: options.dockerSocket })],
       });
     });
   examples(

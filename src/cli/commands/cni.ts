@@ -40,7 +40,7 @@ export function registerCni(program: Command): void {
       "what the runtime calls it (default: the network's name, with --kubernetes weft)",
       configurationName,
     )
-    .option("--port-mappings", "ports of the host lead to containers, by the reference plugin portmap", false)
+    .option("--portmap", "ports of the host lead to containers by the reference plugin portmap, not by weft", false)
     .addOption(agentOption().argParser(agentSocket))
     .addOption(outputOption())
     .action(
@@ -50,10 +50,10 @@ export function registerCni(program: Command): void {
             readonly network?: string;
             readonly kubernetes?: true;
             readonly name?: string;
-            readonly portMappings: boolean;
+            readonly portmap: boolean;
           },
       ) => {
-        const { network, kubernetes, agent, portMappings } = options;
+        const { network, kubernetes, agent, portmap } = options;
         const name = options.name ?? network ?? "weft";
         if (network === undefined && kubernetes === undefined)
           throw new UsageError(
@@ -63,15 +63,15 @@ export function registerCni(program: Command): void {
           );
         requireRoot("install the CNI plugin");
         const { installCni } = await import("../../plugins/cni/install.ts");
-        const configuration = { name, agentSocket: agent, portMappings, ...(network === undefined ? {} : { network }) };
+        const configuration = { name, agentSocket: agent, portmap, ...(network === undefined ? {} : { network }) };
         await showInstalled(options, installCni(options, configuration));
       },
     );
   examples(
     install,
     "weft cni install --network web",
-    "weft cni install --network web --name podman-web --port-mappings --bin-dir /usr/lib/cni",
-    "weft cni install --kubernetes --port-mappings",
+    "weft cni install --network web --name podman-web --bin-dir /usr/lib/cni",
+    "weft cni install --kubernetes --portmap",
   );
 
   const uninstall = folderOptions(

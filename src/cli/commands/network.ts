@@ -11,6 +11,7 @@ import {
   encapsulations,
   encapsulationsThat,
 } from "../../model/encapsulation.ts";
+import { topDomain } from "../../model/endpoint-names.ts";
 import { peerName } from "../../model/names.ts";
 import { defaultGroup } from "../../model/network-rules.ts";
 import type { Network } from "../../model/resources.ts";
@@ -87,6 +88,7 @@ interface NetworkOptions
   readonly bootServer?: IpAddress;
   readonly bootFile?: string;
   readonly metadata?: boolean;
+  readonly names?: boolean;
 }
 
 /** A network, and what its nodes make of it. */
@@ -222,6 +224,7 @@ export function registerNetwork(program: Command): void {
             ["storm control", stormText(found)],
             ["policy default", found.policyDefault],
             ["dhcp", dhcpText(found.dhcp)],
+            ["names", found.names ? `NAME.${found.name}.${found.tenant}.${topDomain}` : "not answered"],
             ["bandwidth", bandwidthText(found.bandwidth)],
             ["endpoint bandwidth", bandwidthText(found.endpointBandwidth)],
             ["dscp", found.dscp],
@@ -257,6 +260,7 @@ export function registerNetwork(program: Command): void {
     .option("--host-access", "a node reaches the endpoints on it")
     .option("--no-host-access", "it does not")
     .option("--no-metadata", "nodes do not answer for metadata")
+    .option("--no-names", "nodes do not answer DNS")
     .option("--no-dhcp", "endpoints are told nothing by DHCP and router advertisements")
     .option("--no-node-selector", "every node may host it")
     .addOption(waitOption())
@@ -388,6 +392,7 @@ function changeOptions(command: Command): Command {
     .option("--boot-server <address>", "TFTP server to boot from", address)
     .option("--boot-file <path>", "what to boot: a path on that server, or a URL", bootFile)
     .option("--metadata", "nodes answer at 169.254.169.254 what cloud-init asks for")
+    .option("--names", "nodes answer DNS at 169.254.169.254 for the names of its endpoints")
     .option("--ageing <seconds>", "when what was learned is forgotten (default: 300)", integer(10, 86_400))
     .option(
       "--change-timeout <seconds>",

@@ -45,7 +45,7 @@ export const addressKind = {
   tunnelPort: 0x20,
 } as const;
 /** `enum port_flags` of guard.c. */
-const portFlag = { trusted: 1, learned: 2, tagged: 4, prefixes: 8, answered: 16, metadata: 32 } as const;
+const portFlag = { trusted: 1, learned: 2, tagged: 4, prefixes: 8, answered: 16, atNodeAddress: 32 } as const;
 
 /** Octets of `struct address_key`, of which 16 are the address. */
 const addressKeyLength = 28;
@@ -132,7 +132,7 @@ export function readDropped(value: Uint8Array): Dropped {
 }
 
 function portValue(mac: MacAddress, settings: NetworkSettings, hasPrefixes: boolean): Uint8Array {
-  const { antiSpoof, localLearning, vlanTags, answersDhcp, answersMetadata, vni, stormControl } = settings;
+  const { antiSpoof, localLearning, vlanTags, answersDhcp, answersAtNodeAddress, vni, stormControl } = settings;
   const value = new Uint8Array(24);
   const view = new DataView(value.buffer);
   const flags =
@@ -141,7 +141,7 @@ function portValue(mac: MacAddress, settings: NetworkSettings, hasPrefixes: bool
     (vlanTags ? portFlag.tagged : 0) |
     (hasPrefixes ? portFlag.prefixes : 0) |
     (answersDhcp ? portFlag.answered : 0) |
-    (answersMetadata ? portFlag.metadata : 0);
+    (answersAtNodeAddress ? portFlag.atNodeAddress : 0);
   view.setUint32(0, flags, true);
   view.setUint32(4, vni, true);
   view.setUint32(8, stormControl.port, true);

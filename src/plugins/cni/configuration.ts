@@ -1,10 +1,12 @@
 import { z } from "zod";
 import { parseInterfaceAddress } from "../../base/cidr.ts";
-import { parseIp } from "../../base/ip.ts";
+import { familyOf, parseIp } from "../../base/ip.ts";
 import { parseMac } from "../../base/mac.ts";
 import { type Bandwidth, type RateLimits, smallestBurst } from "../../model/bandwidth.ts";
+import { labelsOfNames } from "../../model/endpoint-names.ts";
 import { parseNetworkName } from "../../model/names.ts";
 import type { Labels } from "../../model/policy/index.ts";
+import { isEveryAddress } from "../../model/published-port.ts";
 import type { Pod } from "../../model/resources.ts";
 import type { Parameters } from "./environment.ts";
 import { CniError, errorCode } from "./error.ts";
@@ -38,6 +40,8 @@ export interface Wishes {
   readonly mac: string;
   readonly bandwidth?: Bandwidth;
   readonly labels: Labels;
+  /** Ports of this node that shall lead to it, as operators give them. */
+  readonly published: readonly string[];
   readonly dns?: Readonly<Record<string, unknown>>;
 }
 
@@ -57,6 +61,16 @@ const dnsSchema = z.object({
 });
 /** What wishes are expressed in, wherever they stand. */
 const wishes = { ips: texts.optional(), mac: z.string().optional(), bandwidth: bandwidthSchema.optional() };
+const port = z.number().int().min(0).max(65_535);
+/** One of the conventions' `portMappings`. */
+const portMappingSchema = z.object({
+  hostPort: port,
+  containerPort: port,
+  protocol: z.string().default("tcp"),
+  hostIP: z.string().default(""),
+});
+/** By the name of the network configuration: what podman says. */
+const aliasesSchema = z.record(z.string(), texts.nullish());
 const schema = z.looseObject({
   name: z.string(),
   type: z.string(),
@@ -64,7 +78,13 @@ const schema = z.looseObject({
   ipam: z.looseObject({ type: z.string().optional(), network: z.string().optional() }).optional(),
   dns: dnsSchema.optional(),
   args: z.looseObject({ cni: z.looseObject({ ...wishes, network: z.string().optional() }).optional() }).optional(),
-  runtimeConfig: z.looseObject(wishes).optional(),
+  runtimeConfig: z
+    .looseObject({
+      ...wishes,
+      portMappings: z.array(portMappingSchema).nullish(),
+      aliases: aliasesSchema.nullish(),
+    })
+    .optional(),
   prevResult: z.looseObject({}).nullish(),
   "cni.dev/valid-attachments": z.array(z.object({ containerID: z.string(), ifname: z.string() })).nullish(),
 });
@@ -144,7 +164,8 @@ export function parseWishes({ fields, isIpam, delegate }: Configuration, args: P
     ips: ips.map(addressOf),
     mac,
     ...(bandwidth === undefined ? {} : { bandwidth }),
-    labels: pod?.labels ?? {},
+    labels: pod === undefined ? labelsOfNames(namesOf(fields, args)) : (pod.labels ?? {}),
+    published: isIpam ? [] : (runtimeConfig.portMappings ?? []).flatMap(publishedOf),
     ...(fields.dns === undefined ? {} : { dns: fields.dns }),
   };
 }
@@ -156,6 +177,22 @@ export function namedNetwork(
 ): string | undefined {
   const { args: { cni = {} } = {}, ipam, network } = fields;
   return args.get("WEFT_NETWORK") ?? cni.network ?? ipam?.network ?? (isIpam ? undefined : network);
+}
+
+/** What runtimes call the container: podman, and those of pods where the agent is told of none. */
+function namesOf({ name, runtimeConfig }: Fields, args: Parameters["args"]): readonly string[] {
+  return [args.get("K8S_POD_NAME") ?? "", ...(runtimeConfig?.aliases?.[name] ?? [])];
+}
+
+/** A host port of 0 is none that is asked for. */
+function publishedOf({ hostPort, containerPort, protocol, hostIP }: z.infer<typeof portMappingSchema>): string[] {
+  if (hostPort === 0) return [];
+  const text = `${hostPort}:${containerPort}/${protocol.toLowerCase()}`;
+  if (hostIP === "") return [text];
+  const address = parseIp(hostIP);
+  if (!address.ok) throw invalid("portMappings", hostIP, "as hostIP an IP address");
+  if (isEveryAddress(address.value)) return [text];
+  return [familyOf(address.value) === 4 ? `${address.value}:${text}` : `[${address.value}]:${text}`];
 }
 
 /** With the length of its subnet or without: that is the network's. */

@@ -6,7 +6,7 @@ import { temporaryDirectory } from "../../testing/temporary-directory.ts";
 import { installCni, uninstallCni } from "./install.ts";
 import { pluginProgram } from "./program.ts";
 
-const web = { name: "web", network: "web", agentSocket: "/run/weft/agent.sock", portMappings: false };
+const web = { name: "web", network: "web", agentSocket: "/run/weft/agent.sock", portmap: false };
 
 test("the plugin and a configuration are written, once, and taken away again", (t) => {
   const top = temporaryDirectory(t);
@@ -26,15 +26,23 @@ test("the plugin and a configuration are written, once, and taken away again", (
         type: "weft",
         network: "web",
         agentSocket: "/run/weft/agent.sock",
-        capabilities: { ips: true, mac: true, bandwidth: true },
+        capabilities: { ips: true, mac: true, bandwidth: true, aliases: true, portMappings: true },
       },
     ],
   });
   // A plugin of another version gives way, and so does a configuration that weft wrote otherwise.
   writeFileSync(plugin, "no agent of weft runs on this node, said an older one");
   assert.deepEqual(
-    installCni(folders, { ...web, portMappings: true }).map(({ done }) => done),
+    installCni(folders, { ...web, portmap: true }).map(({ done }) => done),
     ["written", "written"],
+  );
+  const { plugins } = JSON.parse(readFileSync(list, "utf8"));
+  assert.deepEqual(
+    plugins.map(({ type, capabilities }: { type: string; capabilities: object }) => [type, Object.keys(capabilities)]),
+    [
+      ["weft", ["ips", "mac", "bandwidth", "aliases"]],
+      ["portmap", ["portMappings"]],
+    ],
   );
   assert.deepEqual(uninstallCni(folders), [
     { path: list, done: "removed" },

@@ -18,8 +18,8 @@ export interface NetworkConfiguration {
   /** Absent: each pod's own, as Kubernetes has it. */
   readonly network?: string;
   readonly agentSocket: string;
-  /** Ports of the host lead to containers, by the reference plugin `portmap`. */
-  readonly portMappings: boolean;
+  /** Ports of the host lead to containers by the reference plugin `portmap`, and not by weft. */
+  readonly portmap: boolean;
 }
 
 export interface Installed {
@@ -110,15 +110,16 @@ function fileOf({ name }: NetworkConfiguration): string {
 }
 
 /** Runtimes that know of them choose the newest of the versions; 1.0.0 is what the others have known longest of those in use. */
-function textOf({ name, network, agentSocket, portMappings }: NetworkConfiguration): string {
-  const capabilities = { ips: true, mac: true, bandwidth: true };
+function textOf({ name, network, agentSocket, portmap: isByPortmap }: NetworkConfiguration): string {
+  const portMappings = { portMappings: true };
+  const capabilities = { ips: true, mac: true, bandwidth: true, aliases: true, ...(isByPortmap ? {} : portMappings) };
   const weft = { type: pluginType, ...(network === undefined ? {} : { network }), agentSocket, capabilities };
-  const portmap = { type: "portmap", capabilities: { portMappings: true } };
+  const portmap = { type: "portmap", capabilities: portMappings };
   const list = {
     cniVersion: "1.0.0",
     cniVersions: ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
     name,
-    plugins: portMappings ? [weft, portmap] : [weft],
+    plugins: isByPortmap ? [weft, portmap] : [weft],
   };
   return `${JSON.stringify(list, undefined, 2)}\n`;
 }
@@ -128,8 +129,8 @@ function configurationIn(content: Buffer): NetworkConfiguration | undefined {
   try {
     const { name, plugins } = JSON.parse(`${content}`);
     const own = plugins.find(({ type }: { readonly type: unknown }) => type === pluginType);
-    const portMappings = plugins.some(({ type }: { readonly type: unknown }) => type === "portmap");
-    return { name, network: own.network, agentSocket: own.agentSocket, portMappings };
+    const portmap = plugins.some(({ type }: { readonly type: unknown }) => type === "portmap");
+    return { name, network: own.network, agentSocket: own.agentSocket, portmap };
   } catch {
     return undefined;
   }

@@ -63,14 +63,15 @@ test("what is about one container precedes what is in the configuration of all",
     ["IP", "10.0.0.1"],
     ["MAC", "02:00:00:00:00:01"],
   ] as const;
-  assert.deepEqual(wishes({}), { network: "web", ips: [], mac: "", labels: {} });
-  assert.deepEqual(wishes({}, args), { network: "args", ips: ["10.0.0.1"], mac: "02:00:00:00:00:01", labels: {} });
-  assert.deepEqual(wishes({ args: { cni } }, args), { ...cni, network: "args", labels: {} });
+  const none = { labels: {}, published: [] };
+  assert.deepEqual(wishes({}), { network: "web", ips: [], mac: "", ...none });
+  assert.deepEqual(wishes({}, args), { network: "args", ips: ["10.0.0.1"], mac: "02:00:00:00:00:01", ...none });
+  assert.deepEqual(wishes({ args: { cni } }, args), { ...cni, network: "args", ...none });
   assert.deepEqual(wishes({ args: { cni }, runtimeConfig }), {
     network: "cni",
     ips: ["10.0.0.3"],
     mac: runtimeConfig.mac,
-    labels: {},
+    ...none,
   });
 });
 
@@ -202,4 +203,31 @@ test("what is kept of an owner is read again, and operators' attachments are nob
   const owner = { configuration: "lab", container: "a", interface: "eth0", boot: "b" };
   assert.deepEqual(ownerOf({ owner: ownerText(owner) }), owner);
   assert.equal(ownerOf({}), undefined);
+});
+
+test("ports of the host are what the capability says, as operators write them", () => {
+  const published = (...portMappings: object[]) =>
+    parseWishes(parseConfiguration(text({ runtimeConfig: { portMappings } })), new Map()).published;
+  assert.deepEqual(
+    published(
+      { hostPort: 8080, containerPort: 80, protocol: "TCP" },
+      { hostPort: 53, containerPort: 53, protocol: "udp", hostIP: "192.0.2.1" },
+      { hostPort: 443, containerPort: 8443, hostIP: "2001:db8::1" },
+      { hostPort: 81, containerPort: 81, hostIP: "0.0.0.0" },
+      { hostPort: 0, containerPort: 82 },
+    ),
+    ["8080:80/tcp", "192.0.2.1:53:53/udp", "[2001:db8::1]:443:8443/tcp", "81:81/tcp"],
+  );
+  assert.deepEqual(published(), []);
+  assert.throws(() => published({ hostPort: 1, containerPort: 1, hostIP: "x" }), code(7, /portMappings: found "x"/));
+  for (const each of [{ hostPort: 65_536, containerPort: 1 }, { hostPort: 80 }])
+    assert.throws(() => published(each), code(7, /portMappings/));
+});
+
+test("what the runtime calls a container others in its network may call it, but for a pod of Kubernetes'", () => {
+  const aliases = { lab: ["db", "a.b"], other: ["no"] };
+  const fields = parseConfiguration(text({ name: "lab", runtimeConfig: { aliases } }));
+  const args = new Map([["K8S_POD_NAME", "Web"]]);
+  assert.deepEqual(parseWishes(fields, args).labels, { hostname: "web", "alias/db": "" });
+  assert.deepEqual(parseWishes(parseConfiguration(text({})), new Map()).labels, {});
 });

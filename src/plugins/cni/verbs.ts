@@ -69,7 +69,7 @@ async function add(call: Call): Promise<string> {
 
 async function attach(
   call: Call,
-  { network, ips, mac, bandwidth, labels, dns }: Wishes,
+  { network, ips, mac, bandwidth, labels, published, dns }: Wishes,
   pod?: Pod,
 ): Promise<CniResult> {
   const { agent, parameters, signal } = call;
@@ -82,6 +82,7 @@ async function attach(
     ...(bandwidth === undefined ? {} : { bandwidth }),
     allowedAddresses: [],
     labels,
+    published,
     owner: ownerText(ownerFor(call, pod)),
     signal,
   });

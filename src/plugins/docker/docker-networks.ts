@@ -40,6 +40,11 @@ export class DockerNetworks {
     }
   }
 
+  /** All of them. */
+  list(): IteratorObject<DockerNetwork> {
+    return this.#networks.values();
+  }
+
   get(id: string): DockerNetwork {
     const network = this.#networks.get(id);
     if (network !== undefined) return network;

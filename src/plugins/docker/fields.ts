@@ -24,6 +24,11 @@ export class Fields {
     });
   }
 
+  /** Of a list of objects. */
+  static parseList(text: string): readonly Fields[] {
+    return Fields.parse(`{"list":${text}}`).list("list");
+  }
+
   /** Empty: it is not set. */
   text(name: string): string {
     const value = this.#values[name];
@@ -48,6 +53,12 @@ export class Fields {
   list(name: string): readonly Fields[] {
     const value = this.#values[name];
     return Array.isArray(value) ? value.filter(isObject).map((each) => new Fields(each)) : [];
+  }
+
+  /** Those of a list that are texts. */
+  texts(name: string): readonly string[] {
+    const value = this.#values[name];
+    return Array.isArray(value) ? value.filter((each) => typeof each === "string") : [];
   }
 
   get names(): readonly string[] {

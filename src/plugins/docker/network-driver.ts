@@ -4,6 +4,7 @@ import { familyOf } from "../../base/ip.ts";
 import { wantedRoutes } from "../../dataplane/devices/port/container-routes.ts";
 import { hostEndName } from "../../dataplane/kernel-names.ts";
 import { parseNetworkName } from "../../model/names.ts";
+import { toNodeAddress } from "../../model/node-address.ts";
 import type { Network } from "../../model/resources.ts";
 import type { EngineEndpoint } from "./engine-endpoints.ts";
 import type { Fields } from "./fields.ts";
@@ -15,6 +16,9 @@ const networkOption = "weft.network";
 const genericOptions = "com.docker.network.generic";
 const internalOption = "com.docker.network.internal";
 const portsOption = "com.docker.network.portmap";
+
+/** libnetwork's types: `NEXTHOP` and `CONNECTED`. */
+const [nextHop, connected] = [0, 1];
 
 /** What libnetwork asks of the driver of a network. Methods are named as its calls are. */
 export class NetworkDriver {
@@ -93,10 +97,13 @@ export class NetworkDriver {
     const gateways: Record<string, string> = {};
     const routes: object[] = [];
     for (const { destination, nexthops, priority } of wantedRoutes(local, 0, settings, 0)) {
+      // Docker refuses a container that another of its networks has given that route.
+      if (destination === toNodeAddress && !this.#hasNodeAddress(found, request.text("SandboxKey")))
+        routes.push({ Destination: destination, RouteType: connected });
       const gateway = nexthops[0]?.gateway;
       if (gateway === undefined) continue;
       // Of weft's routes of containers those to everything alone have a priority.
-      if (priority === undefined) routes.push({ Destination: destination, RouteType: 0, NextHop: gateway });
+      if (priority === undefined) routes.push({ Destination: destination, RouteType: nextHop, NextHop: gateway });
       else if (!isInternal) gateways[familyOf(gateway) === 4 ? "Gateway" : "GatewayIPv6"] = gateway;
     }
     return {
@@ -143,6 +150,14 @@ export class NetworkDriver {
 
   discoverDelete(): object {
     return {};
+  }
+
+  /** Whether another endpoint in the sandbox has the route to the node's address. */
+  #hasNodeAddress(except: EngineEndpoint, sandbox: string): boolean {
+    return this.#drivers.endpoints.list().some(({ attachment: { id, place }, endpoint: { network } }) => {
+      const isOther = id !== except.endpoint.id && place.kind === "sandbox" && place.netns === sandbox;
+      return isOther && this.#drivers.agent.dataplane.networks.get(network)?.settings.answersAtNodeAddress === true;
+    });
   }
 
   #localOf({ endpoint: { id, network } }: EngineEndpoint) {

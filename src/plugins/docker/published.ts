@@ -1,6 +1,11 @@
 import { WeftError } from "../../base/errors.ts";
 import { parseIp } from "../../base/ip.ts";
-import { type PublishedPort, type PublishedProtocol, publishedProtocols } from "../../model/published-port.ts";
+import {
+  isEveryAddress,
+  type PublishedPort,
+  type PublishedProtocol,
+  publishedProtocols,
+} from "../../model/published-port.ts";
 import type { Fields } from "./fields.ts";
 
 /** A container's ports as Docker asks for them (libnetwork/types: `PortBinding`). Throws what weft publishes in no way. */
@@ -18,7 +23,7 @@ export function publishedOf(ports: readonly Fields[], attempted: string): readon
         `name it: -p 8080:${to}`,
       );
     const address = parseIp(port.text("HostIP"));
-    const isAnywhere = !address.ok || ["0.0.0.0", "::"].includes(address.value);
+    const isAnywhere = !address.ok || isEveryAddress(address.value);
     return { protocol, port: number, to, ...(isAnywhere ? {} : { address: address.value }) };
   });
 }

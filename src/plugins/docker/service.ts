@@ -1,11 +1,14 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { MakeAgentPlugin } from "../../agent/plugin.ts";
+import type { Agent } from "../../agent/agent.ts";
+import type { AgentPlugin, MakeAgentPlugin } from "../../agent/plugin.ts";
 import { messageOf, WeftError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { hostEndName } from "../../dataplane/kernel-names.ts";
 import { getLink, lookUp, NetlinkSocket } from "../../netlink/index.ts";
 import { DockerNetworks } from "./docker-networks.ts";
+import { Engine } from "./engine.ts";
 import { EngineEndpoints } from "./engine-endpoints.ts";
+import { EngineNames } from "./engine-names.ts";
 import { Fields } from "./fields.ts";
 import { type Drivers, IpamDriver } from "./ipam-driver.ts";
 import { NetworkDriver } from "./network-driver.ts";
@@ -17,10 +20,16 @@ const largestRequest = 1 << 20;
 const contentType = "application/vnd.docker.plugins.v1.1+json";
 
 /** What Docker asks of its plugin weft: networks and addresses (libnetwork's remote drivers), on the agent's socket. */
-export const dockerPlugin: MakeAgentPlugin = (agent) => {
+export function dockerPlugin({ socket }: { /** Docker's own. */ readonly socket: string }): MakeAgentPlugin {
+  return (agent) => makePlugin(agent, socket);
+}
+
+function makePlugin(agent: Agent, socket: string): AgentPlugin {
   const { logger, clock, kernel, dataDirectory } = agent.options;
   const endpoints = new EngineEndpoints(agent);
-  const calls = callsOf({ agent, networks: new DockerNetworks(dataDirectory, logger), endpoints });
+  const networks = new DockerNetworks(dataDirectory, logger);
+  const calls = callsOf({ agent, networks, endpoints });
+  const names = new EngineNames({ agent, networks, endpoints, engine: new Engine(socket) });
   const orphans = new Orphans({
     clock,
     logger,
@@ -38,10 +47,14 @@ export const dockerPlugin: MakeAgentPlugin = (agent) => {
     async begin() {
       await endpoints.releaseStale();
       orphans.begin();
+      names.begin();
     },
-    close: () => orphans.close(),
+    close() {
+      orphans.close();
+      names.close();
+    },
   };
-};
+}
 
 function callsOf(drivers: Drivers): ReadonlyMap<string, Call> {
   const [network, ipam] = [new NetworkDriver(drivers), new IpamDriver(drivers)];

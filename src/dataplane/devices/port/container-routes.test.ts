@@ -87,6 +87,18 @@ const cases: readonly {
     removed: out,
   },
   {
+    what: "the node answers at its own address, which is on the link of each of several interfaces, with a gateway and without",
+    network: { ...inside, answersAtNodeAddress: true },
+    endpoint: { ...endpoint, gateways: [] },
+    present: ["169.254.169.254/32 dev 6 metric 200001"],
+    written: ["169.254.169.254/32 dev 5 metric 200003"],
+  },
+  {
+    what: "it answers there no more",
+    present: [...toSubnets, ...out, "169.254.169.254/32 dev 5 metric 200003"],
+    removed: ["169.254.169.254/32 dev 5 metric 200003"],
+  },
+  {
     what: "no gateway any more: all of weft's on this interface go, and no others",
     endpoint: { ...endpoint, gateways: [] },
     present: [...toSubnets, ...out, ...siblings, ...foreign, "192.0.2.0/24 via 10.8.0.9 dev 5 proto 3"],

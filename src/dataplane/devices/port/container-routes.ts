@@ -1,6 +1,7 @@
 import { addressAt, type Cidr, cidr, cidrContains, cidrFamily, cidrOf, prefixLengthOf } from "../../../base/cidr.ts";
 import { familyOf, type IpAddress } from "../../../base/ip.ts";
 import { isErrno } from "../../../linux/index.ts";
+import { toNodeAddress } from "../../../model/node-address.ts";
 import {
   deleteRoute,
   listRoutes,
@@ -92,6 +93,12 @@ export function* wantedRoutes(
   const priority = (network.egress ? outsideMetric : insideMetric) + routePriority;
   const isBound = deviceMtuOf(network) > network.mtu;
   const seen = new Set<Cidr>();
+  // By this interface, whichever the default route is: the port tells who asks.
+  if (network.answersAtNodeAddress && endpoint.addresses.some(({ address }) => familyOf(address) === 4))
+    yield {
+      ...{ destination: toNodeAddress, protocol: weftProtocol, nexthops: [{ index }] },
+      priority: insideMetric + routePriority,
+    };
   // The kernel's own route to what is on the link stays as it is: one of the same prefix might be another interface's.
   for (const { address, prefixLength } of isBound ? endpoint.addresses : [])
     for (const destination of halvesOf(cidrOf(address, prefixLength))) {

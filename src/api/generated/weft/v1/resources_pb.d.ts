@@ -248,6 +248,13 @@ export declare type Network = Message<"weft.v1.Network"> & {
    * @generated from field: string policy_default = 80;
    */
   policyDefault: string;
+
+  /**
+   * Nodes answer DNS for the names of its endpoints, of which all its nodes are told then, in l3 networks as well.
+   *
+   * @generated from field: bool names = 120;
+   */
+  names: boolean;
 };
 
 /**
