@@ -13,7 +13,17 @@ import {
 } from "../linux/index.ts";
 import { preparePrivateDirectory } from "../linux/private-files.ts";
 import { type LabNames, labNames } from "./names.ts";
-import { isRunning, type LabProcess, pause, signalProcess, startProcess, stopProcesses, tailOf } from "./process.ts";
+import { removeOutside } from "./outside.ts";
+import {
+  isRunning,
+  type LabProcess,
+  pause,
+  signalProcess,
+  startProcess,
+  stopProcesses,
+  tailOf,
+  weftProgram,
+} from "./process.ts";
 import { type Migrated, QemuControl, qemu, qemuParameters } from "./qemu.ts";
 import {
   hostAddresses,
@@ -34,6 +44,16 @@ export interface LabOptions {
   readonly underlayMtu?: number;
   /** Told what is being done, in a few words. */
   readonly progress?: (step: string) => void;
+}
+
+/** How the agent of a host is started otherwise than the others. */
+export interface AgentStart {
+  /** What it is told by `--underlay`. Default: the host's two addresses. */
+  readonly underlay?: string;
+  /** The server's URL. Default: that of the lab's. */
+  readonly server?: string;
+  /** A program with its words that starts the agent in its turn, as `faketime -f -2d` does. */
+  readonly launcher?: readonly string[];
 }
 
 /** What is on disk while the lab stands. */
@@ -200,8 +220,8 @@ export class Lab {
     });
   }
 
-  /** Also after a stop or kill; the first time the node joins. `underlay`: what it is told by `--underlay`; its two addresses unless given. */
-  async startAgent(host: string, underlay?: string): Promise<void> {
+  /** Also after a stop or kill; the first time the node joins. */
+  async startAgent(host: string, options: AgentStart = {}): Promise<void> {
     this.#requireUp(`start the agent of ${host}`);
     const directory = join(this.names.directory, host);
     const { ipv4, ipv6 } = hostAddresses(Number(host.slice(1)));
@@ -209,16 +229,18 @@ export class Lab {
     mkdirSync(join(directory, "run"), { recursive: true, mode: 0o700 });
     const tokenFile = join(directory, "token");
     if (!joined) writeFileDurably(tokenFile, (await this.admin.createToken({ lifetime: 60_000n })).token);
-    const started = this.#start(host, this.names.host(host), [
+    const [program, ...words] = [...(options.launcher ?? []), weftProgram];
+    const parameters = [
+      ...words,
       "agent",
       "--server",
-      `https://${serverAddress}:${serverPort}`,
+      options.server ?? `https://${serverAddress}:${serverPort}`,
       "--token-file",
       tokenFile,
       "--name",
       host,
       "--underlay",
-      underlay ?? `${ipv4},${ipv6}`,
+      options.underlay ?? `${ipv4},${ipv6}`,
       "--data-dir",
       directory,
       "--run-dir",
@@ -227,7 +249,8 @@ export class Lab {
       this.names.instance(host),
       "--docker-socket",
       this.dockerSocket(host),
-    ]);
+    ];
+    const started = this.#start(host, this.names.host(host), parameters, program);
     await this.#answering(host, started, async () => {
       const status = await this.agent(host).getStatus({});
       // Whoever comes back from its disk works before it has reached the server.
@@ -242,6 +265,17 @@ export class Lab {
 
   async stop(name: string): Promise<void> {
     await stopProcesses([this.#process(name)]);
+  }
+
+  isRunning(name: string): boolean {
+    return this.#record.processes.some((each) => each.name === name && isRunning(each));
+  }
+
+  /** Starts any program in a place of the lab, under a name of its own; it ends with the lab at the latest. */
+  startProgram(name: string, place: string, program: string, words: readonly string[]): void {
+    this.#requireUp(`start ${name}`);
+    using namespace = this.namespace(place);
+    this.#start(name, namespace.label, words, program);
   }
 
   /** A namespace that stands for a container. */
@@ -383,6 +417,7 @@ export class Lab {
     this.#isDown = true;
     await stopProcesses(this.#record.processes);
     await removeNamespaces(this.names);
+    removeOutside(this.names);
     rmSync(this.names.directory, { recursive: true, force: true });
   }
 

@@ -209,7 +209,7 @@ test("a VTEP address on the loopback interface has the MTU of the routes to the 
   await inLab(lab, "h2", "ip", "addr", "add", "198.51.100.2/32", "dev", "lo");
   await inLab(lab, "h1", "ip", "route", "add", "198.51.100.2", "via", "192.0.2.2", "mtu", "1400");
   await lab.stop("h2");
-  await lab.startAgent("h2", "198.51.100.2,2001:db8::2");
+  await lab.startAgent("h2", { underlay: "198.51.100.2,2001:db8::2" });
   await assertMtu(1350, 1330);
   assert.equal((await lab.agent("h2").getStatus({})).underlayMtu, 1500);
   await until(async () => assert.ok(await crosses("a", "10.1.0.2", 1350)));
@@ -230,7 +230,7 @@ test("a VTEP address on the loopback interface has the MTU of the routes to the 
   await inSync(lab, "h1", "h2");
   await inLab(lab, "h1", "ip", "route", "del", "198.51.100.2");
   await lab.stop("h2");
-  await lab.startAgent("h2", "192.0.2.2,2001:db8::2");
+  await lab.startAgent("h2", { underlay: "192.0.2.2,2001:db8::2" });
   await inSync(lab, "h1", "h2");
 });
 

@@ -322,7 +322,7 @@ async function moveBehindRouter(): Promise<void> {
   );
   for (const place of ["h1", "h2", "server"]) await inside(place, "ip route add 198.51.100.0/24 via 192.0.2.253");
   await lab.admin.setNode({ name: "h3", approved: { ipv4: "198.51.100.3" } });
-  await lab.startAgent("h3", "eth0");
+  await lab.startAgent("h3", { underlay: "eth0" });
 }
 
 // The last: h3 stays where it was moved to.

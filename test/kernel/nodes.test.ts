@@ -23,7 +23,7 @@ const file = theWholeFile();
 const lab = await testLab(file, { hosts: 4 });
 // This one follows the address of its interface.
 await lab.stop("h2");
-await lab.startAgent("h2", "eth0");
+await lab.startAgent("h2", { underlay: "eth0" });
 // Otherwise the second address of a prefix would go with the first one.
 await inLab(lab, "h2", "sysctl", "-qw", "net.ipv4.conf.eth0.promote_secondaries=1");
 const renumbered = { before: "192.0.2.2", after: "192.0.2.52" };
@@ -123,7 +123,7 @@ async function live(t: TestContext, wishes: readonly NetworkWish[]): Promise<voi
   await lab.stop("h4");
   await lab.admin.delete({ resources: [{ kind: "node", name: "h4" }] });
   await idle(lab, "h1", "h3");
-  await lab.startAgent("h2", "eth0");
+  await lab.startAgent("h2", { underlay: "eth0" });
   await idle(lab, "h2");
   for (const host of ["h1", "h2", "h3"])
     await until(async () => assert.deepEqual(await traces(host, "192.0.2.4"), [], `${host} has forgotten h4`));

@@ -11,6 +11,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { NetworkSchema } from "../../src/api/generated/weft/v1/resources_pb.js";
 import { Lab, type LabOptions } from "../../src/lab/lab.ts";
 import { labNames } from "../../src/lab/names.ts";
+import { removeOutside } from "../../src/lab/outside.ts";
 import { runProgram, weftProgram } from "../../src/lab/process.ts";
 import { deleteNamedNamespace, NetworkNamespace, namedNamespaceExists, processesIn } from "../../src/linux/index.ts";
 import type { Placement } from "../../src/model/index.ts";
@@ -82,6 +83,7 @@ export async function testLab(owner: Owner, options: Omit<LabOptions, "name"> = 
 export function removeLab(name: string): void {
   const names = labNames(name);
   removeNamespaces(names.isOwn);
+  removeOutside(names);
   rmSync(names.directory, { recursive: true, force: true });
 }
 
