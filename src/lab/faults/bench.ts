@@ -85,9 +85,10 @@ export class Bench {
     return this.noted(`address of ${container}`) ?? "";
   }
 
-  /** The MAC address of a container's interface. */
-  async macOf(container: string): Promise<string> {
-    return (await this.sh(container, "cat /sys/class/net/eth0/address")).trim();
+  /** The MAC address of the interface of a host or container. */
+  async macOf(place: string): Promise<string> {
+    const [, , mac = ""] = (await this.sh(place, "ip -br link show dev eth0")).split(/\s+/);
+    return mac;
   }
 
   /** The device of a container in its tenant's namespace on a host. */

@@ -2,7 +2,6 @@ import { ping } from "../measure.ts";
 import type { Bench } from "./bench.ts";
 import type { Expected, Fault } from "./fault.ts";
 import { addFilter, removeFilter } from "./filters.ts";
-import type { Need } from "./needs.ts";
 import { makeRouter } from "./underlay.ts";
 
 /** Octets behind the ICMP header that make a packet of the MTU of the blue network, 1450. */
@@ -87,16 +86,9 @@ const corruption: Fault = {
 };
 
 /** What the switch sends to h2 waits in a queue that does something to it. */
-function queued(
-  name: string,
-  title: string,
-  discipline: string,
-  need: Need,
-  expected: Expected,
-  symptom: Fault["symptom"],
-): Fault {
+function queued(name: string, title: string, discipline: string, expected: Expected, symptom: Fault["symptom"]): Fault {
   return {
-    ...{ name, group: "paths", title, needs: [need], expected: [expected], symptom },
+    ...{ name, group: "paths", title, needs: ["netem"], expected: [expected], symptom },
     break: async (bench) => void (await bench.sh("switch", `tc qdisc replace dev port2 root ${discipline}`)),
     mend: async (bench) => void (await bench.sh("switch", "tc qdisc del dev port2 root 2>/dev/null || :")),
   };
@@ -114,11 +106,29 @@ async function comesOutOfOrder(bench: Bench): Promise<boolean> {
   return numbers.some((number, place) => number < (numbers[place - 1] ?? 0));
 }
 
-/** Whether 4 Mbit/s are more than the path takes. */
-async function isFull(bench: Bench): Promise<boolean> {
-  const { sent, received } = await ping(bench.lab, "blue1", "10.0.0.2", { count: 200, interval: 2, size: 1000 });
-  return received < sent;
-}
+const bulk = "bulk";
+/** Sends 2 Mbit/s to h2, whoever takes it. */
+const sendBulk = `
+const socket = require("node:dgram").createSocket("udp4");
+socket.on("error", () => {});
+setInterval(() => socket.send(Buffer.alloc(1250), 9, "192.0.2.2", () => {}), 5);`;
+
+const exhausted: Fault = {
+  name: "bandwidth-exhausted",
+  group: "paths",
+  title: "the switch has 1 Mbit/s to h2, and h3 alone sends twice as much",
+  needs: ["tbf"],
+  expected: [{ code: "bandwidth-exhausted", host: "h2", object: "192.0.2.2" }],
+  async break(bench) {
+    await bench.sh("switch", "tc qdisc replace dev port2 root tbf rate 1mbit burst 5kb latency 20ms");
+    bench.lab.startProgram(bulk, "h3", process.execPath, ["-e", sendBulk]);
+  },
+  async mend(bench) {
+    if (bench.lab.isRunning(bulk)) await bench.lab.stop(bulk);
+    await bench.sh("switch", "tc qdisc del dev port2 root 2>/dev/null || :");
+  },
+  symptom: losesSome,
+};
 
 export const pathFaults: readonly Fault[] = [
   tooBigDropped,
@@ -129,7 +139,6 @@ export const pathFaults: readonly Fault[] = [
     "delay",
     "the switch takes 100 ms for what it sends to h2",
     "netem delay 100ms limit 10000",
-    "netem",
     { code: "path-delay", host: "h1", object: "192.0.2.2" },
     isSlow,
   ),
@@ -137,16 +146,8 @@ export const pathFaults: readonly Fault[] = [
     "reordering",
     "the switch sends a quarter of the frames to h2 before those that came earlier",
     "netem delay 20ms reorder 25% limit 10000",
-    "netem",
     { code: "path-reordering", host: "h1", object: "192.0.2.2" },
     comesOutOfOrder,
   ),
-  queued(
-    "bandwidth-exhausted",
-    "the switch has 1 Mbit/s to h2, and more is sent",
-    "tbf rate 1mbit burst 5kb latency 20ms",
-    "tbf",
-    { code: "bandwidth-exhausted", host: "h1", object: "192.0.2.2" },
-    isFull,
-  ),
+  exhausted,
 ];
