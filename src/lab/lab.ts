@@ -52,7 +52,7 @@ export interface AgentStart {
   readonly underlay?: string;
   /** The server's URL. Default: that of the lab's. */
   readonly server?: string;
-  /** A program with its words that starts the agent in its turn, as `faketime -f -2d` does. */
+  /** A program with its words that starts the agent in its turn, as `env NAME=VALUE` does. */
   readonly launcher?: readonly string[];
 }
 

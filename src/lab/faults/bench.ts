@@ -114,6 +114,11 @@ export class Bench {
   async restartAgent(host: string): Promise<void> {
     await this.stopAgent(host);
     await this.lab.startAgent(host);
+    await this.settled(host);
+  }
+
+  /** The agent of the host is connected, and has nothing left to do. */
+  async settled(host: string): Promise<void> {
     const end = performance.now() + patience;
     for (;;) {
       const { problems, inSync, serverState } = await this.lab.agent(host).getStatus({});
@@ -121,7 +126,7 @@ export class Bench {
       if (performance.now() > end)
         throw new WeftError({
           code: "unavailable",
-          attempted: `start the agent of ${host} again`,
+          attempted: `wait for the agent of ${host}`,
           reason: problems.map(({ object, reason }) => `${object}: ${reason}`).join("; ") || `it is ${serverState}`,
         });
       await pause(50);
