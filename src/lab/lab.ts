@@ -144,11 +144,15 @@ export class Lab {
     }
   }
 
+  static stands(name: string): boolean {
+    return existsSync(join(labNames(name).directory, "lab.json"));
+  }
+
   /** A lab that stands. */
   static open(name = "lab"): Lab {
     const names = labNames(name);
     const file = join(names.directory, "lab.json");
-    if (!existsSync(file))
+    if (!Lab.stands(name))
       throw new WeftError({
         code: "not-found",
         attempted: `use lab ${name}`,

@@ -9,6 +9,7 @@ import { show } from "../output.ts";
 import { requireRoot } from "../privilege.ts";
 import { renderTable } from "../table.ts";
 import { print } from "../terminal.ts";
+import { registerFaults } from "./lab-faults.ts";
 
 interface WithName {
   readonly name: string;
@@ -133,6 +134,8 @@ export function registerLab(program: Command): void {
       print(`lab ${options.name} removed\n`);
     });
   examples(down, "weft lab down");
+
+  registerFaults(lab);
 
   const demo = lab
     .command("demo")
