@@ -25,7 +25,8 @@ quietly() {
 # Debian packages, each with a command that it brings. npm comes with Node.js where that is not Debian's.
 missing=
 packages="iproute2:ip nftables:nft iputils-ping:ping tcpdump:tcpdump iperf3:iperf3 ethtool:ethtool procps:sysctl
-  tshark:tshark iptables:iptables npm:npm busybox:busybox isc-dhcp-client:dhclient ndisc6:rdisc6"
+  tshark:tshark iptables:iptables npm:npm busybox:busybox isc-dhcp-client:dhclient ndisc6:rdisc6
+  iputils-arping:arping conntrack:conntrack faketime:faketime mtr-tiny:mtr"
 # The second kernel of the tests is for this kind of processor only.
 [ "$(uname -m)" != x86_64 ] || packages="$packages user-mode-linux:linux.uml kmod:modprobe"
 for package in $packages; do

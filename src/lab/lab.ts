@@ -282,6 +282,14 @@ export class Lab {
     this.#start(name, namespace.label, words, program);
   }
 
+  /** Ends what {@link startProgram} started, and forgets it with what it said; that there is none is success. */
+  async endProgram(name: string): Promise<void> {
+    await stopProcesses(this.#record.processes.filter((each) => each.name === name));
+    this.#record = { ...this.#record, processes: this.#record.processes.filter((each) => each.name !== name) };
+    this.#save();
+    rmSync(this.#logFile(name), { force: true });
+  }
+
   /** A namespace that stands for a container. */
   addContainer(name: string): void {
     this.#requireUp(`add container ${name}`);

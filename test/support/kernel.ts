@@ -36,6 +36,9 @@ const probes = {
   "iptables-legacy": "iptables-legacy -A INPUT -m conntrack --ctstate NEW -j ACCEPT",
   "nft-nat":
     "nft 'add table ip p; add chain ip p c { type nat hook postrouting priority 100; }; add rule ip p c masquerade'",
+  /** For what all of a kernel feels: this machine is others', too. */
+  "a kernel of its own":
+    "grep -q 'User Mode Linux' /proc/cpuinfo || { echo 'it is that of this machine' >&2; exit 1; }",
   /**
    * User-Mode Linux takes ten times as long for each system call and page: a lab takes most of a minute there, and what
    * watches the time sees too little of it. WEFT_TEST_PATIENT=1 runs such tests there all the same.

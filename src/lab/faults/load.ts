@@ -110,7 +110,7 @@ const neighbourTableFull: Fault = {
     while (!(await isCutOffAnew(bench))) await pause(500);
   },
   async mend(bench) {
-    if (bench.lab.isRunning(scanner)) await bench.lab.stop(scanner);
+    await bench.lab.endProgram(scanner);
     await bench.sh("h1", "ip address del 100.64.0.1/16 dev eth0 2>/dev/null || :; ip neighbour flush dev eth0");
   },
   symptom: isCutOffAnew,

@@ -124,7 +124,7 @@ const exhausted: Fault = {
     bench.lab.startProgram(bulk, "h3", process.execPath, ["-e", sendBulk]);
   },
   async mend(bench) {
-    if (bench.lab.isRunning(bulk)) await bench.lab.stop(bulk);
+    await bench.lab.endProgram(bulk);
     await bench.sh("switch", "tc qdisc del dev port2 root 2>/dev/null || :");
   },
   symptom: losesSome,

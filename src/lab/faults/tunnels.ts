@@ -92,7 +92,7 @@ const portTaken: Fault = {
     await bench.lab.startAgent("h2");
   },
   async mend(bench) {
-    if (bench.lab.isRunning(portHolder)) await bench.lab.stop(portHolder);
+    await bench.lab.endProgram(portHolder);
     await bench.restartAgent("h2");
   },
   symptom: isCutOff,
