@@ -232,7 +232,7 @@ export class Lab {
     const joined = existsSync(join(directory, "node.crt"));
     mkdirSync(join(directory, "run"), { recursive: true, mode: 0o700 });
     const tokenFile = join(directory, "token");
-    if (!joined) writeFileDurably(tokenFile, (await this.admin.createToken({ lifetime: 60_000n })).token);
+    if (!joined) writeFileDurably(tokenFile, (await this.admin.createToken({ lifetime: BigInt(startTimeout) })).token);
     const [program, ...words] = [...(options.launcher ?? []), weftProgram];
     const parameters = [
       ...words,

@@ -124,6 +124,8 @@ const reversePathFilter: Fault = {
     await bench.sh("h1", `ip address add ${secondLink}.1/24 dev eth1; ip link set eth1 up`);
     await bench.sh("h1", "sysctl -q -w net.ipv4.conf.eth1.rp_filter=1");
     await bench.sh("h2", `ip address add ${secondLink}.2/24 dev eth1; ip link set eth1 up`);
+    // Else h2 would ask for its next hop by 192.0.2.2, and rp_filter drops that ARP request already.
+    await bench.sh("h2", "sysctl -q -w net.ipv4.conf.eth1.arp_announce=2");
     await bench.sh("h2", `ip route add 192.0.2.1/32 via ${secondLink}.1 dev eth1 src 192.0.2.2`);
   },
   // Its routes and settings go with the link.
