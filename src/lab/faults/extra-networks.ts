@@ -37,7 +37,8 @@ export const routedNetwork: ExtraNetwork = {
 export const greNetwork: ExtraNetwork = { ...routedNetwork, encapsulation: "gre" };
 export const ipipNetwork: ExtraNetwork = { ...routedNetwork, encapsulation: "ipip" };
 
-export const nvgreNetwork: ExtraNetwork = { ...routedNetwork, mode: "l2", encapsulation: "nvgre" };
+/** Of layer 2. RFC 7637 §3: lower VSIDs are reserved. */
+export const nvgreNetwork: ExtraNetwork = { ...routedNetwork, mode: "l2", encapsulation: "nvgre", vni: 4400 };
 
 /** Whose endpoints reach the world by their node. */
 export const worldNetwork: ExtraNetwork = {

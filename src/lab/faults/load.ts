@@ -88,6 +88,8 @@ const conntrackFull: Fault = {
 };
 
 const scanner = "scanner";
+/** How often it is looked whether the table is full. */
+const mostLooks = 60;
 /** Sends to more addresses of a link than the kernel has room for, again and again, as whoever looks for hosts does. */
 const scan = `
 const socket = require("node:dgram").createSocket("udp4");
@@ -106,12 +108,24 @@ const neighbourTableFull: Fault = {
   expected: [{ code: "neighbour-table-full", host: "h1", object: "net.ipv4.neigh.default.gc_thresh3" }],
   async break(bench) {
     await bench.sh("h1", "ip address add 100.64.0.1/16 dev eth0");
+    // A slow kernel would give up the first address before the scan has come to the last one.
+    await bench.setSysctls("h1", { "net.ipv4.neigh.eth0.retrans_time_ms": 60_000 });
     bench.lab.startProgram(scanner, "h1", process.execPath, ["-e", scan]);
-    while (!(await isCutOffAnew(bench))) await pause(500);
+    for (let looks = 0; looks < mostLooks; looks++) {
+      if (await isCutOffAnew(bench)) return;
+      await pause(500);
+    }
+    throw new WeftError({
+      code: "failed-precondition",
+      attempted: "fill the kernel's table of neighbours",
+      reason: `there is room in it still: ${await bench.sh("h1", "ip neighbour show dev eth0 | wc -l")}`,
+      hint: "mend it with: weft lab mend",
+    });
   },
   async mend(bench) {
     await bench.lab.endProgram(scanner);
     await bench.sh("h1", "ip address del 100.64.0.1/16 dev eth0 2>/dev/null || :; ip neighbour flush dev eth0");
+    await bench.restoreSysctls();
   },
   symptom: isCutOffAnew,
 };

@@ -36,17 +36,17 @@ const keyDiffers: Fault = {
   group: "tunnels",
   title: "an NVGRE tunnel was made by hand with another key",
   needs: ["gretap"],
-  expected: [{ code: "tunnel-differs", host: "h2", object: "tunnel of network routed-net" }],
+  expected: [{ code: "tunnel-differs", host: "h2", object: "tunnel to 192.0.2.1 of network routed-net" }],
   async break(bench) {
     await addNetwork(bench, nvgreNetwork);
     const links = await bench.inTenant("h2", "blue", "ip -o link show type gretap");
-    const [, device = ""] = /^\d+: ([^@:]+)@.*master br300/m.exec(links) ?? [];
+    const [, device = ""] = /^\d+: ([^@:]+)@.*master br4400/m.exec(links) ?? [];
     bench.note("device", device);
     const tenant = bench.tenantNamespace("h2", "blue");
     await bench.stopAgent("h2");
     await bench.inTenant("h2", "blue", `ip link del ${device}`);
     await bench.sh("h2", `ip link add ${device} netns ${tenant} type gretap local 192.0.2.2 remote 192.0.2.1 key 1`);
-    await bench.inTenant("h2", "blue", `ip link set ${device} master br300 up`);
+    await bench.inTenant("h2", "blue", `ip link set ${device} master br4400 up`);
     await bench.lab.startAgent("h2");
   },
   async mend(bench) {
@@ -88,7 +88,7 @@ const portTaken: Fault = {
     await bench.inTenant("h2", "blue", "ip link del vx100");
     const program = 'require("node:dgram").createSocket("udp4").bind(4789)';
     bench.lab.startProgram(portHolder, "h2", process.execPath, ["-e", program]);
-    while (!(await bench.succeeds("h2", "ss -Hlun sport = 4789 | grep -q .")));
+    await bench.sh("h2", "until ss -Hlun sport = 4789 | grep -q .; do sleep 0.1; done");
     await bench.lab.startAgent("h2");
   },
   async mend(bench) {
