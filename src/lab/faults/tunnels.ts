@@ -88,7 +88,7 @@ const portTaken: Fault = {
     await bench.inTenant("h2", "blue", "ip link del vx100");
     const program = 'require("node:dgram").createSocket("udp4").bind(4789)';
     bench.lab.startProgram(portHolder, "h2", process.execPath, ["-e", program]);
-    await bench.sh("h2", "until ss -Hlun sport = 4789 | grep -q .; do sleep 0.1; done");
+    await bench.sh("h2", "timeout 60 sh -c 'until ss -Hlun sport = 4789 | grep -q .; do sleep 0.1; done'");
     await bench.lab.startAgent("h2");
   },
   async mend(bench) {
