@@ -6,7 +6,7 @@ import { unmet } from "./needs.ts";
 import { faultNamed } from "./registry.ts";
 import { forgetBroken, readBroken, writeBroken } from "./state.ts";
 
-export type { Expected, Fault } from "./fault.ts";
+export type { Fault } from "./fault.ts";
 export { unmet } from "./needs.ts";
 export { faults } from "./registry.ts";
 export { readBroken } from "./state.ts";
