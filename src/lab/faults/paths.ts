@@ -45,8 +45,8 @@ const smallerSwitch: Fault = {
 };
 
 /** Some of many packets are lost. */
-async function losesSome(bench: Bench): Promise<boolean> {
-  const { sent, received } = await ping(bench.lab, "blue1", "10.0.0.2", { count: 400, interval: 2 });
+async function losesSome(bench: Bench, size = 56): Promise<boolean> {
+  const { sent, received } = await ping(bench.lab, "blue1", "10.0.0.2", { count: 400, interval: 2, size });
   return received < sent;
 }
 
@@ -58,7 +58,7 @@ const loss: Fault = {
   expected: [{ code: "path-loss", host: "h1", object: "192.0.2.2" }],
   break: (bench) => addFilter(bench, "switch", "forward", 'oifname "port2" numgen random mod 100 < 5 drop'),
   mend: (bench) => removeFilter(bench, "switch"),
-  symptom: losesSome,
+  symptom: (bench) => losesSome(bench),
 };
 
 /** Frames whose sum did not fit, of all that h2 and blue2 took since they are there. */
@@ -127,7 +127,8 @@ const exhausted: Fault = {
     await bench.lab.endProgram(bulk);
     await bench.sh("switch", "tc qdisc del dev port2 root 2>/dev/null || :");
   },
-  symptom: losesSome,
+  // As large as what fills the link: small ones find a gap.
+  symptom: (bench) => losesSome(bench, 1200),
 };
 
 export const pathFaults: readonly Fault[] = [
