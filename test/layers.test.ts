@@ -91,7 +91,8 @@ test("of the dataplane one file alone reaches the kernel, and is handed in; none
 test("encapsulations are named by their record, and by what the kernel makes of each", () => {
   const names = new Set<string>(encapsulationNames.filter((name) => name !== noTunnel));
   // Headers and kinds of device have names of their own, which are often the same; faults are told by what they break on the wire.
-  const homes = /^(model\/encapsulation\.ts|dataplane\/encapsulation\/|netlink\/|wire\/|api\/generated\/|lab\/faults\/)/;
+  const homes =
+    /^(model\/encapsulation\.ts|dataplane\/encapsulation\/|netlink\/|wire\/|api\/generated\/|lab\/faults\/)/;
   const violations: string[] = [];
   for (const path of modules.keys()) {
     if (homes.test(path) || /(^|\/)testing(\.ts$|\/)/.test(path)) continue;

@@ -13,8 +13,11 @@ export function kernelNeeds({ needs }: Fault): readonly KernelFeature[] {
   return kernelFeatures.filter((feature) => (needs as readonly string[]).includes(feature));
 }
 
-/** Tests that each fault of these that this machine can have is felt while it is there, and that nothing is left of it. */
-export function testFaults(chosen: (fault: Fault) => boolean): void {
+/**
+ * Tests that each fault of these that this machine can have is felt while it is there, and that nothing is left of it.
+ * `others` declares tests of the same lab.
+ */
+export function testFaults(chosen: (fault: Fault) => boolean, others: (lab: () => Lab) => void = () => {}): void {
   const whole = theWholeFile();
   let lab: Lab;
   let clean: readonly string[];
@@ -36,6 +39,8 @@ export function testFaults(chosen: (fault: Fault) => boolean): void {
       await until(async () => assert.ok(!(await hasSymptom(lab, fault)), "felt after it was mended"));
       assert.equal(readBroken(lab), undefined);
     });
+
+  others(() => lab);
 
   test("nothing is left of any of them", async () => {
     await until(async () => assert.deepEqual(await traces(lab), clean));
