@@ -49,5 +49,5 @@ export function testFaults(chosen: (fault: Fault) => boolean, others: (lab: () =
 
 /** What there is, whichever numbers the kernel gave it. */
 async function traces(lab: Lab): Promise<string[]> {
-  return (await settledFootprint(lab)).map((line) => line.replace(/(?<=: )\d+: |(?<=@if)\d+/g, ""));
+  return (await settledFootprint(lab)).map((line) => line.replace(/(?<=: )\d+: |(?<=@if)\d+/g, "")).sort();
 }

@@ -90,13 +90,18 @@ const conntrackFull: Fault = {
 const scanner = "scanner";
 /** How often it is looked whether the table is full. */
 const mostLooks = 60;
-/** Sends to more addresses of a link than the kernel has room for, again and again, as whoever looks for hosts does. */
+/**
+ * Sends to more addresses of a link than the kernel has room for, again and again, as whoever looks for hosts does. By many
+ * sockets, for packets that wait for an answer to ARP fill the room of theirs.
+ */
 const scan = `
-const socket = require("node:dgram").createSocket("udp4");
-socket.on("error", () => {});
+const { createSocket } = require("node:dgram");
+const sockets = Array.from({ length: 30 }, () => createSocket("udp4").on("error", () => {}));
 const round = () => {
-  for (let host = 2; host < 3000; host++) socket.send("x", 9, "100.64." + (host >> 8) + "." + (host & 255), () => {});
-  setTimeout(round, 500);
+  let open = 3000;
+  const done = () => --open === 0 && setTimeout(round, 500);
+  for (let host = 0; host < 3000; host++)
+    sockets[host % 30].send("x", 9, "100.64." + (1 + (host >> 8)) + "." + (host & 255), done);
 };
 round();`;
 
