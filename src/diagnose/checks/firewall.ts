@@ -89,9 +89,12 @@ async function* forwarded(
     if (!settings.egress || settings.placement === "host") continue;
     const [endpoint] = locals.values();
     for (const { address } of endpoint?.addresses ?? []) {
-      const to = outside[familyOf(address)];
-      const out = await interfaceTo(subject, to, undefined, links);
-      if (out === undefined) continue;
+      const family = familyOf(address);
+      // Where no route leads to everywhere, other nodes are outside as well.
+      const others = subject.peers.flatMap(({ vteps }) => vteps).filter((vtep) => familyOf(vtep) === family);
+      const found = await firstReached(subject, [outside[family], ...others.slice(0, 1)], links);
+      if (found === undefined) continue;
+      const { to, out } = found;
       const by = hostDevice({ instance: subject.instance, tenant: settings.tenant });
       for (const judged of await judgeForwarding(judge, { from: address, to, in: by, out }))
         yield* drops("firewall-drops-forward", judged, ruleset, {
@@ -121,6 +124,18 @@ function* drops(
     cure:
       manager === undefined ? `${precede}${more.inside ?? ""}; or ${remove}` : `${manager.command} (${manager.name})`,
   };
+}
+
+async function firstReached(
+  subject: Subject,
+  addresses: readonly IpAddress[],
+  links: ReadonlyMap<number, Link>,
+): Promise<{ readonly to: IpAddress; readonly out: string } | undefined> {
+  for (const to of addresses) {
+    const out = await interfaceTo(subject, to, undefined, links);
+    if (out !== undefined) return { to, out };
+  }
+  return undefined;
 }
 
 async function interfaceTo(

@@ -5,14 +5,14 @@ import type { IpAddress } from "../../base/ip.ts";
 import { familyOf } from "../../base/ip.ts";
 import { deviceMtuOf } from "../../dataplane/desired.ts";
 import { overheadOf } from "../../model/mtu.ts";
-import { getNeighbour, lookUp, lookUpRoute, neighbourState } from "../../netlink/index.ts";
+import { getNeighbour, listLinks, lookUp, lookUpRoute, neighbourState } from "../../netlink/index.ts";
 import type { FindingDraft } from "../finding.ts";
-import type { Arrivals, Correspondence, Departures } from "../probe/correspondence.ts";
+import type { Arrivals, Correspondence, Departures, Train } from "../probe/correspondence.ts";
 import { described, type Journey, judgeJourney, objectOf } from "../probe/judge.ts";
 import { type ProbeWay, smallestProbe } from "../probe/packet.ts";
 import { sendTrain, TrainWatch, wayOf } from "../probe/train.ts";
 import type { Check, ExaminedPeer, Subject } from "../subject.ts";
-import { ways } from "./underlay.ts";
+import { isStrict, ways } from "./underlay.ts";
 
 /** Probes of a size that every link carries: enough that one lost in twenty is seen. */
 const smallProbes = 150;
@@ -56,6 +56,7 @@ async function* toPeer(
     try {
       yield* examineWay(traveller);
     } catch (error) {
+      yield* whyUnasked(traveller);
       yield {
         code: "node-isolated",
         object: { kind: "node", key: peer.name },
@@ -83,20 +84,32 @@ export function sharedWays(
   return [...shared.values()];
 }
 
+/** Also a node that cannot be asked may be sent to, and this host's own answers come from no further than the next hop. */
+async function* whyUnasked(traveller: Traveller): AsyncGenerator<FindingDraft> {
+  const { subject, way } = traveller;
+  const sizes = Array<number>(largeProbes).fill(smallestProbe(way));
+  await sendTrain(subject.host, way, traveller.train(sizes)).catch(() => {});
+  yield* whyNotThere(traveller);
+}
+
 async function* examineWay(traveller: Traveller): AsyncGenerator<FindingDraft> {
   const { way } = traveller;
   const small = Array<number>(smallProbes).fill(smallestProbe(way) + smallContent);
   const there = await traveller.go(small);
   const back = await traveller.come(small);
-  yield* confirmed(there, () => traveller.go(small));
-  yield* confirmed(back, () => traveller.come(small));
+  const wrongThere = await confirmed(there, () => traveller.go(small));
+  const wrongBack = await confirmed(back, () => traveller.come(small));
+  yield* wrongThere;
+  yield* wrongBack;
   const isThere = there.arrivals.atTunnel.length > 0;
   const isBack = back.arrivals.atTunnel.length > 0;
   if (!isThere) yield* whyNotThere(traveller);
+  if (!isBack) yield* whyNotTaken(traveller);
   const large = Array<number>(largeProbes).fill(traveller.largest);
+  // Where small ones are lost, large ones say nothing of sizes.
   for (const [isOpen, travel] of [
-    [isThere, (sizes: readonly number[]) => traveller.go(sizes)],
-    [isBack, (sizes: readonly number[]) => traveller.come(sizes)],
+    [isThere && wrongThere.length === 0, (sizes: readonly number[]) => traveller.go(sizes)],
+    [isBack && wrongBack.length === 0, (sizes: readonly number[]) => traveller.come(sizes)],
   ] as const) {
     if (!isOpen || (await travel(large)).arrivals.atTunnel.length > 0) continue;
     yield* tooLarge(travel, smallestProbe(way), traveller.largest);
@@ -105,11 +118,30 @@ async function* examineWay(traveller: Traveller): AsyncGenerator<FindingDraft> {
 }
 
 /** What one train alone says may be chance: loss, order and change are told when a second one says the same. */
-async function* confirmed(first: Journey, again: () => Promise<Journey>): AsyncGenerator<FindingDraft> {
+async function confirmed(first: Journey, again: () => Promise<Journey>): Promise<readonly FindingDraft[]> {
   const findings = judgeJourney(first);
-  if (findings.length === 0) return;
+  if (findings.length === 0) return [];
   const codes = new Set(judgeJourney(await again()).map(({ code }) => code));
-  for (const finding of findings) if (codes.has(finding.code)) yield finding;
+  return findings.filter(({ code }) => codes.has(code));
+}
+
+/** Packets that came in by another interface than the way back leads by, and went no further. */
+async function* whyNotTaken({ subject, way, peer, arrivedBy }: Traveller): AsyncGenerator<FindingDraft> {
+  const { socket, host } = subject;
+  const links = new Map((await socket.dump(listLinks())).map((link) => [link.index, link.name]));
+  const route = await lookUp(socket, lookUpRoute(hostPrefix(way.to), way.from)).catch(() => undefined);
+  for (const index of arrivedBy) {
+    const name = links.get(index);
+    if (name === undefined || route?.nexthops.some((hop) => hop.index === index) === true) continue;
+    if (!isStrict(host, name)) continue;
+    yield {
+      code: "rp-filter-strict",
+      object: { kind: "interface", key: name },
+      expected: `what node ${peer.name} sends is taken by whichever interface it comes in`,
+      found: `rp_filter 1, and the way back to ${way.to} is ${links.get(route?.nexthops[0]?.index ?? 0) ?? "another"}`,
+      cure: `sysctl -w net.ipv4.conf.${name}.rp_filter=2`,
+    };
+  }
 }
 
 /** What of this host keeps packets from the other, as far as the kernel says so. */
@@ -189,6 +221,8 @@ class Traveller {
   readonly way: ProbeWay;
   /** Octets of the largest outer IP packet that endpoints of the network cause. */
   readonly largest: number;
+  /** Indexes of the interfaces that the last train came in by. */
+  arrivedBy: ReadonlySet<number> = new Set();
   readonly #innerMtu: number;
   readonly #network: string;
   readonly #correspondence: Correspondence;
@@ -207,7 +241,7 @@ class Traveller {
 
   async go(sizes: readonly number[]): Promise<Journey> {
     const { subject, peer, way } = this;
-    const train = this.#train(sizes);
+    const train = this.train(sizes);
     await this.#correspondence.expectTrain(peer.name, train);
     const departures = await sendTrain(subject.host, way, train);
     const arrivals = await this.#correspondence.countTrain(peer.name, train.id);
@@ -216,14 +250,15 @@ class Traveller {
 
   async come(sizes: readonly number[]): Promise<Journey> {
     const { subject, peer, way } = this;
-    const train = this.#train(sizes);
+    const train = this.train(sizes);
     using watch = new TrainWatch(subject.host, subject.dataplane, train, way.to);
     const departures = await this.#correspondence.sendTrain(peer.name, train);
+    this.arrivedBy = watch.interfaces;
     const reversed = { ...way, from: way.to, to: way.from };
     return this.#journey(peer.name, subject.node, reversed, sizes, departures, watch.count());
   }
 
-  #train(sizes: readonly number[]) {
+  train(sizes: readonly number[]): Train {
     return { id: randomBytes(8).readBigUInt64BE(), network: this.#network, sizes, interval };
   }
 

@@ -26,8 +26,8 @@ export const problemCheck: Check = {
 async function codeOf(object: KernelObject, error: Error, dataplane: NodeDataplane): Promise<FindingCode> {
   const isTaken = error instanceof WeftError && error.code === "already-exists";
   if (object.kind === "tunnel") {
-    if (isTaken) return "tunnel-port-taken";
-    return (await isThere(object, dataplane)) ? "tunnel-differs" : "tunnel-missing";
+    if (await isThere(object, dataplane)) return "tunnel-differs";
+    return isTaken ? "tunnel-port-taken" : "tunnel-missing";
   }
   if (object.kind === "bridge" && !(await isThere(object, dataplane))) return "bridge-missing";
   return "object-not-in-place";

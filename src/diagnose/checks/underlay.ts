@@ -1,6 +1,7 @@
-import { hostPrefix } from "../../base/cidr.ts";
+import { type Cidr, cidrContains, cidrOf, hostPrefix } from "../../base/cidr.ts";
 import { messageOf } from "../../base/errors.ts";
 import { familyOf, type IpAddress } from "../../base/ip.ts";
+import { isLinkLocal } from "../../base/link-local.ts";
 import {
   getNeighbour,
   type Link,
@@ -17,8 +18,17 @@ import type { Check, ExaminedPeer, Subject } from "../subject.ts";
 
 const addressCheck: Check = {
   name: "the VTEP addresses of this host",
-  async *run({ socket, underlay, dataplane }) {
+  async *run({ socket, underlay, dataplane, peers }) {
     const present = new Set((await socket.dump(listAddresses())).map(({ address }) => address));
+    for (const peer of peers)
+      for (const vtep of peer.vteps.filter((each) => present.has(each)))
+        yield {
+          code: "vtep-address-duplicate",
+          object: { kind: "VTEP address", key: vtep },
+          expected: `node ${peer.name} alone has it`,
+          found: "an interface of this host has it, too",
+          cure: `ip address del ${vtep}/LENGTH dev INTERFACE, on this host`,
+        };
     const missing = underlay.vteps.filter((vtep) => !present.has(vtep));
     for (const vtep of missing) yield missingAddress(vtep, `no interface has it`, underlay.interfaceName);
     // It may be there and of no use, as the agent has found.
@@ -119,12 +129,15 @@ export function ways({ underlay, peers }: Pick<Subject, "underlay" | "peers">): 
 async function ownLinks(
   { socket, underlay }: Subject,
   links: ReadonlyMap<number, Link>,
-): Promise<ReadonlyMap<IpAddress, Link>> {
-  const own = new Map<IpAddress, Link>();
-  for (const { address, index } of await socket.dump(listAddresses())) {
+): Promise<ReadonlyMap<IpAddress, OwnLink>> {
+  const own = new Map<IpAddress, OwnLink>();
+  const addresses = await socket.dump(listAddresses());
+  for (const { address, index } of addresses) {
     const link = links.get(index);
     const leadsNowhere = link === undefined || link.loopback === true || link.info.kind === "dummy";
-    if (underlay.vteps.includes(address) && !leadsNowhere) own.set(address, link);
+    if (!underlay.vteps.includes(address) || leadsNowhere) continue;
+    const onLink = addresses.filter((each) => each.index === index && !isLinkLocal(each.address));
+    own.set(address, { link, prefixes: onLink.map((each) => cidrOf(each.address, each.prefixLength)) });
   }
   return own;
 }
@@ -154,33 +167,54 @@ async function* deadPaths(
   }
 }
 
+/** What one of this host's VTEP addresses is on, and what else is on that link. */
+interface OwnLink {
+  readonly link: Link;
+  readonly prefixes: readonly Cidr[];
+}
+
 /** Packets from the VTEP come in by the interface that has this node's address, unless the underlay is laid out otherwise. */
 function* otherWayBack(
   { host }: Subject,
   { nexthops, destination }: Route,
   links: ReadonlyMap<number, Link>,
-  own: Link | undefined,
+  own: OwnLink | undefined,
   { peer, vtep }: Pick<Way, "peer" | "vtep">,
 ): Generator<FindingDraft> {
-  if (own === undefined || familyOf(vtep) !== 4 || nexthops.some(({ index }) => index === own.index)) return;
-  const away = links.get(nexthops[0]?.index ?? 0)?.name ?? "another interface";
-  const [all, ofInterface] = ["all", own.name].map((name) =>
-    Number(host.readSysctl(`ipv4/conf/${name}/rp_filter`) ?? 0),
-  );
-  const isStrict = Math.max(all ?? 0, ofInterface ?? 0) === 1;
-  const found = `${destination} leads by ${away}, while the address is on ${own.name}`;
+  if (own === undefined) return;
+  const { link, prefixes } = own;
+  const [hop] = nexthops;
+  const isByLink = nexthops.some(({ index }) => index === link.index);
+  const isDirect = nexthops.some(({ gateway }) => gateway === undefined);
+  const isOnLink = prefixes.some((prefix) => cidrContains(prefix, vtep));
+  if (isByLink && (isDirect || !isOnLink)) return;
+  const away = links.get(hop?.index ?? 0)?.name ?? "another interface";
   const object = { kind: "route to VTEP", key: vtep };
-  const expected = `packets to node ${peer.name} leave by ${own.name}`;
-  const cure = `ip route get ${vtep}; take away the route that leads it by ${away}`;
-  yield { code: "underlay-route-asymmetric", object, expected, found, cure };
-  if (isStrict)
+  yield {
+    code: "underlay-route-asymmetric",
+    object,
+    expected: isByLink
+      ? `node ${peer.name} is on the link of ${link.name}`
+      : `packets to node ${peer.name} leave by ${link.name}`,
+    found: isByLink
+      ? `${destination} leads by the router ${hop?.gateway}`
+      : `${destination} leads by ${away}, while the address is on ${link.name}`,
+    cure: `ip route get ${vtep}; take away the route ${destination} that leads it ${isByLink ? `by ${hop?.gateway}` : `by ${away}`}`,
+  };
+  if (!isByLink && familyOf(vtep) === 4 && isStrict(host, link.name))
     yield {
       code: "rp-filter-strict",
-      object: { kind: "interface", key: own.name },
+      object: { kind: "interface", key: link.name },
       expected: "rp_filter 0 or 2 where the way back is another interface",
-      found: `rp_filter 1: what node ${peer.name} sends from ${vtep} is dropped as it comes in by ${own.name}`,
-      cure: `sysctl -w net.ipv4.conf.${own.name}.rp_filter=2`,
+      found: `rp_filter 1: what node ${peer.name} sends from ${vtep} is dropped as it comes in by ${link.name}`,
+      cure: `sysctl -w net.ipv4.conf.${link.name}.rp_filter=2`,
     };
+}
+
+/** Whether the reverse path filter of an interface takes only what the way back leads by it: of both settings the higher counts. */
+export function isStrict(host: Subject["host"], interfaceName: string): boolean {
+  const values = ["all", interfaceName].map((name) => Number(host.readSysctl(`ipv4/conf/${name}/rp_filter`) ?? 0));
+  return Math.max(...values) === 1;
 }
 
 function typeName(type: number): string {

@@ -86,6 +86,11 @@ export class TrainWatch {
         : ProbeWatch.onDevice(namespace, tunnel.index, train.id);
   }
 
+  /** Indexes of the host's interfaces that probes came in by. */
+  get interfaces(): ReadonlySet<number> {
+    return new Set(this.#host.seen.filter(({ isOutgoing }) => !isOutgoing).map(({ by }) => by));
+  }
+
   count(): Arrivals {
     const arrived = (watch: ProbeWatch | undefined): readonly Arrival[] => {
       const first = new Map<number, Arrival>();

@@ -18,6 +18,8 @@ interface Seen {
   readonly delay: number;
   readonly isChanged: boolean;
   readonly isOutgoing: boolean;
+  /** Index of the interface. */
+  readonly by: number;
 }
 
 /** Probes of one train as they cross interfaces. */
@@ -61,7 +63,7 @@ export class ProbeWatch {
         if (probe === undefined || (probe.train !== this.#train && !probe.isChanged)) continue;
         const { sequence, isChanged, sentAt } = probe;
         const isOutgoing = received.packetType === packetType.outgoing;
-        this.seen.push({ sequence, isChanged, delay: arrived - sentAt, isOutgoing });
+        this.seen.push({ sequence, isChanged, delay: arrived - sentAt, isOutgoing, by: received.interfaceIndex });
       }
     } catch (error) {
       // The interface went down: what it would have told does not come.

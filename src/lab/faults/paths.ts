@@ -118,7 +118,7 @@ const exhausted: Fault = {
   group: "paths",
   title: "the switch has 1 Mbit/s to h2, and h3 alone sends twice as much",
   needs: ["tbf"],
-  expected: [{ code: "bandwidth-exhausted", host: "h2", object: "192.0.2.2" }],
+  expected: [{ code: "path-loss", host: "h2", object: "192.0.2.2" }],
   async break(bench) {
     await bench.sh("switch", "tc qdisc replace dev port2 root tbf rate 1mbit burst 5kb latency 20ms");
     bench.lab.startProgram(bulk, "h3", process.execPath, ["-e", sendBulk]);
