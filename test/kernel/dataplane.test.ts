@@ -321,6 +321,16 @@ describe("dataplane of two nodes", requires("nft-inet"), () => {
       () => /10\.0\.0\.1/.test(container(1).shell("ip addr show dev eth0 || true")),
     ],
     [
+      "FDB entry in whose place somebody put one that names a VTEP",
+      () =>
+        inTenant(
+          1,
+          `bridge fdb del 02:aa:00:00:00:02 dev vx${vni} self && bridge fdb add 02:aa:00:00:00:02 dev vx${vni} dst 10.99.0.9 self`,
+        ),
+      /FDB entry 02:aa:00:00:00:02/,
+      () => /02:aa:00:00:00:02 nhid .* self/.test(inTenant(1, `bridge fdb show dev vx${vni} || true`)),
+    ],
+    [
       "nexthop",
       () => (underlay.hosts[0] as TestNamespace).shell("ip nexthop flush proto 119"),
       /nexthop 10\.99\.0\.2/,

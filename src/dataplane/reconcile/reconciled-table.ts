@@ -188,6 +188,9 @@ export class ReconciledTable<Key, Row> {
       if (row === undefined) this.#unwanted.push([key, mark]);
       else if (row !== notYet) {
         this.#attempted.set(key, mark);
+        const failure = this.#marks.failureOf(key);
+        const clearance = failure === undefined ? undefined : this.table.clear?.(row, failure.error);
+        if (clearance !== undefined) yield this.#tagged(clearance, key);
         yield this.#tagged(this.table.put(row), key);
       }
     }

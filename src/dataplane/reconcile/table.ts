@@ -34,6 +34,11 @@ export interface Table<Key, Row> {
   put(row: Row): Request;
   /** Whether a refusal of {@link put} says that the row is there, which a listing is to confirm. Default: none does. */
   isDone?(error: Error): boolean;
+  /**
+   * Takes away what somebody else has put in the place of the row where a refusal of {@link put} says that the kernel will not make the
+   * one of the other; `undefined`: it says something else. Default: there is no such thing.
+   */
+  clear?(row: Row, error: Error): Request | undefined;
   remove(row: Row): Request;
   /** Rows that the kernel may still hold of a key that is wanted no more: known, or to be asked for. */
   left(key: Key): readonly Row[] | Promise<readonly Row[]>;

@@ -1,5 +1,6 @@
 import type { IpAddress } from "../../base/ip.ts";
 import { type MacAddress, zeroMac } from "../../base/mac.ts";
+import { isErrno } from "../../linux/index.ts";
 import {
   deleteFdbEntry,
   type FdbEntry,
@@ -93,6 +94,13 @@ export class BridgeFdb implements Table<MacAddress, FdbEntry> {
 
   put(entry: FdbEntry): Request {
     return replaceFdbEntry(entry);
+  }
+
+  /** An entry that names a VTEP is not made one of a nexthop (drivers/net/vxlan/vxlan_core.c, `vxlan_fdb_update_existing`). */
+  clear({ index, mac }: FdbEntry, error: Error): Request | undefined {
+    return isErrno(error, "EOPNOTSUPP")
+      ? deleteFdbEntry({ index, mac, state: 0, flags: neighbourFlag.self })
+      : undefined;
   }
 
   remove(entry: FdbEntry): Request {

@@ -46,7 +46,7 @@ const addressDuplicate: Fault = {
   group: "underlay",
   title: "h3 has the VTEP address of h2 as well",
   needs: ["arping"],
-  expected: [{ code: "vtep-address-duplicate", host: "h3", object: "192.0.2.2" }],
+  expected: [{ code: "vtep-address-duplicate", host: "h2", object: "192.0.2.2" }],
   async break(bench) {
     await bench.sh("h3", "ip address replace 192.0.2.2/32 dev eth0");
     await announce(bench, "h3");
