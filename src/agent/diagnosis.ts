@@ -8,6 +8,8 @@ import {
   type ExamineResponseSchema,
   type Question,
   type QuestionSchema,
+  type TraceRequest,
+  type TraceResponseSchema,
 } from "../api/generated/weft/v1/diagnosis_pb.js";
 import { certificateValidity } from "../api/join.ts";
 import { weftVersion } from "../api/version.ts";
@@ -31,10 +33,22 @@ import {
 import type { Correspondence } from "../diagnose/probe/correspondence.ts";
 import { ProbeResponder } from "../diagnose/probe/responder.ts";
 import type { ExaminedPeer, Subject } from "../diagnose/subject.ts";
+import {
+  answerFromMessage,
+  answerToMessage,
+  journeyToMessage,
+  questionFromMessage,
+  questionToMessage,
+  wishFromMessage,
+} from "../diagnose/trace/messages.ts";
+import type { AskNode, TraceAnswer, TraceQuestion } from "../diagnose/trace/question.ts";
+import { TraceResponder } from "../diagnose/trace/responder.ts";
+import { trace } from "../diagnose/trace/trace.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import type { DesiredState } from "./desired-state.ts";
 import { type EventLog, eventToMessage } from "./event-log.ts";
-import type { Attachment } from "./replica.ts";
+import { type Attachment, hasPort } from "./replica.ts";
+import { traceDirectory } from "./trace-directory.ts";
 import type { UnderlayState } from "./underlay.ts";
 
 /** How long what an endpoint tried to send counts as new. */
@@ -63,6 +77,7 @@ export class Diagnosis {
   readonly #agent: ExaminedAgent;
   readonly #host: KernelNamespace;
   readonly #responder: ProbeResponder;
+  readonly #tracer: TraceResponder;
   readonly #connection: () => NodeConnection | undefined;
 
   constructor(options: {
@@ -78,6 +93,22 @@ export class Diagnosis {
       host: options.host,
       dataplane: options.agent.dataplane,
       clock: options.agent.options.clock,
+      vtepsOf: (node) => this.#vtepsOf(node),
+    });
+    const { options: of, dataplane, attached } = options.agent;
+    this.#tracer = new TraceResponder({
+      node: {
+        node: of.node,
+        instance: of.instance,
+        kernel: of.kernel,
+        clock: of.clock,
+        host: options.host,
+        dataplane,
+        placeOf: (endpoint) => {
+          const attachment = attached.get(endpoint);
+          return attachment !== undefined && hasPort(attachment) ? attachment.place : undefined;
+        },
+      },
       vtepsOf: (node) => this.#vtepsOf(node),
     });
   }
@@ -129,8 +160,26 @@ export class Diagnosis {
       .catch(() => {});
   }
 
+  /** Follows a packet from or to an endpoint of this node. */
+  async trace(request: TraceRequest): Promise<MessageInitShape<typeof TraceResponseSchema>> {
+    const ask: AskNode = async (node, question) => {
+      if (node === this.#agent.options.node) return await this.#tracer.answer("", question);
+      const connection = this.#connection();
+      if (connection === undefined)
+        throw new WeftError({
+          code: "unavailable",
+          attempted: `ask node ${node}`,
+          reason: "there is no connection to the server, by way of which nodes are asked",
+        });
+      return await askTrace(connection, node, question);
+    };
+    const journeys = await trace(wishFromMessage(request), traceDirectory(this.#agent), ask);
+    return { journeys: journeys.map(journeyToMessage) };
+  }
+
   close(): void {
     this.#responder.close();
+    this.#tracer.close();
   }
 
   async #answerTo(from: string, asked: Question | undefined): Promise<Answer> {
@@ -145,6 +194,10 @@ export class Diagnosis {
         const departures = await this.#responder.send(from, trainFromMessage(question.value));
         return create(AnswerSchema, { departures: departuresToMessage(departures) });
       }
+      case "trace":
+        return create(AnswerSchema, {
+          trace: answerToMessage(await this.#tracer.answer(from, questionFromMessage(question.value))),
+        });
       case "examine": {
         const findings: Finding[] = [];
         // What an administrator mends he mends on the node itself.
@@ -233,12 +286,26 @@ function keyOf({ code, object }: Finding): string {
   return `${code} ${nameOfObject(object)}`;
 }
 
-function correspondenceBy({ client }: NodeConnection): Correspondence {
-  const ask = async (node: string, question: MessageInitShape<typeof QuestionSchema>): Promise<Answer> => {
-    const answer = await client.askNode({ node, question }, { timeoutMs: askTimeout });
-    if (answer.failure === "") return answer;
-    throw new WeftError({ code: "unavailable", attempted: `ask node ${node}`, reason: answer.failure });
-  };
+async function askNode(
+  { client }: NodeConnection,
+  node: string,
+  question: MessageInitShape<typeof QuestionSchema>,
+): Promise<Answer> {
+  const answer = await client.askNode({ node, question }, { timeoutMs: askTimeout });
+  if (answer.failure === "") return answer;
+  throw new WeftError({ code: "unavailable", attempted: `ask node ${node}`, reason: answer.failure });
+}
+
+async function askTrace(connection: NodeConnection, node: string, question: TraceQuestion): Promise<TraceAnswer> {
+  const asked = { question: { case: "trace", value: questionToMessage(question) } } as const;
+  const { trace: told } = await askNode(connection, node, asked);
+  if (told !== undefined) return answerFromMessage(told);
+  throw new WeftError({ code: "unavailable", attempted: `ask node ${node}`, reason: "it told nothing" });
+}
+
+function correspondenceBy(connection: NodeConnection): Correspondence {
+  const ask = (node: string, question: MessageInitShape<typeof QuestionSchema>): Promise<Answer> =>
+    askNode(connection, node, question);
   const networks = new Map<bigint, string>();
   return {
     async expectTrain(node, train) {

@@ -1,22 +1,30 @@
 import { copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { TraceRequestSchema, type TraceResponse, TraceResponseSchema } from "../api/generated/weft/v1/diagnosis_pb.js";
 import { certificateValidity } from "../api/join.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
-import { messageOf, type WeftError } from "../base/errors.ts";
+import { messageOf, WeftError } from "../base/errors.ts";
+import type { IpAddress } from "../base/ip.ts";
 import { NodeDataplane } from "../dataplane/index.ts";
 import type { Kernel, KernelNamespace } from "../dataplane/kernel.ts";
 import { examine } from "../diagnose/doctor.ts";
 import { complete, type Finding } from "../diagnose/finding.ts";
 import { readOnly } from "../diagnose/read-only-kernel.ts";
 import type { Subject } from "../diagnose/subject.ts";
+import { journeyToMessage, wishFromMessage } from "../diagnose/trace/messages.ts";
+import type { AskNode } from "../diagnose/trace/question.ts";
+import { TraceResponder } from "../diagnose/trace/responder.ts";
+import { trace } from "../diagnose/trace/trace.ts";
 import { NetlinkSocket } from "../netlink/index.ts";
 import { peersOf } from "./agent.ts";
 import { DesiredState } from "./desired-state.ts";
 import { loadCredentials } from "./identity-files.ts";
-import { type Attachment, Replica } from "./replica.ts";
+import { type Attachment, hasPort, Replica } from "./replica.ts";
 import { lastRun, type Run } from "./run.ts";
-import { readUnderlay } from "./underlay.ts";
+import { traceDirectory } from "./trace-directory.ts";
+import { readUnderlay, type UnderlayState } from "./underlay.ts";
 
 /**
  * What can be said of a node whose agent does not answer at `socketPath`: what the agent would change if it ran, from the last
@@ -55,7 +63,72 @@ export async function examineWithoutAgent(
   }
 }
 
-async function examineRun(run: Run, kernel: Kernel): Promise<readonly Finding[]> {
+/** Ways of a packet as the tables of this node alone have them, while no agent answers at `socketPath`. Changes nothing, and sends nothing. */
+export async function traceWithoutAgent(
+  socketPath: string,
+  refusal: WeftError,
+  kernel: Kernel,
+  request: MessageInitShape<typeof TraceRequestSchema>,
+): Promise<TraceResponse> {
+  const run = lastRun(dirname(socketPath));
+  if (run === undefined) throw refusal;
+  const wish = { ...wishFromMessage(create(TraceRequestSchema, request)), dryRun: true };
+  const journeys = await withLastState(run, readOnly(kernel), async (node, state) => {
+    const attached = state.attachments;
+    const responder = new TraceResponder({
+      node: {
+        ...node,
+        ...{ node: run.node, instance: run.instance },
+        placeOf: (endpoint) => {
+          const attachment = attached.get(endpoint);
+          return attachment !== undefined && hasPort(attachment) ? attachment.place : undefined;
+        },
+      },
+      vtepsOf: () => [],
+    });
+    const directory = traceDirectory({ ...state, attached, dataplane: node.dataplane, options: run });
+    const ask: AskNode = async (name, question) => {
+      if (name === run.node) return await responder.answer("", question);
+      throw new WeftError({
+        code: "unavailable",
+        attempted: `ask node ${name}`,
+        reason: "no agent runs here, which would ask it",
+        hint: "systemctl start weft-agent",
+      });
+    };
+    try {
+      return await trace(wish, directory, ask);
+    } finally {
+      responder.close();
+    }
+  });
+  return create(TraceResponseSchema, { journeys: journeys.map(journeyToMessage) });
+}
+
+/** A kernel that is looked at, and the dataplane as it would be made there. */
+interface LookedAt {
+  readonly kernel: Kernel;
+  readonly host: KernelNamespace;
+  readonly socket: NetlinkSocket;
+  readonly clock: Clock;
+  readonly dataplane: NodeDataplane;
+}
+
+function examineRun(run: Run, kernel: Kernel): Promise<readonly Finding[]> {
+  return withLastState(run, kernel, async (node, state) => {
+    const findings: Finding[] = [];
+    for await (const examined of examine(subjectOf(run, node, state)))
+      if ("finding" in examined) findings.push(examined.finding);
+    return findings;
+  });
+}
+
+/** What is asked of a node with the last state that its agent wrote. */
+async function withLastState<Told>(
+  run: Run,
+  kernel: Kernel,
+  use: (node: LookedAt, state: LastState) => Promise<Told>,
+): Promise<Told> {
   const copy = copyOfDatabase(run.dataDirectory);
   using host = kernel.current();
   using socket = new NetlinkSocket({ channel: host.openChannel({}) });
@@ -68,10 +141,8 @@ async function examineRun(run: Run, kernel: Kernel): Promise<readonly Finding[]>
     report() {},
   });
   try {
-    const subject = await subjectOf(run, { kernel, host, socket, clock, dataplane }, copy);
-    const findings: Finding[] = [];
-    for await (const examined of examine(subject)) if ("finding" in examined) findings.push(examined.finding);
-    return findings;
+    const node = { kernel, host, socket, clock, dataplane };
+    return await use(node, await lastStateOf(run, node, copy));
   } finally {
     await dataplane.close();
     rmSync(copy, { recursive: true, force: true });
@@ -88,18 +159,14 @@ function copyOfDatabase(dataDirectory: string): string {
   return directory;
 }
 
-async function subjectOf(
-  run: Run,
-  context: {
-    readonly kernel: Kernel;
-    readonly host: KernelNamespace;
-    readonly socket: NetlinkSocket;
-    readonly clock: Clock;
-    readonly dataplane: NodeDataplane;
-  },
-  databaseDirectory: string,
-): Promise<Subject> {
-  const { socket, dataplane } = context;
+/** What an agent knew when it last wrote. */
+interface LastState {
+  readonly desired: DesiredState;
+  readonly attachments: ReadonlyMap<string, Attachment>;
+  readonly underlay: UnderlayState;
+}
+
+async function lastStateOf(run: Run, { socket, dataplane }: LookedAt, databaseDirectory: string): Promise<LastState> {
   const { node } = run;
   const replica = new Replica(databaseDirectory);
   const attachments = new Map<string, Attachment>(replica.attachments().map((each) => [each.id, each]));
@@ -107,19 +174,27 @@ async function subjectOf(
   const networks = [...replica.networks()].map(({ network }) => network);
   const peers = peersOf(node, replica.nodes(), networks);
   const underlay = await readUnderlay(socket, { selectors: run.underlay, peers });
-  const vteps = [underlay.vteps.ipv4, underlay.vteps.ipv6].filter((vtep) => vtep !== undefined);
-  await dataplane.setUnderlay(vteps, underlay.interfaceIndex);
+  await dataplane.setUnderlay(vtepsOf(underlay), underlay.interfaceIndex);
   desired.setUnderlay(underlay);
   for (const change of replica.state()) desired.apply(change);
   replica.close();
   // What it would change is refused, and told as its problems.
   await dataplane.start();
+  return { desired, attachments, underlay };
+}
+
+function vtepsOf({ vteps: { ipv4, ipv6 } }: UnderlayState): readonly IpAddress[] {
+  return [ipv4, ipv6].filter((vtep) => vtep !== undefined);
+}
+
+function subjectOf(run: Run, looked: LookedAt, { desired, attachments, underlay }: LastState): Subject {
+  const { node } = run;
   const credentials = loadCredentials(run.dataDirectory);
   return {
-    ...context,
+    ...looked,
     node,
     instance: run.instance,
-    underlay: { vteps, interfaceName: underlay.interfaceName, mtu: underlay.mtu },
+    underlay: { vteps: vtepsOf(underlay), interfaceName: underlay.interfaceName, mtu: underlay.mtu },
     peers: [...desired.nodes.values()]
       .filter(({ name }) => name !== node)
       .map(({ name, vtepAddresses: { ipv4, ipv6 } }) => ({

@@ -94,6 +94,9 @@ export function agentService(agent: Agent): ServiceImpl<typeof AgentService> {
     examine(request) {
       return agent.diagnosis.examineAsMessages(request);
     },
+    trace(request) {
+      return agent.diagnosis.trace(request);
+    },
     async *watchEvents(request, context) {
       for await (const event of agent.events.read(request.follow, context.signal)) yield eventToMessage(event);
     },

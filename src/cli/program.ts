@@ -21,6 +21,7 @@ import { registerStatus } from "./commands/status.ts";
 import { registerTables } from "./commands/tables.ts";
 import { registerTenant } from "./commands/tenant.ts";
 import { registerToken } from "./commands/token.ts";
+import { registerTrace } from "./commands/trace.ts";
 import { registerVersion } from "./commands/version.ts";
 
 /**
@@ -60,6 +61,7 @@ export function createProgram(): Command {
   registerDocker(program);
   program.commandsGroup("Find out what is wrong:");
   registerDoctor(program);
+  registerTrace(program);
   registerCapture(program);
   program.commandsGroup("Learn and try:");
   registerLab(program);

@@ -26,9 +26,13 @@ const codes: Readonly<Record<Tone, string>> = { dim: "2", good: "32", changing: 
 const tones: ReadonlyMap<string, Tone> = new Map([
   ["same", "good"],
   ["done", "good"],
+  ["arrives", "good"],
+  ["leaves", "good"],
+  ["✓", "good"],
   ["connected", "good"],
   ["in sync", "good"],
   ["pending", "changing"],
+  ["unknown", "changing"],
   ["joining", "changing"],
   ["connecting", "changing"],
   ["different", "changing"],
@@ -41,6 +45,8 @@ const tones: ReadonlyMap<string, Tone> = new Map([
   ["failed", "bad"],
   ["disconnected", "bad"],
   ["error", "bad"],
+  ["stops", "bad"],
+  ["✗", "bad"],
 ]);
 
 const gap = "  ";

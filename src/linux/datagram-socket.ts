@@ -18,13 +18,17 @@ const MSG_ERRQUEUE = 0x2000;
 const IPPROTO_IP = 0;
 const IPPROTO_IPV6 = 41;
 /** linux/in.h */
+const IP_TTL = 2;
 const IP_MTU_DISCOVER = 10;
 const IP_RECVERR = 11;
 /** linux/in6.h */
+const IPV6_UNICAST_HOPS = 16;
 const IPV6_MTU_DISCOVER = 23;
 const IPV6_RECVERR = 25;
 /** linux/in.h: never cut a packet into fragments, whatever is known of the way. The same number for both families. */
 const PMTUDISC_PROBE = 3;
+/** linux/in.h: the same, and refuse what is larger than the way is known to carry. */
+const PMTUDISC_DO = 2;
 /** linux/errqueue.h */
 const SO_EE_ORIGIN_LOCAL = 1;
 
@@ -52,6 +56,10 @@ export interface DatagramSocketOptions {
   readonly source: IpAddress;
   /** `udp`, or the number of an IP protocol, whose packets are the payload of IP as it is given. */
   readonly protocol: "udp" | number;
+  /** What is larger than the way is known to carry is refused. Default: it is sent all the same. */
+  readonly followsPathMtu?: boolean;
+  /** Of IPv6 the hop limit. Default: the namespace's own. */
+  readonly timeToLive?: number;
 }
 
 /**
@@ -65,7 +73,7 @@ export class DatagramSocket {
   /** It points into itself: kept as long as the socket. */
   readonly #refused = makeMessage();
 
-  constructor({ namespace, source, protocol }: DatagramSocketOptions) {
+  constructor({ namespace, source, protocol, followsPathMtu = false, timeToLive }: DatagramSocketOptions) {
     this.#family = familyOf(source);
     this.#protocol = protocol;
     const operation = `open a socket at ${source} in ${namespace.label}`;
@@ -78,8 +86,11 @@ export class DatagramSocket {
       attachFilter(this.#fd, assembleBpf([{ accept: false }]), operation);
       const level = this.#family === 4 ? IPPROTO_IP : IPPROTO_IPV6;
       const [discover, errors] = this.#family === 4 ? [IP_MTU_DISCOVER, IP_RECVERR] : [IPV6_MTU_DISCOVER, IPV6_RECVERR];
-      checked(libc.setsockopt(this.#fd, level, discover, Int32Array.of(PMTUDISC_PROBE), 4), operation);
-      checked(libc.setsockopt(this.#fd, level, errors, Int32Array.of(1), 4), operation);
+      const set = (option: number, value: number): unknown =>
+        checked(libc.setsockopt(this.#fd, level, option, Int32Array.of(value), 4), operation);
+      set(discover, followsPathMtu ? PMTUDISC_DO : PMTUDISC_PROBE);
+      set(errors, 1);
+      if (timeToLive !== undefined) set(this.#family === 4 ? IP_TTL : IPV6_UNICAST_HOPS, timeToLive);
       const [address, length] = socketAddress(source, 0);
       checked(libc.bind(this.#fd, address, length), operation);
     } catch (error) {

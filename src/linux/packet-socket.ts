@@ -18,6 +18,8 @@ const PACKET_STATISTICS = 6;
 const PACKET_QDISC_BYPASS = 20;
 const PACKET_IGNORE_OUTGOING = 23;
 const MSG_DONTWAIT = 0x40;
+/** asm-generic/sockios.h */
+const SIOCGSTAMPNS = 0x8907;
 
 const EAGAIN = 11;
 const EINTR = 4;
@@ -39,6 +41,8 @@ export interface ReceivedFrame {
   readonly packetType: number;
   /** From the Ethernet header on, without a VLAN tag. Valid until the next call. */
   readonly frame: Uint8Array;
+  /** When the kernel had it, in microseconds since 1970; of a socket `withTimes` alone. */
+  readonly time?: number;
 }
 
 export interface PacketSocketOptions {
@@ -57,6 +61,8 @@ export interface PacketSocketOptions {
    * is work that the filter comes too late to save. Default false.
    */
   readonly withoutOutgoing?: boolean;
+  /** Received frames say when the kernel had them. Default false. */
+  readonly withTimes?: boolean;
   /** Octets of frames that wait to be received, with the kernel's own about them; the rest is lost. Default 256 KiB. */
   readonly receiveBuffer?: number;
 }
@@ -66,12 +72,14 @@ export class PacketSocket {
   readonly #fd: number;
   readonly #buffer = new Uint8Array(frameLength);
   readonly #address = new Uint8Array(addressLength);
+  readonly #withTimes: boolean;
   #stopWatching: StopWatching | undefined;
   #closed = false;
 
   constructor(options: PacketSocketOptions) {
     const { namespace, interfaceIndex = 0, protocol = ETH_P_ALL } = options;
     const operation = `open a packet socket in ${namespace.label}${interfaceIndex === 0 ? "" : ` on interface ${interfaceIndex}`}`;
+    this.#withTimes = options.withTimes === true;
     // Without a protocol it receives nothing: not before the filter is there.
     this.#fd = openPacketDescriptor(namespace, operation);
     try {
@@ -80,6 +88,8 @@ export class PacketSocket {
       checked(libc.setsockopt(this.#fd, SOL_SOCKET, SO_RCVBUFFORCE, octets, 4), operation);
       if (options.withoutOutgoing === true)
         checked(libc.setsockopt(this.#fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, Int32Array.of(1), 4), operation);
+      // Whoever asks once is told from then on: sock_gettstamp() of net/core/sock.c.
+      if (this.#withTimes) this.#readTime();
       checked(libc.setsockopt(this.#fd, SOL_PACKET, PACKET_QDISC_BYPASS, Int32Array.of(1), 4), operation);
       bindToInterface(this.#fd, interfaceIndex, protocol, operation);
     } catch (error) {
@@ -103,12 +113,21 @@ export class PacketSocket {
           interfaceIndex: view.getInt32(4, true),
           packetType: view.getUint8(10),
           frame: this.#buffer.subarray(0, length),
+          ...(this.#withTimes ? { time: this.#readTime() } : {}),
         };
       }
       const errno = lastErrno();
       if (errno === EAGAIN) return undefined;
       if (errno !== EINTR) throw new SystemError({ operation: "receive frames", errno });
     }
+  }
+
+  /** Of the frame that was received last: `struct timespec`. */
+  #readTime(): number {
+    const time = new Uint8Array(16);
+    if (libc.ioctlOn(this.#fd, SIOCGSTAMPNS, time) < 0) return 0;
+    const view = new DataView(time.buffer);
+    return Number(view.getBigInt64(0, true)) * 1_000_000 + Number(view.getBigInt64(8, true)) / 1_000;
   }
 
   /** How many frames there was no room for since the last call. linux/if_packet.h: `struct tpacket_stats`. */

@@ -4,6 +4,7 @@ import { type Attribute, AttributeSchema, ipAddress, nested, u32 } from "./attri
 import { FixedHeader } from "./fixed-header.ts";
 import { NLM_F_CREATE, NLM_F_REPLACE } from "./message.ts";
 import type { Query, Request } from "./request.ts";
+import type { MessageWriter } from "./writer.ts";
 
 /** linux/rtnetlink.h */
 export const RTM_NEWROUTE = 24;
@@ -129,6 +130,7 @@ const lockedMtu = 1 << 2;
 const schema = new AttributeSchema("RTA", {
   destination: ipAddress(1),
   source: ipAddress(2),
+  inputIndex: u32(3),
   interfaceIndex: u32(4),
   gateway: ipAddress(5),
   priority: u32(6),
@@ -231,24 +233,45 @@ export function listRoutes(): Query<Route> {
 
 /**
  * The route that packets to an address take; of those that this host sends from `source`, if it is given: rules may
- * choose a table by it.
+ * choose a table by it. Or of those from `source` that come in by the interface `inputIndex`, and that the kernel may refuse.
  */
-export function lookUpRoute(destination: Cidr, source?: IpAddress): Query<Route> {
+export function lookUpRoute(destination: Cidr, source?: IpAddress, inputIndex?: number): Query<Route> {
   return {
     type: RTM_GETROUTE,
     flags: 0,
     describe: () => `look up the route to ${destination}`,
-    write: (writer) => {
-      header.write(writer, {
-        family: cidrFamily(destination) === 4 ? AF_INET : AF_INET6,
-        destinationLength: prefixLengthOf(destination),
-        ...(source === undefined ? {} : { sourceLength: familyOf(source) === 4 ? 32 : 128 }),
-        flags: RTM_F_FIB_MATCH,
-      });
-      schema.write(writer, { destination: networkAddress(destination), source });
-    },
+    write: (writer) => writeLookUp(writer, destination, { source, inputIndex }, RTM_F_FIB_MATCH),
     read: readRoute,
   };
+}
+
+/** Octets of the largest packet that this host sends to an address, as far as it has learned of the path; `undefined`: of its interface. */
+export function lookUpPathMtu(destination: Cidr, source: IpAddress): Query<{ readonly mtu: number | undefined }> {
+  return {
+    type: RTM_GETROUTE,
+    flags: 0,
+    describe: () => `look up the path MTU to ${destination}`,
+    write: (writer) => writeLookUp(writer, destination, { source }, 0),
+    read: (bytes, view, start, end) => ({
+      mtu: schema.read(bytes, view, start + header.length, end).metrics?.mtu,
+    }),
+  };
+}
+
+function writeLookUp(
+  writer: MessageWriter,
+  destination: Cidr,
+  packet: { readonly source?: IpAddress | undefined; readonly inputIndex?: number | undefined },
+  flags: number,
+): void {
+  const { source } = packet;
+  header.write(writer, {
+    family: cidrFamily(destination) === 4 ? AF_INET : AF_INET6,
+    destinationLength: prefixLengthOf(destination),
+    ...(source === undefined ? {} : { sourceLength: familyOf(source) === 4 ? 32 : 128 }),
+    flags,
+  });
+  schema.write(writer, { ...packet, destination: networkAddress(destination) });
 }
 
 /** The device on whose link the destination itself is; `undefined` when it is reached through a router, or not at all. */

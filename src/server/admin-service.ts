@@ -10,6 +10,8 @@ import { asCase, kindOfCase, kinds, standbyPlace } from "../api/kinds.ts";
 import { compareCidr } from "../base/cidr.ts";
 import { hours, milliseconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
+import { journeyToMessage, wishFromMessage } from "../diagnose/trace/messages.ts";
+import { trace } from "../diagnose/trace/trace.ts";
 import {
   declarable,
   isDeclared,
@@ -31,6 +33,7 @@ import { readinessToMessage, waitFor } from "./readiness-service.ts";
 import { missingOn } from "./selection.ts";
 import { type Control, valid } from "./services.ts";
 import type { NetworkEntry, State, Versioned } from "./state.ts";
+import { askAsAdministrator, traceDirectory } from "./trace.ts";
 
 const defaultTokenLifetime = hours(1);
 
@@ -73,6 +76,11 @@ export function adminRoutes(
       const question = { question: { case: "events" as const, value: request ?? {} } };
       for await (const { node, failure, events } of askNodes(asked, questions, question))
         yield { node, failure, events };
+    },
+
+    async trace(request) {
+      const journeys = await trace(wishFromMessage(request), traceDirectory(state), askAsAdministrator(questions));
+      return { journeys: journeys.map(journeyToMessage) };
     },
 
     list(request) {

@@ -39,7 +39,7 @@ export class Questions {
       throw new WeftError({
         code: "permission-denied",
         attempted,
-        reason: "nodes may ask each other for probes alone",
+        reason: "nodes may ask each other for probes and for the way of packets alone",
       });
     const hosts = this.#context.state.networks.get(network)?.hosts;
     if (hosts?.has(from) !== true || !hosts.has(node))
@@ -107,6 +107,7 @@ function networkOf({ question }: Question): string | undefined {
     case "expectTrain":
     case "sendTrain":
     case "countTrain":
+    case "trace":
       return question.value.network;
     default:
       return undefined;

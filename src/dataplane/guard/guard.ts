@@ -17,20 +17,33 @@ import { type MapNames, ProgramMaps, textOf } from "../programs/maps.ts";
 import {
   addressKind,
   type Dropped,
+  type DropReason,
   networkBit,
   noStorm,
   nothingDropped,
+  ownKey,
   type PortPlace,
   type PortRows,
   portKey,
+  prefixKeyOf,
   presentValue,
   readDropped,
+  readPortFlags,
+  readPortMac,
   readTaken,
   stormKeyOfNetwork,
   type TakenAddress,
   takenKey,
   tunnelPortKey,
 } from "./rows.ts";
+
+/** What of a packet the guard looks at. */
+export interface SentPacket {
+  readonly mac: MacAddress;
+  readonly ip: IpAddress;
+  /** The destination; absent: it is not UDP. */
+  readonly udpPort?: number;
+}
 
 /** Of the filter at a port. */
 const filterName = "weft";
@@ -139,6 +152,27 @@ export class Guard {
   droppedOf(place: PortPlace): Dropped | undefined {
     const value = this.#maps?.read("dropped", portKey(place));
     return value === undefined ? undefined : readDropped(value);
+  }
+
+  /** Why the kernel drops a packet that the port sends; `undefined`: it does not, by what its maps have. As guard.c judges. */
+  reasonToDrop(place: PortPlace, vni: Vni, sent: SentPacket): DropReason | undefined {
+    const maps = this.#maps;
+    const port = maps?.read("ports", portKey(place));
+    if (maps === undefined || port === undefined) return "malformed";
+    const { isTrusted, isLearned, hasPrefixes } = readPortFlags(port);
+    if (isTrusted) return undefined;
+    const has = (key: Uint8Array): boolean => maps.read("addresses", key) !== undefined;
+    const isNobodys = (of: MacAddress | IpAddress): boolean => isLearned && !has(takenKey(place.tenant, vni, of));
+    const { mac, ip, udpPort } = sent;
+    if (mac !== readPortMac(port) && !has(ownKey(place, mac)) && !isNobodys(mac)) return "mac";
+    const isInPrefix = hasPrefixes && maps.read("prefixes", prefixKeyOf(place, ip)) !== undefined;
+    if (!has(ownKey(place, ip)) && !isInPrefix && !isNobodys(ip)) return "ip";
+    return udpPort !== undefined && has(tunnelPortKey(udpPort)) ? "tunnel" : undefined;
+  }
+
+  /** Whether the kernel asks the guard at the port. */
+  async isAt(index: number, socket: NetlinkSocket): Promise<boolean> {
+    return (await socket.dump(listBpfFilters(index, filterHook.ingress))).some(isGuard);
   }
 
   /** What was dropped of all ports since this run began to look, of those that are gone as well. */

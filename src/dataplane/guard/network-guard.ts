@@ -2,8 +2,8 @@ import type { IpAddress } from "../../base/ip.ts";
 import type { MacAddress } from "../../base/mac.ts";
 import type { NetlinkSocket } from "../../netlink/index.ts";
 import type { DesiredNetwork, LocalEndpoint, RowMarks } from "../desired.ts";
-import type { Guard } from "./guard.ts";
-import { type Dropped, type PortPlace, portRows } from "./rows.ts";
+import type { Guard, SentPacket } from "./guard.ts";
+import { type Dropped, type DropReason, type PortPlace, portRows } from "./rows.ts";
 
 export interface NetworkGuardOptions {
   readonly guard: Guard;
@@ -79,6 +79,13 @@ export class NetworkGuard implements Pick<RowMarks, "mac" | "ip"> {
 
   droppedOf(index: number): Dropped | undefined {
     return this.#options.guard.droppedOf(this.#place(index));
+  }
+
+  /** Why the kernel drops a packet that a port sends; `absent`: it does not ask the guard there. */
+  async reasonToDrop(index: number, sent: SentPacket): Promise<DropReason | "absent" | undefined> {
+    const { guard, socket, desired } = this.#options;
+    if (!(await guard.isAt(index, socket))) return "absent";
+    return guard.reasonToDrop(this.#place(index), desired.settings.vni, sent);
   }
 
   /** Tells the kernel which addresses are taken. */

@@ -1,4 +1,4 @@
-import { type Cidr, cidrFamily, networkAddress, prefixLengthOf } from "../../base/cidr.ts";
+import { type Cidr, cidrFamily, hostPrefix, networkAddress, prefixLengthOf } from "../../base/cidr.ts";
 import { familyOf, type IpAddress, ipFromBytes, writeIp } from "../../base/ip.ts";
 import { linkLocalOf } from "../../base/link-local.ts";
 import { type MacAddress, macFromBytes, writeMac } from "../../base/mac.ts";
@@ -115,6 +115,35 @@ export function readTaken(key: Uint8Array): TakenAddress {
   const kind = new DataView(key.buffer, key.byteOffset).getUint32(8, true);
   if (kind === addressKind.takenMac) return { mac: macFromBytes(key, octetsAt) };
   return { ip: ipFromBytes(key.subarray(octetsAt, octetsAt + (kind === addressKind.takenIpv4 ? 4 : 16))) };
+}
+
+/** Whether a port with this value is looked at, and whether it may have what nobody has, or what is in a prefix of its own. */
+export function readPortFlags(value: Uint8Array): {
+  readonly isTrusted: boolean;
+  readonly isLearned: boolean;
+  readonly hasPrefixes: boolean;
+} {
+  const flags = new DataView(value.buffer, value.byteOffset).getUint32(0, true);
+  return {
+    isTrusted: (flags & portFlag.trusted) !== 0,
+    isLearned: (flags & portFlag.learned) !== 0,
+    hasPrefixes: (flags & portFlag.prefixes) !== 0,
+  };
+}
+
+/** The MAC that {@link portValue} has. */
+export function readPortMac(value: Uint8Array): MacAddress {
+  return macFromBytes(value, 16);
+}
+
+/** A port's row: it may send with the address. */
+export function ownKey({ tenant, index }: PortPlace, of: MacAddress | IpAddress): Uint8Array {
+  return addressKey(tenant, index, of, false);
+}
+
+/** The longest prefix of a port's that an address is in is found by this. */
+export function prefixKeyOf(place: PortPlace, ip: IpAddress): Uint8Array {
+  return prefixKey(place, hostPrefix(ip));
 }
 
 export function tunnelPortKey(port: number): Uint8Array {

@@ -108,6 +108,17 @@ export function verdictValue({ verdict: { isAllowed, rule, logged } }: VerdictRo
   return value;
 }
 
+/** Of `struct verdict`: whether it lets pass, and what decides. */
+export function readVerdict(value: Uint8Array): { readonly isAllowed: boolean; readonly rule: Identifier } {
+  const view = new DataView(value.buffer, value.byteOffset);
+  return { isAllowed: view.getUint32(16, true) === 1, rule: view.getBigUint64(0, true) };
+}
+
+/** A value that is an identifier. */
+export function readIdentifier(value: Uint8Array): Identifier {
+  return new DataView(value.buffer, value.byteOffset).getBigUint64(0, true);
+}
+
 /** Frames of a port that were dropped, by direction. */
 export const nothingDenied = new Uint8Array(16);
 

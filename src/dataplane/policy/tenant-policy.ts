@@ -17,7 +17,7 @@ import { textOf } from "../programs/maps.ts";
 import type { TenantPolicies } from "./desired-policies.ts";
 import type { Identifier } from "./identifier.ts";
 import { type PeerClass, PeerClasses } from "./peer-classes.ts";
-import { PolicyGroup } from "./policy-group.ts";
+import { outcomeIdentifier, PolicyGroup } from "./policy-group.ts";
 import { type PolicyMap, PolicyPrograms } from "./policy-programs.ts";
 import {
   addressKey,
@@ -30,17 +30,35 @@ import {
   prefixKey,
   readCount,
   readDenied,
+  readIdentifier,
   readIndex,
   readPort,
+  readVerdict,
   verdictKey,
   verdictValue,
 } from "./rows.ts";
-import type { VerdictList } from "./verdict-list.ts";
+import { ruleIdentifier, type VerdictList } from "./verdict-list.ts";
 
 export interface TenantPolicyOptions {
   readonly bpf: KernelBpf;
   readonly socket: NetlinkSocket;
   readonly desired: TenantPolicies;
+}
+
+/** What of a packet is judged. */
+export interface JudgedPacket {
+  /** The other end. */
+  readonly peer: IpAddress;
+  /** IANA's number. */
+  readonly protocol: number;
+  /** The destination port, or the type of an ICMP message. */
+  readonly port: number;
+}
+
+export interface Decision {
+  readonly isAllowed: boolean;
+  /** What decides, for people. */
+  readonly by: string;
 }
 
 /** A port, and what policies know its endpoint by. */
@@ -227,6 +245,43 @@ export class TenantPolicy {
   deniedOf(index: number): Readonly<Record<PolicyDirection, number>> | undefined {
     const value = this.#programs.present?.read("denied", indexKey(index));
     return value === undefined ? undefined : readDenied(value);
+  }
+
+  /**
+   * What the kernel says of a packet that begins something at a port, by what its maps have, and which rule does; `undefined`: the
+   * port is under no policies in this direction. As policy.c judges.
+   */
+  judge(index: number, direction: PolicyDirection, packet: JudgedPacket): Decision | undefined {
+    const maps = this.#programs.present;
+    if (maps === undefined || !this.#programs.isAttached(index)) return undefined;
+    const row = maps.read("ports", indexKey(index));
+    if (row === undefined) return { isAllowed: false, by: "the port is in no table of policies" };
+    const { groups, view } = readPort(row);
+    const group = groups[direction];
+    if (group === 0n) return undefined;
+    const { peer, protocol, port } = packet;
+    const peerRow =
+      (view === 0 ? undefined : maps.read("peers", addressKey(peer, view))) ?? maps.read("peers", addressKey(peer));
+    const of = peerRow === undefined ? 0n : readIdentifier(peerRow);
+    const list = maps.read("lists", listKey(group, of)) ?? maps.read("lists", listKey(group, 0n));
+    const nothing = { isAllowed: false, by: "no verdict is in its tables" };
+    if (list === undefined) return nothing;
+    const asked = { protocol, port, length: 16, verdict: { isAllowed: false, rule: 0n, logged: 0n } };
+    const verdict = maps.read("verdicts", verdictKey(readIdentifier(list), asked));
+    if (verdict === undefined) return nothing;
+    const { isAllowed, rule } = readVerdict(verdict);
+    return { isAllowed, by: this.#nameOf(rule, direction) };
+  }
+
+  /** What decides, in words. */
+  #nameOf(id: Identifier, direction: PolicyDirection): string {
+    for (const policy of this.#desired.policies.values()) {
+      for (const rule of policy.rules)
+        if (ruleIdentifier({ policy, rule }) === id) return `rule ${rule.name} of policy ${policy.name}`;
+      if (outcomeIdentifier({ isolatedBy: policy.name }, direction) === id)
+        return `policy ${policy.name}, which isolates`;
+    }
+    return "the default of the network";
   }
 
   /** How often this decided, or was met, here; `undefined`: nobody here is under it. */

@@ -45,7 +45,7 @@ export function payloadField(place: Place, header: string, field: string): Value
   const family = familyOf(packet.source);
   if (header === "ip" || header === "ip6") return header === ofFamily[family].header ? ipField(place, field) : absent;
   if (header === "ether") return etherField(packet, field);
-  if (header === "arp") return absent;
+  if (header === "arp" || header === "vlan") return absent;
   if (header === "th" && (field === "sport" || field === "dport"))
     // Of whatever has no ports: its first octets.
     return hasPorts(packet)

@@ -19,7 +19,7 @@ export interface ProbeWay {
 /** By which a probe is known from all other packets: `weftprob`. */
 export const probeMagic = new TextEncoder().encode("weftprob");
 /** Octets of magic, train, sequence number, moment of sending and a checksum of these, which come first in what a tunnel carries. */
-const leadLength = 8 + 8 + 4 + 8 + 4;
+export const leadLength = 8 + 8 + 4 + 8 + 4;
 const checksumOffset = leadLength - 4;
 
 /** What a probe says of itself. */
@@ -87,7 +87,12 @@ export function smallestProbe(way: ProbeWay): number {
  * tunnel's header, and in it the probe.
  */
 export function probePayload(way: ProbeWay, lead: ProbeLead, size: number): Uint8Array {
-  const content = new Uint8Array(leadLength + size - smallestProbe(way));
+  return tunnelled(way, probeContent(lead, leadLength + size - smallestProbe(way)));
+}
+
+/** What says that a packet is a probe, and which one, and a pattern behind it. `length`: at least {@link leadLength}. */
+export function probeContent(lead: ProbeLead, length: number): Uint8Array {
+  const content = new Uint8Array(length);
   const view = new DataView(content.buffer);
   content.set(probeMagic);
   view.setBigUint64(8, lead.train);
@@ -95,7 +100,7 @@ export function probePayload(way: ProbeWay, lead: ProbeLead, size: number): Uint
   view.setBigUint64(20, BigInt(Math.round(lead.sentAt)));
   view.setUint32(checksumOffset, crc32(content.subarray(0, checksumOffset)));
   for (let offset = leadLength; offset < content.length; offset++) content[offset] = patternAt(offset);
-  return tunnelled(way, content);
+  return content;
 }
 
 /**

@@ -32,7 +32,7 @@ export class ProbeWatch {
   private constructor(namespace: KernelNamespace, train: bigint, interfaceIndex?: number) {
     this.#train = train;
     this.#socket = namespace.openPacketSocket({
-      filter: probeFilter(),
+      filter: probeFilter(places),
       receiveBuffer,
       ...(interfaceIndex === undefined ? {} : { interfaceIndex }),
     });
@@ -77,8 +77,11 @@ export class ProbeWatch {
   }
 }
 
-/** Lets packets through that begin as the magic does at one of the places. A packet that is too short for one is for none behind it. */
-function probeFilter(): Uint8Array {
+/**
+ * Lets packets through that have the beginning of the magic at one of the places: octets from the network header on, in ascending
+ * order. A packet that is too short for one is for none behind it.
+ */
+export function probeFilter(places: readonly number[]): Uint8Array {
   const beginning = new DataView(probeMagic.buffer, probeMagic.byteOffset).getUint32(0);
   return assembleBpf([
     ...places.flatMap((place): readonly BpfStep[] => [

@@ -8,7 +8,7 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import type { Message } from "@bufbuild/protobuf";
 import type { Block, Endpoint, FloatingAddress, Network, Node, NodeSettings, Place, Pod, Policy, Tenant, VtepAddresses } from "./resources_pb.js";
 import type { InPlaceProgressSchema, NetworkReadiness, WaitInPlaceRequestSchema } from "./readiness_pb.js";
-import type { Event, EventsRequest, ExamineRequest, Finding } from "./diagnosis_pb.js";
+import type { Event, EventsRequest, ExamineRequest, Finding, TraceRequestSchema, TraceResponseSchema } from "./diagnosis_pb.js";
 
 /**
  * Describes the file weft/v1/admin.proto.
@@ -1424,6 +1424,16 @@ export declare const AdminService: GenService<{
     methodKind: "server_streaming";
     input: typeof ListNodeEventsRequestSchema;
     output: typeof NodeEventsSchema;
+  },
+  /**
+   * Follows a packet through the nodes on its way.
+   *
+   * @generated from rpc weft.v1.AdminService.Trace
+   */
+  trace: {
+    methodKind: "unary";
+    input: typeof TraceRequestSchema;
+    output: typeof TraceResponseSchema;
   },
 }>;
 

@@ -7,7 +7,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { AllowedAddress, Bandwidth, Endpoint, Tap } from "./resources_pb.js";
-import type { EventSchema, ExamineRequestSchema, ExamineResponseSchema, KernelObject } from "./diagnosis_pb.js";
+import type { EventSchema, ExamineRequestSchema, ExamineResponseSchema, KernelObject, TraceRequestSchema, TraceResponseSchema } from "./diagnosis_pb.js";
 import type { InPlaceProgressSchema, WaitInPlaceRequestSchema } from "./readiness_pb.js";
 
 /**
@@ -902,6 +902,16 @@ export declare const AgentService: GenService<{
     methodKind: "server_streaming";
     input: typeof ExamineRequestSchema;
     output: typeof ExamineResponseSchema;
+  },
+  /**
+   * Follows a packet from or to an endpoint of this node, on other nodes by way of the server.
+   *
+   * @generated from rpc weft.v1.AgentService.Trace
+   */
+  trace: {
+    methodKind: "unary";
+    input: typeof TraceRequestSchema;
+    output: typeof TraceResponseSchema;
   },
 }>;
 

@@ -4,7 +4,7 @@
 // @generated from file weft/v1/diagnosis.proto (package weft.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
@@ -100,6 +100,14 @@ export declare type Question = Message<"weft.v1.Question"> & {
      */
     value: EventsRequest;
     case: "events";
+  } | {
+    /**
+     * What the node knows of a packet's way through it.
+     *
+     * @generated from field: weft.v1.TraceQuestion trace = 6;
+     */
+    value: TraceQuestion;
+    case: "trace";
   } | { case: undefined; value?: undefined };
 };
 
@@ -167,6 +175,11 @@ export declare type Answer = Message<"weft.v1.Answer"> & {
    * @generated from field: repeated weft.v1.Event events = 6;
    */
   events: Event[];
+
+  /**
+   * @generated from field: weft.v1.TraceAnswer trace = 7;
+   */
+  trace?: TraceAnswer | undefined;
 };
 
 /**
@@ -192,6 +205,557 @@ export declare type EventsRequest = Message<"weft.v1.EventsRequest"> & {
  * Use `create(EventsRequestSchema)` to create a new message.
  */
 export declare const EventsRequestSchema: GenMessage<EventsRequest>;
+
+/**
+ * A packet that is followed.
+ *
+ * @generated from message weft.v1.TracedPacket
+ */
+export declare type TracedPacket = Message<"weft.v1.TracedPacket"> & {
+  /**
+   * @generated from field: string source = 1;
+   */
+  source: string;
+
+  /**
+   * @generated from field: string destination = 2;
+   */
+  destination: string;
+
+  /**
+   * icmp, udp or tcp.
+   *
+   * @generated from field: string protocol = 3;
+   */
+  protocol: string;
+
+  /**
+   * Of ICMP the identifier of the echo, twice.
+   *
+   * @generated from field: uint32 source_port = 4;
+   */
+  sourcePort: number;
+
+  /**
+   * @generated from field: uint32 destination_port = 5;
+   */
+  destinationPort: number;
+
+  /**
+   * Octets from the IP header on.
+   *
+   * @generated from field: uint32 size = 6;
+   */
+  size: number;
+
+  /**
+   * @generated from field: uint32 time_to_live = 7;
+   */
+  timeToLive: number;
+
+  /**
+   * It answers one that went the other way.
+   *
+   * @generated from field: bool answer = 8;
+   */
+  answer: boolean;
+};
+
+/**
+ * Describes the message weft.v1.TracedPacket.
+ * Use `create(TracedPacketSchema)` to create a new message.
+ */
+export declare const TracedPacketSchema: GenMessage<TracedPacket>;
+
+/**
+ * How it left one node for another.
+ *
+ * @generated from message weft.v1.TraceHandover
+ */
+export declare type TraceHandover = Message<"weft.v1.TraceHandover"> & {
+  /**
+   * VTEP addresses.
+   *
+   * @generated from field: string to = 1;
+   */
+  to: string;
+
+  /**
+   * @generated from field: string from = 2;
+   */
+  from: string;
+
+  /**
+   * @generated from field: string network = 3;
+   */
+  network: string;
+
+  /**
+   * Empty: without a tunnel.
+   *
+   * @generated from field: string encapsulation = 4;
+   */
+  encapsulation: string;
+
+  /**
+   * UDP destination port; 0: none.
+   *
+   * @generated from field: uint32 port = 5;
+   */
+  port: number;
+
+  /**
+   * Of the frame in the tunnel; empty: it has none.
+   *
+   * @generated from field: string source_mac = 6;
+   */
+  sourceMac: string;
+
+  /**
+   * @generated from field: string destination_mac = 7;
+   */
+  destinationMac: string;
+
+  /**
+   * @generated from field: uint32 time_to_live = 8;
+   */
+  timeToLive: number;
+};
+
+/**
+ * Describes the message weft.v1.TraceHandover.
+ * Use `create(TraceHandoverSchema)` to create a new message.
+ */
+export declare const TraceHandoverSchema: GenMessage<TraceHandover>;
+
+/**
+ * @generated from message weft.v1.TraceStart
+ */
+export declare type TraceStart = Message<"weft.v1.TraceStart"> & {
+  /**
+   * @generated from oneof weft.v1.TraceStart.start
+   */
+  start: {
+    /**
+     * In the container of the endpoint with this address.
+     *
+     * @generated from field: string endpoint = 1;
+     */
+    value: string;
+    case: "endpoint";
+  } | {
+    /**
+     * In the host's own namespace.
+     *
+     * @generated from field: bool host = 2;
+     */
+    value: boolean;
+    case: "host";
+  } | {
+    /**
+     * @generated from field: weft.v1.TraceHandover arrival = 3;
+     */
+    value: TraceHandover;
+    case: "arrival";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message weft.v1.TraceStart.
+ * Use `create(TraceStartSchema)` to create a new message.
+ */
+export declare const TraceStartSchema: GenMessage<TraceStart>;
+
+/**
+ * @generated from message weft.v1.TraceQuestion
+ */
+export declare type TraceQuestion = Message<"weft.v1.TraceQuestion"> & {
+  /**
+   * The asking and the asked node both host it.
+   *
+   * @generated from field: string network = 1;
+   */
+  network: string;
+
+  /**
+   * @generated from field: weft.v1.TracedPacket packet = 2;
+   */
+  packet?: TracedPacket | undefined;
+
+  /**
+   * @generated from field: weft.v1.TraceStart start = 3;
+   */
+  start?: TraceStart | undefined;
+
+  /**
+   * @generated from field: weft.v1.TraceQuestion.Action action = 4;
+   */
+  action: TraceQuestion_Action;
+
+  /**
+   * Random; stands in each marked packet.
+   *
+   * @generated from field: fixed64 id = 5;
+   */
+  id: bigint;
+
+  /**
+   * Which part of the trace it is: a node may see several.
+   *
+   * @generated from field: uint32 part = 6;
+   */
+  part: number;
+};
+
+/**
+ * Describes the message weft.v1.TraceQuestion.
+ * Use `create(TraceQuestionSchema)` to create a new message.
+ */
+export declare const TraceQuestionSchema: GenMessage<TraceQuestion>;
+
+/**
+ * @generated from enum weft.v1.TraceQuestion.Action
+ */
+export enum TraceQuestion_Action {
+  /**
+   * Tell what the tables say.
+   *
+   * @generated from enum value: ACTION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * And look for marked packets where it goes, until they are counted for the last time, or for some seconds.
+   *
+   * @generated from enum value: ACTION_WATCH = 1;
+   */
+  WATCH = 1,
+
+  /**
+   * Send marked packets out of the endpoint's container.
+   *
+   * @generated from enum value: ACTION_SEND = 2;
+   */
+  SEND = 2,
+
+  /**
+   * Tell what was seen so far of those that were watched for.
+   *
+   * @generated from enum value: ACTION_COUNT = 3;
+   */
+  COUNT = 3,
+
+  /**
+   * For the last time.
+   *
+   * @generated from enum value: ACTION_END = 4;
+   */
+  END = 4,
+}
+
+/**
+ * Describes the enum weft.v1.TraceQuestion.Action.
+ */
+export declare const TraceQuestion_ActionSchema: GenEnum<TraceQuestion_Action>;
+
+/**
+ * @generated from message weft.v1.TraceStep
+ */
+export declare type TraceStep = Message<"weft.v1.TraceStep"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * The device, table or object.
+   *
+   * @generated from field: string at = 3;
+   */
+  at: string;
+
+  /**
+   * passes, stops or unknown.
+   *
+   * @generated from field: string result = 4;
+   */
+  result: string;
+
+  /**
+   * @generated from field: string detail = 5;
+   */
+  detail: string;
+
+  /**
+   * @generated from field: string cause = 6;
+   */
+  cause: string;
+
+  /**
+   * @generated from field: string cure = 7;
+   */
+  cure: string;
+
+  /**
+   * Absent: nobody looked for marked packets there.
+   *
+   * @generated from field: weft.v1.TraceObservation observed = 8;
+   */
+  observed?: TraceObservation | undefined;
+};
+
+/**
+ * Describes the message weft.v1.TraceStep.
+ * Use `create(TraceStepSchema)` to create a new message.
+ */
+export declare const TraceStepSchema: GenMessage<TraceStep>;
+
+/**
+ * @generated from message weft.v1.TraceObservation
+ */
+export declare type TraceObservation = Message<"weft.v1.TraceObservation"> & {
+  /**
+   * @generated from field: uint32 seen = 1;
+   */
+  seen: number;
+
+  /**
+   * When the first was, in microseconds since 1970 by the node's clock; 0: none was.
+   *
+   * @generated from field: uint64 first = 2;
+   */
+  first: bigint;
+};
+
+/**
+ * Describes the message weft.v1.TraceObservation.
+ * Use `create(TraceObservationSchema)` to create a new message.
+ */
+export declare const TraceObservationSchema: GenMessage<TraceObservation>;
+
+/**
+ * @generated from message weft.v1.TraceAnswer
+ */
+export declare type TraceAnswer = Message<"weft.v1.TraceAnswer"> & {
+  /**
+   * @generated from field: repeated weft.v1.TraceStep steps = 1;
+   */
+  steps: TraceStep[];
+
+  /**
+   * delivered, outside, stopped or handover.
+   *
+   * @generated from field: string end = 2;
+   */
+  end: string;
+
+  /**
+   * @generated from field: weft.v1.TraceHandover handover = 3;
+   */
+  handover?: TraceHandover | undefined;
+
+  /**
+   * By the node's clock, in microseconds since 1970.
+   *
+   * @generated from field: uint64 clock = 4;
+   */
+  clock: bigint;
+
+  /**
+   * Of packets that were sent: what the kernel said of those that it did not send, or that others refused on the way.
+   *
+   * @generated from field: repeated weft.v1.ProbeRefusal refusals = 5;
+   */
+  refusals: ProbeRefusal[];
+};
+
+/**
+ * Describes the message weft.v1.TraceAnswer.
+ * Use `create(TraceAnswerSchema)` to create a new message.
+ */
+export declare const TraceAnswerSchema: GenMessage<TraceAnswer>;
+
+/**
+ * Endpoints by id, MAC, address, NETWORK/ADDRESS or the name of their namespace; or an address outside.
+ *
+ * @generated from message weft.v1.TraceRequest
+ */
+export declare type TraceRequest = Message<"weft.v1.TraceRequest"> & {
+  /**
+   * @generated from field: string from = 1;
+   */
+  from: string;
+
+  /**
+   * @generated from field: string to = 2;
+   */
+  to: string;
+
+  /**
+   * Empty: icmp, or tcp where a port is named.
+   *
+   * @generated from field: string protocol = 3;
+   */
+  protocol: string;
+
+  /**
+   * Absent: 33434 of UDP and 80 of TCP.
+   *
+   * @generated from field: optional uint32 port = 4;
+   */
+  port?: number | undefined;
+
+  /**
+   * 0: 84 octets.
+   *
+   * @generated from field: uint32 size = 5;
+   */
+  size: number;
+
+  /**
+   * 0: 64.
+   *
+   * @generated from field: uint32 time_to_live = 6;
+   */
+  timeToLive: number;
+
+  /**
+   * Send nothing.
+   *
+   * @generated from field: bool dry_run = 7;
+   */
+  dryRun: boolean;
+};
+
+/**
+ * Describes the message weft.v1.TraceRequest.
+ * Use `create(TraceRequestSchema)` to create a new message.
+ */
+export declare const TraceRequestSchema: GenMessage<TraceRequest>;
+
+/**
+ * @generated from message weft.v1.TraceResponse
+ */
+export declare type TraceResponse = Message<"weft.v1.TraceResponse"> & {
+  /**
+   * There, and back.
+   *
+   * @generated from field: repeated weft.v1.TracedJourney journeys = 1;
+   */
+  journeys: TracedJourney[];
+};
+
+/**
+ * Describes the message weft.v1.TraceResponse.
+ * Use `create(TraceResponseSchema)` to create a new message.
+ */
+export declare const TraceResponseSchema: GenMessage<TraceResponse>;
+
+/**
+ * @generated from message weft.v1.TracedJourney
+ */
+export declare type TracedJourney = Message<"weft.v1.TracedJourney"> & {
+  /**
+   * @generated from field: weft.v1.TracedPacket packet = 1;
+   */
+  packet?: TracedPacket | undefined;
+
+  /**
+   * For people: `endpoint 5f0c2a9be871 of network web on node h1`.
+   *
+   * @generated from field: string from = 2;
+   */
+  from: string;
+
+  /**
+   * @generated from field: string to = 3;
+   */
+  to: string;
+
+  /**
+   * @generated from field: repeated weft.v1.TraceLeg legs = 4;
+   */
+  legs: TraceLeg[];
+
+  /**
+   * arrives, leaves, stops or unknown.
+   *
+   * @generated from field: string verdict = 5;
+   */
+  verdict: string;
+
+  /**
+   * Why.
+   *
+   * @generated from field: string reason = 6;
+   */
+  reason: string;
+
+  /**
+   * Marked packets that were sent; 0: none.
+   *
+   * @generated from field: uint32 sent = 7;
+   */
+  sent: number;
+
+  /**
+   * When the first was, by the sender's clock in microseconds since 1970.
+   *
+   * @generated from field: uint64 sent_at = 8;
+   */
+  sentAt: bigint;
+};
+
+/**
+ * Describes the message weft.v1.TracedJourney.
+ * Use `create(TracedJourneySchema)` to create a new message.
+ */
+export declare const TracedJourneySchema: GenMessage<TracedJourney>;
+
+/**
+ * @generated from message weft.v1.TraceLeg
+ */
+export declare type TraceLeg = Message<"weft.v1.TraceLeg"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * Why it told nothing; empty: it did.
+   *
+   * @generated from field: string failure = 2;
+   */
+  failure: string;
+
+  /**
+   * @generated from field: repeated weft.v1.TraceStep steps = 3;
+   */
+  steps: TraceStep[];
+
+  /**
+   * Microseconds that its clock is ahead of that of who asked, and how wrong that may be.
+   *
+   * @generated from field: sint64 clock_offset = 4;
+   */
+  clockOffset: bigint;
+
+  /**
+   * @generated from field: uint64 clock_uncertainty = 5;
+   */
+  clockUncertainty: bigint;
+};
+
+/**
+ * Describes the message weft.v1.TraceLeg.
+ * Use `create(TraceLegSchema)` to create a new message.
+ */
+export declare const TraceLegSchema: GenMessage<TraceLeg>;
 
 /**
  * @generated from message weft.v1.ProbeArrivals

@@ -4,13 +4,13 @@
 // @generated from file weft/v1/diagnosis.proto (package weft.v1, syntax proto3)
 /* eslint-disable */
 
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 
 /**
  * Describes the file weft/v1/diagnosis.proto.
  */
 export const file_weft_v1_diagnosis = /*@__PURE__*/
-  fileDesc("Chd3ZWZ0L3YxL2RpYWdub3Npcy5wcm90bxIHd2VmdC52MSJKCgpQcm9iZVRyYWluEgoKAmlkGAEgASgGEg8KB25ldHdvcmsYAiABKAkSDQoFc2l6ZXMYAyADKA0SEAoIaW50ZXJ2YWwYBCABKA0i8AEKCFF1ZXN0aW9uEisKDGV4cGVjdF90cmFpbhgBIAEoCzITLndlZnQudjEuUHJvYmVUcmFpbkgAEioKC2NvdW50X3RyYWluGAIgASgLMhMud2VmdC52MS5Db3VudFRyYWluSAASKQoKc2VuZF90cmFpbhgDIAEoCzITLndlZnQudjEuUHJvYmVUcmFpbkgAEioKB2V4YW1pbmUYBCABKAsyFy53ZWZ0LnYxLkV4YW1pbmVSZXF1ZXN0SAASKAoGZXZlbnRzGAUgASgLMhYud2VmdC52MS5FdmVudHNSZXF1ZXN0SABCCgoIcXVlc3Rpb24iKQoKQ291bnRUcmFpbhIKCgJpZBgBIAEoBhIPCgduZXR3b3JrGAIgASgJIsYBCgZBbnN3ZXISDwoHZmFpbHVyZRgBIAEoCRIoCghhcnJpdmFscxgCIAEoCzIWLndlZnQudjEuUHJvYmVBcnJpdmFscxIsCgpkZXBhcnR1cmVzGAMgASgLMhgud2VmdC52MS5Qcm9iZURlcGFydHVyZXMSIgoIZmluZGluZ3MYBCADKAsyEC53ZWZ0LnYxLkZpbmRpbmcSDwoHdmVyc2lvbhgFIAEoCRIeCgZldmVudHMYBiADKAsyDi53ZWZ0LnYxLkV2ZW50Ih4KDUV2ZW50c1JlcXVlc3QSDQoFc2luY2UYASABKAQidgoNUHJvYmVBcnJpdmFscxIrCgxhdF9pbnRlcmZhY2UYASADKAsyFS53ZWZ0LnYxLlByb2JlQXJyaXZhbBIoCglhdF90dW5uZWwYAiADKAsyFS53ZWZ0LnYxLlByb2JlQXJyaXZhbBIOCgZtaXNzZWQYAyABKA0iQAoMUHJvYmVBcnJpdmFsEhAKCHNlcXVlbmNlGAEgASgNEg0KBWRlbGF5GAIgASgSEg8KB2NoYW5nZWQYAyABKAgiTQoPUHJvYmVEZXBhcnR1cmVzEhEKCXNlcXVlbmNlcxgBIAMoDRInCghyZWZ1c2FscxgCIAMoCzIVLndlZnQudjEuUHJvYmVSZWZ1c2FsIkgKDFByb2JlUmVmdXNhbBIQCghzZXF1ZW5jZRgBIAEoDRINCgVlcnJvchgCIAEoCRIKCgJieRgDIAEoCRILCgNtdHUYBCABKA0iSgoMS2VybmVsT2JqZWN0EgwKBGtpbmQYASABKAkSDgoGdGVuYW50GAIgASgJEg8KB25ldHdvcmsYAyABKAkSCwoDa2V5GAQgASgJIiwKDkV4YW1pbmVSZXF1ZXN0Eg0KBXBlZXJzGAEgASgNEgsKA2ZpeBgCIAEoCCJ2Cg9FeGFtaW5lUmVzcG9uc2USDwoFY2hlY2sYASABKAlIABIjCgdmaW5kaW5nGAIgASgLMhAud2VmdC52MS5GaW5kaW5nSAASIQoFZml4ZWQYAyABKAsyEC53ZWZ0LnYxLkZpbmRpbmdIAEIKCghleGFtaW5lZCKvAQoHRmluZGluZxIMCgRjb2RlGAEgASgJEhAKCHNldmVyaXR5GAIgASgJEgwKBG5vZGUYAyABKAkSDgoGb2JqZWN0GAQgASgJEigKCXJlZmVyZW5jZRgFIAEoCzIVLndlZnQudjEuS2VybmVsT2JqZWN0EhAKCGV4cGVjdGVkGAYgASgJEg0KBWZvdW5kGAcgASgJEg0KBWNhdXNlGAggASgJEgwKBGN1cmUYCSABKAkiTgoNQXNrZWRRdWVzdGlvbhIKCgJpZBgBIAEoBBIMCgRmcm9tGAIgASgJEiMKCHF1ZXN0aW9uGAMgASgLMhEud2VmdC52MS5RdWVzdGlvbiJ9CgVFdmVudBIMCgR0aW1lGAEgASgEEg0KBWxldmVsGAIgASgJEgwKBGtpbmQYAyABKAkSDgoGb2JqZWN0GAQgASgJEg8KB21lc3NhZ2UYBSABKAkSKAoJcmVmZXJlbmNlGAYgASgLMhUud2VmdC52MS5LZXJuZWxPYmplY3RiBnByb3RvMw");
+  fileDesc("Chd3ZWZ0L3YxL2RpYWdub3Npcy5wcm90bxIHd2VmdC52MSJKCgpQcm9iZVRyYWluEgoKAmlkGAEgASgGEg8KB25ldHdvcmsYAiABKAkSDQoFc2l6ZXMYAyADKA0SEAoIaW50ZXJ2YWwYBCABKA0imQIKCFF1ZXN0aW9uEisKDGV4cGVjdF90cmFpbhgBIAEoCzITLndlZnQudjEuUHJvYmVUcmFpbkgAEioKC2NvdW50X3RyYWluGAIgASgLMhMud2VmdC52MS5Db3VudFRyYWluSAASKQoKc2VuZF90cmFpbhgDIAEoCzITLndlZnQudjEuUHJvYmVUcmFpbkgAEioKB2V4YW1pbmUYBCABKAsyFy53ZWZ0LnYxLkV4YW1pbmVSZXF1ZXN0SAASKAoGZXZlbnRzGAUgASgLMhYud2VmdC52MS5FdmVudHNSZXF1ZXN0SAASJwoFdHJhY2UYBiABKAsyFi53ZWZ0LnYxLlRyYWNlUXVlc3Rpb25IAEIKCghxdWVzdGlvbiIpCgpDb3VudFRyYWluEgoKAmlkGAEgASgGEg8KB25ldHdvcmsYAiABKAki6wEKBkFuc3dlchIPCgdmYWlsdXJlGAEgASgJEigKCGFycml2YWxzGAIgASgLMhYud2VmdC52MS5Qcm9iZUFycml2YWxzEiwKCmRlcGFydHVyZXMYAyABKAsyGC53ZWZ0LnYxLlByb2JlRGVwYXJ0dXJlcxIiCghmaW5kaW5ncxgEIAMoCzIQLndlZnQudjEuRmluZGluZxIPCgd2ZXJzaW9uGAUgASgJEh4KBmV2ZW50cxgGIAMoCzIOLndlZnQudjEuRXZlbnQSIwoFdHJhY2UYByABKAsyFC53ZWZ0LnYxLlRyYWNlQW5zd2VyIh4KDUV2ZW50c1JlcXVlc3QSDQoFc2luY2UYASABKAQiqAEKDFRyYWNlZFBhY2tldBIOCgZzb3VyY2UYASABKAkSEwoLZGVzdGluYXRpb24YAiABKAkSEAoIcHJvdG9jb2wYAyABKAkSEwoLc291cmNlX3BvcnQYBCABKA0SGAoQZGVzdGluYXRpb25fcG9ydBgFIAEoDRIMCgRzaXplGAYgASgNEhQKDHRpbWVfdG9fbGl2ZRgHIAEoDRIOCgZhbnN3ZXIYCCABKAgiogEKDVRyYWNlSGFuZG92ZXISCgoCdG8YASABKAkSDAoEZnJvbRgCIAEoCRIPCgduZXR3b3JrGAMgASgJEhUKDWVuY2Fwc3VsYXRpb24YBCABKAkSDAoEcG9ydBgFIAEoDRISCgpzb3VyY2VfbWFjGAYgASgJEhcKD2Rlc3RpbmF0aW9uX21hYxgHIAEoCRIUCgx0aW1lX3RvX2xpdmUYCCABKA0iZAoKVHJhY2VTdGFydBISCghlbmRwb2ludBgBIAEoCUgAEg4KBGhvc3QYAiABKAhIABIpCgdhcnJpdmFsGAMgASgLMhYud2VmdC52MS5UcmFjZUhhbmRvdmVySABCBwoFc3RhcnQimwIKDVRyYWNlUXVlc3Rpb24SDwoHbmV0d29yaxgBIAEoCRIlCgZwYWNrZXQYAiABKAsyFS53ZWZ0LnYxLlRyYWNlZFBhY2tldBIiCgVzdGFydBgDIAEoCzITLndlZnQudjEuVHJhY2VTdGFydBItCgZhY3Rpb24YBCABKA4yHS53ZWZ0LnYxLlRyYWNlUXVlc3Rpb24uQWN0aW9uEgoKAmlkGAUgASgGEgwKBHBhcnQYBiABKA0iZQoGQWN0aW9uEhYKEkFDVElPTl9VTlNQRUNJRklFRBAAEhAKDEFDVElPTl9XQVRDSBABEg8KC0FDVElPTl9TRU5EEAISEAoMQUNUSU9OX0NPVU5UEAMSDgoKQUNUSU9OX0VORBAEIp0BCglUcmFjZVN0ZXASDAoEbm9kZRgBIAEoCRIMCgRuYW1lGAIgASgJEgoKAmF0GAMgASgJEg4KBnJlc3VsdBgEIAEoCRIOCgZkZXRhaWwYBSABKAkSDQoFY2F1c2UYBiABKAkSDAoEY3VyZRgHIAEoCRIrCghvYnNlcnZlZBgIIAEoCzIZLndlZnQudjEuVHJhY2VPYnNlcnZhdGlvbiIvChBUcmFjZU9ic2VydmF0aW9uEgwKBHNlZW4YASABKA0SDQoFZmlyc3QYAiABKAQinwEKC1RyYWNlQW5zd2VyEiEKBXN0ZXBzGAEgAygLMhIud2VmdC52MS5UcmFjZVN0ZXASCwoDZW5kGAIgASgJEigKCGhhbmRvdmVyGAMgASgLMhYud2VmdC52MS5UcmFjZUhhbmRvdmVyEg0KBWNsb2NrGAQgASgEEicKCHJlZnVzYWxzGAUgAygLMhUud2VmdC52MS5Qcm9iZVJlZnVzYWwiiwEKDFRyYWNlUmVxdWVzdBIMCgRmcm9tGAEgASgJEgoKAnRvGAIgASgJEhAKCHByb3RvY29sGAMgASgJEhEKBHBvcnQYBCABKA1IAIgBARIMCgRzaXplGAUgASgNEhQKDHRpbWVfdG9fbGl2ZRgGIAEoDRIPCgdkcnlfcnVuGAcgASgIQgcKBV9wb3J0IjkKDVRyYWNlUmVzcG9uc2USKAoIam91cm5leXMYASADKAsyFi53ZWZ0LnYxLlRyYWNlZEpvdXJuZXkisQEKDVRyYWNlZEpvdXJuZXkSJQoGcGFja2V0GAEgASgLMhUud2VmdC52MS5UcmFjZWRQYWNrZXQSDAoEZnJvbRgCIAEoCRIKCgJ0bxgDIAEoCRIfCgRsZWdzGAQgAygLMhEud2VmdC52MS5UcmFjZUxlZxIPCgd2ZXJkaWN0GAUgASgJEg4KBnJlYXNvbhgGIAEoCRIMCgRzZW50GAcgASgNEg8KB3NlbnRfYXQYCCABKAQifQoIVHJhY2VMZWcSDAoEbm9kZRgBIAEoCRIPCgdmYWlsdXJlGAIgASgJEiEKBXN0ZXBzGAMgAygLMhIud2VmdC52MS5UcmFjZVN0ZXASFAoMY2xvY2tfb2Zmc2V0GAQgASgSEhkKEWNsb2NrX3VuY2VydGFpbnR5GAUgASgEInYKDVByb2JlQXJyaXZhbHMSKwoMYXRfaW50ZXJmYWNlGAEgAygLMhUud2VmdC52MS5Qcm9iZUFycml2YWwSKAoJYXRfdHVubmVsGAIgAygLMhUud2VmdC52MS5Qcm9iZUFycml2YWwSDgoGbWlzc2VkGAMgASgNIkAKDFByb2JlQXJyaXZhbBIQCghzZXF1ZW5jZRgBIAEoDRINCgVkZWxheRgCIAEoEhIPCgdjaGFuZ2VkGAMgASgIIk0KD1Byb2JlRGVwYXJ0dXJlcxIRCglzZXF1ZW5jZXMYASADKA0SJwoIcmVmdXNhbHMYAiADKAsyFS53ZWZ0LnYxLlByb2JlUmVmdXNhbCJICgxQcm9iZVJlZnVzYWwSEAoIc2VxdWVuY2UYASABKA0SDQoFZXJyb3IYAiABKAkSCgoCYnkYAyABKAkSCwoDbXR1GAQgASgNIkoKDEtlcm5lbE9iamVjdBIMCgRraW5kGAEgASgJEg4KBnRlbmFudBgCIAEoCRIPCgduZXR3b3JrGAMgASgJEgsKA2tleRgEIAEoCSIsCg5FeGFtaW5lUmVxdWVzdBINCgVwZWVycxgBIAEoDRILCgNmaXgYAiABKAgidgoPRXhhbWluZVJlc3BvbnNlEg8KBWNoZWNrGAEgASgJSAASIwoHZmluZGluZxgCIAEoCzIQLndlZnQudjEuRmluZGluZ0gAEiEKBWZpeGVkGAMgASgLMhAud2VmdC52MS5GaW5kaW5nSABCCgoIZXhhbWluZWQirwEKB0ZpbmRpbmcSDAoEY29kZRgBIAEoCRIQCghzZXZlcml0eRgCIAEoCRIMCgRub2RlGAMgASgJEg4KBm9iamVjdBgEIAEoCRIoCglyZWZlcmVuY2UYBSABKAsyFS53ZWZ0LnYxLktlcm5lbE9iamVjdBIQCghleHBlY3RlZBgGIAEoCRINCgVmb3VuZBgHIAEoCRINCgVjYXVzZRgIIAEoCRIMCgRjdXJlGAkgASgJIk4KDUFza2VkUXVlc3Rpb24SCgoCaWQYASABKAQSDAoEZnJvbRgCIAEoCRIjCghxdWVzdGlvbhgDIAEoCzIRLndlZnQudjEuUXVlc3Rpb24ifQoFRXZlbnQSDAoEdGltZRgBIAEoBBINCgVsZXZlbBgCIAEoCRIMCgRraW5kGAMgASgJEg4KBm9iamVjdBgEIAEoCRIPCgdtZXNzYWdlGAUgASgJEigKCXJlZmVyZW5jZRgGIAEoCzIVLndlZnQudjEuS2VybmVsT2JqZWN0YgZwcm90bzM");
 
 /**
  * Describes the message weft.v1.ProbeTrain.
@@ -48,72 +48,161 @@ export const EventsRequestSchema = /*@__PURE__*/
   messageDesc(file_weft_v1_diagnosis, 4);
 
 /**
+ * Describes the message weft.v1.TracedPacket.
+ * Use `create(TracedPacketSchema)` to create a new message.
+ */
+export const TracedPacketSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_diagnosis, 5);
+
+/**
+ * Describes the message weft.v1.TraceHandover.
+ * Use `create(TraceHandoverSchema)` to create a new message.
+ */
+export const TraceHandoverSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_diagnosis, 6);
+
+/**
+ * Describes the message weft.v1.TraceStart.
+ * Use `create(TraceStartSchema)` to create a new message.
+ */
+export const TraceStartSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_diagnosis, 7);
+
+/**
+ * Describes the message weft.v1.TraceQuestion.
+ * Use `create(TraceQuestionSchema)` to create a new message.
+ */
+export const TraceQuestionSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_diagnosis, 8);
+
+/**
+ * Describes the enum weft.v1.TraceQuestion.Action.
+ */
+export const TraceQuestion_ActionSchema = /*@__PURE__*/
+  enumDesc(file_weft_v1_diagnosis, 8, 0);
+
+/**
+ * @generated from enum weft.v1.TraceQuestion.Action
+ */
+export const TraceQuestion_Action = /*@__PURE__*/
+  tsEnum(TraceQuestion_ActionSchema);
+
+/**
+ * Describes the message weft.v1.TraceStep.
+ * Use `create(TraceStepSchema)` to create a new message.
+ */
+export const TraceStepSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_diagnosis, 9);
+
+/**
+ * Describes the message weft.v1.TraceObservation.
+ * Use `create(TraceObservationSchema)` to create a new message.
+ */
+export const TraceObservationSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_diagnosis, 10);
+
+/**
+ * Describes the message weft.v1.TraceAnswer.
+ * Use `create(TraceAnswerSchema)` to create a new message.
+ */
+export const TraceAnswerSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_diagnosis, 11);
+
+/**
+ * Describes the message weft.v1.TraceRequest.
+ * Use `create(TraceRequestSchema)` to create a new message.
+ */
+export const TraceRequestSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_diagnosis, 12);
+
+/**
+ * Describes the message weft.v1.TraceResponse.
+ * Use `create(TraceResponseSchema)` to create a new message.
+ */
+export const TraceResponseSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_diagnosis, 13);
+
+/**
+ * Describes the message weft.v1.TracedJourney.
+ * Use `create(TracedJourneySchema)` to create a new message.
+ */
+export const TracedJourneySchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_diagnosis, 14);
+
+/**
+ * Describes the message weft.v1.TraceLeg.
+ * Use `create(TraceLegSchema)` to create a new message.
+ */
+export const TraceLegSchema = /*@__PURE__*/
+  messageDesc(file_weft_v1_diagnosis, 15);
+
+/**
  * Describes the message weft.v1.ProbeArrivals.
  * Use `create(ProbeArrivalsSchema)` to create a new message.
  */
 export const ProbeArrivalsSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 5);
+  messageDesc(file_weft_v1_diagnosis, 16);
 
 /**
  * Describes the message weft.v1.ProbeArrival.
  * Use `create(ProbeArrivalSchema)` to create a new message.
  */
 export const ProbeArrivalSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 6);
+  messageDesc(file_weft_v1_diagnosis, 17);
 
 /**
  * Describes the message weft.v1.ProbeDepartures.
  * Use `create(ProbeDeparturesSchema)` to create a new message.
  */
 export const ProbeDeparturesSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 7);
+  messageDesc(file_weft_v1_diagnosis, 18);
 
 /**
  * Describes the message weft.v1.ProbeRefusal.
  * Use `create(ProbeRefusalSchema)` to create a new message.
  */
 export const ProbeRefusalSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 8);
+  messageDesc(file_weft_v1_diagnosis, 19);
 
 /**
  * Describes the message weft.v1.KernelObject.
  * Use `create(KernelObjectSchema)` to create a new message.
  */
 export const KernelObjectSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 9);
+  messageDesc(file_weft_v1_diagnosis, 20);
 
 /**
  * Describes the message weft.v1.ExamineRequest.
  * Use `create(ExamineRequestSchema)` to create a new message.
  */
 export const ExamineRequestSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 10);
+  messageDesc(file_weft_v1_diagnosis, 21);
 
 /**
  * Describes the message weft.v1.ExamineResponse.
  * Use `create(ExamineResponseSchema)` to create a new message.
  */
 export const ExamineResponseSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 11);
+  messageDesc(file_weft_v1_diagnosis, 22);
 
 /**
  * Describes the message weft.v1.Finding.
  * Use `create(FindingSchema)` to create a new message.
  */
 export const FindingSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 12);
+  messageDesc(file_weft_v1_diagnosis, 23);
 
 /**
  * Describes the message weft.v1.AskedQuestion.
  * Use `create(AskedQuestionSchema)` to create a new message.
  */
 export const AskedQuestionSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 13);
+  messageDesc(file_weft_v1_diagnosis, 24);
 
 /**
  * Describes the message weft.v1.Event.
  * Use `create(EventSchema)` to create a new message.
  */
 export const EventSchema = /*@__PURE__*/
-  messageDesc(file_weft_v1_diagnosis, 14);
+  messageDesc(file_weft_v1_diagnosis, 25);
 
