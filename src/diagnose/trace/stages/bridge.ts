@@ -34,14 +34,24 @@ export async function crossBridge(
   }
   const entry = await space.fdb(bridge.index, frame.destination);
   if (entry === undefined) {
-    if (desired.settings.floodsUnknown)
-      trail.unknown("bridge", name, `knows ${frame.destination} by no port, and floods the frame`);
-    else
-      trail.stops("bridge", name, `knows ${frame.destination} by no port, and does not flood`, {
+    const detail = `knows ${frame.destination} by no port`;
+    if (!desired.settings.floodsUnknown) {
+      trail.stops("bridge", name, `${detail}, and does not flood`, {
         cause: "the entry was taken away, or the server has not told this node of the endpoint",
         cure: `weft fdb --network ${network.name}; the agent sets entries again by itself when it runs`,
       });
-    return stopped;
+      return stopped;
+    }
+    // A copy goes by each port: the one that matters goes where the endpoint is.
+    const vtep = desired.remotesByMac.get(frame.destination)?.vtep;
+    const tunnel = vtep === undefined ? undefined : network.programmed.dataplane.tunnels.towards(vtep);
+    const link = tunnel === undefined ? undefined : await space.link(tunnel.index);
+    if (link === undefined) {
+      trail.unknown("bridge", name, `${detail}, and floods the frame`);
+      return stopped;
+    }
+    trail.passes("bridge", name, `${detail}, and floods the frame, also by ${link.name}`);
+    return { at: "tunnel", network, link, frame };
   }
   const port = await space.link(entry.index);
   const isOwn =
