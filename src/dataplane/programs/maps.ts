@@ -160,6 +160,13 @@ export class ProgramMaps<Name extends string> {
     return Array.from(this.#rows(name).keys(), octetsOf);
   }
 
+  /** Those of them that are not among these, as {@link textOf} has them. */
+  keysBut(name: Name, wanted: ReadonlySet<string>): Uint8Array[] {
+    const others: Uint8Array[] = [];
+    for (const key of this.#rows(name).keys()) if (!wanted.has(key)) others.push(octetsOf(key));
+    return others;
+  }
+
   /** The value that is known to be there. */
   known(name: Name, key: Uint8Array): Uint8Array | undefined {
     const text = this.#rows(name).get(textOf(key));
