@@ -17,6 +17,8 @@ import { eventually, settled } from "../support/underlay.ts";
 const { attacker, near, far } = players;
 const attacks = attacksOf(attacker, far);
 const port = `ve${attacker.id}`;
+/** What a limit has counted counts on for a second under another one. */
+const unlimited = { stormControl: { port: 0, network: 0 } };
 const impersonation = { frame: () => bare(near.mac, far.mac) };
 
 describe("an endpoint of a network with protection", requires("nft-inet"), () => {
@@ -27,7 +29,7 @@ describe("an endpoint of a network with protection", requires("nft-inet"), () =>
   };
 
   before(async () => {
-    stage = await Stage.make("guard", {});
+    stage = await Stage.make("guard", unlimited);
   });
   after(() => stage.close());
 
@@ -84,7 +86,7 @@ describe("an endpoint of a network with protection", requires("nft-inet"), () =>
     await first?.close();
     const mark = 0x7000_0001;
     for (let number = 0; number < 50; number++) stage.send(impersonation.frame(), mark, number);
-    stage.dataplanes[0] = await stage.startNode(1, {});
+    stage.dataplanes[0] = await stage.startNode(1, unlimited);
     assert.equal(stage.dataplanes[0].writes, 0);
     assert.equal(stage.dropped().mac, (counted.mac ?? 0) + 50);
     assert.equal(stage.delivered(mark), 0);
@@ -217,7 +219,7 @@ describe("an endpoint of a network with protection", requires("nft-inet"), () =>
 describe("an endpoint whose node answers what it asks for", requires("nft-inet"), () => {
   let stage: Stage;
   before(async () => {
-    stage = await Stage.make("heard", {});
+    stage = await Stage.make("heard", unlimited);
   });
   after(() => stage.close());
 
