@@ -17,8 +17,8 @@ export type KernelName = (typeof kernelNames)[number];
 
 /** Seconds after which User-Mode Linux is ended: ten times what the tests take there. */
 const longest = 3600;
-/** Files at a time on the host, where most tests wait most of the time. */
-const hostConcurrency = 2;
+/** Files at a time on the host, where most tests wait half of the time and more: for packets, reports, programs to end. */
+const hostConcurrency = 3;
 /** User-Mode Linux has one processor; so many of them run beside each other, and take the files from one queue. */
 const umlCount = 2;
 /** Milliseconds that tests have for cleaning up, when they are ended before they are done. */
