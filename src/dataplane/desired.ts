@@ -472,13 +472,22 @@ export class DesiredNetwork {
     return holder !== undefined && holder.isLearned !== true && holder.learnedIps?.includes(ip) !== true;
   }
 
-  /** The MACs and addresses of all endpoints, and the gateways' addresses. */
-  *claimable(): Iterable<{ readonly mac: MacAddress } | { readonly ip: IpAddress }> {
-    for (const mac of this.#localsByMac.keys()) yield { mac };
-    for (const mac of this.#remotes.byMac.keys()) yield { mac };
-    for (const ip of this.#localsByIp.keys()) yield { ip };
-    for (const ip of this.#remotes.byIp.keys()) yield { ip };
-    for (const { address } of this.settings.gateways) yield { ip: address };
+  /** The addresses of all endpoints, and of the gateways. */
+  *claimableIps(): Iterable<IpAddress> {
+    yield* this.#localsByIp.keys();
+    yield* this.#remotes.byIp.keys();
+    for (const { address } of this.settings.gateways) yield address;
+  }
+
+  /** The MACs of endpoints with a port here, and of those elsewhere, each once. */
+  *macs(): Iterable<MacAddress> {
+    yield* this.#localsByMac.keys();
+    for (const mac of this.#remotes.byMac.keys()) if (!this.#localsByMac.has(mac)) yield mac;
+  }
+
+  /** Whether {@link macs} has it. */
+  hasMac(mac: MacAddress): boolean {
+    return this.#localsByMac.has(mac) || this.#remotes.byMac.has(mac);
   }
 
   /** The MAC that an address has, whether or not the bridge need know. None of what was learned here, which told so itself. */

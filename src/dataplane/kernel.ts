@@ -52,7 +52,7 @@ export interface KernelNamespace {
 /** {@link BpfMap} */
 export type KernelBpfMap = Pick<
   BpfMap,
-  "fd" | "id" | "name" | "get" | "set" | "setAll" | "delete" | "deleteAll" | "keys" | "close"
+  "fd" | "id" | "name" | "get" | "set" | "setAll" | "delete" | "deleteAll" | "keys" | "rows" | "close"
 >;
 
 /** {@link BpfProgram} */

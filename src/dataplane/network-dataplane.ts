@@ -231,6 +231,7 @@ export class NetworkDataplane implements DeviceMarks {
 
   port(endpoint: string): void {
     this.ports.objects.mark(endpoint);
+    this.guard.port(endpoint);
     this.shapers.reconsider();
   }
 
@@ -342,13 +343,14 @@ export class NetworkDataplane implements DeviceMarks {
     await this.ports.objects.ensure();
     // Ports lead past a shaper before it goes.
     if (this.ports.objects.isSettled) await this.shapers.objects.remove();
-    await this.#context.problems.attempt(this.#object("guard"), async () => {
-      this.guard.ensureTaken();
-      this.guard.sweep((index) => this.ports.endpointAt(index) !== undefined);
-    });
+    const guard = this.#object("guard");
+    const isGuarded = await this.#context.problems.attempt(guard, () =>
+      this.guard.ensure((index) => this.ports.endpointAt(index) !== undefined),
+    );
     if (!this.#forwarding.isSettled)
       await this.#context.problems.attempt(this.#object("forwarding"), () => this.#forwarding.ensure());
     await this.#programRows();
+    if (isGuarded && this.rows.isSettled) await this.#context.problems.attempt(guard, async () => this.guard.forget());
     // Rows leave a tunnel before it goes. A port whose namespace is gone for good keeps none.
     if (this.rows.isSettled) await this.tunnels.objects.remove();
   }
@@ -384,7 +386,7 @@ export class NetworkDataplane implements DeviceMarks {
         if (!isErrno(error, "ENODEV")) failures.push(error);
       });
     await this.rows.withdraw();
-    this.guard.remove();
+    await this.guard.remove();
     if (failures.length > 0) throw failures[0];
   }
 

@@ -16,6 +16,7 @@ const command = {
   programById: 13,
   mapById: 14,
   info: 15,
+  lookUpElements: 24,
   updateElements: 26,
   deleteElements: 27,
 } as const;
@@ -32,6 +33,8 @@ const logSize = 1024 * 1024;
 
 /** Of `count` in `batch` of `union bpf_attr`. */
 const batchCount = 32;
+/** Rows that are read at once, or so many more as share a bucket of the kernel's. */
+const batchOfRows = 4096;
 
 type Attribute = number | bigint | Uint8Array;
 
@@ -173,6 +176,47 @@ export class BpfMap {
       yield next;
       key = next;
     }
+  }
+
+  /** What is there. Nobody else may write meanwhile, or some come twice. */
+  *rows(): Iterable<readonly [key: Uint8Array, value: Uint8Array]> {
+    let before: Uint8Array | undefined;
+    for (let most = batchOfRows; ; ) {
+      const { rows, next, refusal } = this.#rowsBehind(before, most);
+      const isLast = isErrno(refusal, "ENOENT");
+      if (isErrno(refusal, "ENOSPC")) most *= 2;
+      else if (refusal === undefined || isLast) {
+        yield* rows;
+        before = next;
+      } else if (before !== undefined) throw refusal;
+      else {
+        // Linux before 5.6 reads one by one.
+        for (const key of this.keys()) yield [key, this.get(key) ?? new Uint8Array(this.#valueSize)];
+        return;
+      }
+      if (isLast) return;
+    }
+  }
+
+  /** linux/bpf.h: `BPF_MAP_LOOKUP_BATCH`. ENOENT: there are no more; ENOSPC: the next come together, and are more than `most`. */
+  #rowsBehind(before: Uint8Array | undefined, most: number) {
+    const [keySize, valueSize] = [this.#keySize, this.#valueSize];
+    const next = new Uint8Array(Math.max(keySize, 4));
+    const [keys, values] = [new Uint8Array(most * keySize), new Uint8Array(most * valueSize)];
+    const octets = { 0: before ?? 0n, 8: next, 16: keys, 24: values };
+    const attributes = attributesOf({ ...octets, [batchCount]: most, 36: this.fd });
+    const result = libc.bpf(systemCall, command.lookUpElements, new Uint8Array(attributes.buffer), attributesSize);
+    const operation = `read eBPF map ${this.name}`;
+    const refusal = Number(result) < 0 ? new SystemError({ operation, errno: lastErrno() }) : undefined;
+    const rows = Array.from(
+      { length: attributes.getUint32(batchCount, true) },
+      (_, row) =>
+        [
+          keys.subarray(row * keySize, (row + 1) * keySize),
+          values.subarray(row * valueSize, (row + 1) * valueSize),
+        ] as const,
+    );
+    return { rows, next, refusal };
   }
 
   close(): void {

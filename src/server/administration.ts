@@ -24,6 +24,7 @@ import { peersInForce } from "../model/peering.ts";
 import { beginChange, isSameWay } from "../model/phase.ts";
 import { type Policy, ruleFields } from "../model/policy/index.ts";
 import type { FloatingAddress, Network, NetworkDraft, Vni } from "../model/resources.ts";
+import { isRoutedByHost } from "../model/routed-by-host.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import { DeclaredSoFar } from "./declared.ts";
 import { type Endpoints, type LabelChange, releasedKeys } from "./endpoints.ts";
@@ -233,6 +234,7 @@ class DeclarationPlan {
       this.#claimFloating(before as FloatingAddress | undefined, value as FloatingAddress);
     const tenant = what.outcome === "unchanged" ? undefined : this.#restsOn(kind, value);
     if (tenant !== undefined) this.#touchTenant(tenant);
+    if (kind === "floating-address" && what.outcome !== "unchanged") this.#touchUnderlay(`floating-address ${name}`);
     return { kind, value, ...what } as Outcome;
   }
 
@@ -279,6 +281,7 @@ class DeclarationPlan {
     this.#put(0, owners.vni.put(network.name, network.vni));
     this.#touchTenant(network.tenant);
     this.#touchPeers(network);
+    if (underlayOf(network) !== "") this.#touchUnderlay(`network ${network.name}`);
     return { kind: "network", value: network, outcome: "created", differences: [] };
   }
 
@@ -309,6 +312,8 @@ class DeclarationPlan {
       else this.#put(held, records.hold.remove(name));
     }
     if (before.peers.join() !== network.peers.join()) this.#touchPeers(network);
+    const underlay = underlayOf(network);
+    if (underlay !== "" && underlay !== underlayOf(before)) this.#touchUnderlay(`network ${name}`);
     if (entry !== undefined && isReplanned) {
       this.#touchTenant(network.tenant);
       this.#touchPeers(network);
@@ -348,6 +353,11 @@ class DeclarationPlan {
     this.#put(known.revision, records.tenant.put(tenant, name));
   }
 
+  /** Plans of other servers fail that rest on who has addresses of the underlay, of whichever tenant. */
+  #touchUnderlay(by: string): void {
+    this.#put(this.#ledger.state.underlayRevision, records.underlay.put(by, "claims"));
+  }
+
   /**
    * What is routed with it rests on the networks of all of these tenants; whether it is, on what those are that it names, and on that
    * others are not there yet.
@@ -371,6 +381,11 @@ class DeclarationPlan {
   #require(key: string, revision: number): void {
     if (!this.#conditions.has(key)) this.#conditions.set(key, { key, revision });
   }
+}
+
+/** What a network has of the addresses that hosts have or route themselves; empty: nothing. */
+function underlayOf(network: Network): string {
+  return [...(isRoutedByHost(network) ? network.subnets : []), ...network.vteps.map((vtep) => `VTEP ${vtep}`)].join();
 }
 
 /** Quarantine, blocks, a change under way and whom one left behind end with the subnets. */

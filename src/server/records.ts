@@ -146,6 +146,11 @@ export const records = {
   }),
   /** As long as it is there, nobody claimed anything in the network since it was put. */
   hold: new Records<string, [network: string]>({ folder: "holds", ...owner }),
+  /**
+   * Who last asked for addresses that hosts have or route themselves, which whatever tenant's resources must agree on: written anew with
+   * each such change, so that a plan of another server that rests on there being none fails.
+   */
+  underlay: new Records<string, [what: "claims"]>({ folder: "underlay", ...owner }),
   block: new Records<BlockState, [network: string, cidr: Cidr]>({
     folder: "blocks",
     ...codec(

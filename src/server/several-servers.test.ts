@@ -24,6 +24,12 @@ const floating = (name: string, endpoint: string): Declaration => ({
   kind: "floating-address",
   value: unwrap(parseFloatingAddress({ name, network: "web", endpoint })),
 });
+const hosted = (name: string, tenant: string, subnet: string, vni: number): Declaration =>
+  network(name, tenant, subnet, { vni, gateway: undefined, hostAccess: true });
+const listing = (name: string, tenant: string, vtep: string): Declaration => ({
+  kind: "network",
+  value: unwrap(parseNetworkDraft({ name, tenant, subnets: ["10.7.0.0/24"], discovery: "static", vteps: [vtep] })),
+});
 const apply = ({ administration }: Authority, declaration: Declaration) => administration.apply([declaration], false);
 
 const web = network("web", "acme", "10.0.0.0/24", { vni: 5001 });
@@ -57,6 +63,30 @@ const contradictions: Record<string, [given: readonly Declaration[], one: Declar
     floating("192.0.2.50", "10.0.0.5"),
     floating("192.0.2.51", "10.0.0.5"),
     /10\.0\.0\.5 of network web has the floating address 192\.0\.2\.5[01]/,
+  ],
+  "a floating address, and another tenant's subnet that hosts route": [
+    [web],
+    floating("192.0.2.50", "10.0.0.5"),
+    hosted("lab", "corp", "192.0.2.0/24", 5003),
+    /the floating address 192\.0\.2\.50 is in subnet 192\.0\.2\.0\/24 of network lab of tenant corp, which hosts route themselves/,
+  ],
+  "the same, of a subnet that hosts come to route": [
+    [web, network("lab", "corp", "192.0.2.0/24", { vni: 5003 })],
+    floating("192.0.2.50", "10.0.0.5"),
+    network("lab", "corp", "192.0.2.0/24", { vni: 5003, hostAccess: true }),
+    /the floating address 192\.0\.2\.50 is in subnet 192\.0\.2\.0\/24 of network lab of tenant corp, which hosts route themselves/,
+  ],
+  "a floating address, and a VTEP that another tenant's network lists": [
+    [web],
+    floating("192.0.2.50", "10.0.0.5"),
+    listing("lab", "corp", "192.0.2.50"),
+    /the floating address 192\.0\.2\.50 is a VTEP that network lab of tenant corp lists/,
+  ],
+  "subnets of two tenants that hosts route": [
+    [],
+    hosted("shop", "acme", "10.8.0.0/16", 5004),
+    hosted("lab", "corp", "10.8.4.0/24", 5003),
+    /subnet 10\.8\.[04]\.0\/(16|24) overlaps 10\.8\.[04]\.0\/(16|24) of network (shop|lab) of tenant (acme|corp), and hosts route both/,
   ],
 };
 

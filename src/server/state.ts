@@ -364,6 +364,8 @@ export class State {
   /** What the change under way has made nodes host, and no more, by node. */
   #starts = new Map<string, NetworkEntry[]>();
   #leaves = new Map<string, NetworkEntry[]>();
+  /** The revision of the last change of who has addresses of the underlay; 0: there was none. */
+  underlayRevision = 0;
   /** Blocks that nodes own. */
   blockCount = 0;
   readonly #clock: Clock;
@@ -396,6 +398,9 @@ export class State {
     hold: ([name = ""], { value, revision }) => {
       const entry = this.networks.get(name);
       if (entry !== undefined) entry.holdRevision = value === undefined ? 0 : revision;
+    },
+    underlay: (_, { value, revision }) => {
+      this.underlayRevision = value === undefined ? 0 : revision;
     },
     block: ([network = "", ...cidr], change, emit) => this.#applyBlock(network, cidr.join("/") as Cidr, change, emit),
     endpoint: ([network = "", id = ""], change, emit) => this.#applyEndpoint(network, id, change, emit),

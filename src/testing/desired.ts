@@ -5,6 +5,7 @@ import { ip } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
 import type { DesiredNetwork, DeviceMarks, NamespacePlace, NetworkSettings, RowMarks } from "../dataplane/desired.ts";
 import type { Vni } from "../model/index.ts";
+import { defaultStormControl } from "../model/storm-control.ts";
 
 /** A layer-2 network over VXLAN as it is where nothing else is said. */
 export function networkSettings(changes: Partial<NetworkSettings> = {}): NetworkSettings {
@@ -26,7 +27,7 @@ export function networkSettings(changes: Partial<NetworkSettings> = {}): Network
     localLearning: false,
     vlanTags: false,
     antiSpoof: true,
-    stormControl: { port: 0, network: 0 },
+    stormControl: defaultStormControl,
     answersDhcp: false,
     answersAtNodeAddress: false,
     policyDefault: "allow",

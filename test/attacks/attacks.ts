@@ -326,6 +326,15 @@ export function attacksOf(attacker: Player, other: Player): readonly Attack[] {
   ];
 }
 
+/** What an endpoint may not send more of than its network's limit. */
+export function floodsOf(attacker: Player): readonly Attack[] {
+  return [
+    { name: "broadcast storm", reason: "storm", frame: () => bare(broadcastMac, attacker.mac) },
+    { name: "multicast storm", reason: "storm", frame: () => bare(allNodes, attacker.mac) },
+    { name: "flood of frames to nobody", reason: "unknown-unicast", frame: () => bare(nobody, attacker.mac) },
+  ];
+}
+
 /** A frame that says nothing but from whom it is. */
 export function bare(destination: MacAddress, source: MacAddress): Uint8Array {
   const header = { destination, source, etherType: experimental };

@@ -141,6 +141,11 @@ export class Stage {
     return { sent: count, delivered, dropped: Object.fromEntries(dropped.filter(([, frames]) => frames > 0)) };
   }
 
+  /** What nobody counts. */
+  sendFrom(role: Role, frame: Uint8Array): void {
+    this.#interfaces.get(role)?.send(frame);
+  }
+
   /** What the attacker sends, to be counted by {@link delivered}. */
   send(frame: Uint8Array, mark: number, number: number): void {
     this.#interfaces.get("attacker")?.send(marked(frame, mark, number));

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import {
   createNetworks,
+  idle,
   inLab,
   inSync,
   pings,
@@ -152,7 +153,7 @@ test("endpoints are claimed again until the server knows them all, also when it 
     for (const id of ids) assert.ok(known.includes(id), `${id} is known`);
   });
   await connected();
-  await inSync(lab, "h1", "h2");
+  await idle(lab, "h1", "h2");
   assert.deepEqual(await interfaces(), before);
   // No address was given away meanwhile.
   const { resources } = await lab.admin.list({ kind: "endpoint" });

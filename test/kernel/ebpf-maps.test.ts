@@ -25,15 +25,17 @@ for (const [name, { type, flags }] of Object.entries(kinds))
         map.close();
       }
     };
-    const contentOf = (map: BpfMap): number[] =>
-      Array.from(map.keys(), (key) => {
-        const value = map.get(key) ?? new Uint8Array(8);
-        assert.deepEqual(
-          new DataView(key.buffer).getUint32(4),
-          new DataView(value.buffer).getUint32(0, true) % 1_000_000,
-        );
-        return new DataView(value.buffer).getUint32(0, true);
-      }).sort((a, b) => a - b);
+    const numbersIn = (key: Uint8Array, value: Uint8Array = new Uint8Array(8)): number => {
+      const number = new DataView(value.buffer, value.byteOffset).getUint32(0, true);
+      assert.deepEqual(new DataView(key.buffer, key.byteOffset).getUint32(4), number % 1_000_000);
+      return number;
+    };
+    const contentOf = (map: BpfMap): number[] => {
+      const oneByOne = Array.from(map.keys(), (key) => numbersIn(key, map.get(key))).sort((a, b) => a - b);
+      const together = Array.from(map.rows(), ([key, value]) => numbersIn(key, value)).sort((a, b) => a - b);
+      assert.deepEqual(together, oneByOne);
+      return together;
+    };
     const numbers = (count: number, first = 0): number[] => Array.from({ length: count }, (_, index) => first + index);
 
     /** The kernel's stock of elements may run out within a call; then the others are written one by one. */

@@ -4,9 +4,10 @@ import { execFileSync } from "node:child_process";
 import { after, before, describe, it } from "node:test";
 import { cidr } from "../../src/base/cidr.ts";
 import { type Ipv4Address, type Ipv6Address, ip } from "../../src/base/ip.ts";
-import { broadcastMac, mac, zeroMac } from "../../src/base/mac.ts";
+import { broadcastMac, type MacAddress, mac, zeroMac } from "../../src/base/mac.ts";
 import type { NetworkSettings } from "../../src/dataplane/index.ts";
 import { NetworkNamespace } from "../../src/linux/index.ts";
+import { networkMac } from "../../src/model/endpoint-mac.ts";
 import { buildFrame, type LayerDraft } from "../../src/wire/index.ts";
 import { attacksOf, bare } from "../attacks/attacks.ts";
 import { players, Stage } from "../attacks/stage.ts";
@@ -16,6 +17,8 @@ import { eventually, settled } from "../support/underlay.ts";
 const { attacker, near, far } = players;
 const attacks = attacksOf(attacker, far);
 const port = `ve${attacker.id}`;
+/** What a limit has counted counts on for a second under another one. */
+const unlimited = { stormControl: { port: 0, network: 0 } };
 const impersonation = { frame: () => bare(near.mac, far.mac) };
 
 describe("an endpoint of a network with protection", requires("nft-inet"), () => {
@@ -26,7 +29,7 @@ describe("an endpoint of a network with protection", requires("nft-inet"), () =>
   };
 
   before(async () => {
-    stage = await Stage.make("guard", {});
+    stage = await Stage.make("guard", unlimited);
   });
   after(() => stage.close());
 
@@ -83,7 +86,7 @@ describe("an endpoint of a network with protection", requires("nft-inet"), () =>
     await first?.close();
     const mark = 0x7000_0001;
     for (let number = 0; number < 50; number++) stage.send(impersonation.frame(), mark, number);
-    stage.dataplanes[0] = await stage.startNode(1, {});
+    stage.dataplanes[0] = await stage.startNode(1, unlimited);
     assert.equal(stage.dataplanes[0].writes, 0);
     assert.equal(stage.dropped().mac, (counted.mac ?? 0) + 50);
     assert.equal(stage.delivered(mark), 0);
@@ -128,6 +131,82 @@ describe("an endpoint of a network with protection", requires("nft-inet"), () =>
     await stage.dataplanes[0]?.changed();
   });
 
+  const silent = mac("02:aa:00:00:00:98");
+  const limit = (port: number, changes: Partial<NetworkSettings> = {}): Promise<void> => {
+    const network = stage.network(1);
+    network.setSettings({ ...network.settings, ...changes, stormControl: { port, network: 0 } });
+    return stage.dataplanes[0]?.changed() ?? Promise.reject();
+  };
+  const flood = (destination: MacAddress, count = 400): ReturnType<Stage["play"]> =>
+    stage.play({ frame: () => bare(destination, attacker.mac) }, count);
+
+  it("sends no more frames to MAC addresses that nobody has than the network's limit, and none of these counts as one to a group", async () => {
+    assert.deepEqual(await flood(silent), { sent: 400, delivered: 400, dropped: {} });
+    await limit(30);
+    const { sent, delivered, dropped } = await flood(silent);
+    assert.ok(delivered >= 20 && delivered < sent / 2, `${delivered} of ${sent}`);
+    assert.ok((dropped["unknown-unicast"] ?? 0) >= sent - delivered, JSON.stringify(dropped));
+    assert.equal(dropped.storm, undefined);
+    await limit(0);
+  });
+
+  it("sends as much as it likes to whoever is here, elsewhere, comes, moves, or is the gateway", async () => {
+    const network = stage.network(1);
+    const moving = network.remote(far.id);
+    assert.ok(moving !== undefined);
+    const known = { sent: 400, delivered: 400, dropped: {} };
+    await limit(30);
+    for (const { mac: to } of [near, far]) assert.deepEqual(await flood(to), known);
+    assert.deepEqual((await flood(networkMac(network.settings.vni))).dropped, {});
+
+    network.putRemote({ ...moving, id: "came", mac: silent, ips: [] });
+    await stage.dataplanes[0]?.changed();
+    assert.deepEqual((await flood(silent)).dropped, {});
+    network.removeRemote("came");
+    await stage.dataplanes[0]?.changed();
+    assert.ok(((await flood(silent)).dropped["unknown-unicast"] ?? 0) > 0);
+
+    const local = network.local(near.id);
+    assert.ok(local !== undefined);
+    network.putLocal({ ...local, allowedAddresses: [{ prefix: cidr("10.0.0.100/32"), mac: silent }] });
+    await stage.dataplanes[0]?.changed();
+    assert.deepEqual((await flood(silent)).dropped, {});
+    network.putLocal(local);
+    await stage.dataplanes[0]?.changed();
+    assert.ok(((await flood(silent)).dropped["unknown-unicast"] ?? 0) > 0);
+    await limit(0);
+  });
+
+  it("sends as much as it likes to what the bridge has learned here, from its first frame on, while the network learns", async () => {
+    await limit(30, { localLearning: true });
+    assert.ok(((await flood(silent)).dropped["unknown-unicast"] ?? 0) > 0);
+    stage.sendFrom("near", bare(attacker.mac, silent));
+    await eventually("the bridge has learned it", () => inTenant("bridge fdb show").includes(silent));
+    assert.deepEqual((await flood(silent)).dropped, {});
+    await limit(30, { localLearning: false });
+    assert.ok(((await flood(silent)).dropped["unknown-unicast"] ?? 0) > 0);
+    await limit(0);
+  });
+
+  it("sends as much as it likes to anybody where nobody can know who there is", async () => {
+    for (const changes of [{ antiSpoof: false }, { learning: "data-plane" as const }]) {
+      await limit(30, changes);
+      assert.deepEqual((await flood(silent)).dropped, {});
+      await limit(0, { antiSpoof: true, learning: "control-plane" });
+    }
+  });
+
+  it("finds after a restart who is known, and nothing is written", async () => {
+    await limit(30);
+    const [first] = stage.dataplanes;
+    await first?.close();
+    stage.dataplanes[0] = await stage.startNode(1, { stormControl: { port: 30, network: 0 } });
+    assert.equal(stage.dataplanes[0].writes, 0);
+    assert.deepEqual((await flood(far.mac)).dropped, {});
+    assert.ok(((await flood(silent)).dropped["unknown-unicast"] ?? 0) > 0);
+    await limit(0);
+  });
+
   it("sends what it likes where the network has no protection: the attacks are real", async () => {
     const network = stage.network(1);
     network.setSettings({ ...network.settings, antiSpoof: false, vlanTags: true });
@@ -140,7 +219,7 @@ describe("an endpoint of a network with protection", requires("nft-inet"), () =>
 describe("an endpoint whose node answers what it asks for", requires("nft-inet"), () => {
   let stage: Stage;
   before(async () => {
-    stage = await Stage.make("heard", {});
+    stage = await Stage.make("heard", unlimited);
   });
   after(() => stage.close());
 

@@ -1,8 +1,12 @@
-/** The programs of weft in a few files, for tests that start them many times: it halves what each start takes. */
+/**
+ * The programs of weft in a few files, for tests that start them many times: it halves what each start takes. Run by itself it makes them
+ * and prints the path of the main file.
+ */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, globSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { existsSync, globSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 
 const root = join(import.meta.dirname, "../..");
 const cache = join(root, "node_modules/.cache");
@@ -15,6 +19,7 @@ export function bundledProgram(): string {
   const folder = `${prefix}${digestOfSources()}`;
   const main = join(cache, folder, "main.js");
   if (existsSync(main)) return main;
+  mkdirSync(cache, { recursive: true });
   const made = mkdtempSync(join(cache, "weft-making-"));
   const words = ["scripts/bundle.ts", "src/cli/main.ts", made];
   const { status, stderr, stdout } = spawnSync("scripts/node.sh", words, { cwd: root, encoding: "utf8" });
@@ -57,3 +62,5 @@ function digestOfSources(): string {
         .update("\0");
   return hash.digest("hex").slice(0, 16);
 }
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) process.stdout.write(`${bundledProgram()}\n`);

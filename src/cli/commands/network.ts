@@ -356,7 +356,7 @@ function changeOptions(command: Command): Command {
     .option("--learning-limit <count>", "MACs learned behind one port and published (default: 0)", integer(0, 4096))
     .option(
       "--port-storm-limit <frames>",
-      "broadcast and multicast frames that an endpoint may send each second (default: 1000); 0: any number",
+      "broadcast and multicast frames that an endpoint may send each second, and as many to unknown MACs (default: 1000); 0: any number",
       integer(0, 1_000_000_000),
     )
     .option(
@@ -500,7 +500,7 @@ function dhcpText(dhcp: Network["dhcp"]): readonly string[] | string {
 
 function stormText({ stormControl: { port, network } }: Network): string {
   const limit = (frames: number): string => (frames === 0 ? "any number of" : String(frames));
-  return `${limit(port)} broadcast and multicast frames/s by an endpoint, ${limit(network)} by all on a node`;
+  return `${limit(port)} broadcast and multicast frames/s by an endpoint, ${limit(network)} by all on a node; as many to unknown MACs`;
 }
 
 /**

@@ -14,6 +14,7 @@ const meanings: Readonly<Record<DropReason, string>> = {
   "vlan-tag": "with a VLAN tag",
   tunnel: "to a tunnel's port",
   storm: "to groups, more than the network's limit",
+  "unknown-unicast": "to MAC addresses that nobody has, more than the network's limit",
   "policy-ingress": "to it that policies forbid",
   "policy-egress": "from it that policies forbid",
 };

@@ -19,9 +19,11 @@ test("its maps are those that the rows are made for", () => {
   assert.deepEqual(sizes.sort(), [
     ["addresses", 28, 4],
     ["dropped", 8, nothingDropped.length],
-    ["ports", 8, 24],
+    ["macs", 16, 4],
+    ["ports", 8, 28],
     ["prefixes", 32, 4],
-    ["storms", 8, 16],
+    ["stations", 16, 8],
+    ["storms", 8, 24],
   ]);
   const names = new Set(symbols.map(({ name }) => name));
   assert.deepEqual(names, new Set([...maps.keys(), "tenant_number"]));
@@ -46,7 +48,7 @@ test("a kernel that lets nobody use eBPF is told with what it takes", () => {
     }),
   );
   assert.throws(
-    () => guard.setTaken(1, 7 as Vni, mac("02:00:00:00:00:01"), true),
+    () => guard.putMacs(1, 7 as Vni, [{ mac: mac("02:00:00:00:00:01"), isDeclared: true }]),
     (error: SystemError) => /EPERM/.test(error.reason) && /CONFIG_BPF_SYSCALL/.test(error.hint ?? ""),
   );
 });

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { IpAddress } from "../../base/ip.ts";
-import type { MacAddress } from "../../base/mac.ts";
+import { type MacAddress, mac } from "../../base/mac.ts";
 import type { BpfObject } from "../../linux/index.ts";
 import type { Vni } from "../../model/index.ts";
 import {
@@ -18,6 +18,9 @@ import {
   addressKind,
   type Dropped,
   type DropReason,
+  type MacRow,
+  macKey,
+  macValue,
   networkBit,
   noStorm,
   nothingDropped,
@@ -28,13 +31,14 @@ import {
   prefixKeyOf,
   presentValue,
   readDropped,
+  readMac,
   readPortFlags,
   readPortMac,
   readTaken,
   stormKeyOfNetwork,
-  type TakenAddress,
   takenKey,
   tunnelPortKey,
+  wholeKey,
 } from "./rows.ts";
 
 /** What of a packet the guard looks at. */
@@ -51,10 +55,10 @@ const priority = 1;
 
 const mapNames = {
   kept: ["ports", "addresses", "prefixes", "dropped", "storms"],
-  own: [],
+  own: ["macs", "stations"],
   full: {
-    reason: "it is full: this node has more endpoints, or addresses of them, than its guard has room for",
-    hint: "attach endpoints on other nodes",
+    reason: "it is full: there are more endpoints, or addresses of them, than this node's guard has room for",
+    hint: "attach endpoints of other networks on other nodes",
   },
 } as const satisfies MapNames<string>;
 type GuardMaps = ProgramMaps<(typeof mapNames)["kept"][number]>;
@@ -78,6 +82,10 @@ export class Guard {
   /** Of ports that are gone. */
   readonly #droppedBefore: Dropped = {};
   readonly #goneTenants = new Set<number>();
+  /** MACs of networks as an earlier run left them, by tenant and network. */
+  readonly #leftMacs = new Map<string, LeftMacs>();
+  /** Networks that have a row of all their MACs. */
+  readonly #wholeNetworks = new Set<string>();
   #tunnelPorts: readonly number[] = [];
   #writesOfClosed = 0;
 
@@ -120,6 +128,8 @@ export class Guard {
       const vni = (view.getUint32(4, true) - networkBit) as Vni;
       if (view.getUint32(0, true) === tenant && vni > 0 && !vnis.has(vni)) this.forgetNetwork(tenant, vni);
     }
+    for (const left of this.#leftMacs.values())
+      if (left.tenant === tenant && !vnis.has(left.vni)) this.#removeLeftMacs(left);
   }
 
   /** Lets the port send what these rows say, and nothing else. Tells whether anything of the port had to be written for that. */
@@ -162,9 +172,12 @@ export class Guard {
     const { isTrusted, isLearned, hasPrefixes } = readPortFlags(port);
     if (isTrusted) return undefined;
     const has = (key: Uint8Array): boolean => maps.read("addresses", key) !== undefined;
-    const isNobodys = (of: MacAddress | IpAddress): boolean => isLearned && !has(takenKey(place.tenant, vni, of));
     const { mac, ip, udpPort } = sent;
-    if (mac !== readPortMac(port) && !has(ownKey(place, mac)) && !isNobodys(mac)) return "mac";
+    const isNobodys = (of: IpAddress): boolean => isLearned && !has(takenKey(place.tenant, vni, of));
+    const declared = maps.get("macs")?.get(macKey(place.tenant, vni, mac));
+    const isNobodysMac =
+      isLearned && (declared === undefined || !readMac(macKey(place.tenant, vni, mac), declared).isDeclared);
+    if (mac !== readPortMac(port) && !has(ownKey(place, mac)) && !isNobodysMac) return "mac";
     const isInPrefix = hasPrefixes && maps.read("prefixes", prefixKeyOf(place, ip)) !== undefined;
     if (!has(ownKey(place, ip)) && !isInPrefix && !isNobodys(ip)) return "ip";
     return udpPort !== undefined && has(tunnelPortKey(udpPort)) ? "tunnel" : undefined;
@@ -185,7 +198,7 @@ export class Guard {
   }
 
   /** Whether somebody has the address in the network, so that ports that may have what nobody has may not send with it. */
-  setTaken(tenant: number, vni: Vni, of: MacAddress | IpAddress, isTaken: boolean): void {
+  setTaken(tenant: number, vni: Vni, of: IpAddress, isTaken: boolean): void {
     const key = takenKey(tenant, vni, of);
     if (isTaken) {
       this.#maps ??= this.#createMaps();
@@ -194,9 +207,48 @@ export class Guard {
   }
 
   /** Of the addresses that are taken in the network those stay that are to be kept. */
-  forgetTaken(tenant: number, vni: Vni, isKept: (of: TakenAddress) => boolean): void {
+  forgetTaken(tenant: number, vni: Vni, isKept: (of: IpAddress) => boolean): void {
     for (const key of this.#maps?.keys("addresses") ?? [])
       if (isOfNetwork(key, tenant, vni) && !isKept(readTaken(key))) this.#maps?.delete("addresses", key);
+  }
+
+  /** Rows of MACs that somebody in the network has. */
+  putMacs(tenant: number, vni: Vni, rows: readonly MacRow[]): void {
+    if (rows.length === 0) return;
+    this.#maps ??= this.#createMaps();
+    this.#maps.write(
+      "macs",
+      rows.map((row) => [macKey(tenant, vni, row.mac), macValue(row)]),
+    );
+  }
+
+  removeMacs(tenant: number, vni: Vni, macs: readonly MacAddress[]): void {
+    if (macs.length > 0)
+      this.#maps?.erase(
+        "macs",
+        macs.map((mac) => macKey(tenant, vni, mac)),
+      );
+  }
+
+  /** Whether all MACs of the network have their rows, so that what goes to others is counted. */
+  setWhole(tenant: number, vni: Vni, isWhole: boolean): void {
+    const key = wholeKey(tenant, vni);
+    if (this.#maps === undefined || this.#wholeNetworks.has(textOf(key)) === isWhole) return;
+    if (isWhole) {
+      this.#maps.write("macs", [[key, presentValue]]);
+      this.#wholeNetworks.add(textOf(key));
+    } else {
+      this.#maps.erase("macs", [key]);
+      this.#wholeNetworks.delete(textOf(key));
+    }
+  }
+
+  /** Those that an earlier run left, for who sees to them from now on. */
+  takeMacs(tenant: number, vni: Vni): MacRow[] {
+    const name = textOf(wholeKey(tenant, vni));
+    const left = this.#leftMacs.get(name);
+    this.#leftMacs.delete(name);
+    return left === undefined ? [] : left.packed.map(unpacked);
   }
 
   /** The UDP ports of this node's tunnels: no endpoint sends to them. */
@@ -208,6 +260,7 @@ export class Guard {
   /** The network has left the tenant's namespace. */
   forgetNetwork(tenant: number, vni: Vni): void {
     this.#maps?.delete("storms", stormKeyOfNetwork(tenant, vni));
+    this.setWhole(tenant, vni, false);
     this.forgetTaken(tenant, vni, () => false);
   }
 
@@ -220,6 +273,7 @@ export class Guard {
 
   /** Removes the rows of tenants that are gone. */
   sweepTenants(): void {
+    if (this.#goneTenants.size > 0) this.#removeMacsOfGone();
     for (const tenant of this.#goneTenants) {
       this.keepPorts(tenant, []);
       this.keepNetworks(tenant, new Set());
@@ -236,6 +290,8 @@ export class Guard {
     this.#maps?.close();
     this.#maps = undefined;
     this.#ofPort.clear();
+    this.#leftMacs.clear();
+    this.#wholeNetworks.clear();
   }
 
   /** Tells whether any of the port's own rows had to be written. */
@@ -321,6 +377,7 @@ export class Guard {
     program.close();
     if (maps === undefined) return undefined;
     this.#rememberPorts(maps);
+    this.#rememberMacs(maps);
     this.#putTunnelPorts(maps);
     return maps;
   }
@@ -345,6 +402,55 @@ export class Guard {
     for (const key of maps.keys("addresses")) if (isOwn(key)) of(key.subarray(0, 8)).addresses.add(textOf(key));
     for (const key of maps.keys("prefixes")) of(key.subarray(4, 12)).prefixes.add(textOf(key));
   }
+
+  #rememberMacs(maps: GuardMaps): void {
+    for (const [key, value] of maps.get("macs")?.rows() ?? []) {
+      const { tenant, vni, isWhole, ...row } = readMac(key, value);
+      const name = textOf(wholeKey(tenant, vni));
+      const left = this.#leftMacs.get(name) ?? { tenant, vni, packed: [] };
+      this.#leftMacs.set(name, left);
+      if (isWhole) this.#wholeNetworks.add(name);
+      else left.packed.push(packed(row));
+    }
+  }
+
+  #removeLeftMacs({ tenant, vni, packed }: LeftMacs): void {
+    this.setWhole(tenant, vni, false);
+    const macs = packed.map((row) => unpacked(row).mac);
+    this.removeMacs(tenant, vni, macs);
+    this.#leftMacs.delete(textOf(wholeKey(tenant, vni)));
+  }
+
+  #removeMacsOfGone(): void {
+    const keys = Array.from(this.#maps?.get("macs")?.rows() ?? [], ([key]) => key);
+    const gone = keys.filter((key) =>
+      this.#goneTenants.has(new DataView(key.buffer, key.byteOffset).getUint32(0, true)),
+    );
+    if (gone.length > 0) this.#maps?.erase("macs", gone);
+    for (const key of gone) {
+      this.#wholeNetworks.delete(textOf(key));
+      this.#leftMacs.delete(textOf(key));
+    }
+  }
+}
+
+/** Rows of MACs as they are kept for a while, however many. */
+interface LeftMacs {
+  readonly tenant: number;
+  readonly vni: Vni;
+  readonly packed: number[];
+}
+
+/** 49 bits: the MAC, then whether it is declared. */
+function packed({ mac, isDeclared }: MacRow): number {
+  return Number.parseInt(mac.replaceAll(":", ""), 16) * 2 + (isDeclared ? 1 : 0);
+}
+
+function unpacked(row: number): MacRow {
+  const hex = Math.floor(row / 2)
+    .toString(16)
+    .padStart(12, "0");
+  return { mac: mac((hex.match(/../g) ?? []).join(":")), isDeclared: row % 2 === 1 };
 }
 
 function addTo(sum: Dropped, more: Dropped): void {

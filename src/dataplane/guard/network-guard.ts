@@ -3,7 +3,8 @@ import type { MacAddress } from "../../base/mac.ts";
 import type { NetlinkSocket } from "../../netlink/index.ts";
 import type { DesiredNetwork, LocalEndpoint, RowMarks } from "../desired.ts";
 import type { Guard, SentPacket } from "./guard.ts";
-import { type Dropped, type DropReason, type PortPlace, portRows } from "./rows.ts";
+import { NetworkMacs } from "./network-macs.ts";
+import { countsUnknown, type Dropped, type DropReason, mayHaveNobodys, type PortPlace, portRows } from "./rows.ts";
 
 export interface NetworkGuardOptions {
   readonly guard: Guard;
@@ -16,8 +17,8 @@ export interface NetworkGuardOptions {
 /** What the endpoints of one network may send from this node. */
 export class NetworkGuard implements Pick<RowMarks, "mac" | "ip"> {
   readonly #options: NetworkGuardOptions;
+  readonly #macs: NetworkMacs;
   /** Of a network whose ports may have addresses that nobody has: what may have come to be somebody's, or ceased to be. */
-  readonly #macs = new Set<MacAddress>();
   readonly #ips = new Set<IpAddress>();
   /** Ports that have, or may have, rows. */
   readonly #ports = new Set<number>();
@@ -27,10 +28,16 @@ export class NetworkGuard implements Pick<RowMarks, "mac" | "ip"> {
 
   constructor(options: NetworkGuardOptions) {
     this.#options = options;
+    this.#macs = new NetworkMacs({ ...options, hasPorts: () => this.#ports.size > 0 });
   }
 
   mac(mac: MacAddress): void {
-    if (this.#isLearning) this.#macs.add(mac);
+    this.#macs.mark(mac);
+  }
+
+  /** The endpoint is here, or is no more. */
+  port(endpoint: string): void {
+    this.#macs.lookAt(endpoint);
   }
 
   ip(ip: IpAddress): void {
@@ -43,22 +50,25 @@ export class NetworkGuard implements Pick<RowMarks, "mac" | "ip"> {
 
   /** Whether the kernel knows what is taken, and has nothing of ports that are gone. */
   get isSettled(): boolean {
-    return this.#isSwept && !this.#isMarkedWhole && this.#macs.size === 0 && this.#ips.size === 0;
+    return this.#isSwept && !this.#isMarkedWhole && this.#macs.isSettled && this.#ips.size === 0;
   }
 
   /**
    * Where the bridge learns nothing for a while, those that were learned before go on sending. Tells whether anything of the port had
    * to be written.
    */
-  ensurePort(endpoint: LocalEndpoint, index: number): Promise<boolean> {
+  async ensurePort(endpoint: LocalEndpoint, index: number): Promise<boolean> {
     const { guard, tenant, socket, desired } = this.#options;
+    const { settings } = desired;
     const place = { tenant, index };
     this.#ports.add(index);
     this.#isSwept = false;
-    this.mac(endpoint.mac);
+    this.#macs.lookAt(endpoint.id);
     for (const { address } of endpoint.addresses) this.ip(address);
-    this.ensureTaken();
-    return guard.ensurePort(place, portRows(place, endpoint, desired.settings), socket);
+    if (mayHaveNobodys(settings)) await this.#ensureTaken();
+    const { localLearning } = desired.settingsOfPort(endpoint.id);
+    const isTaught = countsUnknown(settings) && localLearning && endpoint.standsBy !== true;
+    return guard.ensurePort(place, portRows(place, endpoint, settings, isTaught), socket);
   }
 
   /** The device of this index is gone, and was a port. */
@@ -67,8 +77,19 @@ export class NetworkGuard implements Pick<RowMarks, "mac" | "ip"> {
     this.#isSwept = false;
   }
 
+  /** What the ports there are need, and nothing of others. */
+  async ensure(isPort: (index: number) => boolean): Promise<void> {
+    this.#sweep(isPort);
+    await this.#ensureTaken();
+  }
+
+  /** Nothing in the network leads any more to what nobody has. */
+  forget(): void {
+    this.#macs.forget();
+  }
+
   /** Removes the rows of ports that are none any more, or never came to be. */
-  sweep(isPort: (index: number) => boolean): void {
+  #sweep(isPort: (index: number) => boolean): void {
     for (const index of this.#ports) {
       if (isPort(index)) continue;
       this.#options.guard.removePort(this.#place(index));
@@ -89,37 +110,34 @@ export class NetworkGuard implements Pick<RowMarks, "mac" | "ip"> {
   }
 
   /** Tells the kernel which addresses are taken. */
-  ensureTaken(): void {
+  async #ensureTaken(): Promise<void> {
     const { guard, tenant, desired } = this.#options;
     const { vni } = desired.settings;
+    await this.#macs.ensure();
     if (!this.#isLearning) {
       if (this.#isHeld || this.#isMarkedWhole) guard.forgetTaken(tenant, vni, () => false);
       this.#isHeld = false;
     } else {
       this.#isHeld = true;
       if (this.#isMarkedWhole) {
-        guard.forgetTaken(tenant, vni, (of) =>
-          of.mac === undefined ? desired.isDeclaredIp(of.ip) : desired.isDeclaredMac(of.mac),
-        );
-        for (const each of desired.claimable()) "mac" in each ? this.#macs.add(each.mac) : this.#ips.add(each.ip);
+        guard.forgetTaken(tenant, vni, (ip) => desired.isDeclaredIp(ip));
+        for (const ip of desired.claimableIps()) this.#ips.add(ip);
       }
-      for (const mac of this.#macs) guard.setTaken(tenant, vni, mac, desired.isDeclaredMac(mac));
       for (const ip of this.#ips) guard.setTaken(tenant, vni, ip, desired.isDeclaredIp(ip));
     }
-    this.#macs.clear();
     this.#ips.clear();
     this.#isMarkedWhole = false;
   }
 
   /** The network has left. */
-  remove(): void {
-    this.sweep(() => false);
+  async remove(): Promise<void> {
+    this.#sweep(() => false);
+    await this.#macs.remove();
     this.#options.guard.forgetNetwork(this.#options.tenant, this.#options.desired.settings.vni);
   }
 
   get #isLearning(): boolean {
-    const { antiSpoof, localLearning } = this.#options.desired.settings;
-    return antiSpoof && localLearning;
+    return mayHaveNobodys(this.#options.desired.settings);
   }
 
   #place(index: number): PortPlace {

@@ -20,6 +20,7 @@ export const guardReasons = [
   "vlan-tag",
   "tunnel",
   "storm",
+  "unknown-unicast",
 ] as const;
 /** Why frames are dropped: those of the guard, and policies, by the direction as the endpoint sees it. */
 export const dropReasons = [...guardReasons, "policy-ingress", "policy-egress"] as const;
@@ -39,17 +40,27 @@ export const addressKind = {
   ownMac: 1,
   ownIpv4: 4,
   ownIpv6: 6,
-  takenMac: 0x11,
   takenIpv4: 0x14,
   takenIpv6: 0x16,
   tunnelPort: 0x20,
 } as const;
 /** `enum port_flags` of guard.c. */
-const portFlag = { trusted: 1, learned: 2, tagged: 4, prefixes: 8, answered: 16, atNodeAddress: 32 } as const;
+const portFlag = {
+  trusted: 1,
+  learned: 2,
+  tagged: 4,
+  prefixes: 8,
+  answered: 16,
+  atNodeAddress: 32,
+  taught: 64,
+  counted: 128,
+} as const;
 
 /** Octets of `struct address_key`, of which 16 are the address. */
 const addressKeyLength = 28;
 const octetsAt = 12;
+/** Of `struct mac_key`. */
+const [macAt, isWholeAt] = [8, 14];
 /** Of `struct prefix_key`: how many bits count, then a `struct address_key`. */
 const prefixLengthAt = 4;
 /** Bits of tenant, scope and kind, which count always. */
@@ -59,7 +70,7 @@ export const networkBit = 0x8000_0000;
 
 export const presentValue = new Uint8Array(4);
 /** `struct storm`, `struct dropped`. */
-export const noStorm = new Uint8Array(16);
+export const noStorm = new Uint8Array(24);
 export const nothingDropped = new Uint8Array(8 * guardReasons.length);
 
 /** What a port may send. */
@@ -85,16 +96,42 @@ export function stormKeyOfNetwork(tenant: number, vni: Vni): Uint8Array {
   return portKey({ tenant, index: (vni | networkBit) >>> 0 });
 }
 
-/** The rows of an endpoint's port. */
-export function portRows(place: PortPlace, endpoint: LocalEndpoint, settings: NetworkSettings): PortRows {
+/** Whether ports of the network may have addresses that nobody has. */
+export function mayHaveNobodys({ antiSpoof, localLearning }: NetworkSettings): boolean {
+  return antiSpoof && localLearning;
+}
+
+/**
+ * Whether frames to MACs that nobody has are limited. Not where bridges know what nobody tells: with data-plane learning they hear it through
+ * tunnels, and where endpoints send with what they like and nothing is learned nobody knows which MACs there are. Nor where none comes
+ * through anyway.
+ */
+export function countsUnknown(settings: NetworkSettings): boolean {
+  const { learning, floodsUnknown, antiSpoof, localLearning, stormControl } = settings;
+  const isLimited = stormControl.port > 0 || stormControl.network > 0;
+  return isLimited && floodsUnknown && learning === "control-plane" && (antiSpoof || localLearning);
+}
+
+/** The MACs that an endpoint may send with beside its own. */
+export function allowedMacs({ allowedAddresses = [] }: LocalEndpoint): MacAddress[] {
+  return allowedAddresses.flatMap(({ mac }) => (mac === undefined ? [] : [mac]));
+}
+
+/** The rows of an endpoint's port; `isTaught`: the bridge learns from its frames. */
+export function portRows(
+  place: PortPlace,
+  endpoint: LocalEndpoint,
+  settings: NetworkSettings,
+  isTaught: boolean,
+): PortRows {
   const { mac, addresses, learnedIps = [], allowedAddresses = [] } = endpoint;
-  const key = (of: MacAddress | IpAddress): Uint8Array => addressKey(place.tenant, place.index, of, false);
+  const key = (of: MacAddress | IpAddress): Uint8Array => addressKey(place.tenant, place.index, of);
   const own = [...addresses.map(({ address }) => address), ...learnedIps, linkLocalOf(mac)];
-  const macs = allowedAddresses.flatMap((allowed) => (allowed.mac === undefined ? [] : [allowed.mac]));
+  const macs = allowedMacs(endpoint);
   const prefixes = allowedAddresses.map(({ prefix }) => prefix);
   const isWhole = (prefix: Cidr): boolean => prefixLengthOf(prefix) === (cidrFamily(prefix) === 4 ? 32 : 128);
   return {
-    port: portValue(mac, settings, !prefixes.every(isWhole)),
+    port: portValue(mac, settings, { hasPrefixes: !prefixes.every(isWhole), isTaught }),
     addresses: [...macs, ...own, ...macs.map(linkLocalOf), ...prefixes.filter(isWhole).map(networkAddress)].map(key),
     prefixes: prefixes.filter((prefix) => !isWhole(prefix)).map((prefix) => prefixKey(place, prefix)),
     network: stormKeyOfNetwork(place.tenant, settings.vni),
@@ -102,19 +139,55 @@ export function portRows(place: PortPlace, endpoint: LocalEndpoint, settings: Ne
 }
 
 /** A network's row: somebody has the address, and ports that may have what nobody has may not have this one. */
-export function takenKey(tenant: number, vni: Vni, of: MacAddress | IpAddress): Uint8Array {
+export function takenKey(tenant: number, vni: Vni, of: IpAddress): Uint8Array {
   return addressKey(tenant, vni, of, true);
 }
 
-export type TakenAddress =
-  | { readonly mac: MacAddress; readonly ip?: never }
-  | { readonly mac?: never; readonly ip: IpAddress };
-
 /** Reads what {@link takenKey} makes. */
-export function readTaken(key: Uint8Array): TakenAddress {
+export function readTaken(key: Uint8Array): IpAddress {
   const kind = new DataView(key.buffer, key.byteOffset).getUint32(8, true);
-  if (kind === addressKind.takenMac) return { mac: macFromBytes(key, octetsAt) };
-  return { ip: ipFromBytes(key.subarray(octetsAt, octetsAt + (kind === addressKind.takenIpv4 ? 4 : 16))) };
+  return ipFromBytes(key.subarray(octetsAt, octetsAt + (kind === addressKind.takenIpv4 ? 4 : 16)));
+}
+
+/** A MAC that somebody in a network has. */
+export interface MacRow {
+  readonly mac: MacAddress;
+  /** It was given to somebody; otherwise it was found to be in use. */
+  readonly isDeclared: boolean;
+}
+
+/** `struct mac_key` of a MAC. */
+export function macKey(tenant: number, vni: Vni, mac: MacAddress): Uint8Array {
+  const key = wholeKey(tenant, vni);
+  writeMac(mac, key, macAt);
+  key[isWholeAt] = 0;
+  return key;
+}
+
+/** The row that says that all MACs of the network have theirs. */
+export function wholeKey(tenant: number, vni: Vni): Uint8Array {
+  const key = new Uint8Array(16);
+  const view = new DataView(key.buffer);
+  view.setUint32(0, tenant, true);
+  view.setUint32(4, vni, true);
+  key[isWholeAt] = 1;
+  return key;
+}
+
+export function macValue({ isDeclared }: Pick<MacRow, "isDeclared">): Uint8Array {
+  return Uint8Array.of(isDeclared ? 1 : 0, 0, 0, 0);
+}
+
+/** Reads what {@link macKey} and {@link wholeKey} make, with its value. */
+export function readMac(key: Uint8Array, value: Uint8Array): MacRow & { tenant: number; vni: Vni; isWhole: boolean } {
+  const view = new DataView(key.buffer, key.byteOffset);
+  return {
+    tenant: view.getUint32(0, true),
+    vni: view.getUint32(4, true) as Vni,
+    mac: macFromBytes(key, macAt),
+    isDeclared: value[0] === 1,
+    isWhole: key[isWholeAt] === 1,
+  };
 }
 
 /** Whether a port with this value is looked at, and whether it may have what nobody has, or what is in a prefix of its own. */
@@ -160,9 +233,13 @@ export function readDropped(value: Uint8Array): Dropped {
   return Object.fromEntries(counts.filter(([, count]) => count > 0));
 }
 
-function portValue(mac: MacAddress, settings: NetworkSettings, hasPrefixes: boolean): Uint8Array {
-  const { antiSpoof, localLearning, vlanTags, answersDhcp, answersAtNodeAddress, vni, stormControl } = settings;
-  const value = new Uint8Array(24);
+function portValue(
+  mac: MacAddress,
+  settings: NetworkSettings,
+  { hasPrefixes, isTaught }: { readonly hasPrefixes: boolean; readonly isTaught: boolean },
+): Uint8Array {
+  const { antiSpoof, localLearning, vlanTags, answersDhcp, answersAtNodeAddress, vni, stormControl, ageing } = settings;
+  const value = new Uint8Array(28);
   const view = new DataView(value.buffer);
   const flags =
     (antiSpoof ? 0 : portFlag.trusted) |
@@ -170,22 +247,26 @@ function portValue(mac: MacAddress, settings: NetworkSettings, hasPrefixes: bool
     (vlanTags ? portFlag.tagged : 0) |
     (hasPrefixes ? portFlag.prefixes : 0) |
     (answersDhcp ? portFlag.answered : 0) |
-    (answersAtNodeAddress ? portFlag.atNodeAddress : 0);
+    (answersAtNodeAddress ? portFlag.atNodeAddress : 0) |
+    (isTaught ? portFlag.taught : 0) |
+    (countsUnknown(settings) ? portFlag.counted : 0);
   view.setUint32(0, flags, true);
   view.setUint32(4, vni, true);
   view.setUint32(8, stormControl.port, true);
   view.setUint32(12, stormControl.network, true);
-  writeMac(mac, value, 16);
+  // A window is a little more than a second, so that what the bridge remembers is known.
+  view.setUint32(16, ageing, true);
+  writeMac(mac, value, 20);
   return value;
 }
 
-function addressKey(tenant: number, scope: number, of: MacAddress | IpAddress, isTaken: boolean): Uint8Array {
+function addressKey(tenant: number, scope: number, of: MacAddress | IpAddress, isTaken = false): Uint8Array {
   const key = new Uint8Array(addressKeyLength);
   const view = new DataView(key.buffer);
   view.setUint32(0, tenant, true);
   view.setUint32(4, scope, true);
   if (isMac(of)) {
-    view.setUint32(8, isTaken ? addressKind.takenMac : addressKind.ownMac, true);
+    view.setUint32(8, addressKind.ownMac, true);
     writeMac(of, key, octetsAt);
   } else {
     const isFirst = familyOf(of) === 4;
@@ -201,7 +282,7 @@ function addressKey(tenant: number, scope: number, of: MacAddress | IpAddress, i
 function prefixKey({ tenant, index }: PortPlace, prefix: Cidr): Uint8Array {
   const key = new Uint8Array(prefixLengthAt + addressKeyLength);
   new DataView(key.buffer).setUint32(0, scopeBits + prefixLengthOf(prefix), true);
-  key.set(addressKey(tenant, index, networkAddress(prefix), false), prefixLengthAt);
+  key.set(addressKey(tenant, index, networkAddress(prefix)), prefixLengthAt);
   return key;
 }
 

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 
 /** A number of 64 bits that stands for what a text says, in the kernel's maps; never 0. */
 export type Identifier = bigint;
@@ -8,6 +8,6 @@ export type Identifier = bigint;
  * something else, so that what is written before is not read as what comes.
  */
 export function identifierOf(text: string): Identifier {
-  const number = createHash("sha256").update(text).digest().readBigUInt64LE();
+  const number = hash("sha256", text, "buffer").readBigUInt64LE();
   return number === 0n ? 1n : number;
 }

@@ -48,6 +48,7 @@ export class PeerClasses {
   /** An address of which nothing is known may be one that is denied. */
   readonly #judgesUnknown: boolean = false;
   readonly #classes = new Map<string, PeerClass>();
+  #lastAsked: { readonly prefix: Cidr; readonly keys: readonly string[] } | undefined;
   /** Of endpoints with the same network and labels. */
   readonly #ofIdentity = new Map<string, readonly string[]>();
 
@@ -121,13 +122,17 @@ export class PeerClasses {
     return this.#intern([...this.#subnetsAt(prefix), ...ofNode], isUnknown);
   }
 
-  #subnetsAt(prefix: Cidr): string[] {
+  /** The same is asked of an address as an endpoint's, and as anybody's. */
+  #subnetsAt(prefix: Cidr): readonly string[] {
     if (this.#subnets.size === 0) return [];
+    if (this.#lastAsked?.prefix === prefix) return this.#lastAsked.keys;
     const found = new Set(this.#subnetIndex.overlapping(prefix));
-    return [...found].filter((key) => {
+    const keys = [...found].filter((key) => {
       const peer = this.#subnets.get(key);
       return peer !== undefined && contains(peer.subnet, prefix) && !peer.except.some((hole) => contains(hole, prefix));
     });
+    this.#lastAsked = { prefix, keys };
+    return keys;
   }
 
   #intern(keys: readonly string[], isUnknown: boolean): PeerClass {

@@ -103,6 +103,8 @@ export class TenantPolicy {
   #networks: ReadonlyMap<string, Pick<NetworkSettings, "vni" | "subnets" | "gateways" | "localVtep">> = new Map();
   #subnets: readonly Cidr[] = [];
   #nodeAddresses: readonly IpAddress[] = [];
+  /** All rows of peers with these classes, as they were last made; `undefined`: some are otherwise by now. */
+  #rows: readonly PeerRow[] | undefined;
   /** Classes that peers are of, or were. */
   readonly #present = new Map<Identifier, PeerClass>();
   #newClasses = 0;
@@ -312,10 +314,10 @@ export class TenantPolicy {
     const after = new PeerClasses(policies, this.#subnets, this.#nodeAddresses);
     const keepsAll = this.#classes.peers.isSubsetOf(after.peers);
     const meanwhile = keepsAll ? after : new PeerClasses([...before, ...policies], this.#subnets, this.#nodeAddresses);
+    const peers = groups.size > 0 || this.#isInUse ? [...this.#peerRows(meanwhile)] : [];
     if (groups.size > 0 || this.#isInUse) {
       const { maps } = this.#programs;
       const { writes } = maps;
-      const peers = [...this.#peerRows(meanwhile)];
       await this.#putPeers(new Map([...this.#groups, ...groups]), peers);
       await this.#keepOnly("peers", new Set(peers.map(({ key }) => textOf(key))));
       if (maps.writes !== writes) this.#renewFlows();
@@ -328,8 +330,15 @@ export class TenantPolicy {
         await this.#ensurePort(index, port);
     this.#classes = after;
     this.#isSwept = false;
-    if (keepsAll || groups.size === 0) return;
-    await this.#putPeers(groups, [...this.#peerRows(after)]);
+    if (groups.size === 0) return;
+    if (!keepsAll) {
+      const listed = new Set(peers.map(({ is }) => is.id));
+      const rows = [...this.#peerRows(after)];
+      const fresh = new Map(rows.flatMap(({ is }) => (listed.has(is.id) ? [] : [[is.id, is] as const])));
+      await this.#putLists(groups, fresh.values());
+      await this.#putPeerRows(rows);
+      this.#rows = rows;
+    } else this.#rows = peers;
   }
 
   /** What was allowed may be forbidden by now: flows are judged again, each when its next packet comes. */
@@ -425,6 +434,7 @@ export class TenantPolicy {
   /** Remembers the addresses of members; tells which ones may have come to be of another class. */
   #lookAt(ids: Iterable<string>): Set<IpAddress> {
     const touched = new Set<IpAddress>();
+    this.#rows = undefined;
     for (const id of ids) {
       const before = this.#ipsOf.get(id) ?? [];
       const after = this.#desired.members.get(id)?.ips ?? [];
@@ -550,12 +560,13 @@ export class TenantPolicy {
     ];
     this.#present.clear();
     this.#views.clear();
-    const rows = this.#isInUse ? [...this.#peerRows(this.#classes)] : [];
-    for (const { key, is } of rows) {
-      peers.add(textOf(key));
-      this.#present.set(is.id, is);
+    const rows = this.#isInUse ? (this.#rows ?? this.#peerRows(this.#classes)) : [];
+    this.#rows = undefined;
+    for (const row of rows) {
+      peers.add(textOf(row.key));
+      this.#present.set(row.is.id, row.is);
+      this.#noteView(row);
     }
-    await this.#putPeerRows(rows);
     for (const group of this.#groups.values()) {
       for (const rule of group.counters()) rules.add(textOf(identifierOctets(rule)));
       for (const { key, list } of listRows(group, this.#present.values())) {
@@ -574,8 +585,7 @@ export class TenantPolicy {
   async #keepOnly(name: PolicyMap, wanted: ReadonlySet<string>): Promise<boolean> {
     const { maps } = this.#programs;
     const { writes } = maps;
-    const others = maps.keys(name).filter((key) => !wanted.has(textOf(key)));
-    await this.#inTurns(others, (keys) => maps.deleteAll(name, keys));
+    await this.#inTurns(maps.keysBut(name, wanted), (keys) => maps.deleteAll(name, keys));
     return maps.writes !== writes;
   }
 

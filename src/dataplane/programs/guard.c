@@ -22,6 +22,7 @@ enum reason {
 	VLAN_TAG,
 	TUNNEL,
 	STORM,
+	UNKNOWN_UNICAST,
 	REASONS,
 };
 /* HEARD: it goes no further, and is no more than what its receiver has by now. */
@@ -38,8 +39,7 @@ enum kind {
 	OWN_MAC = 1,
 	OWN_IPV4 = 4,
 	OWN_IPV6 = 6,
-	/* `scope`: a network whose ports may send with what nobody has: somebody has them. */
-	TAKEN_MAC = 0x11,
+	/* `scope`: a network whose ports may send with what nobody has: somebody has them. Of MACs `macs` tells it. */
 	TAKEN_IPV4 = 0x14,
 	TAKEN_IPV6 = 0x16,
 	/* `tenant` and `scope`: 0. UDP ports of tunnels, in the first two octets. */
@@ -72,15 +72,24 @@ enum port_flags {
 	ANSWERED = 16,
 	/* The node answers at 169.254.169.254. */
 	METADATA = 32,
+	/* The bridge learns from its frames. */
+	TAUGHT = 64,
+	/* What it sends to a MAC that nobody is known to have is counted. */
+	COUNTED = 128,
 };
 
 struct port {
 	__u32 flags;
 	/* The VNI. */
 	__u32 network;
-	/* Frames to groups that may come each second: by the port, and by all ports of the network here. 0: no limit. */
+	/*
+	 * Frames to groups that may come each second, and as many to MACs that nobody has: by the port, and by all ports of the network
+	 * here. 0: no limit.
+	 */
 	__u32 port_limit;
 	__u32 network_limit;
+	/* For how many windows of time the bridge remembers what it learned. */
+	__u32 ageing;
 	__u8 mac[ETH_ALEN];
 	__u8 rest[2];
 };
@@ -89,10 +98,30 @@ struct dropped {
 	__u64 frames[REASONS];
 };
 
-/* Frames to groups in the window of time that `window` numbers. */
+enum flooded { TO_GROUP, TO_NOBODY, FLOODED };
+
+/* What is flooded of the frames in the window of time that `window` numbers. */
 struct storm {
 	__u64 window;
-	__u64 frames;
+	__u64 frames[FLOODED];
+};
+
+/* A MAC of a network. */
+struct mac_key {
+	__u32 tenant;
+	/* The VNI. */
+	__u32 network;
+	__u8 mac[ETH_ALEN];
+	/* 1: it is none: `macs` has all of the network's. */
+	__u16 is_whole;
+};
+
+/* Somebody was given it; otherwise it was found to be in use. */
+enum { DECLARED = 1 };
+
+/* When a frame from a MAC was last passed on to the bridge. */
+struct heard {
+	__u64 window;
 };
 
 struct map SECTION("maps") ports = {
@@ -110,6 +139,15 @@ struct map SECTION("maps") dropped = {
 /* By port, and by network: `index` is the VNI with the highest bit set. */
 struct map SECTION("maps") storms = {
 	BPF_MAP_TYPE_HASH, sizeof(struct port_key), sizeof(struct storm), 65536, BPF_F_NO_PREALLOC,
+};
+
+/* Those that somebody in the network has, wherever: all that bridges know, but for what they learn here. */
+struct map SECTION("maps") macs = {
+	BPF_MAP_TYPE_HASH, sizeof(struct mac_key), sizeof(__u32), 524288, BPF_F_NO_PREALLOC,
+};
+/* What bridges learn here they know from that frame on, and so does this program. */
+struct map SECTION("maps") stations = {
+	BPF_MAP_TYPE_LRU_HASH, sizeof(struct mac_key), sizeof(struct heard), 16384, 0,
 };
 
 struct arp {
@@ -173,17 +211,36 @@ INLINE int is_in_prefix(const struct frame *frame, enum kind kind, const __u8 *o
 	return map_lookup(&prefixes, &key) != 0;
 }
 
-INLINE int may_have_mac(const struct frame *frame, const __u8 *mac)
+INLINE struct mac_key key_of_mac(const struct frame *frame, const __u8 *mac)
+{
+	struct mac_key key = { .tenant = TENANT, .network = frame->port->network };
+	copy(key.mac, mac, ETH_ALEN);
+	return key;
+}
+
+INLINE int is_declared(const struct frame *frame, const __u8 *mac)
+{
+	struct mac_key key = key_of_mac(frame, mac);
+	const __u32 *is = map_lookup(&macs, &key);
+	return is != 0 && (*is & DECLARED);
+}
+
+INLINE int is_own_mac(const struct frame *frame, const __u8 *mac)
 {
 	const __u8 *own = frame->port->mac;
 	__u8 differs = 0;
 	for (int octet = 0; octet < ETH_ALEN; octet++)
 		differs |= mac[octet] ^ own[octet];
-	if (!differs || is_told(TENANT, frame->skb->ifindex, OWN_MAC, mac, ETH_ALEN))
+	return !differs;
+}
+
+INLINE int may_have_mac(const struct frame *frame, const __u8 *mac)
+{
+	if (is_own_mac(frame, mac) || is_told(TENANT, frame->skb->ifindex, OWN_MAC, mac, ETH_ALEN))
 		return 1;
 	if (!(frame->port->flags & LEARNED) || (mac[0] & 1) || is_zero(mac, ETH_ALEN))
 		return 0;
-	return !is_told(TENANT, frame->port->network, TAKEN_MAC, mac, ETH_ALEN);
+	return !is_declared(frame, mac);
 }
 
 INLINE int may_have_ip(const struct frame *frame, enum kind kind, const __u8 *ip, int length)
@@ -391,29 +448,69 @@ INLINE int is_heard(const struct frame *frame)
 	       udp.destination == SWAPPED16(547);
 }
 
-INLINE int is_storm(struct port_key key, __u32 limit)
+/* 2^30 ns: 1.074 s. */
+INLINE __u64 window_of_now(void)
 {
-	/* 2^30 ns: 1.074 s. Processors may count past each other; a few frames more or less are none. */
-	__u64 window = now_in_nanoseconds() >> 30;
+	return now_in_nanoseconds() >> 30;
+}
+
+INLINE int is_storm(struct port_key key, __u32 limit, enum flooded to)
+{
+	__u64 window = window_of_now();
 	struct storm *storm = map_lookup(&storms, &key);
 	if (limit == 0 || storm == 0)
 		return 0;
+	/* Processors may count past each other; a few frames more or less are none. */
 	if (storm->window != window) {
 		storm->window = window;
-		storm->frames = 0;
+		storm->frames[TO_GROUP] = 0;
+		storm->frames[TO_NOBODY] = 0;
 	}
-	__u64 before = storm->frames;
-	__sync_fetch_and_add(&storm->frames, 1);
+	__u64 before = storm->frames[to];
+	__sync_fetch_and_add(&storm->frames[to], 1);
 	return before >= (__u64)limit + limit / 14;
 }
 
-INLINE int judge_group(const struct frame *frame)
+/* Whether the bridge has an entry for the MAC, or may have one. */
+INLINE int is_known(const struct frame *frame, const __u8 *mac)
 {
-	struct port_key port = { TENANT, frame->skb->ifindex };
-	struct port_key network = { TENANT, frame->port->network | 0x80000000 };
-	if (!(frame->ethernet.h_dest[0] & 1))
+	struct mac_key key = key_of_mac(frame, mac);
+	if (map_lookup(&macs, &key) != 0)
+		return 1;
+	if (frame->port->flags & LEARNED) {
+		const struct heard *heard = map_lookup(&stations, &key);
+		if (heard != 0 && window_of_now() - heard->window <= frame->port->ageing)
+			return 1;
+	}
+	struct mac_key all = { .tenant = TENANT, .network = frame->port->network, .is_whole = 1 };
+	return map_lookup(&macs, &all) == 0;
+}
+
+INLINE int judge_destination(const struct frame *frame)
+{
+	const struct port *port = frame->port;
+	struct port_key of_port = { TENANT, frame->skb->ifindex };
+	struct port_key of_network = { TENANT, port->network | 0x80000000 };
+	const __u8 *mac = frame->ethernet.h_dest;
+	int is_group = mac[0] & 1;
+	if (!is_group && (!(port->flags & COUNTED) || is_known(frame, mac)))
 		return PASS;
-	return is_storm(port, frame->port->port_limit) || is_storm(network, frame->port->network_limit) ? STORM : PASS;
+	enum flooded to = is_group ? TO_GROUP : TO_NOBODY;
+	if (!is_storm(of_port, port->port_limit, to) && !is_storm(of_network, port->network_limit, to))
+		return PASS;
+	return is_group ? STORM : UNKNOWN_UNICAST;
+}
+
+/* The bridge learns from the frame. */
+INLINE void hear(const struct frame *frame)
+{
+	struct mac_key key = key_of_mac(frame, frame->ethernet.h_source);
+	struct heard now = { window_of_now() };
+	struct heard *before = map_lookup(&stations, &key);
+	if (before == 0)
+		map_update(&stations, &key, &now, BPF_ANY);
+	else if (before->window != now.window)
+		before->window = now.window;
 }
 
 INLINE int judge_source(const struct frame *frame)
@@ -454,10 +551,13 @@ int guard(struct __sk_buff *skb)
 	if (LOAD(&frame, 0, frame.ethernet)) {
 		reason = judge_source(&frame);
 		if (reason == PASS)
-			reason = judge_group(&frame);
+			reason = judge_destination(&frame);
 	}
-	if (reason == PASS)
+	if (reason == PASS) {
+		if ((frame.port->flags & TAUGHT) && !is_own_mac(&frame, frame.ethernet.h_source))
+			hear(&frame);
 		return TC_ACT_UNSPEC;
+	}
 	struct dropped *counters = map_lookup(&dropped, &key);
 	if (counters != 0 && reason >= 0 && reason < REASONS)
 		__sync_fetch_and_add(&counters->frames[reason], 1);

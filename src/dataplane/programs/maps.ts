@@ -6,7 +6,7 @@ import type { KernelBpf, KernelBpfMap, KernelBpfProgram } from "../kernel.ts";
 export interface MapNames<Name extends string> {
   /** What is in them is weft's, or counted by the program in rows of weft's. */
   readonly kept: readonly Name[];
-  /** The program's own. */
+  /** The program's own, and those that who writes there knows without a copy. */
   readonly own: readonly string[];
   /** For people: what fills them, and what to do then. */
   readonly full: { readonly reason: string; readonly hint: string };
@@ -29,10 +29,7 @@ export class ProgramMaps<Name extends string> {
     this.#present = new Map(
       names.kept.map((name) => {
         const map = this.#map(name);
-        return [
-          name,
-          new Map(Array.from(map.keys(), (key) => [textOf(key), textOf(map.get(key) ?? new Uint8Array())])),
-        ];
+        return [name, new Map(Array.from(map.rows(), ([key, value]) => [textOf(key), textOf(value)]))];
       }),
     );
   }
@@ -68,6 +65,24 @@ export class ProgramMaps<Name extends string> {
     return this.#writes;
   }
 
+  /** Writes rows of a map of the program's own, in few calls. */
+  write(name: string, rows: readonly (readonly [key: Uint8Array, value: Uint8Array])[]): void {
+    const done = this.#map(name).setAll(rows);
+    this.#writes += done;
+    for (const row of rows.slice(done)) {
+      this.#set(name, ...row);
+      this.#writes++;
+    }
+  }
+
+  /** Takes rows out of a map of the program's own, if they are there. */
+  erase(name: string, keys: readonly Uint8Array[]): void {
+    const map = this.#map(name);
+    const done = map.deleteAll(keys);
+    for (const key of keys.slice(done)) map.delete(key);
+    this.#writes += keys.length;
+  }
+
   /** For programs. */
   get(name: string): KernelBpfMap | undefined {
     return this.#maps.get(name);
@@ -84,17 +99,7 @@ export class ProgramMaps<Name extends string> {
     const [keyText, text] = [textOf(key), textOf(value)];
     const present = this.#rows(name);
     if (present.get(keyText) === text) return false;
-    try {
-      this.#map(name).set(key, value);
-    } catch (error) {
-      if (!isErrno(error, "E2BIG", "ENOSPC")) throw error;
-      throw new WeftError({
-        code: "exhausted",
-        attempted: error.attempted,
-        ...this.#names.full,
-        cause: error,
-      });
-    }
+    this.#set(name, key, value);
     present.set(keyText, text);
     this.#writes++;
     return true;
@@ -155,6 +160,13 @@ export class ProgramMaps<Name extends string> {
     return Array.from(this.#rows(name).keys(), octetsOf);
   }
 
+  /** Those of them that are not among these, as {@link textOf} has them. */
+  keysBut(name: Name, wanted: ReadonlySet<string>): Uint8Array[] {
+    const others: Uint8Array[] = [];
+    for (const key of this.#rows(name).keys()) if (!wanted.has(key)) others.push(octetsOf(key));
+    return others;
+  }
+
   /** The value that is known to be there. */
   known(name: Name, key: Uint8Array): Uint8Array | undefined {
     const text = this.#rows(name).get(textOf(key));
@@ -165,7 +177,21 @@ export class ProgramMaps<Name extends string> {
     for (const map of this.#maps.values()) map.close();
   }
 
-  #map(name: Name): KernelBpfMap {
+  #set(name: string, key: Uint8Array, value: Uint8Array): void {
+    try {
+      this.#map(name).set(key, value);
+    } catch (error) {
+      if (!isErrno(error, "E2BIG", "ENOSPC")) throw error;
+      throw new WeftError({
+        code: "exhausted",
+        attempted: error.attempted,
+        ...this.#names.full,
+        cause: error,
+      });
+    }
+  }
+
+  #map(name: string): KernelBpfMap {
     const map = this.#maps.get(name);
     if (map === undefined) throw new TypeError(`the program has no map ${name}`);
     return map;

@@ -101,6 +101,10 @@ class FakeMap implements KernelBpfMap {
     for (const key of this.content.keys()) yield Uint8Array.from(Buffer.from(key, "hex"));
   }
 
+  *rows(): Iterable<readonly [key: Uint8Array, value: Uint8Array]> {
+    for (const [key, value] of this.content) yield [Uint8Array.from(Buffer.from(key, "hex")), value.slice()];
+  }
+
   close(): void {}
 }
 

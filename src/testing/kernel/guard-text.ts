@@ -7,7 +7,6 @@ const kinds: Readonly<Record<number, string>> = {
   1: "mac",
   4: "ipv4",
   6: "ipv6",
-  17: "taken mac",
   20: "taken ipv4",
   22: "taken ipv6",
   32: "tunnel port",
@@ -49,6 +48,11 @@ export function guardLines({ inode, filters, links }: FakeNamespace, bpf: FakeBp
       const tenant = view.getUint32(start, true);
       if (tenant !== inode && tenant !== 0) continue;
       const at = view.getUint32(start + 4, true);
+      if (map === "macs") {
+        const is = key[14] === 1 ? "whole" : `${hex.slice(16, 28)}${value[0] === 1 ? " declared" : ""}`;
+        lines.push(`guard macs network ${at} ${is}`);
+        continue;
+      }
       const words = map === "ports" ? ` ${Buffer.from(value).toString("hex")}` : "";
       if (map === "addresses" || map === "prefixes") {
         const kind = view.getUint32(start + 8, true);

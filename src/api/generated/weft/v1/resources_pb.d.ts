@@ -373,7 +373,7 @@ export declare type RateLimits = Message<"weft.v1.RateLimits"> & {
 export declare const RateLimitsSchema: GenMessage<RateLimits>;
 
 /**
- * Frames to groups each second; 0: no limit.
+ * Frames to groups each second, and as many to MACs that nobody has; 0: no limit.
  *
  * @generated from message weft.v1.StormControl
  */

@@ -111,7 +111,8 @@ export declare const NodeSettingsRecordSchema: GenMessage<NodeSettingsRecord>;
 
 /**
  * /vnis/VNI (owner: a network), /vteps/ADDRESS (a node), /addresses/NETWORK/IP and /macs/NETWORK/MAC (an endpoint);
- * /holds/NETWORK (that network): gone with the next claim of an endpoint or block in it.
+ * /holds/NETWORK (that network): gone with the next claim of an endpoint or block in it; /underlay/claims (a network or floating
+ * address): who last asked for addresses of the underlay.
  *
  * @generated from message weft.storage.v1.OwnerRecord
  */
