@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-weft node list --output json | sed -n 's/^ *"name": "\(.*\)",*$/\1/p' >"$work/joined"
+weft node list --output json | awk -F '"' '/^ *"name": / { name = $4 } /^ *"hasJoined": true/ { print name }' >"$work/joined"
 mkdir "$work/tokens"
 for node in $(kubectl get nodes --output 'jsonpath={.items[*].metadata.name}'); do
   if grep -qxF "$node" "$work/joined"; then continue; fi

@@ -255,6 +255,34 @@ test("an API server that was away, and has forgotten what was followed, is follo
   });
 });
 
+/** Nodes of Kubernetes, with the blocks that are declared for them. */
+async function declared(): Promise<string[]> {
+  return (await admin.list({ kind: "node" })).nodeSettings
+    .filter(({ labels }) => "kubernetes/node" in labels)
+    .map(({ name, blocks }) => [name, ...blocks].join(" "));
+}
+
+test("a node's podCIDR is declared for weft's, once nobody else has a part of it", async () => {
+  await kubectl.run(
+    "patch",
+    "node",
+    "n2",
+    "--patch",
+    '{"spec": {"podCIDR": "10.244.2.0/24", "podCIDRs": ["10.244.2.0/24"]}}',
+  );
+  await admin.setNode({ name: "vm-host", blocks: { prefixes: ["10.244.3.0/24"] } });
+  await kubectl.apply({ ...node("n3"), spec: { podCIDR: "10.244.3.0/24", podCIDRs: ["10.244.3.0/24"] } });
+  await eventually(async () => assert.deepEqual(await declared(), ["n1.example.org", "n2 10.244.2.0/24", "n3"]));
+  await admin.setNode({ name: "vm-host", blocks: {} });
+  // As kubelets do all the time.
+  await kubectl.run("annotate", "node", "n3", "example.org/alive=1");
+  await eventually(async () =>
+    assert.deepEqual(await declared(), ["n1.example.org", "n2 10.244.2.0/24", "n3 10.244.3.0/24"]),
+  );
+  await kubectl.delete("node", "n3");
+  await eventually(async () => assert.deepEqual(await declared(), ["n1.example.org", "n2 10.244.2.0/24"]));
+});
+
 test("a node that is deleted takes weft's with it, with all that it had; others stay", async () => {
   const joinAs = async (name: string, vtepIpv4: string): Promise<void> => {
     const url = `https://${server.address}`;
@@ -271,6 +299,7 @@ test("a node that is deleted takes weft's with it, with all that it had; others 
   await joinAs("n1.example.org", "192.0.2.1");
   await joinAs("vm-host", "192.0.2.3");
   assert.deepEqual(await nodesAtWeft(), ["n1.example.org", "n2", "vm-host"]);
+  assert.deepEqual(await declared(), ["n1.example.org", "n2 10.244.2.0/24"]);
   const marked = async (): Promise<string[]> =>
     (await admin.list({ kind: "node" })).nodeSettings
       .filter(({ labels }) => "kubernetes/node" in labels)
@@ -280,5 +309,6 @@ test("a node that is deleted takes weft's with it, with all that it had; others 
   await eventually(async () => assert.deepEqual(await marked(), ["n1.example.org", "n2"]));
   await kubectl.delete("node", "n2");
   await eventually(async () => assert.deepEqual(await nodesAtWeft(), ["n1.example.org", "vm-host"]));
+  assert.deepEqual(await declared(), ["n1.example.org"]);
   await controller.end();
 });
