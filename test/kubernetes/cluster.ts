@@ -4,9 +4,10 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Owner, testDirectory, uniqueName, until } from "../support/cluster.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
-import { ControlPlane } from "./control-plane.ts";
+import { ControlPlane, type Families } from "./control-plane.ts";
 import { busyboxImage } from "./images.ts";
 import type { Kubectl } from "./kubectl.ts";
+import { removeLeftovers, switchLabel } from "./leftovers.ts";
 import { Machine } from "./machine.ts";
 import { KubernetesNode } from "./node.ts";
 import { Pki } from "./pki.ts";
@@ -34,7 +35,8 @@ export class KubernetesCluster {
   }
 
   /** Resolves when all nodes are known; they are not ready before there is a network. */
-  static async up(owner: Owner, count = 2): Promise<KubernetesCluster> {
+  static async up(owner: Owner, count = 2, families: Families = "ipv4"): Promise<KubernetesCluster> {
+    await removeLeftovers();
     const name = uniqueName();
     const folder = testDirectory(owner);
     const fabric = makeSwitch(owner);
@@ -44,7 +46,7 @@ export class KubernetesCluster {
       });
     const control = machine("control", 1);
     const pki = await Pki.make(join(folder, "pki"), ControlPlane.urlOn(control));
-    const plane = new ControlPlane(control, pki);
+    const plane = new ControlPlane(control, pki, families);
     const images = join(folder, "images");
     mkdirSync(images);
     const busybox = busyboxImage(images);
@@ -52,7 +54,7 @@ export class KubernetesCluster {
     await plane.start();
     const nodes = Array.from(
       { length: count },
-      (_, index) => new KubernetesNode(machine(`n${index + 1}`, index + 11), pki, busybox.name),
+      (_, index) => new KubernetesNode(machine(`n${index + 1}`, index + 11), pki, busybox.name, families),
     );
     for (const node of nodes) {
       await node.machine.boot();
@@ -78,7 +80,7 @@ export class KubernetesCluster {
 }
 
 function makeSwitch(owner: Owner): TestNamespace {
-  const fabric = testNamespace("switch");
+  const fabric = testNamespace(switchLabel);
   owner.after(() => fabric[Symbol.dispose]());
   fabric.shell("ip link add sw0 type bridge mcast_snooping 0; ip link set sw0 up");
   return fabric;

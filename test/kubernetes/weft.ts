@@ -16,8 +16,8 @@ export class WeftNetwork {
     this.#cluster = cluster;
   }
 
-  /** Resolves when all nodes are ready. The server is on the first. */
-  static async up(cluster: KubernetesCluster): Promise<WeftNetwork> {
+  /** Resolves when all nodes are ready. The server is on the first. `networks`: instead of those of `deploy/`. */
+  static async up(cluster: KubernetesCluster, networks = join(deploy, "networks.yaml")): Promise<WeftNetwork> {
     const weft = new WeftNetwork(cluster);
     const { kubectl, nodes } = cluster;
     const image = weftImage(cluster.imageFolder);
@@ -25,7 +25,6 @@ export class WeftNetwork {
     await kubectl.run("label", "node", nodes[0]?.name ?? "", "weft.dev/server=");
     await kubectl.run("apply", "--kustomize", weft.#overlay(image));
     await kubectl.run("--namespace=weft", "rollout", "status", "deployment/weft-server", "--timeout=120s");
-    const networks = join(deploy, "networks.yaml");
     await weft.#administer(
       `kubectl --namespace weft exec --stdin deployment/weft-server -- weft apply --file - <${networks}`,
     );
