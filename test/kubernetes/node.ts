@@ -15,6 +15,7 @@ export class KubernetesNode {
   readonly #pauseImage: string;
   readonly #families: Families;
   #kubelet: MachineProgram | undefined;
+  #proxy: MachineProgram | undefined;
 
   constructor(machine: Machine, pki: Pki, pauseImage: string, families: Families) {
     this.machine = machine;
@@ -62,23 +63,36 @@ export class KubernetesNode {
   #startKubernetes(): void {
     const isDual = this.#families === "dual";
     const { address, address6 } = this.machine;
-    const gates = isDual ? [dualStackGate] : [];
     this.#kubelet = this.machine.start(
       ...["kubelet", program("kubelet"), `--config=${this.#file("kubelet.json")}`],
       ...[`--kubeconfig=${this.#pki.kubeconfigOf(this.name)}`, `--hostname-override=${this.name}`],
-      ...[`--node-ip=${isDual ? `${address},${address6}` : address}`, "--container-runtime=remote", ...gates],
+      ...[`--node-ip=${isDual ? `${address},${address6}` : address}`, "--container-runtime=remote", ...this.#gates],
       ...["--container-runtime-endpoint=unix:///run/containerd/containerd.sock"],
       ...[`--pod-infra-container-image=${this.#pauseImage}`, "--root-dir=/var/lib/kubelet"],
       "--volume-plugin-dir=/var/lib/kubelet/volumeplugins",
     );
-    this.machine.start(
+    this.#startProxy(ranges(podSubnets, this.#families));
+  }
+
+  /** As an administrator does who has given its configuration another `clusterCIDR`. */
+  async restartProxy(clusterCidr: string): Promise<void> {
+    await this.#proxy?.end();
+    this.#startProxy(clusterCidr);
+  }
+
+  #startProxy(clusterCidr: string): void {
+    this.#proxy = this.machine.start(
       ...["kube-proxy", program("kube-proxy"), `--kubeconfig=${this.#pki.kubeconfigOf("proxy")}`],
-      ...[`--hostname-override=${this.name}`, "--proxy-mode=iptables", ...gates],
-      `--cluster-cidr=${ranges(podSubnets, this.#families)}`,
+      ...[`--hostname-override=${this.name}`, "--proxy-mode=iptables", `--cluster-cidr=${clusterCidr}`],
+      ...this.#gates,
       // These limits are the machine's, not those of a network namespace.
       ...["--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0"],
       "--conntrack-tcp-timeout-close-wait=0",
     );
+  }
+
+  get #gates(): string[] {
+    return this.#families === "dual" ? [dualStackGate] : [];
   }
 
   /** containerd does not start where it may not lower a process's oom_score_adj, unless it is told so. */

@@ -1,13 +1,16 @@
 /** weft as the network of a cluster's pods, installed as docs/kubernetes.md says. */
+import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { agentClient, serverClient } from "../../src/api/clients.ts";
+import { until } from "../support/cluster.ts";
 import type { KubernetesCluster } from "./cluster.ts";
 import { type Image, weftImage } from "./images.ts";
 import type { KubernetesNode } from "./node.ts";
 import { program } from "./programs.ts";
 
 const deploy = join(import.meta.dirname, "../../deploy");
+const overlayFolder = "overlay";
 
 export class WeftNetwork {
   readonly #cluster: KubernetesCluster;
@@ -28,7 +31,6 @@ export class WeftNetwork {
     await weft.#administer(
       `kubectl --namespace weft exec --stdin deployment/weft-server -- weft apply --file - <${networks}`,
     );
-    await weft.#administer(join(deploy, "join.sh"));
     for (const name of ["weft-agent", "weft-presence"])
       await kubectl.run("--namespace=weft", "rollout", "status", `daemonset/${name}`, "--timeout=120s");
     await cluster.ready();
@@ -43,6 +45,18 @@ export class WeftNetwork {
     return agentClient(machine.path("/run/weft/agent.sock"));
   }
 
+  /** Takes it away again; none of its networks has pods any more. */
+  async remove(): Promise<void> {
+    const { kubectl, nodes, folder } = this.#cluster;
+    await kubectl.run("--namespace=weft", "exec", "deployment/weft-server", "--", "weft", "network", "delete", "pods");
+    await until(async () => {
+      for (const node of nodes) assert.deepEqual((await this.agent(node).getStatus({})).networks, []);
+    });
+    await kubectl.run("delete", "--kustomize", join(folder, overlayFolder));
+    for (const { machine } of nodes)
+      await machine.run("sh", "-c", "rm -r /opt/cni/bin/weft /etc/cni/net.d/10-pods.conflist /var/lib/weft /run/weft");
+  }
+
   /** What an administrator types, with kubectl at hand. */
   async #administer(line: string): Promise<void> {
     const { control, kubectl } = this.#cluster;
@@ -52,7 +66,7 @@ export class WeftNetwork {
 
   /** The image under its own name, as an installation would say where its registry is. */
   #overlay({ name }: Image): string {
-    const folder = join(this.#cluster.folder, "overlay");
+    const folder = join(this.#cluster.folder, overlayFolder);
     mkdirSync(folder);
     const [newName, newTag] = name.split(":");
     const overlay = {
