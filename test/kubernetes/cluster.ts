@@ -12,6 +12,14 @@ import { Machine } from "./machine.ts";
 import { KubernetesNode } from "./node.ts";
 import { Pki } from "./pki.ts";
 
+export interface ClusterOptions {
+  /** Nodes beside the control plane's machine. Default 2. */
+  readonly count?: number;
+  readonly families?: Families;
+  /** The control plane's machine is a node as well, the last. Default false. */
+  readonly isControlNode?: boolean;
+}
+
 export class KubernetesCluster {
   readonly folder: string;
   readonly control: Machine;
@@ -35,7 +43,10 @@ export class KubernetesCluster {
   }
 
   /** Resolves when all nodes are known; they are not ready before there is a network. */
-  static async up(owner: Owner, count = 2, families: Families = "ipv4"): Promise<KubernetesCluster> {
+  static async up(
+    owner: Owner,
+    { count = 2, families = "ipv4", isControlNode = false }: ClusterOptions = {},
+  ): Promise<KubernetesCluster> {
     await removeLeftovers();
     const name = uniqueName();
     const folder = testDirectory(owner);
@@ -52,16 +63,14 @@ export class KubernetesCluster {
     const busybox = busyboxImage(images);
     await control.boot();
     await plane.start();
-    const nodes = Array.from(
-      { length: count },
-      (_, index) => new KubernetesNode(machine(`n${index + 1}`, index + 11), pki, busybox.name, families),
+    const workers = Array.from({ length: count }, (_, index) => machine(`n${index + 1}`, index + 11));
+    for (const worker of workers) await worker.boot();
+    const nodes = [...workers, ...(isControlNode ? [control] : [])].map(
+      (each) => new KubernetesNode(each, pki, busybox.name, families),
     );
-    for (const node of nodes) {
-      await node.machine.boot();
-      await node.install([busybox]);
-    }
+    for (const node of nodes) await node.install([busybox]);
     const cluster = new KubernetesCluster(folder, control, nodes, plane);
-    await until(async () => assert.equal((await plane.kubectl.list("nodes")).length, count));
+    await until(async () => assert.equal((await plane.kubectl.list("nodes")).length, nodes.length));
     await until(async () => {
       await plane.kubectl.get("serviceaccount", "default");
     });

@@ -16,10 +16,9 @@ import { WeftNetwork } from "./weft.ts";
 const left = [
   ["DNS should", "they ask for more than this cluster's DNS knows, and by images that no Debian package makes"],
   ["should be able to change the type from [A-Za-z]+ to ExternalName", "this cluster's DNS has no second names"],
-  ["Proxy version v1", "the API server is on a machine that is no node, and reaches no pods"],
 ] as const;
 
-const cluster = await KubernetesCluster.up({ after: () => {} });
+const cluster = await KubernetesCluster.up({ after: () => {} }, { isControlNode: true });
 const { control, kubectl, nodes } = cluster;
 const agnhost = agnhostImage(cluster.imageFolder);
 for (const node of nodes) await node.import(agnhost.archive);

@@ -13,14 +13,14 @@ import type { Machine } from "./machine.ts";
 import { fetchFrom, readyPods, webPod } from "./pods.ts";
 import { WeftNetwork } from "./weft.ts";
 
-const cluster = await KubernetesCluster.up(theWholeFile(), 2, "dual");
+const cluster = await KubernetesCluster.up(theWholeFile(), { families: "dual" });
 const { kubectl, control, nodes } = cluster;
 const [one, two] = nodes.map(({ machine }) => machine) as [Machine, Machine];
 const networks = join(cluster.folder, "networks.yaml");
 const usual = readFileSync(join(import.meta.dirname, "../../deploy/networks.yaml"), "utf8");
 const declared = `subnets: [${podSubnets.join(", ")}]\nblockAssignment: declared\nblockSize: 256`;
 writeFileSync(networks, usual.replace(/^subnets: .*$/m, declared));
-await WeftNetwork.up(cluster, networks);
+await WeftNetwork.up(cluster, { networks });
 
 const addressesOf = ({ status }: Manifest): IpAddress[] => status.podIPs.map((each: Manifest) => ip(each.ip));
 /** An IPv6 address as URLs have it. */

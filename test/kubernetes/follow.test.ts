@@ -15,7 +15,7 @@ import type { Manifest } from "./kubectl.ts";
 import type { MachineProgram } from "./machine.ts";
 
 const owner = theWholeFile();
-const cluster = await KubernetesCluster.up(owner, 0);
+const cluster = await KubernetesCluster.up(owner, { count: 0 });
 const { kubectl, control, folder } = cluster;
 const dataDir = join(folder, "weft-server");
 mkdirSync(dataDir, { mode: 0o700 });

@@ -96,8 +96,8 @@ export class Machine {
       ip address add ${this.address6}/64 dev eth0 nodad
       ip link set eth0 up
       # Without a way out the host's own packets to services end before they are translated; the second is where clouds keep credentials.
-      [ ${number} = 1 ] || ip route add default via ${machineAddress(1)}
-      [ ${number} = 1 ] || ip route add default via ${machineAddress6(1)}
+      ip route add default ${number === 1 ? "dev eth0" : `via ${machineAddress(1)}`}
+      ip -6 route add default ${number === 1 ? "dev eth0" : `via ${machineAddress6(1)}`}
       ip route add unreachable 169.254.0.0/16`,
     );
   }

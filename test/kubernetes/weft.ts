@@ -1,6 +1,6 @@
 /** weft as the network of a cluster's pods, installed as docs/kubernetes.md says. */
 import assert from "node:assert/strict";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { agentClient, serverClient } from "../../src/api/clients.ts";
 import { until } from "../support/cluster.ts";
@@ -12,6 +12,11 @@ import { program } from "./programs.ts";
 const deploy = join(import.meta.dirname, "../../deploy");
 const overlayFolder = "overlay";
 
+export interface WeftNetworkOptions {
+  readonly networks?: string;
+  readonly patches?: readonly string[];
+}
+
 export class WeftNetwork {
   readonly #cluster: KubernetesCluster;
 
@@ -19,14 +24,20 @@ export class WeftNetwork {
     this.#cluster = cluster;
   }
 
-  /** Resolves when all nodes are ready. The server is on the first. `networks`: instead of those of `deploy/`. */
-  static async up(cluster: KubernetesCluster, networks = join(deploy, "networks.yaml")): Promise<WeftNetwork> {
+  /**
+   * Resolves when all nodes are ready. The server is on the first. `networks`: instead of those of `deploy/`; `patches`: files of `deploy/` that an
+   * installation may add.
+   */
+  static async up(
+    cluster: KubernetesCluster,
+    { networks = join(deploy, "networks.yaml"), patches = [] }: WeftNetworkOptions = {},
+  ): Promise<WeftNetwork> {
     const weft = new WeftNetwork(cluster);
     const { kubectl, nodes } = cluster;
     const image = weftImage(cluster.imageFolder);
     for (const node of nodes) await node.import(image.archive);
     await kubectl.run("label", "node", nodes[0]?.name ?? "", "weft.dev/server=");
-    await kubectl.run("apply", "--kustomize", weft.#overlay(image));
+    await kubectl.run("apply", "--kustomize", weft.#overlay(image, patches));
     await kubectl.run("--namespace=weft", "rollout", "status", "deployment/weft-server", "--timeout=120s");
     await weft.#administer(
       `kubectl --namespace weft exec --stdin deployment/weft-server -- weft apply --file - <${networks}`,
@@ -65,7 +76,7 @@ export class WeftNetwork {
   }
 
   /** The image under its own name, as an installation would say where its registry is. */
-  #overlay({ name }: Image): string {
+  #overlay({ name }: Image, patches: readonly string[]): string {
     const folder = join(this.#cluster.folder, overlayFolder);
     mkdirSync(folder);
     const [newName, newTag] = name.split(":");
@@ -73,7 +84,10 @@ export class WeftNetwork {
       // What `resources` names with a newer kubectl.
       bases: [relative(folder, deploy)],
       images: [{ name: "localhost/weft", newName, newTag }],
+      // What `patches` does with a newer kubectl; it wants them in the overlay's own folder.
+      patchesStrategicMerge: patches,
     };
+    for (const patch of patches) copyFileSync(join(deploy, patch), join(folder, patch));
     writeFileSync(join(folder, "kustomization.yaml"), JSON.stringify(overlay));
     return folder;
   }
