@@ -18,9 +18,12 @@ const left = [
   ["should be able to change the type from [A-Za-z]+ to ExternalName", "this cluster's DNS has no second names"],
 ] as const;
 
+/** Characters of what is said of a case. */
+const longestFailure = 1_000;
+
 const cluster = await KubernetesCluster.up({ after: () => {} }, { isControlNode: true });
 const { control, kubectl, nodes } = cluster;
-const agnhost = agnhostImage(cluster.imageFolder);
+const agnhost = await agnhostImage(cluster.imageFolder);
 for (const node of nodes) await node.import(agnhost.archive);
 await WeftNetwork.up(cluster);
 const dns = new ClusterDns(control, kubectl);
@@ -41,7 +44,7 @@ const cases = readdirSync(reports)
   .flatMap((name) => casesIn(readFileSync(join(reports, name), "utf8")));
 for (const { name, seconds, failure } of cases) {
   console.log(`${failure === undefined ? "passed" : "FAILED"}  ${`${seconds}`.padStart(4)} s  ${name}`);
-  if (failure !== undefined) console.log(`        ${failure}`);
+  if (failure !== undefined) console.log(`        ${failure.slice(0, longestFailure)}`);
 }
 for (const [name, reason] of left) console.log(`left out        ${name}…: ${reason}`);
 const failed = cases.filter(({ failure }) => failure !== undefined).length;

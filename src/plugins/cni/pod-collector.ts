@@ -16,7 +16,8 @@ export class PodCollector {
   /** Takes an attachment away, in turn with the runtime's calls about it. */
   readonly #release: (attachment: Attachment) => Promise<void>;
   #isClosed = false;
-  #isLooking = false;
+  /** It will look, or is looking and will again if there is anything left. */
+  #isAwake = false;
   #cancel: () => void = () => {};
 
   constructor(agent: Agent, release: (attachment: Attachment) => Promise<void>) {
@@ -31,13 +32,12 @@ export class PodCollector {
 
   /** Looks soon, and again as long as there is something of pods that are not told of. */
   look(): void {
-    if (this.#isClosed || this.#isLooking) return;
-    this.#cancel();
+    if (this.#isClosed || this.#isAwake) return;
+    this.#isAwake = true;
     this.#cancel = this.#agent.options.clock.after(lookAgain, () => void this.#collect());
   }
 
   async #collect(): Promise<void> {
-    this.#isLooking = true;
     const { attached, pods, options } = this.#agent;
     let isAnyLeft = false;
     for (const attachment of [...attached.values()]) {
@@ -51,7 +51,7 @@ export class PodCollector {
         options.logger.warn({ endpoint: id, error: messageOf(error) }, "what a pod has left is taken away later"),
       );
     }
-    this.#isLooking = false;
+    this.#isAwake = false;
     if (isAnyLeft) this.look();
   }
 }
