@@ -65,7 +65,7 @@ export class WeftNetwork {
     });
     await kubectl.run("delete", "--kustomize", join(folder, overlayFolder));
     for (const { machine } of nodes)
-      await machine.run("sh", "-c", "rm -r /opt/cni/bin/weft /etc/cni/net.d/10-pods.conflist /var/lib/weft /run/weft");
+      await machine.run("sh", "-c", "rm -r /opt/cni/bin/weft /etc/cni/net.d/10-weft.conflist /var/lib/weft /run/weft");
   }
 
   /** What an administrator types, with kubectl at hand. */
