@@ -51,6 +51,7 @@ const network: Network = {
   vlanTags: true,
   antiSpoof: false,
   stormControl: { port: 0, network: 7 },
+  blockAssignment: "automatic",
   policyDefault: "deny",
   hostAccess: false,
   peers: [],
@@ -61,6 +62,7 @@ const routed: Network = {
   encapsulation: "gre",
   gateways: [],
   blockSize: 256,
+  blockAssignment: "declared",
   port: 0,
   flood: "head-end",
   arpSuppression: true,
@@ -337,11 +339,15 @@ test("what is no error of weft becomes one", () => {
 });
 
 test("a token is read as it was written, and not when a part is missing", () => {
-  const token = { secret: "s".repeat(32), fingerprint: "f".repeat(43) };
-  assert.deepEqual(parseToken(`${formatToken(token)}\n`), { ok: true, value: token });
+  const fingerprint = "f".repeat(43);
+  const token = { issuer: "weft", secret: "s".repeat(32), fingerprint } as const;
+  for (const each of [token, { issuer: "vouched", secret: "head.-_.signature", fingerprint } as const])
+    assert.deepEqual(parseToken(`${formatToken(each)}\n`), { ok: true, value: each });
   for (const text of [
     "",
     "weft-",
+    `vouched-.${fingerprint}`,
+    `vouched-two words.${fingerprint}`,
     formatToken(token).slice(1),
     formatToken(token).slice(0, -1),
     `${formatToken(token)}x`,

@@ -1,3 +1,4 @@
+import { type Cidr, parseCidr } from "../base/cidr.ts";
 import type { WeftError } from "../base/errors.ts";
 import { ok, type Result } from "../base/result.ts";
 import type { NetworkChange } from "../model/phase.ts";
@@ -58,9 +59,21 @@ export const networkState = codec(
 export const nodeSettings = codec(
   NodeSettingsSchema,
   (settings: NodeSettings & { readonly name: string }) => asFields(settings),
-  ({ name, labels, approved, drained }) => {
+  ({ name, labels, approved, drained, blocks }) => {
     const vteps = vtepsFromMessage(approved ?? { ipv4: "", ipv6: "" });
     if (!vteps.ok) return wrong("settings of node", name, vteps.error);
-    return ok({ name, labels, approved: vteps.value, ...(drained ? { drained: true as const } : {}) });
+    const prefixes: Cidr[] = [];
+    for (const block of blocks) {
+      const prefix = parseCidr(block);
+      if (!prefix.ok) return wrong("settings of node", name, prefix.error);
+      prefixes.push(prefix.value);
+    }
+    return ok({
+      name,
+      labels,
+      approved: vteps.value,
+      ...(drained ? { drained: true as const } : {}),
+      ...(prefixes.length === 0 ? {} : { blocks: prefixes }),
+    });
   },
 );

@@ -27,6 +27,8 @@ export interface HoldingRequest extends Pick<Endpoint, "id" | "ips"> {
   readonly mac?: MacAddress;
   /** Whose blocks the addresses are of, in an l3 network. */
   readonly node: string;
+  /** The only blocks that the node may come to own. Absent: any. */
+  readonly blocks?: readonly Cidr[];
 }
 
 /** The part of a network that decides its addresses. */
@@ -247,13 +249,20 @@ export class AddressPool {
   }
 
   #needOf(
-    { id, node }: HoldingRequest,
+    { id, node, blocks }: HoldingRequest,
     wanted: ReadonlyMap<SubnetAddresses, IpAddress>,
     now: number,
   ): Result<BlockNeed | undefined, WeftError> {
     for (const pool of this.#subnets) {
       const address = wanted.get(pool);
-      const need = pool.need(node, address, now);
+      const need = pool.need(node, address, now, blocks);
+      if (!need.ok && address === undefined)
+        return this.#refuse(
+          "failed-precondition",
+          `give an address of ${pool.subnet} to endpoint ${id} on node ${node}`,
+          need.error,
+          `declare one: weft node set ${node} --block PREFIX; of nodes of Kubernetes spec.podCIDR says it`,
+        );
       if (!need.ok)
         return this.#refuse(
           "already-exists",

@@ -55,6 +55,34 @@ describe("the block to claim", () => {
     assert.equal(needed(pool, "newer", quarantine + 1), "10.0.0.12/30");
   });
 
+  it("is one of those declared for the node, where they are; otherwise the error says why not", () => {
+    const pool = new BlockPool(cidr("10.0.0.0/28"), 4, quarantine);
+    const declared = ["10.0.0.4/30", "10.0.0.8/30", "10.0.0.8/29", "192.0.2.0/30"].map(cidr);
+    const of = (node: string, blocks = declared): string => {
+      const need = pool.need(node, undefined, 0, blocks);
+      return need.ok ? (need.value?.block ?? "room") : need.error;
+    };
+    assert.equal(of("h1"), "10.0.0.4/30");
+    pool.own(cidr("10.0.0.4/30"), "h1");
+    assert.equal(of("h1"), "room");
+    pool.take(ip("10.0.0.6"), "a");
+    assert.equal(of("h1"), "10.0.0.8/30");
+    pool.own(cidr("10.0.0.8/30"), "h2");
+    assert.equal(
+      of("h1"),
+      "no block that is declared for node h1 has room: 10.0.0.4/30 is full; 10.0.0.8/30 is node h2's; " +
+        "10.0.0.8/29 is no block of the network, whose blockSize makes them /30",
+    );
+    assert.equal(of("h3", []), "no block of 10.0.0.0/28 is declared for node h3");
+    pool.disown(cidr("10.0.0.8/30"), "h2", 0);
+    assert.equal(
+      of("h3", [cidr("10.0.0.8/30")]),
+      "no block that is declared for node h3 has room: 10.0.0.8/30 was node h2's a moment ago and comes free in 60 s",
+    );
+    const wanted = pool.need("h3", ip("10.0.0.2"), 0, []);
+    assert.equal(wanted.ok ? "" : wanted.error, "it is in block 10.0.0.0/30, which is not declared for node h3");
+  });
+
   it("is not one that another claims, until that claim has failed", () => {
     const pool = new BlockPool(cidr("10.0.0.0/29"), 4, quarantine);
     pool.claim(cidr("10.0.0.0/30"), "h1");

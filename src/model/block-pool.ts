@@ -1,4 +1,4 @@
-import { addressAt, type Cidr, cidrOf, cidrSize, networkAddress } from "../base/cidr.ts";
+import { addressAt, type Cidr, cidrOf, cidrSize, cidrsOverlap, networkAddress, prefixLengthOf } from "../base/cidr.ts";
 import { type Duration, formatDuration, milliseconds } from "../base/duration.ts";
 import { type IpAddress, ipToBigInt } from "../base/ip.ts";
 import { err, ok, type Result } from "../base/result.ts";
@@ -117,10 +117,16 @@ export class BlockPool implements SubnetAddresses {
     return reason === undefined ? undefined : `${reason} of block ${block}`;
   }
 
-  need(node: string, wanted: IpAddress | undefined, now: number): Result<BlockNeed | undefined, string> {
-    if (wanted !== undefined) return this.#needOf(wanted, node, now);
+  need(
+    node: string,
+    wanted: IpAddress | undefined,
+    now: number,
+    declared?: readonly Cidr[],
+  ): Result<BlockNeed | undefined, string> {
+    if (wanted !== undefined) return this.#needOf(wanted, node, now, declared);
     const address = this.next(node, now);
     if (address.ok) return ok(undefined);
+    if (declared !== undefined) return this.#needOfDeclared(node, now, declared);
     const block = this.#nextFree(now);
     if (block !== undefined) return ok({ subnet: this.subnet, block });
     const [oldest] = this.#released.values();
@@ -172,15 +178,61 @@ export class BlockPool implements SubnetAddresses {
   setGateway(): void {}
 
   /** A node may have a wanted address of its own blocks, or of one that is free and becomes its own. */
-  #needOf(wanted: IpAddress, node: string, now: number): Result<BlockNeed | undefined, string> {
+  #needOf(
+    wanted: IpAddress,
+    node: string,
+    now: number,
+    declared: readonly Cidr[] | undefined,
+  ): Result<BlockNeed | undefined, string> {
     const block = this.blockOf(wanted);
+    const need = this.#needOfBlock(block, node, now);
+    if (!need.ok) {
+      const { node: owner, freeIn } = need.error;
+      if (freeIn === undefined) return err(`it is in block ${block} of node ${owner}`);
+      return err(`it is in block ${block}, which node ${owner} gave up a moment ago; it comes free in ${freeIn}`);
+    }
+    if (need.value !== undefined && declared?.includes(block) === false)
+      return err(`it is in block ${block}, which is not declared for node ${node}`);
+    return need;
+  }
+
+  /** The first of the blocks that the node can have; it has no room in those that it owns. */
+  #needOfDeclared(node: string, now: number, declared: readonly Cidr[]): Result<BlockNeed | undefined, string> {
+    const own = declared.filter((block) => cidrsOverlap(block, this.subnet));
+    if (own.length === 0) return err(`no block of ${this.subnet} is declared for node ${node}`);
+    const reasons: string[] = [];
+    for (const block of own) {
+      if (prefixLengthOf(block) !== this.#prefixLength) {
+        reasons.push(`${block} is no block of the network, whose blockSize makes them /${this.#prefixLength}`);
+        continue;
+      }
+      const need = this.#needOfBlock(block, node, now);
+      if (!need.ok) {
+        const { node: owner, freeIn } = need.error;
+        reasons.push(
+          freeIn === undefined
+            ? `${block} is node ${owner}'s`
+            : `${block} was node ${owner}'s a moment ago and comes free in ${freeIn}`,
+        );
+      } else if (need.value === undefined) reasons.push(`${block} is full`);
+      else return need;
+    }
+    return err(`no block that is declared for node ${node} has room: ${reasons.join("; ")}`);
+  }
+
+  /** Whether the node owns it, or can; if not: who does, or did, and when it comes free. */
+  #needOfBlock(
+    block: Cidr,
+    node: string,
+    now: number,
+  ): Result<BlockNeed | undefined, { readonly node: string; readonly freeIn?: string }> {
     const owner = this.#blocks.get(block)?.node ?? this.#claims.get(block);
     if (owner === node) return ok(this.#blocks.has(block) ? undefined : { subnet: this.subnet, block });
-    if (owner !== undefined) return err(`it is in block ${block} of node ${owner}`);
+    if (owner !== undefined) return err({ node: owner });
     const released = this.#released.get(block);
     if (released === undefined || !this.isInQuarantine(block, now)) return ok({ subnet: this.subnet, block });
-    const wait = formatDuration(milliseconds(released.at + this.#quarantine - now));
-    return err(`it is in block ${block}, which node ${released.node} gave up a moment ago; it comes free in ${wait}`);
+    const freeIn = formatDuration(milliseconds(released.at + this.#quarantine - now));
+    return err({ node: released.node, freeIn });
   }
 
   /** The lowest block that may be claimed. */

@@ -372,6 +372,23 @@ const table: [string, WeftError[], [ErrorCode, string, hint: string | undefined]
     ],
   ],
   [
+    "who chooses blocks, with blocks",
+    checkNetworkChange(
+      network({ mode: "l3" }),
+      draft({ mode: "l3", blockAssignment: "declared" }),
+      given,
+      [],
+      [{ node: "h1", cidr: cidr("10.0.0.0/26") }],
+    ),
+    [
+      [
+        "failed-precondition",
+        "change network blue-net: blockAssignment cannot change while nodes own blocks: 10.0.0.0/26 of h1",
+        "create another network and move the endpoints there",
+      ],
+    ],
+  ],
+  [
     "block size without blocks, and where it means nothing",
     [
       ...checkNetworkChange(network({ mode: "l3" }), draft({ mode: "l3", blockSize: 32 }), given, [], []),

@@ -186,8 +186,9 @@ export function checkNetworkChange(
     errors.push(new WeftError({ code: "failed-precondition", attempted, reason, hint }));
   }
   const hasOtherBlocks = before.mode === "l3" && (hasOtherSubnets || before.blockSize !== after.blockSize);
-  if (hasOtherBlocks && owned.length > 0) {
-    const field = hasOtherSubnets ? "subnets" : "blockSize";
+  const isAssignedOtherwise = before.mode === "l3" && before.blockAssignment !== after.blockAssignment;
+  if ((hasOtherBlocks || isAssignedOtherwise) && owned.length > 0) {
+    const field = hasOtherSubnets ? "subnets" : hasOtherBlocks ? "blockSize" : "blockAssignment";
     const listedBlocks = listed(owned.map(({ cidr, node }) => `${cidr} of ${node}`));
     const reason = `${field} cannot change while nodes own blocks: ${listedBlocks}`;
     const hint = "create another network and move the endpoints there";

@@ -37,6 +37,7 @@ const allowed: object[] = [
   { egress: true, hostAccess: true, gateways: ["10.0.0.1"] },
   { ...l3, egress: true, hostAccess: true },
   { ...l3, blockSize: 4, subnets: ["10.0.0.0/30"] },
+  { ...l3, blockAssignment: "declared" },
   { dhcp: {}, subnets: ["169.254.1.0/24"] },
   { dhcp: {}, subnets: ["169.254.169.0/24"] },
   { subnets: ["169.254.0.0/24"] },
@@ -150,6 +151,10 @@ const refused: [fields: object, ...problems: string[]][] = [
     "gateways: found 10.0.0.1; allowed: none with mode l3: each block has a gateway of its own",
   ],
   [{ ...l3, blockSize: 48 }, "blockSize: found 48; allowed: a power of two, 4 to 65536"],
+  [
+    { blockAssignment: "declared" },
+    "blockAssignment: found declared; allowed: automatic with mode l2, which has no blocks",
+  ],
   [
     { ...l3, blockSize: 512 },
     "subnets[0]: found 10.0.0.0/24; allowed: a prefix with room for a block of 512 addresses",

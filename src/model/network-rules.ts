@@ -166,8 +166,13 @@ function* discoveryProblems(network: NetworkDraft): Generator<FieldProblem> {
     );
 }
 
-function* blockProblems({ mode, blockSize, subnets, gateways }: NetworkDraft): Generator<FieldProblem> {
-  if (mode === "l2") return;
+function* blockProblems(network: NetworkDraft): Generator<FieldProblem> {
+  const { mode, blockSize, blockAssignment, subnets, gateways } = network;
+  if (mode === "l2") {
+    if (blockAssignment === "declared")
+      yield fieldProblem(["blockAssignment"], blockAssignment, "automatic with mode l2, which has no blocks");
+    return;
+  }
   if (gateways.length > 0)
     yield fieldProblem(["gateways"], gateways.join(", "), "none with mode l3: each block has a gateway of its own");
   if (!Number.isInteger(Math.log2(blockSize)) || blockSize < smallestBlock)

@@ -81,6 +81,11 @@ export interface Network {
   readonly gateways: readonly IpAddress[];
   /** l3: addresses of each block, a power of two, 4…65536. Default 64. */
   readonly blockSize: number;
+  /**
+   * l3: which block a node comes to own. `automatic` (default): the lowest that is free, when its endpoints need one. `declared`: those
+   * that {@link NodeSettings} name, and no others.
+   */
+  readonly blockAssignment: "automatic" | "declared";
   /** Octets of the largest inner IP packet. Absent: the smallest underlay MTU of all nodes less the headers. */
   readonly mtu?: number;
   /** UDP destination port of the tunnel. Default: that of the encapsulation. 0: it does not run over UDP. */
@@ -211,6 +216,8 @@ export interface NodeSettings {
   readonly approved: VtepAddresses;
   /** It gets no new endpoints. Absent: it does. */
   readonly drained?: true;
+  /** What it may own of networks with `blockAssignment: declared`. Absent: nothing. */
+  readonly blocks?: readonly Cidr[];
 }
 
 /** A pod that an orchestrator has put on a node: what its interfaces there get. Nobody but that node is told. */

@@ -39,6 +39,7 @@ describe("what is left out", () => {
     flood: "head-end",
     arpSuppression: true,
     blockSize: 64,
+    blockAssignment: "automatic",
     discovery: "control-plane",
     vteps: [],
     learning: "control-plane",
@@ -182,7 +183,7 @@ const refusals: Row[] = [
   [
     network({ port: -1, gateways: ["10.0.1.1"], vlan: 5 }),
     "port: found -1; allowed: a UDP port, 0 to 65535",
-    "vlan: found a field of this name; allowed: the fields name, tenant, mode, encapsulation, vni, subnets, gateways, blockSize, mtu, port, underlay, flood, arpSuppression, discovery, multicast, vteps, learning, learningLimit, ageing, vlanTags, antiSpoof, stormControl, policyDefault, dhcp, names, crossSubnet, egress, egressBlocked, hostAccess, bandwidth, endpointBandwidth, dscp, nodeSelector, gateway, peers, changeTimeout",
+    "vlan: found a field of this name; allowed: the fields name, tenant, mode, encapsulation, vni, subnets, gateways, blockSize, blockAssignment, mtu, port, underlay, flood, arpSuppression, discovery, multicast, vteps, learning, learningLimit, ageing, vlanTags, antiSpoof, stormControl, policyDefault, dhcp, names, crossSubnet, egress, egressBlocked, hostAccess, bandwidth, endpointBandwidth, dscp, nodeSelector, gateway, peers, changeTimeout",
     "gateways[0]: found 10.0.1.1; allowed: an address in 10.0.0.0/24",
   ],
   [node({ vtepAddresses: {} }), "vtepAddresses: found neither ipv4 nor ipv6; allowed: one of them at least"],

@@ -260,6 +260,7 @@ const declaredNetworkSchema = fields({
   subnets,
   gateways,
   blockSize: integer(4, 65_536, "addresses of a block, a power of two").default(64),
+  blockAssignment: oneOf("automatic", "declared").default("automatic"),
   mtu: mtu.optional(),
   // Absent: the port that IANA gave the encapsulation.
   port: integer(0, 65_535, "a UDP port").optional(),
@@ -338,6 +339,7 @@ const nodeSchema = fields({ ...nodeShape, generation: integer(0, 0xffff_ffff, "a
 const nodeSettingsSchema = fields({
   labels,
   approved: vtepAddresses,
+  blocks: z.array(text(parseCidr)).optional(),
 });
 
 const endpointDraftSchema = fields({

@@ -23,8 +23,16 @@ export interface SubnetAddresses {
   ownerOf(address: IpAddress): string | undefined;
   /** Why no endpoint gets this address: `the gateway of 10.0.0.0/24`. */
   reservedReason(address: IpAddress): string | undefined;
-  /** What `node` lacks for this address, or for any when none is wanted; an error says why it cannot have it. */
-  need(node: string, wanted: IpAddress | undefined, now: number): Result<BlockNeed | undefined, string>;
+  /**
+   * What `node` lacks for this address, or for any when none is wanted; an error says why it cannot have it. `declared`: the only blocks
+   * that it may come to own; absent: any.
+   */
+  need(
+    node: string,
+    wanted: IpAddress | undefined,
+    now: number,
+    declared?: readonly Cidr[],
+  ): Result<BlockNeed | undefined, string>;
   /** An address for an endpoint of `node`; otherwise when the next one comes free, if one is in quarantine. */
   next(node: string, now: number): Result<IpAddress, { readonly freeAt: number | undefined }>;
   /** The caller has made sure that the address is in the subnet, not reserved and not taken by another. */

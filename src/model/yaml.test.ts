@@ -39,6 +39,7 @@ subnets: [10.0.0.0/24, fd00::/64]
         flood: "head-end",
         arpSuppression: true,
         blockSize: 64,
+        blockAssignment: "automatic",
         discovery: "control-plane",
         vteps: [],
         learning: "control-plane",

@@ -291,13 +291,17 @@ function settingsOf({ ledger: { state } }: Control, name: string) {
 }
 
 /** What an administrator says of a node, checked field by field. */
-function nodeChangeOf({ name, labels, removedLabels, approved, drained }: SetNodeRequest) {
+function nodeChangeOf({ name, labels, removedLabels, approved, drained, blocks }: SetNodeRequest) {
   const attempted = `set node ${JSON.stringify(name.slice(0, 80))}`;
   const node = parseNodeName(name);
   if (!node.ok) throw new WeftError({ code: "invalid-argument", attempted, reason: `the name is not ${node.error}` });
   const vteps = Object.entries({ ipv4: approved?.ipv4 ?? "", ipv6: approved?.ipv6 ?? "" });
   const settings = valid(
-    parseNodeSettings({ labels, approved: Object.fromEntries(vteps.filter(([, address]) => address !== "")) }),
+    parseNodeSettings({
+      labels,
+      approved: Object.fromEntries(vteps.filter(([, address]) => address !== "")),
+      blocks: blocks?.prefixes ?? [],
+    }),
     attempted,
   );
   const change: NodeSettingsChange = {
@@ -305,6 +309,7 @@ function nodeChangeOf({ name, labels, removedLabels, approved, drained }: SetNod
     removedLabels,
     ...(approved === undefined ? {} : { approved: settings.approved }),
     ...(drained === undefined ? {} : { drained }),
+    ...(blocks === undefined ? {} : { blocks: settings.blocks ?? [] }),
   };
   return { name, change };
 }

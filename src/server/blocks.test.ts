@@ -92,6 +92,49 @@ test("a wanted address lies in a block of the node, or in a free one", async (t)
   assert.deepEqual(blocksOf(authority), ["10.0.0.16/29 h1 1"]);
 });
 
+test("where blocks are declared a node has those that are for it, and gives them back when they are not any more", async (t) => {
+  const authority = await openAuthority(t);
+  const { nodes, endpoints, clock } = authority;
+  const declare = (name: string, ...blocks: string[]) =>
+    nodes.set(name, { labels: {}, removedLabels: [], blocks: blocks.map(cidr) });
+  await addNodes(authority, 2);
+  await addNetwork(authority, {
+    ...{ ...l3, subnets: ["10.0.0.0/16", "fd00::/112"], blockSize: 256, blockAssignment: "declared" },
+  });
+  await assert.rejects(create(authority, h1, 1), refusal("failed-precondition", /no block of .* declared for node h1/));
+  await declare("h1", "10.0.7.0/24");
+  await assert.rejects(create(authority, h1, 1), refusal("failed-precondition", /no block of fd00::\/112 is declared/));
+  await declare("h1", "10.0.7.0/24", "fd00::700/120");
+  assert.equal(await create(authority, h1, 1), "10.0.7.2,fd00::702");
+  assert.equal(await create(authority, h1, 2, ["10.0.7.9"]), "10.0.7.9,fd00::703");
+  assert.deepEqual(blocksOf(authority), ["10.0.7.0/24 h1 1", "fd00::700/120 h1 1"]);
+  await assert.rejects(
+    create(authority, h1, 3, ["10.0.8.9"]),
+    refusal("already-exists", /block 10\.0\.8\.0\/24, which is not declared for node h1/),
+  );
+  const occupied = /endpoints on it have addresses of block 10\.0\.7\.0\/24/;
+  await assert.rejects(declare("h1", "10.0.8.0/24", "fd00::700/120"), refusal("failed-precondition", occupied));
+  await endpoints.release(h1, [1, 2].map(endpointId));
+  await declare("h1", "10.0.8.0/24", "fd00::700/120");
+  await declare("h2", "10.0.7.0/24", "fd00::800/120");
+  await assert.rejects(create(authority, h2, 4), refusal("failed-precondition", /10\.0\.7\.0\/24 is node h1's/));
+  clock.advance(seconds(5));
+  await settled(() => blocksOf(authority).includes("10.0.7.0/24 gone 1"));
+  await assert.rejects(
+    create(authority, h2, 4),
+    refusal("failed-precondition", /10\.0\.7\.0\/24 was node h1's .* 60 s/),
+  );
+  assert.equal(await create(authority, h1, 5), "10.0.8.2,fd00::704");
+  clock.advance(seconds(60));
+  assert.equal(await create(authority, h2, 4), "10.0.7.2,fd00::802");
+  assert.deepEqual(blocksOf(authority).sort(), [
+    "10.0.7.0/24 h2 2",
+    "10.0.8.0/24 h1 1",
+    "fd00::700/120 h1 1",
+    "fd00::800/120 h2 1",
+  ]);
+});
+
 test("a deleted node's blocks are nobody's for 60 s, also after a restart; then with a higher generation", async (t) => {
   const before = await openAuthority(t);
   await addNodes(before, 2);

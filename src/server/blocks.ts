@@ -2,6 +2,7 @@ import type { NodeIdentity } from "../api/node-uri.ts";
 import type { Cidr } from "../base/cidr.ts";
 import { formatDuration, milliseconds, seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
+import type { Network } from "../model/resources.ts";
 import type { BlockNeed } from "../model/subnet-pool.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
 import { claimIn } from "./hold.ts";
@@ -10,7 +11,7 @@ import type { Ledger } from "./ledger.ts";
 import { type BlockState, records } from "./records.ts";
 import { Repetition } from "./repetition.ts";
 import { requireSelected } from "./selection.ts";
-import type { NetworkEntry, StoredBlock } from "./state.ts";
+import type { NetworkEntry, State, StoredBlock } from "./state.ts";
 
 /** Blocks released in one transaction. */
 const chunkLimit = 100;
@@ -20,6 +21,15 @@ const sweepInterval = seconds(5);
 interface NetworkBlock {
   readonly entry: NetworkEntry;
   readonly cidr: Cidr;
+}
+
+/** The only blocks that a node may come to own in a network; `undefined`: any. */
+export function declaredBlocks(
+  { nodeSettings }: Pick<State, "nodeSettings">,
+  { blockAssignment }: Pick<Network, "blockAssignment">,
+  node: string,
+): readonly Cidr[] | undefined {
+  return blockAssignment === "automatic" ? undefined : (nodeSettings.get(node)?.value.blocks ?? []);
 }
 
 /**
@@ -66,6 +76,17 @@ export class Blocks {
     } finally {
       this.#claims.delete(key);
     }
+  }
+
+  /** Whether endpoints of the node have addresses of the block because it was declared for it. */
+  isUsed(node: string, block: Cidr): boolean {
+    const { state } = this.#ledger;
+    return [...(state.hosted.get(node) ?? [])].some(
+      (entry) =>
+        entry.network.blockAssignment === "declared" &&
+        entry.blocks.get(block)?.node === node &&
+        entry.pool.blocksAt(block)?.isEmpty(block) === false,
+    );
   }
 
   /** Releases all blocks of a node, but such as get an endpoint meanwhile. */
@@ -189,13 +210,26 @@ export class Blocks {
     return isKnown && entry.pool.blocksAt(cidr)?.isInQuarantine(cidr, this.#ledger.clock.monotonic()) === true;
   }
 
-  /** Ends releases that were cut short. */
+  /** Ends releases that were cut short, and releases what is not declared for its owner any more. */
   async #sweep(): Promise<void> {
     for (const [key, place] of this.#takenBack) if (!this.#isWaiting(place)) this.#takenBack.delete(key);
     for (const entry of [...this.#ledger.state.networks.values()]) {
+      const attempted = `release blocks of network ${entry.network.name}`;
       const places = Array.from(entry.closingBlocks, (cidr) => ({ entry, cidr }));
       for (let start = 0; start < places.length; start += chunkLimit)
-        await this.#settle(places.slice(start, start + chunkLimit), `release blocks of network ${entry.network.name}`);
+        await this.#settle(places.slice(start, start + chunkLimit), attempted);
+      for (const { cidr, node } of this.#undeclared(entry)) await this.#release([{ entry, cidr }], node, attempted);
     }
+  }
+
+  /** Blocks without endpoints whose owner may not come to own them. */
+  #undeclared(entry: NetworkEntry): StoredBlock[] {
+    if (entry.network.blockAssignment === "automatic") return [];
+    const { state } = this.#ledger;
+    return [...entry.ownedBlocks()].filter(
+      ({ cidr, node }) =>
+        declaredBlocks(state, entry.network, node)?.includes(cidr) === false &&
+        entry.pool.blocksAt(cidr)?.isEmpty(cidr) === true,
+    );
   }
 }

@@ -10,7 +10,7 @@ import { formatProblem } from "../model/problem.ts";
 import type { Endpoint } from "../model/resources.ts";
 import type { EndpointDraft } from "../model/schema.ts";
 import type { Condition, Operation, Transaction } from "../store/store.ts";
-import type { Blocks } from "./blocks.ts";
+import { type Blocks, declaredBlocks } from "./blocks.ts";
 import { claimIn } from "./hold.ts";
 import type { Identities } from "./identities.ts";
 import { contended, type Ledger } from "./ledger.ts";
@@ -179,7 +179,8 @@ export class Endpoints {
       const entry = requireNetwork(this.#ledger.state, draft.network, attempted);
       this.requireFit(caller.name, entry, attempted);
       const { clock } = this.#ledger;
-      const request = { ...draft, node: caller.name };
+      const blocks = declaredBlocks(this.#ledger.state, entry.network, caller.name);
+      const request = { ...draft, node: caller.name, ...(blocks === undefined ? {} : { blocks }) };
       this.#requireFree(entry, request, attempted);
       const need = entry.pool.need(request, clock.monotonic());
       if (!need.ok) throw need.error;

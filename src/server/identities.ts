@@ -5,7 +5,7 @@ import { equalBytes } from "../base/bytes.ts";
 import { type Duration, formatDuration, hours, minutes, seconds } from "../base/duration.ts";
 import { WeftError } from "../base/errors.ts";
 import { parseNodeName } from "../model/names.ts";
-import type { Condition, Operation } from "../store/store.ts";
+import type { Condition, Operation, Transaction } from "../store/store.ts";
 import {
   type CertificateAuthority,
   type CertificateRequest,
@@ -16,6 +16,7 @@ import type { Ledger } from "./ledger.ts";
 import { type Identity, records, remove, tokens } from "./records.ts";
 import { Repetition } from "./repetition.ts";
 import type { Versioned } from "./state.ts";
+import type { Voucher } from "./voucher.ts";
 
 const shortestTokenLifetime = seconds(1);
 const longestTokenLifetime = hours(7 * 24);
@@ -24,6 +25,8 @@ const renewalGrace = hours(30 * 24);
 /** An expired token is remembered for this long, so that its bearer is told why it is refused. */
 const tokenMemory = hours(24);
 const tokenSweepInterval = minutes(10);
+/** Anyone may ask: so many at the same time are asked the voucher about. */
+const mostVouching = 16;
 
 /** What a node is given when it joins or renews; PEM. */
 export interface IssuedCertificate {
@@ -35,11 +38,15 @@ export interface IssuedCertificate {
 export class Identities {
   readonly #ledger: Ledger;
   readonly #authority: CertificateAuthority;
+  readonly #voucher: Voucher | undefined;
   readonly #sweeper: Repetition;
+  #vouching = 0;
 
-  constructor(ledger: Ledger, authority: CertificateAuthority) {
+  /** Without a voucher nodes join with tokens of the server's alone. */
+  constructor(ledger: Ledger, authority: CertificateAuthority, voucher?: Voucher) {
     this.#ledger = ledger;
     this.#authority = authority;
+    this.#voucher = voucher;
     this.#sweeper = new Repetition(ledger, tokenSweepInterval, "forget expired tokens", () => this.#sweep());
   }
 
@@ -63,13 +70,14 @@ export class Identities {
       conditions: [{ key: operation.key, revision: 0 }],
       operations: [operation],
     }));
-    return { token: formatToken({ secret, fingerprint: this.#authority.fingerprint }), expires };
+    return { token: formatToken({ issuer: "weft", secret, fingerprint: this.#authority.fingerprint }), expires };
   }
 
   /**
    * Consumes a token and registers the node's name, both or neither. A name that has joined before gets a higher
    * generation: certificates of the older one are refused from then on. The same token with the same key and name
-   * gives the same node again, so that a node can repeat a join whose answer was lost.
+   * gives the same node again, so that a node can repeat a join whose answer was lost. One that is vouched for may join
+   * each time.
    */
   async join(token: string, node: string, certificateRequest: Uint8Array): Promise<IssuedCertificate> {
     const attempted = `join as node ${JSON.stringify(node.slice(0, 80))}`;
@@ -77,6 +85,8 @@ export class Identities {
     if (!name.ok) throw new WeftError({ code: "invalid-argument", attempted, reason: `the name is not ${name.error}` });
     const parsed = parseToken(token);
     if (!parsed.ok) throw refusedToken(attempted, `the token cannot be read: ${parsed.error}`);
+    if (parsed.value.issuer === "vouched")
+      return this.#joinVouched(parsed.value.secret, node, certificateRequest, attempted);
     const hash = hashOf(parsed.value.secret);
     const key = tokens.key(hash);
     // Anyone may ask: nothing costly is done before the token is known.
@@ -100,24 +110,68 @@ export class Identities {
       }
       if (this.#ledger.clock.now() >= expires)
         throw refusedToken(attempted, `the token expired at ${new Date(expires).toISOString()}`);
-      generation = (identity?.value.generation ?? 0) + 1;
-      const conditions: Condition[] = [
-        { key, revision: entry.revision },
-        { key: records.identity.key(node), revision: identity?.revision ?? 0 },
-      ];
-      const operations: Operation[] = [
-        tokens.put({ expires, used: { node, publicKeyHash: request.publicKeyHash, generation } }, hash),
-        records.identity.put({ generation, revoked: false }, node),
-      ];
-      const registered = this.#ledger.state.nodes.get(node);
-      if (registered !== undefined) {
-        conditions.push({ key: records.node.key(node), revision: registered.revision });
-        operations.push(records.node.put({ ...registered.value, generation }, node));
-      }
-      return { conditions, operations };
+      const next = this.#nextGeneration(node);
+      ({ generation } = next);
+      return {
+        conditions: [{ key, revision: entry.revision }, ...next.conditions],
+        operations: [
+          tokens.put({ expires, used: { node, publicKeyHash: request.publicKeyHash, generation } }, hash),
+          ...next.operations,
+        ],
+      };
     });
     this.#ledger.logger.info({ node, generation }, "node joined");
     return this.#issue(request, node, generation);
+  }
+
+  async #joinVouched(
+    token: string,
+    node: string,
+    certificateRequest: Uint8Array,
+    attempted: string,
+  ): Promise<IssuedCertificate> {
+    const voucher = this.#voucher;
+    if (voucher === undefined) throw refusedToken(attempted, "nobody vouches for nodes at this server");
+    if (this.#vouching >= mostVouching)
+      throw new WeftError({
+        code: "unavailable",
+        attempted,
+        reason: `${this.#vouching} others join at this moment`,
+        hint: "try again",
+      });
+    this.#vouching++;
+    const vouched = await voucher.nodeOf(token).finally(() => this.#vouching--);
+    if (vouched !== node)
+      throw new WeftError({
+        code: "permission-denied",
+        attempted,
+        reason: `the token is of node ${vouched}`,
+        hint: `let the agent have the name ${vouched}: WEFT_NODE`,
+      });
+    const request = await readRequest(certificateRequest, attempted);
+    let generation = 0;
+    await this.#ledger.commit(attempted, () => {
+      const next = this.#nextGeneration(node);
+      ({ generation } = next);
+      return next;
+    });
+    this.#ledger.logger.info({ node, generation }, "node joined, vouched for");
+    return this.#issue(request, node, generation);
+  }
+
+  /** What makes the node of this name another one from now on. */
+  #nextGeneration(node: string): Transaction & { readonly generation: number } {
+    const { identities, nodes } = this.#ledger.state;
+    const identity = identities.get(node);
+    const generation = (identity?.value.generation ?? 0) + 1;
+    const conditions: Condition[] = [{ key: records.identity.key(node), revision: identity?.revision ?? 0 }];
+    const operations: Operation[] = [records.identity.put({ generation, revoked: false }, node)];
+    const registered = nodes.get(node);
+    if (registered !== undefined) {
+      conditions.push({ key: records.node.key(node), revision: registered.revision });
+      operations.push(records.node.put({ ...registered.value, generation }, node));
+    }
+    return { generation, conditions, operations };
   }
 
   /** A new certificate for the same node and key. The old one may have expired, up to 30 days ago. */

@@ -18,9 +18,11 @@ import { formatToken, parseToken } from "../api/token.ts";
 import { keyAlgorithm, keyPairOf, x509 } from "../api/x509.ts";
 import { systemClock } from "../base/clock.ts";
 import { milliseconds, seconds } from "../base/duration.ts";
+import { WeftError } from "../base/errors.ts";
 import { unwrap } from "../base/result.ts";
 import { temporaryDirectory } from "../testing/temporary-directory.ts";
 import { CertificateAuthority } from "./identity/certificate-authority.ts";
+import type { Voucher } from "./voucher.ts";
 
 async function authorityOf(dataDir: string): Promise<CertificateAuthority> {
   return CertificateAuthority.open(dataDir, systemClock);
@@ -68,7 +70,7 @@ test("of many joins with one token at the same time, one succeeds", async (t) =>
 test("wrong, malformed and expired tokens are refused, each with its reason", async (t) => {
   const server = await startTestServer(t);
   const { fingerprint } = unwrap(parseToken(await createToken(server)));
-  const wrong = formatToken({ secret: "A".repeat(32), fingerprint });
+  const wrong = formatToken({ issuer: "weft", secret: "A".repeat(32), fingerprint });
   await assert.rejects(
     joinServer({ url: server.url, token: wrong, node: "h1" }),
     refusal("unauthenticated", /does not know the token/),
@@ -307,9 +309,47 @@ test("a server that cannot be reached says so", async () => {
   await assert.rejects(
     joinServer({
       url: "https://127.0.0.1:1",
-      token: formatToken({ secret: "A".repeat(32), fingerprint: "A".repeat(43) }),
+      token: formatToken({ issuer: "weft", secret: "A".repeat(32), fingerprint: "A".repeat(43) }),
       node: "h1",
     }),
     refusal("unavailable", /nobody listens there/),
+  );
+});
+
+test("a node joins with a token of another authority that says which node it is, each time as another", async (t) => {
+  const told: string[] = [];
+  const voucher: Voucher = {
+    async nodeOf(token) {
+      if (token.startsWith("pod-on-")) return token.slice("pod-on-".length);
+      throw new WeftError({ code: "unauthenticated", attempted: "ask", reason: "it is no token" });
+    },
+    async announce(fingerprint) {
+      told.push(fingerprint);
+    },
+  };
+  const server = await startTestServer(t, { voucher });
+  const [fingerprint = ""] = told;
+  assert.equal(unwrap(parseToken(await createToken(server))).fingerprint, fingerprint);
+  const join = (node: string, secret: string) =>
+    joinServer({ url: server.url, token: formatToken({ issuer: "vouched", secret, fingerprint }), node });
+  await assert.rejects(join("h2", "pod-on-h1"), refusal("permission-denied", /the token is of node h1/));
+  await assert.rejects(join("h1", "nothing"), refusal("unauthenticated", /it is no token/));
+  const first = nodeClient(t, server, await join("h1", "pod-on-h1"));
+  await first.register({ vtepIpv4: "192.0.2.1", underlayMtu: 1500 });
+  const second = nodeClient(t, server, await join("h1", "pod-on-h1"));
+  await second.register({ vtepIpv4: "192.0.2.1", underlayMtu: 1500 });
+  await assert.rejects(
+    first.register({ vtepIpv4: "192.0.2.1", underlayMtu: 1400 }),
+    refusal("permission-denied", /another host has joined as node h1 since/),
+  );
+});
+
+test("without another authority its tokens are refused", async (t) => {
+  const server = await startTestServer(t);
+  const { fingerprint } = unwrap(parseToken(await createToken(server)));
+  const token = formatToken({ issuer: "vouched", secret: "pod-on-h1", fingerprint });
+  await assert.rejects(
+    joinServer({ url: server.url, token, node: "h1" }),
+    refusal("unauthenticated", /nobody vouches for nodes/),
   );
 });

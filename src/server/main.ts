@@ -1,7 +1,9 @@
 import { pino } from "pino";
 import type { Cidr } from "../base/cidr.ts";
 import { messageOf } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
 import { startServer } from "./server.ts";
+import type { Voucher } from "./voucher.ts";
 
 export interface RunServerOptions {
   /** Where nodes reach the server: `ADDR:PORT`. */
@@ -11,6 +13,8 @@ export interface RunServerOptions {
   readonly metrics?: string;
   /** Where VTEP addresses of nodes must lie; none: each must be proved or approved. */
   readonly vtepPrefixes?: readonly Cidr[];
+  /** Who else says which node is which; none: nobody. */
+  readonly voucher?: (logger: Logger) => Promise<Voucher>;
 }
 
 /**
@@ -23,7 +27,13 @@ export async function runServer(options: RunServerOptions): Promise<number> {
     pino.destination({ fd: 2, sync: true }),
   );
   const { promise: stopped, resolve: stop } = Promise.withResolvers<number>();
-  const server = await startServer({ ...options, logger, onFailure: () => stop(1) });
+  const { voucher, ...rest } = options;
+  const server = await startServer({
+    ...rest,
+    ...(voucher === undefined ? {} : { voucher: await voucher(logger) }),
+    logger,
+    onFailure: () => stop(1),
+  });
   const onSignal = (signal: NodeJS.Signals): void => {
     logger.info({ signal }, "stopping");
     stop(0);

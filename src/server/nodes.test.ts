@@ -92,6 +92,25 @@ test("labels and approved addresses are the administrator's, and go with the nod
   assert.deepEqual(await labelled(), []);
 });
 
+test("no part of a block is declared for two nodes", async (t) => {
+  const { admin } = await startTestServer(t);
+  const declare = (name: string, ...prefixes: string[]) => admin.setNode({ name, blocks: { prefixes } });
+  const declared = async () =>
+    (await admin.list({ kind: "node" })).nodeSettings.map(({ name, blocks }) => [name, blocks]);
+  await declare("h1", "10.64.1.0/24", "fd00::100/120", "10.64.1.0/24");
+  await assert.rejects(
+    declare("h2", "10.64.2.0/24", "10.64.0.0/23"),
+    refusal("already-exists", /10\.64\.0\.0\/23 overlaps 10\.64\.1\.0\/24, which is declared for node h1/),
+  );
+  await assert.rejects(declare("h2", "10.64.2.1/24"), refusal("invalid-argument", /host bits set/));
+  await admin.setNode({ name: "h1", labels: { zone: "a" } });
+  assert.deepEqual(await declared(), [["h1", ["10.64.1.0/24", "fd00::100/120"]]]);
+  await admin.setNode({ name: "h1", removedLabels: ["zone"] });
+  await declare("h1");
+  await declare("h2", "10.64.1.0/24");
+  assert.deepEqual(await declared(), [["h2", ["10.64.1.0/24"]]]);
+});
+
 test("the source of a connection is an address, as its own family writes it", () => {
   const table = { "::ffff:192.0.2.1": "192.0.2.1", "192.0.2.1": "192.0.2.1", "2001:db8::1": "2001:db8::1" };
   for (const [text, address] of Object.entries(table)) assert.equal(parseSource(text), address);

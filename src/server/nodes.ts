@@ -1,5 +1,5 @@
 import type { NodeIdentity } from "../api/node-uri.ts";
-import type { Cidr } from "../base/cidr.ts";
+import { type Cidr, cidrsOverlap } from "../base/cidr.ts";
 import { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { type Displaced, judgeRegistration, vtepsOf } from "../model/node-registration.ts";
@@ -22,6 +22,7 @@ export interface NodeSettingsChange {
   readonly removedLabels: readonly string[];
   readonly approved?: NodeSettings["approved"];
   readonly drained?: boolean;
+  readonly blocks?: readonly Cidr[];
 }
 
 /** The nodes: what they say of themselves, what the administrator says of them, and their removal. */
@@ -108,18 +109,21 @@ export class Nodes {
     let settings: NodeSettings = { labels: {}, approved: {} };
     const revision = await this.#ledger.commit(attempted, () => {
       const known = state.nodeSettings.get(name);
-      const { labels = {}, approved = {}, drained = false } = known?.value ?? {};
+      const { labels = {}, approved = {}, drained = false, blocks = [] } = known?.value ?? {};
       const kept = Object.entries(labels).filter(([label]) => !change.removedLabels.includes(label));
       settings = {
         labels: { ...Object.fromEntries(kept), ...change.labels },
         approved: change.approved ?? approved,
         ...((change.drained ?? drained) ? { drained: true } : {}),
+        ...declaring(change.blocks ?? blocks),
       };
       this.#requireFit(name, settings, attempted);
+      this.#requireOwnBlocks(name, blocks, settings.blocks ?? [], attempted);
       const isEmpty =
         Object.keys(settings.labels).length === 0 &&
         vtepsOf({ vtepAddresses: settings.approved }).length === 0 &&
-        settings.drained === undefined;
+        settings.drained === undefined &&
+        settings.blocks === undefined;
       if (isEmpty && known === undefined) return { conditions: [], operations: [] };
       return {
         conditions: [{ key: records.nodeSettings.key(name), revision: known?.revision ?? 0 }],
@@ -149,6 +153,33 @@ export class Nodes {
             reason: `${address} is approved for node ${other}`,
             hint: `withdraw that first: weft node set ${other} --no-vtep`,
           });
+  }
+
+  /**
+   * No part of a block is another node's, and none is taken back from which endpoints have addresses: others would be refused it
+   * for as long, though it is declared for them.
+   */
+  #requireOwnBlocks(name: string, before: readonly Cidr[], after: readonly Cidr[], attempted: string): void {
+    const { state } = this.#ledger;
+    const [former] = before.filter((block) => !after.includes(block) && this.#blocks.isUsed(name, block));
+    if (former !== undefined)
+      throw new WeftError({
+        code: "failed-precondition",
+        attempted,
+        reason: `endpoints on it have addresses of block ${former}`,
+        hint: `detach them first; which they are: weft node show ${name}, weft endpoint list`,
+      });
+    for (const [other, { value }] of state.nodeSettings)
+      for (const block of other === name ? [] : after) {
+        const taken = value.blocks?.find((each) => cidrsOverlap(each, block));
+        if (taken !== undefined)
+          throw new WeftError({
+            code: "already-exists",
+            attempted,
+            reason: `${block} overlaps ${taken === block ? "the same block" : taken}, which is declared for node ${other}`,
+            hint: `choose another, or take that back first: weft node set ${other} --no-block`,
+          });
+      }
   }
 
   /**
@@ -233,6 +264,11 @@ export class Nodes {
       return { conditions, operations };
     });
   }
+}
+
+/** Each once. */
+function declaring(blocks: readonly Cidr[]): Pick<NodeSettings, "blocks"> {
+  return blocks.length === 0 ? {} : { blocks: [...new Set(blocks)] };
 }
 
 function sameNode(a: Node, b: Node): boolean {

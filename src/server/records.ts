@@ -10,7 +10,7 @@ import {
   TokenRecordSchema,
 } from "../api/generated/weft/storage/v1/records_pb.js";
 import { kinds, vtepsFromMessage } from "../api/kinds.ts";
-import type { Cidr } from "../base/cidr.ts";
+import { type Cidr, cidr } from "../base/cidr.ts";
 import type { WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import type { MacAddress } from "../base/mac.ts";
@@ -118,13 +118,14 @@ export const records = {
     folder: "node-settings",
     ...codec(
       NodeSettingsRecordSchema,
-      ({ labels, approved: { ipv4, ipv6 }, drained }: NodeSettings) =>
-        asFields({ labels, approvedIpv4: ipv4 ?? "", approvedIpv6: ipv6 ?? "", drained: drained === true }),
-      ({ labels, approvedIpv4: ipv4, approvedIpv6: ipv6, drained }) =>
+      ({ labels, approved: { ipv4, ipv6 }, drained, blocks = [] }: NodeSettings) =>
+        asFields({ labels, approvedIpv4: ipv4 ?? "", approvedIpv6: ipv6 ?? "", drained: drained === true, blocks }),
+      ({ labels, approvedIpv4: ipv4, approvedIpv6: ipv6, drained, blocks }) =>
         ok({
           labels,
           approved: unwrap(vtepsFromMessage({ ipv4, ipv6 })),
           ...(drained ? { drained: true as const } : {}),
+          ...(blocks.length === 0 ? {} : { blocks: blocks.map(cidr) }),
         }),
     ),
   }),

@@ -30,6 +30,7 @@ import { Questions } from "./questions.ts";
 import { Repetition } from "./repetition.ts";
 import { type Control, nodeRoutes, observe } from "./services.ts";
 import { requestLimit, startTlsListener } from "./tls-listener.ts";
+import type { Voucher } from "./voucher.ts";
 
 export interface ServerOptions {
   /** Where nodes reach the server: `ADDR:PORT`, `[ADDR6]:PORT`; port 0: any. */
@@ -42,6 +43,8 @@ export interface ServerOptions {
   readonly metrics?: string;
   /** Where VTEP addresses of nodes must lie. Default: each must be proved by the node's connection, or approved. */
   readonly vtepPrefixes?: readonly Cidr[];
+  /** Who else says which node is which. Default: nobody. */
+  readonly voucher?: Voucher;
   readonly clock?: Clock;
   readonly logger: Logger;
   /** Called once when the store fails and nothing can be served any more. */
@@ -97,7 +100,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       logger.error({ error: failure.message, hint: failure.hint }, "the store is lost; nothing is changed any more");
     });
     cleanup.push(() => storeCheck.stop());
-    const identities = new Identities(ledger, authority);
+    const identities = new Identities(ledger, authority, options.voucher);
     cleanup.push(() => identities.close());
     const blocks = new Blocks(ledger, identities);
     cleanup.push(() => blocks.close());
@@ -172,6 +175,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       return listener.close(closeGrace);
     });
     const address = formatListenAddress(listener.address);
+    const stopping = new AbortController();
+    cleanup.push(async () => stopping.abort());
+    void options.voucher?.announce(authority.fingerprint, stopping.signal);
     logger.info({ address, dataDir, revision: ledger.state.revision }, "server started");
     return { address, adminSocket, metricsAddress, close };
   } catch (error) {

@@ -32,7 +32,8 @@ export function makeTemporaryDirectory(): string {
   return mkdtempSync(join(tmpdir(), `weft-test-${process.pid}-`));
 }
 
-function isAlive(pid: number): boolean {
+/** Whether there is a process of this number. */
+export function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch (error) {

@@ -143,3 +143,26 @@ test("while the server is away, pods that were told come, and the node stays rea
   );
   await release("u5");
 });
+
+test("a pod that is gone without a DEL leaves nothing, one whose namespace is there stays", async () => {
+  lab.addContainer("gone");
+  await tell("u6", { networks: ["routed"] });
+  await runtime.must("ADD", configuration, callOf("u6"));
+  let stays = "";
+  await until(async () => {
+    const [endpoint] = await endpoints();
+    assert.ok(endpoint);
+    stays = endpoint.id;
+  });
+  await runtime.must("ADD", configuration, callOf("u6", { container: "gone" }));
+  await until(async () => assert.equal((await endpoints()).length, 2));
+  await lab.admin.delete({ resources: [{ kind: "pod", name: "u6" }] });
+  lab.removeContainer("gone");
+  await until(async () => assert.equal((await endpoints()).length, 1));
+  assert.deepEqual(
+    (await endpoints()).map(({ id }) => id),
+    [stays],
+  );
+  await runtime.must("DEL", configuration, callOf("u6"));
+  await until(async () => assert.deepEqual(await endpoints(), []));
+});

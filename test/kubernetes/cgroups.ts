@@ -24,6 +24,17 @@ export function writeCgroups(name: string): void {
   writeFileSync(join(cpuset, "cgroup.clone_children"), "1");
 }
 
+/** Names of those at the roots. */
+export function listCgroups(): Set<string> {
+  return new Set(
+    hierarchies().flatMap((hierarchy) =>
+      readdirSync(join(root, hierarchy), { withFileTypes: true })
+        .filter((entry) => entry.isDirectory())
+        .map(({ name }) => name),
+    ),
+  );
+}
+
 /** With all below. The processes in them must have ended. */
 export function removeCgroups(name: string): void {
   for (const hierarchy of hierarchies()) removeWithAllBelow(join(root, hierarchy, name));

@@ -4,12 +4,21 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Owner, testDirectory, uniqueName, until } from "../support/cluster.ts";
 import { type TestNamespace, testNamespace } from "../support/namespaces.ts";
-import { ControlPlane } from "./control-plane.ts";
+import { ControlPlane, type Families } from "./control-plane.ts";
 import { busyboxImage } from "./images.ts";
 import type { Kubectl } from "./kubectl.ts";
+import { removeLeftovers, switchLabel } from "./leftovers.ts";
 import { Machine } from "./machine.ts";
 import { KubernetesNode } from "./node.ts";
 import { Pki } from "./pki.ts";
+
+export interface ClusterOptions {
+  /** Nodes beside the control plane's machine. Default 2. */
+  readonly count?: number;
+  readonly families?: Families;
+  /** The control plane's machine is a node as well, the last. Default false. */
+  readonly isControlNode?: boolean;
+}
 
 export class KubernetesCluster {
   readonly folder: string;
@@ -34,7 +43,11 @@ export class KubernetesCluster {
   }
 
   /** Resolves when all nodes are known; they are not ready before there is a network. */
-  static async up(owner: Owner, count = 2): Promise<KubernetesCluster> {
+  static async up(
+    owner: Owner,
+    { count = 2, families = "ipv4", isControlNode = false }: ClusterOptions = {},
+  ): Promise<KubernetesCluster> {
+    await removeLeftovers();
     const name = uniqueName();
     const folder = testDirectory(owner);
     const fabric = makeSwitch(owner);
@@ -44,22 +57,20 @@ export class KubernetesCluster {
       });
     const control = machine("control", 1);
     const pki = await Pki.make(join(folder, "pki"), ControlPlane.urlOn(control));
-    const plane = new ControlPlane(control, pki);
+    const plane = new ControlPlane(control, pki, families);
     const images = join(folder, "images");
     mkdirSync(images);
     const busybox = busyboxImage(images);
     await control.boot();
     await plane.start();
-    const nodes = Array.from(
-      { length: count },
-      (_, index) => new KubernetesNode(machine(`n${index + 1}`, index + 11), pki, busybox.name),
+    const workers = Array.from({ length: count }, (_, index) => machine(`n${index + 1}`, index + 11));
+    for (const worker of workers) await worker.boot();
+    const nodes = [...workers, ...(isControlNode ? [control] : [])].map(
+      (each) => new KubernetesNode(each, pki, busybox.name, families),
     );
-    for (const node of nodes) {
-      await node.machine.boot();
-      await node.install([busybox]);
-    }
+    for (const node of nodes) await node.install([busybox]);
     const cluster = new KubernetesCluster(folder, control, nodes, plane);
-    await until(async () => assert.equal((await plane.kubectl.list("nodes")).length, count));
+    await until(async () => assert.equal((await plane.kubectl.list("nodes")).length, nodes.length));
     await until(async () => {
       await plane.kubectl.get("serviceaccount", "default");
     });
@@ -78,7 +89,7 @@ export class KubernetesCluster {
 }
 
 function makeSwitch(owner: Owner): TestNamespace {
-  const fabric = testNamespace("switch");
+  const fabric = testNamespace(switchLabel);
   owner.after(() => fabric[Symbol.dispose]());
   fabric.shell("ip link add sw0 type bridge mcast_snooping 0; ip link set sw0 up");
   return fabric;

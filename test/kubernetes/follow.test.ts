@@ -15,7 +15,7 @@ import type { Manifest } from "./kubectl.ts";
 import type { MachineProgram } from "./machine.ts";
 
 const owner = theWholeFile();
-const cluster = await KubernetesCluster.up(owner, 0);
+const cluster = await KubernetesCluster.up(owner, { count: 0 });
 const { kubectl, control, folder } = cluster;
 const dataDir = join(folder, "weft-server");
 mkdirSync(dataDir, { mode: 0o700 });
@@ -255,6 +255,93 @@ test("an API server that was away, and has forgotten what was followed, is follo
   });
 });
 
+/** Nodes of Kubernetes, with the blocks that are declared for them. */
+async function declared(): Promise<string[]> {
+  return (await admin.list({ kind: "node" })).nodeSettings
+    .filter(({ labels }) => "kubernetes/node" in labels)
+    .map(({ name, blocks }) => [name, ...blocks].join(" "));
+}
+
+test("a node's podCIDR is declared for weft's, once nobody else has a part of it", async () => {
+  await kubectl.run(
+    "patch",
+    "node",
+    "n2",
+    "--patch",
+    '{"spec": {"podCIDR": "10.244.2.0/24", "podCIDRs": ["10.244.2.0/24"]}}',
+  );
+  await admin.setNode({ name: "vm-host", blocks: { prefixes: ["10.244.3.0/24"] } });
+  await kubectl.apply({ ...node("n3"), spec: { podCIDR: "10.244.3.0/24", podCIDRs: ["10.244.3.0/24"] } });
+  await eventually(async () => assert.deepEqual(await declared(), ["n1.example.org", "n2 10.244.2.0/24", "n3"]));
+  await admin.setNode({ name: "vm-host", blocks: {} });
+  // As kubelets do all the time.
+  await kubectl.run("annotate", "node", "n3", "example.org/alive=1");
+  await eventually(async () =>
+    assert.deepEqual(await declared(), ["n1.example.org", "n2 10.244.2.0/24", "n3 10.244.3.0/24"]),
+  );
+  await kubectl.delete("node", "n3");
+  await eventually(async () => assert.deepEqual(await declared(), ["n1.example.org", "n2 10.244.2.0/24"]));
+});
+
+test("the API server says on which node the pod is whose token is shown", async () => {
+  const subjects = [{ kind: "ServiceAccount", name: "weft", namespace: "kube-system" }];
+  const role = (kind: string, name: string, rules: Manifest[]): Manifest[] => [
+    { apiVersion: "rbac.authorization.k8s.io/v1", kind, metadata: { name, namespace: "shop" }, rules },
+    {
+      apiVersion: "rbac.authorization.k8s.io/v1",
+      kind: `${kind}Binding`,
+      metadata: { name, namespace: "shop" },
+      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind, name },
+      subjects,
+    },
+  ];
+  const named = { resources: ["configmaps"], resourceNames: ["weft-server"], verbs: ["patch"] };
+  await kubectl.apply(
+    { apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "agent", namespace: "shop" } },
+    ...role("ClusterRole", "weft-joins", [
+      { apiGroups: ["authentication.k8s.io"], resources: ["tokenreviews"], verbs: ["create"] },
+    ]),
+    ...role("Role", "weft-joins", [
+      { apiGroups: [""], resources: ["pods"], verbs: ["get"] },
+      { apiGroups: [""], ...named },
+    ]),
+    { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "weft-server", namespace: "shop" } },
+    pod("agent", {}, { serviceAccountName: "agent" }),
+    pod("other"),
+  );
+  const tokenOf = async (account: string, podName: string, audience: string): Promise<string> => {
+    const { metadata } = await kubectl.json("pod", podName, "--namespace=shop");
+    const boundObjectRef = { kind: "Pod", apiVersion: "v1", name: podName, uid: metadata.uid };
+    const request = {
+      apiVersion: "authentication.k8s.io/v1",
+      kind: "TokenRequest",
+      spec: { audiences: [audience], boundObjectRef },
+    };
+    const file = join(folder, "token-request.json");
+    writeFileSync(file, JSON.stringify(request));
+    const path = `/api/v1/namespaces/shop/serviceaccounts/${account}/token`;
+    return JSON.parse(await kubectl.run("create", "--raw", path, "--filename", file)).status.token;
+  };
+  const vouch = async (...tokens: string[]): Promise<string[]> => {
+    const words = [join(folder, "weft.kubeconfig"), "shop", "agent", ...tokens];
+    return (await control.run(process.execPath, join(import.meta.dirname, "vouch.ts"), ...words)).trim().split("\n");
+  };
+  const token = await tokenOf("agent", "agent", "weft");
+  const answers = await vouch(
+    ...[token, "no.to.ken", await tokenOf("agent", "agent", "https://kubernetes.default.svc")],
+    await tokenOf("default", "other", "weft"),
+  );
+  const unknown = /does not know the token/;
+  const expected = [/^n1\.example\.org$/, unknown, unknown, /it is a token of system:serviceaccount:shop:default/];
+  for (const [index, answer] of answers.entries()) assert.match(answer, expected[index] ?? /never/);
+  assert.equal(answers.length, expected.length);
+  const { data } = await kubectl.json("configmap", "weft-server", "--namespace=shop");
+  assert.deepEqual(data, { fingerprint: "somebody" });
+  await kubectl.delete("pod", "agent", "other", "--namespace=shop", "--force", "--grace-period=0");
+  // The API server remembers for some seconds whose a token was; the pod is looked at, too.
+  assert.match((await vouch(token)).join(), /does not know the token|is gone/);
+});
+
 test("a node that is deleted takes weft's with it, with all that it had; others stay", async () => {
   const joinAs = async (name: string, vtepIpv4: string): Promise<void> => {
     const url = `https://${server.address}`;
@@ -271,6 +358,7 @@ test("a node that is deleted takes weft's with it, with all that it had; others 
   await joinAs("n1.example.org", "192.0.2.1");
   await joinAs("vm-host", "192.0.2.3");
   assert.deepEqual(await nodesAtWeft(), ["n1.example.org", "n2", "vm-host"]);
+  assert.deepEqual(await declared(), ["n1.example.org", "n2 10.244.2.0/24"]);
   const marked = async (): Promise<string[]> =>
     (await admin.list({ kind: "node" })).nodeSettings
       .filter(({ labels }) => "kubernetes/node" in labels)
@@ -280,5 +368,6 @@ test("a node that is deleted takes weft's with it, with all that it had; others 
   await eventually(async () => assert.deepEqual(await marked(), ["n1.example.org", "n2"]));
   await kubectl.delete("node", "n2");
   await eventually(async () => assert.deepEqual(await nodesAtWeft(), ["n1.example.org", "vm-host"]));
+  assert.deepEqual(await declared(), ["n1.example.org"]);
   await controller.end();
 });

@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { Pki } from "./pki.ts";
 import { program } from "./programs.ts";
 
 export interface Image {
@@ -76,7 +77,9 @@ export function weftImage(folder: string): Image {
 }
 
 /** What the published cases of conformance run in pods, as far as those of the network need it. */
-export function agnhostImage(folder: string): Image {
+export async function agnhostImage(folder: string): Promise<Image> {
+  const pki = await Pki.make(join(folder, "agnhost-pki"), "");
+  await pki.issueServer("localhost", "localhost");
   const root = join(folder, "agnhost");
   for (const name of ["etc", "tmp", "uploads"]) mkdirSync(join(root, name), { recursive: true });
   addBusybox(root);
@@ -86,6 +89,9 @@ export function agnhostImage(folder: string): Image {
   copyWithLibraries(programInPath("nc.openbsd"), root, "/bin/nc");
   copyWithLibraries(programInPath("curl"), root, "/bin/curl");
   execFileSync("cp", [program("agnhost"), join(root, "agnhost")]);
+  // What it serves HTTPS with; nobody asks who that is.
+  execFileSync("cp", [pki.certificateOf("localhost"), join(root, "localhost.crt")]);
+  execFileSync("cp", [pki.keyOf("localhost"), join(root, "localhost.key")]);
   const config = { Entrypoint: ["/agnhost"], Cmd: ["pause"], Env: ["PATH=/bin"] };
   return packImage(folder, ["k8s.gcr.io/e2e-test-images/agnhost:2.21"], root, config);
 }

@@ -3,9 +3,8 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { theWholeFile, until } from "../support/cluster.ts";
 import { KubernetesCluster } from "./cluster.ts";
-import type { Manifest } from "./kubectl.ts";
 import type { KubernetesNode } from "./node.ts";
-import { approached, fetchFrom, readyPods, webContainer, webPod } from "./pods.ts";
+import { approached, deployment, fetchFrom, readyPods, webPod } from "./pods.ts";
 import { WeftNetwork } from "./weft.ts";
 
 const cluster = await KubernetesCluster.up(theWholeFile());
@@ -24,22 +23,6 @@ async function traces({ machine }: KubernetesNode): Promise<string[]> {
      iptables-save | grep -e CNI -e KUBE-SEP || true`,
   );
   return lines.trim().split("\n").sort();
-}
-
-function deployment(name: string, replicas: number, spec: Manifest = {}): Manifest {
-  return {
-    apiVersion: "apps/v1",
-    kind: "Deployment",
-    metadata: { name },
-    spec: {
-      replicas,
-      selector: { matchLabels: { app: name } },
-      template: {
-        metadata: { labels: { app: name } },
-        spec: { terminationGracePeriodSeconds: 0, containers: [webContainer()], ...spec },
-      },
-    },
-  };
 }
 
 async function deletePods(...words: readonly string[]): Promise<void> {
@@ -108,6 +91,35 @@ test("while the agent of a node starts again, its pods work on, and what comes m
   assert.equal(await fetchFrom(kubectl, "other", before.status.podIP), "old");
   assert.deepEqual(await kubectl.json("pod", "old").then((pod) => pod.status.podIP), before.status.podIP);
   await deletePods("pods", "old", "other", "new");
+});
+
+/** Pings until it is asked how many answers came: `120 packets transmitted, 120 packets received`. */
+async function startPings(pod: string, address: string): Promise<() => Promise<string>> {
+  const shell = (script: string): Promise<string> => kubectl.exec(pod, "sh", "-c", script);
+  await shell(`ping -i 0.05 ${address} >/tmp/pings 2>&1 & echo $! >/tmp/pid`);
+  return async () => {
+    await shell("kill -INT $(cat /tmp/pid)");
+    let counts = "";
+    await until(async () => {
+      counts = /\d+ packets transmitted, \d+ packets received/.exec(await shell("cat /tmp/pings"))?.[0] ?? "";
+      assert.notEqual(counts, "");
+    });
+    return counts;
+  };
+}
+
+test("server and agents are replaced one after the other, and no packet between pods is lost", async () => {
+  await kubectl.apply(webPod({ name: "old", node: "n1" }), webPod({ name: "other", node: "n2" }));
+  await kubectl.run("wait", "--for=condition=Ready", "pod/old", "pod/other", "--timeout=120s");
+  const { status } = await kubectl.json("pod", "other");
+  const end = await startPings("old", status.podIP);
+  for (const what of ["deployment/weft-server", "daemonset/weft-agent"]) {
+    await kubectl.run("--namespace=weft", "rollout", "restart", what);
+    await kubectl.run("--namespace=weft", "rollout", "status", what, "--timeout=180s");
+  }
+  const [sent, received] = (await end()).match(/\d+/g)?.map(Number) ?? [];
+  assert.equal(received, sent);
+  await deletePods("pods", "old", "other");
 });
 
 /** Its pods leave a node as soon as that is given up. */

@@ -17,6 +17,11 @@ export function machineAddress(number: number): string {
   return `192.0.2.${number}`;
 }
 
+/** 2001:db8::/64, RFC 3849. */
+function machineAddress6(number: number): string {
+  return `2001:db8::${number}`;
+}
+
 /**
  * What kubelet wants of the kernel and these machines share with the one that runs the tests. It looks and refuses to start with other values; it
  * is shown files.
@@ -32,7 +37,7 @@ const shownSettings = {
 
 export interface MachineOptions {
   readonly name: string;
-  /** The last octet of its address. */
+  /** What its addresses end with. */
   readonly number: number;
   readonly switch: TestNamespace;
   /** Its disk, a folder of its own outside of /etc, /opt and /var. */
@@ -44,6 +49,7 @@ export interface MachineOptions {
 export class Machine {
   readonly name: string;
   readonly address: string;
+  readonly address6: string;
   readonly folder: string;
   readonly cgroup: string;
   readonly #options: MachineOptions;
@@ -55,6 +61,7 @@ export class Machine {
     const { name, number, folder, cgroup } = options;
     this.name = name;
     this.address = machineAddress(number);
+    this.address6 = machineAddress6(number);
     this.folder = folder;
     this.cgroup = cgroup;
     this.#options = options;
@@ -83,12 +90,14 @@ export class Machine {
     await this.run(
       "sh",
       "-ec",
-      `sysctl -qw net.ipv4.ip_forward=1
+      `sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
       ip link set lo up
       ip address add ${this.address}/24 dev eth0
+      ip address add ${this.address6}/64 dev eth0 nodad
       ip link set eth0 up
       # Without a way out the host's own packets to services end before they are translated; the second is where clouds keep credentials.
-      [ ${number} = 1 ] || ip route add default via ${machineAddress(1)}
+      ip route add default ${number === 1 ? "dev eth0" : `via ${machineAddress(1)}`}
+      ip -6 route add default ${number === 1 ? "dev eth0" : `via ${machineAddress6(1)}`}
       ip route add unreachable 169.254.0.0/16`,
     );
   }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { clusterDomain } from "./cluster-dns.ts";
-import { type ControlPlane, podSubnet } from "./control-plane.ts";
+import { type ControlPlane, dualStackGate, type Families, podSubnets, ranges } from "./control-plane.ts";
 import type { Image } from "./images.ts";
 import { type Machine, type MachineProgram, machineAddress } from "./machine.ts";
 import type { Pki } from "./pki.ts";
@@ -13,12 +13,15 @@ export class KubernetesNode {
   readonly machine: Machine;
   readonly #pki: Pki;
   readonly #pauseImage: string;
+  readonly #families: Families;
   #kubelet: MachineProgram | undefined;
+  #proxy: MachineProgram | undefined;
 
-  constructor(machine: Machine, pki: Pki, pauseImage: string) {
+  constructor(machine: Machine, pki: Pki, pauseImage: string, families: Families) {
     this.machine = machine;
     this.#pki = pki;
     this.#pauseImage = pauseImage;
+    this.#families = families;
   }
 
   get name(): string {
@@ -58,21 +61,38 @@ export class KubernetesNode {
   }
 
   #startKubernetes(): void {
+    const isDual = this.#families === "dual";
+    const { address, address6 } = this.machine;
     this.#kubelet = this.machine.start(
       ...["kubelet", program("kubelet"), `--config=${this.#file("kubelet.json")}`],
       ...[`--kubeconfig=${this.#pki.kubeconfigOf(this.name)}`, `--hostname-override=${this.name}`],
-      ...[`--node-ip=${this.machine.address}`, "--container-runtime=remote"],
+      ...[`--node-ip=${isDual ? `${address},${address6}` : address}`, "--container-runtime=remote", ...this.#gates],
       ...["--container-runtime-endpoint=unix:///run/containerd/containerd.sock"],
       ...[`--pod-infra-container-image=${this.#pauseImage}`, "--root-dir=/var/lib/kubelet"],
       "--volume-plugin-dir=/var/lib/kubelet/volumeplugins",
     );
-    this.machine.start(
+    this.#startProxy(ranges(podSubnets, this.#families));
+  }
+
+  /** As an administrator does who has given its configuration another `clusterCIDR`. */
+  async restartProxy(clusterCidr: string): Promise<void> {
+    await this.#proxy?.end();
+    this.#startProxy(clusterCidr);
+  }
+
+  #startProxy(clusterCidr: string): void {
+    this.#proxy = this.machine.start(
       ...["kube-proxy", program("kube-proxy"), `--kubeconfig=${this.#pki.kubeconfigOf("proxy")}`],
-      ...[`--hostname-override=${this.name}`, "--proxy-mode=iptables", `--cluster-cidr=${podSubnet}`],
+      ...[`--hostname-override=${this.name}`, "--proxy-mode=iptables", `--cluster-cidr=${clusterCidr}`],
+      ...this.#gates,
       // These limits are the machine's, not those of a network namespace.
       ...["--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0"],
       "--conntrack-tcp-timeout-close-wait=0",
     );
+  }
+
+  get #gates(): string[] {
+    return this.#families === "dual" ? [dualStackGate] : [];
   }
 
   /** containerd does not start where it may not lower a process's oom_score_adj, unless it is told so. */

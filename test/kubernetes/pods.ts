@@ -34,6 +34,23 @@ export function webContainer(fields: Manifest = {}): Manifest {
   };
 }
 
+/** One of such pods. `spec`: of each. */
+export function deployment(name: string, replicas: number, spec: Manifest = {}): Manifest {
+  return {
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: { name },
+    spec: {
+      replicas,
+      selector: { matchLabels: { app: name } },
+      template: {
+        metadata: { labels: { app: name } },
+        spec: { terminationGracePeriodSeconds: 0, containers: [webContainer()], ...spec },
+      },
+    },
+  };
+}
+
 /** Waits until so many pods with the labels are ready, as long as more of them become so. */
 export async function readyPods(kubectl: Kubectl, selector: string, count: number): Promise<Manifest[]> {
   let pods: Manifest[] = [];

@@ -235,6 +235,7 @@ export function registerNetwork(program: Command): void {
             ["host access", onOrOff(found.hostAccess)],
             ["change timeout", `${found.changeTimeout} s`],
             ["block size", found.mode === "l3" ? found.blockSize : undefined],
+            ["block assignment", found.mode === "l3" ? found.blockAssignment : undefined],
             ["blocks", blocks.map(({ cidr, node }) => `${cidr} on ${node}`)],
             ["node selector", labelTexts(found.nodeSelector)],
             ["hosts", hosts.map((host) => hostText(host.node, host))],
@@ -327,6 +328,12 @@ function changeOptions(command: Command): Command {
       peers,
     )
     .option("--block-size <addresses>", "l3: addresses of each node's block, a power of two (default: 64)", blockSize)
+    .addOption(
+      new Option(
+        "--block-assignment <how>",
+        "l3: declared: nodes own the blocks that weft node set names, or Kubernetes, and no others",
+      ).choices(["automatic", "declared"]),
+    )
     .option("--mtu <octets>", "largest inner IP packet; auto: what the underlay carries", mtu)
     .addOption(
       new Option(

@@ -1,7 +1,8 @@
 import type { Command } from "commander";
+import type { Cidr } from "../../base/cidr.ts";
 import type { IpAddress } from "../../base/ip.ts";
 import { UsageError } from "../errors.ts";
-import { examples, outputOption, serverOption, type WithOutput, type WithServer } from "../options.ts";
+import { examples, outputOption, prefixes, serverOption, type WithOutput, type WithServer } from "../options.ts";
 import { instant, show } from "../output.ts";
 import { renderFields, renderTable } from "../table.ts";
 import { addDelete } from "./delete.ts";
@@ -12,6 +13,8 @@ interface SetOptions extends WithServer, WithOutput {
   readonly label?: readonly string[];
   /** False: no address is approved any more. */
   readonly vtep?: readonly IpAddress[] | false;
+  /** False: none is declared any more. */
+  readonly block?: readonly Cidr[] | false;
 }
 
 export function registerNode(program: Command): void {
@@ -69,6 +72,7 @@ export function registerNode(program: Command): void {
               ["second agent", refusedOf(found)],
               ["labels", labelTexts(found.labels)],
               ["approved vteps", Object.values(found.approved)],
+              ["declared blocks", found.blocks],
               ["hosts", found.hosted.map((host) => hostText(host.network, host))],
             ],
             surface,
@@ -87,16 +91,23 @@ export function registerNode(program: Command): void {
       addressPair,
     )
     .option("--no-vtep", "none but what is proved")
+    .option(
+      "--block <prefix>",
+      "what it may own of networks with --block-assignment declared, instead of what was declared before; repeat it",
+      prefixes,
+    )
+    .option("--no-block", "nothing")
     .addOption(serverOption())
     .addOption(outputOption())
-    .action(async (name: string, { label, vtep, ...options }: SetOptions) => {
-      if (label === undefined && vtep === undefined)
+    .action(async (name: string, { label, vtep, block, ...options }: SetOptions) => {
+      if (label === undefined && vtep === undefined && block === undefined)
         throw new UsageError(`set node ${name}`, "nothing to set was named", "weft node set --help");
       const { serverClient, nodeSettingsOf } = await import("../admin.ts");
       const answer = await serverClient(options.server).setNode({
         name,
         ...labelChanges(name, label ?? []),
         ...(vtep === undefined ? {} : { approved: vtepMessage(vtep || []) }),
+        ...(block === undefined ? {} : { blocks: { prefixes: [...(block || [])] } }),
       });
       const settings = { name, ...nodeSettingsOf(answer.settings) };
       await show(options.output, settings, (surface) =>
@@ -105,6 +116,7 @@ export function registerNode(program: Command): void {
             ["name", name],
             ["labels", labelTexts(settings.labels)],
             ["approved vteps", Object.values(settings.approved)],
+            ["declared blocks", settings.blocks],
           ],
           surface,
         ),
@@ -115,6 +127,7 @@ export function registerNode(program: Command): void {
     "weft node set h1 --label zone=a --label rack-",
     "weft node set h1 --vtep 192.0.2.1,2001:db8::1",
     "weft node set h1 --no-vtep",
+    "weft node set h1 --block 10.64.1.0/24",
   );
 
   registerDrain(node);

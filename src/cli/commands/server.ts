@@ -1,4 +1,4 @@
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Cidr } from "../../base/cidr.ts";
 import { addressAndPort, examples, prefixList } from "../options.ts";
 import { requireRoot } from "../privilege.ts";
@@ -8,6 +8,13 @@ interface ServerCommandOptions {
   readonly dataDir: string;
   readonly metrics?: string;
   readonly vtepPrefix?: readonly Cidr[];
+  readonly kubernetesAccount?: Account;
+}
+
+/** A service account. */
+interface Account {
+  readonly namespace: string;
+  readonly name: string;
 }
 
 export function registerServer(program: Command): void {
@@ -38,10 +45,29 @@ export function registerServer(program: Command): void {
         .env("WEFT_VTEP_PREFIX")
         .argParser(prefixList),
     )
-    .action(async ({ vtepPrefix, ...options }: ServerCommandOptions) => {
+    .addOption(
+      new Option(
+        "--kubernetes-account <namespace/name>",
+        "service account of pods of agents, which join by its tokens; absent: agents join by tokens of weft token create",
+      )
+        .env("WEFT_KUBERNETES_ACCOUNT")
+        .argParser(account),
+    )
+    .action(async ({ vtepPrefix, kubernetesAccount, ...options }: ServerCommandOptions) => {
       requireRoot("run the server");
       const { runServer } = await import("../../server/main.ts");
-      process.exitCode = await runServer({ ...options, vtepPrefixes: vtepPrefix ?? [] });
+      process.exitCode = await runServer({
+        ...options,
+        vtepPrefixes: vtepPrefix ?? [],
+        ...(kubernetesAccount === undefined
+          ? {}
+          : {
+              voucher: async (logger) => {
+                const { podVoucher } = await import("../../plugins/kubernetes/main.ts");
+                return podVoucher(kubernetesAccount, logger);
+              },
+            }),
+      });
     });
   examples(
     command,
@@ -49,4 +75,11 @@ export function registerServer(program: Command): void {
     "weft server --listen [::]:7400 --data-dir /srv/weft",
     "weft server --vtep-prefix 192.0.2.0/24,2001:db8::/64",
   );
+}
+
+/** Names as Kubernetes has them (RFC 1123 labels, with dots in that of an account). */
+function account(text: string): Account {
+  const [, namespace, name] = /^([a-z0-9-]{1,63})\/([a-z0-9.-]{1,253})$/.exec(text) ?? [];
+  if (namespace === undefined || name === undefined) throw new InvalidArgumentError("Allowed: NAMESPACE/NAME");
+  return { namespace, name };
 }

@@ -18,7 +18,6 @@ export class LabelFollower {
 
   constructor(agent: Agent) {
     this.#agent = agent;
-    agent.pods.onChange = () => this.look();
   }
 
   close(): void {

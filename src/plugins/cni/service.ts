@@ -9,6 +9,7 @@ import { type Parameters, parseEnvironment } from "./environment.ts";
 import { asCniError, CniError, errorCode, errorText } from "./error.ts";
 import { LabelFollower } from "./label-follower.ts";
 import { ownerOf } from "./owner.ts";
+import { PodCollector } from "./pod-collector.ts";
 import { type PluginRequest, parseRequest } from "./request.ts";
 import { Sequences } from "./sequence.ts";
 import { type Call, verbs } from "./verbs.ts";
@@ -30,6 +31,15 @@ export function cniPlugin(options: CniOptions): MakeAgentPlugin {
 function pluginOf({ ofPods }: CniOptions, agent: Agent, runDirectory: string): AgentPlugin {
   const sequences = new Sequences();
   const follower = new LabelFollower(agent);
+  const collector = new PodCollector(agent, (attachment) => {
+    const { container = "", interface: name = "" } = ownerOf(attachment) ?? {};
+    const release = (): Promise<void> => agent.attachments.releaseOwned(attachment);
+    return sequences.run(keyOf({ container, interface: name }), false, release, new AbortController().signal);
+  });
+  agent.pods.onChange = () => {
+    follower.look();
+    collector.look();
+  };
   const boot = currentBoot();
   /** Throws when it cannot be read. */
   const callOf = ({ environment, configuration }: PluginRequest, signal: AbortSignal): Call => {
@@ -72,13 +82,17 @@ function pluginOf({ ofPods }: CniOptions, agent: Agent, runDirectory: string): A
       for (const attachment of earlier) await agent.attachments.releaseOwned(attachment);
       deleted.catchUp();
       follower.look();
+      collector.look();
     },
-    close: () => follower.close(),
+    close() {
+      follower.close();
+      collector.close();
+    },
   };
 }
 
 /** Calls about the same attachment have the same. */
-function keyOf({ container, interface: name }: Parameters): string {
+function keyOf({ container, interface: name }: Pick<Parameters, "container" | "interface">): string {
   return `${container} ${name}`;
 }
 

@@ -2,9 +2,11 @@ import { pino } from "pino";
 import { serverClient } from "../../api/clients.ts";
 import { systemClock } from "../../base/clock.ts";
 import { hours } from "../../base/duration.ts";
+import type { Logger } from "../../base/logger.ts";
 import { accessByKubeconfig, accessInCluster } from "./api/access.ts";
 import { ApiClient } from "./api/client.ts";
 import { Controller } from "./controller.ts";
+import { PodVoucher, type PodVoucherOptions } from "./pod-voucher.ts";
 
 export interface RunKubernetesOptions {
   /** Absent: this runs in the cluster. */
@@ -12,6 +14,12 @@ export interface RunKubernetesOptions {
   /** The server's admin socket. */
   readonly server: string;
   readonly network: string;
+}
+
+/** Of the cluster that this runs in: pods of a service account join by its tokens. */
+export async function podVoucher(account: PodVoucherOptions["account"], logger: Logger): Promise<PodVoucher> {
+  const client = new ApiClient(await accessInCluster(process.env));
+  return new PodVoucher({ client, account, clock: systemClock, logger });
 }
 
 /** Keeps weft as Kubernetes has it, until SIGTERM or SIGINT; logs JSON lines on standard error. Resolves with the exit status. */

@@ -1,5 +1,7 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Client } from "@connectrpc/connect";
 import type { AdminService } from "../../api/generated/weft/v1/admin_pb.js";
+import { parseCidr } from "../../base/cidr.ts";
 import { messageOf, WeftError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Node } from "./objects.ts";
@@ -10,19 +12,17 @@ const nodeLabel = "kubernetes/node";
 /**
  * Weft's nodes go with those of Kubernetes: one that was deleted there is dead, and its endpoints and addresses come free. That it is not
  * ready, or does not answer, says nothing. What never was a node of Kubernetes is left alone, and so is what talks to the server still.
+ * The blocks that a node was given there are declared for weft's, before it joins: its first pods need them.
  */
 export async function keepNodes(
   client: Client<typeof AdminService>,
   nodes: Iterable<Node>,
   logger: Logger,
 ): Promise<void> {
-  const wanted = new Map(Array.from(nodes, ({ metadata }) => [metadata.name, metadata.uid]));
-  const { resources, nodeSettings } = await client.list({ kind: "node" });
-  const joined = new Set(resources.map(({ resource }) => (resource.case === "node" ? resource.value.name : "")));
+  const wanted = new Map(Array.from(nodes, (node) => [node.metadata.name, node]));
+  const { nodeSettings } = await client.list({ kind: "node" });
   const marks = new Map(nodeSettings.map(({ name, labels }) => [name, labels[nodeLabel]]));
-  for (const [name, uid] of wanted)
-    if (joined.has(name) && marks.get(name) !== uid)
-      await attempt(logger, name, () => client.setNode({ name, labels: { [nodeLabel]: uid } }));
+  const declared = new Map(nodeSettings.map(({ name, blocks }) => [name, blocks]));
   for (const [name, uid] of marks)
     if (uid !== undefined && !wanted.has(name))
       await attempt(logger, name, async () => {
@@ -30,6 +30,21 @@ export async function keepNodes(
         await client.delete({ resources: [{ kind: "node", name }] });
         logger.info({ node: name }, "a node of Kubernetes was deleted, and with it weft's");
       });
+  // What those had is for others now.
+  for (const [name, { metadata, spec }] of wanted) {
+    if (marks.get(name) !== metadata.uid)
+      await attempt(logger, name, () => client.setNode({ name, labels: { [nodeLabel]: metadata.uid } }));
+    // Where Kubernetes gives none, an administrator may have.
+    const prefixes = spec.podCIDRs.map(canonical);
+    if (prefixes.length > 0 && !isDeepStrictEqual(declared.get(name), prefixes))
+      await attempt(logger, name, () => client.setNode({ name, blocks: { prefixes } }));
+  }
+}
+
+/** As the server says it. What is no prefix it refuses. */
+function canonical(prefix: string): string {
+  const parsed = parseCidr(prefix);
+  return parsed.ok ? parsed.value : prefix;
 }
 
 /** One that never joined has nothing. */

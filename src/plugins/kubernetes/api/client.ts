@@ -59,7 +59,7 @@ const watchPatience = seconds(330);
 /** Objects in one answer to a list. */
 const pageSize = 500;
 
-/** Lists and watches collections of an API server. */
+/** Lists and watches collections of an API server, and speaks of single objects. */
 export class ApiClient {
   readonly #access: ApiAccess;
   readonly #agent: Agent;
@@ -121,11 +121,38 @@ export class ApiClient {
     }
   }
 
-  async #get(
+  /** An object. */
+  async get(path: string, signal: AbortSignal): Promise<unknown> {
+    return json(await this.#get(path, {}, `get ${path}`, signal));
+  }
+
+  /** Makes an object, and answers what became of it. */
+  async create(path: string, object: unknown, signal: AbortSignal): Promise<unknown> {
+    const sent = { method: "POST", type: "application/json", body: JSON.stringify(object) };
+    return json(await this.#send(path, {}, `create at ${path}`, signal, sent));
+  }
+
+  /** Changes these fields of an object. RFC 7386. */
+  async merge(path: string, fields: unknown, signal: AbortSignal): Promise<void> {
+    const sent = { method: "PATCH", type: "application/merge-patch+json", body: JSON.stringify(fields) };
+    await json(await this.#send(path, {}, `change ${path}`, signal, sent));
+  }
+
+  #get(
     path: string,
     parameters: Readonly<Record<string, string>>,
     attempted: string,
     signal: AbortSignal,
+  ): Promise<IncomingMessage> {
+    return this.#send(path, parameters, attempted, signal, { method: "GET" });
+  }
+
+  async #send(
+    path: string,
+    parameters: Readonly<Record<string, string>>,
+    attempted: string,
+    signal: AbortSignal,
+    { method, type, body }: { readonly method: string; readonly type?: string; readonly body?: string },
   ): Promise<IncomingMessage> {
     const url = new URL(this.#access.url);
     url.pathname = `${url.pathname.replace(/\/$/, "")}${path}`;
@@ -134,20 +161,21 @@ export class ApiClient {
     const headers = {
       accept: "application/json",
       ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      ...(type === undefined ? {} : { "content-type": type }),
     };
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
-      const sent = request(url, { agent: this.#agent, headers, signal }, resolve);
+      const sent = request(url, { agent: this.#agent, method, headers, signal }, resolve);
       sent.setTimeout(answerTimeout, () => sent.destroy(new Error(`no answer within ${answerTimeout / 1_000} s`)));
       sent.once("socket", (socket) => socket.setKeepAlive(true, keepAlive));
       sent.once("error", reject);
-      sent.end();
+      sent.end(body);
     }).catch((error: unknown) => {
       throw new ApiError(`${attempted} at ${this.#access.url.host}`, messageOf(error), 0, error);
     });
     // From here on a watch may be silent.
     response.socket.setTimeout(0);
     const { statusCode = 0 } = response;
-    if (statusCode === 200) return response;
+    if (statusCode === 200 || statusCode === 201) return response;
     const status = statusSchema.safeParse(await json(response).catch(() => undefined));
     const reason = status.success ? status.data.message : (response.statusMessage ?? "");
     throw new ApiError(attempted, `the API server answers ${statusCode}: ${reason}`, statusCode);

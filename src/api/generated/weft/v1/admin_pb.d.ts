@@ -556,6 +556,13 @@ export declare type SetNodeRequest = Message<"weft.v1.SetNodeRequest"> & {
    * @generated from field: optional bool drained = 5;
    */
   drained?: boolean | undefined;
+
+  /**
+   * Unset: stays. Without a prefix: none is declared any more.
+   *
+   * @generated from field: weft.v1.DeclaredBlocks blocks = 6;
+   */
+  blocks?: DeclaredBlocks | undefined;
 };
 
 /**
@@ -563,6 +570,22 @@ export declare type SetNodeRequest = Message<"weft.v1.SetNodeRequest"> & {
  * Use `create(SetNodeRequestSchema)` to create a new message.
  */
 export declare const SetNodeRequestSchema: GenMessage<SetNodeRequest>;
+
+/**
+ * @generated from message weft.v1.DeclaredBlocks
+ */
+export declare type DeclaredBlocks = Message<"weft.v1.DeclaredBlocks"> & {
+  /**
+   * @generated from field: repeated string prefixes = 1;
+   */
+  prefixes: string[];
+};
+
+/**
+ * Describes the message weft.v1.DeclaredBlocks.
+ * Use `create(DeclaredBlocksSchema)` to create a new message.
+ */
+export declare const DeclaredBlocksSchema: GenMessage<DeclaredBlocks>;
 
 /**
  * @generated from message weft.v1.FailNodeRequest

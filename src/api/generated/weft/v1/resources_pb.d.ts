@@ -114,6 +114,13 @@ export declare type Network = Message<"weft.v1.Network"> & {
   blockSize: number;
 
   /**
+   * automatic or declared; empty: automatic.
+   *
+   * @generated from field: string block_assignment = 26;
+   */
+  blockAssignment: string;
+
+  /**
    * @generated from field: string discovery = 14;
    */
   discovery: string;
@@ -539,6 +546,13 @@ export declare type NodeSettings = Message<"weft.v1.NodeSettings"> & {
    * @generated from field: bool drained = 4;
    */
   drained: boolean;
+
+  /**
+   * Blocks that it may own of networks whose block_assignment is declared.
+   *
+   * @generated from field: repeated string blocks = 5;
+   */
+  blocks: string[];
 };
 
 /**

@@ -101,6 +101,11 @@ export declare type NodeSettingsRecord = Message<"weft.storage.v1.NodeSettingsRe
    * @generated from field: bool drained = 4;
    */
   drained: boolean;
+
+  /**
+   * @generated from field: repeated string blocks = 5;
+   */
+  blocks: string[];
 };
 
 /**
