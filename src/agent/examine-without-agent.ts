@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
@@ -9,6 +9,7 @@ import { messageOf, WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { NodeDataplane } from "../dataplane/index.ts";
 import type { Kernel, KernelNamespace } from "../dataplane/kernel.ts";
+import { starved } from "../diagnose/checks/host.ts";
 import { examine } from "../diagnose/doctor.ts";
 import { complete, type Finding } from "../diagnose/finding.ts";
 import { readOnly } from "../diagnose/read-only-kernel.ts";
@@ -47,6 +48,10 @@ export async function examineWithoutAgent(
     node,
   );
   if (run === undefined) return { node, findings: [stopped] };
+  const held: Finding[] = [];
+  if (isAgent(run.process)) for await (const draft of starved(run.process)) held.push(complete(draft, node));
+  // It runs, and has no time to answer.
+  if (held.length > 0) return { node, findings: held };
   try {
     return { node, findings: [stopped, ...(await examineRun(run, readOnly(kernel)))] };
   } catch (error) {
@@ -60,6 +65,15 @@ export async function examineWithoutAgent(
       node,
     );
     return { node, findings: [stopped, failed] };
+  }
+}
+
+/** Whether the process is an agent still: its number may be another's by now. */
+function isAgent(process: number): boolean {
+  try {
+    return readFileSync(`/proc/${process}/cmdline`, "utf8").split("\0").includes("agent");
+  } catch {
+    return false;
   }
 }
 

@@ -96,6 +96,7 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   });
   const socketPath = join(options.runDir, "agent.sock");
   rememberRun(options.runDir, {
+    process: process.pid,
     node: name,
     instance: options.instance,
     server: options.server,

@@ -7,6 +7,7 @@ import { parseUnderlaySelectors, type UnderlaySelector } from "../model/underlay
 
 /** What an agent was started with, for who looks for it when it runs no more. */
 export interface Run {
+  readonly process: number;
   readonly node: string;
   readonly instance: string;
   readonly server: string;
@@ -15,6 +16,7 @@ export interface Run {
 }
 
 const schema = z.object({
+  process: z.number(),
   node: z.string(),
   instance: z.string(),
   server: z.string(),

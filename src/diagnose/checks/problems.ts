@@ -30,8 +30,11 @@ async function codeOf(object: KernelObject, error: Error, dataplane: NodeDatapla
     return isTaken ? "tunnel-port-taken" : "tunnel-missing";
   }
   if (object.kind === "bridge" && !(await isThere(object, dataplane))) return "bridge-missing";
-  return "object-not-in-place";
+  return isForwarding.test(error.message) ? "forwarding-off" : "object-not-in-place";
 }
+
+/** What the settings are called by which a namespace forwards. */
+const isForwarding = /\bnet\.ipv[46]\.(ip_forward|conf\.\w+\.forwarding)\b/;
 
 /** Whether the tenant's namespace has a device of the object's name. */
 async function isThere({ network, key }: KernelObject, dataplane: NodeDataplane): Promise<boolean> {

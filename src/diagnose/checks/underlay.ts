@@ -1,6 +1,6 @@
 import { type Cidr, cidrContains, cidrOf, hostPrefix } from "../../base/cidr.ts";
 import { messageOf } from "../../base/errors.ts";
-import { familyOf, type IpAddress } from "../../base/ip.ts";
+import { familyOf, type IpAddress, type Ipv4Address } from "../../base/ip.ts";
 import { isLinkLocal } from "../../base/link-local.ts";
 import {
   getNeighbour,
@@ -15,6 +15,7 @@ import {
 } from "../../netlink/index.ts";
 import type { FindingDraft } from "../finding.ts";
 import type { Check, ExaminedPeer, Subject } from "../subject.ts";
+import { whoHas } from "./who-has.ts";
 
 const addressCheck: Check = {
   name: "the VTEP addresses of this host",
@@ -102,7 +103,7 @@ const routeCheck: Check = {
         yield { code: "underlay-route-missing", object, expected, found, cure };
         continue;
       }
-      yield* deadPaths(subject, route, links, object.key, peer);
+      yield* deadPaths(subject, route, links, { peer, vtep, from });
       yield* otherWayBack(subject, route, links, own.get(from), { peer, vtep });
     }
   },
@@ -144,18 +145,16 @@ async function ownLinks(
 
 /** Next hops of a route with several of them that lead nowhere: a share of the packets is lost. */
 async function* deadPaths(
-  { socket }: Subject,
+  subject: Subject,
   { nexthops, destination }: Route,
   links: ReadonlyMap<number, Link>,
-  vtep: IpAddress,
-  peer: ExaminedPeer,
+  { peer, vtep, from }: Way,
 ): AsyncGenerator<FindingDraft> {
   if (nexthops.length < 2) return;
   for (const { index = 0, gateway } of nexthops) {
     const link = links.get(index);
     const hop = `${gateway === undefined ? "" : `via ${gateway} `}dev ${link?.name ?? index}`;
-    const neighbour = gateway === undefined ? undefined : await lookUp(socket, getNeighbour(index, gateway));
-    const isDeaf = neighbour !== undefined && (neighbour.state & neighbourState.failed) !== 0;
+    const isDeaf = gateway !== undefined && link !== undefined && (await answersNot(subject, link, gateway, from));
     if (link?.up === true && link.carrier && !isDeaf) continue;
     yield {
       code: "underlay-path-dead",
@@ -165,6 +164,20 @@ async function* deadPaths(
       cure: `take ${hop} out of the route ${destination} until it is back`,
     };
   }
+}
+
+/** Whether nobody answers for a next hop: the kernel may not have asked lately, where other paths had the packets. */
+async function answersNot(
+  { socket, host }: Subject,
+  link: Link,
+  gateway: IpAddress,
+  from: IpAddress,
+): Promise<boolean> {
+  const neighbour = await lookUp(socket, getNeighbour(link.index, gateway));
+  if (neighbour !== undefined && (neighbour.state & neighbourState.failed) !== 0) return true;
+  if (familyOf(gateway) !== 4 || familyOf(from) !== 4 || link.mac === undefined || !link.up) return false;
+  const sender = { index: link.index, mac: link.mac, ip: from as Ipv4Address };
+  return (await whoHas(host, sender, gateway as Ipv4Address)) === undefined;
 }
 
 /** What one of this host's VTEP addresses is on, and what else is on that link. */
