@@ -149,6 +149,18 @@ test("a container whose interface was changed inside is told of", async () => {
   await until(async () => assert.deepEqual(told(await doctor(lab, "h1")), []));
 });
 
+test("what differs in the kernel is shown row by row", async () => {
+  const words = ["diff", "--live", "--agent", lab.agentSocket("h1"), "-o", "json"];
+  assert.deepEqual(JSON.parse((await weft(words)).output), []);
+  const namespace = `${lab.names.instance("h1")}-acme`;
+  const foreign = ["02:00:00:00:99:01", "dev", "vx100"];
+  await inLabNamespace(namespace, "bridge", "fdb", "add", ...foreign, "dst", there);
+  assert.deepEqual(JSON.parse((await weft(words)).output), [
+    { object: "fdb 02:00:00:00:99:01 of network web", state: "foreign", desired: "", actual: there },
+  ]);
+  await inLabNamespace(namespace, "bridge", "fdb", "del", ...foreign);
+});
+
 test("what is safe to mend is mended when it is asked for", async () => {
   const namespace = lab.namespace("a");
   // No event tells of it: it would be found with everything else, every five minutes.

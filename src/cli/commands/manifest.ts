@@ -3,13 +3,25 @@ import { text } from "node:stream/consumers";
 import type { Command } from "commander";
 import { messageOf, WeftError } from "../../base/errors.ts";
 import type { DeclaredResource } from "../../model/yaml.ts";
-import { examples, outputOption, serverOption, type WithOutput, type WithServer } from "../options.ts";
+import {
+  agentOption,
+  examples,
+  outputOption,
+  serverOption,
+  type WithAgent,
+  type WithOutput,
+  type WithServer,
+} from "../options.ts";
 import { show } from "../output.ts";
 import { renderTable } from "../table.ts";
 import { type WithWait, waitInPlace, waitOption } from "../wait.ts";
 
 interface FileOptions extends WithServer, WithOutput, WithWait {
   readonly file: string;
+}
+
+interface DiffOptions extends WithAgent, WithServer, WithOutput {
+  readonly live?: true;
 }
 
 export function registerManifest(program: Command): void {
@@ -32,12 +44,25 @@ export function registerManifest(program: Command): void {
 
   const diff = program
     .command("diff")
-    .description("say what apply would change")
-    .requiredOption("-f, --file <file>", "YAML; - is standard input")
+    .description("say what apply would change; or what of this node's kernel is otherwise than it should be")
+    .option("-f, --file <file>", "YAML; - is standard input")
+    .option("--live", "the kernel of this node, beside what is wanted of it")
+    .addOption(agentOption())
     .addOption(serverOption())
     .addOption(outputOption())
-    .action((options: FileOptions) => applyFile(options, true));
-  examples(diff, "weft diff -f networks.yaml");
+    .action(async ({ live, ...options }: Partial<FileOptions> & DiffOptions) => {
+      const { file } = options;
+      if ((live === true) === (file !== undefined))
+        throw new WeftError({
+          code: "invalid-argument",
+          attempted: "say what differs",
+          reason: `found ${live === true ? "both --live and" : "neither --live nor"} --file; allowed: one of both`,
+        });
+      if (file !== undefined) return applyFile({ ...options, file }, true);
+      const { showLiveDifferences } = await import("./diff-live.ts");
+      return showLiveDifferences(options.agent, options.output);
+    });
+  examples(diff, "weft diff -f networks.yaml", "weft diff --live");
 
   const exported = program
     .command("export")

@@ -44,6 +44,9 @@ export const addressKind = {
   takenIpv6: 0x16,
   tunnelPort: 0x20,
 } as const;
+/** Where `struct port` of guard.c has the MAC. */
+const portMacAt = 20;
+
 /** `enum port_flags` of guard.c. */
 const portFlag = {
   trusted: 1,
@@ -206,7 +209,7 @@ export function readPortFlags(value: Uint8Array): {
 
 /** The MAC that {@link portValue} has. */
 export function readPortMac(value: Uint8Array): MacAddress {
-  return macFromBytes(value, 16);
+  return macFromBytes(value, portMacAt);
 }
 
 /** A port's row: it may send with the address. */
@@ -256,7 +259,7 @@ function portValue(
   view.setUint32(12, stormControl.network, true);
   // A window is a little more than a second, so that what the bridge remembers is known.
   view.setUint32(16, ageing, true);
-  writeMac(mac, value, 20);
+  writeMac(mac, value, portMacAt);
   return value;
 }
 
