@@ -26,7 +26,7 @@ try {
   await setScene(lab, () => {});
   await breakLab(lab, "tunnel-port-dropped");
   await picture("doctor", "h2", ["weft", "doctor"]);
-  await picture("trace", "h1", ["weft", "trace", "10.0.0.1", "10.0.0.2"]);
+  await picture("trace", "h1", ["weft", "trace", "blue-net/10.0.0.1", "blue-net/10.0.0.2"]);
   await mendLab(lab);
   const pinged = run("blue1", ["ping", "-i", "0.3", "-c", "40", "10.0.0.2"]);
   await picture("capture", "h1", ["weft", "capture", "--network", "blue-net", "--count", "12"]);

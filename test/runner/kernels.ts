@@ -8,7 +8,7 @@ import { makeTemporaryDirectory } from "../../src/testing/temporary-directory.ts
 import { bundledProgram, compileCache } from "./bundle.ts";
 import type { ReportLine } from "./reporter.ts";
 import { type KernelRun, lacking, type TestResult, wholeFile } from "./results.ts";
-import { isPatient, longestFirst, needsQuickProcesses, slowness } from "./slow-kernel.ts";
+import { isPatient, needsQuickProcesses, slowness } from "./slow-kernel.ts";
 
 const root = join(import.meta.dirname, "../..");
 
@@ -19,8 +19,8 @@ export type KernelName = (typeof kernelNames)[number];
 const longest = 3600;
 /** Files at a time on the host, where most tests wait half of the time and more: for packets, reports, programs to end. */
 const hostConcurrency = 3;
-/** User-Mode Linux has one processor; so many of them run beside each other, and take the files from one queue. */
-const umlCount = 2;
+/** User-Mode Linux has one processor; so many of them run beside each other, each with its share of the files. */
+const umlShares = 2;
 /** Milliseconds that tests have for cleaning up, when they are ended before they are done. */
 const cleaningTime = 20_000;
 
@@ -39,7 +39,7 @@ export async function runTests(
     };
   if (kernel === "host") {
     say("testing this machine's kernel");
-    return runOnHost(files, say, signal);
+    return runShare(kernel, [], hostConcurrency, files, say, signal);
   }
   const skipped = isPatient ? [] : files.filter((file) => needsQuickProcesses(readFileSync(join(root, file), "utf8")));
   const tried = files.filter((file) => !skipped.includes(file));
@@ -47,7 +47,17 @@ export async function runTests(
     await buildModules(say, signal);
     say("testing in User-Mode Linux, which boots first");
   }
-  const runs = await runInQueue(longestFirst(tried), say, signal);
+  const shares = allowedProcessors()
+    .slice(-umlShares)
+    .map((processor, index, { length }) => ({ processor, files: tried.filter((_, at) => at % length === index) }));
+  const runs = await Promise.all(
+    shares
+      .filter((share) => share.files.length > 0)
+      .map((share) => {
+        const pin = ["taskset", "-c", String(share.processor)];
+        return runShare(kernel, pin, 1, share.files, say, signal);
+      }),
+  );
   const broken = runs.flatMap((run) => run.broken ?? []);
   return {
     kernel: runs[0]?.kernel ?? kernel,
@@ -71,7 +81,10 @@ function allowedProcessors(): number[] {
   });
 }
 
-async function runOnHost(
+async function runShare(
+  kernel: KernelName,
+  prefix: readonly string[],
+  concurrency: number,
   files: readonly string[],
   say: (line: string) => void,
   signal: AbortSignal,
@@ -79,82 +92,52 @@ async function runOnHost(
   const directory = makeTemporaryDirectory();
   try {
     const report = join(directory, "report");
-    const command = [
+    const node = [
       "scripts/node.sh",
       "--test",
-      `--test-concurrency=${hostConcurrency}`,
+      `--test-concurrency=${concurrency}`,
       `--test-reporter=${join(import.meta.dirname, "reporter.ts")}`,
       `--test-reporter-destination=${report}`,
+      ...files,
     ];
-    return await runReporting("host", [...command, ...files], report, say, signal);
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
-}
-
-/** In User-Mode Linux on some processors, each of which begins the next file when it is done with one. */
-async function runInQueue(
-  files: readonly string[],
-  say: (line: string) => void,
-  signal: AbortSignal,
-): Promise<KernelRun[]> {
-  const directory = makeTemporaryDirectory();
-  const processors = allowedProcessors().slice(-umlCount);
-  try {
-    return await Promise.all(
-      processors.slice(0, files.length).map((processor) => {
-        const report = join(directory, `report-${processor}`);
-        const command = [
-          ...["taskset", "-c", String(processor), "scripts/uml.sh", directory],
-          ...["scripts/node.sh", "test/runner/queue.ts", join(directory, "begun"), report],
-        ];
-        return runReporting("uml", [...command, ...files], report, say, signal);
-      }),
-    );
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
-}
-
-/** Runs what writes a report, and follows that. */
-async function runReporting(
-  kernel: KernelName,
-  [program = "", ...words]: readonly string[],
-  report: string,
-  say: (line: string) => void,
-  signal: AbortSignal,
-): Promise<KernelRun> {
-  // A group of its own, so that Ctrl-C comes to it by way of this process alone.
-  const child = spawn(program, words, {
-    cwd: root,
-    detached: true,
-    stdio: ["ignore", "pipe", "pipe"],
-    env: {
-      ...process.env,
-      UML_TIMEOUT: String(longest),
-      WEFT_TEST_BUNDLE: bundledProgram(),
-      // Sources kept compiled load in a third of the time.
-      NODE_COMPILE_CACHE: compileCache,
-    },
-  });
-  let output = "";
-  for (const stream of [child.stdout, child.stderr])
-    stream?.setEncoding("utf8").on("data", (chunk: string) => {
-      output += chunk;
+    const [program = "", ...words] = [
+      ...prefix,
+      ...(kernel === "host" ? node : ["scripts/uml.sh", directory, ...node]),
+    ];
+    // A group of its own, so that Ctrl-C comes to it by way of this process alone.
+    const child = spawn(program, words, {
+      cwd: root,
+      detached: true,
+      stdio: ["ignore", "pipe", "pipe"],
+      env: {
+        ...process.env,
+        UML_TIMEOUT: String(longest),
+        WEFT_TEST_BUNDLE: bundledProgram(),
+        // Sources kept compiled load in a third of the time.
+        NODE_COMPILE_CACHE: compileCache,
+      },
     });
-  const closed = once(child, "close");
-  const stop = (): void => endGroup(child);
-  signal.addEventListener("abort", stop, { once: true });
-  if (signal.aborted) stop();
-  const followed = follow(report, closed, say);
-  await closed;
-  signal.removeEventListener("abort", stop);
-  const { release, results, complete } = await followed;
-  return {
-    kernel: release === undefined ? kernel : `${kernel} ${release.replace(/-.*/, "")}`,
-    results,
-    ...(complete ? {} : { broken: `the tests did not run to their end (${ending(child)})\n${output.trimEnd()}` }),
-  };
+    let output = "";
+    for (const stream of [child.stdout, child.stderr])
+      stream?.setEncoding("utf8").on("data", (chunk: string) => {
+        output += chunk;
+      });
+    const closed = once(child, "close");
+    const stop = (): void => endGroup(child);
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    const followed = follow(report, closed, say);
+    await closed;
+    signal.removeEventListener("abort", stop);
+    const { release, results, complete } = await followed;
+    return {
+      kernel: release === undefined ? kernel : `${kernel} ${release.replace(/-.*/, "")}`,
+      results,
+      ...(complete ? {} : { broken: `the tests did not run to their end (${ending(child)})\n${output.trimEnd()}` }),
+    };
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 }
 
 /** Without these modules User-Mode Linux does as well, for tests that do not need them: those that do are skipped. */

@@ -1,10 +1,7 @@
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { test } from "node:test";
-import { temporaryDirectory } from "../../src/testing/temporary-directory.ts";
-import { begins } from "./queue.ts";
-import { longestFirst, needsQuickProcesses } from "./slow-kernel.ts";
+import { needsQuickProcesses } from "./slow-kernel.ts";
 
 test("a file needs quick processes if all of its tests do", () => {
   for (const [text, needed] of [
@@ -23,24 +20,4 @@ test("each kernel test that waits for quick processes as a whole is recognized",
   const asWhole = texts.filter((text) => /fileRequires\([^)]*quick processes/.test(text));
   assert.ok(asWhole.length > 0);
   for (const text of asWhole) assert.ok(needsQuickProcesses(text), text.slice(0, 200));
-});
-
-test("the files that take the longest there are first, and all of these exist", () => {
-  const files = globSync("test/kernel/**/*.test.ts").sort();
-  const ordered = longestFirst(files);
-  assert.deepEqual(ordered.toSorted(), files);
-  const first = ordered.slice(0, 5).map((file) => file.replace(/^.*\//, ""));
-  assert.deepEqual(
-    first,
-    ["nodes", "uplink", "encapsulations", "network-changes", "distributed-gateway"].map((name) => `${name}.test.ts`),
-  );
-});
-
-test("each file of a queue is begun once, whoever asks", (t) => {
-  const queue = join(temporaryDirectory(t), "begun");
-  const asked = ["a/b.test.ts", "c.test.ts", "a/b.test.ts", "c.test.ts", "a/d.test.ts"];
-  assert.deepEqual(
-    asked.map((file) => begins(queue, file)),
-    [true, true, false, false, true],
-  );
 });

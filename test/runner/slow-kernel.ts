@@ -14,15 +14,3 @@ export function needsQuickProcesses(text: string): boolean {
 
 /** Tests that need quick processes run on User-Mode Linux, too. */
 export const isPatient = (process.env.WEFT_TEST_PATIENT ?? "") !== "";
-
-/** What takes two minutes and more there. */
-const longest = ["nodes", "uplink", "encapsulations", "network-changes", "distributed-gateway"];
-
-/** The order in which several of these kernels are done at about the same time, each taking the next file when it is done with one. */
-export function longestFirst(files: readonly string[]): string[] {
-  const place = (file: string): number => {
-    const found = longest.findIndex((name) => file.endsWith(`/${name}.test.ts`));
-    return found < 0 ? longest.length : found;
-  };
-  return files.toSorted((a, b) => place(a) - place(b));
-}
