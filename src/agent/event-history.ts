@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, renameSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { requirePrivate } from "../linux/private-files.ts";
@@ -65,7 +65,7 @@ export class EventHistory {
   }
 
   #open(): number {
-    this.#size = lengthOf(this.#file);
+    this.#size = statSync(this.#file, { throwIfNoEntry: false })?.size ?? 0;
     return openSync(this.#file, "a", 0o600);
   }
 
@@ -91,12 +91,4 @@ function readLines(file: string): AgentEvent[] {
       return [];
     }
   });
-}
-
-function lengthOf(file: string): number {
-  try {
-    return readFileSync(file).length;
-  } catch {
-    return 0;
-  }
 }

@@ -9,7 +9,7 @@ import { messageOf, WeftError } from "../base/errors.ts";
 import type { IpAddress } from "../base/ip.ts";
 import { NodeDataplane } from "../dataplane/index.ts";
 import type { Kernel, KernelNamespace } from "../dataplane/kernel.ts";
-import { starved } from "../diagnose/checks/host.ts";
+import { fullDisk, starved } from "../diagnose/checks/host.ts";
 import { examine } from "../diagnose/doctor.ts";
 import { complete, type Finding } from "../diagnose/finding.ts";
 import { readOnly } from "../diagnose/read-only-kernel.ts";
@@ -64,7 +64,10 @@ export async function examineWithoutAgent(
       },
       node,
     );
-    return { node, findings: [stopped, failed] };
+    // A full disk is a reason for both.
+    const drafts = existsSync(run.dataDirectory) ? [...fullDisk(run.dataDirectory)] : [];
+    const full = drafts.map((draft) => complete(draft, node));
+    return { node, findings: [stopped, ...full, failed] };
   }
 }
 
@@ -166,11 +169,16 @@ async function withLastState<Told>(
 /** So that nothing of the agent's is opened, upgraded or locked. */
 function copyOfDatabase(dataDirectory: string): string {
   const directory = mkdtempSync(join(tmpdir(), "weft-doctor-"));
-  for (const part of ["agent.db", "agent.db-wal"]) {
-    const file = join(dataDirectory, part);
-    if (existsSync(file)) copyFileSync(file, join(directory, part));
+  try {
+    for (const part of ["agent.db", "agent.db-wal"]) {
+      const file = join(dataDirectory, part);
+      if (existsSync(file)) copyFileSync(file, join(directory, part));
+    }
+    return directory;
+  } catch (error) {
+    rmSync(directory, { recursive: true, force: true });
+    throw error;
   }
-  return directory;
 }
 
 /** What an agent knew when it last wrote. */

@@ -39,10 +39,16 @@ export function rememberRun(runDirectory: string, run: Run): void {
   }
 }
 
-/** What the last agent of this run directory was started with; `undefined`: there was none since the host was started. */
+/** What the last agent of this run directory was started with; `undefined`: none since the host was started, or that cannot be read. */
 export function lastRun(runDirectory: string): Run | undefined {
   const text = readPrivateFile(join(runDirectory, "agent.json"));
-  return text === undefined ? undefined : schema.parse(JSON.parse(text));
+  if (text === undefined) return undefined;
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch {
+    // A disk that was full, or another version: it says no more than a file that is not there.
+    return undefined;
+  }
 }
 
 function selectorText(selector: UnderlaySelector): string {

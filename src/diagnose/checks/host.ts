@@ -7,20 +7,23 @@ const neededRoom = 4 * 1024 * 1024;
 
 const diskCheck: Check = {
   name: "room for the agent's data",
-  *run({ dataDirectory }) {
-    const { bavail, bsize, files, ffree } = statfsSync(dataDirectory);
-    const room = bavail * bsize;
-    const hasNoFiles = files > 0 && ffree === 0;
-    if (room >= neededRoom && !hasNoFiles) return;
-    yield {
-      code: "disk-full",
-      object: { kind: "file system", key: dataDirectory },
-      expected: `${neededRoom / 1024 / 1024} MiB at least, and files that can be made`,
-      found: hasNoFiles ? "no file can be made any more: it has no inodes left" : `${Math.floor(room / 1024)} KiB`,
-      cure: `make room: du -xh --max-depth=2 on the file system of ${dataDirectory}`,
-    };
-  },
+  run: ({ dataDirectory }) => fullDisk(dataDirectory),
 };
+
+/** Whether the file system of a directory has no room left. */
+export function* fullDisk(directory: string): Generator<FindingDraft> {
+  const { bavail, bsize, files, ffree } = statfsSync(directory);
+  const room = bavail * bsize;
+  const hasNoFiles = files > 0 && ffree === 0;
+  if (room >= neededRoom && !hasNoFiles) return;
+  yield {
+    code: "disk-full",
+    object: { kind: "file system", key: directory },
+    expected: `${neededRoom / 1024 / 1024} MiB at least, and files that can be made`,
+    found: hasNoFiles ? "no file can be made any more: it has no inodes left" : `${Math.floor(room / 1024)} KiB`,
+    cure: `make room: du -xh --max-depth=2 on the file system of ${directory}`,
+  };
+}
 
 /** Of the periods in which the agent's control group ran, the part in which it was held back from which on it is told. */
 const throttledShare = 0.25;

@@ -1,3 +1,4 @@
+import { targetExpressions } from "./iptables-targets.ts";
 import type { Chain, Expression, Rule } from "./ruleset.ts";
 import { asObject } from "./value.ts";
 
@@ -20,7 +21,9 @@ const translated = (rule: Rule): Rule => ({
 function wordsFor({ xt }: Expression, text: string): Expression[] | undefined {
   const { type, name } = asObject(xt);
   if (xt === undefined || typeof name !== "string") return undefined;
-  return type === "match" ? matchOf(name, text) : targetOf(name, text);
+  return type === "match"
+    ? matchOf(name, text)
+    : targetExpressions(name, /\bnotrack\b/.test(text.replace(quoted, '""')));
 }
 
 const quoted = /"[^"]*"/g;
@@ -112,33 +115,4 @@ function addressTypeMatch(words: string): Expression[] | undefined {
   const type = addressTypes.indexOf(name);
   if (type < 0 || more !== undefined || words.match(/\bfib /g)?.length !== 1) return undefined;
   return [{ match: { op: negation ? "!=" : "==", left: { fib: { result: "type", flags: [field] } }, right: type } }];
-}
-
-function targetOf(name: string, text: string): Expression[] | undefined {
-  switch (name) {
-    case "REJECT":
-      return [{ reject: null }];
-    case "MASQUERADE":
-    case "SNAT":
-      return [{ snat: null }];
-    case "DNAT":
-    case "REDIRECT":
-      return [{ dnat: null }];
-    case "CT":
-      return /\bnotrack\b/.test(text.replace(quoted, '""')) ? [{ notrack: null }] : [];
-    case "NOTRACK":
-      return [{ notrack: null }];
-    case "MARK":
-    case "CONNMARK":
-      return [{ mangle: { key: { meta: { key: "mark" } }, value: { xt: name } } }];
-    case "LOG":
-    case "NFLOG":
-    case "TCPMSS":
-    case "CHECKSUM":
-    case "TOS":
-    case "DSCP":
-      return [];
-    default:
-      return undefined;
-  }
 }

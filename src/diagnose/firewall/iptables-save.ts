@@ -1,4 +1,5 @@
 import type { IpFamily } from "../../base/ip.ts";
+import { targetExpressions } from "./iptables-targets.ts";
 import { tcpFlag } from "./packet.ts";
 import { protocolNumber } from "./protocols.ts";
 import type { Chain, Expression, Family, Rule } from "./ruleset.ts";
@@ -207,35 +208,13 @@ function verdictOf(option: string, target: string, rest: readonly string[]): Exp
       return [{ accept: null }];
     case "DROP":
       return [{ drop: null }];
-    case "REJECT":
-      return [{ reject: null }];
     case "RETURN":
       return [{ return: null }];
-    case "MASQUERADE":
-    case "SNAT":
-      return [{ snat: null }];
-    case "DNAT":
-    case "REDIRECT":
-      return [{ dnat: null }];
-    case "NOTRACK":
-      return [{ notrack: null }];
-    case "CT":
-      return rest.includes("--notrack") ? [{ notrack: null }] : [];
-    case "MARK":
-    case "CONNMARK":
-      return [{ mangle: { key: { meta: { key: "mark" } }, value: { xt: target } } }];
-    case "LOG":
-    case "NFLOG":
-    case "TCPMSS":
-    case "CHECKSUM":
-    case "TOS":
-    case "DSCP":
-      return [];
     case "QUEUE":
     case "NFQUEUE":
       return [{ queue: null }];
     default:
       // A target of another module is a chain that is not there: it may do anything.
-      return [{ jump: { target } }];
+      return targetExpressions(target, rest.includes("--notrack")) ?? [{ jump: { target } }];
   }
 }

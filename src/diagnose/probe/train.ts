@@ -79,11 +79,12 @@ export class TrainWatch {
   constructor(host: KernelNamespace, dataplane: NodeDataplane, train: Pick<Train, "id" | "network">, from: IpAddress) {
     const { namespace, dataplane: network } = dataplane.network(train.network) ?? {};
     const tunnel = network?.tunnels.towards(from);
-    this.#host = ProbeWatch.onHost(host, train.id);
+    // The host's last: the tunnel may be gone by now, which throws.
     this.#tunnel =
       namespace === undefined || tunnel === undefined
         ? undefined
         : ProbeWatch.onDevice(namespace, tunnel.index, train.id);
+    this.#host = ProbeWatch.onHost(host, train.id);
   }
 
   /** Indexes of the host's interfaces that probes came in by. */
